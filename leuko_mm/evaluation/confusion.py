@@ -1,0 +1,196 @@
+"""Confusion matrices of label maps, and every score that follows from one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from leuko_mm.classes import BACKGROUND, BINARY_NAMES, CLASS_NAMES, IGNORE_LABEL
+
+Score = float | None
+
+METRIC_KEYS = (
+    "mIoU",
+    "mIoU_fg",
+    "mF1",
+    "mPrecision",
+    "mRecall",
+    "pixel_accuracy",
+    "ovr_accuracy",
+)
+CLASS_KEYS = ("precision", "recall", "f1", "iou", "ovr_accuracy")
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Scores of one confusion matrix in percent; None where one is undefined."""
+
+    metrics: dict[str, Score]
+    per_class: dict[str, dict[str, Score]]
+
+
+def confusion_matrix(
+    truth: np.ndarray,
+    prediction: np.ndarray,
+    num_classes: int,
+    *,
+    ignore_index: int = IGNORE_LABEL,
+) -> np.ndarray:
+    """Count the pixels of every (true class, predicted class) pair.
+
+    A pixel is left out only where the truth says ``ignore_index``; whatever is
+    predicted there does not matter. Everywhere else both labels must name a
+    class: a prediction cannot abstain.
+
+    Args:
+        truth: integer labels, any shape.
+        prediction: integer labels, same shape.
+        num_classes: C, the number of classes with background.
+        ignore_index: true label that takes a pixel out of the count.
+
+    Shape:
+        (...), (...) -> (C, C) int64, rows truth, columns prediction.
+
+    Raises:
+        ValueError: if the shapes differ, a map is not of integers, or a label
+            outside 0 ... C-1 is met where the truth is not ignored.
+
+    Example:
+        >>> truth = np.array([[0, 0, 1], [1, 1, 255]])
+        >>> prediction = np.array([[0, 1, 1], [1, 0, 7]])
+        >>> confusion_matrix(truth, prediction, 2).tolist()
+        [[1, 1], [1, 2]]
+    """
+    truth, prediction = np.asarray(truth), np.asarray(prediction)
+    if truth.shape != prediction.shape:
+        raise ValueError(
+            f"truth has shape {truth.shape} but prediction {prediction.shape}; "
+            "expected the same; bring the prediction back to the size of its mask"
+        )
+    for side, labels in (("truth", truth), ("prediction", prediction)):
+        if labels.dtype.kind not in "biu":
+            raise ValueError(
+                f"{side} has dtype {labels.dtype}; expected integer labels; "
+                "take the argmax of logits or cast the mask"
+            )
+    counted = truth != ignore_index
+    rows = _class_ids(truth[counted], num_classes, "truth")
+    columns = _class_ids(prediction[counted], num_classes, "prediction")
+    pairs = np.bincount(rows * num_classes + columns, minlength=num_classes**2)
+    # (C*C,) -> (C, C)
+    return pairs.astype(np.int64).reshape(num_classes, num_classes)
+
+
+def _class_ids(labels: np.ndarray, num_classes: int, side: str) -> np.ndarray:
+    labels = labels.astype(np.int64)
+    outside = np.unique(labels[(labels < 0) | (labels >= num_classes)])
+    if outside.size:
+        named = ", ".join(str(value) for value in outside[:5])
+        raise ValueError(
+            f"{side} holds the label {named}, which names no class; expected "
+            f"0 to {num_classes - 1}; check the mask's values and the model's "
+            "number of classes"
+        )
+    return labels
+
+
+def scores(confusion: np.ndarray, names: Sequence[str] | None = None) -> Scores:
+    """Turn a confusion matrix into the project's scores, in percent.
+
+    The means ``mIoU``, ``mF1``, ``mPrecision``, ``mRecall`` and
+    ``ovr_accuracy`` run over all classes with background, as the paper's 91.89
+    does; only ``mIoU_fg`` leaves the background out. The paper's Acc (eq. 11)
+    can be read in two ways, so both stand here: ``pixel_accuracy`` is the share
+    of pixels on the diagonal, ``ovr_accuracy`` the mean over classes of
+    (TP + TN) / all pixels with the class against the rest.
+
+    Policy for classes that do not occur: in neither truth nor prediction, every
+    score of the class is None and the class is left out of all means (its
+    one-against-rest accuracy would be an unearned 100). Predicted but not in
+    the truth: IoU, F1 and precision 0, recall None. In the truth but never
+    predicted: IoU, F1 and recall 0, precision None. A None stays out of means.
+
+    Args:
+        confusion: (C, C) pixel counts, rows truth, columns prediction.
+        names: the C class names; by default the project's for C of 6 and 2.
+
+    Raises:
+        ValueError: if the matrix is not square and non-negative, or the names
+            do not fit it.
+
+    Example:
+        >>> result = scores(np.array([[50, 10], [5, 35]]))
+        >>> {key: round(value, 2) for key, value in result.metrics.items()}
+        ... # doctest: +NORMALIZE_WHITESPACE
+        {'mIoU': 73.46, 'mIoU_fg': 70.0, 'mF1': 84.65, 'mPrecision': 84.34,
+         'mRecall': 85.42, 'pixel_accuracy': 85.0, 'ovr_accuracy': 85.0}
+        >>> result.per_class["leukocyte"]["recall"]
+        87.5
+    """
+    counts = np.asarray(confusion)
+    if counts.ndim != 2 or counts.shape[0] != counts.shape[1] or (counts < 0).any():
+        raise ValueError(
+            f"confusion has shape {counts.shape}; expected a square matrix of "
+            "non-negative counts, rows truth, columns prediction"
+        )
+    names = _names(len(counts), names)
+    columns = _percent_by_class(counts.astype(np.float64))
+    foreground = np.arange(len(names)) != BACKGROUND
+    total = counts.sum()
+    metrics = {
+        "mIoU": _mean(columns["iou"]),
+        "mIoU_fg": _mean(columns["iou"][foreground]),
+        "mF1": _mean(columns["f1"]),
+        "mPrecision": _mean(columns["precision"]),
+        "mRecall": _mean(columns["recall"]),
+        "pixel_accuracy": 100.0 * float(np.trace(counts) / total) if total else None,
+        "ovr_accuracy": _mean(columns["ovr_accuracy"]),
+    }
+    per_class = {
+        name: {key: _number(columns[key][row]) for key in CLASS_KEYS}
+        for row, name in enumerate(names)
+    }
+    return Scores(metrics=metrics, per_class=per_class)
+
+
+def _names(count: int, names: Sequence[str] | None) -> tuple[str, ...]:
+    if names is None:
+        known = {len(CLASS_NAMES): CLASS_NAMES, len(BINARY_NAMES): BINARY_NAMES}
+        names = known.get(count)
+    if names is None or len(names) != count or len(set(names)) != count:
+        raise ValueError(
+            f"the confusion matrix has {count} classes and the names are {names}; "
+            f"expected {count} different names; pass them as names="
+        )
+    return tuple(names)
+
+
+def _percent_by_class(counts: np.ndarray) -> dict[str, np.ndarray]:
+    hit = np.diagonal(counts)
+    true, predicted = counts.sum(axis=1), counts.sum(axis=0)
+    either = true + predicted - hit
+    # A class that nobody mentions has no accuracy either: its total is set to 0.
+    total = np.where(either > 0, counts.sum(), 0.0)
+    return {
+        "precision": _percent(hit, predicted),
+        "recall": _percent(hit, true),
+        "f1": _percent(2 * hit, true + predicted),
+        "iou": _percent(hit, either),
+        "ovr_accuracy": _percent(total - (either - hit), total),
+    }
+
+
+def _percent(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    undefined = np.full(whole.shape, np.nan)
+    return 100.0 * np.divide(part, whole, out=undefined, where=whole > 0)
+
+
+def _mean(values: np.ndarray) -> Score:
+    defined = values[~np.isnan(values)]
+    return float(defined.mean()) if defined.size else None
+
+
+def _number(value: float) -> Score:
+    return None if np.isnan(value) else float(value)
