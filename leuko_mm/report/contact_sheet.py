@@ -1,0 +1,95 @@
+"""Contact sheets: many small images with captions on one page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+
+
+def contact_sheet(
+    images: Sequence[np.ndarray],
+    captions: Sequence[str] | None = None,
+    *,
+    columns: int = 5,
+    tile: int = 160,
+    gap: int = 6,
+    paper: tuple[int, int, int] = (255, 255, 255),
+) -> np.ndarray:
+    """Lay images out in rows, each fitted into a square tile above its caption.
+
+    Args:
+        images: RGB uint8 arrays (H, W, 3) of any sizes; proportions are kept.
+        captions: one text an image, or None for a sheet without text.
+        columns: tiles in a row.
+        tile: side of a tile in pixels.
+        gap: pixels between tiles and around the sheet.
+        paper: RGB of the sheet.
+
+    Shape:
+        -> (rows * (tile + caption) + gaps, columns * tile + gaps, 3), uint8.
+
+    Raises:
+        ValueError: if there is no image, one is not RGB uint8, or the captions
+            do not match the images.
+
+    Example:
+        >>> page = contact_sheet(
+        ...     [np.zeros((8, 8, 3), np.uint8)] * 3, columns=2, tile=16
+        ... )
+        >>> page.shape
+        (50, 50, 3)
+    """
+    _check(images, captions, columns, tile)
+    strip = 18 if captions is not None else 0
+    rows = -(-len(images) // columns)
+    columns = min(columns, len(images))
+    step_y, step_x = tile + strip + gap, tile + gap
+    page = np.empty((rows * step_y + gap, columns * step_x + gap, 3), np.uint8)
+    page[:] = paper
+    for index, image in enumerate(images):
+        top = gap + index // columns * step_y
+        left = gap + index % columns * step_x
+        fitted = _fit(image, tile)
+        height, width = fitted.shape[:2]
+        y, x = top + (tile - height) // 2, left + (tile - width) // 2
+        page[y : y + height, x : x + width] = fitted
+        if captions is not None:
+            space = page[top + tile : top + tile + strip, left : left + tile]
+            space[:] = _caption(captions[index], space)
+    return page
+
+
+def _check(images, captions, columns: int, tile: int) -> None:
+    if not len(images) or columns < 1 or tile < 1:
+        raise ValueError(
+            f"got {len(images)} images, {columns} columns, tiles of {tile} px; "
+            "a sheet needs at least 1 of each"
+        )
+    if captions is not None and len(captions) != len(images):
+        raise ValueError(f"{len(captions)} captions for {len(images)} images")
+    for index, image in enumerate(images):
+        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+            raise ValueError(
+                f"image {index} is {image.shape} {image.dtype}; expected (H, W, 3) uint8"
+            )
+
+
+def _fit(image: np.ndarray, tile: int) -> np.ndarray:
+    """Scale an image so that its longer side fills the tile."""
+    factor = tile / max(image.shape[:2])
+    height, width = (max(round(side * factor), 1) for side in image.shape[:2])
+    method = cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC
+    return cv2.resize(image, (width, height), interpolation=method)
+
+
+def _caption(text: str, space: np.ndarray) -> np.ndarray:
+    """Write a text on a copy of a strip of paper, shortened to what fits."""
+    strip = np.ascontiguousarray(space)
+    ink = (0, 0, 0) if strip.mean() > 127 else (255, 255, 255)
+    font, size = cv2.FONT_HERSHEY_SIMPLEX, 0.4
+    while text and cv2.getTextSize(text, font, size, 1)[0][0] > strip.shape[1] - 4:
+        text = text[:-1]
+    cv2.putText(strip, text, (2, 13), font, size, ink, 1, cv2.LINE_AA)
+    return strip
