@@ -1,0 +1,1 @@
+"""Pictures and tables for people; plain data in, nothing is computed here."""

@@ -1,0 +1,116 @@
+"""Curves over the iterations of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+# Okabe-Ito: distinct for colour-blind readers.
+LINE_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+
+
+def smoothed(values: Sequence[float], window: int) -> np.ndarray:
+    """Return the centred running mean; at the ends the window gets shorter.
+
+    Args:
+        values: one number an iteration; NaN and infinite ones are skipped.
+        window: odd length in entries; 1 changes nothing.
+
+    Shape:
+        (N,) -> (N,) float64; NaN where a window holds no finite value.
+
+    Example:
+        >>> smoothed([0.0, 3.0, 6.0, 3.0], 3).tolist()
+        [1.5, 3.0, 4.0, 4.5]
+    """
+    if window < 1 or window % 2 == 0:
+        raise ValueError(f"the window is {window}; expected an odd number from 1 up")
+    values = np.asarray(values, dtype=np.float64)
+    finite = np.isfinite(values)
+    half, kernel = window // 2, np.ones(window)
+    # "full" cut by half on both sides is centred, whichever array is longer.
+    span = slice(half, half + len(values))
+    total = np.convolve(np.where(finite, values, 0.0), kernel)[span]
+    count = np.convolve(finite.astype(np.float64), kernel)[span]
+    return np.divide(total, count, out=np.full(len(values), np.nan), where=count > 0)
+
+
+def loss_curve(
+    iterations: Sequence[int],
+    losses: Mapping[str, Sequence[float]],
+    *,
+    out: str | Path,
+    marks: Mapping[int, str] | None = None,
+    title: str = "",
+    log: bool = False,
+) -> None:
+    """Draw losses over iterations: raw values thin, their running mean thick.
+
+    Args:
+        iterations: N iteration numbers in ascending order.
+        losses: name and N values of each curve.
+        out: picture to write (.png); its folder is made.
+        marks: what happened at an iteration, ``{75: "encoder thawed"}``.
+        title: a line above the curves.
+        log: logarithmic loss axis.
+
+    Raises:
+        ValueError: if there is nothing to draw or lengths differ.
+    """
+    lengths = {name: len(values) for name, values in losses.items()}
+    if not lengths or set(lengths.values()) != {len(iterations)} or not len(iterations):
+        raise ValueError(
+            f"{len(iterations)} iterations and curves of lengths {lengths}; expected "
+            "at least one curve, and one value for each of the iterations"
+        )
+    figure = Figure(figsize=(8, 4.5), dpi=120, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    window = max(1, len(iterations) // 40) * 2 + 1 if len(iterations) >= 10 else 1
+    # A run of one iteration has no line: a few points are drawn as points too.
+    marker = "-" if len(iterations) >= 10 else ".-"
+    for order, (name, values) in enumerate(losses.items()):
+        colour = LINE_COLOURS[order % len(LINE_COLOURS)]
+        axes.plot(iterations, values, color=colour, linewidth=0.6, alpha=0.35)
+        mean = smoothed(values, window)
+        axes.plot(iterations, mean, marker, color=colour, linewidth=2, label=name)
+    _mark(axes, marks or {})
+    axes.set(xlabel="iteration", ylabel="loss", yscale="log" if log else "linear")
+    axes.set_title(title, loc="left")
+    axes.margins(x=0.01)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    if not log:
+        axes.set_ylim(bottom=0.0 if axes.dataLim.y0 >= 0 else None)
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+    # Above the axes, where it hides neither curves nor marks.
+    axes.legend(
+        frameon=False, loc="lower right", bbox_to_anchor=(1, 1), ncols=len(losses)
+    )
+    Path(out).parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(out)
+
+
+def _mark(axes: Axes, marks: Mapping[int, str]) -> None:
+    middle = sum(axes.get_xlim()) / 2
+    for order, (iteration, words) in enumerate(sorted(marks.items())):
+        axes.axvline(iteration, color="0.35", linestyle="--", linewidth=1)
+        # Words stay inside the axes, and a line lower each, so none overlap.
+        right = iteration > middle
+        axes.annotate(
+            words,
+            (iteration, 1),
+            xycoords=("data", "axes fraction"),
+            xytext=(-4 if right else 4, -4 - 12 * order),
+            textcoords="offset points",
+            ha="right" if right else "left",
+            va="top",
+            fontsize=9,
+            color="0.25",
+        )
