@@ -1,0 +1,167 @@
+import warnings
+
+import pytest
+import torch
+from mmengine.structures import PixelData
+from mmseg.structures import SegDataSample
+from torch import nn
+
+from leuko_mm.models import UNetDecoder, UNetHead
+from leuko_mm.registry import MODELS
+
+CE = {"type": "mmseg.CrossEntropyLoss", "avg_non_ignore": True}
+
+
+def make_maps(channels, size=(32, 32)):
+    return [
+        torch.randn(2, c, size[0] // 2**i, size[1] // 2**i)
+        for i, c in enumerate(channels)
+    ]
+
+
+def make_head(**options):
+    options = {"num_classes": 6, "loss_decode": CE, **options}
+    return UNetHead([8, 16, 24], [16, 8], **options)
+
+
+@pytest.mark.parametrize("size", [(32, 32), (37, 51)])
+@pytest.mark.parametrize("upsample", ["nearest", "bilinear"])
+def test_shape_is_the_finest_maps(size, upsample):
+    logits = make_head(upsample=upsample)(make_maps([8, 16, 24], size))
+    assert logits.shape == (2, 6, *size)
+
+
+def test_shape_with_a_final_step():
+    head = make_head(final_upsample=2)
+    assert head(make_maps([8, 16, 24], (16, 18))).shape == (2, 6, 32, 36)
+
+
+def test_parameters_are_those_of_the_plain_trainer_family():
+    head = UNetHead([64, 128, 256, 512, 512], [512, 256, 128, 64], num_classes=6)
+    pairs = ((1024, 512), (768, 256), (384, 128), (192, 64))
+    count = 6 * (64 + 1)
+    for inward, outward in pairs:
+        count += outward * (inward * 9 + 1) + outward * (outward * 9 + 1)
+    assert sum(p.numel() for p in head.parameters()) == count
+
+
+@pytest.mark.parametrize(
+    ("upsample", "align_corners"),
+    [("nearest", False), ("bilinear", False), ("bilinear", True)],
+)
+def test_value_against_plain_torch(upsample, align_corners):
+    torch.manual_seed(0)
+    channels = [8, 16, 24]
+    decoder = UNetDecoder(
+        channels, [16, 8], upsample=upsample, align_corners=align_corners
+    )
+    maps = make_maps(channels)
+    convs = [m for m in decoder.modules() if isinstance(m, nn.Conv2d)]
+    corners = {} if upsample == "nearest" else {"align_corners": align_corners}
+    enlarge = nn.Upsample(scale_factor=2, mode=upsample, **corners)
+    x = maps[2]
+    for step, skip in enumerate((maps[1], maps[0])):
+        x = torch.cat([skip, enlarge(x)], 1)
+        for conv in convs[2 * step : 2 * step + 2]:
+            x = torch.relu(nn.functional.conv2d(x, conv.weight, conv.bias, padding=1))
+    torch.testing.assert_close(decoder(maps), x, atol=1e-6, rtol=0)
+
+
+def test_norm_replaces_the_bias():
+    decoder = UNetDecoder([8, 16], [8], norm_cfg={"type": "BN"})
+    convs = [m for m in decoder.modules() if isinstance(m, nn.Conv2d)]
+    norms = [m for m in decoder.modules() if isinstance(m, nn.BatchNorm2d)]
+    assert len(convs) == len(norms) == 2
+    assert all(conv.bias is None for conv in convs)
+
+
+def test_start_survives_init_weights():
+    torch.manual_seed(0)
+    head = UNetHead([64, 128], [64], num_classes=6, loss_decode=CE)
+    head.init_weights()
+    conv = head.decoder.steps[0][0].conv
+    expected = (2 / (64 * 9)) ** 0.5  # Kaiming, fan out
+    assert conv.weight.std().item() == pytest.approx(expected, rel=0.02)
+    assert conv.bias.abs().max() == 0
+    assert head.conv_seg.weight.std().item() == pytest.approx(0.01, rel=0.2)
+    assert head.conv_seg.bias.abs().max() == 0
+
+
+def test_options_reach_base_and_decoder():
+    head = make_head(align_corners=True, upsample="bilinear", norm_cfg={"type": "BN"})
+    assert head.align_corners is head.decoder.align_corners is True
+    assert any(isinstance(m, nn.BatchNorm2d) for m in head.decoder.modules())
+    assert head.dropout is None
+    assert make_head(dropout_ratio=0.1).dropout.p == 0.1
+    assert head.channels == head.conv_seg.in_channels == 8
+
+
+def test_in_index_selects_maps():
+    head = make_head(in_index=[1, 2, 3])
+    maps = make_maps([4, 8, 16, 24])
+    assert head(maps).shape == (2, 6, 16, 16)
+
+
+def test_two_classes_bring_no_warning():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        head = make_head(num_classes=2)
+    assert head.out_channels == 2
+
+
+def test_grad_reaches_every_parameter_and_map():
+    maps = [m.requires_grad_() for m in make_maps([8, 16, 24])]
+    head = make_head(final_upsample=2)
+    head(maps).square().sum().backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in head.parameters())
+    assert all(m.grad.abs().sum() > 0 for m in maps)
+
+
+@pytest.mark.parametrize("upsample", ["nearest", "bilinear"])
+def test_bfloat16_channels_last_trains(upsample):
+    torch.manual_seed(0)
+    maps = make_maps([8, 16, 24])
+    head = make_head(upsample=upsample, loss_decode={"type": "leuko_mm.FocalDiceLoss"})
+    plain = head(maps)
+    head = head.to(memory_format=torch.channels_last)
+    maps = [m.to(memory_format=torch.channels_last) for m in maps]
+    samples = []
+    for _ in range(2):
+        labels = PixelData(data=torch.randint(0, 6, (1, 32, 32)))
+        samples.append(SegDataSample(gt_sem_seg=labels))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        logits = head(maps)
+        losses = head.loss(maps, samples, None)
+    assert logits.dtype == torch.bfloat16
+    torch.testing.assert_close(logits.float(), plain, atol=0.05, rtol=0.05)
+    losses["loss_focal_dice"].backward()
+    assert head.decoder.steps[0][0].conv.weight.grad.isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"channels": [16]}, "one decoder width for each skip"),
+        ({"upsample": "cubic"}, "upsample='cubic'"),
+        ({"final_upsample": 0}, "final_upsample=0"),
+    ],
+)
+def test_raises(options, message):
+    with pytest.raises(ValueError, match=message):
+        UNetDecoder(**{"in_channels": [8, 16, 24], "channels": [16, 8], **options})
+
+
+def test_raises_on_a_missing_map():
+    with pytest.raises(ValueError, match="got 2 maps and was built for 3"):
+        UNetDecoder([8, 16, 24], [16, 8])(make_maps([8, 16]))
+
+
+def test_registry():
+    config = {
+        "type": "leuko_mm.UNetHead",
+        "in_channels": [8, 16],
+        "channels": [8],
+        "num_classes": 6,
+        "loss_decode": CE,
+    }
+    assert isinstance(MODELS.build(config), UNetHead)

@@ -1,0 +1,172 @@
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.model import BaseModule
+from torch import nn
+
+from leuko_mm.models import VGG
+from leuko_mm.registry import MODELS
+
+# Positions of the convolutions in torchvision's own nn.Sequential.
+VGG16_CONVS = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)
+VGG16_BN_CONVS = (0, 3, 7, 10, 14, 17, 20, 24, 27, 30, 34, 37, 40)
+# (in, out) of the thirteen convolutions.
+VGG16_WIDTHS = (
+    (3, 64),
+    (64, 64),
+    (64, 128),
+    (128, 128),
+    (128, 256),
+    (256, 256),
+    (256, 256),
+    (256, 512),
+    (512, 512),
+    (512, 512),
+    (512, 512),
+    (512, 512),
+    (512, 512),
+)
+SHARED = Path(
+    os.environ.get("LEUKO_MM_SHARED", Path(__file__).parents[2] / ".." / "shared")
+)
+WEIGHTS = SHARED / "weights" / "vgg16_imagenet_features_fp16.pth"
+
+
+def expected_shapes(positions, batch_norm):
+    shapes = {}
+    for position, (inward, outward) in zip(positions, VGG16_WIDTHS, strict=True):
+        shapes[f"features.{position}.weight"] = (outward, inward, 3, 3)
+        shapes[f"features.{position}.bias"] = (outward,)
+        if batch_norm:
+            norm = f"features.{position + 1}"
+            for name in ("weight", "bias", "running_mean", "running_var"):
+                shapes[f"{norm}.{name}"] = (outward,)
+            shapes[f"{norm}.num_batches_tracked"] = ()
+    return shapes
+
+
+@pytest.mark.parametrize(
+    ("batch_norm", "positions"), [(False, VGG16_CONVS), (True, VGG16_BN_CONVS)]
+)
+def test_keys_and_shapes_are_torchvisions(batch_norm, positions):
+    state = VGG(batch_norm=batch_norm).state_dict()
+    shapes = {key: tuple(value.shape) for key, value in state.items()}
+    assert shapes == expected_shapes(positions, batch_norm)
+
+
+def test_parameter_count_is_that_of_vgg16s_convolutions():
+    assert sum(p.numel() for p in VGG().parameters()) == 14_714_688
+
+
+@pytest.mark.parametrize("depth", [11, 13, 16, 19])
+def test_depth_is_the_number_of_convolutions_plus_three(depth):
+    convs = [m for m in VGG(depth, width=0.125).modules() if isinstance(m, nn.Conv2d)]
+    assert len(convs) + 3 == depth
+
+
+@pytest.mark.parametrize("size", [(32, 32), (37, 51), (16, 16)])
+def test_shape_of_the_five_maps(size):
+    net = VGG(width=0.25, batch_norm=True)
+    maps = net(torch.randn(2, 3, *size))
+    assert isinstance(maps, tuple)
+    assert net.out_channels == (16, 32, 64, 128, 128)
+    for level, (channels, x) in enumerate(zip(net.out_channels, maps, strict=True)):
+        assert x.shape == (2, channels, size[0] // 2**level, size[1] // 2**level)
+
+
+@pytest.mark.parametrize(
+    ("width", "expected"),
+    [(1.0, (64, 128, 256, 512, 512)), (0.3, (16, 40, 80, 152, 152)), (0.01, (8,) * 5)],
+)
+def test_width_rounds_to_a_multiple_of_eight(width, expected):
+    assert VGG(width=width).out_channels == expected
+
+
+def test_maps_are_the_relus_before_each_pooling():
+    torch.manual_seed(0)
+    net = VGG(width=0.125).eval()
+    image = torch.randn(1, 3, 32, 32)
+    x, expected = image, []
+    convs = [m for m in net.features if isinstance(m, nn.Conv2d)]
+    for index, conv in enumerate(convs):
+        x = torch.relu(nn.functional.conv2d(x, conv.weight, conv.bias, padding=1))
+        if index in (1, 3, 6, 9, 12):  # conv1_2, 2_2, 3_3, 4_3, 5_3
+            expected.append(x)
+            x = nn.functional.max_pool2d(x, 2)
+    for ours, theirs in zip(net(image), expected, strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=0)
+
+
+def test_start_is_kaiming_normal_with_zero_bias():
+    torch.manual_seed(0)
+    conv = VGG().features[28]
+    assert conv.bias.abs().max() == 0
+    expected = (2 / (512 * 9)) ** 0.5
+    assert conv.weight.std().item() == pytest.approx(expected, rel=0.01)
+    beyond = (conv.weight.abs() > 3 * expected).float().mean()
+    assert beyond > 0.002  # normal tails: a uniform draw has none
+
+
+def test_grad_reaches_the_first_convolution_from_each_map():
+    net = VGG(width=0.125)
+    for level in range(5):
+        net.zero_grad()
+        net(torch.randn(1, 3, 32, 32))[level].sum().backward()
+        assert net.features[0].weight.grad.abs().sum() > 0
+
+
+def test_bfloat16_channels_last():
+    net = VGG(width=0.125).to(memory_format=torch.channels_last)
+    image = torch.randn(1, 3, 32, 32).to(memory_format=torch.channels_last)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        maps = net(image)
+    assert all(x.dtype == torch.bfloat16 for x in maps)
+    assert maps[0].is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.skipif(
+    not WEIGHTS.is_file(), reason=f"no ImageNet weights at {WEIGHTS}: LEUKO_MM_SHARED"
+)
+def test_real_weights_load_strictly():
+    net = VGG()
+    state = torch.load(WEIGHTS, weights_only=True)
+    net.load_state_dict(state, strict=True)
+    stored = state["features.28.weight"].float()
+    assert torch.equal(net.features[28].weight.detach(), stored)
+    with torch.no_grad():
+        bottom = net(torch.randn(1, 3, 64, 64))[-1]
+    assert torch.isfinite(bottom).all()
+    assert (bottom > 0).float().mean() > 0.01
+
+
+@pytest.mark.skipif(
+    not WEIGHTS.is_file(), reason=f"no ImageNet weights at {WEIGHTS}: LEUKO_MM_SHARED"
+)
+def test_real_weights_load_through_init_cfg():
+    net = VGG(init_cfg={"type": "Pretrained", "checkpoint": str(WEIGHTS)})
+    net.init_weights()
+    stored = torch.load(WEIGHTS, weights_only=True)["features.0.weight"].float()
+    assert torch.equal(net.features[0].weight.detach(), stored)
+
+
+def test_raises_on_unknown_depth():
+    with pytest.raises(ValueError, match=r"depth=17.*11, 13, 16, 19"):
+        VGG(17)
+
+
+def test_raises_on_width_of_zero():
+    with pytest.raises(ValueError, match="width=0"):
+        VGG(width=0)
+
+
+def test_raises_on_an_image_too_small():
+    with pytest.raises(ValueError, match=r"\(1, 3, 15, 40\).*16 pixels"):
+        VGG(width=0.125)(torch.zeros(1, 3, 15, 40))
+
+
+def test_registry():
+    net = MODELS.build({"type": "leuko_mm.VGG", "width": 0.125})
+    assert isinstance(net, VGG)
+    assert isinstance(net, BaseModule)
