@@ -72,7 +72,8 @@ def _check(images, captions, columns: int, tile: int) -> None:
     for index, image in enumerate(images):
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
             raise ValueError(
-                f"image {index} is {image.shape} {image.dtype}; expected (H, W, 3) uint8"
+                f"image {index} is {image.shape} {image.dtype}; "
+                "expected (H, W, 3) uint8"
             )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .synthetic_canvas import (
+from leuko_mm.datasets.converters.synthetic_canvas import (
     Canvas,
     Stamp,
     fill_discs,
@@ -12,7 +12,13 @@ from .synthetic_canvas import (
     smooth_noise,
     warp,
 )
-from .synthetic_stain import AZURE, CHROMATIN, EOSIN, HAEMOGLOBIN, SlideStyle
+from leuko_mm.datasets.converters.synthetic_stain import (
+    AZURE,
+    CHROMATIN,
+    EOSIN,
+    HAEMOGLOBIN,
+    SlideStyle,
+)
 
 _RED_CELL_UM = 3.6  # radius
 _TOUCH = 0.92  # share of the summed radii that cells lying apart keep between them
@@ -37,20 +43,20 @@ def stamp_red_cell(
     cos, sin = np.float32(np.cos(turn)), np.float32(np.sin(turn))
     x = (axis * cos + axis[:, None] * sin) * np.float32(1 + squeeze)
     y = (axis[:, None] * cos - axis * sin) * np.float32(1 - squeeze)
-    square = x * x + y * y + np.float32(1e-6)
-    three, bend = rng.normal(0, 0.035), rng.normal(0, 0.03)
-    reach = 1 + (three * x * (x * x - 3 * y * y) / square + bend * x * y) / square
-    rho = np.sqrt(square) / reach.astype(np.float32)
+    rho = np.sqrt(x * x + y * y)
+    dent, bend = rng.normal(0, 0.035), rng.normal(0, 0.06)
+    reach = 1.0 + dent * x * (x * x - 3 * y * y) + bend * x * y
+    rho = rho / np.clip(reach, 0.8, 1.25).astype(np.float32)
 
     edge = np.clip((1.0 - rho) * np.float32(radius * scale) + 0.5, 0.0, 1.0)
-    pale = float(np.clip(rng.normal(style.pallor, 0.22), 0.0, 0.95))
-    width = rng.uniform(0.3, 0.5)
-    steep = rng.uniform(0.05, 0.16)  # a sharp centre is a refractive ring
+    pale = float(np.clip(rng.normal(style.pallor, 0.25), 0.0, 0.95))
+    width = rng.uniform(0.25, 0.5)
+    steep = rng.uniform(0.03, 0.16)  # a sharp centre is a refractive ring
     fall = np.clip((rho - np.float32(width)) / np.float32(steep), -20, 20)
     centre = pale / (1.0 + np.exp(fall))
-    rim = 0.22 * np.exp(-(((rho - 0.93) / 0.07) ** 2))
-    thick = np.sqrt(np.clip(1.15 - rho * rho, 0.05, None))
-    amount = edge * (0.55 + 0.5 * thick + rim) * (1.0 - centre) * rng.uniform(0.8, 1.2)
+    rim = 0.35 * np.exp(-(((rho - 0.92) / 0.08) ** 2))
+    thick = 0.75 + 0.3 * np.clip(1.0 - (rho - 0.6) ** 2 / 0.36, 0.0, 1.0)
+    amount = edge * (thick + rim) * (1.0 - centre) * rng.uniform(0.8, 1.2)
     dyes = np.zeros((side, side, 4), np.float32)
     dyes[..., HAEMOGLOBIN] = amount
     return Stamp(dyes, edge.astype(np.float32))

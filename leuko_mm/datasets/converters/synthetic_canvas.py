@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 
 _SUBPIXEL_BITS = 4
+_THINNED = 0.35  # of the thinner of two overlapping cells
 
 
 @dataclass
@@ -46,6 +47,12 @@ class Canvas:
     def __post_init__(self) -> None:
         self.dyes = np.zeros((self.height, self.width, 4), np.float32)
         self.labels = np.zeros((self.height, self.width), np.uint8)
+
+    def overlay(self, stamp: Stamp, x: float, y: float) -> None:
+        """Lay a cell on others: flattened against them, it adds a part of its dye."""
+        there, here = self._windows(stamp, x, y)
+        old, new = self.dyes[there], stamp.dyes[here]
+        self.dyes[there] = np.maximum(old, new) + _THINNED * np.minimum(old, new)
 
     def add(self, stamp: Stamp, x: float, y: float) -> None:
         """Lay a stamp on what is there: dyes add up, labels stay."""

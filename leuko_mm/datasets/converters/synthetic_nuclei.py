@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -89,10 +90,7 @@ def _segmented(
         thick = lobe / np.sqrt(1 + 4 * stretch / np.pi)
         lean = angle + rng.choice([0.0, np.pi / 2]) + rng.normal(0, 0.35)
         lobes.append(_rod(middle, stretch * thick, lean, thick, rng.uniform(-0.5, 0.5)))
-    threads = [
-        _thread(a, b, rng.uniform(0.16, 0.3))
-        for a, b in zip(middles[:-1], middles[1:], strict=True)
-    ]
+    threads = [_thread(a, b, rng.uniform(0.16, 0.3)) for a, b in pairwise(middles)]
     return lobes, threads
 
 

@@ -18,12 +18,13 @@ HAEMOGLOBIN, EOSIN, AZURE, CHROMATIN = range(4)
 # Optical density (natural logarithm) in R, G, B of one unit of each dye.
 _DYES = np.array(
     [
-        (0.36, 0.52, 0.58),  # red cells: grey-brown to salmon
+        (0.40, 0.60, 0.64),  # red cells: grey-brown to salmon
         (0.16, 0.60, 0.56),  # eosin: orange-pink
         (0.52, 0.36, 0.16),  # azure: blue
         (0.95, 1.25, 0.62),  # azure bound to chromatin: purple
     ]
 )
+_HUE_SPREAD = np.array([0.12, 0.12, 0.09, 0.09])  # of a channel's density, by slide
 _STYLE_STREAM = 7919  # keeps the random stream of styles apart from that of cells
 
 
@@ -101,15 +102,15 @@ def slide_style(seed: int, slide: int) -> SlideStyle:
         crowding=float(rng.uniform(0.28, 0.62)),
         pallor=float(rng.uniform(0.25, 0.75)),
         clumping=float(rng.uniform(0.05, 0.5)),
-        mottle=float(rng.uniform(0.0, 0.05)),
+        mottle=float(rng.uniform(0.0, 0.03)),
         dirt=float(rng.uniform(0.3, 1.8)),
     )
 
 
 def _draw_dyes(rng: np.random.Generator) -> tuple[tuple[float, float, float], ...]:
     """Vary hue (each channel on its own) and strength (each dye as a whole)."""
-    hue = np.exp(rng.normal(0.0, 0.16, (4, 3)))
-    low, high = (0.75, 0.65, 0.6, 0.7), (1.5, 1.5, 1.5, 1.5)
+    hue = np.exp(rng.normal(0.0, 1.0, (4, 3)) * _HUE_SPREAD[:, None])
+    low, high = (0.75, 0.65, 0.6, 0.7), (1.3, 1.5, 1.5, 1.5)
     strength = rng.uniform(low, high)[:, None]
     return tuple(tuple(row) for row in (_DYES * hue * strength).tolist())
 
@@ -118,7 +119,7 @@ def _draw_light(rng: np.random.Generator) -> tuple[float, float, float]:
     """Draw a lamp from warm to cold, tinted towards green or magenta."""
     warmth, tint = rng.uniform(-0.20, 0.20), rng.uniform(-0.09, 0.09)
     colour = np.exp([warmth - tint / 2, tint, -warmth - tint / 2])
-    return tuple((colour / colour.max() * rng.uniform(0.62, 0.94)).tolist())
+    return tuple((colour / colour.max() * rng.uniform(0.55, 0.92)).tolist())
 
 
 def develop(
@@ -145,7 +146,9 @@ def develop(
     density = dyes.reshape(-1, 4) @ np.asarray(style.dyes, np.float32)
     image = np.exp(-density).reshape(height, width, 3)
     image *= _illumination((height, width), style, rng, view)
-    image = cv2.GaussianBlur(image, (0, 0), max(style.blur * scale, 0.3))
+    image *= np.float32(np.exp(rng.normal(0.0, 0.04)))  # exposure
+    focus = style.blur * rng.uniform(0.8, 1.4) * scale
+    image = cv2.GaussianBlur(image, (0, 0), max(focus, 0.3))
     grey = image.mean(axis=2, keepdims=True)
     image = grey + (image - grey) * np.float32(style.saturation)
     image = np.power(np.clip(image, 0.0, 1.0), np.float32(style.gamma))
