@@ -1,0 +1,120 @@
+"""Check, before anything imports them, that the libraries underneath fit together.
+
+``mmengine``, ``mmcv`` and ``mmseg`` come from the maintained ``onedl-*``
+distributions. They install into the same folders as the upstream ones, so a
+missing or doubled distribution shows up later as a baffling ImportError. This
+module names the fault and the command that mends it instead.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from importlib import metadata
+
+from packaging.specifiers import SpecifierSet
+
+TORCH = "torch>=2.4,<2.14"
+TRIO = {
+    "onedl-mmengine": ">=0.10.12,<0.11",
+    "onedl-mmcv": ">=2.3.6,<2.4",
+    "onedl-mmsegmentation": ">=1.4.2,<1.5",
+}
+UPSTREAM = {
+    "onedl-mmengine": ("mmengine", "mmengine-lite"),
+    "onedl-mmcv": ("mmcv", "mmcv-lite", "mmcv-full"),
+    "onedl-mmsegmentation": ("mmsegmentation",),
+}
+
+
+class StackError(ImportError):
+    """The installed libraries do not fit; the message says which, and the cure."""
+
+
+@dataclass(frozen=True)
+class StackFault:
+    """One thing that does not fit, and what to remove and to install against it.
+
+    Args:
+        what: the fault, as a clause for a list.
+        install: requirements to install.
+        remove: distributions to uninstall first.
+    """
+
+    what: str
+    install: tuple[str, ...]
+    remove: tuple[str, ...] = ()
+
+
+def installed_version(distribution: str) -> str | None:
+    """Return the version of an installed distribution, or None."""
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _trio_fault(ours: str, wanted: str) -> StackFault | None:
+    here = installed_version(ours)
+    doubled = tuple(name for name in UPSTREAM[ours] if installed_version(name))
+    if doubled:
+        # Uninstalling one of two owners takes files of the other with it, so both
+        # go, and ours comes back whole.
+        remove = doubled if here is None else (*doubled, ours)
+        return StackFault(
+            f"{' and '.join(doubled)} shares its folder with {ours}, "
+            "which leuko_mm needs in its place",
+            (ours + wanted,),
+            remove,
+        )
+    if here is None:
+        return StackFault(f"{ours} is not installed", (ours + wanted,))
+    if not SpecifierSet(wanted).contains(here, prereleases=True):
+        return StackFault(
+            f"{ours} is {here}, leuko_mm needs {wanted}", (ours + wanted,)
+        )
+    return None
+
+
+def stack_faults() -> list[StackFault]:
+    """Return everything that does not fit among the installed libraries."""
+    faults = [_trio_fault(ours, wanted) for ours, wanted in TRIO.items()]
+    if installed_version("torch") is None:
+        faults.insert(0, StackFault("torch is not installed", (TORCH,)))
+    return [fault for fault in faults if fault]
+
+
+def cure(faults: list[StackFault]) -> str:
+    """Return the one shell command that mends all the faults.
+
+    Example:
+        >>> cure([StackFault("torch is not installed", ("torch<3",))])
+        'python -m pip install "torch<3"'
+    """
+    remove = [name for fault in faults for name in fault.remove]
+    install = " ".join(f'"{name}"' for fault in faults for name in fault.install)
+    command = f"python -m pip install {install}"
+    if remove:
+        command = f"python -m pip uninstall -y {' '.join(remove)} && {command}"
+    return command
+
+
+def require_stack() -> None:
+    """Stop with every fault of the installed libraries and the command against them.
+
+    Raises:
+        StackError: if torch is missing, or one of the three OpenMMLab libraries is
+            missing, doubled or of a version that does not fit.
+    """
+    faults = stack_faults()
+    if faults:
+        listed = "\n".join(f"  - {fault.what}" for fault in faults)
+        raise StackError(
+            f"leuko_mm cannot start, its libraries do not fit:\n{listed}\n"
+            f"mend it with:\n  {cure(faults)}"
+        )
+    # mmcv warns on every import that its compiled operators are absent; no part
+    # of leuko_mm uses them.
+    warnings.filterwarnings(
+        "ignore", message="Fail to import ``MultiScaleDeformableAttention``"
+    )

@@ -1,0 +1,121 @@
+"""Faults of the installed libraries, planted through importlib.metadata."""
+
+from __future__ import annotations
+
+import re
+from importlib import metadata
+
+import pytest
+
+from leuko_mm import stack
+
+SOUND = {
+    "torch": "2.13.0+cpu",
+    "onedl-mmengine": "0.10.12",
+    "onedl-mmcv": "2.3.6",
+    "onedl-mmsegmentation": "1.4.2",
+}
+
+
+@pytest.fixture
+def plant(monkeypatch):
+    """Return a function that makes importlib.metadata see these distributions."""
+
+    def _plant(**changes):
+        seen = SOUND | {name.replace("_", "-"): v for name, v in changes.items()}
+
+        def version(name):
+            if seen.get(name) is None:
+                raise metadata.PackageNotFoundError(name)
+            return seen[name]
+
+        monkeypatch.setattr(stack.metadata, "version", version)
+
+    return _plant
+
+
+def message():
+    with pytest.raises(stack.StackError) as caught:
+        stack.require_stack()
+    return str(caught.value)
+
+
+def test_the_libraries_of_this_environment_fit():
+    stack.require_stack()
+
+
+def test_a_sound_stack_has_no_fault(plant):
+    plant()
+    assert stack.stack_faults() == []
+
+
+def test_missing_torch_is_named_with_its_cure(plant):
+    plant(torch=None)
+    text = message()
+    assert "torch is not installed" in text
+    assert text.endswith('python -m pip install "torch>=2.4,<2.14"')
+
+
+@pytest.mark.parametrize("name", stack.TRIO)
+def test_a_missing_member_of_the_trio_is_named_with_its_cure(plant, name):
+    plant(**{name: None})
+    text = message()
+    assert f"{name} is not installed" in text
+    assert text.endswith(f'python -m pip install "{name}{stack.TRIO[name]}"')
+
+
+def test_one_command_installs_all_that_is_missing(plant):
+    plant(torch=None, onedl_mmengine=None, onedl_mmcv=None, onedl_mmsegmentation=None)
+    text = message()
+    assert text.count("is not installed") == 4
+    assert text.count("pip install") == 1
+    for requirement in (stack.TORCH, *(n + v for n, v in stack.TRIO.items())):
+        assert f'"{requirement}"' in text.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("ours", "upstream"), [(o, u) for o, us in stack.UPSTREAM.items() for u in us]
+)
+def test_an_upstream_distribution_beside_ours_is_removed_with_it(plant, ours, upstream):
+    plant(**{upstream: "2.1.0"})
+    text = message()
+    assert f"{upstream} shares its folder with {ours}" in text
+    assert text.endswith(
+        f"python -m pip uninstall -y {upstream} {ours} && "
+        f'python -m pip install "{ours}{stack.TRIO[ours]}"'
+    )
+
+
+def test_an_upstream_distribution_in_place_of_ours_is_replaced(plant):
+    plant(mmcv="2.1.0", onedl_mmcv=None)
+    assert "pip uninstall -y mmcv && python -m pip install" in message()
+
+
+@pytest.mark.parametrize(
+    ("name", "version"),
+    [
+        ("onedl-mmengine", "0.10.7"),
+        ("onedl-mmengine", "0.11.0"),
+        ("onedl-mmcv", "2.4.0"),
+        ("onedl-mmsegmentation", "1.2.2"),
+    ],
+)
+def test_a_version_outside_the_range_is_named_with_the_range(plant, name, version):
+    plant(**{name: version})
+    text = message()
+    assert f"{name} is {version}, leuko_mm needs {stack.TRIO[name]}" in text
+    assert f'python -m pip install "{name}{stack.TRIO[name]}"' in text
+
+
+def test_a_version_inside_the_range_passes(plant):
+    plant(onedl_mmcv="2.3.9", torch="2.4.0")
+    assert stack.stack_faults() == []
+
+
+def test_the_ranges_of_the_messages_are_those_of_the_requirement_files(project_root):
+    def lines(name):
+        text = (project_root / "requirements" / name).read_text(encoding="utf-8")
+        return re.findall(r"^[^#\s].*$", text, flags=re.MULTILINE)
+
+    assert [n + v for n, v in stack.TRIO.items()] == lines("mminstall.txt")
+    assert stack.TORCH in lines("base.txt")
