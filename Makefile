@@ -1,0 +1,45 @@
+# `make help` lists the targets. Another interpreter or place:
+#     make quickstart PYTHON=python3.12 VENV=/tmp/leuko
+PYTHON ?= python3
+VENV ?= .venv
+ARGS ?=
+PY := $(VENV)/bin/python
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help quickstart test test-all lint configs clean .venv
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z.-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+quickstart: $(STAMP) ## from nothing to a trained network, its table and its pictures
+	$(VENV)/bin/leuko prepare synthetic
+	$(PY) tools/train.py configs/quickstart.py --work-dir work_dirs/quickstart
+
+test: $(STAMP) ## the test suite without the slow tests; ARGS="-k cbam" picks some
+	$(PY) -m pytest -m "not slow" $(ARGS)
+
+test-all: $(STAMP) ## every test; LEUKO_MM_SHARED names the real images and weights
+	$(PY) -m pytest $(ARGS)
+
+lint: $(STAMP) ## style, imports, docstrings and formatting
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+
+configs: $(STAMP) ## load and check every config
+	$(PY) -m pytest tests/test_configs.py $(ARGS)
+
+.venv: $(STAMP) ## the environment with the exact versions of requirements/lock.txt
+
+$(STAMP): requirements/lock.txt setup.py
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
+	  echo "leuko_mm needs Python 3.10 or newer, and PYTHON=$(PYTHON) is not that;" \
+	    "name one that is: make PYTHON=python3.11 ..." >&2; exit 2; }
+	@$(PY) -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv $(VENV)
+	$(PY) -m pip install --disable-pip-version-check -r requirements/lock.txt
+	$(PY) -m pip install --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+clean: ## remove what was built; .venv, data and work_dirs stay
+	rm -rf build dist *.egg-info .ruff_cache .pytest_cache
+	find leuko_mm configs tests tools -name __pycache__ -prune -exec rm -rf {} +
