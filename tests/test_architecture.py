@@ -1,0 +1,243 @@
+"""The floors of the house: imports only go down, and a name has one home.
+
+The rules are read off the source with ast; nothing is imported.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = "leuko_mm"
+
+FLOORS = {
+    "cli": 3,
+    "workflows": 2,
+    "inference": 2,
+    "datasets": 1,
+    "transforms": 1,
+    "models": 1,
+    "losses": 1,
+    "engine": 1,
+    "evaluation": 1,
+    "report": 1,
+    "registry": 0,
+    "classes": 0,
+    "stack": 0,
+    PACKAGE: 0,  # leuko_mm/__init__.py itself
+}
+# Rooms of one floor know nothing of each other, but for these (importer, imported).
+NEIGHBOURS: set[tuple[str, str]] = set()
+# Libraries that hold models; transforms and evaluation work on arrays alone.
+MODEL_LIBRARIES = ("mmseg.models", "mmseg.apis", "mmpretrain", "mmdet", "torchvision")
+VAGUE_NAMES = {"utils", "util", "common", "misc", "helpers", "helper"}
+MAX_LINES = 260
+
+
+def sources(*folders: str) -> list[Path]:
+    """Return the Python files below the folders of the clone."""
+    return sorted(file for name in folders for file in (ROOT / name).rglob("*.py"))
+
+
+def module_name(file: Path) -> str:
+    parts = file.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def parse(file: Path) -> ast.Module:
+    return ast.parse(file.read_text(encoding="utf-8"), filename=str(file))
+
+
+def imported_names(tree: ast.Module, module: str, is_package: bool) -> set[str]:
+    """Return the dotted names that a module imports, at any depth of its code.
+
+    ``from a.b import c`` gives ``a.b.c``, which may be a module or a thing in one.
+    """
+    here = module.split(".")
+    names = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                above = here[: len(here) - node.level + is_package]
+                base = ".".join(above + ([base] if base else []))
+            names |= {f"{base}.{alias.name}" for alias in node.names}
+    return names
+
+
+def room(name: str) -> str:
+    """Return the room of a dotted name in the package."""
+    parts = name.split(".")
+    return parts[1] if len(parts) > 1 and parts[1] in FLOORS else PACKAGE
+
+
+MODULES = {module_name(file): file for file in sources(PACKAGE)}
+IMPORTS = {
+    name: imported_names(parse(file), name, file.name == "__init__.py")
+    for name, file in MODULES.items()
+}
+
+
+def inside(name: str) -> bool:
+    return name == PACKAGE or name.startswith(f"{PACKAGE}.")
+
+
+def room_edges() -> dict[tuple[str, str], list[str]]:
+    """Return the imports between different rooms, with the modules that hold them."""
+    edges = defaultdict(list)
+    for module, names in IMPORTS.items():
+        for name in filter(inside, names):
+            if room(name) != room(module):
+                edges[room(module), room(name)].append(module)
+    return edges
+
+
+def first_circle(graph: dict[str, set[str]]) -> list[str]:
+    """Return one circle of a graph as a path back to its start, or an empty list."""
+    done: set[str] = set()
+
+    def walk(node: str, path: list[str]) -> list[str]:
+        if node in path:
+            return [*path[path.index(node) :], node]
+        if node in done:
+            return []
+        for target in sorted(graph[node]):
+            if found := walk(target, [*path, node]):
+                return found
+        done.add(node)
+        return []
+
+    for start in sorted(graph):
+        if found := walk(start, []):
+            return found
+    return []
+
+
+@pytest.mark.parametrize(
+    ("code", "module", "is_package", "expected"),
+    [
+        ("import a.b as c", "leuko_mm.x", False, {"a.b"}),
+        ("from a import b, c", "leuko_mm.x", False, {"a.b", "a.c"}),
+        ("from . import y", "leuko_mm.r.x", False, {"leuko_mm.r.y"}),
+        ("from .y import Z", "leuko_mm.r", True, {"leuko_mm.r.y.Z"}),
+        ("from ..s import Z", "leuko_mm.r.x", False, {"leuko_mm.s.Z"}),
+        ("def f():\n    from ..s import Z", "leuko_mm.r.x", False, {"leuko_mm.s.Z"}),
+    ],
+)
+def test_the_reader_of_imports_resolves_every_form(code, module, is_package, expected):
+    assert imported_names(ast.parse(code), module, is_package) == expected
+
+
+def test_the_finder_of_circles_finds_one():
+    assert first_circle({"a": {"b"}, "b": {"c"}, "c": {"b"}}) == ["b", "c", "b"]
+    assert first_circle({"a": {"b", "c"}, "b": {"c"}, "c": set()}) == []
+
+
+def test_every_room_stands_on_a_floor():
+    on_disk = {
+        path.stem
+        for path in (ROOT / PACKAGE).iterdir()
+        if path.suffix == ".py" or any(path.rglob("*.py"))
+    }
+    assert on_disk - {"__init__"} <= set(FLOORS)
+
+
+def test_imports_go_down_the_floors():
+    upward = [
+        f"{module} (floor {FLOORS[source]}) imports {target} (floor {FLOORS[target]})"
+        for (source, target), modules in room_edges().items()
+        for module in modules
+        if FLOORS[source] < FLOORS[target]
+    ]
+    assert not upward
+
+
+def test_rooms_of_one_floor_know_only_their_listed_neighbours():
+    level = {
+        edge
+        for edge in room_edges()
+        if FLOORS[edge[0]] == FLOORS[edge[1]] and FLOORS[edge[0]] > 0
+    }
+    assert level - NEIGHBOURS == set(), "imports between rooms of one floor"
+    assert NEIGHBOURS - level == set(), "listed in NEIGHBOURS and no longer used"
+
+
+@pytest.mark.parametrize("name", ["evaluation", "transforms"])
+def test_rooms_of_arrays_import_no_model(name):
+    libraries = (*MODEL_LIBRARIES, f"{PACKAGE}.models")
+    found = [
+        f"{module} imports {target}"
+        for module, targets in IMPORTS.items()
+        if room(module) == name
+        for target in targets
+        if any(target == lib or target.startswith(f"{lib}.") for lib in libraries)
+    ]
+    assert not found
+
+
+def test_report_imports_only_classes_of_ours():
+    rooms = {target for source, target in room_edges() if source == "report"}
+    assert rooms <= {"classes"}
+
+
+def test_the_package_imports_neither_tools_nor_configs():
+    outside = {"tools", "configs", "tests", "setup"}
+    found = [
+        f"{module} imports {target}"
+        for module, targets in IMPORTS.items()
+        for target in targets
+        if target.split(".")[0] in outside or target.startswith(f"{PACKAGE}.configs")
+    ]
+    assert not found
+
+
+def test_no_circle_of_imports():
+    graph = {}
+    for module, targets in IMPORTS.items():
+        modules = {t if t in MODULES else t.rpartition(".")[0] for t in targets}
+        graph[module] = {t for t in modules if t in MODULES} - {module}
+    assert first_circle(graph) == []
+
+
+def test_no_assert_outside_the_tests():
+    found = [
+        f"{file.relative_to(ROOT)}:{node.lineno}"
+        for file in sources(PACKAGE, "tools")
+        for node in ast.walk(parse(file))
+        if isinstance(node, ast.Assert)
+    ]
+    assert not found
+
+
+def test_every_public_class_has_one_home():
+    homes = defaultdict(list)
+    for file in sources(PACKAGE, "tools", "tests"):
+        for node in ast.walk(parse(file)):
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                homes[node.name].append(str(file.relative_to(ROOT)))
+    doubled = {
+        name: files
+        for name, files in homes.items()
+        if len(files) > 1 and any(file.startswith(PACKAGE) for file in files)
+    }
+    assert not doubled
+
+
+def test_file_names_say_what_is_inside():
+    vague = [f for f in sources(PACKAGE, "tools", "tests") if f.stem in VAGUE_NAMES]
+    assert not vague
+
+
+def test_files_stay_short():
+    long = {}
+    for file in sources(PACKAGE, "tools"):
+        lines = len(file.read_text(encoding="utf-8").splitlines())
+        if lines > MAX_LINES:
+            long[str(file.relative_to(ROOT))] = lines
+    assert not long
