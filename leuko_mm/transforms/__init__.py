@@ -1,8 +1,18 @@
-"""transforms of leuko_mm."""
+"""Transforms: AHE-Retinex, and the augmentation that all methods share."""
 
 from leuko_mm.transforms.ahe_retinex import ahe_retinex
+from leuko_mm.transforms.cell_affine import RandomCellAffine
 from leuko_mm.transforms.enhance_transform import AHERetinex
 from leuko_mm.transforms.enhance_windows import enhance_image
 from leuko_mm.transforms.retinex_params import READINGS, RetinexParams
+from leuko_mm.transforms.stain_jitter import StainJitter
 
-__all__ = ["READINGS", "AHERetinex", "RetinexParams", "ahe_retinex", "enhance_image"]
+__all__ = [
+    "READINGS",
+    "AHERetinex",
+    "RandomCellAffine",
+    "RetinexParams",
+    "StainJitter",
+    "ahe_retinex",
+    "enhance_image",
+]

@@ -1,0 +1,63 @@
+# Two iterations of 64x64 on synthetic cells: does everything run?
+protocol = 'smoke'
+_iterations = 2
+_frozen = 1
+
+train_cfg = dict(type='IterBasedTrainLoop', max_iters=_iterations)
+optim_wrapper = dict(
+    type='leuko_mm.AutocastOptimWrapper',
+    optimizer=dict(type='AdamW', lr=1e-3, weight_decay=1e-4),
+    # The encoder, once thawed, learns at a tenth of the rate.
+    paramwise_cfg=dict(custom_keys=dict(backbone=dict(lr_mult=0.1))))
+param_scheduler = [
+    dict(type='LinearLR', start_factor=0.1, by_epoch=False, begin=0, end=1),
+    dict(
+        type='CosineAnnealingLR',
+        eta_min_ratio=0.01,
+        by_epoch=False,
+        begin=1,
+        end=_iterations),
+]
+custom_hooks = [
+    dict(type='leuko_mm.ChannelsLastHook'),
+    dict(type='leuko_mm.StagedFreezeHook', iters=_frozen),
+]
+
+train_dataloader = dict(
+    batch_size=2,
+    num_workers=0,
+    sampler=dict(type='leuko_mm.GlobalIndexSampler'),
+    dataset=dict(
+        type='leuko_mm.MosaicDataset',
+        n=2,
+        size=64,
+        mode='resample',
+        mosaics=4,
+        dataset=dict(name='synthetic', split='fold5', part='train'),
+        tile_pipeline=[
+            dict(type='LoadImageFromFile'),
+            dict(type='LoadAnnotations'),
+        ],
+        tile_augmentation=[
+            dict(type='leuko_mm.RandomCellAffine'),
+            dict(type='leuko_mm.StainJitter'),
+        ],
+        pipeline=[dict(type='PackSegInputs')]))
+test_dataloader = dict(
+    batch_size=1,
+    num_workers=0,
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    dataset=dict(
+        type='leuko_mm.MosaicDataset',
+        n=2,
+        size=64,
+        mode='every',
+        test_mode=True,
+        dataset=dict(name='synthetic', split='fold5', part='test'),
+        tile_pipeline=[
+            dict(type='LoadImageFromFile'),
+            dict(type='LoadAnnotations'),
+        ],
+        pipeline=[
+            dict(type='PackSegInputs', meta_keys=('tiles', 'ori_shape', 'img_shape'))
+        ]))

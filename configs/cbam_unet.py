@@ -1,0 +1,48 @@
+# CBAM U-Net (the paper's method): VGG16 encoder, CBAM on the four skips, Dice + focal
+# loss, AHE-Retinex on every cell. What people change most:
+#   --protocol paper | half | smoke      what is trained on and for how long
+#   --split fold1 ... fold5 | paper      which slides are tested
+#   _reading                             hsv | hsv_all | rgb, or _enhance = None
+#   _decoder                             widths of the decoder, bottom to top
+_base_ = ['_base_/runtime.py', '_base_/protocols/paper.py']
+method = 'cbam_unet'
+
+_reading = 'hsv'
+_enhance = dict(type='leuko_mm.AHERetinex', reading=_reading)
+# The paper states neither widths nor normalisation of the expanding path. Half the
+# widths that public VGG16 U-Nets use (512, 256, 128, 64) cost half the time.
+_decoder = [256, 128, 64, 32]
+
+model = dict(
+    type='EncoderDecoder',
+    data_preprocessor=dict(
+        type='SegDataPreProcessor',
+        # ImageNet statistics in RGB, as the weights of torchvision expect.
+        mean=[123.675, 116.28, 103.53],
+        std=[58.395, 57.12, 57.375],
+        bgr_to_rgb=True,
+        pad_val=0,
+        seg_pad_val=255,
+        size_divisor=16,
+        test_cfg=dict(size_divisor=16)),
+    backbone=dict(
+        type='leuko_mm.VGG',
+        depth=16,
+        init_cfg=dict(type='leuko_mm.EncoderWeights', checkpoint='vgg16')),
+    neck=dict(
+        type='leuko_mm.CBAMSkipNeck',
+        in_channels=[64, 128, 256, 512, 512],
+        reduction=16),
+    decode_head=dict(
+        type='leuko_mm.UNetHead',
+        in_channels=[64, 128, 256, 512, 512],
+        channels=_decoder,
+        upsample='nearest',
+        norm_cfg=dict(type='BN'),
+        num_classes=6,
+        loss_decode=[dict(type='leuko_mm.FocalDiceLoss', gamma=2.0)]),
+    train_cfg=dict(),
+    test_cfg=dict(mode='whole'))
+
+train_dataloader = dict(dataset=dict(enhance=_enhance))
+test_dataloader = dict(dataset=dict(enhance=_enhance))

@@ -1,0 +1,71 @@
+"""The leukocyte classes: the only home of their names, order, colours and aliases."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class LeukocyteClass:
+    """One class: its id in label arrays, names that data uses for it, its colour."""
+
+    id: int
+    name: str
+    aliases: tuple[str, ...]
+    colour: tuple[int, int, int]  # RGB, 0-255
+
+
+CLASSES = (
+    LeukocyteClass(0, "background", ("bg",), (0, 0, 0)),
+    LeukocyteClass(1, "basophil", ("bas", "baso", "basophils"), (255, 0, 0)),
+    LeukocyteClass(2, "eosinophil", ("eos", "eosi", "eosinophils"), (0, 255, 0)),
+    LeukocyteClass(3, "lymphocyte", ("lym", "lymp", "lymphocytes"), (255, 255, 0)),
+    LeukocyteClass(4, "monocyte", ("mon", "mono", "monocytes"), (0, 0, 255)),
+    LeukocyteClass(5, "neutrophil", ("neu", "neut", "neutrophils"), (128, 0, 128)),
+)
+CLASS_NAMES = tuple(c.name for c in CLASSES)
+CLASS_COLOURS = tuple(c.colour for c in CLASSES)
+CELL_CLASSES = CLASSES[1:]
+NUM_CLASSES = len(CLASSES)
+BACKGROUND = 0
+IGNORE_LABEL = 255
+
+BINARY_NAMES = ("background", "leukocyte")
+BINARY_COLOURS = ((0, 0, 0), (255, 255, 255))
+
+_ID_BY_NAME = {
+    name: c.id for c in CLASSES for name in (c.name, *c.aliases)
+}
+
+
+def class_id(name: str) -> int:
+    """Return the id of a class from its name or one of its aliases.
+
+    Raises:
+        ValueError: if no class goes by that name.
+
+    Example:
+        >>> class_id("eosi"), class_id("Neutrophils")
+        (2, 5)
+    """
+    try:
+        return _ID_BY_NAME[name.strip().lower()]
+    except KeyError:
+        known = ", ".join("/".join((c.name, *c.aliases)) for c in CLASSES)
+        raise ValueError(
+            f"unknown class {name!r}; expected one of: {known}"
+        ) from None
+
+
+def label_lut(colours: tuple[tuple[int, int, int], ...] = CLASS_COLOURS) -> np.ndarray:
+    """Return a (256, 3) uint8 RGB look-up table; labels without a colour are grey.
+
+    Example:
+        >>> label_lut()[5].tolist(), label_lut()[255].tolist()
+        ([128, 0, 128], [128, 128, 128])
+    """
+    lut = np.full((256, 3), 128, dtype=np.uint8)
+    lut[: len(colours)] = colours
+    return lut

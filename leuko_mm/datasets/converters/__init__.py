@@ -1,0 +1,1 @@
+"""converters of leuko_mm."""

@@ -1,0 +1,126 @@
+"""Single cells of a prepared dataset, as MMSegmentation reads a dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from mmseg.datasets import BaseSegDataset
+
+from leuko_mm.classes import (
+    BINARY_COLOURS,
+    BINARY_NAMES,
+    CELL_CLASSES,
+    CLASS_COLOURS,
+    CLASS_NAMES,
+)
+from leuko_mm.datasets.prepared import PARTS, DatasetError, data_home, read_index
+from leuko_mm.datasets.prepared import read_split as read_split_file
+from leuko_mm.datasets.sampling import sample_randomness
+from leuko_mm.registry import DATASETS
+
+
+def with_enhancement(pipeline: Sequence[dict], enhance: Mapping | None) -> list[dict]:
+    """Insert an enhancement behind the last loading step of a pipeline.
+
+    Example:
+        >>> steps = [dict(type="LoadImageFromFile"), dict(type="Resize")]
+        >>> [s["type"] for s in with_enhancement(steps, dict(type="leuko_mm.X"))]
+        ['LoadImageFromFile', 'leuko_mm.X', 'Resize']
+    """
+    steps = list(pipeline)
+    if enhance is None:
+        return steps
+    loading = [i for i, s in enumerate(steps) if "Load" in str(s.get("type"))]
+    position = loading[-1] + 1 if loading else 0
+    return [*steps[:position], dict(enhance), *steps[position:]]
+
+
+@DATASETS.register_module()
+class LeukocyteDataset(BaseSegDataset):
+    """Images of one leukocyte each, with their masks, from a prepared dataset.
+
+    Reads ``index.csv`` and ``splits/<split>.csv`` of ``data/<name>/`` (see
+    ``leuko_mm.datasets.prepared``); no folder is listed. Labels are 0 background,
+    1 basophil, 2 eosinophil, 3 lymphocyte, 4 monocyte, 5 neutrophil, and 255 where
+    pixels are to be ignored.
+
+    Args:
+        name: folder below the data home, or a path to a prepared dataset.
+        split: name of a split file; None takes every cell.
+        part: ``train`` or ``test``.
+        binary: merge all leukocytes into one class (background, leukocyte).
+        enhance: a transform's config, inserted behind the loading steps.
+        seed: of the augmentation, with the global index.
+        **kwargs: for ``BaseSegDataset`` (``pipeline``, ``indices``, ...).
+
+    Raises:
+        DatasetError: if the dataset is not prepared, has no such split, or the part
+            holds no cell.
+    """
+
+    METAINFO = dict(classes=CLASS_NAMES, palette=[list(c) for c in CLASS_COLOURS])
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        split: str | None = None,
+        part: str = "train",
+        binary: bool = False,
+        enhance: Mapping | None = None,
+        seed: int = 0,
+        **kwargs,
+    ):
+        if part not in PARTS:
+            raise ValueError(f"part must be one of {PARTS}, got {part!r}")
+        self.root = dataset_root(name)
+        self.split, self.part, self.binary, self.seed = split, part, binary, seed
+        kwargs["pipeline"] = with_enhancement(kwargs.get("pipeline", ()), enhance)
+        super().__init__(**kwargs)
+        if binary:
+            self._metainfo["classes"] = BINARY_NAMES
+            self._metainfo["palette"] = [list(c) for c in BINARY_COLOURS]
+
+    def load_data_list(self) -> list[dict]:
+        """Return one entry a cell of the part, in the order of the index."""
+        rows = [row for row in read_index(self.root) if row.kind == "cell"]
+        if self.split is not None:
+            parts = read_split_file(self.root, self.split)
+            rows = [row for row in rows if parts.get(row.stem) == self.part]
+        if not rows:
+            raise DatasetError(
+                f"{self.root}: split {self.split!r} has no cell in part {self.part!r}"
+            )
+        merged = {c.id: 1 for c in CELL_CLASSES} if self.binary else None
+        return [
+            dict(
+                img_path=str(self.root / row.image),
+                seg_map_path=str(self.root / row.mask),
+                stem=row.stem,
+                group=row.group,
+                class_name=row.class_name,
+                label_map=merged,
+                reduce_zero_label=False,
+                seg_fields=[],
+            )
+            for row in rows
+        ]
+
+    def __getitem__(self, index: int) -> dict:
+        """Return a sample by global index (see ``GlobalIndexSampler``)."""
+        if self.test_mode:
+            return super().__getitem__(index)
+        with sample_randomness(self.seed, index):
+            return super().__getitem__(index % len(self))
+
+
+def dataset_root(name: str) -> Path:
+    """Return the folder of a prepared dataset, given its name or a path.
+
+    Example:
+        >>> str(dataset_root("/srv/smears"))
+        '/srv/smears'
+    """
+    path = Path(name)
+    return path if path.is_absolute() or len(path.parts) > 1 else data_home() / name

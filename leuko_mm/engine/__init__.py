@@ -1,0 +1,13 @@
+"""What happens around a training step: freezing, precision, weights, checkpoints."""
+
+from leuko_mm.engine.autocast import AutocastOptimWrapper
+from leuko_mm.engine.channels_last import ChannelsLastHook
+from leuko_mm.engine.encoder_weights import EncoderWeights
+from leuko_mm.engine.staged_freeze import StagedFreezeHook
+
+__all__ = [
+    "AutocastOptimWrapper",
+    "ChannelsLastHook",
+    "EncoderWeights",
+    "StagedFreezeHook",
+]
