@@ -25,6 +25,9 @@ def smoothed(values: Sequence[float], window: int) -> np.ndarray:
     Shape:
         (N,) -> (N,) float64; NaN where a window holds no finite value.
 
+    Raises:
+        ValueError: if the window is even or below 1.
+
     Example:
         >>> smoothed([0.0, 3.0, 6.0, 3.0], 3).tolist()
         [1.5, 3.0, 4.0, 4.5]

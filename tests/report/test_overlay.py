@@ -1,0 +1,169 @@
+import numpy as np
+import pytest
+
+from leuko_mm.classes import CLASS_COLOURS
+from leuko_mm.report.overlay import (
+    CLASS_LEGEND,
+    ERROR_COLOURS,
+    PANEL_WIDTH,
+    overlay,
+    truth_against_prediction,
+)
+
+BINARY = {"background": (0, 0, 0), "leukocyte": (255, 255, 255)}
+
+
+@pytest.fixture
+def image():
+    return np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
+
+
+@pytest.fixture
+def labels():
+    """A basophil that touches a neutrophil, and an ignored patch."""
+    labels = np.zeros((40, 60), dtype=np.uint8)
+    labels[8:30, 5:25] = 1
+    labels[8:30, 25:45] = 5
+    labels[35:40, 50:60] = 255
+    return labels
+
+
+def has_colour(picture, colour):
+    return (picture == np.array(colour, dtype=np.uint8)).all(axis=-1)
+
+
+def test_background_is_untouched_and_the_input_too(image, labels):
+    before = image.copy()
+    drawn = overlay(image, labels)
+    assert drawn.shape == image.shape
+    assert drawn.dtype == np.uint8
+    background = labels == 0
+    assert (drawn[background] == image[background]).all()
+    assert (image == before).all()
+
+
+def test_every_region_has_an_edge_in_its_colour(image, labels):
+    drawn = overlay(image, labels, outline=2)
+    edge = {label: has_colour(drawn, CLASS_COLOURS[label]) for label in (1, 5)}
+    assert edge[1][8:30, 5:7].all()
+    assert edge[1][28:30, 5:25].all()
+    # Where two classes meet, each keeps its own side.
+    assert edge[1][8:30, 23:25].all()
+    assert edge[5][8:30, 25:27].all()
+    for label in (1, 5):
+        assert not edge[label][labels != label].any()
+
+
+def test_blend_inside_is_the_weighted_mean(image, labels):
+    drawn = overlay(image, labels, alpha=0.25, outline=0)
+    inside = labels == 1
+    expected = 0.75 * image[inside] + 0.25 * np.array([255, 0, 0])
+    assert np.abs(drawn[inside] - expected).max() <= 0.5
+
+
+def test_alpha_limits(image, labels):
+    assert (overlay(image, labels, alpha=0, outline=0) == image).all()
+    assert has_colour(
+        overlay(image, labels, alpha=1, outline=0)[labels == 5], CLASS_COLOURS[5]
+    ).all()
+
+
+def test_no_labels_no_change(image):
+    assert (overlay(image, np.zeros(image.shape[:2], np.uint8)) == image).all()
+
+
+def test_thin_regions_are_all_edge(image):
+    labels = np.zeros((40, 60), np.uint8)
+    labels[10, 10:20] = 4
+    drawn = overlay(image, labels)
+    assert has_colour(drawn[10, 10:20], CLASS_COLOURS[4]).all()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"alpha": 1.5}, "alpha is 1.5"),
+        ({"outline": -1}, "outline -1"),
+    ],
+)
+def test_overlay_refuses_wrong_numbers(image, labels, change, message):
+    with pytest.raises(ValueError, match=message):
+        overlay(image, labels, **change)
+
+
+def test_overlay_refuses_arrays_that_do_not_fit(image, labels):
+    with pytest.raises(ValueError, match=r"\(40, 60, 3\)"):
+        overlay(image, labels[:-1])
+    with pytest.raises(ValueError, match="float64"):
+        overlay(image / 255, labels)
+
+
+def test_row_has_a_panel_each_and_stays_white_between(image, labels):
+    four = truth_against_prediction(image, labels, labels)
+    five = truth_against_prediction(image, labels, labels, enhanced=image)
+    assert four.dtype == np.uint8
+    assert five.shape[1] - four.shape[1] > PANEL_WIDTH
+    assert five.shape[0] == four.shape[0]
+    for picture in (four, five):
+        assert (picture[:, :10] == 255).all()
+        assert (picture[:5] == 255).all()
+
+
+def test_row_names_the_classes_in_their_colours(image):
+    nothing = np.zeros((40, 60), np.uint8)
+    picture = truth_against_prediction(image * 0 + 90, nothing, nothing)
+    for name, colour in CLASS_LEGEND.items():
+        drawn = has_colour(picture, colour).any()
+        assert drawn == (name != "background"), name
+
+
+def errors_drawn(image, truth, prediction, **kwargs):
+    picture = truth_against_prediction(image // 4, truth, prediction, **kwargs)
+    # The key of the legend is small; a quarter of the cell is not.
+    return {
+        kind
+        for kind, colour in ERROR_COLOURS.items()
+        if has_colour(picture, colour).sum() > 1000
+    }
+
+
+def test_errors_are_told_apart(image, labels):
+    nothing = np.zeros_like(labels)
+    judged = np.where(labels == 255, 0, labels)
+    swapped = np.where(judged > 0, 3, 0)
+    assert errors_drawn(image, judged, judged) == set()
+    assert errors_drawn(image, judged, nothing) == {"missed"}
+    assert errors_drawn(image, nothing, judged) == {"false alarm"}
+    assert errors_drawn(image, judged, swapped) == {"wrong class"}
+
+
+def test_ignored_truth_is_no_error(image):
+    ignored = np.full((40, 60), 255, np.uint8)
+    assert errors_drawn(image, ignored, np.ones_like(ignored)) == set()
+
+
+def test_two_classes_have_no_wrong_class(image):
+    masks = np.zeros((40, 60), np.uint8), np.zeros((40, 60), np.uint8)
+    picture = truth_against_prediction(image * 0, *masks, legend=BINARY)
+    assert not has_colour(picture, ERROR_COLOURS["wrong class"]).any()
+    assert has_colour(picture, ERROR_COLOURS["missed"]).any()
+
+
+def test_title_and_captions_are_written(image, labels):
+    plain = truth_against_prediction(image, labels, labels)
+    titled = truth_against_prediction(image, labels, labels, title="mosaic 1")
+    assert titled.shape[0] > plain.shape[0]
+    renamed = truth_against_prediction(
+        image, labels, labels, captions={"truth": "expert"}
+    )
+    assert renamed.shape == plain.shape
+    assert (renamed != plain).any()
+
+
+def test_row_refuses_what_does_not_fit(image, labels):
+    with pytest.raises(ValueError, match="'heatmap'"):
+        truth_against_prediction(image, labels, labels, captions={"heatmap": "x"})
+    with pytest.raises(ValueError, match="expected"):
+        truth_against_prediction(image, labels, labels[:, :-1])
+    with pytest.raises(ValueError, match="expected"):
+        truth_against_prediction(image, labels, labels, enhanced=image[:-1])
