@@ -1,1 +1,1 @@
-"""cli of leuko_mm."""
+"""The ``leuko`` command: one small module a verb group, parsing and printing only."""

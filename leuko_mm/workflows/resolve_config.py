@@ -45,7 +45,9 @@ def find_config(name: str) -> Path:
     home = config_home()
     named = home / given.with_suffix(".py")
     # A clone's path also works where only the wheel is installed.
-    inside = home.joinpath(*given.parts[1:]) if given.parts[:1] == ("configs",) else None
+    inside = (
+        home.joinpath(*given.parts[1:]) if given.parts[:1] == ("configs",) else None
+    )
     for path in (named, inside):
         if path is not None and path.is_file():
             return path
@@ -118,10 +120,12 @@ def _under_protocol(config: Config, protocol: str) -> Config:
             f"no protocol {protocol!r}; there are: {', '.join(protocol_names())}"
         )
     base = config_home() / "_base_"
-    merged = Config.fromfile(str(base / "runtime.py"))
-    merged.merge_from_dict(
+    shared = Config.fromfile(str(base / "runtime.py"))
+    shared.merge_from_dict(
         Config.fromfile(str(base / "protocols" / f"{protocol}.py")).to_dict()
     )
+    # A new object, so that the run's copy of the config is named after the method.
+    merged = Config(shared.to_dict(), filename=config.filename)
     for key in METHOD_KEYS:
         if key in config:
             merged[key] = config[key]

@@ -1,0 +1,100 @@
+"""Entry point of ``leuko``: finds the verb, and turns errors into exit codes.
+
+Exit codes: 0 done; 1 done, but some items failed; 2 wrong use or missing input;
+3 not available; 130 and 143 on interruption, state saved.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Callable, Sequence
+
+import leuko_mm
+
+# verb -> (module of leuko_mm.cli, one line of help). Modules are imported when their
+# verb is used: `leuko --help` must not wait for torch.
+VERBS = {
+    "prepare": ("prepare", "turn a published or your own folder into a dataset"),
+    "train": ("train", "train a config, test it, write results and pictures"),
+    "test": ("test", "test a checkpoint on a split"),
+}
+DONE, SOME_FAILED, WRONG_USE, NOT_AVAILABLE = 0, 1, 2, 3
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one ``leuko`` command and return its exit code."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    parser = _parser()
+    if not argv or argv[0] not in VERBS:
+        parser.parse_args(argv)  # --help, --version, or an error naming the verbs
+        parser.print_help()
+        return WRONG_USE
+    return run_verb(argv[0], argv[1:], prog=f"leuko {argv[0]}")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="leuko",
+        description="Leukocyte segmentation on MMSegmentation.",
+        epilog="`leuko VERB --help` tells more about one of them.",
+    )
+    parser.add_argument("--version", action="version", version=leuko_mm.__version__)
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB")
+    for verb, (_, words) in VERBS.items():
+        verbs.add_parser(verb, help=words, add_help=False)
+    return parser
+
+
+def run_verb(verb: str, argv: Sequence[str], *, prog: str) -> int:
+    """Parse and run one verb; print what the user can mend as one message."""
+    try:
+        module = importlib.import_module(f"leuko_mm.cli.{VERBS[verb][0]}")
+        parser = argparse.ArgumentParser(prog=prog, description=module.__doc__)
+        module.add_arguments(parser)
+        return module.run(parser.parse_args(argv), command=[prog, *argv])
+    except KeyboardInterrupt:
+        print("\nstopped", file=sys.stderr)
+        return 130
+    except Exception as error:
+        code = exit_code_of(error)
+        if code is None:
+            raise
+        print(f"{prog}: {error}", file=sys.stderr)
+        return code
+
+
+def exit_code_of(error: Exception) -> int | None:
+    """Return the exit code of an error that the user can mend, None for a bug.
+
+    Such errors are classes of our own: a bare ValueError from deep inside is a bug,
+    and its traceback is wanted.
+    """
+    if hasattr(error, "exit_code"):
+        return error.exit_code
+    for kind in _user_errors():
+        if isinstance(error, kind()):
+            return WRONG_USE
+    return None
+
+
+def _user_errors() -> list[Callable[[], type[Exception]]]:
+    """Return getters, so that a broken stack is reported before torch is imported."""
+
+    def imported(module: str, name: str) -> Callable[[], type[Exception]]:
+        return lambda: getattr(importlib.import_module(module), name)
+
+    kinds = [imported("leuko_mm.stack", "StackError")]
+    if "leuko_mm.registry" in sys.modules:
+        kinds += [
+            imported("leuko_mm.datasets.prepared", "DatasetError"),
+            imported("leuko_mm.engine.encoder_weights", "WeightsError"),
+            imported("leuko_mm.engine.safe_load", "UnsafeCheckpointError"),
+            imported("leuko_mm.workflows.resolve_config", "UsageError"),
+        ]
+    return kinds
+
+
+if __name__ == "__main__":
+    sys.exit(main())

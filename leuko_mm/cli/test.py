@@ -1,0 +1,58 @@
+"""Test a checkpoint on the test part of a split, and write its results."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+
+from mmengine.config import DictAction
+
+from leuko_mm.cli.main import run_verb
+from leuko_mm.cli.train import print_outcome
+from leuko_mm.workflows.test import TestRequest, run_test
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments: mmseg's own, and which data under which protocol."""
+    parser.add_argument(
+        "config", help="the config that the checkpoint was trained with"
+    )
+    parser.add_argument("checkpoint", help="a .pth file")
+    parser.add_argument("--protocol", help="paper, half, smoke, ...")
+    parser.add_argument("--split", help="fold1 ... fold5, paper, ...")
+    parser.add_argument("--data", help="prepared dataset: a name or a path")
+    parser.add_argument("--work-dir", help="default: beside the checkpoint")
+    parser.add_argument(
+        "--force", action="store_true", help="replace the test in the work dir"
+    )
+    parser.add_argument(
+        "--cfg-options",
+        nargs="+",
+        action=DictAction,
+        default={},
+        metavar="KEY=VALUE",
+        help="override any key of the config",
+    )
+    parser.add_argument(
+        "--launcher", choices=["none", "pytorch", "slurm", "mpi"], default="none"
+    )
+    parser.add_argument("--local_rank", "--local-rank", type=int, default=0)
+
+
+def run(args: argparse.Namespace, command: list[str]) -> int:
+    """Test and print the table and where everything is."""
+    os.environ.setdefault("LOCAL_RANK", str(args.local_rank))
+    options = {k: v for k, v in vars(args).items() if k not in ("cfg_options",)}
+    options.pop("local_rank")
+    work_dir = run_test(
+        TestRequest(**options, options=args.cfg_options, command=command)
+    )
+    if int(os.environ.get("RANK", 0)) == 0:
+        print_outcome(work_dir)
+    return 0
+
+
+def main() -> int:
+    """Entry point of ``tools/test.py``: the same code as ``leuko test``."""
+    return run_verb("test", sys.argv[1:], prog="tools/test.py")

@@ -1,0 +1,89 @@
+"""Train a config, test it on unseen cells, write results, checkpoint and pictures."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from mmengine.config import DictAction
+
+from leuko_mm.cli.main import run_verb
+from leuko_mm.workflows.train import TrainRequest, train
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments: mmseg's own, and which data under which protocol."""
+    parser.add_argument("config", help="a config's path or name, such as cbam_unet")
+    parser.add_argument("--protocol", help="paper, half, smoke, ...: data and schedule")
+    parser.add_argument("--split", help="fold1 ... fold5, paper, ...")
+    parser.add_argument("--data", help="prepared dataset: a name or a path")
+    parser.add_argument("--seed", type=int, help="of weights, sampling, augmentation")
+    parser.add_argument("--work-dir", help="default: work_dirs/<run>")
+    parser.add_argument(
+        "--resume", action="store_true", help="go on from the last checkpoint"
+    )
+    parser.add_argument(
+        "--force", action="store_true", help="replace the run in the work dir"
+    )
+    parser.add_argument(
+        "--amp",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="bfloat16; default: on where the processor multiplies it",
+    )
+    parser.add_argument(
+        "--cfg-options",
+        nargs="+",
+        action=DictAction,
+        default={},
+        metavar="KEY=VALUE",
+        help="override any key of the config",
+    )
+    parser.add_argument(
+        "--launcher", choices=["none", "pytorch", "slurm", "mpi"], default="none"
+    )
+    parser.add_argument("--local_rank", "--local-rank", type=int, default=0)
+
+
+def run(args: argparse.Namespace, command: list[str]) -> int:
+    """Train and print the table and where everything is."""
+    os.environ.setdefault("LOCAL_RANK", str(args.local_rank))
+    work_dir = train(
+        TrainRequest(
+            config=args.config,
+            protocol=args.protocol,
+            split=args.split,
+            data=args.data,
+            seed=args.seed,
+            options=args.cfg_options,
+            work_dir=args.work_dir,
+            resume=args.resume,
+            force=args.force,
+            amp=args.amp,
+            launcher=args.launcher,
+            command=command,
+        )
+    )
+    if int(os.environ.get("RANK", 0)) == 0:
+        print_outcome(work_dir)
+    return 0
+
+
+def print_outcome(work_dir: Path) -> None:
+    """Print the table of a finished run and the places of its files."""
+    print(f"\n{(work_dir / 'table.md').read_text()}")
+    for words, name in (
+        ("pictures", "overlays/"),
+        ("loss curve", "loss.png"),
+        ("checkpoint", f"{work_dir.name}.pth"),
+        ("results", "results.json"),
+    ):
+        if (work_dir / name).exists():
+            print(f"{words + ':':12} {work_dir / name}")
+
+
+def main() -> int:
+    """Entry point of ``tools/train.py``: the same code as ``leuko train``."""
+    return run_verb("train", sys.argv[1:], prog="tools/train.py")

@@ -1,0 +1,166 @@
+"""Write what a run leaves behind: results, checkpoint, table and pictures."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from pathlib import Path
+
+import torch
+from mmengine.config import Config
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+
+from leuko_mm.classes import CLASS_COLOURS, CLASS_NAMES
+from leuko_mm.datasets.leukocyte_dataset import dataset_root
+from leuko_mm.datasets.prepared import read_about, read_index, read_split
+from leuko_mm.engine.checkpoint_files import write_checkpoint, write_text
+from leuko_mm.evaluation.leukocyte_metric import CELLS_FILE, METRICS_FILE
+from leuko_mm.evaluation.tables import per_class_table
+from leuko_mm.workflows.pictures import draw_pictures
+from leuko_mm.workflows.preflight import cells_config
+from leuko_mm.workflows.resolve_config import config_hash
+from leuko_mm.workflows.run_facts import (
+    environment,
+    git_state,
+    model_facts,
+)
+
+SCHEMA = 1
+
+
+def write_results(
+    runner: Runner,
+    config: Config,
+    *,
+    run: Mapping,
+    checkpoint: Mapping | None = None,
+) -> dict:
+    """Write everything a finished run publishes into its output folder.
+
+    ``results.json``, ``table.md``, ``<run>.pth`` with its sidecar, the loss curve and
+    the overlays; ``cells.npz`` is the evaluator's.
+
+    Args:
+        runner: after training and testing.
+        config: the run's resolved config.
+        run: ``command``, ``iterations``, ``started`` (seconds since the epoch) and
+            ``wall_s`` (seconds of training, testing not included).
+        checkpoint: ``file`` and ``sha256`` of the file that was tested; None writes
+            the model as a new one.
+
+    Returns:
+        The results as written.
+    """
+    work_dir = Path(config.work_dir)
+    scored = json.loads((work_dir / METRICS_FILE).read_text())
+    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    results = {
+        "schema": SCHEMA,
+        "run": _run(config, runner, run),
+        "data": data_facts(config),
+        "env": environment(),
+        "model": model_facts(model, config.test_dataloader.dataset.get("size", 256)),
+        "metrics": scored["metrics"],
+        "per_class": scored["per_class"],
+        "confusion": scored["confusion"],
+        "cells": CELLS_FILE,
+    }
+    if checkpoint is None:
+        path = work_dir / f"{work_dir.name}.pth"
+        sidecar = write_checkpoint(path, model, _sidecar(config, results))
+        checkpoint = dict(file=path.name, sha256=sidecar["sha256"])
+    results["checkpoint"] = dict(checkpoint)
+    write_text(work_dir / "table.md", _table(results))
+    draw_pictures(runner, work_dir)
+    # Last: its presence means that the run is finished and everything is there.
+    write_text(work_dir / "results.json", json.dumps(results, indent=1) + "\n")
+    return results
+
+
+def _run(config: Config, runner: Runner, run: Mapping) -> dict:
+    dataset = config.train_dataloader.dataset
+    started = datetime.fromtimestamp(run["started"], timezone.utc)
+    return dict(
+        name=Path(config.work_dir).name,
+        command=" ".join(run["command"]),
+        method=config.method,
+        variant=config.get("variant"),
+        protocol=config.get("protocol"),
+        split=dataset.get("dataset", dataset).get("split"),
+        seed=config.randomness.get("seed", 0),
+        git=git_state(),
+        config_sha256=config_hash(config),
+        iterations=run["iterations"],
+        selected_on="last",
+        started=started.isoformat("T", "seconds"),
+        wall_s=round(run["wall_s"], 1),
+        device=str(next(runner.model.parameters()).device),
+        threads=torch.get_num_threads(),
+        amp=bool(config.optim_wrapper.get("enabled", False)),
+        resumed=bool(config.get("resume")),
+    )
+
+
+def data_facts(config: Config) -> dict:
+    """Return the ``data`` block: which dataset, which groups train and test."""
+    cells = cells_config(config, "train")
+    root = dataset_root(cells["name"])
+    about = read_about(root)
+    parts = read_split(root, cells["split"]) if cells.get("split") else {}
+    groups: dict[str, set[str]] = {"train": set(), "test": set()}
+    for row in read_index(root):
+        if parts.get(row.stem) in groups:
+            groups[parts[row.stem]].add(row.group)
+    dataset = config.train_dataloader.dataset
+    enhance = dataset.get("enhance")
+    return dict(
+        dataset=about["name"],
+        sha256=about["sha256"],
+        train_groups=sorted(groups["train"]),
+        test_groups=sorted(groups["test"]),
+        mosaic=dict(n=dataset.n, mode=dataset.mode) if "n" in dataset else None,
+        size=dataset.get("size"),
+        enhance=enhance.to_dict() if enhance else None,
+    )
+
+
+def _sidecar(config: Config, results: dict) -> dict:
+    """Return what a checkpoint needs to be used without its config."""
+    preprocessor = config.model.data_preprocessor.to_dict()
+    size, n = results["data"]["size"], (results["data"]["mosaic"] or {}).get("n", 1)
+    return dict(
+        method=config.method,
+        config=dict(
+            classes=list(CLASS_NAMES),
+            model=config.model.to_dict(),
+            data_preprocessor=preprocessor,
+        ),
+        classes=list(CLASS_NAMES),
+        colours=[list(c) for c in CLASS_COLOURS],
+        # The side that one prepared cell image has when the network sees it.
+        scale=dict(px_per_um=None, rbc_px=None, cell_px=size // n if size else None),
+        enhance=results["data"]["enhance"],
+        normalisation={key: preprocessor[key] for key in ("mean", "std", "bgr_to_rgb")},
+        training=dict(
+            dataset=results["data"]["dataset"],
+            sha256=results["data"]["sha256"],
+            split=results["run"]["split"],
+            seed=results["run"]["seed"],
+            iterations=results["run"]["iterations"],
+            git=results["run"]["git"],
+        ),
+        metrics=results["metrics"],
+        licence="Apache-2.0",
+    )
+
+
+def _table(results: dict) -> str:
+    run, data = results["run"], results["data"]
+    head = (
+        f"{run['method']}, protocol {run['protocol']}, {data['dataset']} split "
+        f"{run['split']}, seed {run['seed']}: {run['iterations']} iterations in "
+        f"{run['wall_s'] / 60:.1f} minutes on {run['device']}\n\n"
+    )
+    return head + per_class_table(results["per_class"], results["metrics"]) + "\n"

@@ -1,0 +1,156 @@
+"""Test a checkpoint on a split, under any protocol."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mmengine.config import Config
+from mmengine.dist import is_main_process
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+
+from leuko_mm.engine.safe_load import load_tensors
+from leuko_mm.workflows.preflight import check_data, check_output
+from leuko_mm.workflows.resolve_config import UsageError, resolve_config
+from leuko_mm.workflows.results import write_results
+from leuko_mm.workflows.train import building_errors
+
+
+@dataclass
+class TestRequest:
+    """What a user asked for.
+
+    Args:
+        config: a config's path or name: the one the checkpoint was trained with.
+        checkpoint: a ``.pth`` file of ours, or a training state of mmengine.
+        protocol, split, data, options: see ``resolve_config``.
+        work_dir: output folder; None makes one beside the checkpoint.
+        force: write over a finished test.
+        launcher: ``none``, ``pytorch``, ``slurm`` or ``mpi``.
+        command: the command line, for the record.
+    """
+
+    __test__ = False  # pytest would take the class for a collection of tests
+
+    config: str
+    checkpoint: str
+    protocol: str | None = None
+    split: str | None = None
+    data: str | None = None
+    options: Mapping = field(default_factory=dict)
+    work_dir: str | None = None
+    force: bool = False
+    launcher: str = "none"
+    command: Sequence[str] = ()
+
+
+def run_test(request: TestRequest) -> Path:
+    """Test a checkpoint and write the results; return the output folder.
+
+    Raises:
+        UsageError: if checkpoint, sidecar and config do not fit one another.
+        DatasetError: if the dataset is missing or broken.
+        UnsafeCheckpointError: if the file holds more than tensors.
+    """
+    path = Path(request.checkpoint)
+    if not path.is_file():
+        raise UsageError(f"checkpoint {path} does not exist")
+    config = _config(request, path)
+    work_dir = Path(config.work_dir)
+    check_output(work_dir, resume=False, force=request.force)
+    check_data(config)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    sidecar = read_sidecar(path, digest)
+    runner = _build_runner(config)
+    load_model(runner, path)
+    started = time.time()
+    runner.test()
+    if is_main_process():
+        run = dict(
+            command=request.command,
+            iterations=sidecar.get("training", {}).get("iterations"),
+            started=started,
+            wall_s=0.0,
+        )
+        checkpoint = dict(file=str(path), sha256=digest)
+        write_results(runner, config, run=run, checkpoint=checkpoint)
+    return work_dir
+
+
+def _config(request: TestRequest, path: Path) -> Config:
+    config = resolve_config(
+        request.config,
+        protocol=request.protocol,
+        split=request.split,
+        data=request.data,
+        options=request.options,
+    )
+    dataset = config.test_dataloader.dataset
+    cells = dataset.get("dataset", dataset)
+    name = "-".join(
+        str(p) for p in ("test", config.get("protocol"), cells.get("split")) if p
+    )
+    config.work_dir = request.work_dir or str(path.parent / name)
+    config.test_evaluator.out_dir = config.work_dir
+    config.launcher = request.launcher
+    config.experiment_name = f"{Path(config.work_dir).name}-{time.time_ns()}"
+    # The checkpoint brings every weight; pretrained ones need not be there.
+    if "init_cfg" in config.model.get("backbone", {}):
+        config.model.backbone.init_cfg = None
+    return config
+
+
+def read_sidecar(path: Path, digest: str) -> dict:
+    """Return the sidecar of a checkpoint, {} if it has none.
+
+    Raises:
+        UsageError: if the file is not the one the sidecar describes.
+    """
+    place = path.with_suffix(".json")
+    if not place.is_file():
+        return {}
+    try:
+        sidecar = json.loads(place.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise UsageError(f"{place} is damaged ({error})") from None
+    if sidecar.get("sha256") != digest:
+        raise UsageError(
+            f"{path} is not the file that {place.name} describes: its sha256 is "
+            f"{digest[:12]}..., expected {str(sidecar.get('sha256'))[:12]}..."
+        )
+    return sidecar
+
+
+def _build_runner(config: Config) -> Runner:
+    # A test needs neither optimiser nor schedule, nor does a runner without a loop.
+    for key in ("train_dataloader", "train_cfg", "optim_wrapper", "param_scheduler"):
+        config[f"_{key}"], config[key] = config[key], None
+    with building_errors():
+        runner = Runner.from_cfg(config)
+        _ = runner.test_loop
+    for key in ("train_dataloader", "train_cfg", "optim_wrapper", "param_scheduler"):
+        config[key] = config.pop(f"_{key}")
+    return runner
+
+
+def load_model(runner: Runner, path: Path) -> None:
+    """Load every weight of the model, or say which do not fit.
+
+    Raises:
+        UsageError: naming the first keys that are missing or left over.
+    """
+    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    tensors = load_tensors(path)
+    tensors = tensors.get("state_dict", tensors)
+    try:
+        model.load_state_dict(tensors)
+    except RuntimeError as error:
+        lines = [line.strip() for line in str(error).splitlines()[1:3]]
+        raise UsageError(
+            f"{path} does not fit the config: {' '.join(lines)[:300]}"
+        ) from None
