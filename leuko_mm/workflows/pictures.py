@@ -14,9 +14,9 @@ from PIL import Image
 from torch.utils.data import Dataset
 
 from leuko_mm.engine.staged_freeze import StagedFreezeHook
+from leuko_mm.registry import DATASETS
 from leuko_mm.report.curves import loss_curve
 from leuko_mm.report.overlay import truth_against_prediction
-from leuko_mm.registry import DATASETS
 
 SHOWN_MOSAICS = 4
 

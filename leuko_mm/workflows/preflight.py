@@ -15,7 +15,7 @@ from leuko_mm.workflows.resolve_config import UsageError
 def cells_config(config: Config, part: str) -> Config:
     """Return the config of the cells below a loader's dataset, mosaic or not."""
     dataset = config[f"{part}_dataloader"]["dataset"]
-    return dataset["dataset"] if "dataset" in dataset else dataset
+    return dataset.get("dataset", dataset)
 
 
 def check_run(config: Config, work_dir: Path, *, resume: bool, force: bool) -> None:

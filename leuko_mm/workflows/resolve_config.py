@@ -14,10 +14,33 @@ import leuko_mm
 # What a method file may define; the protocol defines everything else.
 METHOD_KEYS = ("method", "variant", "model")
 RUNNER_KEYS = frozenset(
-    """auto_scale_lr custom_hooks default_hooks default_scope env_cfg experiment_name
-    launcher load_from log_level log_processor model optim_wrapper param_scheduler
-    randomness resume test_cfg test_dataloader test_evaluator train_cfg
-    train_dataloader val_cfg val_dataloader val_evaluator visualizer work_dir""".split()
+    [
+        "auto_scale_lr",
+        "custom_hooks",
+        "default_hooks",
+        "default_scope",
+        "env_cfg",
+        "experiment_name",
+        "launcher",
+        "load_from",
+        "log_level",
+        "log_processor",
+        "model",
+        "optim_wrapper",
+        "param_scheduler",
+        "randomness",
+        "resume",
+        "test_cfg",
+        "test_dataloader",
+        "test_evaluator",
+        "train_cfg",
+        "train_dataloader",
+        "val_cfg",
+        "val_dataloader",
+        "val_evaluator",
+        "visualizer",
+        "work_dir",
+    ]
 )
 KNOWN_KEYS = RUNNER_KEYS | {"method", "variant", "protocol"}
 
@@ -91,7 +114,7 @@ def resolve_config(
     config.setdefault("method", path.stem)
     for part in ("train", "test"):
         dataset = config[f"{part}_dataloader"]["dataset"]
-        inner = dataset["dataset"] if "dataset" in dataset else dataset
+        inner = dataset.get("dataset", dataset)
         if split is not None:
             inner["split"] = split
         if data is not None:
