@@ -14,7 +14,11 @@ help: ## list the targets
 
 quickstart: $(STAMP) ## from nothing to a trained network, its table and its pictures
 	$(VENV)/bin/leuko prepare synthetic
-	$(PY) tools/train.py configs/quickstart.py --work-dir work_dirs/quickstart
+	$(PY) tools/train.py configs/quickstart.py --work-dir work_dirs/quickstart --force
+	@test ! -f $${LEUKO_MM_DATA:-data}/bcisc/dataset.json || { \
+	  echo; echo "The same model on real cells that it has never seen (BCISC):"; \
+	  $(PY) tools/test.py configs/quickstart.py work_dirs/quickstart/quickstart.pth \
+	    --data bcisc --split all --work-dir work_dirs/quickstart/bcisc --force; }
 
 test: $(STAMP) ## the test suite without the slow tests; ARGS="-k cbam" picks some
 	$(PY) -m pytest -m "not slow" $(ARGS)

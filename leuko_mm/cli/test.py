@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("checkpoint", help="a .pth file")
     parser.add_argument("--protocol", help="paper, half, smoke, ...")
-    parser.add_argument("--split", help="fold1 ... fold5, paper, ...")
+    parser.add_argument("--split", help="fold1 ... fold5, ..., or all for every cell")
     parser.add_argument("--data", help="prepared dataset: a name or a path")
     parser.add_argument("--work-dir", help="default: beside the checkpoint")
     parser.add_argument(

@@ -155,6 +155,24 @@ def scores(confusion: np.ndarray, names: Sequence[str] | None = None) -> Scores:
     return Scores(metrics=metrics, per_class=per_class)
 
 
+def merge_leukocytes(confusion: np.ndarray) -> np.ndarray:
+    """Merge all leukocyte classes: background against any leukocyte.
+
+    Shape:
+        (C, C) -> (2, 2), rows truth, columns prediction.
+
+    Example:
+        >>> merge_leukocytes(np.array([[90, 1, 2], [3, 10, 4], [0, 5, 20]])).tolist()
+        [[90, 3], [3, 39]]
+    """
+    counts = np.asarray(confusion)
+    merged = [
+        [counts[0, 0], counts[0, 1:].sum()],
+        [counts[1:, 0].sum(), counts[1:, 1:].sum()],
+    ]
+    return np.array(merged)
+
+
 def _names(count: int, names: Sequence[str] | None) -> tuple[str, ...]:
     if names is None:
         known = {len(CLASS_NAMES): CLASS_NAMES, len(BINARY_NAMES): BINARY_NAMES}

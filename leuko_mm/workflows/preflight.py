@@ -27,6 +27,11 @@ def check_run(config: Config, work_dir: Path, *, resume: bool, force: bool) -> N
         WeightsError: if pretrained weights are missing.
     """
     check_output(work_dir, resume=resume, force=force)
+    if cells_config(config, "train").get("split") is None:
+        raise UsageError(
+            "training needs a split, or it would be tested on the cells it learnt; "
+            "give --split fold1 ... fold5"
+        )
     check_data(config)
     check_weights(config)
 

@@ -12,6 +12,7 @@ from mmengine.config import Config
 import leuko_mm
 
 # What a method file may define; the protocol defines everything else.
+EVERY_CELL = "all"
 METHOD_KEYS = ("method", "variant", "model")
 RUNNER_KEYS = frozenset(
     [
@@ -99,7 +100,7 @@ def resolve_config(
     Args:
         name: a config's path or name.
         protocol: replaces the config's own protocol; the method stays.
-        split: replaces the split of both loaders.
+        split: replaces the split of both loaders; ``all`` stands for every cell.
         data: replaces the dataset of both loaders.
         seed: replaces the seed everywhere it enters.
         options: ``--cfg-options``, applied last but for nothing.
@@ -116,7 +117,7 @@ def resolve_config(
         dataset = config[f"{part}_dataloader"]["dataset"]
         inner = dataset.get("dataset", dataset)
         if split is not None:
-            inner["split"] = split
+            inner["split"] = None if split == EVERY_CELL else split
         if data is not None:
             inner["name"] = data
         if seed is not None and part == "train":

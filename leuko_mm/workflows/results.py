@@ -16,6 +16,7 @@ from leuko_mm.classes import CLASS_COLOURS, CLASS_NAMES
 from leuko_mm.datasets.leukocyte_dataset import dataset_root
 from leuko_mm.datasets.prepared import read_about, read_index, read_split
 from leuko_mm.engine.checkpoint_files import write_checkpoint, write_text
+from leuko_mm.evaluation.confusion import merge_leukocytes, scores
 from leuko_mm.evaluation.leukocyte_metric import CELLS_FILE, METRICS_FILE
 from leuko_mm.evaluation.tables import per_class_table
 from leuko_mm.workflows.pictures import draw_pictures
@@ -108,10 +109,17 @@ def data_facts(config: Config) -> dict:
     cells = cells_config(config, "train")
     root = dataset_root(cells["name"])
     about = read_about(root)
-    parts = read_split(root, cells["split"]) if cells.get("split") else {}
+    rows = [row for row in read_index(root) if row.kind == "cell"]
+    # Without a split every cell is tested.
+    split = cells.get("split")
+    parts = (
+        read_split(root, split)
+        if split
+        else dict.fromkeys((r.stem for r in rows), "test")
+    )
     groups: dict[str, set[str]] = {"train": set(), "test": set()}
-    for row in read_index(root):
-        if parts.get(row.stem) in groups:
+    for row in rows:
+        if row.stem in parts:
             groups[parts[row.stem]].add(row.group)
     dataset = config.train_dataloader.dataset
     enhance = dataset.get("enhance")
@@ -163,4 +171,12 @@ def _table(results: dict) -> str:
         f"{run['split']}, seed {run['seed']}: {run['iterations']} iterations in "
         f"{run['wall_s'] / 60:.1f} minutes on {run['device']}\n\n"
     )
-    return head + per_class_table(results["per_class"], results["metrics"]) + "\n"
+    # Whether cells are found at all, whatever class they are given.
+    found = scores(merge_leukocytes(results["confusion"])).per_class["leukocyte"]
+    tail = (
+        f"\nany leukocyte against background: IoU {found['iou']:.2f} %, "
+        f"F1 {found['f1']:.2f} %\n"
+    )
+    return (
+        head + per_class_table(results["per_class"], results["metrics"]) + "\n" + tail
+    )
