@@ -39,8 +39,9 @@ MAX_LINES = 260
 
 
 def sources(*folders: str) -> list[Path]:
-    """Return the Python files below the folders of the clone."""
-    return sorted(file for name in folders for file in (ROOT / name).rglob("*.py"))
+    """Return the Python files below the folders, but for what editors hide there."""
+    files = (file for name in folders for file in (ROOT / name).rglob("*.py"))
+    return sorted(file for file in files if not file.name.startswith("."))
 
 
 def module_name(file: Path) -> str:
