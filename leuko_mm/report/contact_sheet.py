@@ -1,8 +1,18 @@
-"""Contact sheets: many small images with captions on one page."""
+"""Contact sheets: many small images with captions on one page.
+
+From a shell, images come from files and the caption is the file's name; the sheet of
+the synthetic smear in the docs is made by:
+
+    python -m leuko_mm.report.contact_sheet docs/images/synthetic_contact_sheet.jpg \\
+        data/synthetic/images/*-1_0.png --columns 10 --tile 110
+"""
 
 from __future__ import annotations
 
+import argparse
+import re
 from collections.abc import Sequence
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -94,3 +104,67 @@ def _caption(text: str, space: np.ndarray) -> np.ndarray:
         text = text[:-1]
     cv2.putText(strip, text, (2, 13), font, size, ink, 1, cv2.LINE_AA)
     return strip
+
+
+def read_images(files: Sequence[Path]) -> list[np.ndarray]:
+    """Read RGB images.
+
+    Raises:
+        ValueError: if a file is missing or no image.
+    """
+    images = []
+    for file in files:
+        image = cv2.imread(str(file), cv2.IMREAD_COLOR)
+        if image is None:
+            raise ValueError(f"{file} is missing or no image that OpenCV reads")
+        images.append(cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
+    return images
+
+
+def write_sheet(out: Path, page: np.ndarray, *, quality: int = 85) -> None:
+    """Write an RGB page as PNG or JPEG, whichever the name says.
+
+    Args:
+        out: file whose name ends in .png, .jpg or .jpeg.
+        page: (H, W, 3) RGB uint8.
+        quality: of a JPEG, 0-100.
+
+    Raises:
+        ValueError: if the name ends otherwise.
+    """
+    options = {
+        ".png": [cv2.IMWRITE_PNG_COMPRESSION, 9],
+        ".jpg": [cv2.IMWRITE_JPEG_QUALITY, quality],
+        ".jpeg": [cv2.IMWRITE_JPEG_QUALITY, quality],
+    }.get(out.suffix.lower())
+    if options is None:
+        raise ValueError(f"{out} must end in .png, .jpg or .jpeg")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(out), cv2.cvtColor(page, cv2.COLOR_RGB2BGR), options)
+
+
+def _by_numbers(file: Path) -> list:
+    """Sort key that puts baso_2 before baso_10."""
+    return [int(p) if p.isdigit() else p for p in re.split(r"(\d+)", file.name)]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Write a contact sheet of image files, in the order of the numbers in them."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("out", type=Path, help="PNG or JPEG file to write")
+    parser.add_argument("images", type=Path, nargs="+")
+    parser.add_argument("--columns", type=int, default=5)
+    parser.add_argument("--tile", type=int, default=160, help="pixels")
+    given = parser.parse_args(arguments)
+    files = sorted(given.images, key=_by_numbers)
+    page = contact_sheet(
+        read_images(files),
+        [file.stem for file in files],
+        columns=given.columns,
+        tile=given.tile,
+    )
+    write_sheet(given.out, page)
+
+
+if __name__ == "__main__":
+    main()

@@ -16,7 +16,7 @@ import numpy as np
 from leuko_mm.classes import CELL_CLASSES
 from leuko_mm.datasets.converters.synthetic_scene import render_cell, render_field
 from leuko_mm.datasets.converters.synthetic_stain import SlideStyle, slide_style
-from leuko_mm.datasets.prepared import PreparedCell, write_prepared
+from leuko_mm.datasets.prepared_writing import PreparedCell, write_prepared
 from leuko_mm.datasets.splits import slide_folds
 
 __all__ = [
@@ -84,7 +84,7 @@ def prepare_synthetic(
     size: int = 256,
     seed: int = 0,
     force: bool = False,
-) -> Path:
+) -> bool:
     """Write the synthetic dataset as a prepared dataset with splits by slide.
 
     Args:
@@ -96,7 +96,7 @@ def prepare_synthetic(
         force: replace a dataset whose content differs.
 
     Returns:
-        ``out``.
+        Whether anything was written.
     """
     slide_of = {
         _stem(kind.name, slide, number): slide
@@ -104,7 +104,7 @@ def prepare_synthetic(
         for kind in CELL_CLASSES
         for number in range(1, cells_per_class + 1)
     }
-    write_prepared(
+    return write_prepared(
         Path(out),
         synthetic_cells(
             slides=slides, cells_per_class=cells_per_class, size=size, seed=seed
@@ -116,4 +116,3 @@ def prepare_synthetic(
         splits=slide_folds(slide_of, folds=min(5, slides)),
         force=force,
     )
-    return Path(out)

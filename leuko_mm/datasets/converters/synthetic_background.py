@@ -50,7 +50,7 @@ def stamp_red_cell(
 
     edge = np.clip((1.0 - rho) * np.float32(radius * scale) + 0.5, 0.0, 1.0)
     pale = float(np.clip(rng.normal(style.pallor, 0.25), 0.0, 0.95))
-    width = rng.uniform(0.25, 0.5)
+    width = rng.uniform(0.28, 0.55)
     steep = rng.uniform(0.03, 0.16)  # a sharp centre is a refractive ring
     fall = np.clip((rho - np.float32(width)) / np.float32(steep), -20, 20)
     centre = pale / (1.0 + np.exp(fall))

@@ -41,7 +41,7 @@ class Anatomy:
 
 
 ANATOMY = {
-    "basophil": Anatomy((7.0, 8.4), 0.050, 0.20, Chromatin(0.75, 0.15, 1.0), 0.35),
+    "basophil": Anatomy((7.0, 8.4), 0.050, 0.20, Chromatin(0.90, 0.15, 1.0), 0.35),
     "eosinophil": Anatomy((7.4, 9.2), 0.045, 0.20, Chromatin(1.05, 0.22, 1.1), 0.22),
     "lymphocyte": Anatomy((5.6, 7.6), 0.055, 0.40, Chromatin(1.30, 0.16, 1.3), 0.18),
     "monocyte": Anatomy((8.6, 10.6), 0.065, 0.35, Chromatin(0.95, 0.30, 0.9), 0.30),

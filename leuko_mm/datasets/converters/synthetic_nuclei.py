@@ -96,7 +96,7 @@ def _segmented(
 
 def _neutrophil(radius: float, rng: np.random.Generator) -> Nucleus:
     count = int(rng.choice([2, 3, 4, 5], p=[0.12, 0.42, 0.34, 0.12]))
-    lobes, threads = _segmented(radius, rng, count, share=rng.uniform(0.27, 0.34))
+    lobes, threads = _segmented(radius, rng, count, share=rng.uniform(0.30, 0.37))
     turn = rng.uniform(0, 2 * np.pi)
     return Nucleus(_turned(lobes, turn), _turned(threads, turn))
 

@@ -106,7 +106,7 @@ def _neutrophil(s: CellSheets, chromatin: Chromatin) -> None:
     """Pale pink cytoplasm dusted with fine granules, dark segmented nucleus."""
     _paint_cytoplasm(s, azure=0.16, eosin=0.26, rim=0.15)
     dust = np.clip(s.noise(0.33) - 0.4, 0, 2)
-    s.dyes[..., CHROMATIN] += s.rng.uniform(0.10, 0.2) * dust
+    s.dyes[..., CHROMATIN] += s.rng.uniform(0.08, 0.16) * dust
     s.dyes[..., EOSIN] += 0.10 * dust
     _paint_nucleus(s, chromatin)
 
@@ -132,11 +132,11 @@ def _basophil(s: CellSheets, chromatin: Chromatin) -> None:
     """Coarse dark granules all over the cell, the nucleus half hidden under them."""
     _paint_cytoplasm(s, azure=0.22, eosin=0.22, rim=0.2)
     _paint_nucleus(s, chromatin)
-    points = _grain_grid(s, spacing=s.rng.uniform(1.0, 1.25), jitter=0.42)
+    points = _grain_grid(s, spacing=s.rng.uniform(0.9, 1.15), jitter=0.42)
     inner, core = _at(s.inner, points, s.scale), _at(s.core, points, s.scale)
     chance = np.where(core > 0.5, s.rng.uniform(0.3, 0.9), 0.9)
     points = points[(inner > 0.3) & (s.rng.random(len(points)) < chance)]
-    discs = np.column_stack([points, s.rng.uniform(0.38, 0.72, len(points))])
+    discs = np.column_stack([points, s.rng.uniform(0.34, 0.64, len(points))])
     washed = s.rng.random(len(discs)) < 0.10
     grains = fill_discs(
         discs[~washed], s.body.shape[0], s.scale, s.rng.uniform(0.7, 1, (~washed).sum())

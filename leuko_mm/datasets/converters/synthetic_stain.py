@@ -21,7 +21,7 @@ _DYES = np.array(
         (0.40, 0.60, 0.64),  # red cells: grey-brown to salmon
         (0.16, 0.60, 0.56),  # eosin: orange-pink
         (0.52, 0.36, 0.16),  # azure: blue
-        (0.95, 1.25, 0.62),  # azure bound to chromatin: purple
+        (0.80, 1.30, 0.58),  # azure bound to chromatin: purple
     ]
 )
 _HUE_SPREAD = np.array([0.12, 0.12, 0.09, 0.09])  # of a channel's density, by slide
@@ -96,11 +96,11 @@ def slide_style(seed: int, slide: int) -> SlideStyle:
         glare=float(rng.choice([0.0, 0.1, 0.35])),
         glare_colour=tuple(glare_hue.tolist()),
         saturation=float(rng.uniform(0.6, 1.3)),
-        gamma=float(rng.uniform(0.75, 1.35)),
+        gamma=float(rng.uniform(0.75, 1.25)),
         blur=float(rng.uniform(0.04, 0.15)),
         noise=float(rng.uniform(0.8, 3.0)),
         crowding=float(rng.uniform(0.28, 0.62)),
-        pallor=float(rng.uniform(0.25, 0.75)),
+        pallor=float(rng.uniform(0.3, 0.85)),
         clumping=float(rng.uniform(0.05, 0.5)),
         mottle=float(rng.uniform(0.0, 0.03)),
         dirt=float(rng.uniform(0.3, 1.8)),
@@ -119,7 +119,7 @@ def _draw_light(rng: np.random.Generator) -> tuple[float, float, float]:
     """Draw a lamp from warm to cold, tinted towards green or magenta."""
     warmth, tint = rng.uniform(-0.20, 0.20), rng.uniform(-0.09, 0.09)
     colour = np.exp([warmth - tint / 2, tint, -warmth - tint / 2])
-    return tuple((colour / colour.max() * rng.uniform(0.55, 0.92)).tolist())
+    return tuple((colour / colour.max() * rng.uniform(0.60, 0.92)).tolist())
 
 
 def develop(
@@ -151,7 +151,7 @@ def develop(
     image = cv2.GaussianBlur(image, (0, 0), max(focus, 0.3))
     grey = image.mean(axis=2, keepdims=True)
     image = grey + (image - grey) * np.float32(style.saturation)
-    image = np.power(np.clip(image, 0.0, 1.0), np.float32(style.gamma))
+    image = cv2.pow(np.clip(image, 0.0, 1.0), style.gamma)
     noise = rng.standard_normal(image.shape, dtype=np.float32)
     image = image * 255.0 + noise * np.float32(style.noise)
     return np.clip(np.rint(image), 0, 255).astype(np.uint8)
