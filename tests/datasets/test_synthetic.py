@@ -78,9 +78,7 @@ def test_the_field_shown_does_not_depend_on_the_pixels():
     for i in range(20):
         for size, found in ((64, small), (192, large)):
             rng = np.random.default_rng(i)
-            found.append(
-                render_cell("eosi", slide_style(0, 1), rng, size=size)[1] > 0
-            )
+            found.append(render_cell("eosi", slide_style(0, 1), rng, size=size)[1] > 0)
     share_small, share_large = np.mean(small), np.mean(large)
     assert share_small == pytest.approx(share_large, rel=0.1)
 
