@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from mmcv.transforms import Compose
 from mmseg.datasets import BaseSegDataset
 
 from leuko_mm.classes import (
@@ -17,10 +19,12 @@ from leuko_mm.classes import (
 from leuko_mm.datasets.prepared import PARTS, DatasetError, data_home, read_index
 from leuko_mm.datasets.prepared import read_split as read_split_file
 from leuko_mm.datasets.sampling import sample_randomness
-from leuko_mm.registry import DATASETS
+from leuko_mm.registry import DATASETS, TRANSFORMS
+
+Step = Mapping | Callable[[dict], dict]
 
 
-def with_enhancement(pipeline: Sequence[dict], enhance: Mapping | None) -> list[dict]:
+def with_enhancement(pipeline: Sequence[Step], enhance: Step | None) -> list[Step]:
     """Insert an enhancement behind the last loading step of a pipeline.
 
     Example:
@@ -31,9 +35,22 @@ def with_enhancement(pipeline: Sequence[dict], enhance: Mapping | None) -> list[
     steps = list(pipeline)
     if enhance is None:
         return steps
-    loading = [i for i, s in enumerate(steps) if "Load" in str(s.get("type"))]
+    names = [str(s.get("type") if isinstance(s, Mapping) else type(s)) for s in steps]
+    loading = [i for i, name in enumerate(names) if "Load" in name]
     position = loading[-1] + 1 if loading else 0
-    return [*steps[:position], dict(enhance), *steps[position:]]
+    return [*steps[:position], enhance, *steps[position:]]
+
+
+def build_pipeline(steps: Sequence[Step]) -> Compose:
+    """Build transforms by our registry, so that any default scope will do.
+
+    Example:
+        >>> len(build_pipeline([dict(type="LoadAnnotations")]).transforms)
+        1
+    """
+    return Compose(
+        [TRANSFORMS.build(dict(s)) if isinstance(s, Mapping) else s for s in steps]
+    )
 
 
 @DATASETS.register_module()
@@ -76,7 +93,8 @@ class LeukocyteDataset(BaseSegDataset):
             raise ValueError(f"part must be one of {PARTS}, got {part!r}")
         self.root = dataset_root(name)
         self.split, self.part, self.binary, self.seed = split, part, binary, seed
-        kwargs["pipeline"] = with_enhancement(kwargs.get("pipeline", ()), enhance)
+        steps = with_enhancement(kwargs.get("pipeline", ()), enhance)
+        kwargs["pipeline"] = build_pipeline(steps).transforms
         super().__init__(**kwargs)
         if binary:
             self._metainfo["classes"] = BINARY_NAMES
@@ -92,7 +110,7 @@ class LeukocyteDataset(BaseSegDataset):
             raise DatasetError(
                 f"{self.root}: split {self.split!r} has no cell in part {self.part!r}"
             )
-        merged = {c.id: 1 for c in CELL_CLASSES} if self.binary else None
+        merged = {c.id: 1 for c in CELL_CLASSES} if self.binary else self.label_map
         return [
             dict(
                 img_path=str(self.root / row.image),
@@ -101,7 +119,7 @@ class LeukocyteDataset(BaseSegDataset):
                 group=row.group,
                 class_name=row.class_name,
                 label_map=merged,
-                reduce_zero_label=False,
+                reduce_zero_label=self.reduce_zero_label,
                 seg_fields=[],
             )
             for row in rows
@@ -114,13 +132,17 @@ class LeukocyteDataset(BaseSegDataset):
         with sample_randomness(self.seed, index):
             return super().__getitem__(index % len(self))
 
+    def __iter__(self) -> Iterator[dict]:
+        """Yield every cell once; global indices alone would never end."""
+        return (self[i] for i in range(len(self)))
+
 
 def dataset_root(name: str) -> Path:
     """Return the folder of a prepared dataset, given its name or a path.
 
     Example:
-        >>> str(dataset_root("/srv/smears"))
-        '/srv/smears'
+        >>> [str(dataset_root(name)) for name in ("./smears", "/srv/smears")]
+        ['smears', '/srv/smears']
     """
-    path = Path(name)
-    return path if path.is_absolute() or len(path.parts) > 1 else data_home() / name
+    is_path = any(s in str(name) for s in (os.sep, "/")) or name in (".", "..")
+    return Path(name) if is_path else data_home() / name

@@ -8,56 +8,31 @@
         dataset.json         name, source, licence, citation, counts, hash
 
 ``index.csv`` and ``splits/`` are the one truth about a dataset: every other part
-reads them through this module and asks no folder listing.
+reads them through this module and asks no folder listing. They are written by
+``leuko_mm.datasets.prepared_writing``.
 """
 
 from __future__ import annotations
 
 import csv
-import hashlib
 import json
 import os
-import shutil
-import tempfile
-from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, fields
-from pathlib import Path
+import shlex
+from dataclasses import dataclass, fields
+from pathlib import Path, PurePosixPath, PureWindowsPath
 
-import numpy as np
-from PIL import Image
-
-from leuko_mm.classes import CLASS_NAMES, IGNORE_LABEL, class_id, label_lut
+from leuko_mm.classes import class_id
 
 SCHEMA = 1
 PARTS = ("train", "test")
+KINDS = ("cell", "field")
+
+# Datasets whose source has a converter of its own, and how it is called.
+_SOURCES = {"bcisc": "bcisc PATH_TO_BCISC", "synthetic": "synthetic"}
 
 
 class DatasetError(ValueError):
     """A prepared dataset is missing or broken; the message says what to do."""
-
-
-@dataclass(frozen=True)
-class PreparedCell:
-    """One image with its label array, ready to be written.
-
-    Args:
-        stem: unique name, also of the files written.
-        class_name: a name or alias of ``leuko_mm.classes``; '' for a field.
-        group: the unit that no split may divide, such as a slide.
-        image: RGB uint8 array (H, W, 3), or a file that is copied as it is.
-        mask: uint8 labels (H, W): class ids and 255 for pixels to ignore.
-        kind: ``cell`` or ``field``.
-        source: the published file that the image came from.
-    """
-
-    stem: str
-    class_name: str
-    group: str
-    image: np.ndarray | Path
-    mask: np.ndarray
-    kind: str = "cell"
-    source: str = ""
 
 
 @dataclass(frozen=True)
@@ -89,268 +64,171 @@ def data_home() -> Path:
     return Path(os.environ.get("LEUKO_MM_DATA") or "data")
 
 
-def write_prepared(
-    out: Path,
-    cells: Iterable[PreparedCell],
-    *,
-    name: str,
-    source: str,
-    licence: str,
-    citation: str,
-    splits: Mapping[str, Mapping[str, str]],
-    force: bool = False,
-) -> bool:
-    """Write a prepared dataset, all of it or nothing.
+def prepare_command(root: Path) -> str:
+    """Return the command that prepares the dataset of a folder.
 
-    The dataset is built in a folder beside ``out`` and moved into place at the
-    end. Writing the same content a second time changes nothing.
-
-    Args:
-        out: the dataset's folder.
-        cells: what to write; consumed once.
-        splits: split name -> {stem: ``train`` or ``test``}.
-        force: replace a dataset whose content differs.
-
-    Returns:
-        Whether anything was written.
-
-    Raises:
-        DatasetError: if ``out`` holds something else and ``force`` is not given.
-        ValueError: if a cell or a split does not fit.
+    Example:
+        >>> prepare_command(data_home() / "bcisc")
+        'leuko prepare bcisc PATH_TO_BCISC'
+        >>> prepare_command(Path("elsewhere/synthetic"))
+        'leuko prepare synthetic --out elsewhere/synthetic'
     """
-    out = Path(out)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    building = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
-    try:
-        _write_all(building, cells, splits, name, source, licence, citation)
-        if out.exists():
-            if _same_content(out, building):
-                return False
-            if not force:
-                raise DatasetError(
-                    f"{out} exists and holds different content; "
-                    "add --force to replace it, or choose another --out"
-                )
-            _replace(out, building)
-        else:
-            building.chmod(0o755)
-            os.replace(building, out)
-        return True
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
+    root = Path(root)
+    usual = (data_home() / root.name).absolute() == root.absolute()
+    known = root.name in _SOURCES
+    place = "" if usual and known else f" --out {shlex.quote(str(root))}"
+    return f"leuko prepare {_SOURCES.get(root.name, 'SOURCE PATH')}{place}"
 
 
-def _replace(out: Path, building: Path) -> None:
-    """Swap folders so that a complete dataset stands at ``out`` or beside it."""
-    aside = Path(tempfile.mkdtemp(prefix=f".{out.name}-old-", dir=out.parent))
-    os.replace(out, aside / "replaced")
-    building.chmod(0o755)
-    os.replace(building, out)
-    shutil.rmtree(aside, ignore_errors=True)
+def is_plain_name(name: str) -> bool:
+    """Tell whether a stem or a split's name can be part of a file's name.
 
-
-def _same_content(old: Path, new: Path) -> bool:
-    def relevant(root: Path) -> dict[str, bytes]:
-        paths = [root / "index.csv", *sorted((root / "splits").glob("*.csv"))]
-        return {str(p.relative_to(root)): p.read_bytes() for p in paths if p.is_file()}
-
-    return relevant(old) == relevant(new)
-
-
-def _write_all(root, cells, splits, name, source, licence, citation) -> None:
-    for folder in ("images", "masks", "splits"):
-        (root / folder).mkdir()
-    rows = [_write_cell(root, cell) for cell in cells]
-    stems = [row.stem for row in rows]
-    doubled = [stem for stem, count in Counter(stems).items() if count > 1]
-    if doubled:
-        raise ValueError(f"stems must be unique, but these repeat: {doubled[:5]}")
-    with open(root / "index.csv", "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        writer.writerows(asdict(row).values() for row in rows)
-    for split, parts in splits.items():
-        write_split(root, split, parts, known=set(stems))
-    counts = Counter(row.class_name for row in rows if row.kind == "cell")
-    about = {
-        "schema": SCHEMA,
-        "name": name,
-        "source": source,
-        "licence": licence,
-        "citation": citation,
-        "classes": list(CLASS_NAMES),
-        "counts": {c: counts[c] for c in CLASS_NAMES if counts[c]},
-        "groups": len({row.group for row in rows}),
-        "sha256": hashlib.sha256((root / "index.csv").read_bytes()).hexdigest(),
-    }
-    (root / "dataset.json").write_text(json.dumps(about, indent=2) + "\n")
-
-
-def _write_cell(root: Path, cell: PreparedCell) -> IndexRow:
-    mask = np.ascontiguousarray(cell.mask)
-    if mask.dtype != np.uint8 or mask.ndim != 2:
-        raise ValueError(
-            f"{cell.stem}: the mask must be (H, W) uint8, got {mask.shape} {mask.dtype}"
-        )
-    if isinstance(cell.image, np.ndarray):
-        image_path = root / "images" / f"{cell.stem}.png"
-        # Compression 1: a few per cent larger, several times faster to write.
-        Image.fromarray(cell.image).save(image_path, compress_level=1)
-        height, width = cell.image.shape[:2]
-        content = np.ascontiguousarray(cell.image).tobytes()
-    else:
-        suffix = cell.image.suffix.lower()
-        image_path = root / "images" / f"{cell.stem}{suffix}"
-        shutil.copyfile(cell.image, image_path)
-        with Image.open(image_path) as opened:
-            width, height = opened.size
-        content = image_path.read_bytes()
-    if mask.shape != (height, width):
-        raise ValueError(
-            f"{cell.stem}: the image is {width}x{height} but its mask is "
-            f"{mask.shape[1]}x{mask.shape[0]}"
-        )
-    mask_path = root / "masks" / f"{cell.stem}.png"
-    save_mask(mask_path, mask)
-    class_name = CLASS_NAMES[class_id(cell.class_name)] if cell.class_name else ""
-    return IndexRow(
-        stem=cell.stem,
-        kind=cell.kind,
-        class_name=class_name,
-        group=cell.group,
-        source=cell.source,
-        parent="",
-        x="",
-        y="",
-        scale="",
-        width=width,
-        height=height,
-        image=str(image_path.relative_to(root)),
-        mask=str(mask_path.relative_to(root)),
-        sha256=hashlib.sha256(content + mask.tobytes()).hexdigest(),
-    )
-
-
-def save_mask(path: Path, labels: np.ndarray) -> None:
-    """Write labels (H, W) uint8 as a palette PNG; pixel values are kept exactly."""
-    picture = Image.fromarray(labels)
-    picture.putpalette(label_lut().ravel().tolist())
-    picture.save(path)
-
-
-def write_split(
-    root: Path, split: str, parts: Mapping[str, str], *, known: set[str]
-) -> None:
-    """Write ``splits/<split>.csv``, refusing unknown stems and parts."""
-    for stem, part in parts.items():
-        if part not in PARTS or stem not in known:
-            raise ValueError(
-                f"split {split!r}: {stem!r} -> {part!r}; expected a stem of the index "
-                f"and one of the parts {PARTS}"
-            )
-    with open(root / "splits" / f"{split}.csv", "w", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(("stem", "part"))
-        writer.writerows(parts.items())
+    Example:
+        >>> [is_plain_name(n) for n in ("baso_1-1_0", "../baso", "a/b", "")]
+        [True, False, False, False]
+    """
+    names = PurePosixPath(name).name, PureWindowsPath(name).name
+    return names == (name, name) and name not in ("", ".", "..") and "\0" not in name
 
 
 def read_about(root: Path) -> dict:
     """Return the content of ``dataset.json``.
 
     Raises:
-        DatasetError: if ``root`` is not a prepared dataset.
+        DatasetError: if ``root`` is not a prepared dataset, or one of another schema.
     """
     root = Path(root)
     path = root / "dataset.json"
     if not path.is_file():
         raise DatasetError(_not_prepared(root))
-    return json.loads(path.read_text(encoding="utf-8"))
+    try:
+        about = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DatasetError(f"{path} is broken ({error}); {how_to_mend(root)}") from None
+    schema = about.get("schema") if isinstance(about, dict) else None
+    if schema != SCHEMA:
+        raise DatasetError(
+            f"{path}: schema {schema!r}, but this version reads {SCHEMA}; "
+            f"{how_to_mend(root)}"
+        )
+    return about
 
 
 def _not_prepared(root: Path) -> str:
-    known = {
-        "bcisc": "leuko prepare bcisc PATH_TO_BCISC",
-        "synthetic": "leuko prepare synthetic",
-    }
-    command = known.get(root.name, "leuko prepare SOURCE PATH")
     state = "is not a prepared dataset" if root.is_dir() else "does not exist"
     where = "" if root.is_absolute() else f" (looked in {Path.cwd()})"
-    place = "" if root.name in known else f" --out {root}"
     return (
-        f"{root} {state}{where}. Prepare it with:\n    {command}{place}\n"
+        f"{root} {state}{where}. Prepare it with:\n    {prepare_command(root)}\n"
         "or set LEUKO_MM_DATA to the folder that holds your prepared datasets"
     )
+
+
+def how_to_mend(root: Path) -> str:
+    """Return what to do about a damaged dataset, with the command."""
+    return f"prepare the dataset again:\n    {prepare_command(root)} --force"
 
 
 def read_index(root: Path) -> list[IndexRow]:
     """Return the rows of ``index.csv``.
 
     Raises:
-        DatasetError: if the dataset is not prepared, or its columns are not ours.
+        DatasetError: if the dataset is not prepared, a row does not fit, a stem
+            repeats, or a path leads out of the dataset.
     """
+    root = Path(root)
     read_about(root)
-    path = Path(root) / "index.csv"
-    if not path.is_file():
-        raise DatasetError(f"{path} is missing; prepare the dataset again")
-    with open(path, newline="", encoding="utf-8") as file:
-        reader = csv.reader(file)
-        header = tuple(next(reader, ()))
-        if header != COLUMNS:
-            raise DatasetError(
-                f"{path}: columns {header}, expected {COLUMNS}; prepare it again"
-            )
-        rows = [_parse_row(path, number, cells) for number, cells in enumerate(reader, 2)]
+    path = root / "index.csv"
+    inside = root.resolve()
+    rows, seen = [], set()
+    for number, cells in _table(root, path, COLUMNS):
+        try:
+            row = _parse_row(inside, cells)
+            if row.stem in seen:
+                raise ValueError(f"the stem {row.stem!r} stands there twice")
+        except ValueError as error:
+            place = f"{path}, line {number}"
+            raise DatasetError(f"{place}: {error}; {how_to_mend(root)}") from None
+        seen.add(row.stem)
+        rows.append(row)
     return rows
 
 
-def _parse_row(path: Path, number: int, cells: list[str]) -> IndexRow:
+def _table(root: Path, path: Path, header: tuple) -> list[tuple[int, list[str]]]:
+    """Return (line number, values) of a table, after a look at its first line."""
+    if not path.is_file():
+        raise DatasetError(f"{path} is missing; {how_to_mend(root)}")
     try:
-        values = dict(zip((f.name for f in fields(IndexRow)), cells, strict=True))
-        values["width"], values["height"] = int(values["width"]), int(values["height"])
-    except ValueError as error:
-        raise DatasetError(f"{path}, line {number}: {error}") from None
-    if values["class_name"]:
-        try:
-            class_id(values["class_name"])
-        except ValueError as error:
-            raise DatasetError(f"{path}, line {number}: {error}") from None
-    return IndexRow(**values)
+        # Spreadsheets put a byte order mark in front when they save a table.
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            reader = csv.reader(file)
+            first = tuple(next(reader, ()))
+            lines = [(reader.line_num, values) for values in reader if values]
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise DatasetError(
+            f"{path} is no table ({error}); {how_to_mend(root)}"
+        ) from None
+    if first != header:
+        raise DatasetError(
+            f"{path}: the first line must be {','.join(header)!r}, got "
+            f"{','.join(first)!r}; {how_to_mend(root)}"
+        )
+    return lines
+
+
+def _parse_row(inside: Path, cells: list[str]) -> IndexRow:
+    """Return a checked row; ``inside`` is the dataset's folder without links."""
+    if len(cells) != len(COLUMNS):
+        raise ValueError(f"{len(cells)} values, expected {len(COLUMNS)}")
+    values = dict(zip((f.name for f in fields(IndexRow)), cells, strict=True))
+    values["width"], values["height"] = int(values["width"]), int(values["height"])
+    row = IndexRow(**values)
+    if not is_plain_name(row.stem):
+        raise ValueError(f"the stem {row.stem!r} cannot be part of a file's name")
+    if row.kind not in KINDS:
+        raise ValueError(f"kind {row.kind!r}, expected one of {KINDS}")
+    if row.class_name:
+        class_id(row.class_name)
+    for column in ("image", "mask"):
+        _check_path(inside, column, getattr(row, column))
+    return row
+
+
+def _check_path(inside: Path, column: str, value: str) -> None:
+    steps = (PurePosixPath(value), PureWindowsPath(value))
+    leaves = any(p.is_absolute() or p.drive or ".." in p.parts for p in steps)
+    if not value or leaves or not (inside / value).resolve().is_relative_to(inside):
+        raise ValueError(
+            f"{column} {value!r} leads out of the dataset; expected a path relative to "
+            "it, with no '..' and no link to elsewhere"
+        )
 
 
 def read_split(root: Path, split: str) -> dict[str, str]:
     """Return {stem: part} of ``splits/<split>.csv``.
 
     Raises:
-        DatasetError: if there is no such split; the message lists those there are.
+        DatasetError: if there is no such split (the message lists those there are),
+            or a line does not fit.
     """
+    root = Path(root)
     read_about(root)
-    path = Path(root) / "splits" / f"{split}.csv"
-    if not path.is_file():
-        there = sorted(p.stem for p in path.parent.glob("*.csv"))
-        raise DatasetError(f"{root} has no split {split!r}; it has: {', '.join(there)}")
-    with open(path, newline="", encoding="utf-8") as file:
-        rows = list(csv.reader(file))
-    if not rows or rows[0] != ["stem", "part"]:
-        raise DatasetError(f"{path}: the first line must be 'stem,part'")
-    for number, row in enumerate(rows[1:], 2):
+    path = root / "splits" / f"{split}.csv"
+    if not is_plain_name(split) or not path.is_file():
+        there = sorted(p.stem for p in (root / "splits").glob("*.csv"))
+        raise DatasetError(
+            f"{root} has no split {split!r}; it has: {', '.join(there) or 'none'}"
+        )
+    parts: dict[str, str] = {}
+    for number, row in _table(root, path, ("stem", "part")):
         if len(row) != 2 or row[1] not in PARTS:
             raise DatasetError(
                 f"{path}, line {number}: {','.join(row)!r}; expected 'stem,part' with "
                 f"a part of {PARTS}"
             )
-    return dict(rows[1:])
-
-
-__all__ = [
-    "IGNORE_LABEL",
-    "DatasetError",
-    "IndexRow",
-    "PreparedCell",
-    "data_home",
-    "read_about",
-    "read_index",
-    "read_split",
-    "save_mask",
-    "write_prepared",
-    "write_split",
-]
+        if row[0] in parts:
+            raise DatasetError(
+                f"{path}, line {number}: {row[0]!r} stands there twice; a cell belongs "
+                "to one part; remove one of the lines"
+            )
+        parts[row[0]] = row[1]
+    return parts

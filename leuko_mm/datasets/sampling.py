@@ -20,20 +20,24 @@ from leuko_mm.registry import DATA_SAMPLERS
 
 @contextmanager
 def sample_randomness(seed: int, index: int) -> Iterator[None]:
-    """Tie Python's and numpy's global generators to (seed, index) for a while.
+    """Tie the global generators to (seed, index) for a while.
 
-    Transforms of mmcv and mmseg draw from the global generators; both get their
-    former state back afterwards.
+    Transforms of mmcv and mmseg draw from those of Python and numpy, others from
+    torch's on the CPU. All get their former state back afterwards.
     """
     python_state, numpy_state = random.getstate(), np.random.get_state()
+    torch_state = torch.default_generator.get_state()
     words = np.random.SeedSequence([seed, index]).generate_state(4)
     random.seed(int(words[0]))
     np.random.seed(words)
+    # torch.manual_seed would also reseed the generators of every GPU.
+    torch.default_generator.manual_seed(int(words[1]))
     try:
         yield
     finally:
         random.setstate(python_state)
         np.random.set_state(numpy_state)
+        torch.default_generator.set_state(torch_state)
 
 
 def compose_fixed(
@@ -57,11 +61,7 @@ def compose_fixed(
         >>> [len(set(deal)) for deal in deals], len({c for d in deals for c in d})
         ([4, 4], 5)
     """
-    if tiles > cells:
-        raise ValueError(
-            f"a mosaic of {tiles} tiles needs as many cells, got {cells}; "
-            "use a smaller n or more cells"
-        )
+    _check_enough(cells, tiles)
     rng = np.random.default_rng(seed)
     uses = np.zeros(cells, dtype=int)
     composed = []
@@ -70,6 +70,14 @@ def compose_fixed(
         uses[least_used] += 1
         composed.append(rng.permutation(least_used).tolist())
     return composed
+
+
+def _check_enough(cells: int, tiles: int) -> None:
+    if tiles > cells:
+        raise ValueError(
+            f"a mosaic of {tiles} tiles needs as many cells, got {cells}; "
+            "use a smaller n or more cells"
+        )
 
 
 def compose_every(cells: int, tiles: int, *, seed: int) -> list[list[int | None]]:
@@ -96,14 +104,13 @@ def compose_one(cells: int, tiles: int, *, seed: int, index: int) -> list[int]:
         >>> compose_one(9, 4, seed=0, index=7) == compose_one(9, 4, seed=0, index=7)
         True
     """
-    if tiles > cells:
-        raise ValueError(f"a mosaic of {tiles} tiles needs as many cells, got {cells}")
+    _check_enough(cells, tiles)
     return np.random.default_rng([seed, index]).permutation(cells)[:tiles].tolist()
 
 
 @DATA_SAMPLERS.register_module()
 class GlobalIndexSampler(torch.utils.data.Sampler):
-    """Yield global indices without end: epoch * len(dataset) + position.
+    """Yield global indices without end: epoch * len(dataset) + sample's number.
 
     Each process takes every ``world_size``-th index. Datasets of leuko_mm map a
     global index to a sample themselves, so that each epoch is augmented anew.
@@ -112,7 +119,7 @@ class GlobalIndexSampler(torch.utils.data.Sampler):
         dataset: anything with a length.
         seed: of the shuffling; mmengine's runner hands over its own.
         shuffle: visit each epoch in a new order.
-        start: the first global index, for resumption.
+        start: how many samples all processes together took before a resumption.
     """
 
     def __init__(self, dataset, seed: int | None = 0, *, shuffle=True, start: int = 0):
@@ -140,6 +147,13 @@ class GlobalIndexSampler(torch.utils.data.Sampler):
 
     def __len__(self) -> int:
         return self.size
+
+    def skip(self, num_samples: int) -> None:
+        """Begin behind the samples that this process took before a resumption.
+
+        mmengine's loop calls it, so that resuming loads none of the skipped data.
+        """
+        self.start = num_samples * self.world_size
 
     def set_epoch(self, epoch: int) -> None:
         """Do nothing: the global index already tells the epoch."""

@@ -18,7 +18,8 @@ import numpy as np
 from PIL import Image
 
 from leuko_mm.classes import CLASS_NAMES, class_id
-from leuko_mm.datasets.prepared import DatasetError, PreparedCell, write_prepared
+from leuko_mm.datasets.prepared import DatasetError
+from leuko_mm.datasets.prepared_writing import PreparedCell, write_prepared
 from leuko_mm.datasets.splits import random_cells, random_mosaics, slide_folds
 
 STEM = re.compile(r"^(?P<cls>[a-z]+)_(?P<slide>\d+)-(?P<field>\d+)_(?P<cell>\d+)$")

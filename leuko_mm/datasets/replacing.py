@@ -1,0 +1,107 @@
+"""How what is newly written takes the place of what stood there, in one move."""
+
+from __future__ import annotations
+
+import csv
+import glob
+import hashlib
+import os
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from leuko_mm.datasets.prepared import DatasetError, IndexRow, read_index
+
+
+def refuse_foreign(out: Path, place: Path) -> None:
+    """Refuse to touch what is no dataset: a file, or a folder of other things.
+
+    Args:
+        out: the folder as the user named it.
+        place: the same, without links.
+
+    Raises:
+        DatasetError: if something else stands there.
+    """
+    if not place.exists():
+        return
+    ours = any((place / known).is_file() for known in ("dataset.json", "index.csv"))
+    if not place.is_dir() or (any(place.iterdir()) and not ours):
+        raise DatasetError(
+            f"{out} exists and is not a prepared dataset, so it is not replaced; "
+            "choose another --out"
+        )
+
+
+def move_into(place: Path, building: Path) -> None:
+    """Put the new folder in place; the old one is given up only after that."""
+    building.chmod(0o755)
+    aside = building.with_name(f"{building.name}-old")
+    if place.exists():
+        os.replace(place, aside)
+    try:
+        os.replace(building, place)
+    except BaseException:
+        if aside.exists() and not place.exists():
+            os.replace(aside, place)
+        raise
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def restore_interrupted(place: Path) -> None:
+    """Put back a dataset that was set aside by a run killed between two moves."""
+    if not place.exists():
+        pattern = f".{glob.escape(place.name)}-*-old"
+        for aside in sorted(place.parent.glob(pattern))[-1:]:
+            os.replace(aside, place)
+
+
+def holds_all(place: Path, new: Path) -> bool:
+    """Tell whether a dataset holds all that a new one does, pixel for pixel."""
+    try:
+        rows = read_index(place)
+        tables = [new / "index.csv", *(new / "splits").glob("*.csv")]
+        return all(
+            (place / t.relative_to(new)).read_bytes() == t.read_bytes() for t in tables
+        ) and all(_row_hash(place, row) == row.sha256 for row in rows)
+    except (DatasetError, OSError, SyntaxError):
+        return False
+
+
+def _row_hash(root: Path, row: IndexRow) -> str:
+    with Image.open(root / row.mask) as mask:
+        return content_hash(root / row.image, np.array(mask))
+
+
+def content_hash(image: Path, mask: np.ndarray) -> str:
+    """Return the sha256 of an image with its labels, as ``index.csv`` holds it.
+
+    A PNG counts by its RGB pixels, since encoders differ from one version to the
+    next; any other file counts by its bytes.
+
+    Args:
+        image: an image file.
+        mask: uint8 labels (H, W).
+    """
+    if image.suffix == ".png":
+        with Image.open(image) as opened:
+            content = np.array(opened.convert("RGB")).tobytes()
+    else:
+        content = image.read_bytes()
+    return hashlib.sha256(content + mask.tobytes()).hexdigest()
+
+
+def write_table(path: Path, header: Iterable[str], rows: Iterable[Iterable]) -> None:
+    """Write a table in one move, so that no reader meets half of it."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with open(temporary, "w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(header)
+            writer.writerows(rows)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
