@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
-import cv2
 import numpy as np
-from mmcv.transforms import Compose
 from torch.utils.data import Dataset
 
 from leuko_mm.classes import BACKGROUND
-from leuko_mm.datasets.leukocyte_dataset import LeukocyteDataset, with_enhancement
-from leuko_mm.datasets.prepared import PARTS
+from leuko_mm.datasets.leukocyte_dataset import Step, build_pipeline, with_enhancement
 from leuko_mm.datasets.sampling import (
     compose_every,
     compose_fixed,
@@ -19,10 +16,12 @@ from leuko_mm.datasets.sampling import (
     sample_randomness,
 )
 from leuko_mm.datasets.splits import split_mosaics
-from leuko_mm.registry import DATASETS, TRANSFORMS
+from leuko_mm.datasets.tile_store import TileStore
+from leuko_mm.registry import DATASETS
 
 MODES = ("fixed", "resample", "every")
 SPLIT_STAGES = ("cells", "mosaics")
+MOSAIC_SPLIT = "paper_mosaics"
 
 
 def tile_edges(size: int, n: int) -> list[int]:
@@ -44,11 +43,11 @@ class MosaicDataset(Dataset):
     index); ``every`` shows every cell exactly once and is the one for testing: tiles
     left over in its last mosaic stay background.
 
-    Tiles go through ``tile_pipeline`` (loading and enhancement: deterministic, kept in
-    memory), are resized to their place, go through ``tile_augmentation`` one by one,
-    and the mosaic through ``pipeline``. Each sample carries ``tiles``, a list of
-    ``{stem, group, class_name, box}`` with box (x0, y0, x1, y1) in mosaic pixels;
-    spare tiles are not in it.
+    Tiles go through ``tile_pipeline`` (loading and enhancement: the same for a cell
+    every time, so it is kept in memory), are resized to their place, go through
+    ``tile_augmentation`` one by one, and the mosaic through ``pipeline``. Each sample
+    carries ``tiles``, a list of ``{stem, group, class_name, box}`` with box
+    (x0, y0, x1, y1) in mosaic pixels, and ``spare_tiles``, the boxes without a cell.
 
     Args:
         dataset: config of a ``LeukocyteDataset``; its own pipeline is not used.
@@ -59,12 +58,19 @@ class MosaicDataset(Dataset):
         split_stage: ``cells`` takes the part's cells and composes them; ``mosaics``
             composes all cells first and then takes the part's share of mosaics, as the
             paper did.
+        split_seed: of composition and division with ``split_stage='mosaics'``, so that
+            every training seed meets the same test mosaics.
         test_fraction: share of the mosaics tested, with ``split_stage='mosaics'``.
         enhance: a transform's config, inserted behind the loading of each tile.
-        tile_pipeline, tile_augmentation, pipeline: transform configs, see above.
+        tile_pipeline, tile_augmentation, pipeline: transforms or configs, see above.
         fill: grey level of spare tiles, 0-255.
         seed: of composition and augmentation.
         test_mode: as in MMSegmentation: the sample's index is not a global one.
+
+    Raises:
+        ValueError: if a number or name does not fit, or a mosaic has more tiles than
+            there are cells.
+        DatasetError: as ``LeukocyteDataset``.
     """
 
     def __init__(
@@ -76,29 +82,31 @@ class MosaicDataset(Dataset):
         mode: str = "fixed",
         mosaics: int | None = None,
         split_stage: str = "cells",
+        split_seed: int = 0,
         test_fraction: float = 0.1,
-        enhance: Mapping | None = None,
-        tile_pipeline: Sequence[Mapping] = (),
-        tile_augmentation: Sequence[Mapping] = (),
-        pipeline: Sequence[Mapping] = (),
+        enhance: Step | None = None,
+        tile_pipeline: Sequence[Step] = (),
+        tile_augmentation: Sequence[Step] = (),
+        pipeline: Sequence[Step] = (),
         fill: int = 230,
         seed: int = 0,
         test_mode: bool = False,
     ):
-        self._check(n, size, mode, mosaics, split_stage)
+        self._check(n, size, mode, mosaics, split_stage, fill)
         self.n, self.size, self.mode, self.seed = n, size, mode, seed
         self.fill, self.test_mode = fill, test_mode
         self.cells = self._build_cells(dict(dataset), split_stage, test_mode)
-        self._mosaics = self._compose(mosaics, split_stage, test_fraction)
-        self.tile_pipeline = Compose(with_enhancement(tile_pipeline, enhance))
-        self.tile_augmentation = Compose(
-            [TRANSFORMS.build(dict(t)) for t in tile_augmentation]
-        )
-        self.pipeline = Compose(list(pipeline))
-        self._kept: dict[tuple[int, int, int], tuple[np.ndarray, np.ndarray]] = {}
+        if split_stage == "mosaics":
+            self._mosaics = self._share(mosaics, split_seed, test_fraction)
+        else:
+            self._mosaics = self._compose(mosaics)
+        self.tile_pipeline = build_pipeline(with_enhancement(tile_pipeline, enhance))
+        self.tile_augmentation = build_pipeline(tile_augmentation)
+        self.pipeline = build_pipeline(pipeline)
+        self.store = TileStore(self.cells, self.tile_pipeline, seed=seed)
 
     @staticmethod
-    def _check(n, size, mode, mosaics, split_stage) -> None:
+    def _check(n, size, mode, mosaics, split_stage, fill) -> None:
         if mode not in MODES or split_stage not in SPLIT_STAGES:
             raise ValueError(
                 f"mode must be one of {MODES} and split_stage one of {SPLIT_STAGES}, "
@@ -106,20 +114,34 @@ class MosaicDataset(Dataset):
             )
         if n < 1 or size < n:
             raise ValueError(f"n must be 1 or more and at most size, got {n}, {size}")
-        if mode != "every" and not mosaics:
-            raise ValueError(f"mode {mode!r} needs the number of mosaics")
+        if mode != "every" and (mosaics is None or mosaics < 1):
+            raise ValueError(
+                f"mode {mode!r} needs the number of mosaics, 1 or more; got {mosaics}"
+            )
         if split_stage == "mosaics" and mode != "fixed":
-            raise ValueError("split_stage 'mosaics' needs mode 'fixed'")
+            raise ValueError(f"split_stage 'mosaics' needs mode 'fixed', got {mode!r}")
+        if not 0 <= fill <= 255:
+            raise ValueError(f"fill must be a grey level of 0 to 255, got {fill}")
 
     @staticmethod
     def _build_cells(dataset: dict, split_stage: str, test_mode: bool):
         if split_stage == "mosaics":
+            if dataset.get("split") not in (None, MOSAIC_SPLIT):
+                raise ValueError(
+                    f"split_stage 'mosaics' divides mosaics, not the cells of split "
+                    f"{dataset['split']!r}; name {MOSAIC_SPLIT!r} or no split"
+                )
             dataset["split"] = None
         dataset.setdefault("type", "leuko_mm.LeukocyteDataset")
         dataset["test_mode"] = test_mode
         return DATASETS.build(dataset)
 
-    def _compose(self, mosaics, split_stage, test_fraction):
+    def _share(self, mosaics: int, seed: int, test_fraction: float) -> list[list[int]]:
+        composed = compose_fixed(len(self.cells), mosaics, self.n**2, seed=seed)
+        parts = split_mosaics(mosaics, test_fraction=test_fraction, seed=seed)
+        return [composed[i] for i in parts[self.cells.part]]
+
+    def _compose(self, mosaics: int | None) -> list:
         cells, tiles = len(self.cells), self.n**2
         if self.mode == "every":
             return compose_every(cells, tiles, seed=self.seed)
@@ -127,14 +149,7 @@ class MosaicDataset(Dataset):
             # Composed on demand; composing the first one reports too few cells now.
             compose_one(cells, tiles, seed=self.seed, index=0)
             return [None] * mosaics
-        composed = compose_fixed(cells, mosaics, tiles, seed=self.seed)
-        if split_stage == "mosaics":
-            part = self.cells.part if self.cells.part in PARTS else PARTS[0]
-            numbers = split_mosaics(
-                mosaics, test_fraction=test_fraction, seed=self.seed
-            )[part]
-            composed = [composed[i] for i in numbers]
-        return composed
+        return compose_fixed(cells, mosaics, tiles, seed=self.seed)
 
     @property
     def metainfo(self) -> dict:
@@ -156,8 +171,14 @@ class MosaicDataset(Dataset):
 
     def __getitem__(self, index: int) -> dict:
         """Return one mosaic by global index (see ``GlobalIndexSampler``)."""
+        if self.test_mode and not 0 <= index < len(self):
+            raise IndexError(f"mosaic {index} of {len(self)}, counted from 0")
         with sample_randomness(self.seed, index):
             return self.pipeline(self.compose(index))
+
+    def __iter__(self) -> Iterator[dict]:
+        """Yield one epoch; global indices alone would never end."""
+        return (self[i] for i in range(len(self)))
 
     def compose(self, index: int) -> dict:
         """Return one mosaic before ``pipeline``: img BGR, gt_seg_map, tiles."""
@@ -165,12 +186,13 @@ class MosaicDataset(Dataset):
         image = np.full((size, size, 3), self.fill, dtype=np.uint8)
         labels = np.full((size, size), BACKGROUND, dtype=np.uint8)
         edges = tile_edges(size, self.n)
-        tiles = []
+        tiles, spare = [], []
         for place, cell in enumerate(self.cells_of(index)):
-            if cell is None:
-                continue
             row, column = divmod(place, self.n)
             y0, y1, x0, x1 = *edges[row : row + 2], *edges[column : column + 2]
+            if cell is None:
+                spare.append((x0, y0, x1, y1))
+                continue
             tile, mask = self._augmented(cell, y1 - y0, x1 - x0)
             image[y0:y1, x0:x1], labels[y0:y1, x0:x1] = tile, mask
             info = self.cells.get_data_info(cell)
@@ -183,12 +205,13 @@ class MosaicDataset(Dataset):
             img_shape=(size, size),
             ori_shape=(size, size),
             tiles=tiles,
+            spare_tiles=spare,
             sample_idx=index,
             reduce_zero_label=False,
         )
 
     def _augmented(self, cell: int, height: int, width: int):
-        image, mask = self._tile(cell, height, width)
+        image, mask = self.store.tile(cell, height, width)
         if not self.tile_augmentation.transforms:
             return image, mask
         sample = dict(
@@ -204,23 +227,3 @@ class MosaicDataset(Dataset):
                 f"{sample['img'].shape[:2]}; it must keep the size"
             )
         return sample["img"], sample["gt_seg_map"]
-
-    def _tile(self, cell: int, height: int, width: int):
-        key = (cell, height, width)
-        if key not in self._kept:
-            sample = self.tile_pipeline(self.cells.get_data_info(cell))
-            # Area averaging when shrinking: a linear kernel would alias granules.
-            shrinks = height * width < sample["img"].shape[0] * sample["img"].shape[1]
-            way = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-            self._kept[key] = (
-                cv2.resize(sample["img"], (width, height), interpolation=way),
-                cv2.resize(
-                    sample["gt_seg_map"],
-                    (width, height),
-                    interpolation=cv2.INTER_NEAREST_EXACT,
-                ),
-            )
-        return self._kept[key]
-
-
-__all__ = ["LeukocyteDataset", "MosaicDataset", "tile_edges"]

@@ -52,6 +52,10 @@ class RandomCellAffine(BaseTransform):
         shift: largest shift along each axis, as a fraction of the side.
         turn: largest turn in degrees, to either side.
         prob: probability of any change.
+        mirror: probability of a mirror image, where there is a change.
+
+    Raises:
+        ValueError: if a range, a fraction or a probability is none.
     """
 
     def __init__(
@@ -60,10 +64,19 @@ class RandomCellAffine(BaseTransform):
         shift: float = 0.08,
         turn: float = 180.0,
         prob: float = 1.0,
+        mirror: float = 0.5,
     ):
-        if not 0 < scale[0] <= scale[1]:
+        if len(scale) != 2 or not 0 < scale[0] <= scale[1]:
             raise ValueError(f"scale must be (smallest, largest) above 0, got {scale}")
-        self.scale, self.shift, self.turn, self.prob = scale, shift, turn, prob
+        fractions = (shift, prob, mirror)
+        if turn < 0 or min(fractions) < 0 or max(fractions) > 1:
+            raise ValueError(
+                f"RandomCellAffine: shift={shift}, turn={turn}, prob={prob}, "
+                f"mirror={mirror}; expected degrees of 0 or more, and 0 to 1 for the "
+                "others"
+            )
+        self.scale, self.shift, self.turn = scale, shift, turn
+        self.prob, self.mirror = prob, mirror
 
     def transform(self, results: dict) -> dict:
         """Change ``img`` and every label map named in ``seg_fields``."""
@@ -77,7 +90,7 @@ class RandomCellAffine(BaseTransform):
             shift=tuple(
                 np.random.uniform(-self.shift, self.shift, 2) * (width, height)
             ),
-            mirror=np.random.random() < 0.5,
+            mirror=np.random.random() < self.mirror,
         )
         results["img"] = self._warp(results["img"], matrix, cv2.INTER_LINEAR)
         for key in results.get("seg_fields", ()):
@@ -94,5 +107,5 @@ class RandomCellAffine(BaseTransform):
     def __repr__(self) -> str:
         return (
             f"RandomCellAffine(scale={self.scale}, shift={self.shift}, "
-            f"turn={self.turn}, prob={self.prob})"
+            f"turn={self.turn}, prob={self.prob}, mirror={self.mirror})"
         )

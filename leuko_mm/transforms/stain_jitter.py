@@ -54,11 +54,14 @@ class StainJitter(BaseTransform):
     """Change the stain of an image at random (see ``change_stain``).
 
     Args:
-        gain: largest relative change of a channel's gain.
+        gain: a channel's factor lies in [1/(1+gain), 1+gain], evenly in the logarithm.
         offset: largest offset of a channel, as a fraction of the full range.
-        saturation: largest relative change of the saturation.
-        gamma: exponents lie in [1/(1+gamma), 1+gamma], evenly in the logarithm.
+        saturation: as ``gain``, for the saturation.
+        gamma: as ``gain``, for the exponent.
         prob: probability of any change.
+
+    Raises:
+        ValueError: if an amount is below 0, or the probability is none.
     """
 
     def __init__(
@@ -69,6 +72,12 @@ class StainJitter(BaseTransform):
         gamma: float = 0.4,
         prob: float = 0.9,
     ):
+        if min(gain, offset, saturation, gamma) < 0 or not 0 <= prob <= 1:
+            raise ValueError(
+                f"StainJitter: gain={gain}, offset={offset}, saturation={saturation}, "
+                f"gamma={gamma}, prob={prob}; expected 0 or more of each, and at most "
+                "1 for prob"
+            )
         self.gain, self.offset, self.saturation = gain, offset, saturation
         self.gamma, self.prob = gamma, prob
 

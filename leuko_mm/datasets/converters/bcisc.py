@@ -23,6 +23,8 @@ from leuko_mm.datasets.prepared_writing import PreparedCell, write_prepared
 from leuko_mm.datasets.splits import random_cells, random_mosaics, slide_folds
 
 STEM = re.compile(r"^(?P<cls>[a-z]+)_(?P<slide>\d+)-(?P<field>\d+)_(?P<cell>\d+)$")
+CELLS = 268
+HOME = "https://github.com/fpklipic/BCISC"
 CITATION = (
     "H. Fan et al., LeukocyteMask: an automated localization and segmentation method "
     "for leukocyte in blood smear images using deep neural networks, "
@@ -67,7 +69,8 @@ def prepare_bcisc(source: Path, out: Path, *, force: bool = False) -> bool:
         Whether anything was written.
 
     Raises:
-        DatasetError: if images or masks are missing, or hold unexpected values.
+        DatasetError: if images or masks are missing, cannot be read, or hold
+            unexpected values.
     """
     images = _image_paths(Path(source))
     slides = {path.stem: bcisc_stem(path.stem)[1] for path in images}
@@ -76,7 +79,7 @@ def prepare_bcisc(source: Path, out: Path, *, force: bool = False) -> bool:
         out,
         _cells(images),
         name="bcisc",
-        source="https://github.com/fpklipic/BCISC",
+        source=HOME,
         licence="Apache-2.0",
         citation=CITATION,
         splits={
@@ -93,7 +96,17 @@ def _image_paths(source: Path) -> list[Path]:
     paths = sorted(folder.glob("*.jpg"))
     if not paths:
         raise DatasetError(
-            f"no images in {folder}; give the folder of BCISC that holds sub-images/"
+            f"no images in {folder}; give the folder of BCISC that holds sub-images/, "
+            f"as published at {HOME}"
+        )
+    # The official folds are those of the whole; of a part they would be others.
+    if len(paths) != CELLS:
+        masks = {path.stem for path in (source / "sub-images" / "masks").glob("*.png")}
+        lost = sorted(masks - {path.stem for path in paths})
+        hint = f" ({lost[0]}.png has a mask, but no image)" if lost else ""
+        raise DatasetError(
+            f"{folder} holds {len(paths)} images, but BCISC has {CELLS}{hint}; get it "
+            f"again from {HOME}"
         )
     return paths
 
@@ -104,12 +117,12 @@ def _cells(images: list[Path]) -> Iterator[PreparedCell]:
         mask_path = path.parent.parent / "masks" / f"{path.stem}.png"
         if not mask_path.is_file():
             raise DatasetError(f"{path.name} has no mask; expected {mask_path}")
-        with Image.open(mask_path) as opened:
-            grey = np.array(opened.convert("L"))
-        values = np.unique(grey)
-        if not set(values.tolist()) <= {0, 255}:
+        grey = _grey(mask_path)
+        values = np.unique(grey).tolist()
+        if values != [0, 255]:
             raise DatasetError(
-                f"{mask_path}: values {values.tolist()}; a BCISC mask holds 0 and 255"
+                f"{mask_path}: values {values[:8]}; a BCISC mask holds 0 and 255; get "
+                f"it again from {HOME}"
             )
         yield PreparedCell(
             stem=path.stem,
@@ -119,3 +132,13 @@ def _cells(images: list[Path]) -> Iterator[PreparedCell]:
             mask=np.where(grey == 255, class_id(name), 0).astype(np.uint8),
             source=f"sub-images/images/{path.name}",
         )
+
+
+def _grey(path: Path) -> np.ndarray:
+    try:
+        with Image.open(path) as opened:
+            return np.array(opened.convert("L"))
+    except (OSError, SyntaxError) as error:
+        raise DatasetError(
+            f"{path} cannot be read ({error}); get it again from {HOME}"
+        ) from None
