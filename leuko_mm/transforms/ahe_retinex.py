@@ -5,7 +5,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from leuko_mm.transforms.retinex_fast import hue_cast, msrcr
+from leuko_mm.transforms.adaptive_equalisation import adaptive_equalisation
+from leuko_mm.transforms.retinex_fast import restored_planes
 from leuko_mm.transforms.retinex_params import READINGS, RetinexParams
 
 _DEFAULTS = RetinexParams()
@@ -51,10 +52,14 @@ def ahe_retinex(
             f"unknown AHE-Retinex reading {reading!r}; expected one of: "
             f"{', '.join(READINGS)}"
         )
-    image = np.ascontiguousarray(image)
+    planes = restored_planes(np.ascontiguousarray(image), reading, params)
     if reading == "rgb":
-        return _rgb_reading(image, params)
-    return _hsv_reading(image, params, every_channel=reading == "hsv_all")
+        return _rgb_from_rgb(planes, params)
+    hue, saturation, value = planes
+    value = equalise(value, params)
+    hsv = cv2.merge([hue * np.float32(360 / 255), saturation * (1 / 255), value])
+    rgb = cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)
+    return cv2.add(rgb, (0, 0, 0, 0), dtype=cv2.CV_8U)
 
 
 def check_image(image: np.ndarray) -> None:
@@ -72,76 +77,17 @@ def check_image(image: np.ndarray) -> None:
 
 
 def equalise(value: np.ndarray, params: RetinexParams) -> np.ndarray:
-    """Return V after contrast-limited AHE, (H, W) uint8."""
-    rows, columns = params.grid_for(*value.shape)
-    # OpenCV names the grid (columns, rows).
-    return cv2.createCLAHE(params.clip_limit, (columns, rows)).apply(value)
+    """Return V (H, W) float32 after AHE."""
+    return adaptive_equalisation(
+        value, clip_limit=params.clip_limit, grid=params.grid_for(*value.shape)
+    )
 
 
-def stretch(channel: np.ndarray, params: RetinexParams) -> np.ndarray:
-    """Bring one channel of MSRCR to 0-255, still in floating point."""
-    if params.stretch == "fixed":
-        out = channel * channel.dtype.type(params.gain)
-        return np.clip(out + channel.dtype.type(params.offset), 0, 255)
-    if params.stretch == "min_max":
-        low, high = float(channel.min()), float(channel.max())
-    elif params.stretch == "percentile":
-        at = 100 * params.stretch_at
-        low, high = (float(v) for v in np.percentile(channel, (at, 100 - at)))
-    else:
-        mean = float(channel.mean(dtype=np.float64))
-        spread = params.stretch_at * float(channel.std(dtype=np.float64))
-        low, high = mean - spread, mean + spread
-    # A flat channel has nothing to stretch; below this it is rounding noise.
-    if high - low < 1e-3:
-        return np.full_like(channel, min(max(params.offset, 0), 255))
-    out = (channel - channel.dtype.type(low)) * channel.dtype.type(255 / (high - low))
-    return np.clip(out, 0, 255)
-
-
-def _rgb_reading(image: np.ndarray, params: RetinexParams) -> np.ndarray:
-    channels = image.astype(np.float32)
-    total = channels.sum(axis=2) + np.float32(3)
-    restored = msrcr(channels, total, params)
-    rgb = cv2.merge([stretch(restored[..., i], params) for i in range(3)])
-    rgb = np.rint(rgb).astype(np.uint8)
-    value = rgb.max(axis=2)
-    # Scaling R, G and B by one factor changes V and leaves H and S alone.
-    factor = equalise(value, params) / np.maximum(value, 1).astype(np.float32)
-    return np.rint(np.minimum(rgb * factor[..., None], 255)).astype(np.uint8)
-
-
-def _hsv_reading(
-    image: np.ndarray, params: RetinexParams, *, every_channel: bool
+def _rgb_from_rgb(
+    planes: tuple[np.ndarray, np.ndarray, np.ndarray], params: RetinexParams
 ) -> np.ndarray:
-    hue, saturation, value = cv2.split(
-        cv2.cvtColor(image.astype(np.float32), cv2.COLOR_RGB2HSV)
-    )
-    saturation = saturation * np.float32(255)
-    gate = saturation / (saturation + np.float32(params.grey_floor))
-    if every_channel:
-        # Hue as a number, 0-255, cut open opposite to the anchor.
-        cut = params.anchor_hue - 180
-        linear = np.mod(hue - np.float32(cut), 360) * np.float32(255 / 360)
-        channels = cv2.merge([linear, saturation, value])
-        total = channels.sum(axis=2) + np.float32(3)
-        out = msrcr(channels, total, params)
-        hue, saturation, value = (stretch(out[..., i], params) for i in range(3))
-        hue = hue * np.float32(360 / 255) + np.float32(cut)
-        value = np.rint(value).astype(np.uint8)
-    else:
-        # An angle has no amount: in the sum of eq. 2 it counts half the range.
-        total = saturation + value + np.float32(127.5 + 3)
-        hue = hue - hue_cast(hue, saturation, params)
-        restored = msrcr(saturation[..., None], total, params)[..., 0]
-        saturation = stretch(restored, params)
-        value = image.max(axis=2)
-    hsv = cv2.merge(
-        [
-            np.mod(hue, np.float32(360)),
-            saturation * gate * np.float32(1 / 255),
-            equalise(value, params).astype(np.float32),
-        ]
-    )
-    rgb = cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)
-    return np.rint(np.clip(rgb, 0, 255)).astype(np.uint8)
+    """Equalise the V of R, G and B and return them scaled to the new V."""
+    value = cv2.max(cv2.max(planes[0], planes[1]), planes[2])
+    # One factor on R, G and B changes V and leaves H and S alone.
+    factor = equalise(value, params) / cv2.max(value, 1)
+    return cv2.merge([cv2.multiply(p, factor, dtype=cv2.CV_8U) for p in planes])

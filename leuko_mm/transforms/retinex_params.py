@@ -132,6 +132,16 @@ class RetinexParams:
             for tiles, side in zip(self.grid, (height, width), strict=True)
         )
 
+    @property
+    def least_range(self) -> float:
+        """Range of MSRCR under which a channel is flat and has nothing to stretch."""
+        return 1e-3
+
+    @property
+    def level_of_flat(self) -> float:
+        """Grey level that an image-driven stretch gives a flat channel."""
+        return 127.5
+
     @classmethod
     def preset(cls, name: str, **changes) -> RetinexParams:
         """Return a preset by name, with any fields changed.
@@ -156,6 +166,6 @@ PRESETS = {
     "percentile": RetinexParams(stretch="percentile", stretch_at=0.01),
     "mean_2std": RetinexParams(stretch="mean_std", stretch_at=2.0),
     "mean_1.2std": RetinexParams(stretch="mean_std", stretch_at=1.2),
-    "gain_5": RetinexParams(gain=5.0, offset=25.0),
+    "gain_5": RetinexParams(gain=5.0, offset=25.0, stretch="percentile"),
     "gain_192": RetinexParams(gain=192.0, offset=-30.0, stretch="percentile"),
 }
