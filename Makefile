@@ -13,7 +13,6 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z.-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 quickstart: $(STAMP) ## from nothing to a trained network, its table and its pictures
-	$(VENV)/bin/leuko prepare synthetic
 	$(PY) tools/train.py configs/quickstart.py --work-dir work_dirs/quickstart --force
 	@test ! -f $${LEUKO_MM_DATA:-data}/bcisc/dataset.json || { \
 	  echo; echo "The same model on real cells that it has never seen (BCISC):"; \

@@ -37,7 +37,7 @@ model = dict(
 # Synthetic smears instead of BCISC, and a rate for random weights.
 _cells = dict(name='synthetic', split='fold5')
 train_cfg = dict(max_iters=_iterations)
-optim_wrapper = dict(optimizer=dict(lr=3e-3))
+optim_wrapper = dict(optimizer=dict(lr=5e-3))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.1, by_epoch=False, begin=0, end=20),
     dict(

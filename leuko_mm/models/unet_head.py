@@ -180,6 +180,12 @@ class UNetHead(BaseDecodeHead):
     ) -> None:
         # The base advises a sigmoid channel for two classes; ours is a softmax.
         kwargs.setdefault("out_channels", num_classes)
+        # The base starts the classifier at std 0.01, made for SGD at 0.01. An Adam step
+        # moves a weight by its rate at most, so from there the logits stay near zero
+        # for hundreds of steps: a batch that this start fits to 99 % in 60 steps was
+        # still at 88 % after 80.
+        start = {"type": "Normal", "std": channels[-1] ** -0.5}
+        kwargs.setdefault("init_cfg", {**start, "override": {"name": "conv_seg"}})
         super().__init__(
             list(in_channels),
             channels[-1],

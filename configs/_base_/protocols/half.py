@@ -6,9 +6,10 @@ _frozen = 67  # 15 %: a pretrained encoder first waits for its decoder
 train_cfg = dict(type='IterBasedTrainLoop', max_iters=_iterations)
 optim_wrapper = dict(
     type='leuko_mm.AutocastOptimWrapper',
+    constructor='leuko_mm.EncoderLrConstructor',
     optimizer=dict(type='AdamW', lr=1e-3, weight_decay=1e-4),
-    # The encoder, once thawed, learns at a tenth of the rate.
-    paramwise_cfg=dict(custom_keys=dict(backbone=dict(lr_mult=0.1))))
+    # A pretrained encoder, once thawed, learns at a tenth of the rate.
+    paramwise_cfg=dict(lr_mult=0.1))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.1, by_epoch=False, begin=0, end=20),
     dict(
