@@ -8,7 +8,10 @@ module names the fault and the command that mends it instead.
 
 from __future__ import annotations
 
+import importlib
+import io
 import warnings
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from importlib import metadata
 
@@ -118,3 +121,21 @@ def require_stack() -> None:
     warnings.filterwarnings(
         "ignore", message="Fail to import ``MultiScaleDeformableAttention``"
     )
+    import_quietly("mmseg.datasets", but="Could not import OneDL")
+
+
+def import_quietly(module: str, *, but: str) -> None:
+    """Import a module, and print what it prints except for one sentence.
+
+    mmseg says on standard output, twice, that an optional reader of datasets is
+    absent: output of ours that is read by programs would begin with it.
+
+    Args:
+        module: dotted name.
+        but: lines that contain this are not printed.
+    """
+    with redirect_stdout(io.StringIO()) as said:
+        importlib.import_module(module)
+    for line in said.getvalue().splitlines():
+        if but not in line:
+            print(line)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
+from tiny_run import make_data, write_config
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -30,3 +32,66 @@ def _no_folders_of_the_user(monkeypatch):
     # A test that forgets to name its data folder must not read the user's.
     monkeypatch.delenv("LEUKO_MM_DATA", raising=False)
     monkeypatch.delenv("LEUKO_MM_CACHE", raising=False)
+
+
+@pytest.fixture(scope="session")
+def tiny_dataset(tmp_path_factory) -> Path:
+    """Return a prepared dataset of 40 cells, 24x20 pixels; copy it to change it.
+
+    Four slides of two cells a class; ``fold1`` tests slides 1 and 2. The red of a
+    cell's pixels is six times its number, green and blue tell row and column.
+    """
+    from leuko_mm.classes import CELL_CLASSES
+    from leuko_mm.datasets.prepared_writing import PreparedCell, write_prepared
+    from leuko_mm.datasets.splits import slide_folds
+
+    rows, columns = np.mgrid[:20, :24].astype(np.uint8)
+    inside = (rows > 3) & (rows < 15) & (columns > 4) & (columns < 18)
+    slides, cells = {}, []
+    for kind in CELL_CLASSES:
+        for slide in (1, 2, 3, 4):
+            for number in (1, 2):
+                red = np.full_like(rows, 6 * len(cells))
+                stem = f"{kind.name[:4]}_{slide}-{number}_0"
+                slides[stem] = slide
+                cells.append(
+                    PreparedCell(
+                        stem=stem,
+                        class_name=kind.name,
+                        group=f"{kind.name}_{slide}",
+                        image=np.stack([red, rows * 8, columns * 8], axis=-1),
+                        mask=np.where(inside, kind.id, 0).astype(np.uint8),
+                    )
+                )
+    root = tmp_path_factory.mktemp("data") / "tiny"
+    write_prepared(
+        root,
+        cells,
+        name="tiny",
+        source="numbers",
+        licence="CC0-1.0",
+        citation="none",
+        splits=slide_folds(slides, folds=2),
+    )
+    return root
+
+
+@pytest.fixture(scope="session")
+def tiny_home(tmp_path_factory) -> Path:
+    """Return a data home with a tiny synthetic dataset; read only."""
+    home = tmp_path_factory.mktemp("data")
+    make_data(home)
+    return home
+
+
+@pytest.fixture
+def tiny_data(tiny_home, monkeypatch) -> Path:
+    """Make the tiny dataset the one that configs find, and return its home."""
+    monkeypatch.setenv("LEUKO_MM_DATA", str(tiny_home))
+    return tiny_home
+
+
+@pytest.fixture
+def tiny_config(tmp_path) -> Path:
+    """Return the config file of a network that trains in seconds."""
+    return write_config(tmp_path)

@@ -25,6 +25,7 @@ FLOORS = {
     "engine": 1,
     "evaluation": 1,
     "report": 1,
+    "plugins": 0,
     "registry": 0,
     "classes": 0,
     "stack": 0,

@@ -16,10 +16,14 @@ import leuko_mm
 # verb -> (module of leuko_mm.cli, one line of help). Modules are imported when their
 # verb is used: `leuko --help` must not wait for torch.
 VERBS = {
+    "doctor": ("doctor", "examine the environment and say what mends a lack"),
+    "list": ("list", "show every part that a config can name, and the configs"),
     "prepare": ("prepare", "turn a published or your own folder into a dataset"),
     "train": ("train", "train a config, test it, write results and pictures"),
     "test": ("test", "test a checkpoint on a split"),
 }
+# These work where the libraries underneath do not fit.
+WITHOUT_STACK = {"doctor"}
 DONE, SOME_FAILED, WRONG_USE, NOT_AVAILABLE = 0, 1, 2, 3
 
 
@@ -50,6 +54,9 @@ def _parser() -> argparse.ArgumentParser:
 def run_verb(verb: str, argv: Sequence[str], *, prog: str) -> int:
     """Parse and run one verb; print what the user can mend as one message."""
     try:
+        if verb not in WITHOUT_STACK:
+            # Before the verb's module, which may import one of them by itself.
+            importlib.import_module("leuko_mm.stack").require_stack()
         module = importlib.import_module(f"leuko_mm.cli.{VERBS[verb][0]}")
         parser = argparse.ArgumentParser(prog=prog, description=module.__doc__)
         module.add_arguments(parser)

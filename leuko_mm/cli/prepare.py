@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 
 from leuko_mm.datasets.converters.bcisc import prepare_bcisc
@@ -21,11 +22,34 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--force", action="store_true", help="replace a dataset with other content"
     )
-    parser.add_argument("--slides", type=int, default=10, help="synthetic: slides")
     parser.add_argument(
-        "--cells", type=int, default=6, help="synthetic: cells of a class and slide"
+        "--slides", type=at_least(2), default=10, help="synthetic: slides"
     )
-    parser.add_argument("--seed", type=int, default=0, help="synthetic: seed")
+    parser.add_argument(
+        "--cells",
+        type=at_least(1),
+        default=6,
+        help="synthetic: cells of a class and slide",
+    )
+    parser.add_argument("--seed", type=at_least(0), default=0, help="synthetic: seed")
+
+
+def at_least(smallest: int) -> Callable[[str], int]:
+    """Return a reader of whole numbers that refuses smaller ones.
+
+    Example:
+        >>> at_least(2)("3")
+        3
+    """
+
+    def number(text: str) -> int:
+        if not text.isdecimal() or int(text) < smallest:
+            raise argparse.ArgumentTypeError(
+                f"expected a whole number of {smallest} or more, got {text!r}"
+            )
+        return int(text)
+
+    return number
 
 
 def run(args: argparse.Namespace, command: list[str]) -> int:

@@ -19,7 +19,7 @@ from leuko_mm.classes import (
 from leuko_mm.datasets.prepared import PARTS, DatasetError, data_home, read_index
 from leuko_mm.datasets.prepared import read_split as read_split_file
 from leuko_mm.datasets.sampling import sample_randomness
-from leuko_mm.registry import DATASETS, TRANSFORMS
+from leuko_mm.registry import DATASETS, SCOPE, TRANSFORMS
 
 Step = Mapping | Callable[[dict], dict]
 
@@ -48,9 +48,13 @@ def build_pipeline(steps: Sequence[Step]) -> Compose:
         >>> len(build_pipeline([dict(type="LoadAnnotations")]).transforms)
         1
     """
-    return Compose(
-        [TRANSFORMS.build(dict(s)) if isinstance(s, Mapping) else s for s in steps]
-    )
+
+    def built(step: Step) -> Callable[[dict], dict]:
+        # Our scope sees our parts, MMSegmentation's and the engine's.
+        is_config = isinstance(step, Mapping)
+        return TRANSFORMS.build({"_scope_": SCOPE, **step}) if is_config else step
+
+    return Compose([built(step) for step in steps])
 
 
 @DATASETS.register_module()

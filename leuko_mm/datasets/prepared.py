@@ -21,7 +21,7 @@ import shlex
 from dataclasses import dataclass, fields
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
-from leuko_mm.classes import class_id
+from leuko_mm.classes import CLASS_NAMES, class_id
 
 SCHEMA = 1
 PARTS = ("train", "test")
@@ -181,13 +181,13 @@ def _parse_row(inside: Path, cells: list[str]) -> IndexRow:
         raise ValueError(f"{len(cells)} values, expected {len(COLUMNS)}")
     values = dict(zip((f.name for f in fields(IndexRow)), cells, strict=True))
     values["width"], values["height"] = int(values["width"]), int(values["height"])
+    if values["class_name"]:
+        values["class_name"] = CLASS_NAMES[class_id(values["class_name"])]
     row = IndexRow(**values)
     if not is_plain_name(row.stem):
         raise ValueError(f"the stem {row.stem!r} cannot be part of a file's name")
     if row.kind not in KINDS:
         raise ValueError(f"kind {row.kind!r}, expected one of {KINDS}")
-    if row.class_name:
-        class_id(row.class_name)
     for column in ("image", "mask"):
         _check_path(inside, column, getattr(row, column))
     return row

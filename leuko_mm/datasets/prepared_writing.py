@@ -108,6 +108,9 @@ def write_prepared(
         move_into(place, building)
         return True
     except OSError as error:
+        # Processes that start together may all find the dataset missing.
+        if building is not None and building.exists() and holds_all(place, building):
+            return False
         raise DatasetError(
             f"{out} was not written ({error}), and what stood there is as it was; "
             "mend the cause, or choose another --out"
@@ -128,7 +131,8 @@ def _write_all(root, cells, splits, name, source, licence, citation) -> None:
     write_table(root / "index.csv", COLUMNS, map(astuple, rows.values()))
     for split, parts in splits.items():
         write_split(root, split, parts, known=set(rows))
-    counts = Counter(row.class_name for row in rows.values() if row.kind == "cell")
+    described = [row for row in rows.values() if row.kind == "cell"]
+    counts = Counter(row.class_name for row in described)
     about = {
         "schema": SCHEMA,
         "name": name,
@@ -137,7 +141,7 @@ def _write_all(root, cells, splits, name, source, licence, citation) -> None:
         "citation": citation,
         "classes": list(CLASS_NAMES),
         "counts": {c: counts[c] for c in CLASS_NAMES if counts[c]},
-        "groups": len({row.group for row in rows.values()}),
+        "groups": len({row.group for row in described}),
         "sha256": hashlib.sha256((root / "index.csv").read_bytes()).hexdigest(),
     }
     text = json.dumps(about, indent=2) + "\n"

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from mmengine.device import get_device
 from mmengine.optim import OptimWrapper
 from torch import nn
 
@@ -17,10 +16,10 @@ def bfloat16_helps() -> bool:
     """Whether bfloat16 is faster than float32 on this machine.
 
     True for CUDA devices with bfloat16 and for CPUs whose vector units multiply it
-    (AVX-512 BF16 or AMX); elsewhere bfloat16 on a CPU is emulated and slower.
+    (AVX-512 BF16 or AMX); elsewhere bfloat16 is emulated and slower.
     """
     if torch.cuda.is_available():
-        return torch.cuda.is_bf16_supported()
+        return torch.cuda.is_bf16_supported(including_emulation=False)
     # Older versions of torch cannot tell; float32 is right everywhere.
     capabilities = getattr(torch.cpu, "get_capabilities", dict)()
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
@@ -45,7 +44,7 @@ class AutocastOptimWrapper(OptimWrapper):
     @contextmanager
     def optim_context(self, model: nn.Module) -> Iterator[None]:
         """Hold the autocast context for one forward pass."""
-        device = get_device()
+        device = next(model.parameters()).device.type
         with (
             super().optim_context(model),
             torch.autocast(device, torch.bfloat16, enabled=self.enabled),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from mmengine.hooks import Hook
 
+from leuko_mm.engine.data_parallel import wrap_anew
 from leuko_mm.registry import HOOKS
 
 
@@ -21,3 +22,4 @@ class ChannelsLastHook(Hook):
     def before_run(self, runner) -> None:
         """Convert the model in place."""
         runner.model.to(memory_format=torch.channels_last)
+        wrap_anew(runner)

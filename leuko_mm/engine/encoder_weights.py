@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import torch
-from mmengine.dist import master_only
 from mmengine.logging import print_log
 from torch import nn
 
+from leuko_mm.engine.download import download as fetch
 from leuko_mm.engine.safe_load import load_tensors
 from leuko_mm.registry import WEIGHT_INITIALIZERS
 
@@ -20,6 +21,8 @@ KNOWN = {
         "https://download.pytorch.org/models/vgg16-397923af.pth",
     ),
 }
+# torchvision writes the beginning of a file's sha256 into its name.
+DIGEST = re.compile(r"-([0-9a-f]{8,})\.pth$")
 
 
 class WeightsError(FileNotFoundError):
@@ -65,13 +68,13 @@ def find_weights(checkpoint: str, *, download: bool = True) -> Path:
             if (folder / name).is_file():
                 return folder / name
     target = weight_folders()[0] / names[0]
+    reason = "they were not fetched"
     if download:
+        digest = DIGEST.search(names[0])
         try:
-            return _fetch(url, target)
+            return fetch(url, target, sha256=digest[1] if digest else "")
         except OSError as error:
             reason = f"fetching them failed ({error})"
-    else:
-        reason = "they were not fetched"
     looked = "\n    ".join(str(f) for f in weight_folders())
     raise WeightsError(
         f"ImageNet weights {checkpoint!r} are missing: {reason}. Looked for "
@@ -80,18 +83,6 @@ def find_weights(checkpoint: str, *, download: bool = True) -> Path:
         "or train from random weights with\n"
         "    --cfg-options model.backbone.init_cfg=None"
     )
-
-
-@master_only
-def _download(url: str, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    torch.hub.download_url_to_file(url, str(target))
-
-
-def _fetch(url: str, target: Path) -> Path:
-    print_log(f"fetching {url} to {target}", "current")
-    _download(url, target)
-    return target
 
 
 @WEIGHT_INITIALIZERS.register_module()
@@ -106,6 +97,7 @@ class EncoderWeights:
 
     Raises:
         WeightsError: if the file is not found.
+        UnsafeCheckpointError: if it is damaged or holds more than tensors.
         ValueError: if it does not fit the encoder.
     """
 
@@ -118,16 +110,20 @@ class EncoderWeights:
         tensors = load_tensors(path)
         tensors = tensors.get("state_dict", tensors)
         wanted = module.state_dict()
-        missing = [
-            key
+        misfits = [
+            f"{key} is {_shape(tensors.get(key))}, not {tuple(value.shape)}"
             for key, value in wanted.items()
-            if key not in tensors or tensors[key].shape != value.shape
+            if _shape(tensors.get(key)) != tuple(value.shape)
         ]
-        if missing:
+        if misfits:
             raise ValueError(
-                f"{path} does not fit {type(module).__name__}: {len(missing)} of "
-                f"{len(wanted)} tensors are missing or of another shape, first "
-                f"{missing[0]!r}; choose a width, depth and norm that the file has"
+                f"{path} does not fit {type(module).__name__}: of {len(wanted)} "
+                f"tensors {len(misfits)} are missing or of another shape, first "
+                f"{misfits[0]}; choose a width, depth and norm that the file has"
             )
         module.load_state_dict({key: tensors[key].float() for key in wanted})
         print_log(f"loaded {self.checkpoint} weights from {path}", "current")
+
+
+def _shape(value) -> tuple[int, ...] | str:
+    return tuple(value.shape) if isinstance(value, torch.Tensor) else "missing"

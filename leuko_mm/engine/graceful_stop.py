@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import torch
+from mmengine.dist import all_reduce, barrier
 from mmengine.hooks import Hook
+from mmengine.runner import Runner
 
 
 class Interrupted(Exception):  # noqa: N818 - not an error, an order
@@ -30,7 +34,8 @@ class GracefulStopHook(Hook):
     """Save a checkpoint and raise ``Interrupted`` after SIGINT or SIGTERM.
 
     The signal is answered at the end of the iteration it falls into, after every other
-    hook: a checkpoint written in the middle would hold half a step.
+    hook: a checkpoint written in the middle would hold half a step. Where several
+    processes train together, a signal to one stops all of them at the same iteration.
 
     Args:
         work_dir: folder of the checkpoint.
@@ -40,33 +45,61 @@ class GracefulStopHook(Hook):
 
     def __init__(self, work_dir: Path):
         self.work_dir = Path(work_dir)
-        self._received: int | None = None
+        self._received = 0
+        self._silenced: dict = {}
 
     @contextmanager
-    def listening(self) -> Iterator[None]:
-        """Take over both signals for a while."""
+    def listening(self, runner: Runner) -> Iterator[None]:
+        """Take over both signals while ``runner`` trains.
+
+        Python lets only the main thread do so; in another one nothing happens.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
         former = {
             number: signal.signal(number, self._note)
             for number in (signal.SIGINT, signal.SIGTERM)
         }
         try:
             yield
+        except RuntimeError as error:
+            # Workers that the signal ended while the loop waited for their data: the
+            # model stands between two steps.
+            if not self._received or "DataLoader worker" not in str(error):
+                raise
+            self._save(runner, runner.iter)
+            raise Interrupted(self._received, self.work_dir) from error
         finally:
-            for number, handler in former.items():
+            for number, handler in {**former, **self._silenced}.items():
                 signal.signal(number, handler)
 
     def _note(self, number: int, frame) -> None:
         self._received = number
+        # A signal to the whole process group, as from `timeout` or a batch system, ends
+        # the data workers too; torch would raise at once, in the middle of a step.
+        if hasattr(signal, "SIGCHLD") and not self._silenced:
+            former = signal.signal(signal.SIGCHLD, lambda number, frame: None)
+            self._silenced[signal.SIGCHLD] = former
 
     def after_train_iter(
         self, runner, batch_idx, data_batch=None, outputs=None
     ) -> None:
         """Answer a signal that came during the iteration."""
-        if self._received is None:
+        received = torch.tensor(self._received)
+        all_reduce(received, op="max")
+        if not received:
             return
-        # The loop counts the iteration after its hooks; the checkpoint's own record
-        # counts it already.
-        name = f"iter_{runner.iter + 1}.pth"
-        runner.save_checkpoint(str(self.work_dir), name, by_epoch=False)
+        # The loop counts the iteration after its hooks.
+        self._save(runner, runner.iter + 1)
+        # A process that ended now could take the one that saves along.
+        barrier()
+        raise Interrupted(int(received), self.work_dir)
+
+    def _save(self, runner: Runner, done: int) -> None:
+        """Write the state after ``done`` iterations."""
+        name = f"iter_{done}.pth"
+        runner.save_checkpoint(
+            str(self.work_dir), name, meta=dict(iter=done), by_epoch=False
+        )
         (self.work_dir / "last_checkpoint").write_text(str(self.work_dir / name))
-        raise Interrupted(self._received, self.work_dir)

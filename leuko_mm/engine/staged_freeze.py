@@ -2,42 +2,54 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
-from mmengine.model import is_model_wrapper
+from mmengine.runner import IterBasedTrainLoop
 from torch import nn
 
+from leuko_mm.engine.data_parallel import unwrapped, wrap_anew
+from leuko_mm.engine.pretrained_part import find_part, is_pretrained
 from leuko_mm.registry import HOOKS
 
 
-def set_frozen(module: nn.Module, frozen: bool) -> None:
-    """Freeze or thaw all parameters of a module.
+def freeze(module: nn.Module) -> list[nn.Parameter]:
+    """Freeze a module and return the parameters that were not frozen before.
 
     Example:
         >>> layer = nn.Linear(2, 2)
-        >>> set_frozen(layer, True)
+        >>> held = freeze(layer)
+        >>> layer.weight.requires_grad, len(held)
+        (False, 2)
+        >>> thaw(held)
         >>> layer.weight.requires_grad
-        False
+        True
     """
-    for parameter in module.parameters():
-        parameter.requires_grad_(not frozen)
-        if frozen:
-            parameter.grad = None
+    held = [p for p in module.parameters() if p.requires_grad]
+    for parameter in held:
+        parameter.requires_grad_(False)
+        parameter.grad = None
+    return held
+
+
+def thaw(parameters: Iterable[nn.Parameter]) -> None:
+    """Let parameters take gradients again."""
+    for parameter in parameters:
+        parameter.requires_grad_(True)
 
 
 @HOOKS.register_module()
 class StagedFreezeHook(Hook):
     """Freeze a submodule at first, thaw it after a number of iterations or epochs.
 
-    While frozen, the submodule takes no gradient and its batch norms use and keep
-    their stored statistics. The optimiser holds all parameters from the start, so the
-    thawed part's learning rate is set where all are: ``paramwise_cfg`` with
-    ``custom_keys=dict(backbone=dict(lr_mult=0.1))``.
+    While frozen, the submodule takes no gradient, its batch norms use and keep their
+    stored statistics, and its dropout is off. What the model itself keeps frozen stays
+    so after the thaw. The optimiser holds all parameters from the start, so the thawed
+    part's learning rate is set where all are: in the optimiser wrapper's constructor.
 
-    Under data-parallel training the wrapper decides at construction which parameters
-    it reduces. So the model is wrapped anew after each change; otherwise the frozen
-    stage waits for gradients that never come, or the thawed parameters silently drift
-    apart between processes.
+    Under data-parallel training the model is wrapped anew after each change, for the
+    reason that ``wrap_anew`` gives.
 
     Args:
         iters: iterations to stay frozen; or
@@ -47,8 +59,8 @@ class StagedFreezeHook(Hook):
             which would be useless to freeze.
 
     Raises:
-        ValueError: if not exactly one of ``iters`` and ``epochs`` is given, or the
-            model has no such submodule.
+        ValueError: if not exactly one of ``iters`` and ``epochs`` is given, the model
+            has no such submodule, or epochs are asked of a loop that counts none.
     """
 
     # After the checkpoint is loaded, before anything looks at the parameters.
@@ -68,62 +80,54 @@ class StagedFreezeHook(Hook):
             )
         self.iters, self.epochs = iters, epochs
         self.module, self.only_pretrained = module, only_pretrained
-        self._frozen = False
+        self._held: list[nn.Parameter] = []
 
     def before_train(self, runner) -> None:
         """Set the stage that the (possibly resumed) run is in."""
-        if self.only_pretrained and not self._is_pretrained(self._find(runner)):
-            self._frozen = False
-            return
-        if self._should_freeze(runner):
-            self._switch(runner, frozen=True)
+        if self.epochs is not None and isinstance(
+            runner.train_loop, IterBasedTrainLoop
+        ):
+            raise ValueError(
+                f"StagedFreezeHook got epochs={self.epochs}, but this training counts "
+                "iterations only and would never thaw; give iters"
+            )
+        part = self._find(runner)
+        if self.only_pretrained and not is_pretrained(
+            unwrapped(runner.model), self.module
+        ):
+            print_log(f"{self.module} starts random and is not frozen", "current")
+        elif self._is_frozen_stage(runner):
+            self._held = freeze(part)
+            wrap_anew(runner)
+            self._report(runner, "frozen")
 
     def before_train_epoch(self, runner) -> None:
         """Thaw between epochs, where the stage is counted in epochs."""
-        if self._frozen and not self._should_freeze(runner):
-            self._switch(runner, frozen=False)
+        self._thaw_in_time(runner)
 
     def before_train_iter(self, runner, batch_idx: int, data_batch=None) -> None:
         """Thaw in time, and keep a frozen part's batch norms as they are."""
-        if not self._frozen:
-            return
-        if self._should_freeze(runner):
+        self._thaw_in_time(runner)
+        if self._held:
+            # The loop has put the whole model into training mode.
             self._find(runner).eval()
-        else:
-            self._switch(runner, frozen=False)
 
-    def _should_freeze(self, runner) -> bool:
+    def _thaw_in_time(self, runner) -> None:
+        if not self._held or self._is_frozen_stage(runner):
+            return
+        thaw(self._held)
+        self._held = []
+        self._find(runner).train()
+        wrap_anew(runner)
+        self._report(runner, "thawed")
+
+    def _is_frozen_stage(self, runner) -> bool:
         if self.iters is not None:
             return runner.iter < self.iters
         return runner.epoch < self.epochs
 
     def _find(self, runner) -> nn.Module:
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        try:
-            return model.get_submodule(self.module)
-        except AttributeError:
-            children = ", ".join(name for name, _ in model.named_children())
-            raise ValueError(
-                f"the model has no part {self.module!r} to freeze; it has: {children}"
-            ) from None
+        return find_part(unwrapped(runner.model), self.module)
 
-    @staticmethod
-    def _is_pretrained(module: nn.Module) -> bool:
-        recipe = getattr(module, "init_cfg", None) or {}
-        recipes = recipe if isinstance(recipe, (list, tuple)) else [recipe]
-        return any(r.get("checkpoint") for r in recipes)
-
-    def _switch(self, runner, *, frozen: bool) -> None:
-        module = self._find(runner)
-        set_frozen(module, frozen)
-        module.train(not frozen)
-        self._frozen = frozen
-        if is_model_wrapper(runner.model):
-            runner.model = runner.wrap_model(
-                runner.cfg.get("model_wrapper_cfg"), runner.model.module
-            )
-            runner.model.train()
-            if frozen:
-                self._find(runner).eval()
-        state = "frozen" if frozen else "thawed"
+    def _report(self, runner, state: str) -> None:
         print_log(f"{self.module} {state} at iteration {runner.iter}", "current")

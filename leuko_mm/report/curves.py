@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -66,13 +68,66 @@ def loss_curve(
     Raises:
         ValueError: if there is nothing to draw or lengths differ.
     """
+    figure = _figure(iterations, losses, (8, 4.5), log=log)
+    (axes,) = figure.axes
+    axes.set_title(title, loc="left")
+    _mark(axes, marks or {}, "0.25")
+    Path(out).parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(out)
+
+
+def loss_curve_svg(
+    iterations: Sequence[int],
+    losses: Mapping[str, Sequence[float]],
+    *,
+    marks: Mapping[int, str] | None = None,
+    size: tuple[float, float] = (8, 3.4),
+    ink: str = "#33383f",
+    log: bool = False,
+) -> bytes:
+    """Return the curves of :func:`loss_curve` as an SVG file on no ground.
+
+    Args:
+        iterations: N iteration numbers in ascending order.
+        losses: name and N values of each curve.
+        marks: what happened at an iteration, ``{75: "encoder thawed"}``.
+        size: width and height in inches; text stays 10 points.
+        ink: colour of axes and words, ``#rrggbb``.
+        log: logarithmic loss axis.
+
+    Raises:
+        ValueError: if there is nothing to draw or lengths differ.
+    """
+    figure = _figure(iterations, losses, size, log=log)
+    (axes,) = figure.axes
+    _mark(axes, marks or {}, ink)
+    axes.tick_params(colors=ink)
+    words = (axes.xaxis.label, axes.yaxis.label, *axes.get_legend().get_texts())
+    for word in words:
+        word.set_color(ink)
+    for line in axes.spines.values():
+        line.set_color(ink)
+    buffer = io.BytesIO()
+    # Neither date nor random ids: the same run draws the same file.
+    with rc_context({"svg.hashsalt": "leuko_mm", "svg.fonttype": "path"}):
+        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+    return buffer.getvalue()
+
+
+def _figure(
+    iterations: Sequence[int],
+    losses: Mapping[str, Sequence[float]],
+    size: tuple[float, float],
+    *,
+    log: bool,
+) -> Figure:
     lengths = {name: len(values) for name, values in losses.items()}
     if not lengths or set(lengths.values()) != {len(iterations)} or not len(iterations):
         raise ValueError(
             f"{len(iterations)} iterations and curves of lengths {lengths}; expected "
             "at least one curve, and one value for each of the iterations"
         )
-    figure = Figure(figsize=(8, 4.5), dpi=120, layout="constrained")
+    figure = Figure(figsize=size, dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     window = max(1, len(iterations) // 40) * 2 + 1 if len(iterations) >= 10 else 1
@@ -83,9 +138,7 @@ def loss_curve(
         axes.plot(iterations, values, color=colour, linewidth=0.6, alpha=0.35)
         mean = smoothed(values, window)
         axes.plot(iterations, mean, marker, color=colour, linewidth=2, label=name)
-    _mark(axes, marks or {})
     axes.set(xlabel="iteration", ylabel="loss", yscale="log" if log else "linear")
-    axes.set_title(title, loc="left")
     axes.margins(x=0.01)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     if not log:
@@ -96,14 +149,13 @@ def loss_curve(
     axes.legend(
         frameon=False, loc="lower right", bbox_to_anchor=(1, 1), ncols=len(losses)
     )
-    Path(out).parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(out)
+    return figure
 
 
-def _mark(axes: Axes, marks: Mapping[int, str]) -> None:
+def _mark(axes: Axes, marks: Mapping[int, str], ink: str) -> None:
     middle = sum(axes.get_xlim()) / 2
     for order, (iteration, words) in enumerate(sorted(marks.items())):
-        axes.axvline(iteration, color="0.35", linestyle="--", linewidth=1)
+        axes.axvline(iteration, color=ink, alpha=0.8, linestyle="--", linewidth=1)
         # Words stay inside the axes, and a line lower each, so none overlap.
         right = iteration > middle
         axes.annotate(
@@ -115,5 +167,5 @@ def _mark(axes: Axes, marks: Mapping[int, str]) -> None:
             ha="right" if right else "left",
             va="top",
             fontsize=9,
-            color="0.25",
+            color=ink,
         )

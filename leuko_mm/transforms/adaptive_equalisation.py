@@ -15,9 +15,9 @@ def adaptive_equalisation(
 ) -> np.ndarray:
     """Equalise the histogram of each tile and blend the tiles' curves (CLAHE).
 
-    The same algorithm and parameters as OpenCV's CLAHE, made continuous: an input
-    that changes by a fraction of a grey level changes the output by at most a few
-    such fractions. OpenCV's rounds grey levels, and hands what it clips off the
+    The same algorithm and parameters as OpenCV's CLAHE, made nearly continuous: an
+    input that changes by a twentieth of a grey level moves the output by about one
+    level at most. OpenCV's rounds grey levels, and hands what it clips off the
     histogram and cannot share equally to the lowest bins, so that one pixel may
     move a whole tile by a dozen levels. Here the input need not be whole, clipped
     counts are shared as fractions, and no border is invented to make tiles equal.

@@ -6,10 +6,12 @@ import cv2
 import numpy as np
 
 from leuko_mm.transforms.adaptive_equalisation import adaptive_equalisation
+from leuko_mm.transforms.image_input import as_rgb_uint8
 from leuko_mm.transforms.retinex_fast import restored_planes
 from leuko_mm.transforms.retinex_params import READINGS, RetinexParams
 
 _DEFAULTS = RetinexParams()
+LARGEST_SIDE = 32766
 
 
 def ahe_retinex(
@@ -22,7 +24,7 @@ def ahe_retinex(
     contrast-limited kind) then works on the value V of HSV.
 
     Args:
-        image: RGB, 0-255.
+        image: RGB; ``as_rgb_uint8`` lists what else is taken, and what is not.
         reading: ``hsv`` MSRCR on H and S, AHE on V (the paper's conclusion);
             ``hsv_all`` MSRCR on H, S and V, then AHE on V (its eq. 2);
             ``rgb`` MSRCR on R, G and B, then AHE on V (its Algorithm 1).
@@ -32,27 +34,34 @@ def ahe_retinex(
         (H, W, 3) uint8 -> (H, W, 3) uint8.
 
     Raises:
-        ValueError: for any other type or shape, an empty image, an unknown
-            reading.
+        ValueError: for an image that ``as_rgb_uint8`` refuses, one with a side
+            above 32,766 pixels (OpenCV's limit), or an unknown reading.
 
     Reference:
         The paper, section 2.1 and Algorithm 1; Rahman, Jobson and Woodell on
         MSRCR. Differs: hue is treated as an angle (``hsv``) or cut opposite to
         the stains (``hsv_all``); grey pixels stay grey; the colour restoration
-        does not go below 0; the output stretch is fixed by default.
+        does not go below 0; the output stretch is fixed by default; hue takes no
+        colour restoration in ``hsv``, since an angle times a factor would tear
+        the circle open. docs/ahe_retinex.md gives the reasons.
 
     Example:
         >>> grey = np.full((4, 5, 3), 90, np.uint8)
         >>> ahe_retinex(grey).shape
         (4, 5, 3)
     """
-    check_image(image)
+    image = as_rgb_uint8(image)
+    if max(image.shape[:2]) > LARGEST_SIDE:
+        raise ValueError(
+            f"{image.shape[0]} x {image.shape[1]} pixels are too many for one window "
+            f"(at most {LARGEST_SIDE} a side): use enhance_image"
+        )
     if reading not in READINGS:
         raise ValueError(
             f"unknown AHE-Retinex reading {reading!r}; expected one of: "
             f"{', '.join(READINGS)}"
         )
-    planes = restored_planes(np.ascontiguousarray(image), reading, params)
+    planes = restored_planes(image, reading, params)
     if reading == "rgb":
         return _rgb_from_rgb(planes, params)
     hue, saturation, value = planes
@@ -60,20 +69,6 @@ def ahe_retinex(
     hsv = cv2.merge([hue * np.float32(360 / 255), saturation * (1 / 255), value])
     rgb = cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)
     return cv2.add(rgb, (0, 0, 0, 0), dtype=cv2.CV_8U)
-
-
-def check_image(image: np.ndarray) -> None:
-    """Raise ValueError unless the image is (H, W, 3) uint8 and not empty."""
-    if not isinstance(image, np.ndarray):
-        raise ValueError(
-            f"AHE-Retinex takes a numpy array (H, W, 3) uint8, got {type(image)}"
-        )
-    fits = image.ndim == 3 and image.shape[2] == 3 and image.size > 0
-    if image.dtype != np.uint8 or not fits:
-        raise ValueError(
-            "AHE-Retinex takes RGB, (H, W, 3) uint8, H and W at least 1; got "
-            f"{image.shape} {image.dtype}"
-        )
 
 
 def equalise(value: np.ndarray, params: RetinexParams) -> np.ndarray:

@@ -7,6 +7,7 @@ from mmcv.transforms import BaseTransform
 
 from leuko_mm.registry import TRANSFORMS
 from leuko_mm.transforms.enhance_windows import enhance_image
+from leuko_mm.transforms.image_input import as_rgb_uint8
 from leuko_mm.transforms.retinex_params import READINGS, RetinexParams
 
 
@@ -52,8 +53,9 @@ class AHERetinex(BaseTransform):
         self.params = RetinexParams.preset(preset)
 
     def transform(self, results: dict) -> dict:
-        """Replace ``results['img']`` by its enhanced form, same shape and order."""
-        image = results["img"]
+        """Replace ``results['img']`` by its enhanced form, in the same order."""
+        # Before the flip: a grey image has no last axis of channels to flip.
+        image = as_rgb_uint8(results["img"])
         flipped = self.channel_order == "bgr"
         out = enhance_image(
             image[..., ::-1] if flipped else image,

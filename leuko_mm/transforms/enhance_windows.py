@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
+import cv2
 import numpy as np
 
-from leuko_mm.transforms.ahe_retinex import ahe_retinex, check_image
+from leuko_mm.transforms.ahe_retinex import ahe_retinex
+from leuko_mm.transforms.image_input import as_rgb_uint8
 from leuko_mm.transforms.retinex_params import RetinexParams
 
 _DEFAULTS = RetinexParams()
@@ -26,7 +30,7 @@ def enhance_image(
     beside the output only one band of them is held.
 
     Args:
-        image: RGB, 0-255, at the model's scale.
+        image: RGB at the model's scale; see ``as_rgb_uint8`` for other kinds.
         window: side of a window in pixels.
         overlap: least overlap of neighbouring windows in pixels.
         reading: see ``ahe_retinex``.
@@ -36,13 +40,13 @@ def enhance_image(
         (H, W, 3) uint8 -> (H, W, 3) uint8.
 
     Raises:
-        ValueError: if the image is not RGB uint8, or the overlap does not fit.
+        ValueError: if the image is refused, or the window or overlap does not fit.
 
     Example:
         >>> enhance_image(np.zeros((300, 40, 3), np.uint8)).shape
         (300, 40, 3)
     """
-    check_image(image)
+    image = as_rgb_uint8(image)
     if window < 1 or not 0 <= overlap < window:
         raise ValueError(
             f"window={window}, overlap={overlap}: expected a window of at least 1 "
@@ -54,18 +58,19 @@ def enhance_image(
     tops = window_starts(height, window, overlap)
     lefts = window_starts(width, window, overlap)
     rows, columns = min(window, height), min(window, width)
-    fade_x = [_fade(lefts, i, columns) for i in range(len(lefts))]
+    fades_y, fades_x = window_weights(tops, rows), window_weights(lefts, columns)
     out = np.empty_like(image)
     band = np.zeros((rows, width, 3), np.float32)
     for i, top in enumerate(tops):
-        fade_y = _fade(tops, i, rows)
-        for left, across in zip(lefts, fade_x, strict=True):
-            piece = image[top : top + rows, left : left + columns]
-            piece = ahe_retinex(piece, reading=reading, params=params)
-            weight = (fade_y[:, None] * across[None, :])[..., None]
-            band[:, left : left + columns] += piece * weight
+        for left, fade_x in zip(lefts, fades_x, strict=True):
+            place = slice(left, left + columns)
+            piece = ahe_retinex(
+                image[top : top + rows, place], reading=reading, params=params
+            )
+            weight = cv2.merge([np.outer(fades_y[i], fade_x)] * 3)
+            band[:, place] += cv2.multiply(piece, weight, dtype=cv2.CV_32F)
         done = rows if i == len(tops) - 1 else tops[i + 1] - top
-        out[top : top + done] = np.rint(np.clip(band[:done], 0, 255))
+        out[top : top + done] = cv2.add(band[:done], (0, 0, 0, 0), dtype=cv2.CV_8U)
         band[: rows - done] = band[done:].copy()
         band[rows - done :] = 0
     return out
@@ -86,16 +91,24 @@ def window_starts(length: int, window: int, overlap: int) -> list[int]:
     return [round(i * (length - window) / gaps) for i in range(gaps + 1)]
 
 
-def _fade(starts: list[int], i: int, size: int) -> np.ndarray:
-    """Return the weights (size,) of window i; over all windows they sum to 1."""
+def window_weights(starts: list[int], size: int) -> list[np.ndarray]:
+    """Return each window's weights (size,); at every pixel they sum to 1.
+
+    A window fades in and out along its overlap with its neighbours. Where more
+    than two meet, the weights are divided by their sum.
+    """
     centre = np.arange(size) + 0.5
-    weight = np.ones(size)
-    if i > 0:
-        shared = starts[i - 1] + size - starts[i]
+    weights = [np.ones(size) for _ in starts]
+    for i, (start, after) in enumerate(pairwise(starts)):
+        shared = start + size - after
         if shared > 0:
-            weight = np.minimum(weight, np.clip(centre / shared, 0, 1))
-    if i < len(starts) - 1:
-        shared = starts[i] + size - starts[i + 1]
-        if shared > 0:
-            weight = np.minimum(weight, np.clip((size - centre) / shared, 0, 1))
-    return weight.astype(np.float32)
+            fade_in = np.clip(centre / shared, 0, 1)
+            weights[i + 1] = np.minimum(weights[i + 1], fade_in)
+            weights[i] = np.minimum(weights[i], fade_in[::-1])
+    total = np.zeros(starts[-1] + size)
+    for start, weight in zip(starts, weights, strict=True):
+        total[start : start + size] += weight
+    return [
+        (weight / total[start : start + size]).astype(np.float32)
+        for start, weight in zip(starts, weights, strict=True)
+    ]

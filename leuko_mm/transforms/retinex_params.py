@@ -92,6 +92,7 @@ class RetinexParams:
             ),
             ("alpha", self.alpha, "a number above 0", self.alpha > 0),
             ("beta", self.beta, "a number above 0", self.beta > 0),
+            ("gain", self.gain, "a number above 0", self.gain > 0),
             (
                 "stretch",
                 self.stretch,

@@ -2,40 +2,49 @@
 
 from __future__ import annotations
 
-import copy
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
-import torch
-from mmengine.dataset import pseudo_collate
 from mmengine.runner import Runner
 from PIL import Image
-from torch.utils.data import Dataset
 
 from leuko_mm.engine.staged_freeze import StagedFreezeHook
-from leuko_mm.registry import DATASETS
 from leuko_mm.report.curves import loss_curve
 from leuko_mm.report.overlay import truth_against_prediction
+from leuko_mm.workflows.predictions import PredictedImage
 
 SHOWN_MOSAICS = 4
 
 
-def draw_pictures(runner: Runner, work_dir: Path) -> list[Path]:
-    """Write ``loss.png`` and ``overlays/<i>.png``; return their paths."""
-    paths = draw_overlays(runner, work_dir / "overlays")
+def draw_pictures(
+    runner: Runner, work_dir: Path, predictions: Mapping[int, PredictedImage]
+) -> list[Path]:
+    """Write ``loss.png`` and ``overlays/<i>.png``; return their paths.
+
+    Args:
+        runner: after testing.
+        work_dir: the run's folder.
+        predictions: by index, at least of the first ``SHOWN_MOSAICS`` test images.
+    """
+    paths = draw_overlays(runner, work_dir / "overlays", predictions)
     history = read_losses(work_dir)
     if history:
-        marks = {
-            hook.iters: "encoder thawed"
-            for hook in runner.hooks
-            if isinstance(hook, StagedFreezeHook) and hook.iters
-        }
         out = work_dir / "loss.png"
         losses = {"training loss": list(history.values())}
+        marks = thaw_marks(runner)
         loss_curve(list(history), losses, out=out, marks=marks, title=work_dir.name)
         paths.append(out)
     return paths
+
+
+def thaw_marks(runner: Runner) -> dict[int, str]:
+    """Return what happened at which iteration of the training, for its curve."""
+    return {
+        hook.iters: "encoder thawed"
+        for hook in runner.hooks
+        if isinstance(hook, StagedFreezeHook) and hook.iters
+    }
 
 
 def read_losses(work_dir: Path) -> dict[int, float]:
@@ -52,25 +61,27 @@ def read_losses(work_dir: Path) -> dict[int, float]:
     return dict(sorted(losses.items()))
 
 
-def draw_overlays(runner: Runner, out: Path) -> list[Path]:
-    """Segment the first test images and draw each beside its truth."""
+def shown_indices(runner: Runner) -> range:
+    """Return the test images that are drawn whole."""
+    return range(min(SHOWN_MOSAICS, len(runner.test_dataloader.dataset)))
+
+
+def draw_overlays(
+    runner: Runner, out: Path, predictions: Mapping[int, PredictedImage]
+) -> list[Path]:
+    """Draw the first test images, each beside its truth."""
     dataset = runner.test_dataloader.dataset
-    plain = _without_enhancement(runner)
     out.mkdir(parents=True, exist_ok=True)
-    runner.model.eval()
     colours = [tuple(c) for c in dataset.metainfo["palette"]]
     legend = dict(zip(dataset.metainfo["classes"], colours, strict=True))
     paths = []
-    for index in range(min(SHOWN_MOSAICS, len(dataset))):
-        batch = pseudo_collate([dataset[index]])
-        seen = _rgb(batch)
-        with torch.no_grad():
-            sample = runner.model.test_step(batch)[0]
+    for index in shown_indices(runner):
+        shown = predictions[index]
         picture = truth_against_prediction(
-            seen if plain is None else _rgb(pseudo_collate([plain[index]])),
-            sample.gt_sem_seg.data[0].cpu().numpy().astype(np.uint8),
-            sample.pred_sem_seg.data[0].cpu().numpy().astype(np.uint8),
-            enhanced=None if plain is None else seen,
+            shown.image,
+            shown.truth,
+            shown.prediction,
+            enhanced=shown.enhanced,
             title=f"test image {index + 1} of {len(dataset)}",
             legend=legend,
         )
@@ -78,18 +89,3 @@ def draw_overlays(runner: Runner, out: Path) -> list[Path]:
         Image.fromarray(picture).save(path)
         paths.append(path)
     return paths
-
-
-def _rgb(batch: dict) -> np.ndarray:
-    """Return the first input of a batch as an RGB array; mmcv loads BGR."""
-    image = batch["inputs"][0].numpy()  # (3, H, W)
-    return np.ascontiguousarray(image.transpose(1, 2, 0)[..., ::-1])
-
-
-def _without_enhancement(runner: Runner) -> Dataset | None:
-    """Return the test dataset with the images as taken, if they were enhanced."""
-    recipe = copy.deepcopy(runner.cfg.test_dataloader.dataset)
-    if not recipe.get("enhance"):
-        return None
-    recipe["enhance"] = None
-    return DATASETS.build(recipe)

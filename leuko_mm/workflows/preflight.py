@@ -5,11 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 from mmengine.config import Config
+from mmengine.logging import print_log
 
 from leuko_mm.datasets.audit import quick_check
+from leuko_mm.datasets.converters.synthetic import prepare_synthetic
 from leuko_mm.datasets.leukocyte_dataset import dataset_root
 from leuko_mm.engine.encoder_weights import find_weights
 from leuko_mm.workflows.resolve_config import UsageError
+
+SYNTHETIC = "synthetic"
 
 
 def cells_config(config: Config, part: str) -> Config:
@@ -37,7 +41,11 @@ def check_run(config: Config, work_dir: Path, *, resume: bool, force: bool) -> N
 
 
 def check_output(work_dir: Path, *, resume: bool, force: bool) -> None:
-    """Refuse to write over a run."""
+    """Refuse to write over a run, or to go on with one that is not there."""
+    if work_dir.exists() and not work_dir.is_dir():
+        raise UsageError(f"{work_dir} is a file; choose another --work-dir")
+    if resume:
+        _check_state(work_dir)
     if resume or force:
         return
     if (work_dir / "results.json").exists():
@@ -52,15 +60,43 @@ def check_output(work_dir: Path, *, resume: bool, force: bool) -> None:
         )
 
 
+def _check_state(work_dir: Path) -> None:
+    mark = work_dir / "last_checkpoint"
+    state = Path(mark.read_text().strip()) if mark.is_file() else None
+    if state is not None and not state.exists():
+        raise UsageError(
+            f"{mark} names {state}, which does not exist; write the path of the newest "
+            f"iter_*.pth into it, or start anew with --force instead of --resume"
+        )
+
+
 def check_data(config: Config) -> None:
     """Run the quick check on the datasets of both loaders."""
     seen = set()
     for part in ("train", "test"):
         cells = cells_config(config, part)
+        if "name" not in cells:
+            raise UsageError(
+                f"the dataset of {part}_dataloader is {cells.get('type')!r} without a "
+                "'name'; it must be the name of a prepared dataset: see `leuko prepare`"
+            )
         place = (str(dataset_root(cells["name"])), cells.get("split"))
         if place not in seen:
             seen.add(place)
+            draw_synthetic(cells["name"])
             quick_check(Path(place[0]), split=place[1])
+
+
+def draw_synthetic(name: str) -> None:
+    """Prepare the synthetic smears if they are asked for and not there yet.
+
+    They are the only data that a training makes for itself: they travel with the
+    package, and nobody takes them for real.
+    """
+    root = dataset_root(name)
+    if name == SYNTHETIC and not root.exists():
+        print_log(f"drawing synthetic smears into {root}", "current")
+        prepare_synthetic(root)
 
 
 def check_weights(config: Config) -> None:
@@ -68,5 +104,6 @@ def check_weights(config: Config) -> None:
     recipe = config.model.get("backbone", {}).get("init_cfg") or {}
     if isinstance(recipe, dict) and recipe.get("type") == "leuko_mm.EncoderWeights":
         find_weights(recipe["checkpoint"])
-    if config.get("load_from") and not Path(config.load_from).is_file():
-        raise UsageError(f"load_from: {config.load_from} does not exist")
+    start = config.get("load_from")
+    if start and "://" not in start and not Path(start).is_file():
+        raise UsageError(f"load_from: {start} does not exist")

@@ -11,8 +11,9 @@ from mmengine.config import Config
 
 import leuko_mm
 
-# What a method file may define; the protocol defines everything else.
+# A split's name that stands for no split.
 EVERY_CELL = "all"
+# What a method file may define; the protocol defines everything else.
 METHOD_KEYS = ("method", "variant", "model")
 RUNNER_KEYS = frozenset(
     [
@@ -44,6 +45,16 @@ RUNNER_KEYS = frozenset(
     ]
 )
 KNOWN_KEYS = RUNNER_KEYS | {"method", "variant", "protocol"}
+# Without these there is nothing to train, or no way to test it.
+NEEDED_KEYS = (
+    "model",
+    "train_cfg",
+    "optim_wrapper",
+    "train_dataloader",
+    "test_dataloader",
+    "test_evaluator",
+    "randomness",
+)
 
 
 class UsageError(ValueError):
@@ -106,12 +117,16 @@ def resolve_config(
         options: ``--cfg-options``, applied last but for nothing.
 
     Raises:
-        UsageError: for an unknown config, protocol or top-level key.
+        UsageError: for an unknown config, protocol or top-level key, for a config that
+            cannot be read, lacks a part, or does not take the options.
     """
     path = find_config(name)
     config = _load(path)
+    # Before the protocol: it would drop a misspelt key without a word.
+    check_keys(config)
     if protocol is not None:
         config = _under_protocol(config, protocol)
+    _check_complete(config, path)
     config.setdefault("method", path.stem)
     for part in ("train", "test"):
         dataset = config[f"{part}_dataloader"]["dataset"]
@@ -125,7 +140,7 @@ def resolve_config(
     if seed is not None:
         config.randomness = dict(seed=seed)
     if options:
-        config.merge_from_dict(dict(options))
+        _merge_options(config, options)
     check_keys(config)
     return config
 
@@ -133,8 +148,36 @@ def resolve_config(
 def _load(path: Path) -> Config:
     try:
         return Config.fromfile(str(path))
-    except FileNotFoundError as error:
-        raise UsageError(f"{path}: {error}") from None
+    # A config is a program of the user's: it may raise anything.
+    except Exception as error:
+        said = error.args[0] if isinstance(error, KeyError) and error.args else error
+        raise UsageError(
+            f"the config {path} cannot be read: {type(error).__name__}: {said}"
+        ) from error
+
+
+def _merge_options(config: Config, options: Mapping) -> None:
+    try:
+        config.merge_from_dict(dict(options))
+    except (KeyError, TypeError, IndexError, AttributeError) as error:
+        given = " ".join(f"{key}={value}" for key, value in options.items())
+        said = error.args[0] if isinstance(error, KeyError) and error.args else error
+        raise UsageError(f"--cfg-options {given}: {said}") from error
+
+
+def _check_complete(config: Config, path: Path) -> None:
+    missing = [key for key in NEEDED_KEYS if not config.get(key)]
+    missing += [
+        f"{loader}.dataset"
+        for loader in ("train_dataloader", "test_dataloader")
+        if config.get(loader) and "dataset" not in config[loader]
+    ]
+    if missing:
+        raise UsageError(
+            f"the config {path} lacks {', '.join(missing)}; begin it with\n"
+            "    _base_ = ['_base_/runtime.py', '_base_/protocols/half.py']\n"
+            "and give it a model, as configs/cbam_unet.py does"
+        )
 
 
 def _under_protocol(config: Config, protocol: str) -> Config:
@@ -154,7 +197,7 @@ def _under_protocol(config: Config, protocol: str) -> Config:
         if key in config:
             merged[key] = config[key]
     for loader in ("train_dataloader", "test_dataloader"):
-        enhance = config[loader]["dataset"].get("enhance")
+        enhance = config.get(loader, {}).get("dataset", {}).get("enhance")
         merged[loader]["dataset"]["enhance"] = enhance
     return merged
 
@@ -181,6 +224,8 @@ def check_keys(config: Config) -> None:
 def config_hash(config: Config) -> str:
     """Return the sha256 of a resolved config, wherever and when it is run."""
     kept = {k: v for k, v in config.to_dict().items() if not _is_local(k)}
+    if isinstance(kept.get("test_evaluator"), dict):
+        kept["test_evaluator"].pop("out_dir", None)
     return hashlib.sha256(repr(_sorted(kept)).encode()).hexdigest()
 
 

@@ -12,14 +12,12 @@ from mmengine.config import Config
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
-from leuko_mm.classes import CLASS_COLOURS, CLASS_NAMES
 from leuko_mm.datasets.leukocyte_dataset import dataset_root
 from leuko_mm.datasets.prepared import read_about, read_index, read_split
 from leuko_mm.engine.checkpoint_files import write_checkpoint, write_text
 from leuko_mm.evaluation.confusion import merge_leukocytes, scores
 from leuko_mm.evaluation.leukocyte_metric import CELLS_FILE, METRICS_FILE
 from leuko_mm.evaluation.tables import per_class_table
-from leuko_mm.workflows.pictures import draw_pictures
 from leuko_mm.workflows.preflight import cells_config
 from leuko_mm.workflows.resolve_config import config_hash
 from leuko_mm.workflows.run_facts import (
@@ -27,6 +25,8 @@ from leuko_mm.workflows.run_facts import (
     git_state,
     model_facts,
 )
+from leuko_mm.workflows.run_report import show_run
+from leuko_mm.workflows.sidecar import sidecar_of
 
 SCHEMA = 1
 
@@ -40,8 +40,8 @@ def write_results(
 ) -> dict:
     """Write everything a finished run publishes into its output folder.
 
-    ``results.json``, ``table.md``, ``<run>.pth`` with its sidecar, the loss curve and
-    the overlays; ``cells.npz`` is the evaluator's.
+    ``results.json``, ``table.md``, ``<run>.pth`` with its sidecar, the loss curve,
+    the overlays and ``report.html``; ``cells.npz`` is the evaluator's.
 
     Args:
         runner: after training and testing.
@@ -57,12 +57,14 @@ def write_results(
     work_dir = Path(config.work_dir)
     scored = json.loads((work_dir / METRICS_FILE).read_text())
     model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    # A training's results say what was learnt from, a test's what was tested on.
+    part = "train" if checkpoint is None else "test"
     results = {
         "schema": SCHEMA,
         "run": _run(config, runner, run),
-        "data": data_facts(config),
+        "data": data_facts(config, part),
         "env": environment(),
-        "model": model_facts(model, config.test_dataloader.dataset.get("size", 256)),
+        "model": model_facts(model, config),
         "metrics": scored["metrics"],
         "per_class": scored["per_class"],
         "confusion": scored["confusion"],
@@ -70,11 +72,12 @@ def write_results(
     }
     if checkpoint is None:
         path = work_dir / f"{work_dir.name}.pth"
-        sidecar = write_checkpoint(path, model, _sidecar(config, results))
+        metainfo = runner.test_dataloader.dataset.metainfo
+        sidecar = write_checkpoint(path, model, sidecar_of(config, results, metainfo))
         checkpoint = dict(file=path.name, sha256=sidecar["sha256"])
     results["checkpoint"] = dict(checkpoint)
     write_text(work_dir / "table.md", _table(results))
-    draw_pictures(runner, work_dir)
+    show_run(runner, config, results, tested=part == "test")
     # Last: its presence means that the run is finished and everything is there.
     write_text(work_dir / "results.json", json.dumps(results, indent=1) + "\n")
     return results
@@ -104,9 +107,14 @@ def _run(config: Config, runner: Runner, run: Mapping) -> dict:
     )
 
 
-def data_facts(config: Config) -> dict:
-    """Return the ``data`` block: which dataset, which groups train and test."""
-    cells = cells_config(config, "train")
+def data_facts(config: Config, part: str) -> dict:
+    """Return the ``data`` block: which dataset, which groups train and test.
+
+    Args:
+        config: the run's resolved config.
+        part: ``train`` or ``test``, whose loader's mosaics and enhancement are told.
+    """
+    cells = cells_config(config, part)
     root = dataset_root(cells["name"])
     about = read_about(root)
     rows = [row for row in read_index(root) if row.kind == "cell"]
@@ -121,7 +129,7 @@ def data_facts(config: Config) -> dict:
     for row in rows:
         if row.stem in parts:
             groups[parts[row.stem]].add(row.group)
-    dataset = config.train_dataloader.dataset
+    dataset = config[f"{part}_dataloader"].dataset
     enhance = dataset.get("enhance")
     return dict(
         dataset=about["name"],
@@ -131,36 +139,6 @@ def data_facts(config: Config) -> dict:
         mosaic=dict(n=dataset.n, mode=dataset.mode) if "n" in dataset else None,
         size=dataset.get("size"),
         enhance=enhance.to_dict() if enhance else None,
-    )
-
-
-def _sidecar(config: Config, results: dict) -> dict:
-    """Return what a checkpoint needs to be used without its config."""
-    preprocessor = config.model.data_preprocessor.to_dict()
-    size, n = results["data"]["size"], (results["data"]["mosaic"] or {}).get("n", 1)
-    return dict(
-        method=config.method,
-        config=dict(
-            classes=list(CLASS_NAMES),
-            model=config.model.to_dict(),
-            data_preprocessor=preprocessor,
-        ),
-        classes=list(CLASS_NAMES),
-        colours=[list(c) for c in CLASS_COLOURS],
-        # The side that one prepared cell image has when the network sees it.
-        scale=dict(px_per_um=None, rbc_px=None, cell_px=size // n if size else None),
-        enhance=results["data"]["enhance"],
-        normalisation={key: preprocessor[key] for key in ("mean", "std", "bgr_to_rgb")},
-        training=dict(
-            dataset=results["data"]["dataset"],
-            sha256=results["data"]["sha256"],
-            split=results["run"]["split"],
-            seed=results["run"]["seed"],
-            iterations=results["run"]["iterations"],
-            git=results["run"]["git"],
-        ),
-        metrics=results["metrics"],
-        licence="Apache-2.0",
     )
 
 

@@ -14,6 +14,7 @@ import mmseg
 import numpy as np
 import torch
 from mmengine.analysis import get_model_complexity_info
+from mmengine.config import Config
 from mmengine.logging import MMLogger
 from torch import nn
 
@@ -66,13 +67,14 @@ def usable_cores() -> int:
     return os.cpu_count() or 1
 
 
-def model_facts(model: nn.Module, size: int) -> dict:
+def model_facts(model: nn.Module, config: Config) -> dict:
     """Return parameters in millions and multiply-adds of one image in 10^9.
 
     Args:
         model: a segmentor.
-        size: side of the square input in pixels.
+        config: the run's resolved config: size of the test images, encoder weights.
     """
+    size = config.test_dataloader.dataset.get("size", 256)
     was_training = model.training
     # The counter warns of every operator without multiply-adds, such as pooling.
     logger = MMLogger.get_current_instance()
@@ -85,8 +87,8 @@ def model_facts(model: nn.Module, size: int) -> dict:
     finally:
         logger.setLevel(level)
         model.train(was_training)
-    backbone = getattr(model, "backbone", None)
-    recipe = getattr(backbone, "init_cfg", None) or {}
+    # Not the model's own: one that is only tested is built without.
+    recipe = config.model.get("backbone", {}).get("init_cfg") or {}
     return dict(
         params_m=round(sum(p.numel() for p in model.parameters()) / 1e6, 3),
         # mmengine calls multiply-adds flops.

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
-import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,10 +15,11 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from leuko_mm.engine.safe_load import load_tensors
-from leuko_mm.workflows.preflight import check_data, check_output
+from leuko_mm.workflows.preflight import cells_config, check_data, check_output
 from leuko_mm.workflows.resolve_config import UsageError, resolve_config
 from leuko_mm.workflows.results import write_results
-from leuko_mm.workflows.train import building_errors
+from leuko_mm.workflows.sidecar import check_sidecar, check_unseen, read_sidecar
+from leuko_mm.workflows.train import building_errors, place_run
 
 
 @dataclass
@@ -60,13 +61,15 @@ def run_test(request: TestRequest) -> Path:
     path = Path(request.checkpoint)
     if not path.is_file():
         raise UsageError(f"checkpoint {path} does not exist")
-    config = _config(request, path)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    sidecar = read_sidecar(path, digest)
+    config = _config(request, path, sidecar)
     work_dir = Path(config.work_dir)
     check_output(work_dir, resume=False, force=request.force)
     check_data(config)
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    sidecar = read_sidecar(path, digest)
+    check_unseen(config, sidecar)
     runner = _build_runner(config)
+    check_sidecar(path, sidecar, config, runner.test_dataloader.dataset.metainfo)
     load_model(runner, path)
     started = time.time()
     runner.test()
@@ -82,59 +85,35 @@ def run_test(request: TestRequest) -> Path:
     return work_dir
 
 
-def _config(request: TestRequest, path: Path) -> Config:
+def _config(request: TestRequest, path: Path, sidecar: dict) -> Config:
     config = resolve_config(
         request.config,
         protocol=request.protocol,
         split=request.split,
         data=request.data,
+        seed=sidecar.get("training", {}).get("seed"),
         options=request.options,
     )
-    dataset = config.test_dataloader.dataset
-    cells = dataset.get("dataset", dataset)
+    cells = cells_config(config, "test")
     name = "-".join(
         str(p) for p in ("test", config.get("protocol"), cells.get("split")) if p
     )
-    config.work_dir = request.work_dir or str(path.parent / name)
-    config.test_evaluator.out_dir = config.work_dir
+    place_run(config, request.work_dir or str(path.parent / name))
     config.launcher = request.launcher
-    config.experiment_name = f"{Path(config.work_dir).name}-{time.time_ns()}"
-    # The checkpoint brings every weight; pretrained ones need not be there.
-    if "init_cfg" in config.model.get("backbone", {}):
-        config.model.backbone.init_cfg = None
     return config
 
 
-def read_sidecar(path: Path, digest: str) -> dict:
-    """Return the sidecar of a checkpoint, {} if it has none.
-
-    Raises:
-        UsageError: if the file is not the one the sidecar describes.
-    """
-    place = path.with_suffix(".json")
-    if not place.is_file():
-        return {}
-    try:
-        sidecar = json.loads(place.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise UsageError(f"{place} is damaged ({error})") from None
-    if sidecar.get("sha256") != digest:
-        raise UsageError(
-            f"{path} is not the file that {place.name} describes: its sha256 is "
-            f"{digest[:12]}..., expected {str(sidecar.get('sha256'))[:12]}..."
-        )
-    return sidecar
-
-
 def _build_runner(config: Config) -> Runner:
+    slim = copy.deepcopy(config)
     # A test needs neither optimiser nor schedule, nor does a runner without a loop.
     for key in ("train_dataloader", "train_cfg", "optim_wrapper", "param_scheduler"):
-        config[f"_{key}"], config[key] = config[key], None
+        slim[key] = None
+    # The checkpoint brings every weight; pretrained ones need not be there.
+    if "init_cfg" in slim.model.get("backbone", {}):
+        slim.model.backbone.init_cfg = None
     with building_errors():
-        runner = Runner.from_cfg(config)
+        runner = Runner.from_cfg(slim)
         _ = runner.test_loop
-    for key in ("train_dataloader", "train_cfg", "optim_wrapper", "param_scheduler"):
-        config[key] = config.pop(f"_{key}")
     return runner
 
 

@@ -19,6 +19,17 @@ from leuko_mm.workflows.preflight import check_run
 from leuko_mm.workflows.resolve_config import UsageError, resolve_config
 from leuko_mm.workflows.results import write_results
 
+# What the libraries raise when a config names or sets something that is not there;
+# mmcv and mmseg check arguments by assertion.
+BUILDING_ERRORS = (
+    KeyError,
+    TypeError,
+    AttributeError,
+    ValueError,
+    ImportError,
+    AssertionError,
+)
+
 
 @dataclass
 class TrainRequest:
@@ -59,21 +70,37 @@ def prepare_config(request: TrainRequest) -> Config:
         seed=request.seed,
         options=request.options,
     )
-    config.work_dir = request.work_dir or f"work_dirs/{run_name(config)}"
+    place_run(config, request.work_dir or f"work_dirs/{run_name(config)}")
     config.launcher = request.launcher
     config.resume = request.resume
-    # mmengine keeps visualizers and message hubs by name for the whole process.
-    config.experiment_name = f"{Path(config.work_dir).name}-{time.time_ns()}"
-    config.test_evaluator.out_dir = config.work_dir
     wants_amp = bfloat16_helps() if request.amp is None else request.amp
-    if config.optim_wrapper.type == "leuko_mm.AutocastOptimWrapper":
+    wrapper = config.optim_wrapper.get("type")
+    if wrapper == "leuko_mm.AutocastOptimWrapper":
         config.optim_wrapper.enabled = wants_amp
     elif request.amp:
         raise UsageError(
             f"--amp needs optim_wrapper.type 'leuko_mm.AutocastOptimWrapper', the "
-            f"config has {config.optim_wrapper.type!r}"
+            f"config has {wrapper!r}"
         )
     return config
+
+
+def place_run(config: Config, work_dir: str) -> None:
+    """Name the output folder wherever the config needs it.
+
+    Raises:
+        UsageError: if the evaluator is not the one that results are made of.
+    """
+    evaluator = config.test_evaluator
+    kind = evaluator.get("type") if isinstance(evaluator, Mapping) else evaluator
+    if kind != "leuko_mm.LeukocyteMetric":
+        raise UsageError(
+            "test_evaluator must be 'leuko_mm.LeukocyteMetric', which writes what "
+            f"results.json is made of; the config has {kind!r}"
+        )
+    config.work_dir = evaluator.out_dir = work_dir
+    # mmengine keeps visualizers and message hubs by name for the whole process.
+    config.experiment_name = f"{Path(work_dir).name}-{time.time_ns()}"
 
 
 def run_name(config: Config) -> str:
@@ -95,13 +122,14 @@ def train(request: TrainRequest) -> Path:
     config = prepare_config(request)
     work_dir = Path(config.work_dir)
     check_run(config, work_dir, resume=request.resume, force=request.force)
-    if request.force and not request.resume:
-        forget_run(work_dir)
     started = time.time()
     runner = build_runner(config)
+    # Not before everything is built: a faulty config must not cost the former run.
+    if request.force and not request.resume:
+        forget_run(work_dir)
     stop = GracefulStopHook(work_dir)
     runner.register_hook(stop)
-    with stop.listening():
+    with stop.listening(runner):
         runner.train()
     wall_s = time.time() - started
     runner.test()
@@ -118,10 +146,19 @@ def train(request: TrainRequest) -> Path:
 
 def forget_run(work_dir: Path) -> None:
     """Remove the marks of a former run, so that nothing of it is taken up."""
-    for name in ("last_checkpoint", "results.json", "metrics.json", "cells.npz"):
+    names = (
+        "last_checkpoint",
+        "results.json",
+        "metrics.json",
+        "cells.npz",
+        "report.html",
+    )
+    for name in names:
         (work_dir / name).unlink(missing_ok=True)
-    for path in work_dir.glob("iter_*.pth"):
-        path.unlink()
+    # The loss curve joins every log it finds.
+    marks = ("iter_*.pth", "*/vis_data/scalars.json", "overlays/*.png", "loss.png")
+    for path in (path for mark in marks for path in work_dir.glob(mark)):
+        path.unlink(missing_ok=True)
 
 
 def build_runner(config: Config) -> Runner:
@@ -133,6 +170,11 @@ def build_runner(config: Config) -> Runner:
     with building_errors():
         runner = Runner.from_cfg(config)
         runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
+        # mmengine scales rates before it builds schedules, and refuses otherwise.
+        if runner.param_schedulers and not (runner.auto_scale_lr or {}).get("enable"):
+            runner.param_schedulers = runner.build_param_scheduler(
+                runner.param_schedulers
+            )
         _ = runner.train_loop, runner.test_loop
     return runner
 
@@ -148,6 +190,6 @@ def building_errors() -> Iterator[None]:
         yield
     except DatasetError:
         raise
-    except (KeyError, TypeError, AttributeError, ValueError, ImportError) as error:
-        message = error.args[0] if isinstance(error, KeyError) else error
+    except BUILDING_ERRORS as error:
+        message = error.args[0] if isinstance(error, KeyError) and error.args else error
         raise UsageError(f"the config does not build: {message}") from error

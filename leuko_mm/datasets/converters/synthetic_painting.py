@@ -113,18 +113,18 @@ def _neutrophil(s: CellSheets, chromatin: Chromatin) -> None:
 
 def _eosinophil(s: CellSheets, chromatin: Chromatin) -> None:
     """Cytoplasm packed with coarse orange-red granules around a two-lobed nucleus."""
-    _paint_cytoplasm(s, azure=0.10, eosin=0.25, rim=0.1)
+    _paint_cytoplasm(s, azure=0.10, eosin=0.20, rim=0.1)
     _paint_nucleus(s, chromatin)
-    points = _grain_grid(s, spacing=0.76, jitter=0.38)
+    points = _grain_grid(s, spacing=0.82, jitter=0.36)
     room = _at(s.inner, points, s.scale) > 0.35
     over_nucleus = _at(s.core, points, s.scale) > 0.5
     keep = room & (~over_nucleus | (s.rng.random(len(points)) < 0.06))
     points = points[keep]
-    discs = np.column_stack([points, s.rng.uniform(0.28, 0.45, len(points))])
+    discs = np.column_stack([points, s.rng.uniform(0.30, 0.46, len(points))])
     order = s.rng.permutation(len(discs))
     values = s.rng.uniform(0.55, 1.0, len(discs))
     grains = fill_discs(discs[order], s.body.shape[0], s.scale, values)
-    s.dyes[..., EOSIN] += grains * 1.25 * s.rng.uniform(0.85, 1.2)
+    s.dyes[..., EOSIN] += grains * 1.5 * s.rng.uniform(0.85, 1.15)
     s.dyes[..., CHROMATIN] += grains * 0.10
 
 

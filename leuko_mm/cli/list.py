@@ -1,0 +1,123 @@
+"""Show the parts that a config can name, one in detail, the configs or protocols."""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import io
+from collections.abc import Iterator
+from contextlib import redirect_stdout
+from pathlib import Path
+
+from leuko_mm.workflows.part_details import Argument, arguments_of, snippet_of
+from leuko_mm.workflows.parts_list import (
+    KINDS,
+    OPENMMLAB,
+    Part,
+    config_names,
+    find_parts,
+    list_parts,
+    opening_words,
+)
+from leuko_mm.workflows.resolve_config import config_home, protocol_names
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of ``leuko list``."""
+    parser.add_argument(
+        "name",
+        nargs="?",
+        metavar="KIND|NAME",
+        help=f"{', '.join(KINDS)}, models, configs, protocols; or one part or config",
+    )
+    parser.add_argument(
+        "--all",
+        action="store_true",
+        help="also the parts of MMSegmentation and the libraries below it",
+    )
+
+
+def run(args: argparse.Namespace, command: list[str]) -> int:
+    """Print what was asked for."""
+    # Libraries print while they are imported.
+    with redirect_stdout(io.StringIO()):
+        lines = list(_answer(args.name, args.all))
+    print("\n".join(lines))
+    return 0
+
+
+def _answer(name: str | None, everything: bool) -> Iterator[str]:
+    if name == "configs":
+        yield from _columns(
+            [(n, opening_words(path)) for n, path in config_names().items()]
+        )
+    elif name == "protocols":
+        folder = config_home() / "_base_" / "protocols"
+        yield from _columns(
+            [(n, opening_words(folder / f"{n}.py")) for n in protocol_names()]
+        )
+    elif name is None or (kind := _kind(name)):
+        yield from _by_kind(list_parts(kind if name else None, everything=everything))
+        if name is None:
+            yield "\n`leuko list NAME` shows one with its arguments and how a config"
+            yield "names it; `--all` adds MMSegmentation's; see also `leuko list"
+            yield "configs` and `leuko list protocols`."
+    elif name in config_names():
+        yield from _config(config_names()[name])
+    else:
+        for part in find_parts(name):
+            yield from _detail(part)
+
+
+def _kind(name: str) -> str | None:
+    """Return the kind that a word means, in either number and spelling."""
+    word = name.lower().replace("-", "_").replace("initializer", "initialiser")
+    for kind in (*KINDS, "models"):
+        singular = kind[:-2] if kind == "losses" else kind[:-1]
+        if word in (kind, singular):
+            return kind
+    return None
+
+
+def _by_kind(parts: list[Part]) -> Iterator[str]:
+    for kind in KINDS:
+        rows = [(p.name, _with_package(p)) for p in parts if p.kind == kind]
+        if rows:
+            yield kind
+            yield from (f"  {line}" for line in _columns(rows))
+
+
+def _with_package(part: Part) -> str:
+    """Return the summary, behind the name of the package that brings the part."""
+    if part.package in ("leuko_mm", *OPENMMLAB):
+        return part.summary
+    return f"[{part.package}] {part.summary}"
+
+
+def _columns(rows: list[tuple[str, str]]) -> list[str]:
+    width = max((len(name) for name, _ in rows), default=0)
+    return [f"{name:<{width}}  {words}".rstrip() for name, words in rows]
+
+
+def _config(path: Path) -> Iterator[str]:
+    yield f"# {path}"
+    yield path.read_text(encoding="utf-8").rstrip()
+
+
+def _detail(part: Part) -> Iterator[str]:
+    target = part.target
+    yield f"{part.name}: one of the {part.kind} of {part.package}"
+    yield f"{target.__module__}.{target.__qualname__}\n"
+    yield inspect.cleandoc(target.__doc__ or "(without a docstring)")
+    arguments = arguments_of(target)
+    yield "\nArguments and defaults:" if arguments else "\nNo arguments."
+    own = getattr(target, "__name__", "")
+    yield from _columns([(f"    {a.name}", _default(a, own)) for a in arguments])
+    yield "\nIn a config:\n"
+    yield from (f"    {line}" for line in snippet_of(part).splitlines())
+    yield ""
+
+
+def _default(argument: Argument, own: str) -> str:
+    words = "must be given" if argument.required else argument.default
+    return words if argument.taken_by == own else f"{words}  ({argument.taken_by})"

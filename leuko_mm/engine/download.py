@@ -1,0 +1,95 @@
+"""Fetch a file over the network, whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.client import HTTPException
+from pathlib import Path
+from urllib.request import urlopen
+
+from mmengine.logging import print_log
+
+try:
+    import fcntl
+except ImportError:  # Windows: processes that start together each fetch the file
+    fcntl = None
+
+CHUNK = 1 << 20  # bytes
+
+
+def download(
+    url: str, target: Path, *, sha256: str = "", timeout_s: float = 30
+) -> Path:
+    """Fetch a file, unless it is there already.
+
+    It appears under its name when it is complete and right. Of several processes on
+    a machine one fetches, and the others wait for it.
+
+    Args:
+        url: http, https or file.
+        target: where the file shall lie; missing folders are made.
+        sha256: how the digest must begin, in hexadecimal.
+        timeout_s: seconds without an answer after which to give up.
+
+    Returns:
+        ``target``.
+
+    Raises:
+        OSError: if it cannot be had, ends early, or is another file.
+    """
+    target = Path(target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_name(f".{target.name}.{os.getpid()}.part")
+    with _alone_in(target.parent):
+        if target.is_file():
+            return target
+        print_log(f"fetching {url} to {target}", "current")
+        try:
+            digest = _stream(url, part, timeout_s)
+            if not digest.startswith(sha256):
+                raise OSError(
+                    f"the file at {url} has sha256 {digest[: len(sha256)]}..., "
+                    f"expected {sha256}...: it is damaged or another one"
+                )
+            os.replace(part, target)
+        except HTTPException as error:
+            raise OSError(f"{type(error).__name__}: {error}") from error
+        finally:
+            part.unlink(missing_ok=True)
+    return target
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Wait until no other process is fetching into the folder."""
+    if fcntl is None:
+        yield
+        return
+    # The system frees the lock of a process that dies; nothing is left behind.
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _stream(url: str, part: Path, timeout_s: float) -> str:
+    """Write what the address answers to a file; return its sha256."""
+    digest = hashlib.sha256()
+    done = told = 0
+    with urlopen(url, timeout=timeout_s) as answer, part.open("wb") as file:
+        total = int(answer.headers.get("Content-Length") or 0)
+        while chunk := answer.read(CHUNK):
+            file.write(chunk)
+            digest.update(chunk)
+            done += len(chunk)
+            if total and done * 10 // total > told:
+                told = done * 10 // total
+                print_log(f"{told * 10:3d} % of {total / 1e6:.0f} MB", "current")
+    if done < total:
+        raise OSError(f"the connection ended after {done} of {total} bytes")
+    return digest.hexdigest()

@@ -1,0 +1,173 @@
+"""Parts of other packages: found by their entry points, loaded all or nothing.
+
+A package that names a module in the entry-point group ``leuko_mm.plugins`` has that
+module imported with the first part that anybody looks up; what it registers in the
+registries of ``leuko_mm.registry`` is then a part like ours, ``type='leuko_mm.X'``.
+A plug-in that fails is left out with a warning, and everything else goes on.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass, field
+from importlib.metadata import EntryPoint, entry_points
+from typing import Protocol
+
+GROUP = "leuko_mm.plugins"
+
+
+class PluginWarning(UserWarning):
+    """A plug-in was left out; the message names its package and the reason."""
+
+
+class NameTakenError(KeyError):
+    """A plug-in wants to register a name that somebody else has registered."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class Node(Protocol):
+    """What a registry must offer to be filled by plug-ins."""
+
+    name: str
+    module_dict: dict
+
+    def import_own_parts(self) -> None:
+        """Import the parts that do not come from plug-ins."""
+
+
+@dataclass
+class Plugin:
+    """One installed plug-in and what became of it.
+
+    Args:
+        name: of its entry point.
+        module: that the entry point names.
+        package: name of the installed distribution.
+        version: of the distribution; empty if unknown.
+        error: why it was left out; empty while it works.
+        parts: (registry name, part name) of everything that it registered.
+    """
+
+    name: str
+    module: str
+    package: str
+    version: str = ""
+    error: str = ""
+    parts: list[tuple[str, str]] = field(default_factory=list)
+
+    @property
+    def title(self) -> str:
+        """Return package and version, as messages name the plug-in."""
+        return f"{self.package} {self.version}".strip()
+
+    @property
+    def removal(self) -> str:
+        """Return the command that takes the package away."""
+        return f"python -m pip uninstall {self.package}"
+
+
+def declared_plugins() -> list[tuple[Plugin, EntryPoint]]:
+    """Return what the installed packages declare; nothing is imported."""
+    found = []
+    for entry in entry_points(group=GROUP):
+        package = entry.dist.name if entry.dist else entry.module
+        version = entry.dist.version if entry.dist else ""
+        found.append((Plugin(entry.name, entry.module, package, version), entry))
+    return sorted(found, key=lambda pair: (pair[0].package, pair[0].name))
+
+
+class PluginLoader:
+    """Import every plug-in once, and remember who brought which part."""
+
+    def __init__(self) -> None:
+        self.nodes: list[Node] = []
+        self.plugins: list[Plugin] = []
+        self._asked = False
+        self._loading: Plugin | None = None
+
+    def load(self) -> None:
+        """Import the plug-ins, on the first call only."""
+        if self._asked:
+            return
+        # Set first: a plug-in may look up a part while it is imported.
+        self._asked = True
+        declared = declared_plugins()
+        if declared:
+            # All of ours first, so that no plug-in can take the name of one.
+            for node in self.nodes:
+                node.import_own_parts()
+        for plugin, entry in declared:
+            self._load_one(plugin, entry)
+            self.plugins.append(plugin)
+
+    def _load_one(self, plugin: Plugin, entry: EntryPoint) -> None:
+        before = [dict(node.module_dict) for node in self.nodes]
+        self._loading = plugin
+        try:
+            entry.load()
+        except (Exception, SystemExit) as error:
+            # All or nothing: half a plug-in would fail later and further away.
+            for node, parts in zip(self.nodes, before, strict=True):
+                node.module_dict.clear()
+                node.module_dict.update(parts)
+            plugin.error = reason(error, plugin.module)
+            warnings.warn(
+                f"the plug-in {plugin.title} is left out: {plugin.error}. Mend it, or "
+                f"remove it with: {plugin.removal}",
+                PluginWarning,
+                stacklevel=2,
+            )
+        else:
+            # What was there before is the plug-in's too if its package made it: a
+            # test of the package imports the module itself.
+            top = plugin.module.split(".")[0]
+            plugin.parts = [
+                (node.name, name)
+                for node, parts in zip(self.nodes, before, strict=True)
+                for name, part in node.module_dict.items()
+                if name not in parts or part.__module__.split(".")[0] == top
+            ]
+        finally:
+            self._loading = None
+
+    def check_name(self, node: Node, name: str) -> None:
+        """Refuse a name that is taken, whatever the plug-in's ``force`` says.
+
+        Raises:
+            NameTakenError: naming both owners.
+        """
+        if self._loading is None or name not in node.module_dict:
+            return
+        there = node.module_dict[name]
+        owner = self.owner(node.name, name) or there.__module__.split(".")[0]
+        place = f"{there.__module__}.{there.__qualname__}"
+        raise NameTakenError(
+            f"it registers the {node.name} {name!r}, which {owner} has already "
+            f"({place}); give it another name"
+        )
+
+    def owner(self, registry: str, part: str) -> str | None:
+        """Return the package of the plug-in that brought a part, None for ours."""
+        for plugin in self.plugins:
+            if (registry, part) in plugin.parts:
+                return plugin.package
+        return None
+
+    def broken(self) -> list[Plugin]:
+        """Return the plug-ins that were left out."""
+        return [plugin for plugin in self.plugins if plugin.error]
+
+
+def reason(error: BaseException, module: str) -> str:
+    """Return an error in one line, with the plug-in's own line where it arose."""
+    words = str(error).strip().splitlines()
+    text = f"{type(error).__name__}: {words[0]}" if words else type(error).__name__
+    top, place, trace = module.split(".")[0], "", error.__traceback__
+    while trace is not None:
+        frame = trace.tb_frame
+        if frame.f_globals.get("__name__", "").split(".")[0] == top:
+            place = f" ({frame.f_code.co_filename}, line {trace.tb_lineno})"
+        trace = trace.tb_next
+    return text + place

@@ -1,0 +1,300 @@
+"""What a user can do wrong ends with exit code 2 and one message, before training."""
+
+from __future__ import annotations
+
+import pickle
+import shutil
+from collections import OrderedDict
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from tiny_run import leuko, write_config
+
+from leuko_mm.cli.main import main
+from leuko_mm.datasets.prepared import DatasetError
+from leuko_mm.engine import encoder_weights
+from leuko_mm.workflows import preflight
+
+LONGEST = 10
+
+
+@pytest.fixture
+def own_data(tiny_home, tmp_path, monkeypatch) -> Path:
+    """Return a dataset that a test may break."""
+    home = tmp_path / "data"
+    shutil.copytree(tiny_home, home)
+    monkeypatch.setenv("LEUKO_MM_DATA", str(home))
+    return home / "synthetic"
+
+
+@pytest.fixture
+def refused(tiny_config, tmp_path, capfd):
+    """Return a function that runs ``leuko train`` and returns its only message."""
+
+    def run(*arguments, config=tiny_config, built=False) -> str:
+        work_dir = tmp_path / "run"
+        was_there = work_dir.exists()
+        code = main(
+            ["train", str(config), "--work-dir", str(work_dir), *map(str, arguments)]
+        )
+        out, err = capfd.readouterr()
+        assert code == 2
+        assert "Traceback" not in out + err
+        assert err.count("leuko train: ") == 1
+        if not built:
+            assert out == ""
+            assert err.startswith("leuko train: ")
+            assert work_dir.exists() == was_there
+        assert list(work_dir.rglob("*.pth")) == []
+        message = err[err.index("leuko train: ") :]
+        assert len(message.splitlines()) <= LONGEST
+        return message
+
+    return run
+
+
+def a_cell(root: Path) -> str:
+    """Return the stem of a cell that is used by every split."""
+    return (root / "index.csv").read_text().splitlines()[1].split(",")[0]
+
+
+def test_a_wrong_config(refused):
+    message = refused(config="configs/cbam_unit.py")
+    assert "no config 'configs/cbam_unit.py'" in message
+    assert "cbam_unet" in message
+
+
+def test_a_wrong_data_path(refused, tmp_path):
+    message = refused("--data", tmp_path / "nowhere")
+    assert f"{tmp_path / 'nowhere'} does not exist" in message
+    assert "leuko prepare" in message
+
+
+def test_a_dataset_that_is_not_prepared(refused, tmp_path, monkeypatch):
+    monkeypatch.setenv("LEUKO_MM_DATA", str(tmp_path))
+    (tmp_path / "photos").mkdir()
+    message = refused("--data", "photos")
+    assert "photos is not a prepared dataset" in message
+    assert "leuko prepare" in message
+
+
+def test_bcisc_is_asked_for_with_its_command(refused, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    message = refused(config="cbam_unet")
+    assert "leuko prepare bcisc" in message
+    assert "LEUKO_MM_DATA" in message
+
+
+def test_quickstart_is_found_outside_the_clone(refused, tmp_path, monkeypatch):
+    def drawn(root):
+        raise DatasetError(f"would draw {root}")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(preflight, "prepare_synthetic", drawn)
+    assert "would draw data/synthetic" in refused(config="quickstart")
+
+
+@pytest.fixture
+def pretrained(tmp_path):
+    """Return a config whose encoder wants a file of weights."""
+
+    def write(checkpoint: str) -> Path:
+        recipe = f"dict(type='leuko_mm.EncoderWeights', checkpoint='{checkpoint}')"
+        more = f"model['backbone']['init_cfg'] = {recipe}\n"
+        return write_config(tmp_path, name="pretrained", more=more)
+
+    return write
+
+
+def test_missing_weights(refused, tiny_data, pretrained):
+    message = refused(config=pretrained("weights/mine.pth"))
+    assert "weights/mine.pth" in message
+    assert "vgg16" in message
+
+
+def test_weights_that_cannot_be_fetched(
+    refused, tiny_data, pretrained, tmp_path, monkeypatch
+):
+    def no_network(url, target, **kwargs):
+        raise OSError("no route to host")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    monkeypatch.setattr(encoder_weights, "fetch", no_network)
+    message = refused(config=pretrained("vgg16"))
+    assert "no route to host" in message
+    assert "curl -L" in message
+
+
+def test_weights_of_another_network(refused, tiny_data, pretrained, tmp_path):
+    torch.save({"features.0.weight": torch.zeros(1)}, tmp_path / "other.pth")
+    message = refused(config=pretrained(tmp_path / "other.pth"), built=True)
+    assert "other.pth does not fit VGG" in message
+
+
+def test_a_mask_with_values_outside_the_classes(refused, own_data):
+    path = own_data / "masks" / f"{a_cell(own_data)}.png"
+    Image.fromarray(np.full((64, 64), 9, np.uint8)).save(path)
+    message = refused()
+    assert f"{path}: value 9" in message
+    assert "0 to 5" in message
+
+
+def test_a_missing_mask(refused, own_data):
+    path = own_data / "masks" / f"{a_cell(own_data)}.png"
+    path.unlink()
+    assert f"{path} is missing" in refused()
+
+
+def test_an_unknown_class_in_the_index(refused, own_data):
+    index = own_data / "index.csv"
+    index.write_text(index.read_text().replace(",basophil,", ",basofil,"))
+    message = refused()
+    assert "index.csv" in message
+    assert "basofil" in message
+    assert "basophil," in message
+
+
+def test_an_unknown_split(refused, tiny_data):
+    message = refused("--split", "fold9")
+    assert "no split 'fold9'" in message
+    assert "fold1" in message
+
+
+def test_an_unknown_protocol(refused, tiny_data):
+    message = refused("--protocol", "halve")
+    assert "no protocol 'halve'" in message
+    assert "half" in message
+
+
+def test_a_misspelt_key(refused, tiny_data, tmp_path):
+    path = write_config(tmp_path, more="optim_wraper = dict()\n")
+    assert "did you mean 'optim_wrapper'" in refused(config=path)
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        "train_dataloader.dataset.mosaicz=4",
+        "train_dataloader.dataset.dataset.splitt=fold1",
+        "train_dataloader.dataset.tile_augmentation.0.angel=4",
+        "train_dataloader.bach_size=4",
+        "optim_wrapper.optimizer.lrr=1e-3",
+        "param_scheduler.1.T_mx=4",
+        "custom_hooks.1.itres=4",
+        "model.backbone.dept=16",
+        "model.decode_head.loss_decode.0.gama=2",
+        "train_cfg.max_iter=4",
+        "test_evaluator.ignore=255",
+    ],
+)
+def test_a_misspelt_key_inside(refused, tiny_data, option):
+    message = refused("--cfg-options", option, built=True)
+    assert "the config does not build" in message
+    assert option.split("=")[0].split(".")[-1] in message
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        "model.backbone.type=leuko_mm.VGGG",
+        "train_dataloader.dataset.pipeline.0.type=PackSegInput",
+        "optim_wrapper.optimizer.type=AdamX",
+    ],
+)
+def test_an_unknown_part(refused, tiny_data, option):
+    message = refused("--cfg-options", option, built=True)
+    assert option.split("=")[1].split(".")[-1] in message
+
+
+def test_an_option_that_fits_nowhere(refused, tiny_data):
+    message = refused("--cfg-options", "custom_hooks.9.iters=4")
+    assert "custom_hooks.9.iters" in message
+
+
+def test_another_evaluator_is_refused_before_the_hours(refused, tiny_data):
+    message = refused("--cfg-options", "test_evaluator.type=IoUMetric")
+    assert "leuko_mm.LeukocyteMetric" in message
+
+
+def test_a_finished_run(refused, tiny_data, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "results.json").write_text("{}")
+    assert "--force" in refused()
+    assert (tmp_path / "run" / "results.json").read_text() == "{}"
+
+
+def test_an_unfinished_run(refused, tiny_data, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "last_checkpoint").write_text("iter_2.pth")
+    message = refused()
+    assert "--resume" in message
+    assert "--force" in message
+
+
+def test_a_faulty_config_does_not_cost_the_former_run(refused, tiny_data, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "results.json").write_text("{}")
+    refused("--force", "--cfg-options", "model.backbone.dept=16", built=True)
+    assert (tmp_path / "run" / "results.json").read_text() == "{}"
+
+
+@pytest.fixture
+def refused_test(tiny_config, tiny_data, tmp_path, capfd):
+    """Return a function that runs ``leuko test`` and returns its only message."""
+
+    def run(checkpoint, *arguments) -> str:
+        code = main(["test", str(tiny_config), str(checkpoint), *arguments])
+        err = capfd.readouterr().err
+        assert code == 2
+        assert "Traceback" not in err
+        assert err.count("leuko test: ") == 1
+        assert list(tmp_path.rglob("results.json")) == []
+        message = err[err.index("leuko test: ") :]
+        assert len(message.splitlines()) <= LONGEST
+        return message
+
+    return run
+
+
+def test_a_missing_checkpoint(refused_test):
+    assert "absent.pth does not exist" in refused_test("absent.pth")
+
+
+def test_a_checkpoint_that_would_run_code(refused_test, tmp_path):
+    class Evil:
+        def __reduce__(self):
+            return (open, (str(tmp_path / "ran"), "w"))
+
+    path = tmp_path / "evil.pth"
+    path.write_bytes(pickle.dumps(Evil()))
+    message = refused_test(path)
+    assert "was not loaded" in message
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_checkpoint_of_another_network(refused_test, tmp_path):
+    path = tmp_path / "other.pth"
+    torch.save(OrderedDict({"backbone.stem.weight": torch.zeros(1)}), path)
+    message = refused_test(path)
+    assert f"{path} does not fit the config" in message
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["train", "nonet"], "no config 'nonet'"),
+        (["train", "quickstart", "--data", "nowhere"], "leuko prepare"),
+        (["test", "quickstart", "absent.pth"], "absent.pth does not exist"),
+    ],
+)
+def test_a_process_of_its_own_says_it_too(tmp_path, arguments, said):
+    done = leuko(*arguments, cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert said in done.stderr
+    assert len(done.stderr.splitlines()) <= LONGEST
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,206 @@
+"""BCISC: the class from the name, the slide as group, the official splits."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from leuko_mm.classes import CLASS_NAMES, class_id
+from leuko_mm.datasets.audit import quick_check
+from leuko_mm.datasets.converters.bcisc import bcisc_stem, prepare_bcisc
+from leuko_mm.datasets.prepared import DatasetError, read_about, read_index, read_split
+from leuko_mm.datasets.sampling import compose_fixed
+from leuko_mm.datasets.splits import shared_groups, split_mosaics
+
+COUNTS = dict(baso=56, eosi=54, lymp=53, mono=54, neut=51)
+SPLITS = ["fold1", "fold2", "fold3", "fold4", "fold5", "paper", "paper_mosaics"]
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory) -> Path:
+    """BCISC's tree, names and numbers with pictures of 4x4 pixels."""
+    root = tmp_path_factory.mktemp("raw") / "BCISC"
+    images, masks = root / "sub-images" / "images", root / "sub-images" / "masks"
+    for folder in (images, masks):
+        folder.mkdir(parents=True)
+    picture = Image.fromarray(np.full((4, 4, 3), 200, np.uint8))
+    mask = Image.fromarray(np.diag([0, 255, 255, 0]).astype(np.uint8))
+    picture.save(root / "one.jpg")
+    mask.save(root / "one.png")
+    for name, count in COUNTS.items():
+        for number in range(count):
+            stem = f"{name}_{number % 10 + 1}-{number // 10 + 1}_0"
+            shutil.copy(root / "one.jpg", images / f"{stem}.jpg")
+            shutil.copy(root / "one.png", masks / f"{stem}.png")
+    return root
+
+
+@pytest.fixture(scope="module")
+def prepared(tree, tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("data") / "bcisc"
+    assert prepare_bcisc(tree, out) is True
+    return out
+
+
+@pytest.fixture(scope="module")
+def real(shared_folder, tmp_path_factory) -> Path:
+    """The published images, prepared once."""
+    source = shared_folder / "datasets" / "BCISC"
+    if not source.is_dir():
+        pytest.skip(f"needs BCISC in {source}")
+    out = tmp_path_factory.mktemp("real") / "bcisc"
+    prepare_bcisc(source, out)
+    return out
+
+
+@pytest.fixture
+def damaged(tree, tmp_path) -> Path:
+    """A copy of the tree that a test may damage."""
+    return Path(shutil.copytree(tree, tmp_path / "BCISC"))
+
+
+@pytest.mark.parametrize(
+    ("stem", "expected"),
+    [
+        ("baso_1-1_0", ("basophil", 1)),
+        ("eosi_10-3_2", ("eosinophil", 10)),
+        ("lymp_2-12_1", ("lymphocyte", 2)),
+        ("mono_7-1_0", ("monocyte", 7)),
+        ("neut_09-1_0", ("neutrophil", 9)),
+    ],
+)
+def test_a_name_tells_class_and_slide(stem, expected):
+    assert bcisc_stem(stem) == expected
+
+
+@pytest.mark.parametrize("stem", ["baso_1-1", "baso-1-1_0", "baso_1-1_0 (copy)", ""])
+def test_other_names_are_refused(stem):
+    with pytest.raises(DatasetError, match="expected <class>_<slide>-<field>_<cell>"):
+        bcisc_stem(stem)
+
+
+def test_an_unknown_class_is_refused():
+    with pytest.raises(DatasetError, match="blast_1-1_0: unknown class 'blast'"):
+        bcisc_stem("blast_1-1_0")
+
+
+def test_masks_take_the_class_of_the_name(prepared):
+    for row in read_index(prepared):
+        assert row.class_name == bcisc_stem(row.stem)[0]
+    with Image.open(prepared / "masks" / "mono_3-1_0.png") as mask:
+        assert (np.array(mask) == np.diag([0, 4, 4, 0])).all()
+
+
+def test_images_are_copied_byte_for_byte(prepared, tree):
+    row = read_index(prepared)[17]
+    assert (prepared / row.image).read_bytes() == (tree / row.source).read_bytes()
+
+
+def test_official_splits_and_description(prepared):
+    assert sorted(path.stem for path in (prepared / "splits").iterdir()) == SPLITS
+    about = read_about(prepared)
+    counts = {CLASS_NAMES[class_id(name)]: n for name, n in COUNTS.items()}
+    assert about["counts"] == counts
+    assert (about["name"], about["licence"], about["groups"]) == (
+        "bcisc",
+        "Apache-2.0",
+        50,
+    )
+    parts = Counter(read_split(prepared, "paper").values())
+    assert parts == {"train": 241, "test": 27}
+    parts = Counter(read_split(prepared, "paper_mosaics").values())
+    assert parts == {"train": 180, "test": 20}
+
+
+def test_the_second_time_changes_nothing(prepared, tree, snapshot):
+    before = snapshot(prepared)
+    assert prepare_bcisc(tree, prepared) is False
+    assert snapshot(prepared) == before
+
+
+def test_the_wrong_folder_is_named(tmp_path):
+    with pytest.raises(DatasetError, match=r"no images in .*holds sub-images/"):
+        prepare_bcisc(tmp_path, tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_missing_image_is_named(damaged, tmp_path):
+    (damaged / "sub-images/images/eosi_4-2_0.jpg").unlink()
+    with pytest.raises(DatasetError, match=r"267 images, .* 268 \(eosi_4-2_0.png has"):
+        prepare_bcisc(damaged, tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (None, "eosi_4-2_0.jpg has no mask; expected"),
+        (b"no picture", r"eosi_4-2_0.png cannot be read .* get it again"),
+        (np.eye(4) * 128, r"eosi_4-2_0.png: values \[0, 128\]; .* holds 0 and 255"),
+        (np.zeros((4, 4)), r"values \[0\]"),
+    ],
+)
+def test_a_mask_that_does_not_fit_is_named(damaged, tmp_path, content, words):
+    path = damaged / "sub-images/masks/eosi_4-2_0.png"
+    path.unlink()
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    elif content is not None:
+        Image.fromarray(content.astype(np.uint8)).save(path)
+    with pytest.raises(DatasetError, match=words):
+        prepare_bcisc(damaged, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_real_cells_are_as_many_as_published(real):
+    rows = read_index(real)
+    counts = Counter(row.stem[:4] for row in rows)
+    assert counts == COUNTS
+    assert len(rows) == 268
+    assert len({row.group for row in rows}) == 50
+    assert {(row.width, row.height) for row in rows} == {(256, 256)}
+    assert quick_check(real) == {"all": 268}
+
+
+def test_real_foreground_is_17_percent_and_labelled_by_class(real):
+    foreground = 0
+    for row in read_index(real):
+        with Image.open(real / row.mask) as mask:
+            labels = np.array(mask)
+        assert set(np.unique(labels)) == {0, class_id(row.class_name)}
+        foreground += (labels > 0).mean()
+    assert 100 * foreground / 268 == pytest.approx(17.3, abs=0.05)
+
+
+def test_real_folds_divide_no_slide(real):
+    rows = read_index(real)
+    groups = {row.stem: row.group for row in rows}
+    shown = Counter()
+    for k in range(1, 6):
+        parts = read_split(real, f"fold{k}")
+        assert quick_check(real, split=f"fold{k}") == Counter(parts.values())
+        assert shared_groups(parts, groups) == []
+        test = [stem for stem, part in parts.items() if part == "test"]
+        assert {bcisc_stem(stem)[1] for stem in test} == {2 * k - 1, 2 * k}
+        assert {groups[stem] for stem in test} == {
+            f"{name}_{slide}"
+            for name in CLASS_NAMES[1:]
+            for slide in (2 * k - 1, 2 * k)
+        }
+        shown.update(test)
+    assert shown == Counter(groups.keys())
+    # The paper's way does mix slides: that is what these splits are kept for.
+    assert len(shared_groups(read_split(real, "paper"), groups)) > 10
+
+
+def test_real_mosaic_split_is_the_composition_of_seed_0(real):
+    stems = [row.stem for row in read_index(real)]
+    parts = read_split(real, "paper_mosaics")
+    composed = compose_fixed(268, 50, 4, seed=0)
+    tests = split_mosaics(50, test_fraction=0.1, seed=0)["test"]
+    expected = {stems[cell] for number in tests for cell in composed[number]}
+    assert {stem for stem, part in parts.items() if part == "test"} == expected

@@ -1,0 +1,329 @@
+"""Mosaics: what stands where, given by (seed, global index) and nothing else."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections import Counter
+from itertools import islice
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from mmcv.transforms import BaseTransform
+from mmengine.dataset import pseudo_collate
+from mmengine.registry import DefaultScope
+from PIL import Image
+from torch.utils.data import DataLoader
+
+from leuko_mm.classes import BINARY_NAMES, CLASS_NAMES, class_id
+from leuko_mm.datasets import GlobalIndexSampler, MosaicDataset, sampling
+from leuko_mm.datasets.mosaic_dataset import tile_edges
+from leuko_mm.datasets.prepared import read_index
+from leuko_mm.datasets.splits import random_mosaics
+from leuko_mm.registry import DATASETS, TRANSFORMS
+
+LOADING = [dict(type="LoadImageFromFile"), dict(type="LoadAnnotations")]
+AUGMENTED = dict(
+    tile_augmentation=[
+        dict(type="leuko_mm.RandomCellAffine"),
+        dict(type="leuko_mm.StainJitter"),
+        dict(type="PhotoMetricDistortion"),
+    ],
+    pipeline=[dict(type="RandomFlip", prob=0.5), dict(type="PackSegInputs")],
+)
+
+
+@pytest.fixture
+def mosaics(tiny_dataset):
+    """Build mosaics of the 20 training (or test) cells of the tiny dataset."""
+
+    def build(cells=None, **options) -> MosaicDataset:
+        cells = {"name": str(tiny_dataset), "split": "fold1", **(cells or {})}
+        defaults = dict(size=48, mode="every", tile_pipeline=LOADING)
+        return MosaicDataset(cells, **{**defaults, **options})
+
+    return build
+
+
+@pytest.fixture
+def registered():
+    """A deterministic enhancement, known to the registry during one test."""
+
+    class InvertForTest(BaseTransform):
+        shapes: list = []
+
+        def transform(self, results: dict) -> dict:
+            self.shapes.append(results["img"].shape)
+            results["img"] = 255 - results["img"]
+            return results
+
+    TRANSFORMS.register_module(module=InvertForTest)
+    yield InvertForTest
+    del TRANSFORMS.module_dict["InvertForTest"]
+
+
+def stems_of(dataset: MosaicDataset, index: int) -> list[str]:
+    return [tile["stem"] for tile in dataset[index]["tiles"]]
+
+
+def digest(sample: dict) -> str:
+    image, truth = sample["inputs"], sample["data_samples"].gt_sem_seg.data
+    return hashlib.sha256(image.numpy().tobytes() + truth.numpy().tobytes()).hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("size", "n", "edges"),
+    [
+        (512, 2, [0, 256, 512]),
+        (512, 3, [0, 171, 341, 512]),
+        (512, 4, [0, 128, 256, 384, 512]),
+        (257, 2, [0, 128, 257]),
+        (101, 3, [0, 34, 67, 101]),
+        (7, 4, [0, 2, 4, 5, 7]),
+        (5, 1, [0, 5]),
+    ],
+)
+def test_tile_edges_are_rounded_shares_of_the_side(size, n, edges):
+    assert tile_edges(size, n) == edges
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 4])
+@pytest.mark.parametrize("size", [48, 53])
+def test_each_box_holds_its_cell(mosaics, tiny_dataset, n, size):
+    files = {row.stem: row for row in read_index(tiny_dataset)}
+    dataset = mosaics(n=n, size=size, mode="fixed", mosaics=2)
+    edges = tile_edges(size, n)
+    sample = dataset[1]
+    covered = np.zeros((size, size), int)
+    for place, tile in enumerate(sample["tiles"]):
+        x0, y0, x1, y1 = tile["box"]
+        row, column = divmod(place, n)
+        assert (y0, y1) == tuple(edges[row : row + 2])
+        assert (x0, x1) == tuple(edges[column : column + 2])
+        covered[y0:y1, x0:x1] += 1
+        with Image.open(tiny_dataset / files[tile["stem"]].image) as image:
+            shown = cv2.resize(np.array(image), (x1 - x0, y1 - y0))
+        part = sample["img"][y0:y1, x0:x1, ::-1]
+        assert (part[..., 0] == shown[..., 0]).all()  # red tells the cell
+        # Green and blue tell the place inside it: no turn, no mirror image.
+        assert (np.abs(part.astype(int) - shown)[..., 1:]).mean() < 6
+        ids = set(np.unique(sample["gt_seg_map"][y0:y1, x0:x1]))
+        assert ids == {0, class_id(tile["class_name"])}
+        assert tile["group"] == files[tile["stem"]].group
+    assert (covered == 1).all()
+    assert sample["spare_tiles"] == []
+
+
+@pytest.mark.parametrize("n", [2, 3, 4])
+def test_every_shows_each_test_cell_once_and_spare_tiles_are_background(mosaics, n):
+    dataset = mosaics(dict(part="test"), n=n, test_mode=True, fill=200)
+    assert len(dataset) == -(-20 // n**2)
+    shown = [stem for index in range(len(dataset)) for stem in stems_of(dataset, index)]
+    assert len(shown) == 20
+    expected = {dataset.cells.get_data_info(i)["stem"] for i in range(20)}
+    assert set(shown) == expected
+    last = dataset[len(dataset) - 1]
+    assert len(last["tiles"]) + len(last["spare_tiles"]) == n**2
+    assert len(last["spare_tiles"]) == -20 % n**2
+    for x0, y0, x1, y1 in last["spare_tiles"]:
+        assert (last["gt_seg_map"][y0:y1, x0:x1] == 0).all()
+        assert (last["img"][y0:y1, x0:x1] == 200).all()
+    assert not {tile["box"] for tile in last["tiles"]} & set(last["spare_tiles"])
+
+
+def test_fixed_deals_evenly_and_repeats_each_epoch(mosaics):
+    dataset = mosaics(mode="fixed", mosaics=8)
+    uses = Counter(stem for i in range(8) for stem in stems_of(dataset, i))
+    assert sorted(uses.values()) == [1] * 8 + [2] * 12
+    assert [stems_of(dataset, i) for i in range(8)] == [
+        stems_of(dataset, i) for i in range(8, 16)
+    ]
+
+
+def test_resample_draws_anew_for_each_global_index(mosaics):
+    dataset, other = (mosaics(mode="resample", mosaics=5, seed=2) for _ in range(2))
+    assert len(dataset) == 5
+    [other[i] for i in (3, 0)]
+    drawn = {index: stems_of(dataset, index) for index in (0, 5, 10, 1234567)}
+    assert {i: stems_of(other, i) for i in reversed(drawn)} == drawn
+    assert len({tuple(stems) for stems in drawn.values()}) == 4
+    assert stems_of(mosaics(mode="resample", mosaics=5, seed=3), 0) != drawn[0]
+    # How many make an epoch is bookkeeping and changes no sample.
+    assert stems_of(mosaics(mode="resample", mosaics=50, seed=2), 5) == drawn[5]
+
+
+def loaded(dataset, workers: int, *, start: int = 0, count: int = 5) -> list[str]:
+    loader = DataLoader(
+        dataset,
+        batch_size=2,
+        sampler=GlobalIndexSampler(dataset, seed=1, start=start),
+        num_workers=workers,
+        collate_fn=pseudo_collate,
+        multiprocessing_context="fork" if workers else None,
+    )
+    digests = []
+    for batch in islice(loader, count):
+        pairs = zip(batch["inputs"], batch["data_samples"], strict=True)
+        digests += [digest(dict(inputs=i, data_samples=s)) for i, s in pairs]
+    return digests
+
+
+@pytest.mark.parametrize("mode", ["resample", "fixed"])
+def test_workers_and_restarts_change_no_byte(mosaics, mode):
+    def dataset():
+        return mosaics(mode=mode, mosaics=3, seed=4, **AUGMENTED)
+
+    alone = loaded(dataset(), 0)
+    assert len(set(alone)) == 10
+    assert loaded(dataset(), 0) == alone
+    for workers in (1, 2):
+        assert loaded(dataset(), workers) == alone
+    assert loaded(dataset(), 0, start=4, count=3) == alone[4:]
+
+
+def test_two_processes_take_what_one_would_take(mosaics, monkeypatch):
+    dataset = mosaics(mode="resample", mosaics=4, **AUGMENTED)
+    alone = loaded(dataset, 0, count=4)
+    shares = []
+    for rank in (0, 1):
+        monkeypatch.setattr(sampling, "get_dist_info", lambda r=rank: (r, 2))
+        shares.append(loaded(dataset, 0, count=2))
+    assert [d for pair in zip(*shares, strict=True) for d in pair] == alone
+
+
+def test_augmentation_is_tied_to_the_index_and_leaves_the_generators_alone(mosaics):
+    dataset = mosaics(mode="fixed", mosaics=3, **AUGMENTED)
+    first = digest(dataset[1])
+    random.seed(5), np.random.seed(5), torch.manual_seed(5)
+    expected = random.random(), np.random.random(), torch.rand(1).item()
+    random.seed(5), np.random.seed(5), torch.manual_seed(5)
+    assert digest(dataset[1]) == first
+    assert (random.random(), np.random.random(), torch.rand(1).item()) == expected
+    assert digest(dataset[4]) != first  # the same cells, one epoch later
+    assert digest(mosaics(mode="fixed", mosaics=3, seed=1, **AUGMENTED)[1]) != first
+
+
+def test_augmentation_does_not_reach_the_kept_tiles(mosaics):
+    def spoils(sample):
+        sample["img"][:] = 0
+        sample["gt_seg_map"][:] = 0
+        return sample
+
+    spoilt = mosaics(tile_augmentation=[spoils])
+    assert spoilt[0]["img"].max() == 0
+    image, labels = spoilt.store.tile(spoilt.cells_of(0)[0], 24, 24)
+    assert image.max() > 0
+    assert labels.max() > 0
+
+
+def test_labels_stay_class_ids_under_augmentation(mosaics):
+    dataset = mosaics(mode="resample", mosaics=5, n=3, size=53, **AUGMENTED)
+    seen = set()
+    for index in range(10):
+        seen |= set(dataset[index]["data_samples"].gt_sem_seg.data.unique().tolist())
+    assert seen == set(range(6))
+
+
+def test_enhancement_sees_each_cell_before_it_is_composed(mosaics, registered):
+    plain = mosaics(fill=255)
+    enhanced = mosaics(enhance=dict(type="leuko_mm.InvertForTest"), fill=0)
+    for index in range(2 * len(plain)):
+        sample = enhanced[index]
+        # Linear resizing commutes with inversion, up to rounding.
+        difference = 255 - sample["img"].astype(int) - plain[index]["img"]
+        assert np.abs(difference).max() <= 1
+        assert (sample["gt_seg_map"] == plain[index]["gt_seg_map"]).all()
+    assert registered.shapes == [(20, 24, 3)] * 20  # once a cell, at its own size
+
+
+def test_binary_merges_the_classes(mosaics):
+    dataset = mosaics(dict(binary=True))
+    assert dataset.metainfo["classes"] == BINARY_NAMES
+    assert set(np.unique(dataset[0]["gt_seg_map"])) == {0, 1}
+    assert mosaics().metainfo["classes"] == CLASS_NAMES
+
+
+def test_mosaics_may_be_composed_first_as_the_split_file_says(mosaics, tiny_dataset):
+    stems = [row.stem for row in read_index(tiny_dataset)]
+    written = random_mosaics(stems, mosaics=10, test_fraction=0.2, seed=3)
+    seen = {}
+    for part in ("train", "test"):
+        dataset = mosaics(
+            dict(part=part, split="paper_mosaics"),
+            mode="fixed",
+            mosaics=10,
+            split_stage="mosaics",
+            split_seed=3,
+            test_fraction=0.2,
+            # The seed of a training must not move cells between the parts.
+            seed=17 if part == "train" else 0,
+        )
+        assert len(dataset) == (8 if part == "train" else 2)
+        for index in range(len(dataset)):
+            seen |= dict.fromkeys(stems_of(dataset, index), part)
+    assert seen == written
+
+
+@pytest.mark.parametrize("mode", ["fixed", "resample"])
+def test_more_tiles_than_cells_are_refused_when_built(mosaics, mode):
+    with pytest.raises(ValueError, match="25 tiles needs as many cells, got 20"):
+        mosaics(n=5, mode=mode, mosaics=2)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (dict(mode="grid"), "mode must be one of"),
+        (dict(split_stage="slides"), "split_stage one of"),
+        (dict(n=0), "n must be 1 or more"),
+        (dict(n=3, size=2), "at most size"),
+        (dict(mode="fixed"), "needs the number of mosaics, 1 or more; got None"),
+        (dict(mode="resample", mosaics=0), "1 or more; got 0"),
+        (dict(split_stage="mosaics"), "needs mode 'fixed', got 'every'"),
+        (
+            dict(split_stage="mosaics", mode="fixed", mosaics=5),
+            "divides mosaics, not the cells of split 'fold1'",
+        ),
+        (dict(fill=256), "grey level of 0 to 255, got 256"),
+    ],
+)
+def test_wrong_arguments_are_named(mosaics, options, words):
+    with pytest.raises(ValueError, match=words):
+        mosaics(**options)
+
+
+def test_an_augmentation_that_changes_the_size_is_named(mosaics):
+    dataset = mosaics(tile_augmentation=[dict(type="Resize", scale=(9, 9))])
+    with pytest.raises(ValueError, match=r"from \(24, 24\) to \(9, 9\); it must keep"):
+        dataset[0]
+
+
+def test_a_tile_pipeline_that_loads_nothing_is_named(mosaics):
+    with pytest.raises(ValueError, match="gives no img and no gt_seg_map"):
+        mosaics(tile_pipeline=[])[0]
+
+
+def test_loops_end_and_test_indices_have_a_bound(mosaics):
+    for test_mode in (False, True):
+        dataset = mosaics(test_mode=test_mode)
+        assert len(list(dataset)) == 5
+    with pytest.raises(IndexError, match="mosaic 5 of 5"):
+        dataset[5]
+
+
+@pytest.mark.parametrize("scope", ["mmseg", "mmengine", None])
+def test_it_builds_from_a_config_under_any_default_scope(tiny_dataset, scope):
+    config = dict(
+        type="leuko_mm.MosaicDataset",
+        dataset=dict(name=str(tiny_dataset)),
+        size=48,
+        mode="every",
+        tile_pipeline=LOADING,
+        **AUGMENTED,
+    )
+    with DefaultScope.overwrite_default_scope(scope):
+        sample = DATASETS.build(config)[0]
+    assert sample["inputs"].shape == (3, 48, 48)
+    assert sample["data_samples"].gt_sem_seg.shape == (48, 48)

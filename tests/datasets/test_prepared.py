@@ -1,0 +1,243 @@
+"""Reading a prepared dataset: what fits, and one clear error for all that does not."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import FrozenInstanceError
+from pathlib import Path
+
+import pytest
+
+from leuko_mm.classes import CLASS_NAMES
+from leuko_mm.datasets.audit import quick_check
+from leuko_mm.datasets.prepared import (
+    COLUMNS,
+    DatasetError,
+    data_home,
+    is_plain_name,
+    prepare_command,
+    read_about,
+    read_index,
+    read_split,
+)
+
+FIRST = "images/baso_1-1_0.png"
+
+
+def refused(call, *words: str) -> None:
+    with pytest.raises(DatasetError) as caught:
+        call()
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_columns_are_those_of_the_contract():
+    assert ",".join(COLUMNS) == (
+        "stem,kind,class,group,source,parent,x,y,scale,width,height,image,mask,sha256"
+    )
+
+
+def test_the_data_home_is_named_by_the_environment(monkeypatch):
+    assert data_home() == Path("data")
+    monkeypatch.setenv("LEUKO_MM_DATA", "/srv/smears")
+    assert data_home() == Path("/srv/smears")
+    monkeypatch.setenv("LEUKO_MM_DATA", "")
+    assert data_home() == Path("data")
+
+
+@pytest.mark.parametrize(
+    ("root", "command"),
+    [
+        ("data/bcisc", "leuko prepare bcisc PATH_TO_BCISC"),
+        ("data/synthetic", "leuko prepare synthetic"),
+        ("/srv/bcisc", "leuko prepare bcisc PATH_TO_BCISC --out /srv/bcisc"),
+        ("data/mine", "leuko prepare SOURCE PATH --out data/mine"),
+        ("my data/x", "leuko prepare SOURCE PATH --out 'my data/x'"),
+    ],
+)
+def test_the_command_fits_the_folder(root, command):
+    assert prepare_command(Path(root)) == command
+
+
+def test_the_command_follows_the_data_home(monkeypatch):
+    monkeypatch.setenv("LEUKO_MM_DATA", "/srv")
+    assert prepare_command(Path("/srv/synthetic")) == "leuko prepare synthetic"
+    assert prepare_command(Path("data/synthetic")).endswith("--out data/synthetic")
+
+
+@pytest.mark.parametrize("read", [read_about, read_index, lambda r: read_split(r, "f")])
+def test_what_is_not_there_is_named_with_the_command(read, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    where = f"looked in {tmp_path}"
+    refused(
+        lambda: read(Path("data/bcisc")),
+        "data/bcisc does not exist",
+        where,
+        "leuko prepare bcisc PATH_TO_BCISC\n",
+        "LEUKO_MM_DATA",
+    )
+    (tmp_path / "raw").mkdir()
+    refused(
+        lambda: read(tmp_path / "raw"),
+        f"{tmp_path / 'raw'} is not a prepared dataset",
+        f"--out {tmp_path / 'raw'}",
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("{", "is broken"),
+        ("[]", "schema None"),
+        ('{"schema": 2}', "schema 2, but this version reads 1"),
+    ],
+)
+def test_a_foreign_or_broken_description_is_refused(copied_dataset, text, words):
+    (copied_dataset / "dataset.json").write_text(text)
+    refused(lambda: read_index(copied_dataset), "dataset.json", words, "--force")
+
+
+def test_rows_come_in_order_with_their_types(tiny_dataset):
+    rows = read_index(tiny_dataset)
+    assert len(rows) == 40
+    first = rows[0]
+    assert (first.stem, first.class_name, first.group) == (
+        "baso_1-1_0",
+        "basophil",
+        "basophil_1",
+    )
+    assert (first.width, first.height, first.image) == (24, 20, FIRST)
+    with pytest.raises(FrozenInstanceError):
+        first.stem = "other"
+
+
+def test_aliases_in_the_index_are_read_as_names(edit_index):
+    root = edit_index("baso_1-1_0,cell,basophil", "baso_1-1_0,cell,BASO")
+    assert read_index(root)[0].class_name == "basophil"
+    assert {row.class_name for row in read_index(root)} == set(CLASS_NAMES[1:])
+
+
+def test_a_byte_order_mark_and_empty_lines_do_no_harm(copied_dataset):
+    path = copied_dataset / "index.csv"
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes() + b"\r\n")
+    assert len(read_index(copied_dataset)) == 40
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("stem,kind", "name,kind", "first line must be 'stem,kind"),
+        ("baso_1-1_0,cell,", "baso_1-1_0,cell,,", "line 2: 15 values, expected 14"),
+        (",24,20,", ",wide,20,", "line 2: invalid literal"),
+        ("cell,basophil,", "cell,platelet,", "line 2: unknown class 'platelet'"),
+        ("baso_1-1_0,cell", "baso_1-1_0,crop", "line 2: kind 'crop'"),
+        ("baso_1-1_0,cell", "../baso,cell", "line 2: the stem '../baso'"),
+        ("baso_1-2_0,cell", "baso_1-1_0,cell", "line 3: the stem 'baso_1-1_0' stands"),
+    ],
+)
+def test_a_row_that_does_not_fit_is_named(edit_index, old, new, words):
+    root = edit_index(old, new)
+    refused(lambda: read_index(root), str(root / "index.csv"), words, "--force")
+
+
+def test_a_missing_or_binary_index_is_named(copied_dataset):
+    path = copied_dataset / "index.csv"
+    path.write_bytes(b"\xff\xfe\x00")
+    refused(lambda: read_index(copied_dataset), f"{path} is no table")
+    path.unlink()
+    refused(lambda: read_index(copied_dataset), f"{path} is missing", "--force")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/etc/hostname",
+        "../tiny/" + FIRST,
+        "images/../../elsewhere.png",
+        "images/../" + FIRST,
+        "C:\\images\\a.png",
+        "..\\a.png",
+        "",
+    ],
+)
+def test_paths_that_leave_the_dataset_are_refused(edit_index, path):
+    root = edit_index(f",{FIRST},", f",{path},")
+    refused(lambda: read_index(root), "line 2", repr(path), "leads out of the dataset")
+
+
+def test_masks_may_not_leave_the_dataset_either(edit_index):
+    root = edit_index(",masks/baso_1-1_0.png,", ",/etc/hostname,")
+    refused(lambda: read_index(root), "mask '/etc/hostname' leads out")
+
+
+def test_a_link_out_of_the_dataset_is_refused_and_one_inside_is_not(
+    copied_dataset, tiny_dataset
+):
+    image = copied_dataset / FIRST
+    image.unlink()
+    image.symlink_to(copied_dataset / "images/baso_1-2_0.png")
+    assert len(read_index(copied_dataset)) == 40
+    image.unlink()
+    image.symlink_to(tiny_dataset / FIRST)
+    refused(lambda: read_index(copied_dataset), "line 2", "no link to elsewhere")
+
+
+def test_the_dataset_itself_may_be_a_link(tiny_dataset, tmp_path):
+    (tmp_path / "linked").symlink_to(tiny_dataset)
+    assert len(read_index(tmp_path / "linked")) == 40
+
+
+def test_reading_writes_nothing(copied_dataset, snapshot):
+    before = snapshot(copied_dataset)
+    for folder, _, files in os.walk(copied_dataset, topdown=False):
+        for name in files:
+            os.chmod(Path(folder) / name, 0o444)
+        os.chmod(folder, 0o555)
+    try:
+        read_index(copied_dataset)
+        read_split(copied_dataset, "fold1")
+        quick_check(copied_dataset, split="fold1")
+        assert snapshot(copied_dataset) == before
+    finally:
+        for folder, _, _ in os.walk(copied_dataset):
+            os.chmod(folder, 0o755)
+
+
+def test_a_split_tells_the_part_of_each_cell(tiny_dataset):
+    parts = read_split(tiny_dataset, "fold1")
+    assert len(parts) == 40
+    assert {stem for stem, part in parts.items() if part == "test"} == {
+        row.stem for row in read_index(tiny_dataset) if row.group[-1] in "12"
+    }
+
+
+@pytest.mark.parametrize("name", ["fold9", "../splits/fold1", "", "/etc/hostname"])
+def test_an_unknown_split_lists_those_there_are(tiny_dataset, name):
+    refused(
+        lambda: read_split(tiny_dataset, name), f"no split {name!r}", "fold1, fold2"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("cell,part\n", "first line must be 'stem,part'"),
+        ("stem,part\na,val\n", "line 2: 'a,val'; expected 'stem,part'"),
+        ("stem,part\na\n", "line 2: 'a'"),
+        ("stem,part\na,test\na,train\n", "line 3: 'a' stands there twice"),
+    ],
+)
+def test_a_split_that_does_not_fit_is_named(copied_dataset, text, words):
+    path = copied_dataset / "splits" / "mine.csv"
+    path.write_text(text)
+    refused(lambda: read_split(copied_dataset, "mine"), str(path), words)
+
+
+@pytest.mark.parametrize("name", ["a\0b", "a\\b", ".", "..", "a/"])
+def test_names_that_are_no_file_names(name):
+    assert not is_plain_name(name)
+
+
+@pytest.mark.parametrize("name", ["baso_1-1_0", "cell 7", "größe", "a.b"])
+def test_names_that_are(name):
+    assert is_plain_name(name)

@@ -1,0 +1,265 @@
+"""Writing a prepared dataset: all of it or nothing, and the same a second time."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import multiprocessing
+import os
+import signal
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from leuko_mm.classes import CLASS_COLOURS, CLASS_NAMES, IGNORE_LABEL
+from leuko_mm.datasets.prepared import DatasetError, read_about, read_index, read_split
+from leuko_mm.datasets.prepared_writing import (
+    PreparedCell,
+    save_mask,
+    write_prepared,
+    write_split,
+)
+
+LABELS = np.array([[0, 1, IGNORE_LABEL], [5, 0, 2]], np.uint8)
+
+
+def cell(stem: str = "a", shade: int = 7, **changes) -> PreparedCell:
+    made = PreparedCell(
+        stem=stem,
+        class_name="baso",
+        group="slide_1",
+        image=np.full((2, 3, 3), shade, np.uint8),
+        mask=LABELS,
+        source=f"raw/{stem}.bmp",
+    )
+    return replace(made, **changes)
+
+
+def write(out, cells, *, splits=None, force=False) -> bool:
+    return write_prepared(
+        out,
+        cells,
+        name="mine",
+        source="https://example.org",
+        licence="CC0-1.0",
+        citation="Nobody, 2024",
+        splits=splits or {},
+        force=force,
+    )
+
+
+PAIR = [cell("a"), cell("b", shade=9)]
+SPLIT = {"fold1": {"a": "train", "b": "test"}}
+
+
+@pytest.fixture
+def out(tmp_path):
+    """A dataset of two cells, alone in its folder."""
+    written = tmp_path / "home" / "mine"
+    assert write(written, PAIR, splits=SPLIT)
+    return written
+
+
+def test_what_was_written_is_read_back(out):
+    rows = read_index(out)
+    assert [row.stem for row in rows] == ["a", "b"]
+    assert (rows[0].class_name, rows[0].group, rows[0].source) == (
+        "basophil",
+        "slide_1",
+        "raw/a.bmp",
+    )
+    assert (rows[0].width, rows[0].height) == (3, 2)
+    assert rows[0].parent == rows[0].x == rows[0].y == rows[0].scale == ""
+    with Image.open(out / rows[1].image) as image:
+        assert (np.array(image) == 9).all()
+    assert read_split(out, "fold1") == SPLIT["fold1"]
+
+
+def test_masks_are_palette_images_whose_values_are_the_ids(out):
+    with Image.open(out / "masks" / "a.png") as mask:
+        assert mask.mode == "P"
+        assert (np.array(mask) == LABELS).all()
+        shown = np.array(mask.convert("RGB"))
+    assert tuple(shown[0, 1]) == CLASS_COLOURS[1]
+    assert tuple(shown[1, 0]) == CLASS_COLOURS[5]
+
+
+def test_every_label_value_survives_a_mask_file(tmp_path):
+    labels = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    save_mask(tmp_path / "m.png", labels)
+    with Image.open(tmp_path / "m.png") as mask:
+        assert (np.array(mask) == labels).all()
+
+
+def test_the_description_counts_and_hashes(tmp_path):
+    cells = [*PAIR, cell("c", class_name="neut", group="slide_2")]
+    cells.append(cell("f", class_name="", group="", kind="field"))
+    write(tmp_path / "d", cells)
+    about = read_about(tmp_path / "d")
+    assert about["counts"] == {"basophil": 2, "neutrophil": 1}
+    assert about["groups"] == 2
+    assert about["classes"] == list(CLASS_NAMES)
+    index = (tmp_path / "d" / "index.csv").read_bytes()
+    assert about["sha256"] == hashlib.sha256(index).hexdigest()
+    assert (about["licence"], about["schema"]) == ("CC0-1.0", 1)
+
+
+def test_a_file_is_copied_as_it_is(tmp_path):
+    picture = tmp_path / "X.JPG"
+    Image.fromarray(np.full((2, 3, 3), 90, np.uint8)).save(picture)
+    write(tmp_path / "d", [cell(image=picture)])
+    copied = tmp_path / "d" / read_index(tmp_path / "d")[0].image
+    assert copied.name == "a.jpg"
+    assert copied.read_bytes() == picture.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        (dict(stem="../a"), "'../a' cannot be part of a file's name"),
+        (dict(stem=""), "cannot be part of a file's name"),
+        (dict(kind="crop"), "kind 'crop', expected one of"),
+        (dict(class_name=""), "a cell needs both"),
+        (dict(group=""), "a cell needs both"),
+        (dict(class_name="platelet"), "unknown class 'platelet'"),
+        (dict(mask=LABELS.astype(int)), r"\(H, W\) uint8, got \(2, 3\) int64"),
+        (dict(mask=LABELS[None]), r"got \(1, 2, 3\) uint8"),
+        (dict(mask=LABELS + 6), r"the mask holds \[6, 7, 8, 11\]; expected 0 to 5"),
+        (dict(mask=LABELS[:1]), "the image is 3x2 but its mask is 3x1"),
+        (dict(image=np.zeros((2, 3), np.uint8)), r"\(H, W, 3\) uint8 in RGB, got"),
+        (dict(image=np.zeros((2, 3, 3))), r"\(2, 3, 3\) float64"),
+    ],
+)
+def test_a_cell_that_does_not_fit_is_named_and_nothing_is_left(
+    tmp_path, changes, words
+):
+    with pytest.raises(ValueError, match=words):
+        write(tmp_path / "d", [cell("first"), cell(**changes)])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_repeated_stems_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="'a' comes twice"):
+        write(tmp_path / "d", [cell("a"), cell("a", shade=1)])
+
+
+def test_the_second_time_changes_nothing(out, snapshot):
+    before = snapshot(out.parent)
+    assert write(out, PAIR, splits=SPLIT) is False
+    assert write(out, PAIR, splits=SPLIT, force=True) is False
+    assert snapshot(out.parent) == before
+
+
+def test_splits_that_were_added_since_do_not_make_it_different(out, snapshot):
+    write_split(out, "mine", {"a": "test", "b": "train"}, known={"a", "b"})
+    before = snapshot(out.parent)
+    assert write(out, PAIR, splits=SPLIT) is False
+    assert snapshot(out.parent) == before
+
+
+OTHERS = {
+    "another image": dict(cells=[cell("a", shade=8), PAIR[1]], splits=SPLIT),
+    "another mask": dict(cells=[cell("a", mask=LABELS[::-1]), PAIR[1]], splits=SPLIT),
+    "one cell less": dict(cells=PAIR[:1]),
+    "another split": dict(cells=PAIR, splits={"fold1": {"a": "test", "b": "train"}}),
+    "one split more": dict(cells=PAIR, splits={**SPLIT, "fold2": {"a": "test"}}),
+}
+
+
+@pytest.mark.parametrize("other", OTHERS.values(), ids=OTHERS.keys())
+def test_other_content_needs_force(out, snapshot, other):
+    before = snapshot(out.parent)
+    with pytest.raises(DatasetError, match="different content; add --force"):
+        write(out, **other)
+    assert snapshot(out.parent) == before
+    assert write(out, **other, force=True) is True
+    assert snapshot(out.parent) != before
+    assert [path.name for path in out.parent.iterdir()] == ["mine"]
+    assert write(out, **other) is False
+
+
+@pytest.mark.parametrize("damage", ["remove", "change", "cut"])
+@pytest.mark.parametrize("name", ["masks/a.png", "images/b.png"])
+def test_force_repairs_damaged_files(out, name, damage, snapshot):
+    path = out / name
+    if damage == "remove":
+        path.unlink()
+    elif damage == "cut":
+        path.write_bytes(path.read_bytes()[:40])
+    else:
+        Image.fromarray(np.full((2, 3), 3, np.uint8)).save(path)
+    with pytest.raises(DatasetError, match="--force"):
+        write(out, PAIR, splits=SPLIT)
+    assert write(out, PAIR, splits=SPLIT, force=True) is True
+    assert write(out, PAIR, splits=SPLIT) is False
+
+
+def test_a_failure_half_way_leaves_what_was_there(out, snapshot):
+    def broken():
+        yield cell("new")
+        raise RuntimeError("the source ended")
+
+    before = snapshot(out.parent)
+    with pytest.raises(RuntimeError, match="the source ended"):
+        write(out, broken(), force=True)
+    assert snapshot(out.parent) == before
+    assert [path.name for path in out.parent.iterdir()] == ["mine"]
+
+
+def test_a_kill_half_way_leaves_what_was_there(out, snapshot):
+    def deadly():
+        yield cell("new")
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    before = snapshot(out)
+    process = multiprocessing.get_context("fork").Process(
+        target=write, args=(out, deadly()), kwargs=dict(force=True)
+    )
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    assert snapshot(out) == before
+    assert write(out, [cell("new")], force=True) is True
+    assert [row.stem for row in read_index(out)] == ["new"]
+
+
+def test_what_cannot_be_written_says_so(tmp_path):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(DatasetError, match=r"d was not written .* another --out"):
+        write(tmp_path / "file" / "d", PAIR)
+    with pytest.raises(DatasetError, match=r"No such file .*gone.jpg"):
+        write(tmp_path / "d", [cell(image=tmp_path / "gone.jpg")])
+    assert not (tmp_path / "d").exists()
+
+
+def test_behind_a_link_the_dataset_itself_is_replaced(out, tmp_path):
+    link = tmp_path / "link"
+    link.symlink_to(out)
+    assert write(link, PAIR, splits=SPLIT) is False
+    assert write(link, PAIR[:1], force=True) is True
+    assert link.is_symlink()
+    assert len(read_index(out)) == 1
+
+
+@pytest.mark.parametrize(
+    ("split", "parts", "words"),
+    [
+        ("s", {"z": "test"}, "'z' -> 'test'; expected a stem of the index"),
+        ("s", {"a": "val"}, "'a' -> 'val'"),
+        ("../s", {"a": "test"}, "'../s' cannot be part of a file's name"),
+    ],
+)
+def test_a_split_that_does_not_fit_is_refused(out, split, parts, words):
+    with pytest.raises(ValueError, match=words):
+        write_split(out, split, parts, known={"a", "b"})
+    assert [path.name for path in (out / "splits").iterdir()] == ["fold1.csv"]
+
+
+def test_names_need_not_be_english(tmp_path):
+    split = {"größe": {"日本 1": "test"}}
+    write(tmp_path / "d", [cell("日本 1", group="préparation, 2")], splits=split)
+    assert read_index(tmp_path / "d")[0].group == "préparation, 2"
+    assert read_split(tmp_path / "d", "größe") == {"日本 1": "test"}
+    assert json.loads((tmp_path / "d" / "dataset.json").read_text())["groups"] == 1

@@ -1,0 +1,108 @@
+"""A file arrives whole and right, or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import urllib.request
+
+import pytest
+
+from leuko_mm.engine import download as module
+from leuko_mm.engine.download import download
+
+BODY = bytes(range(256)) * 40
+DIGEST = hashlib.sha256(BODY).hexdigest()
+
+
+@pytest.fixture
+def file(web):
+    web.files["/file.pth"] = BODY
+    return f"{web.address}/file.pth"
+
+
+def test_the_file_arrives_in_a_new_folder(web, file, tmp_path):
+    target = tmp_path / "new" / "file.pth"
+    assert download(file, target, sha256=DIGEST[:8]) == target
+    assert target.read_bytes() == BODY
+    assert list(target.parent.iterdir()) == [target]
+
+
+def test_a_file_that_is_there_is_not_fetched(web, file, tmp_path):
+    target = tmp_path / "file.pth"
+    target.write_bytes(b"here already")
+    download(file, target)
+    assert target.read_bytes() == b"here already"
+    assert web.asked == []
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        ("missing", "404"),
+        ("ended early", "ended after|IncompleteRead"),
+        ("another file", "expected 00000000"),
+        ("no server", "refused"),
+    ],
+)
+def test_a_failure_raises_and_leaves_nothing(web, file, tmp_path, fault, message):
+    target = tmp_path / "file.pth"
+    if fault == "missing":
+        web.files.clear()
+    if fault == "ended early":
+        web.broken.add("/file.pth")
+    if fault == "no server":
+        file = "http://127.0.0.1:9/file.pth"
+    digest = "00000000" if fault == "another file" else ""
+    with pytest.raises(OSError, match=message):
+        download(file, target, sha256=digest)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_interruption_leaves_nothing(file, tmp_path, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module.os, "replace", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        download(file, tmp_path / "file.pth")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_server_that_says_nothing_is_given_up(tmp_path, monkeypatch):
+    waits = []
+
+    def open_for(url, timeout):
+        waits.append(timeout)
+        raise TimeoutError("timed out")
+
+    monkeypatch.setattr(module, "urlopen", open_for)
+    with pytest.raises(OSError, match="timed out"):
+        download("http://127.0.0.1/file.pth", tmp_path / "file.pth", timeout_s=3)
+    assert waits == [3]
+
+
+@pytest.mark.skipif(module.fcntl is None, reason="this system has no flock")
+def test_of_several_one_fetches_and_the_others_wait(web, file, tmp_path, monkeypatch):
+    target = tmp_path / "file.pth"
+    started = threading.Barrier(3)
+    slow = threading.Event()
+
+    def open_slowly(url, timeout):
+        slow.wait(0.2)
+        return urllib.request.urlopen(url, timeout=timeout)
+
+    monkeypatch.setattr(module, "urlopen", open_slowly)
+    results = []
+
+    def fetch():
+        started.wait()
+        results.append(download(file, target).read_bytes())
+
+    threads = [threading.Thread(target=fetch) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert results == [BODY] * 3
+    assert web.asked == ["/file.pth"]

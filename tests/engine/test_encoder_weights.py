@@ -1,0 +1,204 @@
+"""ImageNet weights: where they are looked for, fetched from and fitted."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+
+import pytest
+import torch
+from mmengine.registry import DefaultScope
+from mmseg.registry import MODELS
+
+from leuko_mm.engine import EncoderWeights, encoder_weights
+from leuko_mm.engine.encoder_weights import (
+    KNOWN,
+    WeightsError,
+    find_weights,
+    weight_folders,
+)
+from leuko_mm.models import VGG
+
+FIRST, SECOND = KNOWN["vgg16"][0]
+
+
+@pytest.fixture(autouse=True)
+def places(tmp_path, monkeypatch):
+    """Make all folders that are searched lie below the test's own; return them."""
+    here = tmp_path / "clone"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    monkeypatch.setenv("LEUKO_MM_DATA", str(tmp_path / "home"))
+    return [folder.absolute() for folder in weight_folders()]
+
+
+def put(folder, name):
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_bytes(b"weights")
+    return folder / name
+
+
+def small_vgg(**options) -> VGG:
+    return VGG(depth=11, width=0.125, **options)
+
+
+def weights_of(model) -> dict:
+    torch.manual_seed(5)
+    tensors = {k: torch.randn(v.shape) for k, v in model.state_dict().items()}
+    return {**tensors, "classifier.0.weight": torch.zeros(2, 2)}
+
+
+def as_bytes(tensors) -> bytes:
+    buffer = io.BytesIO()
+    torch.save(tensors, buffer)
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def remote(web, monkeypatch):
+    """Offer weights under a new name whose file carries its digest; return the name."""
+    body = as_bytes(weights_of(small_vgg()))
+    name = f"small-{hashlib.sha256(body).hexdigest()[:8]}.pth"
+    web.files[f"/{name}"] = body
+    monkeypatch.setitem(KNOWN, "small", ((name,), f"{web.address}/{name}"))
+    return name
+
+
+def test_folders_are_searched_in_order(places):
+    expected = None
+    for folder in reversed(places):
+        expected = put(folder, SECOND)
+        assert find_weights("vgg16", download=False).resolve() == expected.resolve()
+    # Of one folder, the file with torchvision's name.
+    expected = put(places[0], FIRST)
+    assert find_weights("vgg16", download=False) == expected
+
+
+def test_the_folders_are_the_documented_ones(tmp_path, places):
+    assert [folder.resolve() for folder in places] == [
+        tmp_path / "home" / "weights",
+        tmp_path / "clone" / "weights",
+        tmp_path / "shared" / "weights",
+        tmp_path / "torch" / "hub" / "checkpoints",
+    ]
+
+
+def test_the_folder_of_the_tests_is_not_searched(tmp_path, monkeypatch):
+    put(tmp_path / "elsewhere" / "weights", FIRST)
+    monkeypatch.setenv("LEUKO_MM_SHARED", str(tmp_path / "elsewhere"))
+    with pytest.raises(WeightsError):
+        find_weights("vgg16", download=False)
+
+
+def test_missing_weights_raise_with_places_and_commands(places):
+    with pytest.raises(WeightsError) as raised:
+        find_weights("vgg16", download=False)
+    message = str(raised.value)
+    for wanted in (FIRST, SECOND, "home/weights", "../shared/weights", "torch/hub"):
+        assert wanted in message
+    assert f"curl -L --create-dirs -o {places[0] / FIRST} https://" in message
+    assert "model.backbone.init_cfg=None" in message
+
+
+def test_a_path_is_taken_as_it_is(tmp_path):
+    path = put(tmp_path, "mine.pth")
+    assert find_weights(str(path)) == path
+    with pytest.raises(WeightsError, match=r"'other.pth': no such file.*vgg16"):
+        find_weights("other.pth")
+
+
+def test_known_names_carry_the_beginning_of_their_digest():
+    assert encoder_weights.DIGEST.search(FIRST)[1] == "397923af"
+    for names, url in KNOWN.values():
+        assert url.endswith(names[0])
+        assert encoder_weights.DIGEST.search(names[0])
+
+
+def test_weights_are_fetched_once(web, places, remote):
+    assert find_weights("small") == find_weights("small") == places[0] / remote
+    assert web.asked == [f"/{remote}"]
+    model = small_vgg()
+    EncoderWeights("small")(model)
+    for name, tensor in weights_of(small_vgg()).items():
+        if not name.startswith("classifier"):
+            assert torch.equal(model.state_dict()[name], tensor)
+
+
+@pytest.mark.parametrize("fault", ["missing", "ended early", "another file"])
+def test_a_failed_fetch_raises_and_leaves_nothing(web, places, remote, fault):
+    if fault == "missing":
+        web.files.clear()
+    elif fault == "ended early":
+        web.broken.add(f"/{remote}")
+    else:
+        web.files[f"/{remote}"] += b"x"
+    with pytest.raises(WeightsError, match="fetching them failed"):
+        find_weights("small")
+    assert list(places[0].iterdir()) == []
+
+
+def test_download_false_asks_nobody(web, places, remote):
+    with pytest.raises(WeightsError, match="not fetched"):
+        find_weights("small", download=False)
+    assert web.asked == []
+    assert not places[0].exists()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+@pytest.mark.parametrize("nested", [False, True])
+@pytest.mark.parametrize("norm", [False, True])
+def test_values_arrive_as_float32(tmp_path, dtype, nested, norm):
+    model = small_vgg(batch_norm=norm)
+    wanted = {k: v.to(dtype) for k, v in weights_of(model).items()}
+    torch.save(dict(state_dict=wanted) if nested else wanted, tmp_path / "w.pth")
+    EncoderWeights(str(tmp_path / "w.pth"))(model)
+    for name, tensor in model.state_dict().items():
+        if tensor.is_floating_point():
+            assert tensor.dtype == torch.float32
+            assert torch.equal(tensor, wanted[name].float())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t: t.pop("features.3.bias"), "1 are missing.*features.3.bias is miss"),
+        (
+            lambda t: t.update({"features.0.weight": torch.zeros(4, 3, 3, 3)}),
+            r"features.0.weight is \(4, 3, 3, 3\), not \(8, 3, 3, 3\)",
+        ),
+        (lambda t: t.update({"features.0.bias": "text"}), "features.0.bias is miss"),
+    ],
+)
+def test_a_misfit_raises_and_changes_nothing(tmp_path, change, message):
+    model = small_vgg()
+    start = {k: v.clone() for k, v in model.state_dict().items()}
+    tensors = weights_of(model)
+    change(tensors)
+    torch.save(tensors, tmp_path / "w.pth")
+    with pytest.raises(ValueError, match=message):
+        EncoderWeights(str(tmp_path / "w.pth"))(model)
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(tensor, start[name])
+
+
+def test_an_init_cfg_loads_them_into_a_backbone(tmp_path):
+    wanted = weights_of(small_vgg())
+    torch.save(wanted, tmp_path / "w.pth")
+    recipe = dict(type="leuko_mm.EncoderWeights", checkpoint=str(tmp_path / "w.pth"))
+    config = dict(type="leuko_mm.VGG", depth=11, width=0.125, init_cfg=recipe)
+    with DefaultScope.overwrite_default_scope("mmseg"):
+        model = MODELS.build(config)
+        model.init_weights()
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(tensor, wanted[name])
+
+
+@pytest.mark.slow
+def test_the_real_weights_fit_vgg16(shared_folder):
+    path = shared_folder / "weights" / SECOND
+    model = VGG(depth=16)
+    EncoderWeights(str(path))(model)
+    stored = torch.load(path, weights_only=True)
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(tensor, stored[name].float())

@@ -1,0 +1,218 @@
+"""Frozen to the last bit before the thaw, trained from that very step on."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import ddp_training
+import pytest
+import torch
+from toy_training import ADAM, EveryIteration, toy_net, toy_runner
+
+from leuko_mm.engine import StagedFreezeHook
+from leuko_mm.engine.staged_freeze import freeze, thaw
+
+EPOCHS_OF_TWO = dict(train_cfg=dict(type="EpochBasedTrainLoop", max_epochs=3), batch=20)
+
+
+def freezing(**options) -> dict:
+    return dict(type="leuko_mm.StagedFreezeHook", **options)
+
+
+def watch(runner) -> dict[str, list]:
+    """Train and return, for each iteration, what became of the encoder."""
+    seen = dict(gradients=[], weights=[], means=[], trainable=[])
+    convolution = runner.model.backbone[0]
+    convolution.weight.register_hook(lambda _: seen["gradients"].append(runner.iter))
+
+    def look(runner):
+        seen["weights"].append(convolution.weight.detach().clone())
+        seen["trainable"].append(convolution.weight.requires_grad)
+        for layer in runner.model.backbone:
+            if isinstance(layer, torch.nn.BatchNorm2d):
+                seen["means"].append(layer.running_mean.clone())
+
+    runner.register_hook(EveryIteration(look))
+    runner.train()
+    return seen
+
+
+def test_freezing_returns_what_it_froze_and_thawing_undoes_it():
+    layer = torch.nn.Linear(2, 2)
+    layer.bias.requires_grad_(False)
+    layer(torch.ones(1, 2)).sum().backward()
+    held = freeze(layer)
+    assert [id(p) for p in held] == [id(layer.weight)]
+    assert not layer.weight.requires_grad
+    assert layer.weight.grad is None
+    thaw(held)
+    assert layer.weight.requires_grad
+    assert not layer.bias.requires_grad
+
+
+@pytest.mark.parametrize(
+    ("options", "settings", "first"),
+    [
+        (dict(iters=3), {}, 3),
+        (dict(iters=0), {}, 0),
+        (dict(epochs=1), EPOCHS_OF_TWO, 2),
+        (dict(iters=3), EPOCHS_OF_TWO, 3),
+    ],
+    ids=["iters", "never", "epochs", "iters-within-an-epoch"],
+)
+def test_it_thaws_at_exactly_that_iteration(tmp_path, options, settings, first):
+    model = toy_net(norm=True)
+    start = model.backbone[0].weight.detach().clone()
+    mean = model.backbone[1].running_mean.clone()
+    runner = toy_runner(model, tmp_path, hooks=[freezing(**options)], **settings)
+    seen = watch(runner)
+    assert seen["gradients"] == list(range(first, 6))
+    assert seen["trainable"] == [i >= first for i in range(6)]
+    for frozen in range(first):
+        assert torch.equal(seen["weights"][frozen], start)
+        assert torch.equal(seen["means"][frozen], mean)
+    assert not torch.equal(seen["weights"][first], start)
+    assert not torch.equal(seen["means"][first], mean)
+
+
+def test_the_head_trains_while_the_encoder_is_frozen(tmp_path):
+    model = toy_net()
+    start = model.head.weight.detach().clone()
+    settings = dict(train_cfg=dict(type="IterBasedTrainLoop", max_iters=1))
+    toy_runner(model, tmp_path, hooks=[freezing(iters=1)], **settings).train()
+    assert not torch.equal(model.head.weight, start)
+
+
+def test_the_thawed_part_steps_at_its_own_rate(tmp_path):
+    model = toy_net()
+    parts = dict(backbone=model.backbone[0].weight, head=model.head.weight)
+    start = {name: p.detach().clone() for name, p in parts.items()}
+    gradients = {}
+    for name, parameter in parts.items():
+        parameter.register_hook(lambda g, name=name: gradients.update({name: g}))
+    settings = dict(
+        train_cfg=dict(type="IterBasedTrainLoop", max_iters=1),
+        optim_wrapper=dict(
+            constructor="leuko_mm.EncoderLrConstructor",
+            paramwise_cfg=dict(lr_mult=0.1),
+            optimizer=dict(type="SGD", lr=0.5),
+        ),
+    )
+    toy_runner(model, tmp_path, hooks=[freezing(iters=0)], **settings).train()
+    for name, lr in dict(backbone=0.05, head=0.5).items():
+        moved = parts[name].detach() - start[name]
+        torch.testing.assert_close(moved, -lr * gradients[name])
+
+
+@pytest.mark.parametrize(
+    ("pretrained", "only", "frozen"),
+    [(True, True, True), (False, True, False), (False, False, True)],
+)
+def test_random_weights_are_frozen_only_on_request(tmp_path, pretrained, only, frozen):
+    hook = freezing(iters=9, only_pretrained=only)
+    seen = watch(toy_runner(toy_net(pretrained=pretrained), tmp_path, hooks=[hook]))
+    assert seen["trainable"] == [not frozen] * 6
+
+
+def test_what_the_model_keeps_frozen_stays_so(tmp_path):
+    model = toy_net()
+    model.backbone[0].bias.requires_grad_(False)
+    toy_runner(model, tmp_path, hooks=[freezing(iters=2)]).train()
+    assert model.backbone[0].weight.requires_grad
+    assert not model.backbone[0].bias.requires_grad
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    """Return the folder of six iterations, the first three frozen, and the weights."""
+    folder = tmp_path_factory.mktemp("whole")
+    runner = resumable(folder)
+    runner.train()
+    return folder, runner.model.state_dict()
+
+
+def resumable(folder, **settings):
+    keep = dict(type="CheckpointHook", by_epoch=False, interval=2)
+    return toy_runner(
+        toy_net(norm=True),
+        folder,
+        hooks=[freezing(iters=3)],
+        optim_wrapper=ADAM,
+        param_scheduler=dict(type="LinearLR", by_epoch=False, begin=0, end=6),
+        default_hooks=dict(logger=None, checkpoint=keep),
+        **settings,
+    )
+
+
+@pytest.mark.parametrize("stage", ["frozen", "thawed"])
+def test_a_resumed_run_ends_like_an_uninterrupted_one(tmp_path, uninterrupted, stage):
+    folder, expected = uninterrupted
+    stop = dict(frozen=2, thawed=4)[stage]
+    runner = resumable(
+        tmp_path, load_from=str(folder / f"iter_{stop}.pth"), resume=True
+    )
+    seen = watch(runner)
+    assert seen["gradients"] == list(range(max(stop, 3), 6))
+    for name, tensor in runner.model.state_dict().items():
+        assert torch.equal(tensor, expected[name]), name
+
+
+@pytest.mark.parametrize("options", [{}, dict(iters=1, epochs=1)])
+def test_one_of_iters_and_epochs_is_wanted(options):
+    with pytest.raises(ValueError, match="either iters or epochs"):
+        StagedFreezeHook(**options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (dict(iters=2, module="encoder"), "no part 'encoder'.* backbone, head"),
+        (dict(epochs=1), "would never thaw; give iters"),
+    ],
+)
+def test_what_cannot_work_raises_before_the_first_step(tmp_path, options, message):
+    steps = []
+    runner = toy_runner(toy_net(), tmp_path, hooks=[freezing(**options)])
+    runner.register_hook(EveryIteration(lambda _: steps.append(1)))
+    with pytest.raises(ValueError, match=message):
+        runner.train()
+    assert not steps
+
+
+@pytest.fixture(scope="module")
+def two_processes(tmp_path_factory) -> Path:
+    """Return the folder that two processes, each with half a batch, have written."""
+    folder = tmp_path_factory.mktemp("two")
+    root = Path(__file__).resolve().parents[2]
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    done = subprocess.run(
+        [sys.executable, *launch, ddp_training.__file__, str(folder)],
+        env={**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", ddp_training.CASES)
+def test_two_processes_train_like_one_with_the_joint_batch(
+    two_processes, tmp_path, case
+):
+    report = json.loads((two_processes / f"{case}.json").read_text())
+    assert report["drift"] == [0.0] * ddp_training.ITERATIONS
+    assert report["wrappers"] == 1
+    alone = ddp_training.train(case, tmp_path, processes=1)
+    states = [
+        torch.load(two_processes / f"{case}-{rank}.pth", weights_only=True)
+        for rank in (0, 1)
+    ]
+    for name, tensor in alone.state_dict().items():
+        assert torch.equal(states[0][name], states[1][name]), name
+        torch.testing.assert_close(states[0][name], tensor, atol=1e-5, rtol=0)

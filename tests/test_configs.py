@@ -1,0 +1,257 @@
+"""Every config that is shipped: it loads, it builds, and the protocol is shared."""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tiny_run import ROOT, make_data, process_environment
+
+from leuko_mm.workflows.resolve_config import (
+    KNOWN_KEYS,
+    METHOD_KEYS,
+    check_keys,
+    config_home,
+    protocol_names,
+    resolve_config,
+)
+
+CONFIGS = ROOT / "configs"
+BASES = sorted((CONFIGS / "_base_").rglob("*.py"))
+LEAVES = sorted(p for p in CONFIGS.rglob("*.py") if p not in BASES)
+NAMES = [str(p.relative_to(CONFIGS).with_suffix("")) for p in LEAVES]
+# Leaves that declare a data set and a schedule of their own: exactly these keys.
+OWN_KEYS = {
+    "quickstart": {
+        "train_cfg.max_iters",
+        "optim_wrapper.optimizer.lr",
+        "param_scheduler",
+        "custom_hooks",
+        "train_dataloader.dataset.dataset.name",
+        "train_dataloader.dataset.dataset.split",
+        "test_dataloader.dataset.dataset.name",
+        "test_dataloader.dataset.dataset.split",
+    }
+}
+PROTOCOLS = protocol_names()
+
+
+def assignments(path: Path) -> dict[str, list[ast.expr]]:
+    """Return what a config assigns to which name, in order."""
+    found: dict[str, list[ast.expr]] = {}
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        assert isinstance(node, ast.Assign), f"{path}: line {node.lineno}"
+        for target in node.targets:
+            assert isinstance(target, ast.Name), f"{path}: line {node.lineno}"
+            found.setdefault(target.id, []).append(node.value)
+    return found
+
+
+def bases_of(path: Path) -> list[Path]:
+    """Return the ``_base_`` files of a config; they must be plain text."""
+    named = assignments(path).get("_base_", [])
+    if not named:
+        return []
+    given = ast.literal_eval(named[-1])
+    given = [given] if isinstance(given, str) else given
+    assert all(isinstance(base, str) for base in given)
+    return [(path.parent / base).resolve() for base in given]
+
+
+def depth(path: Path) -> int:
+    return 1 + max(map(depth, bases_of(path))) if bases_of(path) else 0
+
+
+def without_method(config) -> dict:
+    """Return what the protocol alone decides."""
+    kept = {
+        key: value
+        for key, value in config.to_dict().items()
+        if key not in METHOD_KEYS and not key.startswith("_")
+    }
+    for loader in ("train_dataloader", "test_dataloader"):
+        kept[loader]["dataset"].pop("enhance", None)
+    return kept
+
+
+def differences(one, other, path: str = "") -> set[str]:
+    """Return the dotted paths at which two configs differ; lists count whole."""
+    if not (isinstance(one, dict) and isinstance(other, dict)):
+        return set() if one == other else {path}
+    return {
+        found
+        for key in one.keys() | other.keys()
+        for found in differences(
+            one.get(key), other.get(key), f"{path}.{key}" if path else key
+        )
+    }
+
+
+def test_the_list_of_configs_is_complete():
+    assert {"cbam_unet", "quickstart"} <= set(NAMES)
+    assert {"half", "paper", "smoke"} <= set(PROTOCOLS)
+    assert set(OWN_KEYS) <= set(NAMES)
+    assert config_home() == CONFIGS
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_leaf_stands_on_bases_of_text(name):
+    path = CONFIGS / f"{name}.py"
+    assert depth(path) == (2 if name.startswith("ablation/") else 1)
+    for base in bases_of(path):
+        assert base.is_file()
+        assert CONFIGS in base.parents
+
+
+@pytest.mark.parametrize("path", BASES, ids=lambda p: p.stem)
+def test_a_base_has_no_base(path):
+    assert depth(path) == 0
+
+
+@pytest.mark.parametrize("path", BASES + LEAVES, ids=lambda p: p.stem)
+def test_nothing_is_deleted_and_nothing_is_substituted(path):
+    text = path.read_text(encoding="utf-8")
+    assert "_delete_" not in text
+    assert "{{" not in text
+    assert "custom_imports" not in text
+
+
+@pytest.mark.parametrize("path", BASES + LEAVES, ids=lambda p: p.stem)
+def test_every_top_level_key_is_known_and_given_once(path):
+    found = assignments(path)
+    names = {n for n in found if n != "_base_" and not n.startswith("_")}
+    assert names <= KNOWN_KEYS
+    assert {n for n, values in found.items() if len(values) > 1} == set()
+
+
+@pytest.mark.parametrize("path", LEAVES, ids=lambda p: p.stem)
+def test_a_leaf_opens_with_what_people_change(path):
+    assert path.read_text(encoding="utf-8").startswith("# ")
+
+
+@pytest.mark.parametrize("name", [n for n in NAMES if not n.startswith("ablation/")])
+def test_a_leaf_holds_one_complete_model(name):
+    (model,) = assignments(CONFIGS / f"{name}.py")["model"]
+    assert isinstance(model, ast.Call)
+    assert not any(keyword.arg is None for keyword in model.keywords), "no **"
+    keys = {keyword.arg for keyword in model.keywords}
+    assert {"type", "data_preprocessor", "backbone", "decode_head"} <= keys
+
+
+@pytest.mark.parametrize("path", BASES, ids=lambda p: p.stem)
+def test_a_base_holds_no_method(path):
+    assert not set(METHOD_KEYS) & set(assignments(path))
+
+
+@pytest.mark.parametrize("name", [n for n in NAMES if n not in OWN_KEYS])
+def test_a_leaf_defines_the_method_and_nothing_else(name):
+    found = assignments(CONFIGS / f"{name}.py")
+    public = {n for n in found if not n.startswith("_")}
+    assert public <= {*METHOD_KEYS, "train_dataloader", "test_dataloader"}
+    own = resolve_config(name)
+    shared = resolve_config(name, protocol=own.protocol)
+    assert differences(without_method(own), without_method(shared)) == set()
+
+
+@pytest.mark.parametrize("name", OWN_KEYS)
+def test_an_exception_differs_where_it_declares(name):
+    own = resolve_config(name)
+    shared = resolve_config(name, protocol=own.protocol)
+    found = differences(without_method(own), without_method(shared))
+    assert found <= OWN_KEYS[name]
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_the_protocol_is_the_same_for_every_method(protocol):
+    parent = without_method(resolve_config("cbam_unet", protocol=protocol))
+    assert parent["protocol"] == protocol
+    for name in NAMES:
+        config = resolve_config(name, protocol=protocol)
+        check_keys(config)
+        assert differences(without_method(config), parent) == set(), name
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("name", NAMES)
+def test_training_and_test_images_are_enhanced_alike(name, protocol):
+    config = resolve_config(name, protocol=protocol)
+    train, test = (config[f"{part}_dataloader"].dataset for part in ("train", "test"))
+    assert train.enhance == test.enhance
+    assert train.get("size") == test.get("size")
+    assert train.get("n") == test.get("n")
+
+
+def test_every_leaf_is_a_method_of_its_own():
+    methods = [
+        (config.method, config.get("variant")) for config in map(resolve_config, NAMES)
+    ]
+    assert len(set(methods)) == len(NAMES)
+    for name, (method, _) in zip(NAMES, methods, strict=True):
+        if "/" not in name:
+            assert method == name
+
+
+# Runs without a line of ours: mmengine finds every part by the name in the config.
+BUILD = """
+import json, sys, tempfile
+from mmengine.config import Config
+from mmengine.runner import Runner
+already = [m for m in sys.modules if m.startswith("leuko_mm")]
+built = 0
+for path in sys.argv[1:]:
+    config = Config.fromfile(path)
+    assert config.default_scope == "mmseg" and "custom_imports" not in config
+    config.work_dir = tempfile.mkdtemp(dir=".")
+    config.experiment_name = path
+    runner = Runner.from_cfg(config)
+    runner.optim_wrapper = runner.build_optim_wrapper(config.optim_wrapper)
+    runner.param_schedulers = runner.build_param_scheduler(config.param_scheduler)
+    sample = runner.train_loop.dataloader.dataset[0]
+    assert sample["inputs"].shape[0] == 3
+    runner.test_loop
+    built += 1
+print(json.dumps({"already": already, "built": built}))
+"""
+
+
+def without_weights(value):
+    """Return a config without the recipes that read files of weights."""
+    if isinstance(value, dict):
+        return {
+            key: None if key == "init_cfg" else without_weights(inner)
+            for key, inner in value.items()
+        }
+    return [without_weights(v) for v in value] if isinstance(value, list) else value
+
+
+def test_every_type_builds_in_a_clean_process(tmp_path):
+    home = tmp_path / "data"
+    root = make_data(home)
+    folds = (root / "splits" / "fold5.csv").read_text()
+    for split in ("paper", "paper_mosaics"):
+        (root / "splits" / f"{split}.csv").write_text(folds)
+    (home / "bcisc").symlink_to(root)
+    # Every method once, and every protocol once with the smallest of them.
+    wanted = [(name, None) for name in NAMES]
+    wanted += [("quickstart", protocol) for protocol in PROTOCOLS]
+    paths = []
+    for number, (name, protocol) in enumerate(wanted):
+        config = resolve_config(name, protocol=protocol)
+        config.model = without_weights(config.model.to_dict())
+        paths.append(tmp_path / f"c{number}.py")
+        config.dump(str(paths[-1]))
+    done = subprocess.run(
+        [sys.executable, "-c", BUILD, *map(str, paths)],
+        cwd=tmp_path,
+        env=process_environment(LEUKO_MM_DATA=home),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    report = json.loads(done.stdout.splitlines()[-1])
+    assert report == {"already": [], "built": len(wanted)}

@@ -1,0 +1,94 @@
+"""What a results file says about code, machine, libraries and model."""
+
+import os
+import subprocess
+
+import pytest
+import torch
+from mmengine.config import Config
+from torch import nn
+
+import leuko_mm
+from leuko_mm.workflows import run_facts
+from leuko_mm.workflows.run_facts import (
+    cpu_name,
+    environment,
+    git_state,
+    model_facts,
+    usable_cores,
+)
+
+CONFIG = Config(
+    dict(
+        model=dict(backbone=dict(init_cfg=dict(type="X", checkpoint="vgg16"))),
+        test_dataloader=dict(dataset=dict(size=8)),
+    )
+)
+
+
+def test_the_environment_names_every_library():
+    facts = environment()
+    assert facts["torch"] == torch.__version__
+    assert facts["leuko_mm"] == leuko_mm.__version__
+    assert all(facts[key] for key in facts if key != "gpu")
+
+
+def test_the_processor_is_named_with_its_usable_cores(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 3, 5}, raising=False)
+    assert usable_cores() == 3
+    assert cpu_name().endswith(", 3 cores")
+
+
+def test_a_model_is_counted_on_the_image_it_is_tested_on():
+    model = nn.Conv2d(3, 4, 1, bias=False).train()
+    facts = model_facts(model, CONFIG)
+    # 12 weights; 12 multiply-adds at each of 64 pixels.
+    assert facts["params_m"] == round(12e-6, 3)
+    assert facts["gmacs"] == round(12 * 64e-9, 3)
+    assert facts["input_size"] == 8
+    assert facts["pretrained"] == "vgg16"
+    assert model.training
+
+
+def test_multiply_adds_are_not_doubled():
+    facts = model_facts(nn.Conv2d(3, 1000, 1, bias=False), CONFIG)
+    assert facts["params_m"] == 0.003
+    larger = Config(dict(model=dict(), test_dataloader=dict(dataset=dict(size=100))))
+    facts = model_facts(nn.Conv2d(3, 1000, 1, bias=False), larger)
+    assert facts["gmacs"] == 0.03
+    assert facts["pretrained"] is None
+
+
+@pytest.fixture
+def repository(tmp_path, monkeypatch):
+    """Return a repository with one commit, taken for the one of the package."""
+
+    def git(*arguments):
+        identity = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
+        subprocess.run(
+            ["git", *identity, *arguments],
+            cwd=tmp_path,
+            check=True,
+            capture_output=True,
+        )
+
+    package = tmp_path / "leuko_mm"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    git("init", "-q")
+    git("add", "-A")
+    git("commit", "-qm", "first")
+    monkeypatch.setattr(run_facts.leuko_mm, "__file__", str(package / "__init__.py"))
+    return tmp_path
+
+
+def test_the_commit_is_named_and_whether_it_was_changed(repository):
+    clean = git_state()
+    assert len(clean) == 12
+    (repository / "leuko_mm" / "__init__.py").write_text("x = 1\n")
+    assert git_state() == f"{clean}-dirty"
+
+
+def test_an_installed_package_has_no_commit(repository):
+    (repository / ".git").rename(repository / "was.git")
+    assert git_state() is None

@@ -1,0 +1,100 @@
+"""What a training request becomes, before anything is trained."""
+
+import pytest
+
+from leuko_mm.datasets.prepared import DatasetError
+from leuko_mm.workflows.resolve_config import UsageError
+from leuko_mm.workflows.train import (
+    TrainRequest,
+    building_errors,
+    forget_run,
+    place_run,
+    prepare_config,
+)
+
+
+def prepared(config, **wishes):
+    return prepare_config(TrainRequest(config=str(config), **wishes))
+
+
+def test_the_folder_tells_what_was_run(tiny_config):
+    assert prepared(tiny_config).work_dir == "work_dirs/tiny-smoke-fold5-s0"
+    config = prepared(tiny_config, protocol="half", split="fold2", seed=3)
+    assert config.work_dir == "work_dirs/tiny-half-fold2-s3"
+
+
+def test_a_variant_has_a_folder_of_its_own(tiny_config):
+    tiny_config.write_text(tiny_config.read_text() + "variant = 'plain'\n")
+    assert prepared(tiny_config).work_dir == "work_dirs/tiny-plain-smoke-fold5-s0"
+
+
+def test_the_folder_reaches_every_place(tiny_config):
+    config = prepared(tiny_config, work_dir="here/there")
+    assert config.work_dir == config.test_evaluator.out_dir == "here/there"
+    assert config.experiment_name.startswith("there-")
+
+
+def test_two_runs_share_no_name(tiny_config):
+    names = {prepared(tiny_config).experiment_name for _ in range(3)}
+    assert len(names) == 3
+
+
+@pytest.mark.parametrize("helps", [True, False])
+def test_bfloat16_is_on_where_it_helps(tiny_config, monkeypatch, helps):
+    monkeypatch.setattr("leuko_mm.workflows.train.bfloat16_helps", lambda: helps)
+    assert prepared(tiny_config).optim_wrapper.enabled is helps
+    assert prepared(tiny_config, amp=True).optim_wrapper.enabled is True
+    assert prepared(tiny_config, amp=False).optim_wrapper.enabled is False
+
+
+def test_bfloat16_needs_our_wrapper(tiny_config):
+    other = {"optim_wrapper.type": "OptimWrapper"}
+    with pytest.raises(UsageError, match="--amp needs"):
+        prepared(tiny_config, options=other, amp=True)
+    config = prepared(tiny_config, options=other, amp=False)
+    assert "enabled" not in config.optim_wrapper
+
+
+@pytest.mark.parametrize("evaluator", [dict(type="IoUMetric"), [dict(type="x")]])
+def test_results_need_our_evaluator(tiny_config, evaluator):
+    config = prepared(tiny_config)
+    config.test_evaluator = evaluator
+    with pytest.raises(UsageError, match="test_evaluator must be"):
+        place_run(config, "here")
+
+
+def test_a_former_run_leaves_no_trace(tmp_path):
+    logs = tmp_path / "20260101_000000" / "vis_data"
+    logs.mkdir(parents=True)
+    (tmp_path / "overlays").mkdir()
+    gone = [
+        "last_checkpoint",
+        "results.json",
+        "metrics.json",
+        "cells.npz",
+        "iter_100.pth",
+        "loss.png",
+        "report.html",
+        "overlays/09.png",
+        "20260101_000000/vis_data/scalars.json",
+    ]
+    for name in [*gone, "notes.txt"]:
+        (tmp_path / name).write_text("")
+    forget_run(tmp_path)
+    assert [name for name in gone if (tmp_path / name).exists()] == []
+    assert (tmp_path / "notes.txt").exists()
+    forget_run(tmp_path / "absent")
+
+
+@pytest.mark.parametrize("kind", [KeyError, TypeError, ValueError, AssertionError])
+def test_a_config_that_does_not_build_is_the_users(kind):
+    expected = pytest.raises(UsageError, match="does not build: no such part")
+    with expected as caught, building_errors():
+        raise kind("no such part")
+    assert isinstance(caught.value.__cause__, kind)
+
+
+@pytest.mark.parametrize("kind", [DatasetError, RuntimeError])
+def test_other_errors_keep_their_kind(kind):
+    with pytest.raises(kind), building_errors():
+        raise kind("something else")
