@@ -55,6 +55,11 @@ def _empty_array(*_: Any) -> np.ndarray:
     return np.empty(0)
 
 
+def _no_bytes() -> bytes:
+    """Stands in for ``bytes``, which the file of an empty array calls."""
+    return b""
+
+
 def _scalar(dtype: np.dtype, raw: bytes) -> np.generic:
     return np.frombuffer(raw, dtype)[0]
 
@@ -64,6 +69,7 @@ def _scalar(dtype: np.dtype, raw: bytes) -> np.generic:
 ALLOWED = [
     (_StoredCurve, "mmengine.logging.history_buffer.HistoryBuffer"),
     (_no_attribute, "builtins.getattr"),
+    (_no_bytes, "builtins.bytes"),
     (_number_type, "numpy.dtype"),
     (np.ndarray, "numpy.ndarray"),
     *((_empty_array, f"numpy.{c}.multiarray._reconstruct") for c in ("core", "_core")),
@@ -163,5 +169,5 @@ def _reason(error: Exception) -> str:
     text = str(error)
     if wanted := re.search(r"GLOBAL (\S+)", text):
         return f"it asks for {wanted[1]}"
-    said = re.search(r"WeightsUnpickler error: (.+)", text)
+    said = re.search(r"WeightsUnpickler error:\s*(.+)", text)
     return said[1] if said else (text.splitlines() or [type(error).__name__])[0]
