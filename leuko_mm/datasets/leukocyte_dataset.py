@@ -99,6 +99,8 @@ class LeukocyteDataset(BaseSegDataset):
         self.split, self.part, self.binary, self.seed = split, part, binary, seed
         steps = with_enhancement(kwargs.get("pipeline", ()), enhance)
         kwargs["pipeline"] = build_pipeline(steps).transforms
+        # Its cells are few; serialising them collects garbage for a second instead.
+        kwargs.setdefault("serialize_data", False)
         super().__init__(**kwargs)
         if binary:
             self._metainfo["classes"] = BINARY_NAMES

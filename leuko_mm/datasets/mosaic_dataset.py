@@ -17,7 +17,7 @@ from leuko_mm.datasets.sampling import (
 )
 from leuko_mm.datasets.splits import split_mosaics
 from leuko_mm.datasets.tile_store import TileStore
-from leuko_mm.registry import DATASETS
+from leuko_mm.registry import DATASETS, SCOPE
 
 MODES = ("fixed", "resample", "every")
 SPLIT_STAGES = ("cells", "mosaics")
@@ -134,7 +134,7 @@ class MosaicDataset(Dataset):
             dataset["split"] = None
         dataset.setdefault("type", "leuko_mm.LeukocyteDataset")
         dataset["test_mode"] = test_mode
-        return DATASETS.build(dataset)
+        return DATASETS.build({"_scope_": SCOPE, **dataset})
 
     def _share(self, mosaics: int, seed: int, test_fraction: float) -> list[list[int]]:
         composed = compose_fixed(len(self.cells), mosaics, self.n**2, seed=seed)

