@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
@@ -77,24 +79,34 @@ def snippet_of(part: Part) -> str:
     The values are those of the first shipped config that uses the part; where none
     does, ``...`` stands for each.
     """
-    required = [a.name for a in arguments_of(part.target) if a.required]
-    used = shipped_use(part.name)
+    # mmengine names and feeds a constructor in a way of its own.
+    if part.kind == "optim_constructors":
+        key, wanted = "constructor", ["paramwise_cfg"]
+    else:
+        key = "type"
+        wanted = [a.name for a in arguments_of(part.target) if a.required]
+    used = shipped_use(part.name, key=key)
     if used is None:
-        given = dict.fromkeys(required, ...)
+        given = dict.fromkeys(wanted, ...)
     else:
         # What a shipped config does not give is given by what builds the part.
-        given = {name: used[name] for name in required if name in used}
-    return as_config(dict(type=part.name, **given))
+        given = {name: used[name] for name in wanted if name in used}
+    return as_config({key: part.name, **given})
 
 
-def shipped_use(name: str) -> Mapping | None:
-    """Return the first dict of a shipped config that names a part."""
+def shipped_use(name: str, *, key: str = "type") -> Mapping | None:
+    """Return the first dict of a shipped config that names a part under a key."""
     protocols = sorted((config_home() / "_base_" / "protocols").glob("*.py"))
     for path in [*config_names().values(), *protocols]:
-        for found in _dicts(Config.fromfile(str(path)).to_dict()):
-            if found.get("type") == name:
+        for found in _dicts(_content(path)):
+            if found.get(key) == name:
                 return found
     return None
+
+
+@functools.cache
+def _content(path: Path) -> dict:
+    return Config.fromfile(str(path)).to_dict()
 
 
 def _dicts(value: Any) -> Iterator[Mapping]:

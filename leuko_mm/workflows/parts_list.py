@@ -14,6 +14,7 @@ from leuko_mm.registry import (
     HOOKS,
     METRICS,
     MODELS,
+    OPTIM_WRAPPER_CONSTRUCTORS,
     OPTIM_WRAPPERS,
     PLUGINS,
     TRANSFORMS,
@@ -29,6 +30,7 @@ REGISTRIES = {
     "models": MODELS,
     "hooks": HOOKS,
     "optim_wrappers": OPTIM_WRAPPERS,
+    "optim_constructors": OPTIM_WRAPPER_CONSTRUCTORS,
     "metrics": METRICS,
     "weight_initialisers": WEIGHT_INITIALIZERS,
 }
