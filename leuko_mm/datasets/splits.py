@@ -51,6 +51,29 @@ def slide_folds(slides: Mapping[str, int], *, folds: int = 5) -> dict[str, dict]
     }
 
 
+def development_split(
+    folds: Mapping[str, Mapping[str, str]], *, test: int = 4, reserved: int = 5
+) -> dict[str, str]:
+    """Return the split to choose settings on: the reserved fold is in neither part.
+
+    Args:
+        folds: what ``slide_folds`` returned.
+        test: number of the fold that is tested.
+        reserved: number of the fold that is kept for reporting.
+
+    Example:
+        >>> slides = {"a": 1, "b": 2, "c": 3, "d": 4, "e": 5}
+        >>> development_split(slide_folds(slides))
+        {'a': 'train', 'b': 'train', 'c': 'train', 'd': 'test'}
+    """
+    kept_apart = folds[f"fold{reserved}"]
+    return {
+        stem: part
+        for stem, part in folds[f"fold{test}"].items()
+        if kept_apart[stem] != "test"
+    }
+
+
 def random_cells(
     stems: Sequence[str], *, test_fraction: float = 0.1, seed: int = 0
 ) -> dict[str, str]:

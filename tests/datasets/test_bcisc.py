@@ -18,7 +18,8 @@ from leuko_mm.datasets.sampling import compose_fixed
 from leuko_mm.datasets.splits import shared_groups, split_mosaics
 
 COUNTS = dict(baso=56, eosi=54, lymp=53, mono=54, neut=51)
-SPLITS = ["fold1", "fold2", "fold3", "fold4", "fold5", "paper", "paper_mosaics"]
+FOLDS = ["fold1", "fold2", "fold3", "fold4", "fold5"]
+SPLITS = ["development", *FOLDS, "paper", "paper_mosaics"]
 
 
 @pytest.fixture(scope="module")
@@ -115,6 +116,16 @@ def test_official_splits_and_description(prepared):
     assert parts == {"train": 241, "test": 27}
     parts = Counter(read_split(prepared, "paper_mosaics").values())
     assert parts == {"train": 180, "test": 20}
+
+
+def test_settings_are_chosen_without_a_look_at_the_fifth_fold(prepared):
+    chosen_on = read_split(prepared, "development")
+    reported = read_split(prepared, "fold5")
+    assert not [stem for stem in chosen_on if reported[stem] == "test"]
+    fourth = read_split(prepared, "fold4")
+    assert {s for s, part in chosen_on.items() if part == "test"} == {
+        s for s, part in fourth.items() if part == "test"
+    }
 
 
 def test_the_second_time_changes_nothing(prepared, tree, snapshot):

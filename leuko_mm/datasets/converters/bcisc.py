@@ -20,7 +20,12 @@ from PIL import Image
 from leuko_mm.classes import CLASS_NAMES, class_id
 from leuko_mm.datasets.prepared import DatasetError
 from leuko_mm.datasets.prepared_writing import PreparedCell, write_prepared
-from leuko_mm.datasets.splits import random_cells, random_mosaics, slide_folds
+from leuko_mm.datasets.splits import (
+    development_split,
+    random_cells,
+    random_mosaics,
+    slide_folds,
+)
 
 STEM = re.compile(r"^(?P<cls>[a-z]+)_(?P<slide>\d+)-(?P<field>\d+)_(?P<cell>\d+)$")
 CELLS = 268
@@ -75,6 +80,7 @@ def prepare_bcisc(source: Path, out: Path, *, force: bool = False) -> bool:
     images = _image_paths(Path(source))
     slides = {path.stem: bcisc_stem(path.stem)[1] for path in images}
     stems = list(slides)
+    folds = slide_folds(slides)
     return write_prepared(
         out,
         _cells(images),
@@ -83,7 +89,8 @@ def prepare_bcisc(source: Path, out: Path, *, force: bool = False) -> bool:
         licence="Apache-2.0",
         citation=CITATION,
         splits={
-            **slide_folds(slides),
+            **folds,
+            "development": development_split(folds),
             "paper": random_cells(stems),
             "paper_mosaics": random_mosaics(stems),
         },

@@ -1,0 +1,92 @@
+"""What README and docs print can be typed: commands parse, targets and links exist."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from leuko_mm.cli.main import VERBS
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+COMMAND = re.compile(
+    r"^(?:    |\$ )?(?:[A-Z_]+=\S+ )*"
+    r"(?P<tool>(?:\S*/)?leuko|(?:\S*python3? )?tools/\w+\.py|make) (?P<rest>.*)$"
+)
+LINK = re.compile(r"\]\((?!https?://|#|mailto:)([^)#]+)")
+
+
+def code_lines(page: Path) -> list[str]:
+    """Return the lines of a page's code blocks and its inline code, joined at \\."""
+    text = page.read_text(encoding="utf-8").replace("\\\n", " ")
+    fenced = re.findall(r"^```\w*\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE)
+    indented = [line for line in text.splitlines() if line.startswith("    ")]
+    inline = re.findall(r"`([^`\n]+)`", text)
+    return [*"\n".join(fenced).splitlines(), *indented, *inline]
+
+
+def commands() -> list[tuple[str, str, str]]:
+    found = []
+    for page in PAGES:
+        for line in code_lines(page):
+            for piece in line.split(" && "):
+                match = COMMAND.match(piece.split("  #")[0].rstrip())
+                if match:
+                    tool = match["tool"].split("/")[-1]
+                    found.append((page.name, tool, match["rest"]))
+    return sorted(set(found))
+
+
+COMMANDS = commands()
+
+
+def parses(verb: str, words: list[str]) -> None:
+    parser = argparse.ArgumentParser(prog=verb, exit_on_error=False)
+    importlib.import_module(f"leuko_mm.cli.{VERBS[verb][0]}").add_arguments(parser)
+    parser.parse_args(words)
+
+
+def test_there_are_commands_to_check():
+    tools = {tool for _, tool, _ in COMMANDS}
+    assert {"leuko", "train.py", "make"} <= tools
+
+
+@pytest.mark.parametrize(("page", "tool", "rest"), COMMANDS)
+def test_a_printed_command_can_be_typed(page, tool, rest):
+    # <run> and the like stand for a name of the reader's own.
+    words = shlex.split(re.sub(r"<([\w ]+)>", r"\1", rest))
+    if tool == "make":
+        makefile = (ROOT / "Makefile").read_text()
+        targets = [w for w in words if "=" not in w and re.fullmatch(r"[a-z.-]+", w)]
+        assert all(re.search(rf"^{re.escape(t)}:", makefile, re.MULTILINE) for t in targets)
+    elif tool == "leuko":
+        if words[0].isupper() or words[0].startswith("-"):
+            return
+        assert words[0] in VERBS, f"{page}: leuko has no verb {words[0]!r}"
+        if len(words) > 1:
+            parses(words[0], words[1:])
+    else:
+        assert (ROOT / "tools" / tool).is_file(), f"{page}: no tools/{tool}"
+        verb = tool.removesuffix(".py")
+        if verb in VERBS:
+            parses(verb, words)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_a_link_leads_somewhere(page):
+    targets = LINK.findall(page.read_text(encoding="utf-8"))
+    lost = [t for t in targets if not (page.parent / t.strip()).exists()]
+    assert not lost
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_a_named_file_of_the_project_exists(page):
+    text = page.read_text(encoding="utf-8")
+    named = re.findall(r"`((?:configs|tools|tests|leuko_mm|docs)/[\w./]+\.\w+)`", text)
+    lost = [name for name in named if not (ROOT / name).exists()]
+    assert not lost
