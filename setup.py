@@ -57,7 +57,7 @@ setup(
     # installed, so that `leuko train cbam_unet` works without a clone.
     package_dir={"leuko_mm.configs": "configs"},
     package_data={
-        "leuko_mm": ["**/*.html", "**/*.css", "**/*.json"],
+        "leuko_mm": ["**/*.html", "**/*.css", "**/*.js", "**/*.json"],
         "leuko_mm.configs": ["**/*.yml"],
     },
     install_requires=requirements("base"),
