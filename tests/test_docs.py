@@ -13,7 +13,11 @@ import pytest
 from leuko_mm.cli.main import VERBS
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+]
 COMMAND = re.compile(
     r"^(?:    |\$ )?(?:[A-Z_]+=\S+ )*"
     r"(?P<tool>(?:\S*/)?leuko|(?:\S*python3? )?tools/\w+\.py|make) (?P<rest>.*)$"
@@ -63,7 +67,9 @@ def test_a_printed_command_can_be_typed(page, tool, rest):
     if tool == "make":
         makefile = (ROOT / "Makefile").read_text()
         targets = [w for w in words if "=" not in w and re.fullmatch(r"[a-z.-]+", w)]
-        assert all(re.search(rf"^{re.escape(t)}:", makefile, re.MULTILINE) for t in targets)
+        assert all(
+            re.search(rf"^{re.escape(t)}:", makefile, re.MULTILINE) for t in targets
+        )
     elif tool == "leuko":
         if words[0].isupper() or words[0].startswith("-"):
             return

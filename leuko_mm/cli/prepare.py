@@ -23,12 +23,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--force", action="store_true", help="replace a dataset with other content"
     )
     parser.add_argument(
-        "--slides", type=at_least(2), default=10, help="synthetic: slides"
+        "--slides", type=at_least(2), default=30, help="synthetic: slides"
     )
     parser.add_argument(
         "--cells",
         type=at_least(1),
-        default=6,
+        default=3,
         help="synthetic: cells of a class and slide",
     )
     parser.add_argument("--seed", type=at_least(0), default=0, help="synthetic: seed")

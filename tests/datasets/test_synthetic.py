@@ -36,7 +36,7 @@ SCALE = 7.2  # pixels per um of a 256-pixel crop
 
 @pytest.fixture(scope="module")
 def smear():
-    """The default dataset (10 slides, 5 classes, 6 cells) in small pictures."""
+    """The default dataset (30 slides, 5 classes, 3 cells) in small pictures."""
     return list(synthetic_cells(size=64))
 
 
@@ -119,7 +119,7 @@ def test_another_seed_gives_another_smear():
 
 
 def test_all_classes_share_a_slide_and_the_slide_is_the_group(smear):
-    assert len({cell.stem for cell in smear}) == len(smear) == 300
+    assert len({cell.stem for cell in smear}) == len(smear) == 450
     classes = defaultdict(set)
     for cell in smear:
         slide = cell.stem.split("_")[1].split("-")[0]
@@ -127,7 +127,7 @@ def test_all_classes_share_a_slide_and_the_slide_is_the_group(smear):
         assert cell.stem.startswith(cell.class_name[:4])
         assert class_id(cell.stem.split("_")[0]) == class_id(cell.class_name)
         classes[cell.group].add(cell.class_name)
-    assert len(classes) == 10
+    assert len(classes) == 30
     assert all(found == set(NAMES) for found in classes.values())
 
 
@@ -258,15 +258,16 @@ def test_a_nucleus_scales_with_its_cell():
 # stain and light
 
 
-def test_the_ten_slides_differ_in_stain_and_light(smear):
+def test_slides_differ_in_stain_and_light(smear):
+    first_ten = {f"slide_{number}" for number in range(1, 11)}
     background = defaultdict(list)
-    for cell in smear:
+    for cell in (c for c in smear if c.group in first_ten):
         background[cell.group].append(cell.image[cell.mask == 0].mean(axis=0))
     mean = {slide: np.mean(colours, axis=0) for slide, colours in background.items()}
     apart = [np.linalg.norm(mean[a] - mean[b]) for a, b in combinations(mean, 2)]
     assert min(apart) > 4  # grey levels
     assert np.median(apart) > 35
-    assert len({slide_style(0, slide).dyes for slide in range(1, 11)}) == 10
+    assert len({slide_style(0, slide).dyes for slide in range(1, 31)}) == 30
 
 
 def test_stain_changes_the_picture_and_not_the_truth():
@@ -317,13 +318,15 @@ def nearest_mean_colour_iou(train, test):
 
 
 def test_colour_alone_does_not_tell_the_classes_apart(smear):
-    # Measured: 20.7 % here, 20-22 % over seeds 0-4.
+    # Measured: 17.6 %.
     slides = {c.stem: int(c.group.removeprefix("slide_")) for c in smear}
     part = slide_folds(slides, folds=5)["fold5"]
     train = [c for c in smear if part[c.stem] == "train"]
     test = [c for c in smear if part[c.stem] == "test"]
-    assert {c.group for c in test} == {"slide_9", "slide_10"}
-    assert nearest_mean_colour_iou(train, test) <= 55.0
+    assert {c.group for c in test} == {f"slide_{number}" for number in range(25, 31)}
+    score = nearest_mean_colour_iou(train, test)
+    print(f"nearest mean colour: {score:.1f} % mIoU")
+    assert score <= 55.0
 
 
 def test_the_colour_classifier_can_win_where_colour_is_all_there_is(smear):
@@ -428,8 +431,8 @@ def test_preparing_again_changes_nothing_and_other_content_needs_force(tmp_path)
         ),
         (lambda: render_cell("neut", slide_style(0, 1), None, size=8), "size is 8"),
         (lambda: slide_style(-1, 0), "-1 and 0"),
-        (lambda: list(synthetic_cells(slides=0)), "0 and 6"),
-        (lambda: list(synthetic_cells(cells_per_class=0)), "10 and 0"),
+        (lambda: list(synthetic_cells(slides=0)), "0 and 3"),
+        (lambda: list(synthetic_cells(cells_per_class=0)), "30 and 0"),
     ],
 )
 def test_wrong_use_is_named(call, message):

@@ -30,7 +30,7 @@ __all__ = [
 
 
 def synthetic_cells(
-    *, slides: int = 10, cells_per_class: int = 6, size: int = 256, seed: int = 0
+    *, slides: int = 30, cells_per_class: int = 3, size: int = 256, seed: int = 0
 ) -> Iterator[PreparedCell]:
     """Yield the cells of a synthetic dataset, slide by slide.
 
@@ -79,8 +79,8 @@ def _stem(class_name: str, slide: int, number: int) -> str:
 def prepare_synthetic(
     out: Path,
     *,
-    slides: int = 10,
-    cells_per_class: int = 6,
+    slides: int = 30,
+    cells_per_class: int = 3,
     size: int = 256,
     seed: int = 0,
     force: bool = False,
@@ -89,7 +89,7 @@ def prepare_synthetic(
 
     Args:
         out: the dataset's folder.
-        slides: at least 2; ten give the five official folds.
+        slides: at least 2; five or more give five folds.
         cells_per_class: on each slide.
         size: pixels of the square crops.
         seed: 0 or more.
