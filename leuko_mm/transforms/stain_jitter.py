@@ -66,10 +66,10 @@ class StainJitter(BaseTransform):
 
     def __init__(
         self,
-        gain: float = 0.15,
-        offset: float = 0.08,
-        saturation: float = 0.4,
-        gamma: float = 0.4,
+        gain: float = 0.3,
+        offset: float = 0.1,
+        saturation: float = 0.5,
+        gamma: float = 0.5,
         prob: float = 0.9,
     ):
         if min(gain, offset, saturation, gamma) < 0 or not 0 <= prob <= 1:
