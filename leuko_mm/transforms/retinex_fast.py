@@ -17,7 +17,7 @@ from leuko_mm.transforms.retinex_params import RetinexParams
 
 # Pixels of the coarse grid per sigma, and its least number of points a side:
 # more is closer to the reference and slower (docs/ahe_retinex.md has the figures).
-GRID_PER_SIGMA = 4.0
+GRID_PER_SIGMA = 4.5
 LEAST_POINTS = 8
 # What is done pixel by pixel is done in bands whose planes stay in the cache.
 BAND_PIXELS = 32768
