@@ -83,7 +83,7 @@ def loss_curve_svg(
     marks: Mapping[int, str] | None = None,
     size: tuple[float, float] = (8, 3.4),
     ink: str = "#33383f",
-    log: bool = False,
+    colours: Sequence[str] = LINE_COLOURS,
 ) -> bytes:
     """Return the curves of :func:`loss_curve` as an SVG file on no ground.
 
@@ -93,16 +93,19 @@ def loss_curve_svg(
         marks: what happened at an iteration, ``{75: "encoder thawed"}``.
         size: width and height in inches; text stays 10 points.
         ink: colour of axes and words, ``#rrggbb``.
-        log: logarithmic loss axis.
+        colours: of the curves in their order, taken up again after the last.
 
     Raises:
         ValueError: if there is nothing to draw or lengths differ.
     """
-    figure = _figure(iterations, losses, size, log=log)
+    figure = _figure(iterations, losses, size, colours=colours)
     (axes,) = figure.axes
     _mark(axes, marks or {}, ink)
     axes.tick_params(colors=ink)
-    words = (axes.xaxis.label, axes.yaxis.label, *axes.get_legend().get_texts())
+    legend = axes.get_legend()
+    # The page's heading names a curve that is alone.
+    legend.set_visible(len(losses) > 1)
+    words = (axes.xaxis.label, axes.yaxis.label, *legend.get_texts())
     for word in words:
         word.set_color(ink)
     for line in axes.spines.values():
@@ -119,7 +122,8 @@ def _figure(
     losses: Mapping[str, Sequence[float]],
     size: tuple[float, float],
     *,
-    log: bool,
+    log: bool = False,
+    colours: Sequence[str] = LINE_COLOURS,
 ) -> Figure:
     lengths = {name: len(values) for name, values in losses.items()}
     if not lengths or set(lengths.values()) != {len(iterations)} or not len(iterations):
@@ -134,7 +138,7 @@ def _figure(
     # A run of one iteration has no line: a few points are drawn as points too.
     marker = "-" if len(iterations) >= 10 else ".-"
     for order, (name, values) in enumerate(losses.items()):
-        colour = LINE_COLOURS[order % len(LINE_COLOURS)]
+        colour = colours[order % len(colours)]
         axes.plot(iterations, values, color=colour, linewidth=0.6, alpha=0.35)
         mean = smoothed(values, window)
         axes.plot(iterations, mean, marker, color=colour, linewidth=2, label=name)

@@ -14,9 +14,10 @@ from leuko_mm.report.palette import RGB
 
 Score = float | None
 
-# Inches of the loss curve and colour of its words, by screen and by colour scheme.
+# The loss curve: inches by screen, colours of its words and its line by scheme.
 WIDE, NARROW = (9.6, 3.2), (4.4, 3.2)
 LIGHT_INK, DARK_INK = "#33383f", "#d5d9e0"
+LIGHT_LINE, DARK_LINE = "#0072B2", "#56B4E9"
 
 
 @dataclass(frozen=True)
@@ -218,19 +219,20 @@ def _curves(loss: LossHistory | None) -> dict[str, str] | None:
     if loss is None or not loss.iterations:
         return None
     kinds = {
-        "wide": (WIDE, LIGHT_INK),
-        "narrow": (NARROW, LIGHT_INK),
-        "wide_dark": (WIDE, DARK_INK),
-        "narrow_dark": (NARROW, DARK_INK),
+        "wide": (WIDE, LIGHT_INK, LIGHT_LINE),
+        "narrow": (NARROW, LIGHT_INK, LIGHT_LINE),
+        "wide_dark": (WIDE, DARK_INK, DARK_LINE),
+        "narrow_dark": (NARROW, DARK_INK, DARK_LINE),
     }
     drawn = {}
-    for kind, (size, ink) in kinds.items():
+    for kind, (size, ink, line) in kinds.items():
         curve = loss_curve_svg(
             loss.iterations,
             {"training loss": loss.losses},
             marks=loss.marks,
             size=size,
             ink=ink,
+            colours=(line,),
         )
         drawn[kind] = data_uri(curve, "image/svg+xml")
     return drawn

@@ -93,7 +93,9 @@ def _training(results: Mapping, tested: bool) -> tuple:
 def _data(data: Mapping, run: Mapping, tested: bool) -> tuple:
     mosaic, size = data["mosaic"], data["size"]
     image = (
-        f"{mosaic['n']} x {mosaic['n']} cells, {mosaic['mode']}" if mosaic else "one"
+        f"{mosaic['n']} x {mosaic['n']} cells, {mosaic['mode']}"
+        if mosaic
+        else "none: images of one cell"
     )
     train = [] if tested else [("training groups", *_groups(data["train_groups"]))]
     return (
@@ -101,7 +103,7 @@ def _data(data: Mapping, run: Mapping, tested: bool) -> tuple:
         ("split", run["split"] or "none: every cell is tested", None),
         *train,
         ("test groups", *_groups(data["test_groups"])),
-        ("cells an image", image, None),
+        ("mosaics", image, None),
         ("image size", f"{size} x {size} px" if size else None, None),
         ("enhancement", _recipe(data["enhance"]), None),
     )
@@ -137,12 +139,17 @@ def _provenance(results: Mapping) -> tuple:
     run, checkpoint = results["run"], results.get("checkpoint") or {}
     return (
         ("command", _text(run["command"]), None),
-        ("started", _text(run["started"]), None),
+        ("started", run["started"].replace("T", " ").replace("+00:00", " UTC"), None),
         ("code", _text(run["git"]) or "installed package", None),
-        ("checkpoint", _text(checkpoint.get("file")), checkpoint.get("sha256")),
-        ("dataset sha256", _text(results["data"]["sha256"]), None),
-        ("config sha256", _text(run["config_sha256"]), None),
+        ("checkpoint", _text(checkpoint.get("file")), None),
+        ("its sha256", *_digest(checkpoint.get("sha256"))),
+        ("dataset sha256", *_digest(results["data"]["sha256"])),
+        ("config sha256", *_digest(run["config_sha256"])),
     )
+
+
+def _digest(value: str | None) -> tuple[str | None, str | None]:
+    return (f"{value[:12]}...", value) if value else (None, None)
 
 
 def _text(value: object) -> str | None:

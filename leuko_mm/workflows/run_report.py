@@ -128,7 +128,7 @@ def headlines(results: Mapping, cells: Cells) -> tuple[Headline, ...]:
     metrics, confusion = results["metrics"], np.array(results["confusion"])
     shown = [
         Headline("mean IoU", metrics["mIoU"], "all classes, with the background"),
-        Headline("mean IoU of cells", metrics["mIoU_fg"], "without the background"),
+        Headline("mean IoU of cells", metrics["mIoU_fg"], "the cell classes only"),
         Headline("mean F1", metrics["mF1"], "all classes, with the background"),
         Headline("pixel accuracy", metrics["pixel_accuracy"], "of all pixels"),
     ]
@@ -174,7 +174,7 @@ def mean_rows(metrics: Mapping) -> tuple[MeanRow, ...]:
     }
     return (
         MeanRow("mean", everything),
-        MeanRow("mean of cells", {"iou": metrics["mIoU_fg"]}),
+        MeanRow("mean without background", {"iou": metrics["mIoU_fg"]}),
     )
 
 

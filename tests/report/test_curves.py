@@ -1,11 +1,12 @@
 import sys
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from leuko_mm.report.curves import loss_curve, smoothed
+from leuko_mm.report.curves import loss_curve, loss_curve_svg, smoothed
 
 
 def test_smoothing_against_a_plain_loop():
@@ -90,3 +91,26 @@ def test_pyplot_stays_out(tmp_path):
 def test_refuses_lengths_that_differ(tmp_path, iterations, losses):
     with pytest.raises(ValueError, match=f"{len(iterations)} iterations"):
         loss_curve(iterations, losses, out=tmp_path / "loss.png")
+
+
+def test_an_svg_is_drawn_in_the_asked_size_and_colours(drawn):
+    svg = loss_curve_svg(
+        [1, 2], {"loss": [2.0, 1.0]}, size=(4, 3), ink="#123456", colours=["#abcdef"]
+    )
+    root = ElementTree.fromstring(svg)
+    assert (root.get("width"), root.get("height")) == ("288pt", "216pt")
+    colours = svg.decode().lower()
+    assert "#123456" in colours
+    assert "#abcdef" in colours
+    assert "#0072b2" not in colours
+    assert not drawn[0].axes[0].get_legend().get_visible()
+
+
+def test_an_svg_of_several_curves_names_them(drawn):
+    loss_curve_svg([1, 2], {"loss": [2.0, 1.0], "dice": [1.0, 0.5]})
+    assert drawn[0].axes[0].get_legend().get_visible()
+
+
+def test_an_svg_depends_on_nothing_but_its_curves():
+    first, again = (loss_curve_svg([1, 2], {"loss": [2.0, 1.0]}) for _ in range(2))
+    assert first == again
