@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
 from pathlib import Path
 
 from mmengine.config import Config
 from mmengine.logging import print_log
+from mmengine.registry import OPTIMIZERS
 
 from leuko_mm.datasets.audit import quick_check
 from leuko_mm.datasets.converters.synthetic import prepare_synthetic
@@ -36,8 +38,18 @@ def check_run(config: Config, work_dir: Path, *, resume: bool, force: bool) -> N
             "training needs a split, or it would be tested on the cells it learnt; "
             "give --split fold1 ... fold5"
         )
+    check_optimizer(config)
     check_data(config)
     check_weights(config)
+
+
+def check_optimizer(config: Config) -> None:
+    """Find the optimiser by name: mmengine only says that None is not callable."""
+    kind = config.optim_wrapper.get("optimizer", {}).get("type")
+    if isinstance(kind, str) and OPTIMIZERS.get(kind) is None:
+        near = difflib.get_close_matches(kind, OPTIMIZERS.module_dict, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise UsageError(f"optim_wrapper.optimizer: there is no {kind!r}{hint}")
 
 
 def check_output(work_dir: Path, *, resume: bool, force: bool) -> None:

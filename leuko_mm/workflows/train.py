@@ -10,11 +10,13 @@ from pathlib import Path
 
 from mmengine.config import Config
 from mmengine.dist import is_main_process
+from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from leuko_mm.datasets.prepared import DatasetError
 from leuko_mm.engine.autocast import bfloat16_helps
 from leuko_mm.engine.graceful_stop import GracefulStopHook
+from leuko_mm.engine.safe_load import UnsafeCheckpointError
 from leuko_mm.workflows.preflight import check_run
 from leuko_mm.workflows.resolve_config import UsageError, resolve_config
 from leuko_mm.workflows.results import write_results
@@ -127,9 +129,10 @@ def train(request: TrainRequest) -> Path:
     # Not before everything is built: a faulty config must not cost the former run.
     if request.force and not request.resume:
         forget_run(work_dir)
-    stop = GracefulStopHook(work_dir)
+    stop, beginning = GracefulStopHook(work_dir), BeginningHook()
     runner.register_hook(stop)
-    with stop.listening(runner):
+    runner.register_hook(beginning)
+    with stop.listening(runner), building_errors(beginning):
         runner.train()
     wall_s = time.time() - started
     runner.test()
@@ -179,17 +182,36 @@ def build_runner(config: Config) -> Runner:
     return runner
 
 
+class BeginningHook(Hook):
+    """Remember whether training has begun.
+
+    What fails before, such as weights that do not fit or a hook that finds no part of
+    its name, is a fault of the config; what fails afterwards is one of the code.
+    """
+
+    begun = False
+
+    def before_train_epoch(self, runner) -> None:
+        """Note that the first iteration comes next."""
+        self.begun = True
+
+
 @contextmanager
-def building_errors() -> Iterator[None]:
+def building_errors(beginning: BeginningHook | None = None) -> Iterator[None]:
     """Turn mistakes in a config, met while building, into one clear line.
+
+    Args:
+        beginning: tells when to let errors pass; None never does.
 
     Raises:
         UsageError: with what the failing part said; the cause stays attached.
     """
     try:
         yield
-    except DatasetError:
+    except (DatasetError, UnsafeCheckpointError):
         raise
     except BUILDING_ERRORS as error:
+        if beginning is not None and beginning.begun:
+            raise
         message = error.args[0] if isinstance(error, KeyError) and error.args else error
         raise UsageError(f"the config does not build: {message}") from error

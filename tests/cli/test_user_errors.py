@@ -89,12 +89,12 @@ def test_bcisc_is_asked_for_with_its_command(refused, tmp_path, monkeypatch):
 
 
 def test_quickstart_is_found_outside_the_clone(refused, tmp_path, monkeypatch):
-    def drawn(root):
-        raise DatasetError(f"would draw {root}")
+    def drawn(name):
+        raise DatasetError(f"would draw {name}")
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(preflight, "prepare_synthetic", drawn)
-    assert "would draw data/synthetic" in refused(config="quickstart")
+    monkeypatch.setattr(preflight, "draw_synthetic", drawn)
+    assert "would draw synthetic" in refused(config="quickstart")
 
 
 @pytest.fixture
@@ -155,7 +155,7 @@ def test_an_unknown_class_in_the_index(refused, own_data):
     message = refused()
     assert "index.csv" in message
     assert "basofil" in message
-    assert "basophil," in message
+    assert "basophil/" in message
 
 
 def test_an_unknown_split(refused, tiny_data):
@@ -202,12 +202,23 @@ def test_a_misspelt_key_inside(refused, tiny_data, option):
     [
         "model.backbone.type=leuko_mm.VGGG",
         "train_dataloader.dataset.pipeline.0.type=PackSegInput",
-        "optim_wrapper.optimizer.type=AdamX",
     ],
 )
 def test_an_unknown_part(refused, tiny_data, option):
     message = refused("--cfg-options", option, built=True)
     assert option.split("=")[1].split(".")[-1] in message
+
+
+def test_an_unknown_optimiser(refused, tiny_data):
+    message = refused("--cfg-options", "optim_wrapper.optimizer.type=AdamV")
+    assert "no 'AdamV'" in message
+    assert "did you mean 'Adam" in message
+
+
+def test_a_hook_that_finds_no_part_of_its_name(refused, tiny_data):
+    message = refused("--cfg-options", "custom_hooks.1.module=bakbone", built=True)
+    assert "no part 'bakbone'" in message
+    assert "backbone" in message
 
 
 def test_an_option_that_fits_nowhere(refused, tiny_data):

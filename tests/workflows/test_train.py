@@ -3,8 +3,10 @@
 import pytest
 
 from leuko_mm.datasets.prepared import DatasetError
+from leuko_mm.engine.safe_load import UnsafeCheckpointError
 from leuko_mm.workflows.resolve_config import UsageError
 from leuko_mm.workflows.train import (
+    BeginningHook,
     TrainRequest,
     building_errors,
     forget_run,
@@ -94,7 +96,17 @@ def test_a_config_that_does_not_build_is_the_users(kind):
     assert isinstance(caught.value.__cause__, kind)
 
 
-@pytest.mark.parametrize("kind", [DatasetError, RuntimeError])
+@pytest.mark.parametrize("begun", [True, False])
+def test_once_training_has_begun_an_error_is_a_bug(begun):
+    beginning = BeginningHook()
+    if begun:
+        beginning.before_train_epoch(runner=None)
+    expected = KeyError if begun else UsageError
+    with pytest.raises(expected), building_errors(beginning):
+        raise KeyError("seg_map")
+
+
+@pytest.mark.parametrize("kind", [DatasetError, UnsafeCheckpointError, RuntimeError])
 def test_other_errors_keep_their_kind(kind):
     with pytest.raises(kind), building_errors():
         raise kind("something else")
