@@ -31,6 +31,8 @@ OWN_KEYS = {
         "optim_wrapper.optimizer.lr",
         "param_scheduler",
         "custom_hooks",
+        "train_dataloader.dataset.size",
+        "test_dataloader.dataset.size",
         "train_dataloader.dataset.dataset.name",
         "train_dataloader.dataset.dataset.split",
         "test_dataloader.dataset.dataset.name",

@@ -1,0 +1,444 @@
+"""A whole run through the command line: train, test, stop, resume, publish."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mmengine.hooks import Hook
+from PIL import Image
+from tiny_run import process_environment, write_config
+
+from leuko_mm.classes import CLASS_COLOURS, CLASS_NAMES
+from leuko_mm.cli.main import main
+from leuko_mm.datasets.converters.bcisc import prepare_bcisc
+from leuko_mm.datasets.prepared import read_about
+from leuko_mm.engine.graceful_stop import GracefulStopHook
+from leuko_mm.engine.safe_load import load_tensors
+from leuko_mm.evaluation.leukocyte_metric import load_cells
+from leuko_mm.models.vgg import VGG
+from leuko_mm.workflows.train import TrainRequest, build_runner, prepare_config
+
+# The keys of a results file, by block: what is published must not change unnoticed.
+RESULTS = {
+    "run": "name command method variant protocol split seed git config_sha256 "
+    "iterations selected_on started wall_s device threads",
+    "data": "dataset sha256 train_groups test_groups mosaic size enhance",
+    "env": "python torch mmengine mmcv mmseg opencv numpy cpu gpu",
+    "model": "params_m gmacs pretrained",
+    "metrics": "mIoU mIoU_fg mF1 mPrecision mRecall pixel_accuracy ovr_accuracy",
+}
+# Told beyond those.
+ADDED = {
+    "run": "amp resumed",
+    "env": "leuko_mm",
+    "model": "input_size",
+}
+SIDECAR = (
+    "schema method config classes colours scale enhance normalisation training metrics "
+    "licence sha256"
+)
+CLASS_KEYS = "precision recall f1 iou ovr_accuracy"
+ENHANCE = dict(type="leuko_mm.AHERetinex", reading="hsv")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread():
+    # Sums over several threads have no fixed order.
+    former = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(former)
+
+
+@pytest.fixture(scope="module")
+def home(tiny_home):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LEUKO_MM_DATA", str(tiny_home))
+        yield tiny_home
+
+
+@pytest.fixture
+def data(tiny_data):
+    """Let a test's own commands find the data; the module's runs are over by then."""
+    return tiny_data
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    return tmp_path_factory.mktemp("runs")
+
+
+@pytest.fixture(scope="module")
+def config(place):
+    return write_config(place, enhance=repr(ENHANCE))
+
+
+@pytest.fixture(scope="module")
+def finished(home, place, config):
+    """Return the folder of a run of two iterations."""
+    folder = place / "finished"
+    arguments = [str(config), "--work-dir", str(folder), "--no-amp"]
+    assert main(["train", *arguments]) == 0
+    return folder
+
+
+def results_of(folder: Path) -> dict:
+    return json.loads((folder / "results.json").read_text())
+
+
+def keys(*words: str) -> set[str]:
+    return set(" ".join(words).split())
+
+
+def test_results_hold_exactly_the_agreed_keys(finished):
+    results = results_of(finished)
+    blocks = {"schema", *RESULTS, "per_class", "confusion", "cells"}
+    assert set(results) == blocks | {"checkpoint"}
+    for block, words in RESULTS.items():
+        assert set(results[block]) == keys(words, ADDED.get(block, "")), block
+    assert list(results["per_class"]) == list(CLASS_NAMES)
+    for scores in results["per_class"].values():
+        assert set(scores) == keys(CLASS_KEYS)
+    assert results["schema"] == 1
+
+
+def test_results_say_what_was_run(finished, home, config):
+    results = results_of(finished)
+    run, data = results["run"], results["data"]
+    assert (run["method"], run["protocol"], run["split"]) == ("tiny", "smoke", "fold5")
+    assert (run["seed"], run["iterations"], run["selected_on"]) == (0, 2, "last")
+    assert run["command"].startswith(f"leuko train {config}")
+    assert run["device"] == "cpu"
+    assert run["amp"] is run["resumed"] is False
+    assert run["wall_s"] > 0
+    about = read_about(home / "synthetic")
+    assert (data["dataset"], data["sha256"]) == ("synthetic", about["sha256"])
+    assert data["test_groups"] == ["slide_5"]
+    assert data["train_groups"] == [f"slide_{i}" for i in (1, 2, 3, 4)]
+    assert data["mosaic"] == dict(n=2, mode="resample")
+    assert (data["size"], data["enhance"]) == (64, ENHANCE)
+
+
+def test_percentages_are_percentages_and_agree_with_the_confusion(finished):
+    results = results_of(finished)
+    confusion = np.array(results["confusion"])
+    right = 100 * np.trace(confusion) / confusion.sum()
+    assert results["metrics"]["pixel_accuracy"] == pytest.approx(right)
+    ious = [scores["iou"] for scores in results["per_class"].values()]
+    assert results["metrics"]["mIoU"] == pytest.approx(np.mean(ious))
+    assert results["metrics"]["mIoU_fg"] == pytest.approx(np.mean(ious[1:]))
+
+
+def test_the_cells_sum_up_to_the_confusion(finished, home):
+    results = results_of(finished)
+    cells = load_cells(finished / results["cells"])
+    np.testing.assert_array_equal(cells.confusion.sum(0), results["confusion"])
+    lines = (home / "synthetic" / "splits" / "fold5.csv").read_text().splitlines()
+    tested = [line.split(",")[0] for line in lines if line.endswith(",test")]
+    assert sorted(cells.stem) == sorted(tested)
+    assert set(cells.group) == {"slide_5"}
+    # Every tile of a 2x2 mosaic of 64 pixels is 32x32.
+    assert set(cells.confusion.sum((1, 2))) == {32 * 32}
+
+
+def test_the_table_and_the_pictures_are_there(finished):
+    table = (finished / "table.md").read_text()
+    assert all(name in table for name in CLASS_NAMES)
+    for picture in ["loss.png", "overlays/01.png", "overlays/02.png"]:
+        with Image.open(finished / picture) as image:
+            assert min(image.size) >= 64, picture
+
+
+def checkpoint_of(folder: Path) -> tuple[Path, dict]:
+    path = folder / f"{folder.name}.pth"
+    return path, json.loads(path.with_suffix(".json").read_text())
+
+
+def test_the_checkpoint_holds_tensors_alone(finished):
+    path, _ = checkpoint_of(finished)
+    tensors = torch.load(path, weights_only=True)
+    assert all(isinstance(value, torch.Tensor) for value in tensors.values())
+    assert any(key.startswith("backbone.features.") for key in tensors)
+    assert all(value.is_contiguous() for value in tensors.values())
+
+
+def test_the_sidecar_says_what_the_checkpoint_is(finished):
+    path, sidecar = checkpoint_of(finished)
+    results = results_of(finished)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    assert set(sidecar) == keys(SIDECAR)
+    assert set(sidecar["config"]) == {"classes", "model", "data_preprocessor"}
+    assert set(sidecar["training"]) == keys("dataset sha256 split seed iterations git")
+    assert sidecar["sha256"] == results["checkpoint"]["sha256"] == digest
+    assert results["checkpoint"]["file"] == path.name
+    assert sidecar["classes"] == list(CLASS_NAMES)
+    assert sidecar["colours"] == [list(colour) for colour in CLASS_COLOURS]
+    assert sidecar["enhance"] == ENHANCE
+    assert sidecar["metrics"] == results["metrics"]
+    assert sidecar["training"]["sha256"] == results["data"]["sha256"]
+
+
+def test_the_model_is_built_from_the_sidecar_alone(finished):
+    from mmengine.registry import DefaultScope
+    from mmseg.registry import MODELS
+
+    path, sidecar = checkpoint_of(finished)
+    with DefaultScope.overwrite_default_scope("mmseg"):
+        model = MODELS.build(sidecar["config"]["model"])
+    model.load_state_dict(load_tensors(path), strict=True)
+
+
+def test_a_second_run_logs_into_its_own_folder(finished, place, data, config):
+    folder = place / "second"
+    arguments = [str(config), "--work-dir", str(folder), "--no-amp", "--seed", "1"]
+    before = sorted(finished.rglob("*"))
+    assert main(["train", *arguments]) == 0
+    assert sorted(finished.rglob("*")) == before
+    assert (folder / "loss.png").exists()
+    assert results_of(folder)["run"]["seed"] == 1
+
+
+def test_testing_the_checkpoint_gives_the_figures_of_the_training(
+    finished, data, config
+):
+    path, _ = checkpoint_of(finished)
+    assert main(["test", str(config), str(path)]) == 0
+    folder = finished / "test-smoke-fold5"
+    tested, trained = results_of(folder), results_of(finished)
+    assert tested["confusion"] == trained["confusion"]
+    assert tested["metrics"] == trained["metrics"]
+    assert tested["run"]["seed"] == trained["run"]["seed"]
+    assert tested["run"]["iterations"] == trained["run"]["iterations"]
+    assert tested["run"]["config_sha256"] != ""
+    assert tested["data"]["mosaic"] == dict(n=2, mode="every")
+    assert tested["checkpoint"]["sha256"] == trained["checkpoint"]["sha256"]
+    assert set(tested) == set(trained)
+    assert list(folder.glob("*.pth")) == []
+
+
+@pytest.fixture
+def copied(finished, tmp_path):
+    """Return a checkpoint with its sidecar that a test may spoil."""
+    path, _ = checkpoint_of(finished)
+    for file in (path, path.with_suffix(".json")):
+        shutil.copy(file, tmp_path / file.name)
+    return tmp_path / path.name
+
+
+def refused(capfd, *arguments) -> str:
+    capfd.readouterr()
+    assert main(["test", *map(str, arguments)]) == 2
+    err = capfd.readouterr().err
+    assert "Traceback" not in err
+    return err[err.index("leuko test: ") :]
+
+
+def test_a_changed_byte_is_refused(copied, data, config, capfd):
+    content = bytearray(copied.read_bytes())
+    content[len(content) // 2] ^= 1
+    copied.write_bytes(content)
+    assert "sha256" in refused(capfd, config, copied)
+
+
+def test_a_checkpoint_of_other_classes_is_refused(copied, data, config, capfd):
+    sidecar = json.loads(copied.with_suffix(".json").read_text())
+    sidecar["classes"][1:3] = reversed(sidecar["classes"][1:3])
+    copied.with_suffix(".json").write_text(json.dumps(sidecar))
+    assert "was trained with classes" in refused(capfd, config, copied)
+
+
+def test_a_checkpoint_of_another_enhancement_is_refused(copied, data, tmp_path, capfd):
+    plain = write_config(tmp_path, name="plain")
+    assert "was trained with enhance" in refused(capfd, plain, copied)
+
+
+def test_learnt_cells_are_refused(copied, data, config, capfd):
+    message = refused(capfd, config, copied, "--split", "fold1")
+    assert "--split fold5" in message
+
+
+LONGER = """
+train_cfg = dict(max_iters=4)
+param_scheduler = [
+    dict(type='CosineAnnealingLR', eta_min=1e-5, by_epoch=False, begin=0, end=4)]
+custom_hooks = [
+    dict(type='leuko_mm.ChannelsLastHook'),
+    dict(type='leuko_mm.StagedFreezeHook', iters=3)]
+model['backbone']['init_cfg'] = dict(
+    type='leuko_mm.EncoderWeights', checkpoint='{weights}')
+"""
+
+
+@pytest.fixture(scope="module")
+def longer(place):
+    """Return a config of four iterations, the encoder frozen for three of them."""
+    torch.manual_seed(5)
+    weights = place / "weights.pth"
+    torch.save(VGG(width=0.125).state_dict(), weights)
+    return write_config(place, name="longer", more=LONGER.format(weights=weights))
+
+
+def train(config, folder, *more) -> int:
+    arguments = [str(config), "--work-dir", str(folder), "--no-amp", *more]
+    return main(["train", *arguments])
+
+
+@pytest.fixture(scope="module")
+def undisturbed(home, place, longer):
+    folder = place / "undisturbed"
+    assert train(longer, folder) == 0
+    return folder
+
+
+@pytest.fixture
+def stop_after(monkeypatch):
+    """Return a function that plants a signal behind an iteration."""
+    answer = GracefulStopHook.after_train_iter
+
+    def plant(iteration: int, number: signal.Signals):
+        def after_train_iter(self, runner, *args, **kwargs):
+            if runner.iter + 1 == iteration:
+                os.kill(os.getpid(), number)
+            answer(self, runner, *args, **kwargs)
+
+        monkeypatch.setattr(GracefulStopHook, "after_train_iter", after_train_iter)
+
+    return plant
+
+
+def equal_weights(one: Path, other: Path) -> bool:
+    first, second = (load_tensors(checkpoint_of(folder)[0]) for folder in (one, other))
+    assert first.keys() == second.keys()
+    return all(torch.equal(first[key], second[key]) for key in first)
+
+
+@pytest.mark.parametrize(
+    ("after", "number", "code"), [(2, signal.SIGTERM, 143), (3, signal.SIGINT, 130)]
+)
+def test_a_stopped_and_resumed_run_ends_as_an_undisturbed_one(
+    undisturbed, longer, data, tmp_path, stop_after, capfd, after, number, code
+):
+    folder = tmp_path / "stopped"
+    with pytest.MonkeyPatch.context() as patch:
+        answer = GracefulStopHook.after_train_iter
+        stop_after(after, number)
+        assert train(longer, folder) == code
+        patch.setattr(GracefulStopHook, "after_train_iter", answer)
+        said = capfd.readouterr().err
+        assert number.name in said
+        assert "--resume" in said
+        assert not (folder / "results.json").exists()
+        assert train(longer, folder) == 2, "an unfinished run is not written over"
+        assert train(longer, folder, "--resume") == 0
+    results = results_of(folder)
+    assert results["run"]["iterations"] == 4
+    assert results["run"]["resumed"] is True
+    assert equal_weights(folder, undisturbed)
+    assert results["confusion"] == results_of(undisturbed)["confusion"]
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_does_not(
+    undisturbed, longer, data, tmp_path
+):
+    assert train(longer, tmp_path / "again") == 0
+    assert equal_weights(tmp_path / "again", undisturbed)
+    assert train(longer, tmp_path / "other", "--seed", "1") == 0
+    assert not equal_weights(tmp_path / "other", undisturbed)
+
+
+def test_force_begins_anew(undisturbed, longer, data, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(undisturbed, folder)
+    assert train(longer, folder) == 2
+    options = ["--cfg-options", "train_cfg.max_iters=1"]
+    assert train(longer, folder, "--force", *options) == 0
+    assert results_of(folder)["run"]["iterations"] == 1
+    assert not (folder / "iter_4.pth").exists()
+
+
+def test_a_signal_to_the_whole_group_saves_the_state(data, tmp_path):
+    """As `timeout` and batch systems send it: the data worker gets it too."""
+    config = write_config(tmp_path)
+    folder = tmp_path / "run"
+    arguments = ["train", config, "--work-dir", folder, "--no-amp", "--cfg-options"]
+    arguments += ["train_cfg.max_iters=100000", "train_dataloader.num_workers=1"]
+    arguments += ["default_hooks.logger.interval=1"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "leuko_mm.cli.main", *map(str, arguments)],
+        cwd=tmp_path,
+        env=process_environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    said = []
+    for line in process.stdout:
+        said.append(line)
+        if "Iter(train)" in line and not any("Iter(train)" in x for x in said[:-1]):
+            os.killpg(process.pid, signal.SIGTERM)
+    assert process.wait(timeout=60) == 143, "".join(said)[-2000:]
+    assert "Traceback" not in "".join(said)
+    assert "--resume" in said[-1]
+    state = Path((folder / "last_checkpoint").read_text())
+    assert state.name == f"iter_{int(state.stem[5:])}.pth"
+    done = torch.load(state, weights_only=False)["meta"]["iter"]
+    assert done == int(state.stem[5:]) >= 1
+
+
+class Probe(Hook):
+    """Remember the loss and the encoder after every step."""
+
+    def __init__(self):
+        self.losses: list[float] = []
+        self.encoders: list[dict] = []
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        """Copy what a test compares."""
+        self.losses.append(float(outputs["loss"]))
+        encoder = runner.model.backbone.state_dict()
+        self.encoders.append({k: v.clone() for k, v in encoder.items()})
+
+
+@pytest.mark.slow
+def test_the_papers_own_config_trains_on_real_cells(
+    shared_folder, tmp_path, monkeypatch
+):
+    """Two frozen and two thawed steps at 512x512, batch 2, from ImageNet weights."""
+    home = tmp_path / "data"
+    prepare_bcisc(shared_folder / "datasets" / "BCISC", home / "bcisc")
+    (home / "weights").symlink_to(shared_folder / "weights")
+    monkeypatch.setenv("LEUKO_MM_DATA", str(home))
+    monkeypatch.chdir(tmp_path)
+    config = prepare_config(
+        TrainRequest(
+            config="cbam_unet",
+            work_dir=str(tmp_path / "run"),
+            options={"train_cfg.max_iters": 4, "custom_hooks.1.iters": 2},
+        )
+    )
+    assert config.protocol == "paper"
+    assert config.train_dataloader.dataset.size == 512
+    assert config.train_dataloader.batch_size == 2
+    runner, probe = build_runner(config), Probe()
+    runner.register_hook(probe)
+    runner.train()
+    (path,) = (shared_folder / "weights").glob("vgg16*")
+    published = load_tensors(path)
+    assert np.isfinite(probe.losses).all()
+    assert len(probe.losses) == 4
+    frozen, thawed = probe.encoders[1], probe.encoders[3]
+    for key, value in frozen.items():
+        assert torch.equal(value, published[key].float()), key
+    changed = [key for key in frozen if not torch.equal(thawed[key], frozen[key])]
+    assert len(changed) == len(frozen)
