@@ -58,7 +58,7 @@ def train(case: str, folder: Path, *, processes: int, look=lambda runner: None):
 
 def largest_difference(runner) -> float:
     """Return how far the processes' parameters are apart."""
-    flat = nn.utils.parameters_to_vector(runner.model.parameters()).detach()
+    flat = torch.cat([p.detach().flatten() for p in runner.model.parameters()])
     return max((other - flat).abs().max().item() for other in all_gather(flat))
 
 
