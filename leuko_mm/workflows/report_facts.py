@@ -49,7 +49,7 @@ def duration(seconds: float) -> str:
         >>> duration(8.26), duration(754), duration(7500)
         ('8.3 s', '12 min 34 s', '2 h 5 min')
     """
-    if seconds < 60:
+    if round(seconds, 1) < 60:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
     if minutes < 60:
