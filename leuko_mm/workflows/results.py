@@ -144,10 +144,12 @@ def data_facts(config: Config, part: str) -> dict:
 
 def _table(results: dict) -> str:
     run, data = results["run"], results["data"]
+    part = f"split {run['split']}" if run["split"] else "every cell"
+    # A test of a checkpoint trains nothing, and takes no time for it.
+    took = f" in {run['wall_s'] / 60:.1f} minutes" if run["wall_s"] else ""
     head = (
-        f"{run['method']}, protocol {run['protocol']}, {data['dataset']} split "
-        f"{run['split']}, seed {run['seed']}: {run['iterations']} iterations in "
-        f"{run['wall_s'] / 60:.1f} minutes on {run['device']}\n\n"
+        f"{run['method']}, protocol {run['protocol']}, {data['dataset']} {part}, seed "
+        f"{run['seed']}: {run['iterations']} iterations{took} on {run['device']}\n\n"
     )
     # Whether cells are found at all, whatever class they are given.
     found = scores(merge_leukocytes(results["confusion"])).per_class["leukocyte"]
