@@ -24,6 +24,8 @@ LIBRARIES = {
     "cv2": "opencv-python",
     "PIL": "Pillow",
     "matplotlib": "matplotlib",
+    "jinja2": "Jinja2",
+    "markupsafe": "MarkupSafe",
     "torch": "torch",
     "mmengine": "onedl-mmengine",
     "mmcv": "onedl-mmcv",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from importlib import metadata
 
@@ -121,6 +122,17 @@ def test_planted_missing_small_library():
     missing = ImportedLibrary(error="ModuleNotFoundError: x", absent=True)
     fault = only(check_libraries(libraries(matplotlib=missing)), FAULT)
     assert fault.cure == 'python -m pip install "matplotlib"'
+
+
+def test_every_library_that_is_required_is_tried(project_root):
+    required = {
+        re.match(r"[\w.-]+", line)[0].lower()
+        for name in ("base", "mminstall")
+        for line in (project_root / "requirements" / f"{name}.txt").open()
+        if re.match(r"\w", line)
+    }
+    # The doctor itself stands on packaging.
+    assert required - {"packaging"} <= {name.lower() for name in LIBRARIES.values()}
 
 
 def test_a_missing_member_of_the_trio_is_not_named_twice():
