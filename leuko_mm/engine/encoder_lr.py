@@ -36,7 +36,7 @@ class EncoderLrConstructor(DefaultOptimWrapperConstructor):
         >>> constructor = EncoderLrConstructor(
         ...     dict(optimizer=dict(type="SGD", lr=1.0)), dict(lr_mult=0.1)
         ... )
-        >>> [group["lr"] for group in constructor(model).param_groups]
+        >>> [group["lr"] for group in constructor(model).optimizer.param_groups]
         [0.1, 1.0]
     """
 
