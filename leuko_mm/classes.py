@@ -35,9 +35,7 @@ IGNORE_LABEL = 255
 BINARY_NAMES = ("background", "leukocyte")
 BINARY_COLOURS = ((0, 0, 0), (255, 255, 255))
 
-_ID_BY_NAME = {
-    name: c.id for c in CLASSES for name in (c.name, *c.aliases)
-}
+_ID_BY_NAME = {name: c.id for c in CLASSES for name in (c.name, *c.aliases)}
 
 
 def class_id(name: str) -> int:
@@ -54,9 +52,7 @@ def class_id(name: str) -> int:
         return _ID_BY_NAME[name.strip().lower()]
     except KeyError:
         known = ", ".join("/".join((c.name, *c.aliases)) for c in CLASSES)
-        raise ValueError(
-            f"unknown class {name!r}; expected one of: {known}"
-        ) from None
+        raise ValueError(f"unknown class {name!r}; expected one of: {known}") from None
 
 
 def label_lut(colours: tuple[tuple[int, int, int], ...] = CLASS_COLOURS) -> np.ndarray:
