@@ -75,6 +75,7 @@ def print_outcome(work_dir: Path) -> None:
     """Print the table of a finished run and the places of its files."""
     print(f"\n{(work_dir / 'table.md').read_text()}")
     for words, name in (
+        ("report", "report.html"),
         ("pictures", "overlays/"),
         ("loss curve", "loss.png"),
         ("checkpoint", f"{work_dir.name}.pth"),

@@ -159,6 +159,7 @@ class RunReport:
         settings: what the user changed; None where it could not be found out.
         protocol_settings: what the chosen protocol changed.
         files: files beside the page.
+        closing: the last sentences: what the figures stand for.
     """
 
     name: str
@@ -176,6 +177,7 @@ class RunReport:
     settings: tuple[SettingRow, ...] | None
     protocol_settings: tuple[SettingRow, ...]
     files: tuple[FileLink, ...]
+    closing: str
 
 
 def render_run_report(data: RunReport) -> str:

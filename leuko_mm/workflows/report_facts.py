@@ -37,6 +37,16 @@ def summary_of(results: Mapping, *, tested: bool) -> str:
     )
 
 
+def closing_of(results: Mapping, *, tested: bool) -> str:
+    """Say what the figures of a run stand for, and for what they do not."""
+    last = results["run"].get("selected_on") == "last" and not tested
+    scored = (
+        "The last state of the training is what is scored: no checkpoint is picked on "
+        "test cells. "
+    )
+    return f"{scored if last else ''}For research, not for diagnosis."
+
+
 def method_of(run: Mapping) -> str:
     """Return a run's method with its variant."""
     return " ".join(str(run[key]) for key in ("method", "variant") if run[key])

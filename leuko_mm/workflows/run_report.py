@@ -32,7 +32,12 @@ from leuko_mm.workflows.pictures import (
     thaw_marks,
 )
 from leuko_mm.workflows.predictions import locate_cells, predict_images
-from leuko_mm.workflows.report_facts import fact_groups, files_beside, summary_of
+from leuko_mm.workflows.report_facts import (
+    closing_of,
+    fact_groups,
+    files_beside,
+    summary_of,
+)
 from leuko_mm.workflows.shown_cells import cell_cards, choose_cells
 
 REPORT_FILE = "report.html"
@@ -104,6 +109,7 @@ def gather_report(
         settings=None if changed is None else changed.chosen,
         protocol_settings=() if changed is None else changed.by_protocol,
         files=files_beside(Path(config.work_dir)),
+        closing=closing_of(results, tested=tested),
     )
 
 

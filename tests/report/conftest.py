@@ -94,4 +94,5 @@ def page():
         settings=(SettingRow("model.depth", "16", EVIL), SettingRow("amp", None, "1")),
         protocol_settings=(SettingRow("train_cfg.max_iters", "2250", "450"),),
         files=(FileLink("overlays/01 #2?.png", "a picture"),),
+        closing="For research.",
     )

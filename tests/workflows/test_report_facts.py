@@ -3,6 +3,7 @@
 import pytest
 
 from leuko_mm.workflows.report_facts import (
+    closing_of,
     duration,
     fact_groups,
     files_beside,
@@ -25,6 +26,7 @@ def results():
             iterations=450,
             started="2026-01-02T03:04:05+00:00",
             wall_s=3725.0,
+            selected_on="last",
             device="cpu",
             threads=1,
             amp=True,
@@ -113,6 +115,11 @@ def test_recipes_and_resumption_are_told(results):
 def test_a_test_tells_nothing_of_a_training(results):
     facts = facts_of(results, tested=True)
     assert not {"wall time", "bfloat16", "training groups"} & set(facts)
+
+
+def test_only_a_training_vouches_for_its_last_state(results):
+    assert closing_of(results, tested=False).startswith("The last state")
+    assert closing_of(results, tested=True) == "For research, not for diagnosis."
 
 
 def test_only_files_that_are_there_are_listed(tmp_path):
