@@ -15,6 +15,7 @@ from mmengine.runner import Runner
 
 from leuko_mm.datasets.prepared import DatasetError
 from leuko_mm.engine.autocast import bfloat16_helps
+from leuko_mm.engine.data_parallel import prepare_launcher
 from leuko_mm.engine.graceful_stop import GracefulStopHook
 from leuko_mm.engine.safe_load import UnsafeCheckpointError
 from leuko_mm.workflows.preflight import check_run
@@ -126,10 +127,9 @@ def train(request: TrainRequest) -> Path:
     check_run(config, work_dir, resume=request.resume, force=request.force)
     started = time.time()
     runner = build_runner(config)
-    # Not before everything is built: a faulty config must not cost the former run.
-    if request.force and not request.resume:
-        forget_run(work_dir)
-    stop, beginning = GracefulStopHook(work_dir), BeginningHook()
+    anew = request.force and not request.resume
+    stop = GracefulStopHook(work_dir)
+    beginning = BeginningHook(former=work_dir if anew else None)
     runner.register_hook(stop)
     runner.register_hook(beginning)
     with stop.listening(runner), building_errors(beginning):
@@ -171,28 +171,31 @@ def build_runner(config: Config) -> Runner:
         UsageError: if a part of the config does not build.
     """
     with building_errors():
+        prepare_launcher(config)
         runner = Runner.from_cfg(config)
         runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
-        # mmengine scales rates before it builds schedules, and refuses otherwise.
-        if runner.param_schedulers and not (runner.auto_scale_lr or {}).get("enable"):
-            runner.param_schedulers = runner.build_param_scheduler(
-                runner.param_schedulers
-            )
         _ = runner.train_loop, runner.test_loop
     return runner
 
 
 class BeginningHook(Hook):
-    """Remember whether training has begun.
+    """Know when training begins.
 
     What fails before, such as weights that do not fit or a hook that finds no part of
-    its name, is a fault of the config; what fails afterwards is one of the code.
+    its name, is a fault of the config, and must not cost a former run; what fails
+    afterwards is a fault of the code.
+
+    Args:
+        former: folder of a run that is forgotten at that moment.
     """
 
-    begun = False
+    def __init__(self, former: Path | None = None):
+        self.former, self.begun = former, False
 
     def before_train_epoch(self, runner) -> None:
         """Note that the first iteration comes next."""
+        if self.former is not None and not self.begun:
+            forget_run(self.former)
         self.begun = True
 
 

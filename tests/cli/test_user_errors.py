@@ -246,10 +246,20 @@ def test_an_unfinished_run(refused, tiny_data, tmp_path):
     assert "--force" in message
 
 
-def test_a_faulty_config_does_not_cost_the_former_run(refused, tiny_data, tmp_path):
+@pytest.mark.parametrize(
+    "option",
+    [
+        "model.backbone.dept=16",
+        "param_scheduler.1.T_mx=4",
+        "custom_hooks.1.module=bakbone",
+    ],
+)
+def test_a_faulty_config_does_not_cost_the_former_run(
+    refused, tiny_data, tmp_path, option
+):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "results.json").write_text("{}")
-    refused("--force", "--cfg-options", "model.backbone.dept=16", built=True)
+    refused("--force", "--cfg-options", option, built=True)
     assert (tmp_path / "run" / "results.json").read_text() == "{}"
 
 

@@ -96,6 +96,20 @@ def test_a_config_that_does_not_build_is_the_users(kind):
     assert isinstance(caught.value.__cause__, kind)
 
 
+def test_a_former_run_is_forgotten_when_training_begins(tmp_path):
+    mark = tmp_path / "results.json"
+    mark.write_text("{}")
+    BeginningHook().before_train_epoch(runner=None)
+    assert mark.exists()
+    beginning = BeginningHook(former=tmp_path)
+    beginning.before_train_epoch(runner=None)
+    assert not mark.exists()
+    # A run in epochs begins many, and its own files stay.
+    mark.write_text("{}")
+    beginning.before_train_epoch(runner=None)
+    assert mark.exists()
+
+
 @pytest.mark.parametrize("begun", [True, False])
 def test_once_training_has_begun_an_error_is_a_bug(begun):
     beginning = BeginningHook()
