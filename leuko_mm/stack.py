@@ -17,7 +17,7 @@ from importlib import metadata
 
 from packaging.specifiers import SpecifierSet
 
-TORCH = "torch>=2.4,<2.14"
+TORCH = "torch>=2.10,<2.14"
 TRIO = {
     "onedl-mmengine": ">=0.10.12,<0.11",
     "onedl-mmcv": ">=2.3.6,<2.4",

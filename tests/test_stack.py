@@ -53,7 +53,7 @@ def test_missing_torch_is_named_with_its_cure(plant):
     plant(torch=None)
     text = message()
     assert "torch is not installed" in text
-    assert text.endswith('python -m pip install "torch>=2.4,<2.14"')
+    assert text.endswith('python -m pip install "torch>=2.10,<2.14"')
 
 
 @pytest.mark.parametrize("name", stack.TRIO)

@@ -14,6 +14,7 @@ from mmengine.dist import is_main_process
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
+from leuko_mm.engine.data_parallel import prepare_launcher
 from leuko_mm.engine.safe_load import load_tensors
 from leuko_mm.workflows.preflight import cells_config, check_data, check_output
 from leuko_mm.workflows.resolve_config import UsageError, resolve_config
@@ -112,6 +113,7 @@ def _build_runner(config: Config) -> Runner:
     if "init_cfg" in slim.model.get("backbone", {}):
         slim.model.backbone.init_cfg = None
     with building_errors():
+        prepare_launcher(slim)
         runner = Runner.from_cfg(slim)
         _ = runner.test_loop
     return runner
