@@ -27,7 +27,7 @@ def test_bgr_and_rgb_give_the_same_picture(rgb):
 def test_reading_preset_and_window_reach_the_function(rgb):
     part = TRANSFORMS.build(
         {
-            "type": "AHERetinex",
+            "type": "leuko_mm.AHERetinex",
             "reading": "rgb",
             "preset": "min_max",
             "window": 32,
