@@ -307,7 +307,6 @@ def test_a_checkpoint_of_another_network(refused_test, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["train", "nonet"], "no config 'nonet'"),
         (["train", "quickstart", "--data", "nowhere"], "leuko prepare"),
         (["test", "quickstart", "absent.pth"], "absent.pth does not exist"),
     ],
