@@ -6,10 +6,8 @@ import argparse
 import os
 import sys
 
-from mmengine.config import DictAction
-
 from leuko_mm.cli.main import run_verb
-from leuko_mm.cli.train import print_outcome
+from leuko_mm.cli.train import add_runner_arguments, print_outcome
 from leuko_mm.workflows.test import TestRequest, run_test
 
 
@@ -26,18 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--force", action="store_true", help="replace the test in the work dir"
     )
-    parser.add_argument(
-        "--cfg-options",
-        nargs="+",
-        action=DictAction,
-        default={},
-        metavar="KEY=VALUE",
-        help="override any key of the config",
-    )
-    parser.add_argument(
-        "--launcher", choices=["none", "pytorch", "slurm", "mpi"], default="none"
-    )
-    parser.add_argument("--local_rank", "--local-rank", type=int, default=0)
+    add_runner_arguments(parser)
 
 
 def run(args: argparse.Namespace, command: list[str]) -> int:

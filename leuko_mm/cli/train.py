@@ -33,6 +33,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=None,
         help="bfloat16; default: on where the processor multiplies it",
     )
+    add_runner_arguments(parser)
+
+
+def add_runner_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what training and testing hand to mmengine's runner alike."""
     parser.add_argument(
         "--cfg-options",
         nargs="+",

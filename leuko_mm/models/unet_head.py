@@ -182,8 +182,8 @@ class UNetHead(BaseDecodeHead):
         kwargs.setdefault("out_channels", num_classes)
         # The base starts the classifier at std 0.01, made for SGD at 0.01. An Adam step
         # moves a weight by its rate at most, so from there the logits stay near zero
-        # for hundreds of steps: a batch that this start fits to 99 % in 60 steps was
-        # still at 88 % after 80.
+        # for long: one batch, cross-entropy, Adam at 3e-3, 80 steps gave 98 % of the
+        # pixels from this start and 88 % from the base's.
         start = {"type": "Normal", "std": channels[-1] ** -0.5}
         kwargs.setdefault("init_cfg", {**start, "override": {"name": "conv_seg"}})
         super().__init__(
