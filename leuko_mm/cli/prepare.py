@@ -1,37 +1,76 @@
-"""Turn a published dataset, or a synthetic one, into a prepared dataset."""
+"""Turn a published dataset, your own folders, or drawn smears into a dataset."""
 
 from __future__ import annotations
 
 import argparse
+import importlib
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
-from leuko_mm.datasets.converters.bcisc import prepare_bcisc
-from leuko_mm.datasets.converters.synthetic import prepare_synthetic
 from leuko_mm.datasets.prepared import data_home, read_about
 from leuko_mm.workflows.resolve_config import UsageError
 
-SOURCES = ("bcisc", "synthetic")
+
+@dataclass(frozen=True)
+class Source:
+    """One source: what `--help` says of it, and the module that knows it.
+
+    Args:
+        words: one line of help.
+        module: below ``leuko_mm``; imported when the source is used. With
+            ``declares`` it is of the command line and holds ``add_arguments`` and
+            ``run``; else it is a converter and holds ``prepare_<source>``.
+        path: what the path names; '' where data is made, not read.
+        declares: whether the module declares arguments of its own.
+    """
+
+    words: str
+    module: str
+    path: str = ""
+    declares: bool = False
+
+
+SOURCES = {
+    "bcisc": Source(
+        "268 cells of ten slides a class, as published",
+        "datasets.converters.bcisc",
+        path="the folder that holds sub-images/",
+    ),
+    "segmentation_wbc": Source(
+        "cells of two microscopes and stains, as published",
+        "datasets.converters.segmentation_wbc",
+        path="the folder as published",
+    ),
+    "lisc": Source(
+        "whole fields of five classes, as published",
+        "datasets.converters.lisc",
+        path="the folder as published",
+    ),
+    "synthetic": Source(
+        "drawn smears for trying things out", "cli.prepare_synthetic", declares=True
+    ),
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments of ``leuko prepare``."""
-    parser.add_argument("source", choices=SOURCES, help="what the data is")
-    parser.add_argument("path", nargs="?", help="its folder (synthetic needs none)")
-    parser.add_argument("--out", help="default: <data home>/<source>")
-    parser.add_argument(
-        "--force", action="store_true", help="replace a dataset with other content"
-    )
-    parser.add_argument(
-        "--slides", type=at_least(2), default=30, help="synthetic: slides"
-    )
-    parser.add_argument(
-        "--cells",
-        type=at_least(1),
-        default=3,
-        help="synthetic: cells of a class and slide",
-    )
-    parser.add_argument("--seed", type=at_least(0), default=0, help="synthetic: seed")
+    """Declare the sources, each with its own arguments."""
+    sources = parser.add_subparsers(dest="source", metavar="SOURCE", required=True)
+    for name, source in SOURCES.items():
+        child = sources.add_parser(
+            name, help=source.words, description=f"{name}: {source.words}."
+        )
+        child.add_argument("path", nargs="?", help=source.path or argparse.SUPPRESS)
+        child.add_argument("--out", help="default: <data home>/<name>")
+        child.add_argument(
+            "--force", action="store_true", help="replace a dataset with other content"
+        )
+        if source.declares:
+            _module(name).add_arguments(child)
+
+
+def _module(name: str):
+    return importlib.import_module(f"leuko_mm.{SOURCES[name].module}")
 
 
 def at_least(smallest: int) -> Callable[[str], int]:
@@ -54,23 +93,22 @@ def at_least(smallest: int) -> Callable[[str], int]:
 
 def run(args: argparse.Namespace, command: list[str]) -> int:
     """Prepare the dataset and say what it holds."""
-    out = Path(args.out) if args.out else data_home() / args.source
-    if args.source == "synthetic":
-        if args.path:
-            raise UsageError("synthetic data is made, not read; leave out the path")
-        written = prepare_synthetic(
-            out,
-            slides=args.slides,
-            cells_per_class=args.cells,
-            seed=args.seed,
-            force=args.force,
-        )
-    elif not args.path:
+    source = SOURCES[args.source]
+    if args.path and not source.path:
+        raise UsageError(f"{args.source} data is made, not read; leave out the path")
+    if source.path and not args.path:
         raise UsageError(f"give the folder: leuko prepare {args.source} PATH")
-    else:
-        written = prepare_bcisc(Path(args.path), out, force=args.force)
+    if source.declares:
+        return _module(args.source).run(args, command)
+    out = Path(args.out) if args.out else data_home() / args.source
+    prepare = getattr(_module(args.source), f"prepare_{args.source}")
+    print_outcome(out, prepare(Path(args.path), out, force=args.force))
+    return 0
+
+
+def print_outcome(out: Path, written: bool) -> None:
+    """Say what a prepared dataset holds, and whether it was written just now."""
     about = read_about(out)
     counts = ", ".join(f"{count} {name}s" for name, count in about["counts"].items())
     state = "prepared" if written else "was prepared already, nothing changed"
     print(f"{out} {state}: {counts}; {about['groups']} groups that no fold divides")
-    return 0

@@ -28,7 +28,12 @@ PARTS = ("train", "test")
 KINDS = ("cell", "field")
 
 # Datasets whose source has a converter of its own, and how it is called.
-_SOURCES = {"bcisc": "bcisc PATH_TO_BCISC", "synthetic": "synthetic"}
+_SOURCES = {
+    "bcisc": "bcisc PATH_TO_BCISC",
+    "segmentation_wbc": "segmentation_wbc PATH_TO_SEGMENTATION_WBC",
+    "lisc": "lisc PATH_TO_LISC",
+    "synthetic": "synthetic",
+}
 
 
 class DatasetError(ValueError):
