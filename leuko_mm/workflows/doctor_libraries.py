@@ -26,6 +26,7 @@ LIBRARIES = {
     "matplotlib": "matplotlib",
     "jinja2": "Jinja2",
     "markupsafe": "MarkupSafe",
+    "sklearn": "scikit-learn",
     "torch": "torch",
     "mmengine": "onedl-mmengine",
     "mmcv": "onedl-mmcv",

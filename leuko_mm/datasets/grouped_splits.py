@@ -1,0 +1,93 @@
+"""Folds for any dataset: no group is divided, classes are spread evenly."""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter
+from collections.abc import Mapping
+
+import numpy as np
+
+
+def grouped_folds(
+    groups: Mapping[str, str],
+    classes: Mapping[str, str],
+    *,
+    folds: int = 5,
+    seed: int = 0,
+) -> dict[str, dict[str, str]]:
+    """Return ``fold1`` ... of which each tests groups that no other one tests.
+
+    The groups are dealt by scikit-learn's ``StratifiedGroupKFold``. What comes out
+    depends on who belongs where and on the seed, not on the order of the mappings.
+
+    Args:
+        groups: stem -> the unit that may not be divided, such as a slide.
+        classes: stem -> class name, whose shares are to be alike in all folds.
+        folds: how many, 2 or more.
+        seed: of the order in which groups that are alike are dealt.
+
+    Returns:
+        Fold name -> {stem: ``train`` or ``test``}, stems in the order of ``groups``.
+
+    Raises:
+        ValueError: if there are fewer groups than folds, less than 2 folds, or no class
+            with as many cells as folds; or if the mappings name different stems.
+
+    Example:
+        >>> groups = {"a": "s1", "b": "s1", "c": "s2", "d": "s3"}
+        >>> made = grouped_folds(groups, dict.fromkeys(groups, "monocyte"), folds=3)
+        >>> all(made[fold]["a"] == made[fold]["b"] for fold in made)
+        True
+        >>> [list(parts.values()).count("test") for parts in made.values()]
+        [1, 1, 2]
+    """
+    _check(groups, classes, folds)
+    # scikit-learn takes seconds to import, and most commands deal no folds.
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    stems = sorted(groups)
+    number_of = _shuffled_numbers(set(groups.values()), seed)
+    kinds = [classes[stem] for stem in stems]
+    numbers = [number_of[groups[stem]] for stem in stems]
+    with warnings.catch_warnings():
+        # A class of fewer cells than folds is absent from some test part, which the
+        # printed table of counts shows with its figures.
+        warnings.filterwarnings("ignore", message="The least populated class")
+        dealt = list(StratifiedGroupKFold(folds).split(stems, kinds, numbers))
+    made = {}
+    for fold, (_, tested) in enumerate(dealt, 1):
+        test = {stems[i] for i in tested}
+        made[f"fold{fold}"] = {s: "test" if s in test else "train" for s in groups}
+    return made
+
+
+def _shuffled_numbers(names: set[str], seed: int) -> dict[str, int]:
+    """Return group -> number; groups alike in content are dealt in number's order.
+
+    The seed enters here and not through scikit-learn's own shuffling, which has
+    meant different things in different versions.
+    """
+    order = np.random.default_rng(seed).permutation(len(names)).tolist()
+    return dict(zip(sorted(names), order, strict=True))
+
+
+def _check(groups: Mapping[str, str], classes: Mapping[str, str], folds: int) -> None:
+    if groups.keys() != classes.keys():
+        odd = sorted(groups.keys() ^ classes.keys())
+        raise ValueError(
+            f"{len(odd)} stem(s) have a group or a class but not both, first {odd[0]!r}"
+        )
+    count = len(set(groups.values()))
+    if not 2 <= folds <= count:
+        raise ValueError(
+            f"{folds} folds of {count} group(s); expected at least 2 folds, and as "
+            "many groups as folds or more; ask for fewer folds, or divide the data "
+            "into more groups (slides or patients)"
+        )
+    most = max(Counter(classes.values()).values())
+    if most < folds:
+        raise ValueError(
+            f"{folds} folds, but no class has more than {most} cell(s), so nothing can "
+            "be spread evenly; ask for fewer folds"
+        )

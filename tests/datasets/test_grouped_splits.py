@@ -1,0 +1,108 @@
+"""Folds of any dataset: groups stay whole, classes are spread, the seed decides."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import warnings
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from leuko_mm.datasets.grouped_splits import grouped_folds
+from leuko_mm.datasets.splits import shared_groups
+
+
+def smears(slides: int, cells: int, kinds: int = 5) -> tuple[dict, dict]:
+    """Return groups and classes of slides that hold every class alike."""
+    groups, classes = {}, {}
+    for slide in range(slides):
+        for kind in range(kinds):
+            for cell in range(cells):
+                stem = f"{kind}_{slide}_{cell}"
+                groups[stem], classes[stem] = f"slide{slide}", f"class{kind}"
+    return groups, classes
+
+
+def stems_tested(parts: dict) -> set[str]:
+    return {stem for stem, part in parts.items() if part == "test"}
+
+
+@pytest.mark.parametrize("folds", [2, 3, 5])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_groups_stay_whole_and_every_cell_is_tested_once(folds, seed):
+    rng = np.random.default_rng(seed)
+    groups = {f"c{i}": f"g{rng.integers(13)}" for i in range(200)}
+    classes = {stem: f"k{rng.integers(4)}" for stem in groups}
+    made = grouped_folds(groups, classes, folds=folds, seed=seed)
+    assert list(made) == [f"fold{k}" for k in range(1, folds + 1)]
+    for parts in made.values():
+        assert list(parts) == list(groups)
+        assert set(parts.values()) == {"train", "test"}
+        assert shared_groups(parts, groups) == []
+    times = Counter(stem for parts in made.values() for stem in stems_tested(parts))
+    assert times == dict.fromkeys(groups, 1)
+
+
+def test_classes_are_spread_evenly_where_groups_allow_it():
+    # One class a group, as in BCISC: two groups of each class in every test part.
+    groups, classes = smears(10, 3)
+    groups = {stem: f"{classes[stem]}_{group}" for stem, group in groups.items()}
+    for parts in grouped_folds(groups, classes).values():
+        counts = Counter(classes[stem] for stem in stems_tested(parts))
+        assert counts == dict.fromkeys(classes.values(), 6)
+
+
+def test_the_seed_decides_and_the_order_of_the_stems_does_not():
+    groups, classes = smears(10, 2)
+    made = grouped_folds(groups, classes, seed=3)
+    backward = dict(reversed(groups.items()))
+    again = grouped_folds(backward, classes, seed=3)
+    assert again == made
+    assert list(again["fold1"]) == list(backward)
+    assert grouped_folds(groups, classes, seed=4) != made
+
+
+def test_the_deal_is_pinned():
+    groups, classes = smears(6, 1, kinds=2)
+    made = grouped_folds(groups, classes, folds=3, seed=0)
+    of = [
+        sorted({groups[s][-1] for s in stems_tested(parts)}) for parts in made.values()
+    ]
+    assert of == [["0", "4"], ["3", "5"], ["1", "2"]]
+
+
+@pytest.mark.parametrize(("slides", "folds"), [(4, 5), (3, 1), (3, 0), (1, 2)])
+def test_too_few_groups_or_folds_are_refused(slides, folds):
+    groups, classes = smears(slides, 9)
+    with pytest.raises(ValueError, match=rf"{folds} folds of {slides} group"):
+        grouped_folds(groups, classes, folds=folds)
+
+
+def test_classes_too_rare_to_be_spread_are_refused():
+    groups = {f"c{i}": f"g{i}" for i in range(6)}
+    classes = {f"c{i}": f"k{i}" for i in range(6)}
+    with pytest.raises(ValueError, match="no class has more than 1 cell"):
+        grouped_folds(groups, classes, folds=5)
+
+
+def test_one_rare_class_is_neither_refused_nor_warned_of():
+    groups, classes = smears(6, 1)
+    classes["0_0_0"] = "rare"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert len(grouped_folds(groups, classes, folds=5)) == 5
+
+
+def test_a_stem_without_a_class_is_named():
+    with pytest.raises(ValueError, match="group or a class but not both, first 'b'"):
+        grouped_folds({"a": "g", "b": "h"}, {"a": "k"}, folds=2)
+
+
+def test_scikit_learn_is_imported_only_for_dealing():
+    code = (
+        "import sys, leuko_mm.datasets.grouped_splits\n"
+        "raise SystemExit('sklearn.model_selection' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
