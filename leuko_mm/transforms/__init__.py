@@ -6,6 +6,7 @@ from leuko_mm.transforms.enhance_transform import AHERetinex
 from leuko_mm.transforms.enhance_windows import enhance_image
 from leuko_mm.transforms.retinex_params import READINGS, RetinexParams
 from leuko_mm.transforms.stain_jitter import StainJitter
+from leuko_mm.transforms.value_equalisation import ValueEqualisation, equalise_value
 
 __all__ = [
     "READINGS",
@@ -13,6 +14,8 @@ __all__ = [
     "RandomCellAffine",
     "RetinexParams",
     "StainJitter",
+    "ValueEqualisation",
     "ahe_retinex",
     "enhance_image",
+    "equalise_value",
 ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 
@@ -63,7 +65,7 @@ def ahe_retinex(
         )
     planes = restored_planes(image, reading, params)
     if reading == "rgb":
-        return _rgb_from_rgb(planes, params)
+        return equalise_planes(planes, params)
     hue, saturation, value = planes
     value = equalise(value, params)
     hsv = cv2.merge([hue * np.float32(360 / 255), saturation * (1 / 255), value])
@@ -78,10 +80,12 @@ def equalise(value: np.ndarray, params: RetinexParams) -> np.ndarray:
     )
 
 
-def _rgb_from_rgb(
-    planes: tuple[np.ndarray, np.ndarray, np.ndarray], params: RetinexParams
-) -> np.ndarray:
-    """Equalise the V of R, G and B and return them scaled to the new V."""
+def equalise_planes(planes: Sequence[np.ndarray], params: RetinexParams) -> np.ndarray:
+    """Equalise the V of three colour planes and scale them to the new V.
+
+    Shape:
+        three planes (H, W) float32 in 0-255 -> (H, W, 3) uint8.
+    """
     value = cv2.max(cv2.max(planes[0], planes[1]), planes[2])
     # One factor on R, G and B changes V and leaves H and S alone.
     factor = equalise(value, params) / cv2.max(value, 1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 
 import cv2
@@ -47,6 +49,36 @@ def enhance_image(
         (300, 40, 3)
     """
     image = as_rgb_uint8(image)
+    enhance = partial(ahe_retinex, reading=reading, params=params)
+    return in_windows(image, enhance, window=window, overlap=overlap)
+
+
+def in_windows(
+    image: np.ndarray,
+    enhance: Callable[[np.ndarray], np.ndarray],
+    *,
+    window: int = 256,
+    overlap: int = 64,
+) -> np.ndarray:
+    """Apply a function of one window to an image of any size, by the window rule.
+
+    Args:
+        image: uint8 RGB.
+        enhance: from (h, w, 3) uint8 to the same shape and type; h, w <= window.
+        window: see ``enhance_image``.
+        overlap: see ``enhance_image``.
+
+    Shape:
+        (H, W, 3) uint8 -> (H, W, 3) uint8.
+
+    Raises:
+        ValueError: if the window or overlap does not fit.
+
+    Example:
+        >>> field = np.full((300, 40, 3), 9, np.uint8)
+        >>> bool((in_windows(field, np.copy) == field).all())
+        True
+    """
     if window < 1 or not 0 <= overlap < window:
         raise ValueError(
             f"window={window}, overlap={overlap}: expected a window of at least 1 "
@@ -54,7 +86,7 @@ def enhance_image(
         )
     height, width = image.shape[:2]
     if height <= window and width <= window:
-        return ahe_retinex(image, reading=reading, params=params)
+        return enhance(image)
     tops = window_starts(height, window, overlap)
     lefts = window_starts(width, window, overlap)
     rows, columns = min(window, height), min(window, width)
@@ -64,9 +96,7 @@ def enhance_image(
     for i, top in enumerate(tops):
         for left, fade_x in zip(lefts, fades_x, strict=True):
             place = slice(left, left + columns)
-            piece = ahe_retinex(
-                image[top : top + rows, place], reading=reading, params=params
-            )
+            piece = enhance(image[top : top + rows, place])
             weight = cv2.merge([np.outer(fades_y[i], fade_x)] * 3)
             band[:, place] += cv2.multiply(piece, weight, dtype=cv2.CV_32F)
         done = rows if i == len(tops) - 1 else tops[i + 1] - top
