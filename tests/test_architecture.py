@@ -32,7 +32,10 @@ FLOORS = {
     PACKAGE: 0,  # leuko_mm/__init__.py itself
 }
 # Rooms of one floor know nothing of each other, but for these (importer, imported).
-NEIGHBOURS: set[tuple[str, str]] = set()
+NEIGHBOURS: set[tuple[str, str]] = {
+    # What pixels an image may have is said once: image_files -> image_input.
+    ("datasets", "transforms"),
+}
 # Libraries that hold models; transforms and evaluation work on arrays alone.
 MODEL_LIBRARIES = ("mmseg.models", "mmseg.apis", "mmpretrain", "mmdet", "torchvision")
 VAGUE_NAMES = {"utils", "util", "common", "misc", "helpers", "helper"}
