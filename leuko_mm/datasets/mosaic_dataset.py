@@ -7,41 +7,35 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 from torch.utils.data import Dataset
 
-from leuko_mm.classes import BACKGROUND
+from leuko_mm.datasets.balanced_sampling import (
+    compose_fixed_balanced,
+    compose_one_balanced,
+)
 from leuko_mm.datasets.leukocyte_dataset import Step, build_pipeline, with_enhancement
+from leuko_mm.datasets.mosaic_layout import LaidMosaic, lay_grid
+from leuko_mm.datasets.mosaic_options import MOSAIC_SPLIT, check_choices, check_numbers
 from leuko_mm.datasets.sampling import (
     compose_every,
     compose_fixed,
     compose_one,
     sample_randomness,
 )
+from leuko_mm.datasets.scattered_layout import lay_scattered
 from leuko_mm.datasets.splits import split_mosaics
 from leuko_mm.datasets.tile_store import TileStore
 from leuko_mm.registry import DATASETS, SCOPE
 
-MODES = ("fixed", "resample", "every")
-SPLIT_STAGES = ("cells", "mosaics")
-MOSAIC_SPLIT = "paper_mosaics"
-
-
-def tile_edges(size: int, n: int) -> list[int]:
-    """Return the n + 1 edges of the tiles along one side, round(i * size / n).
-
-    Example:
-        >>> tile_edges(512, 3)
-        [0, 171, 341, 512]
-    """
-    return [round(i * size / n) for i in range(n + 1)]
-
 
 @DATASETS.register_module()
 class MosaicDataset(Dataset):
-    """Compose cells of a dataset into n x n mosaics.
+    """Compose cells of a dataset into mosaics of n x n.
 
     Modes: ``fixed`` deals the cells into ``mosaics`` images once, without replacement
     until all are used; ``resample`` draws each mosaic afresh, given by (seed, global
     index); ``every`` shows every cell exactly once and is the one for testing: tiles
-    left over in its last mosaic stay background.
+    left over in its last mosaic stay background. ``layout='scattered'`` puts the cells
+    at random places of one background instead of side by side: no border of a tile is
+    there to be learnt (see ``scattered_layout``).
 
     Tiles go through ``tile_pipeline`` (loading and enhancement: the same for a cell
     every time, so it is kept in memory), are resized to their place, go through
@@ -61,6 +55,8 @@ class MosaicDataset(Dataset):
         split_seed: of composition and division with ``split_stage='mosaics'``, so that
             every training seed meets the same test mosaics.
         test_fraction: share of the mosaics tested, with ``split_stage='mosaics'``.
+        class_balanced: draw every class equally often, instead of every cell.
+        layout: ``grid`` or ``scattered``.
         enhance: a transform's config, inserted behind the loading of each tile.
         tile_pipeline, tile_augmentation, pipeline: transforms or configs, see above.
         fill: grey level of spare tiles, 0-255.
@@ -84,6 +80,8 @@ class MosaicDataset(Dataset):
         split_stage: str = "cells",
         split_seed: int = 0,
         test_fraction: float = 0.1,
+        class_balanced: bool = False,
+        layout: str = "grid",
         enhance: Step | None = None,
         tile_pipeline: Sequence[Step] = (),
         tile_augmentation: Sequence[Step] = (),
@@ -92,10 +90,19 @@ class MosaicDataset(Dataset):
         seed: int = 0,
         test_mode: bool = False,
     ):
-        self._check(n, size, mode, mosaics, split_stage, fill)
+        check_choices(
+            mode,
+            split_stage,
+            layout=layout,
+            class_balanced=class_balanced,
+            test_mode=test_mode,
+        )
+        check_numbers(n, size, mode=mode, mosaics=mosaics, fill=fill)
         self.n, self.size, self.mode, self.seed = n, size, mode, seed
         self.fill, self.test_mode = fill, test_mode
+        self.class_balanced, self.layout = class_balanced, layout
         self.cells = self._build_cells(dict(dataset), split_stage, test_mode)
+        self._about = [self._known_of(cell) for cell in range(len(self.cells))]
         if split_stage == "mosaics":
             self._mosaics = self._share(mosaics, split_seed, test_fraction)
         else:
@@ -104,24 +111,6 @@ class MosaicDataset(Dataset):
         self.tile_augmentation = build_pipeline(tile_augmentation)
         self.pipeline = build_pipeline(pipeline)
         self.store = TileStore(self.cells, self.tile_pipeline, seed=seed)
-
-    @staticmethod
-    def _check(n, size, mode, mosaics, split_stage, fill) -> None:
-        if mode not in MODES or split_stage not in SPLIT_STAGES:
-            raise ValueError(
-                f"mode must be one of {MODES} and split_stage one of {SPLIT_STAGES}, "
-                f"got {mode!r} and {split_stage!r}"
-            )
-        if n < 1 or size < n:
-            raise ValueError(f"n must be 1 or more and at most size, got {n}, {size}")
-        if mode != "every" and (mosaics is None or mosaics < 1):
-            raise ValueError(
-                f"mode {mode!r} needs the number of mosaics, 1 or more; got {mosaics}"
-            )
-        if split_stage == "mosaics" and mode != "fixed":
-            raise ValueError(f"split_stage 'mosaics' needs mode 'fixed', got {mode!r}")
-        if not 0 <= fill <= 255:
-            raise ValueError(f"fill must be a grey level of 0 to 255, got {fill}")
 
     @staticmethod
     def _build_cells(dataset: dict, split_stage: str, test_mode: bool):
@@ -141,15 +130,31 @@ class MosaicDataset(Dataset):
         parts = split_mosaics(mosaics, test_fraction=test_fraction, seed=seed)
         return [composed[i] for i in parts[self.cells.part]]
 
+    def _known_of(self, cell: int) -> dict:
+        info = self.cells.get_data_info(cell)
+        return {key: info[key] for key in ("stem", "group", "class_name")}
+
     def _compose(self, mosaics: int | None) -> list:
-        cells, tiles = len(self.cells), self.n**2
+        cells, tiles, seed = len(self.cells), self.n**2, self.seed
         if self.mode == "every":
-            return compose_every(cells, tiles, seed=self.seed)
+            return compose_every(cells, tiles, seed=seed)
         if self.mode == "resample":
             # Composed on demand; composing the first one reports too few cells now.
-            compose_one(cells, tiles, seed=self.seed, index=0)
+            self._drawn(0)
             return [None] * mosaics
-        return compose_fixed(cells, mosaics, tiles, seed=self.seed)
+        if self.class_balanced:
+            return compose_fixed_balanced(self._classes, mosaics, tiles, seed=seed)
+        return compose_fixed(cells, mosaics, tiles, seed=seed)
+
+    @property
+    def _classes(self) -> list[str]:
+        return [about["class_name"] for about in self._about]
+
+    def _drawn(self, index: int) -> list[int]:
+        how = dict(seed=self.seed, index=index)
+        if self.class_balanced:
+            return compose_one_balanced(self._classes, self.n**2, **how)
+        return compose_one(len(self.cells), self.n**2, **how)
 
     @property
     def metainfo(self) -> dict:
@@ -165,8 +170,7 @@ class MosaicDataset(Dataset):
     def cells_of(self, index: int) -> list[int | None]:
         """Return the cells of a mosaic by global index; None marks a spare tile."""
         if self.mode == "resample":
-            tiles = self.n**2
-            return compose_one(len(self.cells), tiles, seed=self.seed, index=index)
+            return self._drawn(index)
         return self._mosaics[index % len(self)]
 
     def __getitem__(self, index: int) -> dict:
@@ -182,33 +186,36 @@ class MosaicDataset(Dataset):
 
     def compose(self, index: int) -> dict:
         """Return one mosaic before ``pipeline``: img BGR, gt_seg_map, tiles."""
-        size = self.size
-        image = np.full((size, size, 3), self.fill, dtype=np.uint8)
-        labels = np.full((size, size), BACKGROUND, dtype=np.uint8)
-        edges = tile_edges(size, self.n)
-        tiles, spare = [], []
-        for place, cell in enumerate(self.cells_of(index)):
-            row, column = divmod(place, self.n)
-            y0, y1, x0, x1 = *edges[row : row + 2], *edges[column : column + 2]
-            if cell is None:
-                spare.append((x0, y0, x1, y1))
-                continue
-            tile, mask = self._augmented(cell, y1 - y0, x1 - x0)
-            image[y0:y1, x0:x1], labels[y0:y1, x0:x1] = tile, mask
-            info = self.cells.get_data_info(cell)
-            kept = {key: info[key] for key in ("stem", "group", "class_name")}
-            tiles.append({**kept, "box": (x0, y0, x1, y1)})
+        cells, laid = self._laid(index)
+        places = list(zip(cells, laid.boxes, strict=True))
+        shape = (self.size, self.size)
         return dict(
-            img=image,
-            gt_seg_map=labels,
+            img=laid.image,
+            gt_seg_map=laid.labels,
             seg_fields=["gt_seg_map"],
-            img_shape=(size, size),
-            ori_shape=(size, size),
-            tiles=tiles,
-            spare_tiles=spare,
+            img_shape=shape,
+            ori_shape=shape,
+            tiles=[
+                {**self._about[cell], "box": box}
+                for cell, box in places
+                if cell is not None
+            ],
+            spare_tiles=[box for cell, box in places if cell is None],
             sample_idx=index,
             reduce_zero_label=False,
         )
+
+    def _laid(self, index: int) -> tuple[list[int | None], LaidMosaic]:
+        cells, n, size = self.cells_of(index), self.n, self.size
+        if self.layout == "grid":
+            return cells, lay_grid(
+                cells, self._augmented, n=n, size=size, fill=self.fill
+            )
+        cells = [cell for cell in cells if cell is not None]
+        tiles = [self._augmented(cell, size // n, size // n) for cell in cells]
+        # A stream of its own, so that places do not follow from which cells they are.
+        rng = np.random.default_rng([self.seed, index, 1])
+        return cells, lay_scattered(tiles, n=n, size=size, rng=rng)
 
     def _augmented(self, cell: int, height: int, width: int):
         image, mask = self.store.tile(cell, height, width)

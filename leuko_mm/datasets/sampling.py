@@ -61,7 +61,7 @@ def compose_fixed(
         >>> [len(set(deal)) for deal in deals], len({c for d in deals for c in d})
         ([4, 4], 5)
     """
-    _check_enough(cells, tiles)
+    check_enough(cells, tiles)
     rng = np.random.default_rng(seed)
     uses = np.zeros(cells, dtype=int)
     composed = []
@@ -72,7 +72,12 @@ def compose_fixed(
     return composed
 
 
-def _check_enough(cells: int, tiles: int) -> None:
+def check_enough(cells: int, tiles: int) -> None:
+    """Refuse mosaics of more tiles than there are cells.
+
+    Raises:
+        ValueError: if no mosaic can be composed without showing a cell twice.
+    """
     if tiles > cells:
         raise ValueError(
             f"a mosaic of {tiles} tiles needs as many cells, got {cells}; "
@@ -104,7 +109,7 @@ def compose_one(cells: int, tiles: int, *, seed: int, index: int) -> list[int]:
         >>> compose_one(9, 4, seed=0, index=7) == compose_one(9, 4, seed=0, index=7)
         True
     """
-    _check_enough(cells, tiles)
+    check_enough(cells, tiles)
     return np.random.default_rng([seed, index]).permutation(cells)[:tiles].tolist()
 
 

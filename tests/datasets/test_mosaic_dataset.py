@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader
 
 from leuko_mm.classes import BINARY_NAMES, CLASS_NAMES, class_id
 from leuko_mm.datasets import GlobalIndexSampler, MosaicDataset, sampling
-from leuko_mm.datasets.mosaic_dataset import tile_edges
+from leuko_mm.datasets.mosaic_layout import tile_edges
 from leuko_mm.datasets.prepared import read_index
 from leuko_mm.datasets.splits import random_mosaics
 from leuko_mm.registry import DATASETS, TRANSFORMS

@@ -1,0 +1,180 @@
+"""Where the cells of a mosaic stand: anywhere, on one background without seams.
+
+On a grid every cell is in the middle of its tile and every border is straight and
+in the same place, which a network can learn instead of cells.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+
+from leuko_mm.classes import BACKGROUND
+from leuko_mm.datasets.mosaic_layout import Box, LaidMosaic, Tile
+
+# How often a free place is looked for before the cells go into slots of their own.
+TRIES = 60
+# How fast a cell's surroundings give way to those of the next cell: the weight at a
+# distance of d pixels is (1 + d / REACH of the tile's side) ** -8.
+REACH = 1 / 16
+# Of the mean colour, which is seen only where every tile shows a leukocyte.
+FLOOR = 1e-20
+# Room around each cell that no other one enters, as a share of the tile's side.
+ROOM = 1 / 32
+
+
+def lay_scattered(
+    tiles: Sequence[Tile], *, n: int, size: int, rng: np.random.Generator
+) -> LaidMosaic:
+    """Put cells at random places of one background that is blended of their own.
+
+    Every cell is whole, at the size that it has in its tile, and none overlaps
+    another. Where cells are so large that no free place is found, each moves within
+    a slot of its own. Every other pixel is the blend of the tiles, mirrored over the
+    whole mosaic: near a cell its own surroundings, between two cells a smooth change.
+    Leukocytes do not enter the blend.
+
+    Args:
+        tiles: at most n x n images with their labels, all squares of one side.
+        n: the tiles' side is that of n on a side of the mosaic, ``size // n``.
+        size: side of the mosaic in pixels.
+        rng: of the places.
+
+    Returns:
+        The mosaic; a cell's box holds its labelled pixels and those of no other cell.
+        The labels are exact, and so is the image wherever a label stands.
+
+    Shape:
+        tiles (h, h, 3) and (h, h) -> image (size, size, 3), labels (size, size).
+
+    Example:
+        >>> image = np.full((8, 8, 3), 200, np.uint8)
+        >>> labels = np.zeros((8, 8), np.uint8)
+        >>> image[3:5, 3:5], labels[3:5, 3:5] = 90, 5
+        >>> rng = np.random.default_rng(0)
+        >>> laid = lay_scattered([(image, labels)] * 3, n=2, size=16, rng=rng)
+        >>> (laid.labels == 5).sum(), (laid.image[laid.labels == 5] == 90).all()
+        (np.int64(12), np.True_)
+    """
+    side = size // n
+    inside = [_cell_box(labels) for _, labels in tiles]
+    room = max(1, round(ROOM * side))
+    corners = _free_places(inside, size, room, rng)
+    if corners is None:
+        corners = _slots(inside, n, side, rng)
+    image = _background(tiles, size)
+    weights = np.full((size, size), FLOOR, np.float32)
+    labels = np.full((size, size), BACKGROUND, np.uint8)
+    for tile, corner in zip(tiles, corners, strict=True):
+        image, weights = _blended(image, weights, tile, corner, room)
+    boxes = []
+    for (cell, mask), (x, y), (x0, y0, x1, y1) in zip(
+        tiles, corners, inside, strict=True
+    ):
+        box = (x + x0, y + y0, x + x1, y + y1)
+        rows, columns = slice(box[1], box[3]), slice(box[0], box[2])
+        part = mask[y0:y1, x0:x1]
+        marked = part != BACKGROUND
+        image[rows, columns][marked] = cell[y0:y1, x0:x1][marked]
+        labels[rows, columns][marked] = part[marked]
+        boxes.append(box)
+    return LaidMosaic(image, labels, boxes)
+
+
+def _cell_box(labels: np.ndarray) -> Box:
+    """Return the box of all labelled pixels; of an empty tile, its middle pixel."""
+    rows, columns = (np.flatnonzero(labels.any(axis=axis)) for axis in (1, 0))
+    if not rows.size:
+        y, x = labels.shape[0] // 2, labels.shape[1] // 2
+        return x, y, x + 1, y + 1
+    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+
+
+def _free_places(inside, size: int, room: int, rng) -> list[tuple[int, int]] | None:
+    """Return the upper left corner of each tile, or None if a cell finds no place."""
+    corners: dict[int, tuple[int, int]] = {}
+    taken: list[Box] = []
+    by_extent = sorted(range(len(inside)), key=lambda i: -_extent(inside[i]))
+    for cell in by_extent:
+        x0, y0, x1, y1 = inside[cell]
+        for _ in range(TRIES):
+            x = int(rng.integers(0, size - (x1 - x0) + 1))
+            y = int(rng.integers(0, size - (y1 - y0) + 1))
+            box = (x - room, y - room, x + x1 - x0 + room, y + y1 - y0 + room)
+            if not any(_overlap(box, other) for other in taken):
+                taken.append(box)
+                corners[cell] = (x - x0, y - y0)
+                break
+        else:
+            return None
+    return [corners[cell] for cell in range(len(inside))]
+
+
+def _extent(box: Box) -> int:
+    return (box[2] - box[0]) * (box[3] - box[1])
+
+
+def _overlap(a: Box, b: Box) -> bool:
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
+
+
+def _slots(inside, n: int, side: int, rng) -> list[tuple[int, int]]:
+    """Return corners that put each cell somewhere into a slot of its own."""
+    corners = []
+    for slot, (x0, y0, x1, y1) in zip(rng.permutation(n * n), inside, strict=False):
+        row, column = divmod(int(slot), n)
+        x = column * side + int(rng.integers(0, side - (x1 - x0) + 1))
+        y = row * side + int(rng.integers(0, side - (y1 - y0) + 1))
+        corners.append((x - x0, y - y0))
+    return corners
+
+
+def _background(tiles: Sequence[Tile], size: int) -> np.ndarray:
+    """Return the mean colour of all backgrounds, for where no tile has any."""
+    bare = [
+        cv2.mean(cell, (mask == BACKGROUND).view("u1"))[:3]
+        for cell, mask in tiles
+        if (mask == BACKGROUND).any()
+    ]
+    colour = np.mean(bare, axis=0) if bare else np.full(3, 230)
+    return np.full((size, size, 3), np.round(colour), np.uint8)
+
+
+def _blended(image, weights, tile: Tile, corner, room: int):
+    """Add a tile, mirrored over the whole mosaic, to the weighted mean so far."""
+    cell, mask = tile
+    size, side, (x, y) = len(image), len(mask), corner
+    marked = (mask != BACKGROUND).view("u1")
+    if not marked.any():
+        marked[side // 2, side // 2] = 1  # distances need something to count from
+    rows, columns = (_mirrored(np.arange(size) - start, side) for start in (y, x))
+    # How far from the cell: in its tile for its mirror images, which must not show,
+    # and in the mosaic for the weight.
+    near = cv2.distanceTransform(1 - marked, cv2.DIST_L2, 3)
+    clear = np.clip((near - room) / room, 0, 1)[np.ix_(rows, columns)]
+    alone = np.ones((size, size), np.uint8)
+    seen = _seen(corner, side, size)
+    alone[seen[0]] = 1 - marked[seen[1]]
+    clear[seen[0]] = 1
+    away = cv2.distanceTransform(alone, cv2.DIST_L2, 3)
+    weight = 1 / (1 + away / (REACH * side))
+    weight = np.square(np.square(np.square(weight))) * clear
+    mirrored = np.ascontiguousarray(cell[np.ix_(rows, columns)])
+    total = weights + weight
+    share = weight / total
+    return cv2.blendLinear(image, mirrored, 1 - share, share), total
+
+
+def _mirrored(positions: np.ndarray, side: int) -> np.ndarray:
+    """Return positions on an endless row of mirror images, as positions in one."""
+    turn = np.mod(positions, 2 * side)
+    return np.minimum(turn, 2 * side - 1 - turn)
+
+
+def _seen(corner, side: int, size: int):
+    """Return the part of the mosaic that a tile covers, and that part of the tile."""
+    x, y = corner
+    y0, y1, x0, x1 = max(0, y), min(size, y + side), max(0, x), min(size, x + side)
+    return np.s_[y0:y1, x0:x1], np.s_[y0 - y : y1 - y, x0 - x : x1 - x]
