@@ -3,6 +3,7 @@
     data/<name>/
         images/              image files, as published where they were files
         masks/               palette PNG, pixel value = class id
+        nuclei/              where drawn: palette PNG, 1 = nucleus (datasets.nuclei)
         index.csv            one row a cell (or field)
         splits/<split>.csv   stem,part
         dataset.json         name, source, licence, citation, counts, hash
@@ -10,6 +11,16 @@
 ``index.csv`` and ``splits/`` are the one truth about a dataset: every other part
 reads them through this module and asks no folder listing. They are written by
 ``leuko_mm.datasets.prepared_writing``.
+
+A cell cut from a field of the dataset names it: ``parent`` is the stem of the
+field's row, ``scale`` the cell's pixels per field pixel, ``x,y`` the upper left
+corner of the cell in field pixels, so that a point (u, v) of the cell lies at
+(x + u / scale, y + v / scale) of the field (see ``datasets.places``). Otherwise the
+four are empty.
+
+A field has class '' and the group of its slide. Splits name cells only; a field
+goes where the cells of its group go, or it leaks. Its mask is 255 wherever no cell
+was cut out, since nobody has said what is there.
 """
 
 from __future__ import annotations
@@ -22,6 +33,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from leuko_mm.classes import CLASS_NAMES, class_id
+from leuko_mm.datasets.places import Place, parse_place
 
 SCHEMA = 1
 PARTS = ("train", "test")
@@ -31,6 +43,8 @@ KINDS = ("cell", "field")
 _SOURCES = {
     "bcisc": "bcisc PATH_TO_BCISC",
     "segmentation_wbc": "segmentation_wbc PATH_TO_SEGMENTATION_WBC",
+    "segmentation_wbc_1": "segmentation_wbc PATH_TO_SEGMENTATION_WBC --set 1",
+    "segmentation_wbc_2": "segmentation_wbc PATH_TO_SEGMENTATION_WBC --set 2",
     "lisc": "lisc PATH_TO_LISC",
     "synthetic": "synthetic",
 }
@@ -58,6 +72,11 @@ class IndexRow:
     image: str
     mask: str
     sha256: str
+
+    @property
+    def place(self) -> Place | None:
+        """Where the cell lies in its field, if that is known."""
+        return parse_place(self.parent, self.x, self.y, self.scale)
 
 
 # `class` is a keyword in Python, so the column and the attribute differ.
@@ -189,6 +208,7 @@ def _parse_row(inside: Path, cells: list[str]) -> IndexRow:
     if values["class_name"]:
         values["class_name"] = CLASS_NAMES[class_id(values["class_name"])]
     row = IndexRow(**values)
+    parse_place(row.parent, row.x, row.y, row.scale)
     if not is_plain_name(row.stem):
         raise ValueError(f"the stem {row.stem!r} cannot be part of a file's name")
     if row.kind not in KINDS:

@@ -7,23 +7,24 @@ import json
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import astuple, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import astuple
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from leuko_mm.classes import CLASS_NAMES, IGNORE_LABEL, NUM_CLASSES, class_id, label_lut
+from leuko_mm.classes import CLASS_NAMES, class_id, label_lut
+from leuko_mm.datasets.nuclei import save_nucleus
 from leuko_mm.datasets.prepared import (
     COLUMNS,
-    KINDS,
     PARTS,
     SCHEMA,
     DatasetError,
     IndexRow,
     is_plain_name,
 )
+from leuko_mm.datasets.prepared_cell import PreparedCell, check_cell
 from leuko_mm.datasets.replacing import (
     content_hash,
     holds_all,
@@ -32,29 +33,6 @@ from leuko_mm.datasets.replacing import (
     restore_interrupted,
     write_table,
 )
-
-
-@dataclass(frozen=True)
-class PreparedCell:
-    """One image with its label array, ready to be written.
-
-    Args:
-        stem: unique name, also of the files written.
-        class_name: a name or alias of ``leuko_mm.classes``; '' for a field.
-        group: the unit that no split may divide, such as a slide.
-        image: RGB uint8 array (H, W, 3), or a file that is copied as it is.
-        mask: uint8 labels (H, W): class ids and 255 for pixels to ignore.
-        kind: ``cell`` or ``field``.
-        source: the published file that the image came from.
-    """
-
-    stem: str
-    class_name: str
-    group: str
-    image: np.ndarray | Path
-    mask: np.ndarray
-    kind: str = "cell"
-    source: str = ""
 
 
 def write_prepared(
@@ -66,6 +44,7 @@ def write_prepared(
     licence: str,
     citation: str,
     splits: Mapping[str, Mapping[str, str]],
+    notes: Sequence[str] = (),
     force: bool = False,
 ) -> bool:
     """Write a prepared dataset, all of it or nothing.
@@ -78,6 +57,9 @@ def write_prepared(
         out: the dataset's folder.
         cells: what to write; consumed once.
         splits: split name -> {stem: ``train`` or ``test``}.
+        notes: what a user must know of this data, a sentence each, for
+            ``dataset.json``. Read after the cells, so that a generator of cells may
+            add to the list what it comes upon.
         force: replace a dataset whose content differs, with every split in it. A
             folder that is no dataset is never replaced.
 
@@ -92,12 +74,14 @@ def write_prepared(
     # Behind a link, the folder that it points to is the one to replace.
     place = Path(out).resolve()
     building = None
+    about = dict(name=name, source=source, licence=licence, citation=citation)
+    about["notes"] = notes
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
         restore_interrupted(place)
         refuse_foreign(out, place)
         building = Path(tempfile.mkdtemp(prefix=f".{place.name}-", dir=place.parent))
-        _write_all(building, cells, splits, name, source, licence, citation)
+        _write_all(building, cells, splits, about)
         if holds_all(place, building):
             return False
         if not force and place.exists() and any(place.iterdir()):
@@ -120,7 +104,7 @@ def write_prepared(
             shutil.rmtree(building, ignore_errors=True)
 
 
-def _write_all(root, cells, splits, name, source, licence, citation) -> None:
+def _write_all(root, cells, splits, said: dict) -> None:
     for folder in ("images", "masks", "splits"):
         (root / folder).mkdir()
     rows: dict[str, IndexRow] = {}
@@ -128,6 +112,7 @@ def _write_all(root, cells, splits, name, source, licence, citation) -> None:
         if cell.stem in rows:
             raise ValueError(f"stems must be unique, but {cell.stem!r} comes twice")
         rows[cell.stem] = _write_cell(root, cell)
+    _check_parents(rows)
     write_table(root / "index.csv", COLUMNS, map(astuple, rows.values()))
     for split, parts in splits.items():
         write_split(root, split, parts, known=set(rows))
@@ -135,21 +120,32 @@ def _write_all(root, cells, splits, name, source, licence, citation) -> None:
     counts = Counter(row.class_name for row in described)
     about = {
         "schema": SCHEMA,
-        "name": name,
-        "source": source,
-        "licence": licence,
-        "citation": citation,
+        **said,
+        "notes": list(said["notes"]),
         "classes": list(CLASS_NAMES),
         "counts": {c: counts[c] for c in CLASS_NAMES if counts[c]},
         "groups": len({row.group for row in described}),
+        "fields": len(rows) - len(described),
         "sha256": hashlib.sha256((root / "index.csv").read_bytes()).hexdigest(),
     }
     text = json.dumps(about, indent=2) + "\n"
     (root / "dataset.json").write_text(text, encoding="utf-8")
 
 
+def _check_parents(rows: Mapping[str, IndexRow]) -> None:
+    for row in rows.values():
+        field = rows.get(row.parent)
+        if row.parent and (not field or field.kind != "field"):
+            raise ValueError(f"{row.stem}: its parent {row.parent!r} is no field here")
+        if field and field.group != row.group:
+            raise ValueError(
+                f"{row.stem} is of group {row.group!r}, but its field {row.parent!r} "
+                f"of {field.group!r}; they share pixels, so they share the group too"
+            )
+
+
 def _write_cell(root: Path, cell: PreparedCell) -> IndexRow:
-    _check_cell(cell)
+    check_cell(cell)
     mask = np.ascontiguousarray(cell.mask)
     if isinstance(cell.image, np.ndarray):
         image = root / "images" / f"{cell.stem}.png"
@@ -158,8 +154,7 @@ def _write_cell(root: Path, cell: PreparedCell) -> IndexRow:
     else:
         image = root / "images" / f"{cell.stem}{cell.image.suffix.lower()}"
         shutil.copyfile(cell.image, image)
-    with Image.open(image) as opened:
-        width, height = opened.size
+    width, height = _size(cell, image)
     if mask.shape != (height, width):
         raise ValueError(
             f"{cell.stem}: the image is {width}x{height} but its mask is "
@@ -167,52 +162,39 @@ def _write_cell(root: Path, cell: PreparedCell) -> IndexRow:
         )
     mask_path = root / "masks" / f"{cell.stem}.png"
     save_mask(mask_path, mask)
+    if cell.nucleus is not None:
+        save_nucleus(root, cell.stem, cell.nucleus)
+    parent, x, y, scale = cell.place.columns() if cell.place else ("",) * 4
     return IndexRow(
         stem=cell.stem,
         kind=cell.kind,
         class_name=CLASS_NAMES[class_id(cell.class_name)] if cell.class_name else "",
         group=cell.group,
         source=cell.source,
-        parent="",
-        x="",
-        y="",
-        scale="",
+        parent=parent,
+        x=x,
+        y=y,
+        scale=scale,
         width=width,
         height=height,
         image=image.relative_to(root).as_posix(),
         mask=mask_path.relative_to(root).as_posix(),
-        sha256=content_hash(image, mask),
+        sha256=content_hash(image, mask, nucleus=cell.nucleus),
     )
 
 
-def _check_cell(cell: PreparedCell) -> None:
-    if not is_plain_name(cell.stem):
-        raise ValueError(f"the stem {cell.stem!r} cannot be part of a file's name")
-    if cell.kind not in KINDS:
-        raise ValueError(f"{cell.stem}: kind {cell.kind!r}, expected one of {KINDS}")
-    if cell.kind == "cell" and not (cell.class_name and cell.group):
-        raise ValueError(
-            f"{cell.stem}: class {cell.class_name!r}, group {cell.group!r}; a cell "
-            "needs both, its group being the unit that no split may divide"
-        )
-    mask, image = cell.mask, cell.image
-    if mask.dtype != np.uint8 or mask.ndim != 2:
-        raise ValueError(
-            f"{cell.stem}: the mask must be (H, W) uint8, got {mask.shape} {mask.dtype}"
-        )
-    strange = np.setdiff1d(mask, [*range(NUM_CLASSES), IGNORE_LABEL]).tolist()
-    if strange:
-        raise ValueError(
-            f"{cell.stem}: the mask holds {strange[:5]}; expected 0 to "
-            f"{NUM_CLASSES - 1}, or {IGNORE_LABEL} to ignore"
-        )
-    if isinstance(image, np.ndarray) and (
-        image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3
-    ):
-        raise ValueError(
-            f"{cell.stem}: the image must be (H, W, 3) uint8 in RGB, got {image.shape} "
-            f"{image.dtype}"
-        )
+def _size(cell: PreparedCell, image: Path) -> tuple[int, int]:
+    """Return width and height; a copied file is decoded once, to find broken ones."""
+    try:
+        with Image.open(image) as opened:
+            if isinstance(cell.image, Path):
+                opened.load()
+            return opened.size
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise DatasetError(
+            f"{cell.stem}: {cell.image} cannot be read ({error}); mend that file or "
+            "get it again"
+        ) from None
 
 
 def save_mask(path: Path, labels: np.ndarray) -> None:

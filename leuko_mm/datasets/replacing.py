@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from leuko_mm.datasets.nuclei import read_nucleus
 from leuko_mm.datasets.prepared import DatasetError, IndexRow, read_index
 
 
@@ -66,17 +67,21 @@ def holds_all(place: Path, new: Path) -> bool:
         tables = [new / "index.csv", *(new / "splits").glob("*.csv")]
         return all(
             (place / t.relative_to(new)).read_bytes() == t.read_bytes() for t in tables
-        ) and all(_row_hash(place, row) == row.sha256 for row in rows)
+        ) and all(row_hash(place, row) == row.sha256 for row in rows)
     except (DatasetError, OSError, SyntaxError):
         return False
 
 
-def _row_hash(root: Path, row: IndexRow) -> str:
+def row_hash(root: Path, row: IndexRow) -> str:
+    """Return the sha256 of a row's files as they stand; the index holds what it was."""
     with Image.open(root / row.mask) as mask:
-        return content_hash(root / row.image, np.array(mask))
+        labels = np.array(mask)
+    return content_hash(root / row.image, labels, nucleus=read_nucleus(root, row))
 
 
-def content_hash(image: Path, mask: np.ndarray) -> str:
+def content_hash(
+    image: Path, mask: np.ndarray, *, nucleus: np.ndarray | None = None
+) -> str:
     """Return the sha256 of an image with its labels, as ``index.csv`` holds it.
 
     A PNG counts by its RGB pixels, since encoders differ from one version to the
@@ -85,13 +90,15 @@ def content_hash(image: Path, mask: np.ndarray) -> str:
     Args:
         image: an image file.
         mask: uint8 labels (H, W).
+        nucleus: bool (H, W), counted where there is one.
     """
     if image.suffix == ".png":
         with Image.open(image) as opened:
             content = np.array(opened.convert("RGB")).tobytes()
     else:
         content = image.read_bytes()
-    return hashlib.sha256(content + mask.tobytes()).hexdigest()
+    layers = mask.tobytes() + (b"" if nucleus is None else nucleus.tobytes())
+    return hashlib.sha256(content + layers).hexdigest()
 
 
 def write_table(path: Path, header: Iterable[str], rows: Iterable[Iterable]) -> None:
