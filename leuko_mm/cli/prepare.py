@@ -39,13 +39,15 @@ SOURCES = {
     ),
     "segmentation_wbc": Source(
         "cells of two microscopes and stains, as published",
-        "datasets.converters.segmentation_wbc",
+        "cli.prepare_segmentation_wbc",
         path="the folder as published",
+        declares=True,
     ),
     "lisc": Source(
-        "whole fields of five classes, as published",
-        "datasets.converters.lisc",
+        "pictures around single cells of five classes, as published",
+        "cli.prepare_lisc",
         path="the folder as published",
+        declares=True,
     ),
     "synthetic": Source(
         "drawn smears for trying things out", "cli.prepare_synthetic", declares=True
@@ -112,3 +114,5 @@ def print_outcome(out: Path, written: bool) -> None:
     counts = ", ".join(f"{count} {name}s" for name, count in about["counts"].items())
     state = "prepared" if written else "was prepared already, nothing changed"
     print(f"{out} {state}: {counts}; {about['groups']} groups that no fold divides")
+    for note in about.get("notes", ()):
+        print(f"  note: {note}")

@@ -6,20 +6,29 @@ Expected tree (https://github.com/fpklipic/BCISC, Apache-2.0):
         sub-images/
             images/<class>_<slide>-<field>_<cell>.jpg    256x256 RGB
             masks/<class>_<slide>-<field>_<cell>.png     grey, 0 and 255
+        original-images/                                 whole fields, as many as
+                                                         there are (bcisc_fields)
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from leuko_mm.classes import CLASS_NAMES, class_id
+from leuko_mm.datasets.converters.bcisc_fields import (
+    FieldOfCells,
+    field_rows,
+    find_fields,
+)
+from leuko_mm.datasets.places import Place
 from leuko_mm.datasets.prepared import DatasetError
-from leuko_mm.datasets.prepared_writing import PreparedCell, write_prepared
+from leuko_mm.datasets.prepared_cell import PreparedCell
+from leuko_mm.datasets.prepared_writing import write_prepared
 from leuko_mm.datasets.splits import (
     development_split,
     random_cells,
@@ -60,10 +69,12 @@ def bcisc_stem(stem: str) -> tuple[str, int]:
 
 
 def prepare_bcisc(source: Path, out: Path, *, force: bool = False) -> bool:
-    """Write the 268 cells of BCISC with their official splits.
+    """Write the 268 cells of BCISC with their official splits, and its fields.
 
     The mask's 255 becomes the class id, which stands in the file name only. A group
-    is one (class, slide): cells of one slide share stain, light and pixels.
+    is one (class, slide): cells of one slide share stain, light and pixels. Where the
+    copy has whole fields, they become rows of kind ``field``, and their cells get a
+    place.
 
     Args:
         source: the folder that holds ``sub-images``.
@@ -77,13 +88,16 @@ def prepare_bcisc(source: Path, out: Path, *, force: bool = False) -> bool:
         DatasetError: if images or masks are missing, cannot be read, or hold
             unexpected values.
     """
-    images = _image_paths(Path(source))
+    source = Path(source)
+    images = _image_paths(source)
     slides = {path.stem: bcisc_stem(path.stem)[1] for path in images}
     stems = list(slides)
     folds = slide_folds(slides)
+    notes: list[str] = []
+    fields = find_fields(source, {path.stem: path for path in images}, notes)
     return write_prepared(
         out,
-        _cells(images),
+        _rows(images, fields),
         name="bcisc",
         source=HOME,
         licence="Apache-2.0",
@@ -94,6 +108,7 @@ def prepare_bcisc(source: Path, out: Path, *, force: bool = False) -> bool:
             "paper": random_cells(stems),
             "paper_mosaics": random_mosaics(stems),
         },
+        notes=notes,
         force=force,
     )
 
@@ -118,7 +133,18 @@ def _image_paths(source: Path) -> list[Path]:
     return paths
 
 
-def _cells(images: list[Path]) -> Iterator[PreparedCell]:
+def _rows(images: list[Path], fields: list[FieldOfCells]) -> Iterator[PreparedCell]:
+    """Yield the cells and then the fields, so that the order of the cells is fixed."""
+    places = {stem: place for one in fields for stem, place in one.places.items()}
+    placed = {}
+    for cell in _cells(images, places):
+        if cell.place:
+            placed[cell.stem] = cell
+        yield cell
+    yield from field_rows(fields, placed)
+
+
+def _cells(images: list[Path], places: Mapping[str, Place]) -> Iterator[PreparedCell]:
     for path in images:
         name, slide = bcisc_stem(path.stem)
         mask_path = path.parent.parent / "masks" / f"{path.stem}.png"
@@ -138,6 +164,7 @@ def _cells(images: list[Path]) -> Iterator[PreparedCell]:
             image=path,
             mask=np.where(grey == 255, class_id(name), 0).astype(np.uint8),
             source=f"sub-images/images/{path.name}",
+            place=places.get(path.stem),
         )
 
 

@@ -1,0 +1,93 @@
+"""Masks whose grey levels mean background, cytoplasm and nucleus."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from leuko_mm.classes import BACKGROUND
+from leuko_mm.datasets.prepared import DatasetError
+
+# Of what is not background. Where more has no level of its own, the mask is of
+# another kind, or of another class.
+STRAY_SHARE = 0.05
+
+
+def read_grey(path: Path) -> np.ndarray:
+    """Return a mask's grey levels, uint8 (H, W).
+
+    Raises:
+        DatasetError: if it cannot be read.
+    """
+    try:
+        with Image.open(path) as opened:
+            return np.array(opened.convert("L"))
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise DatasetError(
+            f"{path} cannot be read ({error}); get it again from where it was published"
+        ) from None
+
+
+def nearest_levels(
+    grey: np.ndarray, levels: tuple[int, ...]
+) -> tuple[np.ndarray, dict[int, int]]:
+    """Give each pixel the nearest of the levels that a mask should have.
+
+    Args:
+        grey: uint8 (H, W).
+        levels: what it should hold, rising; halfway between two the lower one wins.
+
+    Returns:
+        The number of each pixel's level, uint8 (H, W), and {stray value: pixels}.
+
+    Example:
+        >>> grey = np.array([[0, 7, 128, 255, 250]], np.uint8)
+        >>> numbers, stray = nearest_levels(grey, (0, 128, 255))
+        >>> numbers.tolist(), stray
+        ([[0, 0, 1, 2, 2]], {7: 1, 250: 1})
+    """
+    away = np.abs(np.arange(256)[:, None] - np.asarray(levels))
+    numbers = away.argmin(axis=1).astype(np.uint8)[grey]
+    values, pixels = np.unique(grey, return_counts=True)
+    counts = dict(zip(values.tolist(), pixels.tolist(), strict=True))
+    return numbers, {v: n for v, n in counts.items() if v not in levels}
+
+
+def cell_and_nucleus(
+    path: Path, label: int, levels: tuple[int, ...], notes: list[str], name: str
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Read a grey mask as labels of the whole cell, and its nucleus beside them.
+
+    A stray value counts as the nearest level, and is noted with its pixels.
+
+    Args:
+        path: the mask.
+        label: class id of the cell.
+        levels: background, cytoplasm and nucleus; or background and cell, where no
+            nucleus was drawn.
+        notes: takes one sentence for a file with stray values.
+        name: how the file is called there.
+
+    Returns:
+        Labels, uint8 (H, W), and the nucleus, bool (H, W), or None without one.
+
+    Raises:
+        DatasetError: if the file cannot be read, holds no cell, or too much of it is
+            none of the levels.
+    """
+    grey = read_grey(path)
+    numbers, stray = nearest_levels(grey, levels)
+    told = ", ".join(f"{v} on {n} pixel(s)" for v, n in list(stray.items())[:8])
+    if sum(stray.values()) > STRAY_SHARE * np.count_nonzero(grey):
+        raise DatasetError(
+            f"{path}: value {told}; expected {', '.join(map(str, levels))}, and other "
+            f"values on {STRAY_SHARE:.0%} of what is not 0 at most"
+        )
+    if not numbers.any():
+        raise DatasetError(f"{path}: no cell is drawn in it, all counts as background")
+    if stray:
+        notes.append(f"{name}: stray value {told}, taken as the nearest level")
+    labels = np.where(numbers > 0, label, BACKGROUND).astype(np.uint8)
+    return labels, numbers == 2 if len(levels) > 2 else None

@@ -1,0 +1,188 @@
+"""Convert segmentation_WBC as published: two sets of cells, nucleus and cytoplasm.
+
+Expected tree (https://github.com/zxaoyou/segmentation_WBC, GPL-3.0):
+
+    segmentation_WBC/
+        Dataset 1/NNN.bmp, NNN.png        300 of about 120x120, 76 of other sizes
+        Dataset 2/NNN.bmp, NNN.png        100 of 300x300
+        Class Labels of Dataset 1.csv     image, class 1 to 5
+        Class Labels of Dataset 2.csv
+
+A mask holds 255 for the nucleus, 128 for the cytoplasm and 0 for the rest. Both are
+merged to the cell, whose class stands in the table; the nucleus is kept as a layer
+(``leuko_mm.datasets.nuclei``). The two sets come from two laboratories: stain, camera
+and magnification differ.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from pathlib import Path
+
+from leuko_mm.classes import class_id
+from leuko_mm.datasets.converters.grey_levels import cell_and_nucleus
+from leuko_mm.datasets.grouped_splits import grouped_folds
+from leuko_mm.datasets.prepared import DatasetError
+from leuko_mm.datasets.prepared_cell import PreparedCell
+from leuko_mm.datasets.prepared_writing import write_prepared
+from leuko_mm.datasets.splits import development_split, random_cells
+
+SETS = ("1", "2", "both")
+PUBLISHED = {1: 300, 2: 100}
+LEVELS = (0, 128, 255)
+# The publishers' numbers, in their order.
+CLASSES = {
+    "1": "neutrophil",
+    "2": "lymphocyte",
+    "3": "monocyte",
+    "4": "eosinophil",
+    "5": "basophil",
+}
+HOME = "https://github.com/zxaoyou/segmentation_WBC"
+CITATION = (
+    "X. Zheng, Y. Wang, G. Wang, J. Liu, Fast and robust segmentation of white blood "
+    "cell images by self-supervised learning, Micron 107, 55-71 (2018); acknowledge "
+    "Jiangxi Tecom Science Corporation for set 1 and the CellaVision blog for set 2"
+)
+CAVEATS = (
+    "the publishers warn that experts have not checked the class labels",
+    "no slide is known, so every image is a group of its own, and images of one slide "
+    "may stand on both sides of a split",
+)
+SECOND_SET = (
+    "the publishers' table of set 2 has 33 neutrophils and 15 monocytes in its 100 "
+    "images, where Zhu et al. (2023) print 30 and 18"
+)
+
+
+def prepare_segmentation_wbc(
+    source: Path, out: Path, *, chosen: str = "both", force: bool = False
+) -> bool:
+    """Write one set of segmentation_WBC, or both as one dataset.
+
+    Folds are stratified by class (and by set, where there are two). With both sets
+    there are also ``set1_to_set2`` and ``set2_to_set1``: train on one laboratory,
+    test on the other.
+
+    Args:
+        source: the folder that holds ``Dataset 1`` and ``Dataset 2``.
+        out: the prepared dataset's folder.
+        chosen: ``1``, ``2`` or ``both``.
+        force: replace a dataset whose content differs.
+
+    Returns:
+        Whether anything was written.
+
+    Raises:
+        DatasetError: if images, masks or classes are missing, cannot be read, or hold
+            unexpected values.
+        ValueError: if there is no such set.
+    """
+    if chosen not in SETS:
+        raise ValueError(f"the set is {chosen!r}; expected one of {SETS}")
+    sets = (1, 2) if chosen == "both" else (int(chosen),)
+    notes = [*CAVEATS, *([SECOND_SET] if 2 in sets else [])]
+    classes = {}  # of each image's path, in the order of the index
+    for number in sets:
+        classes |= _listed(Path(source), number, notes)
+    return write_prepared(
+        out,
+        _cells(classes, notes),
+        name="segmentation_wbc" if chosen == "both" else f"segmentation_wbc_{chosen}",
+        source=HOME,
+        licence="GPL-3.0 (the publishers' repository)",
+        citation=CITATION,
+        splits=_splits({_stem(path): name for path, name in classes.items()}),
+        notes=notes,
+        force=force,
+    )
+
+
+def _listed(source: Path, number: int, notes: list[str]) -> dict[Path, str]:
+    """Return image -> class of one set."""
+    folder = source / f"Dataset {number}"
+    images = sorted(folder.glob("*.bmp"))
+    if not images:
+        raise DatasetError(
+            f"no images in {folder}; give the folder that holds 'Dataset 1' and "
+            f"'Dataset 2' as published at {HOME}, or choose a set with --set"
+        )
+    if len(images) != PUBLISHED[number]:
+        notes.append(
+            f"set {number}: {len(images)} of the {PUBLISHED[number]} images that were "
+            "published; folds of the others would differ"
+        )
+    lonely = {path.stem for path in folder.glob("*.png")} ^ {p.stem for p in images}
+    if lonely:
+        raise DatasetError(
+            f"{folder}: {min(lonely)} has an image or a mask but not both; get it "
+            f"again from {HOME}"
+        )
+    table = source / f"Class Labels of Dataset {number}.csv"
+    labels = _class_table(table)
+    missing = [path for path in images if path.stem.lstrip("0") not in labels]
+    if missing:
+        raise DatasetError(f"{table} has no line for {missing[0].name}")
+    return {path: labels[path.stem.lstrip("0")] for path in images}
+
+
+def _class_table(path: Path) -> dict[str, str]:
+    """Return number of the image -> class name."""
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            lines = [line for line in csv.reader(file) if any(line)][1:]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DatasetError(
+            f"{path} cannot be read ({error}); get it again from {HOME}"
+        ) from None
+    for line in lines:
+        if len(line) < 2 or line[1].strip() not in CLASSES:
+            raise DatasetError(
+                f"{path}: {','.join(line)!r}; expected an image's number and a class "
+                f"of 1 to {len(CLASSES)}"
+            )
+    return {line[0].strip().lstrip("0"): CLASSES[line[1].strip()] for line in lines}
+
+
+def _stem(image: Path) -> str:
+    return f"set{image.parent.name[-1]}_{image.stem}"
+
+
+def _cells(classes: dict[Path, str], notes: list[str]) -> Iterator[PreparedCell]:
+    for image, name in classes.items():
+        published = f"{image.parent.name}/{image.name}"
+        mask = image.with_suffix(".png")
+        labels, nucleus = cell_and_nucleus(
+            mask, class_id(name), LEVELS, notes, f"{image.parent.name}/{mask.name}"
+        )
+        yield PreparedCell(
+            stem=_stem(image),
+            class_name=name,
+            group=_stem(image),
+            image=image,
+            mask=labels,
+            source=published,
+            nucleus=nucleus,
+        )
+
+
+def _splits(classes: dict[str, str]) -> dict[str, dict[str, str]]:
+    """Return the splits of stem -> class."""
+    set_of = {stem: stem.split("_")[0] for stem in classes}
+    strata = {stem: f"{set_of[stem]} {name}" for stem, name in classes.items()}
+    try:
+        folds = grouped_folds({stem: stem for stem in classes}, strata)
+    except ValueError as error:
+        raise DatasetError(f"too few images for folds: {error}") from None
+    splits = {
+        **folds,
+        "development": development_split(folds),
+        "paper": random_cells(list(classes)),
+    }
+    if len(set(set_of.values())) > 1:
+        for first, second in (("set1", "set2"), ("set2", "set1")):
+            splits[f"{first}_to_{second}"] = {
+                stem: "train" if of == first else "test" for stem, of in set_of.items()
+            }
+    return splits
