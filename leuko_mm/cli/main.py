@@ -19,6 +19,9 @@ VERBS = {
     "doctor": ("doctor", "examine the environment and say what mends a lack"),
     "list": ("list", "show every part that a config can name, and the configs"),
     "prepare": ("prepare", "turn a published or your own folder into a dataset"),
+    "enhance": ("enhance", "balance the colours of smear images by AHE-Retinex"),
+    "browse": ("browse", "show cells, masks, mosaics and batches as they are trained"),
+    "cache": ("cache", "show or empty the cache of enhanced cells"),
     "train": ("train", "train a config, test it, write results and pictures"),
     "test": ("test", "test a checkpoint on a split"),
 }
