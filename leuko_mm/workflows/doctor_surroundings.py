@@ -5,13 +5,14 @@ It stands on libraries that the first half has found to load.
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 from leuko_mm.datasets.audit import quick_check
 from leuko_mm.datasets.prepared import DatasetError, data_home, read_about
+from leuko_mm.datasets.preprocessing_cache import cache_setting, read_setting
 from leuko_mm.engine.autocast import bfloat16_helps
 from leuko_mm.engine.encoder_weights import (
     KNOWN,
@@ -104,12 +105,15 @@ def check_weights() -> list[Finding]:
 
 
 def check_cache() -> Finding:
-    """Write into the folder that ``LEUKO_MM_CACHE`` names, if it names one."""
-    place = os.environ.get("LEUKO_MM_CACHE")
-    if not place:
-        return Finding("cache", OK, "LEUKO_MM_CACHE is not set")
+    """Write into the folder of the cache; a training does without it if need be."""
+    setting = cache_setting()
+    if setting is None:
+        return Finding("cache", OK, "off: cells are enhanced anew at every start")
     other = "export LEUKO_MM_CACHE=~/.cache/leuko_mm"
-    return check_writable("cache", Path(place).expanduser(), other)
+    if setting == read_setting(""):
+        other = "export LEUKO_MM_CACHE=FOLDER    (or: off)"
+    found = check_writable("cache", setting[0], other)
+    return replace(found, state=WARN) if found.state == FAULT else found
 
 
 def check_writable(name: str, folder: Path, cure: str) -> Finding:
