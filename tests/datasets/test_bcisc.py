@@ -59,6 +59,10 @@ def real(shared_folder, tmp_path_factory) -> Path:
     return out
 
 
+def cells_of(root: Path) -> list:
+    return [row for row in read_index(root) if row.kind == "cell"]
+
+
 @pytest.fixture
 def damaged(tree, tmp_path) -> Path:
     """A copy of the tree that a test may damage."""
@@ -128,6 +132,13 @@ def test_settings_are_chosen_without_a_look_at_the_fifth_fold(prepared):
     }
 
 
+def test_without_fields_the_cells_are_prepared_and_a_note_says_so(prepared):
+    about = read_about(prepared)
+    assert about["fields"] == 0
+    assert about["notes"][0].startswith("no whole field of these cells")
+    assert {row.place for row in read_index(prepared)} == {None}
+
+
 def test_the_second_time_changes_nothing(prepared, tree, snapshot):
     before = snapshot(prepared)
     assert prepare_bcisc(tree, prepared) is False
@@ -168,7 +179,7 @@ def test_a_mask_that_does_not_fit_is_named(damaged, tmp_path, content, words):
 
 
 def test_real_cells_are_as_many_as_published(real):
-    rows = read_index(real)
+    rows = cells_of(real)
     counts = Counter(row.stem[:4] for row in rows)
     assert counts == COUNTS
     assert len(rows) == 268
@@ -179,7 +190,7 @@ def test_real_cells_are_as_many_as_published(real):
 
 def test_real_foreground_is_17_percent_and_labelled_by_class(real):
     foreground = 0
-    for row in read_index(real):
+    for row in cells_of(real):
         with Image.open(real / row.mask) as mask:
             labels = np.array(mask)
         assert set(np.unique(labels)) == {0, class_id(row.class_name)}
@@ -188,8 +199,7 @@ def test_real_foreground_is_17_percent_and_labelled_by_class(real):
 
 
 def test_real_folds_divide_no_slide(real):
-    rows = read_index(real)
-    groups = {row.stem: row.group for row in rows}
+    groups = {row.stem: row.group for row in cells_of(real)}
     shown = Counter()
     assert quick_check(real, split="fold5") == {"train": 209, "test": 59}
     for k in range(1, 6):
@@ -209,9 +219,68 @@ def test_real_folds_divide_no_slide(real):
 
 
 def test_real_mosaic_split_is_the_composition_of_seed_0(real):
-    stems = [row.stem for row in read_index(real)]
+    stems = [row.stem for row in cells_of(real)]
     parts = read_split(real, "paper_mosaics")
     composed = compose_fixed(268, 50, 4, seed=0)
     tests = split_mosaics(50, test_fraction=0.1, seed=0)["test"]
     expected = {stems[cell] for number in tests for cell in composed[number]}
     assert {stem for stem, part in parts.items() if part == "test"} == expected
+
+
+def labels_of(root, row) -> np.ndarray:
+    with Image.open(root / row.mask) as mask:
+        return np.array(mask)
+
+
+def test_real_fields_show_their_cells(real):
+    rows = {row.stem: row for row in read_index(real)}
+    fields = [row for row in rows.values() if row.kind == "field"]
+    placed = [row for row in cells_of(real) if row.place]
+    assert (len(fields), len(placed)) == (10, 11)
+    assert {row.parent for row in placed} == {row.stem for row in fields}
+    for row in placed:
+        x, y = int(row.place.x), int(row.place.y)
+        assert row.place.scale == 0.5
+        assert rows[row.parent].group == row.group
+        field = Image.open(real / rows[row.parent].image).crop((x, y, x + 512, y + 512))
+        means = np.array(field, float).reshape(256, 2, 256, 2, 3).mean(axis=(1, 3))
+        with Image.open(real / row.image) as cell:
+            shown = np.array(cell, float)
+        assert np.corrcoef(means.ravel(), shown.ravel())[0, 1] > 0.99
+        put_back = labels_of(real, rows[row.parent])[y : y + 512, x : x + 512]
+        assert (put_back[::2, ::2] == labels_of(real, row)).all()
+
+
+def test_real_fields_claim_nothing_where_no_cell_shows_it(real):
+    rows = read_index(real)
+    for field in (row for row in rows if row.kind == "field"):
+        cells = sum(row.parent == field.stem for row in rows)
+        labels = labels_of(real, field)
+        assert (labels != 255).sum() == cells * 512 * 512
+        found = set(np.unique(labels)) - {0, 255}
+        assert found == {class_id(field.group.split("_")[0])}
+
+
+def test_real_fields_agree_with_the_masks_published_for_them(real, shared_folder):
+    rows = {row.stem: row for row in read_index(real)}
+    folder = shared_folder / "datasets" / "BCISC" / "original-images"
+    published = sorted(folder.glob("*/*.png"))
+    assert len(published) == 7
+    for path in published:
+        with Image.open(path) as opened:
+            drawn = np.array(opened.convert("L")) > 127
+        stem = f"{path.parent.name}_{path.stem.partition('(')[0]}"
+        labels = labels_of(real, rows[stem])
+        ours = (labels > 0) & (labels != 255)
+        # A mask beside a field shows one cell of it.
+        (near,) = [
+            ours[y : y + 512, x : x + 512].sum()
+            for x, y in {
+                (int(row.place.x), int(row.place.y))
+                for row in rows.values()
+                if row.parent == stem
+            }
+            if (ours & drawn)[y : y + 512, x : x + 512].any()
+        ]
+        both = (ours & drawn).sum()
+        assert both / (drawn.sum() + near - both) > 0.9, path
