@@ -1,17 +1,40 @@
-"""The quick part of checking a dataset: everything a training would stumble over."""
+"""Check a dataset: the quick part before a training, and everything there is to find.
+
+The rules stand in the files beside this one, ``audit_files``, ``audit_labels``,
+``audit_cells``, ``audit_splits`` and ``audit_stains``; both checks use the same.
+"""
 
 from __future__ import annotations
 
 import hashlib
-import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
-from leuko_mm.classes import CELL_CLASSES, CLASS_NAMES, IGNORE_LABEL, class_id
+from leuko_mm.classes import CLASS_NAMES
+from leuko_mm.datasets.audit_cells import cell_findings
+from leuko_mm.datasets.audit_files import changed_since, file_lists, open_cell
+from leuko_mm.datasets.audit_finding import ERROR, AuditFinding
+from leuko_mm.datasets.audit_labels import label_findings
+from leuko_mm.datasets.audit_splits import (
+    Counts,
+    absent_classes,
+    class_counts,
+    divided_copies,
+    divided_groups,
+    same_pictures,
+    unfit_split,
+)
+from leuko_mm.datasets.audit_stains import (
+    GroupStain,
+    group_stains,
+    region_means,
+    stain_findings,
+)
+from leuko_mm.datasets.near_duplicates import near_duplicates, perceptual_hash
 from leuko_mm.datasets.prepared import (
     DatasetError,
     IndexRow,
@@ -20,7 +43,6 @@ from leuko_mm.datasets.prepared import (
     read_index,
     read_split,
 )
-from leuko_mm.datasets.splits import shared_groups
 
 SHOWN = 5
 
@@ -44,103 +66,182 @@ def quick_check(root: Path, *, split: str | None = None) -> dict[str, int]:
     rows = [row for row in read_index(root) if row.kind == "cell"]
     if not rows:
         raise DatasetError(f"{root} holds no cell; {how_to_mend(root)}")
-    _check_index(root)
     parts = {row.stem: "all" for row in rows}
+    findings = index_findings(root)
     if split is not None:
         parts = read_split(root, split)
-        _check_split(root, split, parts, rows)
+        groups = {row.stem: row.group for row in rows}
+        findings += unfit_split(split_file(root, split), parts, set(groups))
+        findings += divided_groups(split_file(root, split), parts, groups)
     used = [row for row in rows if row.stem in parts]
-    findings = [f for row in used for f in row_findings(root, row)]
-    if findings:
-        more = len(findings) - SHOWN
-        shown = "\n".join(f"  - {f}" for f in findings[:SHOWN])
-        rest = f"\n  and {more} more" if more > 0 else ""
-        raise DatasetError(
-            f"{root} has {len(findings)} fault(s):\n{shown}{rest}\n"
-            f"Mend the files, or {how_to_mend(root)}"
-        )
+    classes = dataset_classes(read_about(root))
+    if not any(finding.severity == ERROR for finding in findings):
+        findings += [f for row in used for f in row_findings(root, row, classes)]
+    _refuse(root, [f for f in findings if f.severity == ERROR])
     return dict(Counter(parts[row.stem] for row in used))
 
 
-def _check_index(root: Path) -> None:
-    content = (root / "index.csv").read_bytes()
-    if hashlib.sha256(content).hexdigest() != read_about(root).get("sha256"):
-        raise DatasetError(
-            f"{root / 'index.csv'} is not the one that dataset.json was written for: "
-            f"it was edited or cut short; {how_to_mend(root)}"
-        )
+def _refuse(root: Path, errors: Sequence[AuditFinding]) -> None:
+    if not errors:
+        return
+    more = len(errors) - SHOWN
+    shown = "\n".join(f"  - {finding}" for finding in errors[:SHOWN])
+    rest = f"\n  and {more} more" if more > 0 else ""
+    raise DatasetError(
+        f"{root} has {len(errors)} fault(s):\n{shown}{rest}\n"
+        f"Mend the files, or {how_to_mend(root)}"
+    )
 
 
-def _check_split(root: Path, split: str, parts: dict, rows: Sequence[IndexRow]) -> None:
-    path = root / "splits" / f"{split}.csv"
-    groups = {row.stem: row.group for row in rows}
-    unknown = [stem for stem in parts if stem not in groups]
-    if unknown:
-        raise DatasetError(
-            f"{path} names {len(unknown)} cell(s) that are not in the index, first "
-            f"{unknown[0]!r}; {how_to_mend(root)}"
-        )
-    if {"train", "test"} - set(parts.values()):
-        raise DatasetError(f"{path} leaves train or test empty; {how_to_mend(root)}")
-    shared = shared_groups(parts, groups)
-    # Random splits share groups by design; the official folds promise not to.
-    if shared and re.fullmatch(r"fold\d+", split):
-        raise DatasetError(
-            f"{path} has {len(shared)} group(s) in train and test, first "
-            f"{shared[0]!r}; a fold divides none; {how_to_mend(root)}"
-        )
+def split_file(root: Path, split: str) -> Path:
+    """Return where a split stands."""
+    return root / "splits" / f"{split}.csv"
 
 
-def row_findings(root: Path, row: IndexRow) -> list[str]:
-    """Return what is wrong with one cell's files, in words; empty if nothing is."""
-    image_path, mask_path = root / row.image, root / row.mask
-    missing = [p for p in (image_path, mask_path) if not p.is_file()]
-    if missing:
-        return [f"{path} is missing" for path in missing]
+def dataset_classes(about: Mapping) -> tuple[str, ...]:
+    """Return the class names of a dataset by their ids, from its ``dataset.json``."""
+    return tuple(about.get("classes") or CLASS_NAMES)
+
+
+def index_findings(root: Path) -> list[AuditFinding]:
+    """Find an index that is not the one ``dataset.json`` was written for."""
+    path = Path(root) / "index.csv"
+    if hashlib.sha256(path.read_bytes()).hexdigest() == read_about(root).get("sha256"):
+        return []
+    words = "is not the one that dataset.json was written for: edited or cut short"
+    return [AuditFinding("broken-table", str(path), words)]
+
+
+def row_findings(
+    root: Path, row: IndexRow, classes: Sequence[str] = CLASS_NAMES
+) -> list[AuditFinding]:
+    """Return what is wrong with one cell's files, seen quickly."""
+    files = open_cell(root, row, decode=False)
+    return [*files.findings, *_label_findings(root, row, files.labels, classes)]
+
+
+def _label_findings(
+    root: Path, row: IndexRow, labels: np.ndarray | None, classes: Sequence[str]
+) -> list[AuditFinding]:
+    if labels is None:
+        return []
+    return label_findings(
+        root / row.mask, labels, row.class_name, classes=classes, stem=row.stem
+    )
+
+
+@dataclass(frozen=True)
+class Audit:
+    """Everything that was found out about a dataset.
+
+    Args:
+        root: the dataset.
+        about: content of its ``dataset.json``.
+        rows: what was looked at.
+        findings: what is wrong.
+        counts: cells by split, part and class.
+        stains: colours by group.
+    """
+
+    root: Path
+    about: dict
+    rows: tuple[IndexRow, ...]
+    findings: tuple[AuditFinding, ...]
+    counts: Counts
+    stains: tuple[GroupStain, ...]
+
+
+def full_audit(root: Path, *, split: str | None = None) -> Audit:
+    """Look at every file, decoded to its end, and at every split.
+
+    Args:
+        root: a prepared dataset.
+        split: look at this split and its cells only.
+
+    Raises:
+        DatasetError: if it is no prepared dataset, or has no such split.
+    """
+    root = Path(root)
+    about = read_about(root)
     try:
-        with Image.open(image_path) as image:
-            image_size = image.size
-        with Image.open(mask_path) as mask:
-            labels = np.array(mask)
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        return [f"{row.stem}: cannot be read ({error})"]
-    findings = []
-    if labels.ndim != 2 or labels.dtype.kind not in "bui":
-        return [
-            f"{mask_path}: {labels.ndim} dimensions of {labels.dtype}; a mask holds "
-            "one whole number a pixel, the class id"
-        ]
-    if image_size != (row.width, row.height):
-        findings.append(
-            f"{image_path}: {image_size[0]}x{image_size[1]}, but the index says "
-            f"{row.width}x{row.height}"
-        )
-    if labels.shape[::-1] != image_size:
-        findings.append(
-            f"{mask_path}: {labels.shape[1]}x{labels.shape[0]}, but its image is "
-            f"{image_size[0]}x{image_size[1]}"
-        )
-    return findings + label_findings(mask_path, labels, row.class_name)
+        rows = read_index(root)
+        findings = index_findings(root)
+    except DatasetError as error:
+        found = AuditFinding("broken-table", str(root / "index.csv"), _first(error))
+        return Audit(root, about, (), (found,), class_counts({}, []), ())
+    splits, broken = _read_splits(root, split)
+    findings += broken
+    if split is None:
+        findings += file_lists(root, rows)
+    else:
+        rows = [row for row in rows if row.stem in splits[split]]
+    means: dict[str, np.ndarray] = {}
+    hashes: dict[str, int] = {}
+    classes = dataset_classes(about)
+    for row in rows:
+        findings += _look_at(root, row, classes, hashes, means)
+    cells = [row for row in rows if row.kind == "cell"]
+    if not cells:
+        findings.append(AuditFinding("broken-table", str(root), "holds no cell"))
+    findings += _split_findings(root, splits, rows, hashes)
+    counts = class_counts(splits, rows)
+    groups = {row.stem: row.group for row in cells}
+    stains = group_stains(means, groups)
+    shown = {groups[stem]: stem for stem in means}
+    findings += [*absent_classes(counts), *stain_findings(stains, shown)]
+    return Audit(root, about, tuple(rows), tuple(findings), counts, tuple(stains))
 
 
-def label_findings(path: Path, labels: np.ndarray, class_name: str) -> list[str]:
-    """Return what is wrong with the values of one cell's mask."""
-    values, pixels = np.unique(labels, return_counts=True)
-    counts = dict(zip(values.tolist(), pixels.tolist(), strict=True))
-    strange = sorted(counts.keys() - {*range(len(CLASS_NAMES)), IGNORE_LABEL})
-    if strange:
-        return [
-            f"{path}: value {strange[0]} on {counts[strange[0]]} pixel(s); expected "
-            f"0 to {len(CLASS_NAMES) - 1}, or {IGNORE_LABEL} to ignore"
-        ]
-    present = [c for c in CELL_CLASSES if c.id in counts]
-    if not present and IGNORE_LABEL in counts:
-        return [
-            f"{path}: only 0 and {IGNORE_LABEL}; {IGNORE_LABEL} is ignored in "
-            "training, so a {0, 255} mask has no leukocyte; give its pixels the class "
-            "id"
-        ]
-    if class_name and class_id(class_name) not in {c.id for c in present}:
-        found = ", ".join(c.name for c in present) or "background only"
-        return [f"{path}: holds {found}, but the index says {class_name}"]
-    return []
+def _read_splits(
+    root: Path, split: str | None
+) -> tuple[dict[str, dict[str, str]], list[AuditFinding]]:
+    """Return the readable splits, and a finding for each that is not."""
+    if split is not None:
+        return {split: read_split(root, split)}, []
+    splits, findings = {}, []
+    for path in sorted((root / "splits").glob("*.csv")):
+        try:
+            splits[path.stem] = read_split(root, path.stem)
+        except DatasetError as error:
+            findings.append(AuditFinding("broken-table", str(path), _first(error)))
+    return splits, findings
+
+
+def _first(error: DatasetError) -> str:
+    """Return an error's first line; the rest names the command that mends it."""
+    return str(error).splitlines()[0]
+
+
+def _look_at(
+    root: Path, row: IndexRow, classes: Sequence[str], hashes: dict, means: dict
+) -> Iterator[AuditFinding]:
+    """Yield the findings of one row; keep the hash and the colours of its image."""
+    files = open_cell(root, row)
+    yield from files.findings
+    yield from _label_findings(root, row, files.labels, classes)
+    if files.image is not None:
+        hashes[row.stem] = perceptual_hash(files.image)
+    if files.image is None or files.labels is None:
+        return
+    yield from changed_since(root, row)
+    fits = files.labels.shape == files.image.shape[:2]
+    if row.kind == "cell" and fits:
+        yield from cell_findings(root / row.mask, files.labels, stem=row.stem)
+        means[row.stem] = region_means(files.image, files.labels)
+
+
+def _split_findings(
+    root: Path,
+    splits: Mapping[str, Mapping[str, str]],
+    rows: Sequence[IndexRow],
+    hashes: Mapping[str, int],
+) -> Iterator[AuditFinding]:
+    groups = {row.stem: row.group for row in rows}
+    cells = {row.stem for row in rows if row.kind == "cell"}
+    pairs = near_duplicates(hashes)
+    for split, parts in splits.items():
+        file = split_file(root, split)
+        yield from unfit_split(file, parts, cells)
+        yield from divided_groups(file, parts, groups)
+        yield from divided_copies(file, parts, pairs, groups)
+    yield from same_pictures(pairs, groups)
