@@ -1,8 +1,12 @@
 """``leuko prepare`` makes a dataset, once, and says what is wrong with a wish."""
 
+import importlib
+import json
+
 import pytest
 
 from leuko_mm.cli.main import main
+from leuko_mm.datasets.converters.synthetic import prepare_synthetic
 from leuko_mm.datasets.prepared import read_about
 
 SMALL = ["--slides", "2", "--cells", "1"]
@@ -72,3 +76,49 @@ def test_numbers_that_make_no_dataset_are_refused(tmp_path, capsys, wrong):
     assert end.value.code == 2
     assert wrong[0] in capsys.readouterr().err
     assert not (tmp_path / "data" / "synthetic").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "out"),
+    [
+        (["segmentation_wbc"], "segmentation_wbc"),
+        (["segmentation_wbc", "--set", "2"], "segmentation_wbc_2"),
+        (["lisc", "--expert", "2"], "lisc"),
+    ],
+)
+def test_published_sources_take_their_own_arguments(
+    tmp_path, capsys, monkeypatch, arguments, out
+):
+    asked = []
+
+    def prepare(source, place, **options):
+        asked.append((str(source), str(place), options))
+        return prepare_synthetic(place, slides=2, cells_per_class=1, size=32)
+
+    module = importlib.import_module(f"leuko_mm.cli.prepare_{arguments[0]}")
+    monkeypatch.setattr(module, f"prepare_{arguments[0]}", prepare)
+    assert main(["prepare", arguments[0], "raw", *arguments[1:]]) == 0
+    wish = {"chosen": "both"} if out == "segmentation_wbc" else {"chosen": "2"}
+    options = {"expert": 2} if out == "lisc" else wish
+    place = str(tmp_path / "data" / out)
+    assert asked == [("raw", place, {**options, "force": False})]
+    assert f"{place} prepared: 2 basophils" in capsys.readouterr().out
+
+
+def test_what_a_user_must_know_is_printed(tmp_path, capsys):
+    out = tmp_path / "noted"
+    assert main(["prepare", "synthetic", *SMALL, "--out", str(out)]) == 0
+    about = json.loads((out / "dataset.json").read_text())
+    about["notes"] = ["the labels are drawn by hand"]
+    (out / "dataset.json").write_text(json.dumps(about))
+    capsys.readouterr()
+    assert main(["prepare", "synthetic", *SMALL, "--out", str(out)]) == 0
+    assert "note: the labels are drawn by hand" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("source", ["segmentation_wbc", "lisc"])
+def test_a_published_source_that_is_not_there_is_one_message(capsys, source):
+    assert main(["prepare", source, "nowhere"]) == 2
+    message = capsys.readouterr().err
+    assert message.startswith("leuko prepare:")
+    assert "nowhere" in message

@@ -1,0 +1,90 @@
+"""Grey masks: nearest level, strays told, and what is no such mask refused."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from leuko_mm.datasets.converters.grey_levels import cell_and_nucleus, nearest_levels
+from leuko_mm.datasets.prepared import DatasetError
+
+LEVELS = (0, 128, 255)
+
+
+@pytest.fixture
+def mask(tmp_path):
+    """Return a function that writes a mask of 10x10 and tells its path."""
+
+    def write(grey: np.ndarray):
+        path = tmp_path / "7.png"
+        Image.fromarray(grey.astype(np.uint8)).save(path)
+        return path
+
+    return write
+
+
+def drawn(**changes) -> np.ndarray:
+    grey = np.zeros((10, 10), np.uint8)
+    grey[1:9, 1:9], grey[3:6, 3:6] = 128, 255
+    for value, place in changes.values():
+        grey[place] = value
+    return grey
+
+
+@pytest.mark.parametrize("levels", [LEVELS, (0, 50), (0, 225, 255)])
+def test_every_grey_goes_to_its_nearest_level(levels):
+    grey = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    numbers, stray = nearest_levels(grey, levels)
+    for value, number in zip(grey.ravel().tolist(), numbers.ravel(), strict=True):
+        away = [abs(value - level) for level in levels]
+        assert away[number] == min(away)
+    assert stray == {value: 1 for value in range(256) if value not in levels}
+
+
+def test_cytoplasm_and_nucleus_make_the_cell(mask):
+    notes = []
+    labels, nucleus = cell_and_nucleus(mask(drawn()), 4, LEVELS, notes, "7")
+    assert (labels == np.where(drawn() > 0, 4, 0)).all()
+    assert (nucleus == (drawn() == 255)).all()
+    assert notes == []
+
+
+def test_without_a_level_for_it_there_is_no_nucleus(mask):
+    labels, nucleus = cell_and_nucleus(mask(drawn() // 128 * 50), 1, (0, 50), [], "7")
+    assert np.unique(labels).tolist() == [0, 1]
+    assert nucleus is None
+
+
+def test_strays_are_told_with_their_pixels(mask):
+    notes = []
+    grey = drawn(a=(7, (0, slice(0, 2))), b=(250, (4, 4)))
+    labels, nucleus = cell_and_nucleus(mask(grey), 2, LEVELS, notes, "set/7.png")
+    assert labels[0, 0] == 0
+    assert nucleus[4, 4]
+    assert notes == [
+        "set/7.png: stray value 7 on 2 pixel(s), 250 on 1 pixel(s), taken as the "
+        "nearest level"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("grey", "words"),
+    [
+        (
+            drawn() // 2,
+            r"7.png: value 64 on 55 pixel\(s\), 127 on 9 .* expected 0, 128",
+        ),
+        (np.zeros((10, 10)), "no cell is drawn in it"),
+        (drawn(a=(9, (0, slice(0, 5)))), "value 9 on 5 .*5% of what is not 0 at most"),
+    ],
+)
+def test_another_kind_of_mask_is_refused(mask, grey, words):
+    with pytest.raises(DatasetError, match=words):
+        cell_and_nucleus(mask(grey), 1, LEVELS, [], "7")
+
+
+def test_a_mask_that_cannot_be_read_is_named(tmp_path):
+    (tmp_path / "7.png").write_bytes(b"no picture")
+    with pytest.raises(DatasetError, match=r"7.png cannot be read"):
+        cell_and_nucleus(tmp_path / "7.png", 1, LEVELS, [], "7")
