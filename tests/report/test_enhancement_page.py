@@ -1,0 +1,108 @@
+import pytest
+
+from leuko_mm.report.enhancement_accuracy import accuracy_section
+from leuko_mm.report.enhancement_page import (
+    VERDICT,
+    colour_findings,
+    enhancement_page,
+    kept_verdict,
+)
+
+
+def method(spread, separability=2.0, **more):
+    region = dict(slides=3, spread=spread)
+    part = dict(
+        region,
+        between_slides=spread / 2,
+        between_classes=separability * spread / 2,
+        separability=separability,
+    )
+    return {
+        "failed": 0,
+        "background": region,
+        "red cells": region,
+        "leukocyte": part,
+        "border": 20.0,
+        "grain": 4.0,
+        "border_to_grain": 5.0,
+        **more,
+    }
+
+
+@pytest.fixture
+def evidence():
+    methods = {"raw": method(10.0), "hsv": method(7.5, 1.0), "Macenko": method(8.0)}
+    methods["Macenko"]["failed"] = 3
+    return dict(
+        about=dict(command="python tools/x.py --probe", date="2026-01-02"),
+        colour=dict(dataset="bcisc", slides=50, images=268, methods=methods),
+        probe={"raw": dict(cells=200, accuracy={"0.01": 92.94})},
+    )
+
+
+RUN = dict(
+    variant="rgb",
+    enhance=dict(type="leuko_mm.AHERetinex", reading="rgb"),
+    iterations=450,
+    metrics=dict(mIoU=80.123, mIoU_fg=75.0, pixel_accuracy=97.0),
+)
+
+
+def page(evidence, runs=(), **more):
+    return enhancement_page(
+        evidence, list(runs), picture="images/e.jpg", json_name="r.json", **more
+    )
+
+
+def test_every_figure_stands_in_the_page(evidence):
+    text = page(evidence, [RUN])
+    assert "| raw | 10.0 | 10.0 | 5.0 | 2.00 | 20.0 | 4.0 | 5.0 |" in text
+    assert "| hsv | 7.5 | 7.5 | 3.8 | 1.00 |" in text
+    assert "Macenko could not do 3 of 268 images" in text
+    assert "| raw | 92.9 |" in text
+    assert "One cell is 0.5 points" in text
+    assert "| rgb | AHERetinex, reading rgb | 450 | 80.12 | 75.00 | 97.00 |" in text
+    assert "python tools/x.py --probe" in text
+    assert "Not measured" in text
+
+
+def test_what_people_concluded_survives_the_next_making(evidence):
+    once = page(evidence, verdict="`rgb` helps.\n\nSay why.")
+    again = page(evidence, verdict=kept_verdict(once))
+    assert again == once
+    assert "`rgb` helps.\n\nSay why." in once
+    assert kept_verdict(page(evidence)) == ""
+    assert VERDICT[0] in page(evidence)
+
+
+def test_nuclei_have_a_table_where_they_were_measured(evidence):
+    part = dict(slides=9, spread=9.0, between_slides=3.0, separability=0.5)
+    evidence["nuclei"] = dict(
+        dataset="wbc",
+        images=9,
+        methods={"raw": method(6.0, nucleus=part, cytoplasm=dict(part))},
+    )
+    text = page(evidence)
+    assert "| raw | 3.0 | 2.00 | 3.0 | 0.50 | 3.0 | 0.50 |" in text
+    assert "Not measured" not in text
+
+
+def test_findings_compare_with_the_image_as_taken(evidence):
+    (said,) = colour_findings(evidence["colour"]["methods"])
+    assert "`hsv`" in said
+    assert "background -25 %" in said
+    assert "separability of classes -50 %" in said
+
+
+def test_unequal_or_missing_trainings_are_called_so():
+    other = dict(RUN, variant=None, enhance=None, iterations=100)
+    assert "not of equal length" in accuracy_section(None, [RUN, other])
+    assert "| as configured | none | 100 |" in accuracy_section(None, [RUN, other])
+    assert "450 iterations each" in accuracy_section(None, [RUN])
+    assert "No training" in accuracy_section(None, [])
+
+
+def test_a_missing_figure_is_a_hyphen(evidence):
+    del evidence["colour"]["methods"]["hsv"]["red cells"]
+    evidence["colour"]["methods"]["hsv"]["border_to_grain"] = None
+    assert "| hsv | 7.5 | - | 3.8 | 1.00 | 20.0 | 4.0 | - |" in page(evidence)

@@ -1,0 +1,188 @@
+"""Measure what AHE-Retinex does to the colours of smears, and write the page of it.
+
+    python tools/enhancement_evidence.py --nuclei segmentation_wbc --probe
+
+writes docs/enhancement.md with a picture of synthetic cells, results/enhancement.json
+with every figure, and to --out the picture of real cells. With --reuse the figures of
+that file are taken again and only the page is made, with the runs on the development
+split that have been published since.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import importlib.metadata
+import json
+import math
+import shlex
+import sys
+from pathlib import Path
+
+import cv2
+
+from leuko_mm.datasets.image_files import read_image
+from leuko_mm.datasets.leukocyte_dataset import dataset_root
+from leuko_mm.datasets.prepared import DatasetError, read_index
+from leuko_mm.engine.checkpoint_files import write_text
+from leuko_mm.report.contact_sheet import contact_sheet, write_sheet
+from leuko_mm.report.enhancement_page import enhancement_page, kept_verdict
+from leuko_mm.workflows.enhancement_evidence import colour_evidence
+from leuko_mm.workflows.enhancement_evidence_methods import (
+    CLAHE,
+    RAW,
+    most_usual,
+    other_methods,
+    retinex_methods,
+)
+
+ROOT = Path(__file__).resolve().parents[1]
+SHOWN = (RAW, CLAHE, "grey world", "Reinhard", "hsv", "hsv_all", "rgb")
+PROBED = (RAW, CLAHE, "grey world", "Reinhard", "hsv", "hsv_all", "rgb")
+RUNS = "half/cbam_unet*-development-s0.json"
+VARIANTS = (None, "raw", "hsv", "hsv_all", "rgb", "clahe")
+PICTURE = "images/enhancement.jpg"
+FIGURES = "results/enhancement.json"
+
+
+def measure(args: argparse.Namespace) -> dict:
+    """Return all figures of the page but those of trainings."""
+    root = dataset_root(args.data)
+    methods = methods_for(root)
+    found = {"about": about(), "colour": colour_evidence(root, methods, progress=show)}
+    if args.nuclei:
+        nuclei = dataset_root(args.nuclei)
+        found["nuclei"] = colour_evidence(nuclei, methods_for(nuclei), progress=show)
+    if args.probe:
+        from leuko_mm.workflows.enhancement_evidence_probe import probe
+
+        found["probe"] = {}
+        for name in (name for name in PROBED if name in methods):
+            found["probe"][name] = probe(root, methods[name])
+            print(f"probe {name}: {found['probe'][name]['accuracy']}", flush=True)
+    return without_nan(found)
+
+
+def methods_for(root: Path) -> dict:
+    """Return every method, stain normalisation fitted to the dataset's usual image."""
+    rows = [row for row in read_index(root) if row.kind == "cell"]
+    images = [read_image(root / row.image) for row in rows]
+    return {**other_methods(images[most_usual(images)]), **retinex_methods()}
+
+
+def about() -> dict:
+    """Return what was run, when, and with which libraries."""
+    versions = {}
+    for name in ("numpy", "opencv-python", "torchstain"):
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            versions[name] = None
+    words = [a for a in sys.argv[1:] if a != "--reuse"]
+    command = shlex.join(["python", "tools/enhancement_evidence.py", *words])
+    date = datetime.datetime.now(datetime.timezone.utc).date().isoformat()
+    return dict(command=command, date=date, libraries=versions)
+
+
+def without_nan(value):
+    """Return the same with None for what is no finite number: JSON has none."""
+    if isinstance(value, dict):
+        return {key: without_nan(one) for key, one in value.items()}
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def show(done: int, total: int) -> None:
+    """Print a line now and then."""
+    if done % 20 == 0:
+        print(f"{done} of {total} images", flush=True)
+
+
+def sheet(name: str, out: Path) -> None:
+    """Write one cell of each class, each from a slide of its own, by every method."""
+    root = dataset_root(name)
+    rows = [row for row in read_index(root) if row.kind == "cell"]
+    chosen = []
+    for i, kind in enumerate(sorted({row.class_name for row in rows})):
+        of_class = [row for row in rows if row.class_name == kind]
+        groups = sorted({row.group for row in of_class})
+        chosen.append(next(r for r in of_class if r.group == groups[i % len(groups)]))
+    methods = {n: m for n, m in methods_for(root).items() if n in SHOWN}
+    images = [read_image(root / row.image) for row in chosen]
+    pictures = [method(image) for image in images for method in methods.values()]
+    captions = [
+        f"{row.class_name}, {method}" if method == RAW else method
+        for row in chosen
+        for method in methods
+    ]
+    out.parent.mkdir(parents=True, exist_ok=True)
+    page = contact_sheet(pictures, captions, columns=len(methods), tile=150)
+    write_sheet(out, page)
+
+
+def published_runs(results: Path) -> list[dict]:
+    """Return the trainings on the development split, in the order of VARIANTS."""
+    found = []
+    for path in sorted(results.glob(RUNS)):
+        run = json.loads(path.read_text(encoding="utf-8"))
+        variant = run["run"]["variant"]
+        if run["run"]["method"] == "cbam_unet" and variant in VARIANTS:
+            found.append(
+                dict(
+                    variant=variant,
+                    enhance=run["data"]["enhance"],
+                    iterations=run["run"]["iterations"],
+                    metrics=run["metrics"],
+                )
+            )
+    return sorted(found, key=lambda run: VARIANTS.index(run["variant"]))
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command."""
+    made = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    made.add_argument("--data", default="bcisc", help="prepared dataset with slides")
+    made.add_argument("--nuclei", help="prepared dataset with nuclei")
+    made.add_argument("--synthetic", default="synthetic", help="for the page's picture")
+    made.add_argument("--probe", action="store_true", help="linear probe too (slow)")
+    made.add_argument("--reuse", action="store_true", help=f"figures of {FIGURES}")
+    made.add_argument("--root", type=Path, default=ROOT, help="where docs/ is written")
+    made.add_argument("--out", type=Path, default=Path("work_dirs/enhancement"))
+    return made
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Measure, and write page, pictures and figures."""
+    args = parser().parse_args(argv)
+    cv2.setNumThreads(1)
+    figures = args.root / FIGURES
+    try:
+        if args.reuse:
+            found = json.loads(figures.read_text(encoding="utf-8"))
+        else:
+            found = measure(args)
+            figures.parent.mkdir(parents=True, exist_ok=True)
+            write_text(figures, json.dumps(found, indent=1, allow_nan=False) + "\n")
+            sheet(args.data, args.out / "cells.jpg")
+            sheet(args.synthetic, args.root / "docs" / PICTURE)
+    except (DatasetError, FileNotFoundError) as error:
+        print(f"tools/enhancement_evidence.py: {error}", file=sys.stderr)
+        return 2
+    page = args.root / "docs" / "enhancement.md"
+    before = page.read_text(encoding="utf-8") if page.is_file() else ""
+    text = enhancement_page(
+        found,
+        published_runs(args.root / "results"),
+        picture=PICTURE,
+        json_name=FIGURES,
+        verdict=kept_verdict(before),
+    )
+    page.parent.mkdir(parents=True, exist_ok=True)
+    write_text(page, text)
+    print(f"{page} written")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
