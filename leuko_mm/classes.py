@@ -55,6 +55,19 @@ def class_id(name: str) -> int:
         raise ValueError(f"unknown class {name!r}; expected one of: {known}") from None
 
 
+def cell_class_name(name: str) -> str:
+    """Return the name of a cell's class, or ``leukocyte`` where it is not known.
+
+    Raises:
+        ValueError: if no class goes by that name.
+
+    Example:
+        >>> cell_class_name("eosi"), cell_class_name("leukocyte")
+        ('eosinophil', 'leukocyte')
+    """
+    return name if name == BINARY_NAMES[1] else CLASS_NAMES[class_id(name)]
+
+
 def label_lut(colours: tuple[tuple[int, int, int], ...] = CLASS_COLOURS) -> np.ndarray:
     """Return a (256, 3) uint8 RGB look-up table; labels without a colour are grey.
 

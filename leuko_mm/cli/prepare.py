@@ -49,6 +49,12 @@ SOURCES = {
         path="the folder as published",
         declares=True,
     ),
+    "folders": Source(
+        "your own images with masks or polygons, in any usual form",
+        "cli.prepare_folders",
+        path="the folder of the images",
+        declares=True,
+    ),
     "synthetic": Source(
         "drawn smears for trying things out", "cli.prepare_synthetic", declares=True
     ),

@@ -16,7 +16,13 @@ from leuko_mm.classes import (
     CLASS_COLOURS,
     CLASS_NAMES,
 )
-from leuko_mm.datasets.prepared import PARTS, DatasetError, data_home, read_index
+from leuko_mm.datasets.prepared import (
+    PARTS,
+    DatasetError,
+    data_home,
+    read_about,
+    read_index,
+)
 from leuko_mm.datasets.prepared import read_split as read_split_file
 from leuko_mm.datasets.sampling import sample_randomness
 from leuko_mm.registry import DATASETS, SCOPE, TRANSFORMS
@@ -77,7 +83,8 @@ class LeukocyteDataset(BaseSegDataset):
 
     Raises:
         DatasetError: if the dataset is not prepared, has no such split, or the part
-            holds no cell.
+            holds no cell; or if it does not know the class of its leukocytes and
+            ``binary`` is not set.
     """
 
     METAINFO = dict(classes=CLASS_NAMES, palette=[list(c) for c in CLASS_COLOURS])
@@ -96,6 +103,7 @@ class LeukocyteDataset(BaseSegDataset):
         if part not in PARTS:
             raise ValueError(f"part must be one of {PARTS}, got {part!r}")
         self.root = dataset_root(name)
+        check_binary(self.root, binary)
         self.split, self.part, self.binary, self.seed = split, part, binary, seed
         steps = with_enhancement(kwargs.get("pipeline", ()), enhance)
         kwargs["pipeline"] = build_pipeline(steps).transforms
@@ -141,6 +149,22 @@ class LeukocyteDataset(BaseSegDataset):
     def __iter__(self) -> Iterator[dict]:
         """Yield every cell once; global indices alone would never end."""
         return (self[i] for i in range(len(self)))
+
+
+def check_binary(root: Path, binary: bool) -> None:
+    """Refuse to tell classes apart in a dataset that does not know them.
+
+    Raises:
+        DatasetError: with the options that make a training binary.
+    """
+    if len(read_about(root).get("classes", CLASS_NAMES)) == 2 and not binary:
+        raise DatasetError(
+            f"{root} knows leukocytes without their class; train and test it as "
+            "binary, with:\n    --cfg-options "
+            "train_dataloader.dataset.dataset.binary=True "
+            "test_dataloader.dataset.dataset.binary=True "
+            "model.decode_head.num_classes=2"
+        )
 
 
 def dataset_root(name: str) -> Path:

@@ -32,7 +32,7 @@ import shlex
 from dataclasses import dataclass, fields
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
-from leuko_mm.classes import CLASS_NAMES, class_id
+from leuko_mm.classes import cell_class_name
 from leuko_mm.datasets.places import Place, parse_place
 
 SCHEMA = 1
@@ -206,7 +206,7 @@ def _parse_row(inside: Path, cells: list[str]) -> IndexRow:
     values = dict(zip((f.name for f in fields(IndexRow)), cells, strict=True))
     values["width"], values["height"] = int(values["width"]), int(values["height"])
     if values["class_name"]:
-        values["class_name"] = CLASS_NAMES[class_id(values["class_name"])]
+        values["class_name"] = cell_class_name(values["class_name"])
     row = IndexRow(**values)
     parse_place(row.parent, row.x, row.y, row.scale)
     if not is_plain_name(row.stem):

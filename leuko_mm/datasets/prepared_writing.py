@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from leuko_mm.classes import CLASS_NAMES, class_id, label_lut
+from leuko_mm.classes import CLASS_NAMES, cell_class_name, label_lut
 from leuko_mm.datasets.nuclei import save_nucleus
 from leuko_mm.datasets.prepared import (
     COLUMNS,
@@ -45,6 +45,7 @@ def write_prepared(
     citation: str,
     splits: Mapping[str, Mapping[str, str]],
     notes: Sequence[str] = (),
+    classes: Sequence[str] = CLASS_NAMES,
     force: bool = False,
 ) -> bool:
     """Write a prepared dataset, all of it or nothing.
@@ -59,7 +60,9 @@ def write_prepared(
         splits: split name -> {stem: ``train`` or ``test``}.
         notes: what a user must know of this data, a sentence each, for
             ``dataset.json``. Read after the cells, so that a generator of cells may
-            add to the list what it comes upon.
+            add to the list what it comes upon; so are the splits.
+        classes: names by label; ``BINARY_NAMES`` where the class of cells is not
+            known.
         force: replace a dataset whose content differs, with every split in it. A
             folder that is no dataset is never replaced.
 
@@ -75,7 +78,7 @@ def write_prepared(
     place = Path(out).resolve()
     building = None
     about = dict(name=name, source=source, licence=licence, citation=citation)
-    about["notes"] = notes
+    about.update(notes=notes, classes=list(classes))
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
         restore_interrupted(place)
@@ -122,8 +125,7 @@ def _write_all(root, cells, splits, said: dict) -> None:
         "schema": SCHEMA,
         **said,
         "notes": list(said["notes"]),
-        "classes": list(CLASS_NAMES),
-        "counts": {c: counts[c] for c in CLASS_NAMES if counts[c]},
+        "counts": {c: counts[c] for c in said["classes"] if counts[c]},
         "groups": len({row.group for row in described}),
         "fields": len(rows) - len(described),
         "sha256": hashlib.sha256((root / "index.csv").read_bytes()).hexdigest(),
@@ -168,7 +170,7 @@ def _write_cell(root: Path, cell: PreparedCell) -> IndexRow:
     return IndexRow(
         stem=cell.stem,
         kind=cell.kind,
-        class_name=CLASS_NAMES[class_id(cell.class_name)] if cell.class_name else "",
+        class_name=cell_class_name(cell.class_name) if cell.class_name else "",
         group=cell.group,
         source=cell.source,
         parent=parent,

@@ -9,9 +9,10 @@ from mmengine.config import Config
 from mmengine.logging import print_log
 from mmengine.registry import OPTIMIZERS
 
+from leuko_mm.classes import BINARY_NAMES, CLASS_NAMES
 from leuko_mm.datasets.audit import quick_check
 from leuko_mm.datasets.converters.synthetic import prepare_synthetic
-from leuko_mm.datasets.leukocyte_dataset import dataset_root
+from leuko_mm.datasets.leukocyte_dataset import check_binary, dataset_root
 from leuko_mm.engine.encoder_weights import find_weights
 from leuko_mm.workflows.resolve_config import UsageError
 
@@ -97,6 +98,21 @@ def check_data(config: Config) -> None:
             seen.add(place)
             draw_synthetic(cells["name"])
             quick_check(Path(place[0]), split=place[1])
+        check_binary(dataset_root(cells["name"]), cells.get("binary", False))
+        _check_head(config, cells.get("binary", False))
+
+
+def _check_head(config: Config, binary: bool) -> None:
+    """Compare the network's classes with the data's; the test would fail on them."""
+    head = config.model.get("decode_head")
+    there = head.get("num_classes") if isinstance(head, dict) else None
+    names = BINARY_NAMES if binary else CLASS_NAMES
+    if there is not None and there != len(names):
+        raise UsageError(
+            f"model.decode_head.num_classes is {there}, but the data has {len(names)} "
+            f"({', '.join(names)}); add --cfg-options "
+            f"model.decode_head.num_classes={len(names)}"
+        )
 
 
 def draw_synthetic(name: str) -> None:

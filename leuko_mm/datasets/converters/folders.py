@@ -1,0 +1,196 @@
+"""Convert a user's own images with masks or outlines into a prepared dataset.
+
+The forms of annotation are told apart by ``folders_forms``; ``folders_survey`` looks
+at everything and writes nothing, so that the class map can be shown and agreed on;
+then this module writes.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from leuko_mm.classes import (
+    BACKGROUND,
+    BINARY_NAMES,
+    CLASS_NAMES,
+    IGNORE_LABEL,
+)
+from leuko_mm.datasets.converters.folders_annotation import FoundImage
+from leuko_mm.datasets.converters.folders_crops import find_crops
+from leuko_mm.datasets.converters.folders_groups import Grouping
+from leuko_mm.datasets.converters.folders_map import (
+    check_map,
+    is_binary,
+    label_values,
+    map_text,
+)
+from leuko_mm.datasets.converters.folders_survey import Survey
+from leuko_mm.datasets.grouped_splits import grouped_folds
+from leuko_mm.datasets.image_files import image_facts, read_image
+from leuko_mm.datasets.places import Place
+from leuko_mm.datasets.prepared import DatasetError
+from leuko_mm.datasets.prepared_cell import PreparedCell
+from leuko_mm.datasets.prepared_writing import write_prepared
+from leuko_mm.datasets.splits import development_split
+
+FOLDS = 5
+
+
+@dataclass(frozen=True)
+class FoldersRequest:
+    """What a user agreed to.
+
+    Args:
+        name: of the dataset.
+        targets: key -> class, ``background``, ``ignore``, ``leukocyte``, ``by-name``.
+        grouping: of the images.
+        crop: pixels of a window around every cell; None keeps images whole.
+        licence, citation: of the user's data, for ``dataset.json``.
+    """
+
+    name: str
+    targets: Mapping[str, str]
+    grouping: Grouping
+    crop: int | None = None
+    licence: str = "not stated"
+    citation: str = "not stated"
+
+
+def prepare_folders(
+    survey: Survey, out: Path, request: FoldersRequest, *, force: bool = False
+) -> bool:
+    """Write the dataset of a survey, with folds that divide no group.
+
+    Without ``crop`` an image is one cell, its class the one with the most pixels; an
+    image without a leukocyte is kept as a field, which no split names. With ``crop``
+    every image is a field, and every cell in it a cell of the dataset.
+
+    Args:
+        survey: of the folders.
+        out: the prepared dataset's folder.
+        request: what was agreed to.
+        force: replace a dataset whose content differs.
+
+    Returns:
+        Whether anything was written.
+
+    Raises:
+        DatasetError: if the map does not fit, an image cannot be read, or no cell
+            is there; nothing is written then.
+    """
+    check_map(request.targets, survey.uses)
+    splits: dict[str, dict[str, str]] = {}
+    return write_prepared(
+        Path(out),
+        _cells(survey, request, splits),
+        name=request.name,
+        source=f"{survey.annotations.words}, map {map_text(request.targets)}",
+        licence=request.licence,
+        citation=request.citation,
+        splits=splits,
+        classes=BINARY_NAMES if is_binary(request.targets) else CLASS_NAMES,
+        notes=_notes(survey, request),
+        force=force,
+    )
+
+
+def folds_of(rows: list[tuple[str, str, str]]) -> dict[str, dict[str, str]]:
+    """Return the folds of (stem, group, class) rows, and ``development`` of five.
+
+    There are fewer than five where there are fewer groups, and none of one group.
+
+    Example:
+        >>> sorted(folds_of([("a", "s1", "monocyte"), ("b", "s2", "monocyte")]))
+        ['fold1', 'fold2']
+    """
+    groups = {stem: group for stem, group, _ in rows}
+    classes = {stem: name for stem, _, name in rows}
+    most = max(Counter(classes.values()).values())
+    folds = min(FOLDS, len(set(groups.values())), most)
+    if folds < 2:
+        return {}
+    made = grouped_folds(groups, classes, folds=folds)
+    return {**made, "development": development_split(made)} if folds == FOLDS else made
+
+
+def _cells(
+    survey: Survey, request: FoldersRequest, splits: dict
+) -> Iterator[PreparedCell]:
+    """Yield everything, and fill in the splits: they need the class of every cell."""
+    rows = []
+    for image in survey.images:
+        for cell in _cells_of(image, survey, request):
+            if cell.kind == "cell":
+                rows.append((cell.stem, cell.group, cell.class_name))
+            yield cell
+    if not rows:
+        raise DatasetError(
+            f"no cell in {len(survey.images)} images: no pixel of theirs is a leukocyte"
+        )
+    splits.update(folds_of(rows))
+
+
+def _cells_of(
+    image: FoundImage, survey: Survey, request: FoldersRequest
+) -> Iterator[PreparedCell]:
+    pixels = read_image(image.path)
+    annotation = survey.annotations.readers[image.key](*pixels.shape[:2])
+    source = survey.annotations.sources[image.key]
+    used = label_values(request.targets, image, annotation.pixels(), source)
+    # A key may be there and wholly painted over.
+    values = {key: used.get(key, BACKGROUND) for key in annotation.keys}
+    labels = annotation.labels(values)
+    names = BINARY_NAMES if is_binary(request.targets) else CLASS_NAMES
+    main = majority(labels) if request.crop is None else None
+    whole = PreparedCell(
+        stem=image.stem,
+        class_name="" if main is None else names[main],
+        group=request.grouping.groups[image.stem],
+        image=image.path if image_facts(image.path).plain else pixels,
+        mask=labels,
+        kind="field" if main is None else "cell",
+        source=image.relative,
+    )
+    yield whole
+    if request.crop is None:
+        return
+    crops = find_crops(annotation, labels, values, request.crop)
+    for number, crop in enumerate(crops, 1):
+        x0, y0, x1, y1 = crop.box
+        yield replace(
+            whole,
+            stem=f"{image.stem}_cell{number}",
+            class_name=names[crop.label],
+            image=np.ascontiguousarray(pixels[y0:y1, x0:x1]),
+            mask=labels[y0:y1, x0:x1],
+            kind="cell",
+            place=Place(image.stem, x0, y0, 1),
+        )
+
+
+def majority(labels: np.ndarray) -> int | None:
+    """Return the leukocyte label with the most pixels, None if there is none.
+
+    Example:
+        >>> majority(np.array([[0, 0, 0, 2, 2, 5]])), majority(np.array([[0, 255]]))
+        (2, None)
+    """
+    counts = np.bincount(labels.ravel(), minlength=IGNORE_LABEL + 1)
+    counts[[BACKGROUND, IGNORE_LABEL]] = 0
+    return int(counts.argmax()) if counts.any() else None
+
+
+def _notes(survey: Survey, request: FoldersRequest) -> list[str]:
+    notes = [f"groups: {request.grouping.words}"]
+    if not request.grouping.known:
+        notes.append("slides may stand in train and test alike: groups are not known")
+    if survey.left_out:
+        notes.append(f"{len(survey.left_out)} files without a counterpart left out")
+    if request.crop:
+        notes.append(f"cells cut out of fields, {request.crop} pixels a side")
+    return notes

@@ -1,0 +1,387 @@
+"""Every form of annotation comes back as the labels that were written."""
+
+from __future__ import annotations
+
+import annotated_folders as drawn
+import numpy as np
+import pytest
+from PIL import Image
+
+from leuko_mm.datasets.audit import quick_check
+from leuko_mm.datasets.converters.folders import FoldersRequest, prepare_folders
+from leuko_mm.datasets.converters.folders_groups import group_images
+from leuko_mm.datasets.converters.folders_survey import survey_folders
+from leuko_mm.datasets.prepared import (
+    DatasetError,
+    read_about,
+    read_index,
+    read_split,
+)
+from leuko_mm.datasets.splits import shared_groups
+
+VALUES = (0, 1, 2, 3, 4, 5, 255)
+
+
+def random_labels(rng, *, images=4, values=VALUES, folders=("", "a/b/")) -> dict:
+    """Return blocks of random labels, of random sizes, some without any cell."""
+    labels = {}
+    for number in range(images):
+        height, width = rng.integers(8, 40, 2)
+        coarse = rng.choice(values, (5, 5), p=_mostly_background(len(values)))
+        rows = np.sort(rng.integers(0, 5, height))
+        columns = np.sort(rng.integers(0, 5, width))
+        key = f"{folders[number % len(folders)]}cell {number}"
+        labels[key] = coarse[np.ix_(rows, columns)].astype(np.uint8)
+    labels[key][2:5, 3:6] = 4
+    labels["none"] = np.zeros((9, 8), np.uint8)
+    return labels
+
+
+def _mostly_background(count: int) -> np.ndarray:
+    return np.array([0.4, *[0.6 / (count - 1)] * (count - 1)])
+
+
+def prepare(images, out, masks=None, *, targets=None, group_by=None, **more) -> list:
+    survey = survey_folders(images, masks)
+    request = FoldersRequest(
+        name="mine",
+        targets=targets or survey.guess,
+        grouping=group_images(survey.images, group_by),
+        **more,
+    )
+    assert prepare_folders(survey, out, request)
+    return read_index(out)
+
+
+def mask_of(root, row) -> np.ndarray:
+    return np.array(Image.open(root / row.mask))
+
+
+def shuffled_values(rng, top: int) -> dict[int, int]:
+    """Return a value of its own for every label."""
+    drawn_values = rng.choice(top, len(VALUES), replace=False).tolist()
+    return dict(zip(VALUES, drawn_values, strict=True))
+
+
+def write_values(tmp, labels, rng):
+    values = shuffled_values(rng, 60_000 if rng.random() < 0.5 else 256)
+    drawn.as_values(tmp / "masks", labels, values)
+    return {str(value): drawn.name_of(label) for label, value in values.items()}
+
+
+def write_palette(tmp, labels, rng):
+    drawn.as_palette(tmp / "masks", labels, shuffled_values(rng, 256))
+
+
+def write_coco(form):
+    def write(tmp, labels, rng):
+        drawn.as_coco(tmp / "masks" / "coco.json", labels, form=form)
+
+    return write
+
+
+FORMS = {
+    "values": write_values,
+    "ids": lambda tmp, labels, rng: drawn.as_values(
+        tmp / "masks", labels, {v: v for v in VALUES}
+    ),
+    "palette": write_palette,
+    "colours": lambda tmp, labels, rng: drawn.as_colours(tmp / "masks", labels),
+    "folders": lambda tmp, labels, rng: drawn.as_layers(
+        tmp / "masks", labels, folders=True
+    ),
+    "suffixes": lambda tmp, labels, rng: drawn.as_layers(
+        tmp / "masks", labels, folders=False
+    ),
+    "coco-polygons": write_coco("polygons"),
+    "coco-runs": write_coco("runs"),
+    "coco-compressed": write_coco("compressed"),
+    "labelme": lambda tmp, labels, rng: drawn.as_labelme(tmp / "masks", labels),
+    "geojson": lambda tmp, labels, rng: drawn.as_geojson(tmp / "masks", labels),
+}
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("form", FORMS)
+def test_labels_come_back(tmp_path, form, seed):
+    rng = np.random.default_rng([seed, list(FORMS).index(form)])
+    labels = random_labels(rng, images=int(rng.integers(2, 5)))
+    drawn.write_images(tmp_path / "images", labels, rng)
+    targets = FORMS[form](tmp_path, labels, rng)
+    out = tmp_path / "out"
+    rows = prepare(tmp_path, out, targets=targets)
+    found = {row.source.removesuffix(".png"): mask_of(out, row) for row in rows}
+    assert found.keys() == labels.keys()
+    for key, array in labels.items():
+        np.testing.assert_array_equal(found[key], array, err_msg=key)
+    kinds = {row.source: row.kind for row in rows}
+    assert kinds["none.png"] == "field"
+
+
+@pytest.fixture
+def smears(tmp_path):
+    """Return a folder of ten images of two slides, with masks of ids."""
+    rng = np.random.default_rng(0)
+    labels = {
+        f"slide{1 + n % 5}_{n}": np.pad(np.full((6, 6), 1 + n // 5, np.uint8), 5)
+        for n in range(10)
+    }
+    drawn.write_images(tmp_path / "images", labels, rng)
+    drawn.as_values(tmp_path / "masks", labels, {v: v for v in VALUES})
+    return tmp_path
+
+
+def test_a_dataset_of_folders_is_whole_and_can_be_trained_on(smears):
+    out = smears / "out"
+    rows = prepare(smears, out, group_by=r"slide\d+")
+    assert quick_check(out) == {"all": 10}
+    about = read_about(out)
+    assert (about["name"], about["groups"]) == ("mine", 5)
+    assert sum(about["counts"].values()) == 10
+    groups = {row.stem: row.group for row in rows}
+    assert groups["slide3_2"] == "slide3"
+    for split in ("fold1", "fold5", "development"):
+        parts = read_split(out, split)
+        assert shared_groups(parts, groups) == []
+        assert set(parts.values()) == {"train", "test"}
+
+
+def test_a_second_run_changes_nothing_and_other_content_needs_force(smears):
+    out = smears / "out"
+    survey = survey_folders(smears)
+    grouping = group_images(survey.images, None)
+    request = FoldersRequest("mine", survey.guess, grouping)
+    assert prepare_folders(survey, out, request)
+    before = (out / "index.csv").stat().st_mtime_ns
+    assert not prepare_folders(survey, out, request)
+    assert (out / "index.csv").stat().st_mtime_ns == before
+    other = FoldersRequest("mine", {**survey.guess, "2": "background"}, grouping)
+    with pytest.raises(DatasetError, match="--force"):
+        prepare_folders(survey, out, other)
+    assert prepare_folders(survey, out, other, force=True)
+
+
+def test_an_image_that_breaks_half_way_leaves_nothing(smears):
+    path = sorted((smears / "images").iterdir())[7]
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(DatasetError, match=path.name):
+        prepare(smears, smears / "out")
+    assert sorted(p.name for p in smears.iterdir()) == ["images", "masks"]
+
+
+def test_plain_files_are_copied_and_odd_ones_written_as_png(smears):
+    images = sorted((smears / "images").iterdir())
+    wide = np.random.default_rng(1).integers(5000, 65000, (16, 16), dtype=np.uint16)
+    Image.fromarray(wide).save(images[0])
+    content = images[1].read_bytes()
+    rows = prepare(smears, smears / "out")
+    with Image.open(smears / "out" / rows[0].image) as image:
+        assert image.mode == "RGB"
+        np.testing.assert_array_equal(np.array(image)[..., 0], np.rint(wide / 257))
+    assert (smears / "out" / rows[1].image).read_bytes() == content
+
+
+def test_the_class_of_an_image_is_the_one_with_most_pixels(smears):
+    mask = smears / "masks" / "slide1_0.png"
+    labels = np.zeros((16, 16), np.uint8)
+    labels[:4], labels[8:14], labels[14:] = 2, 5, 255
+    Image.fromarray(labels).save(mask)
+    rows = {row.stem: row for row in prepare(smears, smears / "out")}
+    assert rows["slide1_0"].class_name == "neutrophil"
+
+
+def test_masks_of_one_value_take_the_class_from_the_name(tmp_path):
+    rng = np.random.default_rng(0)
+    labels = {
+        f"{name}_{n}": np.pad(np.ones((4, 4), np.uint8), 3)
+        for name in ("baso", "NEUT")
+        for n in range(2)
+    }
+    drawn.write_images(tmp_path / "images", labels, rng)
+    drawn.as_values(tmp_path / "masks", labels, {0: 0, 1: 255})
+    rows = prepare(tmp_path, tmp_path / "out")
+    assert [r.class_name for r in rows] == ["neutrophil"] * 2 + ["basophil"] * 2
+    assert mask_of(tmp_path / "out", rows[0]).max() == 5
+    for folder in ("images", "masks"):
+        (tmp_path / folder / "baso_1.png").rename(tmp_path / folder / "what_1.png")
+    targets = {"0": "background", "255": "by-name"}
+    with pytest.raises(DatasetError, match="names none"):
+        prepare(tmp_path, tmp_path / "other", targets=targets)
+
+
+def test_leukocytes_without_a_class_make_a_binary_dataset(smears):
+    targets = {"0": "background"} | {str(v): "leukocyte" for v in (1, 2)}
+    out = smears / "out"
+    rows = prepare(smears, out, targets=targets)
+    assert read_about(out)["classes"] == ["background", "leukocyte"]
+    assert read_about(out)["counts"] == {"leukocyte": 10}
+    assert {row.class_name for row in rows} == {"leukocyte"}
+    assert all(set(np.unique(mask_of(out, row))) == {0, 1} for row in rows)
+    assert quick_check(out, split="fold1")["test"] > 0
+
+
+@pytest.mark.parametrize(
+    ("targets", "said"),
+    [
+        (
+            {"0": "background", "1": "basophil"},
+            r"'2', which stands on 180 pixel\(s\) of",
+        ),
+        (dict.fromkeys("012", "background"), "leaves no leukocyte"),
+        (
+            {"0": "background", "1": "leukocyte", "2": "monocyte"},
+            r"'1' on 180 pixel\(s\).*slide1_0.png.*'2'.*monocyte",
+        ),
+    ],
+)
+def test_a_wrong_map_is_refused_with_value_count_and_file(smears, targets, said):
+    with pytest.raises(DatasetError, match=said) as error:
+        prepare(smears, smears / "out", targets=targets)
+    assert "masks" in str(error.value)
+    assert not (smears / "out").exists()
+
+
+def test_images_and_masks_without_a_counterpart_are_named(smears):
+    (smears / "masks" / "slide1_0.png").unlink()
+    (smears / "images" / "slide2_1.png").unlink()
+    with pytest.raises(DatasetError) as error:
+        survey_folders(smears)
+    assert "slide1_0.png" in str(error.value)
+    assert "slide2_1.png" in str(error.value)
+    survey = survey_folders(smears, skip_unpaired=True)
+    assert len(survey.images) == 8
+    assert len(survey.left_out) == 2
+
+
+def test_a_mask_of_another_size_is_refused(smears):
+    Image.fromarray(np.zeros((16, 17), np.uint8)).save(smears / "masks/slide1_0.png")
+    with pytest.raises(DatasetError, match=r"slide1_0.png has 17x16.*16x16"):
+        survey_folders(smears)
+
+
+def test_images_turned_by_exif_keep_their_masks(tmp_path):
+    labels = np.zeros((10, 14), np.uint8)
+    labels[2:5, 3:12] = 3
+    pixels = np.random.default_rng(0).integers(0, 256, (10, 14, 3), dtype=np.uint8)
+    (tmp_path / "images").mkdir()
+    exif = Image.Exif()
+    exif[0x0112] = 6  # stored lying on its side, shown upright
+    stored = Image.fromarray(np.ascontiguousarray(np.rot90(pixels)))
+    stored.save(tmp_path / "images" / "a.png", exif=exif)
+    drawn.as_values(tmp_path / "masks", {"a": labels}, {0: 0, 3: 3})
+    targets = {"0": "background", "3": "lymphocyte"}
+    (row,) = prepare(tmp_path, tmp_path / "out", targets=targets)
+    with Image.open(tmp_path / "out" / row.image) as image:
+        np.testing.assert_array_equal(np.array(image), pixels)
+        assert len(image.getexif()) == 0
+    np.testing.assert_array_equal(mask_of(tmp_path / "out", row), labels)
+
+
+def test_cells_are_cut_out_of_fields(tmp_path):
+    rng = np.random.default_rng(0)
+    field = np.zeros((60, 80), np.uint8)
+    field[5:15, 5:15] = 1
+    field[30:42, 60:75] = 3
+    field[20, 20] = 2  # a speck
+    labels = {"f1": field, "f2": np.zeros_like(field), "f3": field[::-1]}
+    drawn.write_images(tmp_path / "images", labels, rng)
+    drawn.as_values(tmp_path / "masks", labels, {v: v for v in VALUES})
+    out = tmp_path / "out"
+    rows = {row.stem: row for row in prepare(tmp_path, out, crop=24)}
+    cells = [row for row in rows.values() if row.kind == "cell"]
+    assert [(c.stem, c.class_name) for c in cells[:2]] == [
+        ("f1_cell1", "basophil"),
+        ("f1_cell2", "lymphocyte"),
+    ]
+    assert {c.group for c in cells} == {"f1", "f3"}
+    assert [row.kind for row in rows.values()].count("field") == 3
+    for cell in cells:
+        place = cell.place
+        x, y = int(place.x), int(place.y)
+        assert (cell.width, cell.height, place.scale) == (24, 24, 1)
+        window = (slice(y, y + 24), slice(x, x + 24))
+        np.testing.assert_array_equal(
+            mask_of(out, cell), mask_of(out, rows[place.parent])[window]
+        )
+        whole = np.array(Image.open(out / rows[place.parent].image))
+        np.testing.assert_array_equal(
+            np.array(Image.open(out / cell.image)), whole[window]
+        )
+    with pytest.raises(DatasetError, match="do not fit"):
+        prepare(tmp_path, tmp_path / "other", crop=61)
+
+
+def test_shapes_drawn_one_by_one_are_cells_even_where_they_touch(tmp_path):
+    rng = np.random.default_rng(0)
+    drawn.write_images(tmp_path, {"f": np.zeros((40, 40), np.uint8)}, rng)
+    square = [[2, 2], [18, 2], [18, 18], [2, 18]]
+    inner = [[5, 5], [9, 5], [9, 9], [5, 9]]
+    beside = [[18, 2], [34, 2], [34, 18], [18, 18]]
+    shapes = [
+        dict(label="neutrophil", points=points) for points in (square, inner, beside)
+    ]
+    drawn._write(tmp_path / "f.json", dict(shapes=shapes))
+    rows = prepare(tmp_path, tmp_path / "out", crop=20)
+    assert [(r.x, r.y) for r in rows if r.kind == "cell"] == [("0", "0"), ("16", "0")]
+
+
+def test_masks_beside_the_images_are_found(tmp_path):
+    rng = np.random.default_rng(0)
+    labels = {f"c{n}": np.pad(np.full((5, 5), 2, np.uint8), 4) for n in range(2)}
+    drawn.write_images(tmp_path / "one", labels, rng)
+    drawn.as_palette(tmp_path / "one", labels, {0: 0, 2: 9})
+    assert len(prepare(tmp_path / "one", tmp_path / "out1")) == 2
+    for key, array in labels.items():
+        noise = rng.integers(0, 256, (*array.shape, 3), dtype=np.uint8)
+        drawn.save(tmp_path / "two" / f"{key}.jpg", Image.fromarray(noise))
+    drawn.as_values(tmp_path / "two", labels, {0: 0, 2: 2})
+    rows = prepare(tmp_path / "two", tmp_path / "out2")
+    assert [row.source for row in rows] == ["c0.jpg", "c1.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda f: None, "no images in"),
+        (lambda f: (f / "notes.txt").write_text("x"), r"found \.txt"),
+        (
+            lambda f: drawn.write_images(f, {"a": np.zeros((9, 9))}, RNG),
+            "no annotations",
+        ),
+        (
+            lambda f: (
+                drawn.write_images(f, {"a": np.zeros((9, 9))}, RNG),
+                (f / "a.json").write_text("{}"),
+            ),
+            "of no known form",
+        ),
+        (
+            lambda f: (
+                drawn.write_images(f, {"a": np.zeros((9, 9))}, RNG),
+                (f / "a.json").write_text("{"),
+            ),
+            "cannot be read as JSON",
+        ),
+        (
+            lambda f: (
+                drawn.write_images(f / "images", {"a": np.zeros((9, 9))}, RNG),
+                drawn.write_images(f / "masks", {"b": np.zeros((9, 9))}, RNG),
+            ),
+            "named as an image",
+        ),
+        (
+            lambda f: (
+                drawn.write_images(f / "images", {"a": np.zeros((30, 30))}, RNG),
+                drawn.write_images(f / "masks", {"a": np.zeros((30, 30))}, RNG),
+            ),
+            "export masks as PNG",
+        ),
+    ],
+)
+def test_what_cannot_be_understood_is_refused_in_words(tmp_path, make, said):
+    make(tmp_path)
+    with pytest.raises(DatasetError, match=said):
+        survey_folders(tmp_path)
+
+
+RNG = np.random.default_rng(3)
