@@ -1,12 +1,16 @@
-"""Folds for any dataset: no group is divided, classes are spread evenly."""
+"""Splits for any dataset: no group is divided, classes are spread evenly."""
 
 from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from fractions import Fraction
 
 import numpy as np
+
+# The most folds that a holdout is put together from.
+FINEST = 20
 
 
 def grouped_folds(
@@ -60,6 +64,78 @@ def grouped_folds(
         test = {stems[i] for i in tested}
         made[f"fold{fold}"] = {s: "test" if s in test else "train" for s in groups}
     return made
+
+
+def grouped_holdout(
+    groups: Mapping[str, str],
+    classes: Mapping[str, str],
+    *,
+    fraction: float = 0.2,
+    seed: int = 0,
+) -> dict[str, str]:
+    """Return one split that tests about a fraction of the cells, in whole groups.
+
+    The groups are dealt into equal folds, of which some are tested: for 0.3, three of
+    ten. With few groups the nearest share that they allow is taken.
+
+    Args:
+        groups: stem -> the unit that may not be divided.
+        classes: stem -> class name.
+        fraction: share to be tested, between 0 and 1.
+        seed: of the deal.
+
+    Raises:
+        ValueError: if the fraction leaves a part empty, or as ``grouped_folds``.
+
+    Example:
+        >>> groups = {f"c{i}": f"slide_{i}" for i in range(10)}
+        >>> parts = grouped_holdout(groups, dict.fromkeys(groups, "monocyte"))
+        >>> sorted(parts.values()).count("test")
+        2
+    """
+    if not 0 < fraction < 1:
+        raise ValueError(f"a holdout of {fraction}; expected more than 0, less than 1")
+    most = min(len(set(groups.values())), max(Counter(classes.values()).values()))
+    share = Fraction(fraction).limit_denominator(max(2, min(most, FINEST)))
+    # A small share of few groups would be rounded to none of them, or to all.
+    share = min(max(share, Fraction(1, max(2, most))), 1 - Fraction(1, max(2, most)))
+    folds = grouped_folds(groups, classes, folds=share.denominator, seed=seed)
+    tested = list(folds.values())[: share.numerator]
+    return {
+        stem: "test" if any(parts[stem] == "test" for parts in tested) else "train"
+        for stem in groups
+    }
+
+
+def joined_groups(
+    groups: Mapping[str, str], pairs: Iterable[tuple[str, str]]
+) -> dict[str, str]:
+    """Return the groups with those made one that share a picture.
+
+    Args:
+        groups: stem -> group.
+        pairs: of stems that show the same thing.
+
+    Returns:
+        Stem -> the first name, in alphabetical order, of all groups that it is joined
+        with.
+
+    Example:
+        >>> joined_groups({"a": "s1", "b": "s2", "c": "s3"}, [("b", "c")])
+        {'a': 's1', 'b': 's2', 'c': 's2'}
+    """
+    joined_to: dict[str, str] = {}
+
+    def first(group: str) -> str:
+        while group in joined_to:
+            group = joined_to[group]
+        return group
+
+    for one, other in pairs:
+        early, late = sorted((first(groups[one]), first(groups[other])))
+        if early != late:
+            joined_to[late] = early
+    return {stem: first(group) for stem, group in groups.items()}
 
 
 def _shuffled_numbers(names: set[str], seed: int) -> dict[str, int]:

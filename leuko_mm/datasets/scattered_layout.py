@@ -19,6 +19,8 @@ TRIES = 60
 # How fast a cell's surroundings give way to those of the next cell: the weight at a
 # distance of d pixels is (1 + d / REACH of the tile's side) ** -8.
 REACH = 1 / 16
+# Over which share of the side a tile fades out towards a mirror image of its cell.
+FADE = 1 / 6
 # Of the mean colour, which is seen only where every tile shows a leukocyte.
 FLOOR = 1e-20
 # Room around each cell that no other one enters, as a share of the tile's side.
@@ -30,11 +32,11 @@ def lay_scattered(
 ) -> LaidMosaic:
     """Put cells at random places of one background that is blended of their own.
 
-    Every cell is whole, at the size that it has in its tile, and none overlaps
-    another. Where cells are so large that no free place is found, each moves within
-    a slot of its own. Every other pixel is the blend of the tiles, mirrored over the
-    whole mosaic: near a cell its own surroundings, between two cells a smooth change.
-    Leukocytes do not enter the blend.
+    Every cell has the size that it has in its tile, and none overlaps another; one
+    that its tile cuts off stands at the border of the mosaic. Where cells are so large
+    that no free place is found, each moves within a slot of its own. Every other pixel
+    is the blend of the tiles, mirrored over the whole mosaic: near a cell its own
+    surroundings, between two cells a smooth change. Leukocytes do not enter the blend.
 
     Args:
         tiles: at most n x n images with their labels, all squares of one side.
@@ -61,7 +63,7 @@ def lay_scattered(
     side = size // n
     inside = [_cell_box(labels) for _, labels in tiles]
     room = max(1, round(ROOM * side))
-    corners = _free_places(inside, size, room, rng)
+    corners = _free_places(inside, side, size, room, rng)
     if corners is None:
         corners = _slots(inside, n, side, rng)
     image = _background(tiles, size)
@@ -92,7 +94,9 @@ def _cell_box(labels: np.ndarray) -> Box:
     return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
 
 
-def _free_places(inside, size: int, room: int, rng) -> list[tuple[int, int]] | None:
+def _free_places(
+    inside: Sequence[Box], side: int, size: int, room: int, rng
+) -> list[tuple[int, int]] | None:
     """Return the upper left corner of each tile, or None if a cell finds no place."""
     corners: dict[int, tuple[int, int]] = {}
     taken: list[Box] = []
@@ -100,8 +104,8 @@ def _free_places(inside, size: int, room: int, rng) -> list[tuple[int, int]] | N
     for cell in by_extent:
         x0, y0, x1, y1 = inside[cell]
         for _ in range(TRIES):
-            x = int(rng.integers(0, size - (x1 - x0) + 1))
-            y = int(rng.integers(0, size - (y1 - y0) + 1))
+            x = _drawn_start(x0, x1, side, size, rng)
+            y = _drawn_start(y0, y1, side, size, rng)
             box = (x - room, y - room, x + x1 - x0 + room, y + y1 - y0 + room)
             if not any(_overlap(box, other) for other in taken):
                 taken.append(box)
@@ -110,6 +114,18 @@ def _free_places(inside, size: int, room: int, rng) -> list[tuple[int, int]] | N
         else:
             return None
     return [corners[cell] for cell in range(len(inside))]
+
+
+def _drawn_start(start: int, end: int, side: int, size: int, rng) -> int:
+    """Return where along one axis a cell begins.
+
+    One that its tile cuts off is cut off by the mosaic as well: anywhere else, the
+    cut would be an edge in the middle of the picture.
+    """
+    last = size - (end - start)
+    if start == 0 and end < side:
+        return 0
+    return last if end == side and start > 0 else int(rng.integers(0, last + 1))
 
 
 def _extent(box: Box) -> int:
@@ -150,21 +166,31 @@ def _blended(image, weights, tile: Tile, corner, room: int):
     if not marked.any():
         marked[side // 2, side // 2] = 1  # distances need something to count from
     rows, columns = (_mirrored(np.arange(size) - start, side) for start in (y, x))
-    # How far from the cell: in its tile for its mirror images, which must not show,
-    # and in the mosaic for the weight.
-    near = cv2.distanceTransform(1 - marked, cv2.DIST_L2, 3)
-    clear = np.clip((near - room) / room, 0, 1)[np.ix_(rows, columns)]
-    alone = np.ones((size, size), np.uint8)
-    seen = _seen(corner, side, size)
-    alone[seen[0]] = 1 - marked[seen[1]]
-    clear[seen[0]] = 1
-    away = cv2.distanceTransform(alone, cv2.DIST_L2, 3)
-    weight = 1 / (1 + away / (REACH * side))
-    weight = np.square(np.square(np.square(weight))) * clear
-    mirrored = np.ascontiguousarray(cell[np.ix_(rows, columns)])
+    on_mosaic, on_tile = _seen(corner, side, size)
+    own, mirrored = np.ones((size, size), np.uint8), 1 - marked[rows][:, columns]
+    own[on_mosaic], mirrored[on_mosaic] = 1 - marked[on_tile], 1
+    away = _distance(own) / (REACH * side)
+    # The fade is raised like the distance, or it would show as an edge wherever the
+    # other tiles weigh a thousandth.
+    clear = np.clip((_distance(mirrored) - room) / (FADE * side), 0, 1)
+    weight = clear / (1 + away)
+    for _ in range(3):  # to the power of 8
+        np.square(weight, out=weight)
     total = weights + weight
     share = weight / total
-    return cv2.blendLinear(image, mirrored, 1 - share, share), total
+    shown = cell[rows][:, columns]
+    return cv2.blendLinear(image, shown, 1 - share, share), total
+
+
+def _distance(clear: np.ndarray) -> np.ndarray:
+    """Return how many pixels each one is from the nearest 0; far, where there is none.
+
+    Args:
+        clear: uint8 of 0 and 1.
+    """
+    if clear.all():
+        return np.full(clear.shape, 2.0 * len(clear), np.float32)
+    return cv2.distanceTransform(clear, cv2.DIST_L2, 3)
 
 
 def _mirrored(positions: np.ndarray, side: int) -> np.ndarray:

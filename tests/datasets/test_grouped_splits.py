@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import ast
 import warnings
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from leuko_mm.datasets.grouped_splits import grouped_folds
+from leuko_mm.datasets import grouped_splits
+from leuko_mm.datasets.grouped_splits import (
+    grouped_folds,
+    grouped_holdout,
+    joined_groups,
+)
 from leuko_mm.datasets.splits import shared_groups
 
 
@@ -101,8 +106,45 @@ def test_a_stem_without_a_class_is_named():
 
 
 def test_scikit_learn_is_imported_only_for_dealing():
-    code = (
-        "import sys, leuko_mm.datasets.grouped_splits\n"
-        "raise SystemExit('sklearn.model_selection' in sys.modules)"
-    )
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    # It takes seconds, and `leuko train` reads splits that were dealt long ago.
+    tree = ast.parse(Path(grouped_splits.__file__).read_text(encoding="utf-8"))
+    top = [node for node in tree.body if isinstance(node, (ast.Import, ast.ImportFrom))]
+    assert not [node for node in top if "sklearn" in ast.unparse(node)]
+
+
+@pytest.mark.parametrize(
+    ("fraction", "slides"), [(0.2, 4), (0.3, 6), (0.5, 10), (0.01, 1), (0.99, 19)]
+)
+def test_a_holdout_tests_the_nearest_share_of_whole_groups(fraction, slides):
+    groups, classes = smears(20, 5)
+    parts = grouped_holdout(groups, classes, fraction=fraction)
+    assert list(parts) == list(groups)
+    assert shared_groups(parts, groups) == []
+    assert len({groups[stem] for stem in stems_tested(parts)}) == slides
+    counts = Counter(classes[stem] for stem in stems_tested(parts))
+    assert set(counts.values()) == {5 * slides}
+
+
+def test_a_holdout_of_few_groups_keeps_one_on_each_side():
+    groups, classes = smears(2, 3)
+    for fraction in (0.01, 0.2, 0.9):
+        assert (
+            len(stems_tested(grouped_holdout(groups, classes, fraction=fraction))) == 15
+        )
+    with pytest.raises(ValueError, match="2 folds of 1 group"):
+        grouped_holdout(*smears(1, 3))
+
+
+@pytest.mark.parametrize("fraction", [0, 1, -0.1, 3])
+def test_a_holdout_of_nothing_or_all_is_refused(fraction):
+    with pytest.raises(ValueError, match=f"a holdout of {fraction}"):
+        grouped_holdout(*smears(5, 1), fraction=fraction)
+
+
+def test_groups_are_joined_along_chains_of_copies():
+    groups = {"a": "s4", "b": "s3", "c": "s2", "d": "s1", "e": "s5", "f": "s5"}
+    pairs = [("a", "b"), ("c", "d"), ("b", "c"), ("e", "f"), ("a", "d")]
+    joined = joined_groups(groups, pairs)
+    assert joined == dict.fromkeys("abcd", "s1") | dict.fromkeys("ef", "s5")
+    assert list(joined) == list(groups)
+    assert joined_groups(groups, []) == groups

@@ -239,6 +239,73 @@ def test_enhancement_sees_each_cell_before_it_is_composed(mosaics, registered):
     assert registered.shapes == [(20, 24, 3)] * 20  # once a cell, at its own size
 
 
+# What the defaults make, as bytes: (options, sha256 of the first three mosaics).
+PINNED = [
+    (dict(mode="fixed", mosaics=3, n=2), "8b4fd7715288554e"),
+    (dict(mode="resample", mosaics=3, n=3), "1739f614899ea261"),
+    (dict(mode="every", n=4, size=53), "1149833599ee28cd"),
+]
+
+
+@pytest.mark.parametrize(("options", "expected"), PINNED)
+def test_the_defaults_make_what_they_always_made(mosaics, options, expected):
+    dataset, found = mosaics(**options), hashlib.sha256()
+    for index in range(min(3, len(dataset))):
+        sample = dataset.compose(index)
+        stems = [tile["stem"] for tile in sample["tiles"]]
+        boxes = [tile["box"] for tile in sample["tiles"]]
+        found.update(repr((stems, boxes, sample["spare_tiles"])).encode())
+        found.update(sample["gt_seg_map"].tobytes())
+    assert found.hexdigest()[:16] == expected
+
+
+@pytest.mark.parametrize("mode", ["fixed", "resample"])
+def test_balanced_mosaics_show_the_classes_alike(mosaics, mode):
+    options = dict(mode=mode, mosaics=10, class_balanced=True)
+    dataset, again = mosaics(**options), mosaics(**options)
+    shown = Counter()
+    for index in range(10):
+        tiles = dataset.compose(index)["tiles"]
+        classes = Counter(tile["class_name"] for tile in tiles)
+        assert set(classes.values()) == {1}
+        assert stems_of(again, index) == [tile["stem"] for tile in tiles]
+        shown.update(classes)
+    assert sum(shown.values()) == 40
+    assert mode == "resample" or set(shown.values()) == {8}
+
+
+def test_scattered_mosaics_hold_the_same_cells_elsewhere(mosaics):
+    options = dict(mode="resample", mosaics=5, size=96, seed=3)
+    grid, scattered = mosaics(**options), mosaics(layout="scattered", **options)
+    places = set()
+    for index in (0, 4, 11):
+        sample = scattered.compose(index)
+        assert stems_of(grid, index) == [tile["stem"] for tile in sample["tiles"]]
+        assert sample["spare_tiles"] == []
+        for tile in sample["tiles"]:
+            x0, y0, x1, y1 = tile["box"]
+            ids = np.unique(sample["gt_seg_map"][y0:y1, x0:x1])
+            assert ids.tolist() == [class_id(tile["class_name"])]
+            places.add((x0, y0))
+        again = scattered.compose(index)
+        assert (again["img"] == sample["img"]).all()
+        labelled = (sample["gt_seg_map"] > 0).sum()
+        assert labelled == (grid.compose(index)["gt_seg_map"] > 0).sum()
+    assert len(places) == 12
+
+
+def test_scattered_mosaics_of_every_cell_have_no_spare_tile(mosaics):
+    dataset = mosaics(layout="scattered", n=3, size=72)
+    assert len(dataset) == 3
+    assert len(dataset.compose(2)["tiles"]) == 2
+
+
+def test_scattered_mosaics_go_through_the_pipelines(mosaics):
+    dataset = mosaics(layout="scattered", mode="resample", mosaics=5, **AUGMENTED)
+    assert digest(dataset[3]) == digest(dataset[3])
+    assert digest(dataset[3]) != digest(dataset[8])
+
+
 def test_binary_merges_the_classes(mosaics):
     dataset = mosaics(dict(binary=True))
     assert dataset.metainfo["classes"] == BINARY_NAMES
@@ -288,6 +355,13 @@ def test_more_tiles_than_cells_are_refused_when_built(mosaics, mode):
             "divides mosaics, not the cells of split 'fold1'",
         ),
         (dict(fill=256), "grey level of 0 to 255, got 256"),
+        (dict(layout="voronoi"), "layout must be one of"),
+        (dict(layout="scattered", test_mode=True), "on the grid as they are"),
+        (
+            dict(class_balanced=True, mode="resample", mosaics=2, test_mode=True),
+            "on the grid as they are",
+        ),
+        (dict(class_balanced=True), "'every' and split_stage 'mosaics' fix which"),
     ],
 )
 def test_wrong_arguments_are_named(mosaics, options, words):

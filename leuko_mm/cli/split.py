@@ -1,0 +1,171 @@
+"""Deal the cells of a dataset into folds that divide no slide or patient."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+from collections.abc import Iterator, Sequence
+
+from leuko_mm.classes import CELL_CLASSES
+from leuko_mm.cli.main import DONE, SOME_FAILED
+from leuko_mm.cli.prepare import at_least
+from leuko_mm.datasets.prepared import PARTS, is_plain_name
+from leuko_mm.workflows.split import (
+    REPLACED,
+    SplitReport,
+    SplitRequest,
+    run_split,
+    show_splits,
+)
+
+LISTED = 10
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of ``leuko split``."""
+    parser.add_argument("name", help="prepared dataset: a name or a path")
+    way = parser.add_mutually_exclusive_group()
+    way.add_argument("--folds", type=at_least(2), default=5, help="default: 5")
+    way.add_argument(
+        "--holdout",
+        type=fraction,
+        metavar="FRACTION",
+        help="one split instead of folds, that tests this share of the cells",
+    )
+    way.add_argument(
+        "--show",
+        action="store_true",
+        help="write nothing, tell of the splits that are there",
+    )
+    parser.add_argument(
+        "--repeats",
+        type=at_least(1),
+        default=1,
+        help="deal this often, with seeds that follow one another",
+    )
+    parser.add_argument("--seed", type=at_least(0), default=0, help="default: 0")
+    parser.add_argument(
+        "--prefix",
+        type=plain_prefix,
+        default="grouped",
+        help="of the names: grouped_fold1, and with other seeds grouped_s1_fold1",
+    )
+    parser.add_argument(
+        "--join",
+        action="store_true",
+        help="keep groups together that show the same cell",
+    )
+    parser.add_argument(
+        "--force", action="store_true", help="replace splits of these names"
+    )
+
+
+def fraction(text: str) -> float:
+    """Read a share between 0 and 1.
+
+    Example:
+        >>> fraction("0.25")
+        0.25
+    """
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < 1:
+        raise argparse.ArgumentTypeError(
+            f"expected more than 0 and less than 1, got {text!r}"
+        )
+    return value
+
+
+def plain_prefix(text: str) -> str:
+    """Read the beginning of a file's name, which may be empty.
+
+    Example:
+        >>> plain_prefix("by_patient")
+        'by_patient'
+    """
+    if text and (not is_plain_name(text) or text.startswith(".")):
+        raise argparse.ArgumentTypeError(
+            f"expected what can begin a file's name, got {text!r}"
+        )
+    return text
+
+
+def run(args: argparse.Namespace, command: list[str]) -> int:
+    """Deal, write and print; 1 if something stands on both sides."""
+    if args.show:
+        reports = show_splits(args.name)
+    else:
+        options = {k: v for k, v in vars(args).items() if k != "show"}
+        reports = run_split(SplitRequest(**options))
+    if not reports:
+        print(f"{args.name} has no split; leuko split {shlex.quote(args.name)}")
+    for report in reports:
+        print("\n".join(report_lines(report)))
+    leaking = [report for report in reports if report.leaks]
+    if leaking and not args.show:
+        print(
+            "\nNothing was written: a network would be tested on cells that it has "
+            "learnt. Remove one cell of each pair, or keep their groups together:\n    "
+            + shlex.join([*command[0].split(), *command[1:], "--join"])
+        )
+    return SOME_FAILED if leaking else DONE
+
+
+def report_lines(report: SplitReport) -> Iterator[str]:
+    """Yield the counts of one split as a table, and what is to be said of it."""
+    kind = ", an official split" if report.official else ""
+    yield f"{report.name}{kind}: {report.state}"
+    names = [c.name for c in CELL_CLASSES if any(c.name in k for k in _kinds(report))]
+    yield from _aligned(
+        [
+            ("part", "cells", "groups", *names),
+            *(
+                (
+                    part,
+                    sum(report.cells[part].values()),
+                    report.groups[part],
+                    *(report.cells[part].get(name, 0) for name in names),
+                )
+                for part in PARTS
+            ),
+        ]
+    )
+    for part in PARTS:
+        absent = [name for name in names if not report.cells[part].get(name)]
+        if absent:
+            yield f"  {part} has no {', no '.join(absent)}"
+    if report.official and report.state == REPLACED:
+        yield "  results published under this name were measured on other cells"
+    yield from _leaks(report)
+
+
+def _kinds(report: SplitReport) -> list[Sequence[str]]:
+    return [list(report.cells[part]) for part in PARTS]
+
+
+def _leaks(report: SplitReport) -> Iterator[str]:
+    if report.shared:
+        names = _some(report.shared)
+        words = ", by design, to measure what that leaks" if report.by_design else ""
+        sign = "" if report.by_design else "LEAK: "
+        yield f"  {sign}{len(report.shared)} group(s) in both parts{words}: {names}"
+    if report.copies:
+        pairs = [
+            f"{a} = {b} ({bits} of 255 bits differ)" for a, b, bits in report.copies
+        ]
+        sign = "" if report.by_design else "LEAK: "
+        yield f"  {sign}{len(pairs)} cell(s) in both parts: {_some(pairs)}"
+
+
+def _some(names: Sequence[str]) -> str:
+    more = len(names) - LISTED
+    return ", ".join(names[:LISTED]) + (f" and {more} more" if more > 0 else "")
+
+
+def _aligned(rows: Sequence[Sequence]) -> Iterator[str]:
+    widths = [max(len(str(row[i])) for row in rows) for i in range(len(rows[0]))]
+    for first, *others in rows:
+        numbers = (f"{v:>{w}}" for v, w in zip(others, widths[1:], strict=True))
+        yield "  " + "  ".join([f"{first:<{widths[0]}}", *numbers])
