@@ -188,6 +188,7 @@ def test_the_class_of_an_image_is_the_one_with_most_pixels(smears):
     Image.fromarray(labels).save(mask)
     rows = {row.stem: row for row in prepare(smears, smears / "out")}
     assert rows["slide1_0"].class_name == "neutrophil"
+    assert any("1 cells show more" in n for n in read_about(smears / "out")["notes"])
 
 
 def test_masks_of_one_value_take_the_class_from_the_name(tmp_path):

@@ -85,16 +85,17 @@ def prepare_folders(
     """
     check_map(request.targets, survey.uses)
     splits: dict[str, dict[str, str]] = {}
+    notes = _notes(survey, request)
     return write_prepared(
         Path(out),
-        _cells(survey, request, splits),
+        _cells(survey, request, splits, notes),
         name=request.name,
         source=f"{survey.annotations.words}, map {map_text(request.targets)}",
         licence=request.licence,
         citation=request.citation,
         splits=splits,
         classes=BINARY_NAMES if is_binary(request.targets) else CLASS_NAMES,
-        notes=_notes(survey, request),
+        notes=notes,
         force=force,
     )
 
@@ -119,24 +120,30 @@ def folds_of(rows: list[tuple[str, str, str]]) -> dict[str, dict[str, str]]:
 
 
 def _cells(
-    survey: Survey, request: FoldersRequest, splits: dict
+    survey: Survey, request: FoldersRequest, splits: dict, notes: list[str]
 ) -> Iterator[PreparedCell]:
-    """Yield everything, and fill in the splits: they need the class of every cell."""
-    rows = []
+    """Yield everything; fill in splits and notes, which need to know every cell."""
+    rows, seen = [], Counter()
     for image in survey.images:
-        for cell in _cells_of(image, survey, request):
+        for cell in _cells_of(image, survey, request, seen):
             if cell.kind == "cell":
                 rows.append((cell.stem, cell.group, cell.class_name))
+                seen["mixed"] += _classes(cell.mask) > 1
             yield cell
     if not rows:
         raise DatasetError(
             f"no cell in {len(survey.images)} images: no pixel of theirs is a leukocyte"
         )
     splits.update(folds_of(rows))
+    if seen["mixed"]:
+        advice = "" if request.crop else "; --crop PX cuts every cell out"
+        notes.append(f"{seen['mixed']} cells show more than one class{advice}")
+    if seen["cut"]:
+        notes.append(f"{seen['cut']} cells are larger than their crop")
 
 
 def _cells_of(
-    image: FoundImage, survey: Survey, request: FoldersRequest
+    image: FoundImage, survey: Survey, request: FoldersRequest, seen: Counter
 ) -> Iterator[PreparedCell]:
     pixels = read_image(image.path)
     annotation = survey.annotations.readers[image.key](*pixels.shape[:2])
@@ -162,6 +169,7 @@ def _cells_of(
     crops = find_crops(annotation, labels, values, request.crop)
     for number, crop in enumerate(crops, 1):
         x0, y0, x1, y1 = crop.box
+        seen["cut"] += crop.cut
         yield replace(
             whole,
             stem=f"{image.stem}_cell{number}",
@@ -183,6 +191,10 @@ def majority(labels: np.ndarray) -> int | None:
     counts = np.bincount(labels.ravel(), minlength=IGNORE_LABEL + 1)
     counts[[BACKGROUND, IGNORE_LABEL]] = 0
     return int(counts.argmax()) if counts.any() else None
+
+
+def _classes(labels: np.ndarray) -> int:
+    return len(set(np.unique(labels).tolist()) - {BACKGROUND, IGNORE_LABEL})
 
 
 def _notes(survey: Survey, request: FoldersRequest) -> list[str]:
