@@ -12,8 +12,8 @@ from leuko_mm.datasets.converters.bcisc_fields import (
     field_rows,
     find_fields,
     locate_crop,
-    read_rgb,
 )
+from leuko_mm.datasets.image_files import read_image
 from leuko_mm.datasets.places import Place
 from leuko_mm.datasets.prepared import DatasetError
 from leuko_mm.datasets.prepared_cell import PreparedCell
@@ -140,14 +140,14 @@ def test_without_fields_there_is_a_plain_note(tmp_path):
 
 def test_a_field_that_cannot_be_read_is_named(source):
     (source / "original-images/mono/3-1.jpg").write_bytes(b"no picture")
-    with pytest.raises(DatasetError, match=r"3-1.jpg cannot be read"):
+    with pytest.raises(DatasetError, match=r"3-1.jpg"):
         find_fields(source, cells_of(source), [])
 
 
 def test_a_field_is_labelled_where_its_cells_show_it(source):
     mask = np.zeros((CROP, CROP), np.uint8)
     mask[10:20, 5:15] = 4
-    picture = read_rgb(source / "original-images/mono/3-1.jpg")
+    picture = read_image(source / "original-images/mono/3-1.jpg")
     cell = PreparedCell("mono_3-1_0", "mono", "monocyte_3", picture, mask)
     path = source / "original-images/mono/3-1.jpg"
     place = Place("mono_3-1", 31, 12, 0.5)

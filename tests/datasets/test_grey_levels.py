@@ -6,7 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from leuko_mm.datasets.converters.grey_levels import cell_and_nucleus, nearest_levels
+from leuko_mm.datasets.converters.grey_levels import (
+    cell_and_nucleus,
+    nearest_levels,
+    read_grey,
+)
 from leuko_mm.datasets.prepared import DatasetError
 
 LEVELS = (0, 128, 255)
@@ -84,7 +88,24 @@ def test_another_kind_of_mask_is_refused(mask, grey, words):
         cell_and_nucleus(mask(grey), 1, LEVELS, [], "7")
 
 
+@pytest.mark.parametrize("mode", ["RGB", "P", "L"])
+def test_greys_are_read_from_any_kind_of_file(tmp_path, mode):
+    Image.fromarray(drawn()).convert(mode).save(tmp_path / "7.bmp")
+    assert (read_grey(tmp_path / "7.bmp") == drawn()).all()
+
+
+def test_colours_and_values_above_255_are_refused(tmp_path):
+    coloured = np.zeros((10, 10, 3), np.uint8)
+    coloured[2, 2] = 0, 128, 0
+    Image.fromarray(coloured).save(tmp_path / "7.png")
+    with pytest.raises(DatasetError, match=r"7.png is in colours; expected a mask of"):
+        read_grey(tmp_path / "7.png")
+    Image.fromarray(drawn().astype(np.uint16) * 257).save(tmp_path / "8.png")
+    with pytest.raises(DatasetError, match=r"8.png: values from 0 to 65535"):
+        read_grey(tmp_path / "8.png")
+
+
 def test_a_mask_that_cannot_be_read_is_named(tmp_path):
     (tmp_path / "7.png").write_bytes(b"no picture")
-    with pytest.raises(DatasetError, match=r"7.png cannot be read"):
+    with pytest.raises(DatasetError, match=r"7.png: cannot be read"):
         cell_and_nucleus(tmp_path / "7.png", 1, LEVELS, [], "7")

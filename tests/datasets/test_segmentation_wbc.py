@@ -15,6 +15,7 @@ from leuko_mm.datasets.audit import quick_check
 from leuko_mm.datasets.converters.segmentation_wbc import prepare_segmentation_wbc
 from leuko_mm.datasets.nuclei import read_nucleus
 from leuko_mm.datasets.prepared import DatasetError, read_about, read_index, read_split
+from leuko_mm.datasets.splits import shared_groups
 
 FOLDS = ["fold1", "fold2", "fold3", "fold4", "fold5"]
 SPLITS = ["development", *FOLDS, "paper"]
@@ -40,8 +41,9 @@ def tree(tmp_path_factory) -> Path:
         lines = ["image ID,class label" if number == 1 else "image ID,class"]
         for image in range(1, count + 1):
             size = (12 + image % 3, 11 + image % 4) if number == 1 else (16, 16)
-            shade = np.full((*size[::-1], 3), 5 * image + number, np.uint8)
-            Image.fromarray(shade).save(folder / f"{image:03d}.bmp")
+            noise = np.random.default_rng([number, image])
+            picture = noise.integers(0, 256, (*size[::-1], 3), dtype=np.uint8)
+            Image.fromarray(picture).save(folder / f"{image:03d}.bmp")
             Image.fromarray(grey_mask(*size)).save(folder / f"{image:03d}.png")
             lines.append(f"{image},{KINDS[image % 5]}")
         table = root / f"Class Labels of Dataset {number}.csv"
@@ -88,9 +90,13 @@ def test_both_sets_are_one_dataset_with_classes_of_the_tables(prepared):
         assert row.source == f"Dataset {row.stem[3]}/{row.stem[-3:]}.bmp"
 
 
-def test_images_are_copied_and_masks_merged_to_the_cell(prepared, tree):
+def test_images_keep_their_pixels_and_masks_are_merged_to_the_cell(prepared, tree):
     for row in read_index(prepared):
-        assert (prepared / row.image).read_bytes() == (tree / row.source).read_bytes()
+        with (
+            Image.open(prepared / row.image) as ours,
+            Image.open(tree / row.source) as published,
+        ):
+            assert (np.array(ours) == np.array(published)).all()
         grey = grey_mask(row.width, row.height)
         with Image.open(prepared / row.mask) as mask:
             expected = np.where(grey > 0, class_id(row.class_name), 0)
@@ -102,7 +108,7 @@ def test_what_a_user_must_know_is_noted(prepared):
     notes = read_about(prepared)["notes"]
     for words in (
         "experts have not checked the class labels",
-        "every image is a group of its own",
+        "every picture is a group of its own",
         "33 neutrophils and 15 monocytes",
         "set 1: 25 of the 300 images",
         "set 2: 25 of the 100 images",
@@ -115,6 +121,28 @@ def test_what_a_user_must_know_is_noted(prepared):
 def test_every_image_is_a_group_of_its_own(prepared):
     assert all(row.group == row.stem for row in read_index(prepared))
     assert read_about(prepared)["groups"] == 50
+
+
+def test_a_cell_that_was_published_twice_is_one_group(damaged, tmp_path):
+    with Image.open(damaged / "Dataset 1" / "007.bmp") as picture:
+        picture.transpose(Image.Transpose.ROTATE_90).save(
+            damaged / "Dataset 1" / "019.bmp"
+        )
+        width, height = picture.height, picture.width
+    Image.fromarray(grey_mask(width, height)).save(damaged / "Dataset 1" / "019.png")
+    out = tmp_path / "out"
+    prepare_segmentation_wbc(damaged, out)
+    groups = {row.stem: row.group for row in read_index(out)}
+    assert groups.pop("set1_019") == "set1_007"
+    assert all(stem == group for stem, group in groups.items())
+    told = [note for note in read_about(out)["notes"] if "same cell" in note]
+    assert told == [
+        "1 pair(s) of pictures show the same cell and share a group: "
+        "set1_007 = set1_019"
+    ]
+    for fold in FOLDS:
+        parts = read_split(out, fold)
+        assert parts["set1_007"] == parts["set1_019"]
 
 
 def test_folds_spread_sets_and_classes_evenly(prepared):
@@ -203,10 +231,10 @@ TABLE = "Class Labels of Dataset 2.csv"
     [
         (overwrite("Dataset 1/013.png", None), "013 has an image or a mask but not"),
         (overwrite("Dataset 1/013.bmp", None), "013 has an image or a mask but not"),
-        (overwrite("Dataset 2/013.png", b"no picture"), "013.png cannot be read"),
-        (overwrite("Dataset 2/013.bmp", b"no picture"), "013.bmp cannot be read"),
-        (cut("Dataset 2/013.bmp"), "013.bmp cannot be read"),
-        (cut("Dataset 2/013.png"), "013.png cannot be read"),
+        (overwrite("Dataset 2/013.png", b"no picture"), "013.png: cannot be read"),
+        (overwrite("Dataset 2/013.bmp", b"no picture"), "013.bmp: cannot be read"),
+        (cut("Dataset 2/013.bmp"), "013.bmp: cannot be read"),
+        (cut("Dataset 2/013.png"), "013.png: cannot be read"),
         (grow("Dataset 2/013.png"), "the image is 16x16 but its mask is 30x30"),
         (overwrite(TABLE, None), "Dataset 2.csv cannot be read"),
         (overwrite(TABLE, b"id,class\n1,2\n"), "Dataset 2.csv has no line for 002.bmp"),
@@ -228,7 +256,7 @@ def test_a_failed_run_leaves_what_was_there(damaged, tmp_path, snapshot):
     prepare_segmentation_wbc(damaged, out)
     before = snapshot(out.parent)
     cut("Dataset 2/013.png")(damaged)
-    with pytest.raises(DatasetError, match=r"013.png cannot be read"):
+    with pytest.raises(DatasetError, match=r"013.png: cannot be read"):
         prepare_segmentation_wbc(damaged, out, force=True)
     assert snapshot(out.parent) == before
 
@@ -250,7 +278,20 @@ def test_real_cells_have_every_size_class_and_stray_value(real):
         f"Dataset 2/{name}.png: stray value {told} pixel(s), taken as the nearest level"
         for name, told in (("035", "3 on 3"), ("047", "7 on 179"), ("050", "9 on 22"))
     ]
-    assert quick_check(real, split="fold5") == {"train": 288, "test": 72}
+    assert sum(quick_check(real, split="fold5").values()) == 360
+
+
+def test_real_cells_that_were_published_twice_stand_on_one_side(real):
+    groups = {row.stem: row.group for row in read_index(real)}
+    joined = {stem: group for stem, group in groups.items() if stem != group}
+    assert joined == {
+        "set1_139": "set1_112",
+        "set1_158": "set1_157",
+        "set1_169": "set1_167",
+        "set1_171": "set1_166",
+    }
+    for fold in FOLDS:
+        assert shared_groups(read_split(real, fold), groups) == []
 
 
 def test_real_nuclei_lie_in_their_cells(real):

@@ -20,8 +20,8 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from leuko_mm.datasets.image_files import read_image
 from leuko_mm.datasets.places import Place, field_labels
-from leuko_mm.datasets.prepared import DatasetError
 from leuko_mm.datasets.prepared_cell import PreparedCell
 
 MATCH = 0.99  # correlation from which on a cell is taken to lie there
@@ -143,10 +143,10 @@ def find_fields(
     for path in _field_paths(Path(source)):
         stem = f"{path.parent.name}_{path.stem}"
         own = {cell: image for cell, image in cells.items() if _field_of(cell) == stem}
-        picture = read_rgb(path) if own else None
+        picture = read_image(path) if own else None
         places = {}
         for cell, image in own.items():
-            place, match = _place(stem, picture, read_rgb(image))
+            place, match = _place(stem, picture, read_image(image))
             if place is None:
                 notes.append(
                     f"{cell} was not found in {path.name} (best match {match:.3f}, "
@@ -218,18 +218,3 @@ def field_rows(
             kind="field",
             source=f"original-images/{one.path.parent.name}/{one.path.name}",
         )
-
-
-def read_rgb(path: Path) -> np.ndarray:
-    """Return an image file as RGB uint8.
-
-    Raises:
-        DatasetError: if it cannot be read.
-    """
-    try:
-        with Image.open(path) as opened:
-            return np.array(opened.convert("RGB"))
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise DatasetError(
-            f"{path} cannot be read ({error}); get it again from where it was published"
-        ) from None

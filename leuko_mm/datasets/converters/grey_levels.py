@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from leuko_mm.classes import BACKGROUND
+from leuko_mm.datasets.mask_files import read_mask_file
 from leuko_mm.datasets.prepared import DatasetError
 
 # Of what is not background. Where more has no level of its own, the mask is of
@@ -19,15 +19,20 @@ def read_grey(path: Path) -> np.ndarray:
     """Return a mask's grey levels, uint8 (H, W).
 
     Raises:
-        DatasetError: if it cannot be read.
+        DatasetError: if it cannot be read, or is in colours.
     """
-    try:
-        with Image.open(path) as opened:
-            return np.array(opened.convert("L"))
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+    file = read_mask_file(path)
+    values = file.values if file.palette is None else file.palette[file.values]
+    if values.ndim == 3:
+        if (values != values[..., :1]).any():
+            raise DatasetError(f"{path} is in colours; expected a mask of grey levels")
+        values = values[..., 0]
+    if values.max() > 255 or values.min() < 0:
         raise DatasetError(
-            f"{path} cannot be read ({error}); get it again from where it was published"
-        ) from None
+            f"{path}: values from {values.min()} to {values.max()}; expected grey "
+            "levels of 0 to 255"
+        )
+    return values.astype(np.uint8)
 
 
 def nearest_levels(

@@ -9,6 +9,7 @@ Expected tree (its terms forbid copies; get it from its publishers):
 
 The classes are ``Baso eosi lymp mono neut``. A mask is the picture without 4 pixels
 on each side, and its grey levels tell cytoplasm and nucleus, another pair a class.
+Pictures are kept pixel for pixel, as PNG.
 """
 
 from __future__ import annotations
@@ -19,11 +20,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from leuko_mm.classes import CLASS_NAMES, IGNORE_LABEL, class_id
 from leuko_mm.datasets.converters.grey_levels import cell_and_nucleus
+from leuko_mm.datasets.converters.picture_groups import picture_groups
 from leuko_mm.datasets.grouped_splits import grouped_folds
+from leuko_mm.datasets.image_files import read_image
 from leuko_mm.datasets.prepared import DatasetError
 from leuko_mm.datasets.prepared_cell import PreparedCell
 from leuko_mm.datasets.prepared_writing import write_prepared
@@ -48,11 +50,9 @@ CITATION = (
     "white blood cells in peripheral blood, Comput. Med. Imaging Graph. 35(4), "
     "333-343 (2011)"
 )
-CAVEATS = (
-    "no slide is named with a picture, so every picture is a group of its own, and "
-    "pictures of one slide may stand on both sides of a split",
+WIDE = (
     "a picture is wider than a single cell, so a cell fills less of it than in other "
-    f"datasets; the outermost {BORDER} pixels are 255 (ignore), as no expert saw them",
+    f"datasets; the outermost {BORDER} pixels are 255 (ignore), as no expert saw them"
 )
 
 
@@ -91,7 +91,7 @@ def prepare_lisc(
     """
     source = Path(source)
     pictures, bare = _pictures(source, expert)
-    notes = list(CAVEATS)
+    notes = [WIDE]
     if bare:
         notes.append(f"{bare} picture(s) without a mask of expert {expert} left out")
     if len(pictures) != PUBLISHED:
@@ -100,10 +100,11 @@ def prepare_lisc(
             "folds of the others would differ"
         )
     classes = {one.stem: one.class_name for one in pictures}
-    folds = _folds(classes)
+    groups = picture_groups({one.stem: one.image for one in pictures}, notes)
+    folds = _folds(classes, groups)
     return write_prepared(
         out,
-        _cells(source, pictures, notes),
+        _cells(source, pictures, groups, notes),
         name="lisc",
         source=HOME,
         licence="research and education only, no redistribution",
@@ -118,9 +119,9 @@ def prepare_lisc(
     )
 
 
-def _folds(classes: dict[str, str]) -> dict[str, dict[str, str]]:
+def _folds(classes: dict[str, str], groups: dict[str, str]) -> dict[str, dict]:
     try:
-        return grouped_folds({stem: stem for stem in classes}, classes)
+        return grouped_folds(groups, classes)
     except ValueError as error:
         raise DatasetError(f"too few pictures for folds: {error}") from None
 
@@ -176,7 +177,7 @@ def _expert_of(path: Path) -> int:
 
 
 def _cells(
-    source: Path, pictures: list[_Picture], notes: list[str]
+    source: Path, pictures: list[_Picture], groups: dict[str, str], notes: list[str]
 ) -> Iterator[PreparedCell]:
     for one in pictures:
         labels, nucleus = cell_and_nucleus(
@@ -186,27 +187,18 @@ def _cells(
             notes,
             one.mask.relative_to(source).as_posix(),
         )
-        shape = _shape(one.image)
+        picture = read_image(one.image)
         yield PreparedCell(
             stem=one.stem,
             class_name=one.class_name,
-            group=one.stem,
-            image=one.image,
-            mask=_framed(one, labels, shape, IGNORE_LABEL),
+            group=groups[one.stem],
+            image=picture,
+            mask=_framed(one, labels, picture.shape[:2], IGNORE_LABEL),
             source=one.image.relative_to(source).as_posix(),
-            nucleus=None if nucleus is None else _framed(one, nucleus, shape, False),
+            nucleus=None
+            if nucleus is None
+            else _framed(one, nucleus, picture.shape[:2], False),
         )
-
-
-def _shape(path: Path) -> tuple[int, int]:
-    try:
-        with Image.open(path) as opened:
-            opened.load()
-            return opened.height, opened.width
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise DatasetError(
-            f"{path} cannot be read ({error}); get it again from {HOME}"
-        ) from None
 
 
 def _framed(one: _Picture, layer: np.ndarray, shape: tuple, border) -> np.ndarray:

@@ -10,8 +10,8 @@ Expected tree (https://github.com/zxaoyou/segmentation_WBC, GPL-3.0):
 
 A mask holds 255 for the nucleus, 128 for the cytoplasm and 0 for the rest. Both are
 merged to the cell, whose class stands in the table; the nucleus is kept as a layer
-(``leuko_mm.datasets.nuclei``). The two sets come from two laboratories: stain, camera
-and magnification differ.
+(``leuko_mm.datasets.nuclei``). Images are kept pixel for pixel, as PNG. The two sets
+come from two laboratories: stain, camera and magnification differ.
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ from pathlib import Path
 
 from leuko_mm.classes import class_id
 from leuko_mm.datasets.converters.grey_levels import cell_and_nucleus
+from leuko_mm.datasets.converters.picture_groups import picture_groups
 from leuko_mm.datasets.grouped_splits import grouped_folds
+from leuko_mm.datasets.image_files import read_image
 from leuko_mm.datasets.prepared import DatasetError
 from leuko_mm.datasets.prepared_cell import PreparedCell
 from leuko_mm.datasets.prepared_writing import write_prepared
@@ -45,11 +47,7 @@ CITATION = (
     "cell images by self-supervised learning, Micron 107, 55-71 (2018); acknowledge "
     "Jiangxi Tecom Science Corporation for set 1 and the CellaVision blog for set 2"
 )
-CAVEATS = (
-    "the publishers warn that experts have not checked the class labels",
-    "no slide is known, so every image is a group of its own, and images of one slide "
-    "may stand on both sides of a split",
-)
+UNCHECKED = "the publishers warn that experts have not checked the class labels"
 SECOND_SET = (
     "the publishers' table of set 2 has 33 neutrophils and 15 monocytes in its 100 "
     "images, where Zhu et al. (2023) print 30 and 18"
@@ -82,18 +80,19 @@ def prepare_segmentation_wbc(
     if chosen not in SETS:
         raise ValueError(f"the set is {chosen!r}; expected one of {SETS}")
     sets = (1, 2) if chosen == "both" else (int(chosen),)
-    notes = [*CAVEATS, *([SECOND_SET] if 2 in sets else [])]
+    notes = [UNCHECKED, *([SECOND_SET] if 2 in sets else [])]
     classes = {}  # of each image's path, in the order of the index
     for number in sets:
         classes |= _listed(Path(source), number, notes)
+    groups = picture_groups({_stem(path): path for path in classes}, notes)
     return write_prepared(
         out,
-        _cells(classes, notes),
+        _cells(classes, groups, notes),
         name="segmentation_wbc" if chosen == "both" else f"segmentation_wbc_{chosen}",
         source=HOME,
         licence="GPL-3.0 (the publishers' repository)",
         citation=CITATION,
-        splits=_splits({_stem(path): name for path, name in classes.items()}),
+        splits=_splits({_stem(p): name for p, name in classes.items()}, groups),
         notes=notes,
         force=force,
     )
@@ -149,7 +148,9 @@ def _stem(image: Path) -> str:
     return f"set{image.parent.name[-1]}_{image.stem}"
 
 
-def _cells(classes: dict[Path, str], notes: list[str]) -> Iterator[PreparedCell]:
+def _cells(
+    classes: dict[Path, str], groups: dict[str, str], notes: list[str]
+) -> Iterator[PreparedCell]:
     for image, name in classes.items():
         published = f"{image.parent.name}/{image.name}"
         mask = image.with_suffix(".png")
@@ -159,20 +160,22 @@ def _cells(classes: dict[Path, str], notes: list[str]) -> Iterator[PreparedCell]
         yield PreparedCell(
             stem=_stem(image),
             class_name=name,
-            group=_stem(image),
-            image=image,
+            group=groups[_stem(image)],
+            image=read_image(image),
             mask=labels,
             source=published,
             nucleus=nucleus,
         )
 
 
-def _splits(classes: dict[str, str]) -> dict[str, dict[str, str]]:
+def _splits(
+    classes: dict[str, str], groups: dict[str, str]
+) -> dict[str, dict[str, str]]:
     """Return the splits of stem -> class."""
     set_of = {stem: stem.split("_")[0] for stem in classes}
     strata = {stem: f"{set_of[stem]} {name}" for stem, name in classes.items()}
     try:
-        folds = grouped_folds({stem: stem for stem in classes}, strata)
+        folds = grouped_folds(groups, strata)
     except ValueError as error:
         raise DatasetError(f"too few images for folds: {error}") from None
     splits = {
