@@ -116,8 +116,9 @@ def image_uri(image: np.ndarray | str | Path, *, quality: int | None = None) -> 
     if quality is None:
         picture.save(buffer, "PNG", optimize=True)
         return data_uri(buffer.getvalue(), "image/png")
-    # Full chroma: halved, it blurs the coloured outlines of cells.
-    picture.save(buffer, "JPEG", quality=quality, subsampling=0, optimize=True)
+    # Full chroma: halved, it blurs the coloured outlines of cells. Not optimised:
+    # Pillow's room for that is too small for pictures that are mostly noise.
+    picture.save(buffer, "JPEG", quality=quality, subsampling=0)
     return data_uri(buffer.getvalue(), "image/jpeg")
 
 

@@ -70,6 +70,11 @@ def test_a_jpeg_uri_is_smaller_and_near():
     assert len(uri) < len(html.image_uri(np.random.default_rng(0).permuted(image)))
 
 
+def test_a_picture_of_noise_becomes_a_jpeg_too():
+    noise = np.random.default_rng(0).integers(0, 256, (256, 256, 3), dtype=np.uint8)
+    assert html.image_uri(noise, quality=88).startswith("data:image/jpeg;base64,")
+
+
 def test_a_file_is_taken_as_it_is(tmp_path):
     path = tmp_path / "a.SVG"
     path.write_bytes(b"<svg/>")
