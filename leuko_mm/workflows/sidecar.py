@@ -120,7 +120,7 @@ def check_unseen(config: Config, sidecar: dict) -> None:
         parts = read_split(root, cells["split"])
         tested = {s for s, part in parts.items() if part == cells.get("part", "test")}
     else:
-        tested = {row.stem for row in read_index(root)}
+        tested = {row.stem for row in read_index(root) if row.kind == "cell"}
     if learnt & tested and cells.get("part") != "train":
         raise UsageError(
             f"{len(learnt & tested)} of the {len(tested)} cells to test are cells that "
