@@ -1,0 +1,57 @@
+"""Draw contact sheets of a dataset, or of what a config trains on.
+
+A dataset shows its cells and masks; a config also the mosaics that it composes, and
+the first batches exactly as its network gets them.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from mmengine.config import DictAction
+
+from leuko_mm.cli.prepare import at_least
+from leuko_mm.workflows.browse import KINDS, BrowseRequest, browse
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of ``leuko browse``."""
+    parser.add_argument(
+        "target",
+        metavar="CONFIG_OR_DATASET",
+        help="a config's name or path, such as cbam_unet, or a prepared dataset's",
+    )
+    parser.add_argument(
+        "--what", nargs="+", choices=tuple(KINDS), default=(), help="default: all"
+    )
+    parser.add_argument("--split", help="fold1 ... fold5, paper, ...")
+    parser.add_argument("--part", choices=("train", "test"), help="default: train")
+    parser.add_argument("--protocol", help="of a config: paper, half, smoke, ...")
+    parser.add_argument("--data", help="of a config: another prepared dataset")
+    parser.add_argument("--seed", type=at_least(0), help="of sampling and augmentation")
+    parser.add_argument(
+        "--count", type=at_least(1), help="figures a sheet; batches come whole"
+    )
+    parser.add_argument("--out", help="default: work_dirs/browse-<name>")
+    parser.add_argument(
+        "--force", action="store_true", help="replace the contact sheets in --out"
+    )
+    parser.add_argument(
+        "--cfg-options",
+        nargs="+",
+        action=DictAction,
+        default={},
+        metavar="KEY=VALUE",
+        help="override any key of the config",
+    )
+
+
+def run(args: argparse.Namespace, command: list[str]) -> int:
+    """Draw the sheets and say where they are."""
+    given = vars(args).copy()
+    options = given.pop("cfg_options")
+    page = browse(BrowseRequest(**given, options=options, command=command))
+    print(f"page:    {page}")
+    for sheet in sorted(page.parent.glob("*.png")):
+        print(f"sheet:   {sheet}")
+    return 0
