@@ -174,9 +174,6 @@ def _agree(targets: Mapping, *, yes: bool, command: list[str], out: Path) -> Non
 
 def _print_remarks(out: Path, *, crop: int | None) -> None:
     about = read_about(out)
-    for note in about["notes"]:
-        if not note.startswith("groups: "):
-            print(note)
     if about["fields"] and not crop:
         print(f"{about['fields']} images without a leukocyte are kept, in no split")
     splits = sorted(path.stem for path in (out / "splits").glob("*.csv"))

@@ -61,7 +61,7 @@ def group_images(images: Sequence[FoundImage], group_by: str | None) -> Grouping
         return Grouping(_parents(images), "the folder of an image")
     if group_by.lower().endswith(".csv"):
         return Grouping(_from_table(images, Path(group_by)), f"the table {group_by}")
-    return Grouping(_from_pattern(images, group_by), f"the pattern {group_by!r}")
+    return Grouping(_from_pattern(images, group_by), f"the pattern '{group_by}'")
 
 
 def _guessed(images: Sequence[FoundImage]) -> Grouping:
