@@ -10,13 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from leuko_mm.datasets.audit_finding import AuditFinding, about_file
-from leuko_mm.datasets.image_files import (
-    ImageFacts,
-    ImageFileError,
-    check_frames,
-    image_facts,
-    read_image,
-)
+from leuko_mm.datasets.image_files import check_frames, read_image
+from leuko_mm.datasets.image_headers import ImageFacts, ImageFileError, image_facts
 from leuko_mm.datasets.mask_files import read_mask_file
 from leuko_mm.datasets.prepared import DatasetError, IndexRow
 from leuko_mm.datasets.replacing import row_hash
@@ -61,7 +56,8 @@ def open_cell(root: Path, row: IndexRow, *, decode: bool = True) -> CellFiles:
     mask_facts = _facts(mask_path, row, found)
     labels = None if mask_facts is None else _labels(mask_path, row, found)
     if facts is not None:
-        found += _odd_image(facts, row)
+        if image is not None or not decode:
+            found += _odd_image(facts, row)
         if (facts.width, facts.height) != (row.width, row.height):
             words = f"{facts.width}x{facts.height}, but the index says "
             found.append(_size(image_path, words + f"{row.width}x{row.height}", row))

@@ -59,12 +59,12 @@ RULES = {
     "split-leak": AuditRule(
         "the same on both sides of a split",
         ERROR,
-        "deal the split by groups: leuko split; put copies into one group",
+        "a test on cells that training knows says nothing: leuko split NAME --join",
     ),
     "near-duplicate": AuditRule(
         "the same picture twice",
         WARNING,
-        "remove one of the two, or put both into one group",
+        "remove one of the two; leuko split NAME --join keeps such groups together",
     ),
     "changed-file": AuditRule(
         "files changed since the dataset was prepared",

@@ -13,27 +13,35 @@ from leuko_mm.datasets.prepared import PARTS, IndexRow
 from leuko_mm.datasets.splits import shared_groups
 
 SHOWN = 5
+BY_DESIGN = re.compile(r"(paper|random).*")
+PROMISING = re.compile(r"(^|_)(fold\d+|holdout|development)$")
 
 Counts = dict[str, dict[str, dict[str, int]]]
 
 
 def leak_severity(split: str) -> str:
-    """Return how grave it is that a split divides a group.
+    """Return how grave it is that a split divides a group, by the split's name.
 
-    Folds promise to divide none; the paper's random splits divide them by design, and
-    are there to measure what that leaks. What the user's own splits promise is not
-    known.
+    Folds and holdouts promise to divide none; random splits divide them by design,
+    and are there to measure what that leaks. What the user's own promise is not known.
 
     Example:
-        >>> [
-        ...     leak_severity(s)
-        ...     for s in ("fold3", "development", "paper_mosaics", "mine")
-        ... ]
-        ['error', 'error', 'note', 'warning']
+        >>> [leak_severity(s) for s in ("grouped_fold3", "paper_mosaics", "mine")]
+        ['error', 'note', 'warning']
     """
-    if re.fullmatch(r"fold\d+.*|development", split):
-        return ERROR
-    return NOTE if re.fullmatch(r"paper(_mosaics)?", split) else WARNING
+    if leaks_by_design(split):
+        return NOTE
+    return ERROR if PROMISING.search(split) else WARNING
+
+
+def leaks_by_design(split: str) -> bool:
+    """Tell whether a split is one that is dealt over cells, not over groups.
+
+    Example:
+        >>> leaks_by_design("paper"), leaks_by_design("fold1")
+        (True, False)
+    """
+    return BY_DESIGN.fullmatch(split) is not None
 
 
 def unfit_split(

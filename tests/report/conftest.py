@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pytest
 
 from leuko_mm.classes import CLASSES
+from leuko_mm.report.check_report import (
+    CheckReport,
+    CountRow,
+    FindingSection,
+    ShownFinding,
+    Specimen,
+    StainRow,
+    colour_cell,
+)
 from leuko_mm.report.run_report import (
     CellCard,
     ClassLabel,
@@ -21,6 +32,16 @@ from leuko_mm.report.run_report import (
 )
 
 EVIL = "<script>alert('x')</script>\"&"
+FLAGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
 KEYS = ("precision", "recall", "f1", "iou", "ovr_accuracy")
 
 
@@ -96,3 +117,99 @@ def page():
         files=(FileLink("overlays/01 #2?.png", "a picture"),),
         closing="For research.",
     )
+
+
+@pytest.fixture(scope="session")
+def check_data():
+    """Return the data of a check's page: three kinds of findings, 14 groups."""
+    labels = tuple(ClassLabel(c.name, c.aliases[0], c.colour) for c in CLASSES)
+    image = np.full((64, 48, 3), 214, np.uint8)
+    mask = np.zeros((64, 48), np.uint8)
+    mask[20:40, 10:30] = 2
+    specimens = Specimen("cell_1", image, mask), Specimen("cell_2", image)
+    pair = ShownFinding(f"splits/{EVIL}.csv", f"cell_1 shows {EVIL}", specimens)
+    lone = ShownFinding("masks/a_very_long_name_of_a_file.png", "is missing")
+    further = tuple((f"further_{i}.png", EVIL) for i in range(2))
+    colour = colour_cell((81, -3, 5), (200, 190, 210), spread=2, distance=9, far=False)
+    odd = colour_cell((40, 30, -50), (90, 40, 150), spread=9, distance=31, far=True)
+    return CheckReport(
+        name=f"smears {EVIL}",
+        summary="40 cells in 14 groups, 1 split.",
+        tally={"error": 3, "warning": 1, "note": 2},
+        classes=labels[1:],
+        labels=labels,
+        sections=(
+            FindingSection("error", "copies", f"remove {EVIL}", (pair,), further),
+            FindingSection("warning", "missing files", "put them back", (lone,)),
+            FindingSection("note", "cut cells", "nothing", (pair, lone)),
+        ),
+        counts=(
+            CountRow("", "all", (8, 8, 8, 8, 8)),
+            CountRow("fold1", "train", (4, 4, 4, 4, 4)),
+            CountRow(f"paper_mosaics{EVIL}", "test", (4, 4, 0, 4, 4)),
+        ),
+        stains=(
+            StainRow(f"slide {EVIL}", 3, odd, None),
+            *(StainRow(f"slide_{i}", 3, colour, colour) for i in range(13)),
+        ),
+        closing="The same again: leuko check smears",
+    )
+
+
+# For every text: its contrast with the ground that lies under it, as WCAG 2 counts.
+CONTRASTS = """() => {
+  const parse = (text) => {
+    const [r, g, b, a = 1] = text.match(/[\\d.]+/g).map(Number);
+    return [r, g, b, a];
+  };
+  const over = (top, under) =>
+    [0, 1, 2].map((i) => top[i] * top[3] + under[i] * (1 - top[3]));
+  const light = (colour) => {
+    const part = colour.map((c) => c / 255).map((c) =>
+      c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4);
+    return 0.2126 * part[0] + 0.7152 * part[1] + 0.0722 * part[2];
+  };
+  const ground = (element) => {
+    if (!element) return [255, 255, 255];
+    const own = parse(getComputedStyle(element).backgroundColor);
+    return own[3] === 1 ? own.slice(0, 3) : over(own, ground(element.parentElement));
+  };
+  const found = [];
+  for (const element of document.body.querySelectorAll("*")) {
+    const words = [...element.childNodes].filter((n) => n.nodeType === 3);
+    if (!words.some((n) => n.data.trim()) || !element.checkVisibility()) continue;
+    if (["SCRIPT", "STYLE"].includes(element.tagName)) continue;
+    const under = ground(element);
+    const ink = over(parse(getComputedStyle(element).color), under);
+    const [low, high] = [light(ink), light(under)].sort((a, b) => a - b);
+    found.push([(high + 0.05) / (low + 0.05), element.textContent.trim().slice(0, 40)]);
+  }
+  return found;
+}"""
+
+
+@pytest.fixture(scope="session")
+def contrasts():
+    """Return a function that tells (contrast, text) of every visible text of a tab."""
+    return lambda tab: tab.evaluate(CONTRASTS)
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory):
+    """Start Chromium with an empty profile; give one tab to all tests."""
+    playwright = pytest.importorskip(
+        "playwright.sync_api", reason="needs playwright: pip install playwright"
+    )
+    program = next(filter(None, map(shutil.which, PROGRAMS)), None)
+    if program is None:
+        pytest.skip("needs a browser: apt-get install chromium")
+    with playwright.sync_playwright() as started:
+        context = started.chromium.launch_persistent_context(
+            str(tmp_path_factory.mktemp("profile")),
+            executable_path=program,
+            headless=True,
+            args=FLAGS,
+            timeout=180_000,
+        )
+        yield context
+        context.close()
