@@ -61,3 +61,20 @@ def test_the_dataset_says_it_too(binary):
     cells = LeukocyteDataset(str(binary), split="fold1", binary=True)
     assert cells.metainfo["classes"] == ("background", "leukocyte")
     assert {entry["class_name"] for entry in cells.load_data_list()} == {"leukocyte"}
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["check"],
+        ["split", "--show"],
+        ["browse", "--count", "2"],
+        ["mosaics", "--out", "mosaics", "--size", "64"],
+    ],
+)
+def test_every_look_at_it_works(binary, tmp_path, monkeypatch, capfd, command):
+    monkeypatch.chdir(tmp_path)
+    verb, *options = command
+    assert main([verb, str(binary), *options]) == 0
+    if verb == "split":
+        assert "leukocyte" in capfd.readouterr().out

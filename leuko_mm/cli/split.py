@@ -6,7 +6,7 @@ import argparse
 import shlex
 from collections.abc import Iterator, Sequence
 
-from leuko_mm.classes import CELL_CLASSES
+from leuko_mm.classes import BINARY_NAMES, CLASS_NAMES
 from leuko_mm.cli.main import DONE, SOME_FAILED
 from leuko_mm.cli.prepare import at_least
 from leuko_mm.datasets.prepared import PARTS, is_plain_name
@@ -117,7 +117,8 @@ def report_lines(report: SplitReport) -> Iterator[str]:
     """Yield the counts of one split as a table, and what is to be said of it."""
     kind = ", an official split" if report.official else ""
     yield f"{report.name}{kind}: {report.state}"
-    names = [c.name for c in CELL_CLASSES if any(c.name in k for k in _kinds(report))]
+    known = (*CLASS_NAMES[1:], BINARY_NAMES[1])
+    names = [name for name in known if any(name in k for k in _kinds(report))]
     yield from _aligned(
         [
             ("part", "cells", "groups", *names),

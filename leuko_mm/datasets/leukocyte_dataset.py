@@ -151,13 +151,22 @@ class LeukocyteDataset(BaseSegDataset):
         return (self[i] for i in range(len(self)))
 
 
+def is_binary(root: Path) -> bool:
+    """Tell whether a dataset knows leukocytes without their class.
+
+    Raises:
+        DatasetError: if it is not prepared.
+    """
+    return len(read_about(root).get("classes", CLASS_NAMES)) == 2
+
+
 def check_binary(root: Path, binary: bool) -> None:
     """Refuse to tell classes apart in a dataset that does not know them.
 
     Raises:
         DatasetError: with the options that make a training binary.
     """
-    if len(read_about(root).get("classes", CLASS_NAMES)) == 2 and not binary:
+    if is_binary(root) and not binary:
         raise DatasetError(
             f"{root} knows leukocytes without their class; train and test it as "
             "binary, with:\n    --cfg-options "

@@ -11,7 +11,11 @@ from pathlib import Path
 from mmengine.config import Config
 
 from leuko_mm.datasets.audit import quick_check
-from leuko_mm.datasets.leukocyte_dataset import LeukocyteDataset, dataset_root
+from leuko_mm.datasets.leukocyte_dataset import (
+    LeukocyteDataset,
+    dataset_root,
+    is_binary,
+)
 from leuko_mm.datasets.prepared import data_home
 from leuko_mm.report.browse_page import BrowsePage, Sheet
 from leuko_mm.workflows.browse_files import PAGE_FILE, check_place, write_page
@@ -88,7 +92,11 @@ def browse(request: BrowseRequest) -> Path:
         draw_synthetic(request.target)
         quick_check(root, split=request.split)
         dataset = LeukocyteDataset(
-            request.target, split=request.split, part=part, test_mode=True
+            request.target,
+            split=request.split,
+            part=part,
+            binary=is_binary(root),
+            test_mode=True,
         )
     else:
         check_data(config)

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from leuko_mm.datasets.audit import quick_check
-from leuko_mm.datasets.leukocyte_dataset import dataset_root
+from leuko_mm.datasets.leukocyte_dataset import dataset_root, is_binary
 from leuko_mm.datasets.mosaic_dataset import MosaicDataset
 from leuko_mm.datasets.mosaic_options import MOSAIC_SPLIT
 from leuko_mm.datasets.prepared import DatasetError, read_about
@@ -145,9 +145,11 @@ def _dataset(request: MosaicsRequest) -> MosaicDataset:
         options = dict(mode="fixed", mosaics=PAPER_MOSAICS, split_stage="mosaics")
     if request.enhance:
         options["enhance"] = dict(type="leuko_mm.AHERetinex", reading=request.enhance)
+    cells = dict(name=request.name, split=split, part=request.part)
+    cells["binary"] = is_binary(dataset_root(request.name))
     try:
         return MosaicDataset(
-            dict(name=request.name, split=split, part=request.part),
+            cells,
             n=request.n,
             size=request.size,
             seed=request.seed,
