@@ -55,9 +55,11 @@ def open_cell(root: Path, row: IndexRow, *, decode: bool = True) -> CellFiles:
             found.append(about_file("unreadable-file", image_path, error, row.stem))
     mask_facts = _facts(mask_path, row, found)
     labels = None if mask_facts is None else _labels(mask_path, row, found)
+    if labels is not None and not _plain_mask(mask_facts):
+        found.append(_odd_file(mask_facts, row))
     if facts is not None:
-        if image is not None or not decode:
-            found += _odd_image(facts, row)
+        if not facts.plain and (image is not None or not decode):
+            found.append(_odd_file(facts, row))
         if (facts.width, facts.height) != (row.width, row.height):
             words = f"{facts.width}x{facts.height}, but the index says "
             found.append(_size(image_path, words + f"{row.width}x{row.height}", row))
@@ -102,9 +104,13 @@ def _labels(path: Path, row: IndexRow, found: list) -> np.ndarray | None:
     return values
 
 
-def _odd_image(facts: ImageFacts, row: IndexRow) -> list[AuditFinding]:
-    if facts.plain:
-        return []
+def _plain_mask(facts: ImageFacts) -> bool:
+    """Tell whether a mask is what datasets hold: a PNG of bytes."""
+    usual = facts.format == "PNG" and facts.mode in ("L", "P") and facts.bits == 8
+    return usual and not facts.alpha and facts.suffix_fits
+
+
+def _odd_file(facts: ImageFacts, row: IndexRow) -> AuditFinding:
     odd = []
     if facts.bits != 8:
         odd.append(f"{facts.bits} bits a channel")
@@ -114,7 +120,7 @@ def _odd_image(facts: ImageFacts, row: IndexRow) -> list[AuditFinding]:
         odd.append(f"{facts.format} by its content")
     if not odd:
         odd.append(f"{facts.format} of type {facts.mode}")
-    return [AuditFinding("odd-file", str(facts.path), ", ".join(odd), (row.stem,))]
+    return AuditFinding("odd-file", str(facts.path), ", ".join(odd), (row.stem,))
 
 
 def changed_since(root: Path, row: IndexRow) -> list[AuditFinding]:

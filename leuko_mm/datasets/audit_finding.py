@@ -74,7 +74,7 @@ RULES = {
     "odd-file": AuditRule(
         "files that not every program reads alike",
         WARNING,
-        "save it as 8-bit RGB PNG or JPEG; leuko_mm reads it by a fixed rule",
+        "leuko_mm reads it by a fixed rule; save an image as 8-bit RGB, a mask as PNG",
     ),
     "extra-file": AuditRule(
         "files that the index does not name", WARNING, "nothing uses it: remove it"
