@@ -75,7 +75,7 @@ def run(args: argparse.Namespace, command: list[str]) -> int:
     _print_survey(survey, targets, guessed=given is None)
     _print_groups(grouping, len(survey.images))
     if given is None:
-        _agree(targets, yes=args.yes, command=command, out=out)
+        _agree(survey, yes=args.yes, command=command, out=out)
     check_map(targets, survey.uses)
     request = FoldersRequest(
         name=name,
@@ -148,16 +148,22 @@ def _print_groups(grouping, images: int) -> None:
     )
 
 
-def _agree(targets: Mapping, *, yes: bool, command: list[str], out: Path) -> None:
+def _agree(survey, *, yes: bool, command: list[str], out: Path) -> None:
     """Ask for the guessed map, or say how it is agreed to."""
-    from leuko_mm.datasets.converters.folders_map import map_text
+    from leuko_mm.datasets.converters.folders_map import map_text, where
 
-    open_ones = [key for key, target in targets.items() if not target]
+    targets = survey.guess
+    open_ones = [
+        f"{key!r} on {where(survey.uses[key])}"
+        for key, target in targets.items()
+        if not target
+    ]
     option = f"--map {map_text(targets)}"
     if open_ones:
         raise UsageError(
-            f"nothing was written: no guess for {', '.join(map(repr, open_ones[:5]))}; "
-            f"say what every value is, a class, background or ignore:\n    {option}"
+            f"nothing was written: no guess for {len(open_ones)} value(s), first "
+            f"{open_ones[0]}; say what every value is, a class, background or "
+            f"ignore:\n    {option}"
         )
     if yes:
         return

@@ -73,6 +73,7 @@ def test_a_value_without_a_guess_is_asked_for_even_with_yes(folder, capsys):
     for path in (folder / "smears/masks").iterdir():
         drawn.save(path, drawn.Image.open(path).point(lambda v: v * 7))
     _, err = refused(capsys, "--yes")
+    assert "first '7' on 180 pixel(s) of smears/masks/p" in err
     assert "--map '0=background,7=?,14=?'" in err
     _, err = refused(capsys, "--map", "0=background,7=mono")
     assert "'14', which stands on 180 pixel(s) of smears/masks/p" in err

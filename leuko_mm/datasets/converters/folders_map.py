@@ -82,22 +82,22 @@ def check_map(targets: Mapping[str, str | None], uses: Mapping[str, KeyUse]) -> 
         if targets.get(key) is None:
             known = ", ".join(f"{k}={t}" for k, t in targets.items() if t)
             raise DatasetError(
-                f"the map says nothing of {key!r}, which stands on {_where(use)}; it "
+                f"the map says nothing of {key!r}, which stands on {where(use)}; it "
                 f"has {known or 'nothing'}"
             )
     cells = {k: targets[k] for k in uses if targets[k] in _CELLS}
     if not cells:
         key = max(uses, key=lambda k: uses[k].pixels if k != "0" else 0)
         raise DatasetError(
-            f"the map leaves no leukocyte: {key!r}, on {_where(uses[key])}, becomes "
+            f"the map leaves no leukocyte: {key!r}, on {where(uses[key])}, becomes "
             f"{targets[key]}"
         )
     merged = [key for key, target in cells.items() if target == LEUKOCYTE]
     if merged and len(merged) < len(cells):
         other = next(key for key in cells if key not in merged)
         raise DatasetError(
-            f"{merged[0]!r} on {_where(uses[merged[0]])} becomes leukocyte, but "
-            f"{other!r} on {_where(uses[other])} {cells[other]}; give all of them a "
+            f"{merged[0]!r} on {where(uses[merged[0]])} becomes leukocyte, but "
+            f"{other!r} on {where(uses[other])} {cells[other]}; give all of them a "
             "class, or all of them leukocyte"
         )
 
@@ -105,7 +105,13 @@ def check_map(targets: Mapping[str, str | None], uses: Mapping[str, KeyUse]) -> 
 _CELLS = {LEUKOCYTE, BY_NAME, *(c.name for c in CELL_CLASSES)}
 
 
-def _where(use: KeyUse) -> str:
+def where(use: KeyUse) -> str:
+    """Return how many pixels a key has, and in which file it is met first.
+
+    Example:
+        >>> where(KeyUse(7, 3, "masks/a.png"))
+        '7 pixel(s) of masks/a.png and 2 more'
+    """
     more = f" and {use.files - 1} more" if use.files > 1 else ""
     return f"{use.pixels} pixel(s) of {use.first}{more}"
 

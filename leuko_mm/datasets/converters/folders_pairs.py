@@ -62,7 +62,7 @@ def found_images(folder: Path, paths: Iterable[Path]) -> list[FoundImage]:
         if stem in images:
             raise DatasetError(
                 f"{images[stem].path} and {path} would both be named {stem!r}; "
-                "rename one of them"
+                "rename one of them, or put masks into a folder of their own"
             )
         images[stem] = image
     if not images:
