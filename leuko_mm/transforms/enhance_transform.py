@@ -28,7 +28,7 @@ class AHERetinex(BaseTransform):
 
     # To be raised with every change of what the enhancement makes of an image, be it in
     # this file or in those that it calls: what older numbers made is cached on disk.
-    cache_version = 1
+    cache_version = 2
 
     def __init__(
         self,

@@ -18,6 +18,8 @@ from leuko_mm.transforms.retinex_params import RetinexParams
 # Pixels of the coarse grid per sigma, and its least number of points a side:
 # more is closer to the reference and slower (docs/ahe_retinex.md has the figures).
 GRID_PER_SIGMA = 4.5
+# The grids of wide surrounds are so small that finer ones cost nothing.
+WIDE_SIGMA, GRID_PER_WIDE_SIGMA = 40, 6
 LEAST_POINTS = 8
 # What is done pixel by pixel is done in bands whose planes stay in the cache.
 BAND_PIXELS = 32768
@@ -29,7 +31,8 @@ def coarse_size(side: int, sigma: float) -> int:
     The step is a whole number of pixels where the side allows it, because OpenCV
     averages such blocks several times faster.
     """
-    step = max(1, min(int(sigma / GRID_PER_SIGMA), side // LEAST_POINTS))
+    points = GRID_PER_SIGMA if sigma < WIDE_SIGMA else GRID_PER_WIDE_SIGMA
+    step = max(1, min(int(sigma / points), side // LEAST_POINTS))
     return -(-side // step)
 
 
