@@ -36,6 +36,7 @@ def test_figures_are_printed_and_written(
         "mosaic 3x3 grid",
         "mosaic 4x4 grid",
         "mosaic 2x2 scattered",
+        "a batch",
         "waiting",
     ]
     assert all(row["value"] > 0 for row in rows.values())
