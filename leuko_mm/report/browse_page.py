@@ -21,7 +21,7 @@ class Figure:
 
     Args:
         title: its name.
-        note: where it comes from, in a few words.
+        notes: where it comes from, in a few words a line.
         classes: those that its labels hold, but for the background.
         pictures: uint8 RGB, one or two of the same thing.
 
@@ -30,7 +30,7 @@ class Figure:
     """
 
     title: str
-    note: str
+    notes: tuple[str, ...]
     classes: tuple[ClassLabel, ...]
     pictures: tuple[np.ndarray, ...]
 

@@ -199,7 +199,7 @@ def _cells_lead(kind: str, shown: int, total: int) -> str:
     if shown < total:
         words = f"{shown} of {total} cells, the classes as evenly as they can be"
     if kind == "cells":
-        return f"{words}, as they were taken."
+        return f"{words}, as they were taken; below each, its group and its size."
     return f"{words}, with their masks outlined; grey is not judged (255)."
 
 

@@ -55,9 +55,9 @@ class Shown:
             image, truth = as_rgb(sample["img"]), sample["gt_seg_map"]
             if masks:
                 image = self._outlined(*_enlarged(image, truth))
-            note = f"group {info['group']}, {truth.shape[1]} x {truth.shape[0]}"
+            notes = info["group"], _size(truth)
             title, classes = info["stem"], self._classes(truth)
-            figures.append(Figure(title, note, classes, (image,)))
+            figures.append(Figure(title, notes, classes, (image,)))
         return tuple(figures)
 
     def mosaic_figures(self, mosaics, count: int) -> tuple[Figure, ...]:
@@ -71,10 +71,10 @@ class Shown:
         for index in range(min(count, len(mosaics))):
             sample = mosaics[index]
             image, truth = as_rgb(sample["img"]), sample["gt_seg_map"]
-            note = ", ".join(tile["stem"] for tile in sample["tiles"])
+            notes = (", ".join(tile["stem"] for tile in sample["tiles"]),)
             pictures = image, self._outlined(image, truth)
             title = f"mosaic {index + 1}"
-            figures.append(Figure(title, note, self._classes(truth), pictures))
+            figures.append(Figure(title, notes, self._classes(truth), pictures))
         return tuple(figures)
 
     def batch_figures(self, images: Sequence[BatchImage]) -> tuple[Figure, ...]:
@@ -82,7 +82,7 @@ class Shown:
         return tuple(
             Figure(
                 f"batch {shown.batch + 1}, {shown.place + 1} of {shown.size}",
-                f"{shown.labels.shape[1]} x {shown.labels.shape[0]}",
+                (_size(shown.labels),),
                 self._classes(shown.labels),
                 (shown.image, self._outlined(shown.image, shown.labels)),
             )
@@ -97,6 +97,11 @@ class Shown:
         legend = {label.name: label.colour for label in self.labels}
         width = 1 if max(truth.shape) <= LEAST_SIDE else 2
         return overlay(image, truth, alpha=0, outline=width, legend=legend)
+
+
+def _size(labels: np.ndarray) -> str:
+    # Spaces that do not break: a narrow caption keeps the two numbers together.
+    return f"{labels.shape[1]}\u00a0x\u00a0{labels.shape[0]}"
 
 
 def as_rgb(image: np.ndarray) -> np.ndarray:

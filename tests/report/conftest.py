@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from leuko_mm.classes import CLASSES
+from leuko_mm.report.browse_page import BrowsePage, Figure, Sheet
 from leuko_mm.report.check_report import (
     CheckReport,
     CountRow,
@@ -192,6 +193,35 @@ CONTRASTS = """() => {
 def contrasts():
     """Return a function that tells (contrast, text) of every visible text of a tab."""
     return lambda tab: tab.evaluate(CONTRASTS)
+
+
+@pytest.fixture(scope="session")
+def browse_data() -> BrowsePage:
+    """Return contact sheets of twelve cells and three mosaics."""
+    label = ClassLabel("basophil", "bas", (255, 0, 0))
+    noise = np.random.default_rng(0)
+
+    def picture(side: int) -> np.ndarray:
+        coarse = noise.integers(60, 220, (4, 4, 3), dtype=np.uint8)
+        return coarse.repeat(side // 4, axis=0).repeat(side // 4, axis=1)
+
+    cells = tuple(
+        Figure(f"baso_{i}", (f"slide {i}", EVIL), (label,), (picture(64),))
+        for i in range(12)
+    )
+    mosaics = tuple(
+        Figure(f"mosaic {i + 1}", (), (), (picture(96), picture(96))) for i in range(3)
+    )
+    return BrowsePage(
+        name=EVIL,
+        summary="12 cells of smears in 12 groups.",
+        classes=((label, 12), (ClassLabel("leukocyte", "leuk", (0, 0, 255)), None)),
+        facts=(("split", "fold1"), ("command", f"leuko browse {'x' * 300}")),
+        sheets=(
+            Sheet("cells", "Masks & more", EVIL, True, cells),
+            Sheet("mosaics", "Mosaics", "As they are.", False, mosaics),
+        ),
+    )
 
 
 @pytest.fixture(scope="session")

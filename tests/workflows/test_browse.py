@@ -65,7 +65,7 @@ def test_a_dataset_shows_cells_and_masks(look, tiny_dataset):
     assert set(files) == {"browse.html", "cells.png", "masks.png"}
     page = files["browse.html"].read_text(encoding="utf-8")
     for name in ("basophil", "eosinophil", "lymphocyte", "monocyte", "neutrophil"):
-        assert page.count(f"group {name}_") == 2
+        assert page.count(f'figure-note">{name}_') == 2
     assert "5 of 40 cells" in page
 
 
