@@ -17,7 +17,7 @@ ENHANCE = dict(type="leuko_mm.AHERetinex")
 # Of the image at the end: cache_version, and the means that it stands for.
 MEANS = {
     AHERetinex: (
-        1,
+        2,
         [
             185.4,
             181.5,
