@@ -4,8 +4,8 @@
 
 writes docs/enhancement.md with a picture of synthetic cells, results/enhancement.json
 with every figure, and to --out the picture of real cells. With --reuse the figures of
-that file are taken again and only the page is made, with the runs on the development
-split that have been published since.
+that file are taken, and only what it lacks is measured: to go on after an interruption,
+and to put runs on the development split that were published since into the page.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import json
 import math
 import shlex
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -45,22 +46,32 @@ PICTURE = "images/enhancement.jpg"
 FIGURES = "results/enhancement.json"
 
 
-def measure(args: argparse.Namespace) -> dict:
-    """Return all figures of the page but those of trainings."""
+def measure(args: argparse.Namespace, found: dict, save: Callable) -> None:
+    """Add to the figures what is asked for and not among them, saving each at once."""
     root = dataset_root(args.data)
-    methods = methods_for(root)
-    found = {"about": about(), "colour": colour_evidence(root, methods, progress=show)}
+    sources = {"colour": root}
     if args.nuclei:
-        nuclei = dataset_root(args.nuclei)
-        found["nuclei"] = colour_evidence(nuclei, methods_for(nuclei), progress=show)
+        sources["nuclei"] = dataset_root(args.nuclei)
+    for key, source in sources.items():
+        known = found.get(key, {}).get("methods", {})
+        methods = methods_for(source)
+        lacking = {name: m for name, m in methods.items() if name not in known}
+        if lacking:
+            found[key] = colour_evidence(source, lacking, progress=show)
+            measured = {**known, **found[key]["methods"]}
+            # In the order of the methods, whenever each was measured.
+            order = sorted(measured, key=list({**methods, **measured}).index)
+            found[key]["methods"] = {name: measured[name] for name in order}
+            save(found)
     if args.probe:
         from leuko_mm.workflows.enhancement_evidence_probe import probe
 
-        found["probe"] = {}
-        for name in (name for name in PROBED if name in methods):
-            found["probe"][name] = probe(root, methods[name])
-            print(f"probe {name}: {found['probe'][name]['accuracy']}", flush=True)
-    return without_nan(found)
+        probed = found.setdefault("probe", {})
+        methods = methods_for(root)
+        for name in (name for name in PROBED if name in methods and name not in probed):
+            probed[name] = probe(root, methods[name])
+            print(f"probe {name}: {probed[name]['accuracy']}", flush=True)
+            save(found)
 
 
 def methods_for(root: Path) -> dict:
@@ -146,7 +157,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--nuclei", help="prepared dataset with nuclei")
     made.add_argument("--synthetic", default="synthetic", help="for the page's picture")
     made.add_argument("--probe", action="store_true", help="linear probe too (slow)")
-    made.add_argument("--reuse", action="store_true", help=f"figures of {FIGURES}")
+    made.add_argument("--reuse", action="store_true", help=f"add to {FIGURES}")
     made.add_argument("--root", type=Path, default=ROOT, help="where docs/ is written")
     made.add_argument("--out", type=Path, default=Path("work_dirs/enhancement"))
     return made
@@ -157,15 +168,19 @@ def main(argv: list[str] | None = None) -> int:
     args = parser().parse_args(argv)
     cv2.setNumThreads(1)
     figures = args.root / FIGURES
+    figures.parent.mkdir(parents=True, exist_ok=True)
+
+    def save(found: dict) -> None:
+        write_text(figures, json.dumps(without_nan(found), indent=1) + "\n")
+
     try:
+        found = {"about": about()}
         if args.reuse:
             found = json.loads(figures.read_text(encoding="utf-8"))
-        else:
-            found = measure(args)
-            figures.parent.mkdir(parents=True, exist_ok=True)
-            write_text(figures, json.dumps(found, indent=1, allow_nan=False) + "\n")
-            sheet(args.data, args.out / "cells.jpg")
-            sheet(args.synthetic, args.root / "docs" / PICTURE)
+        measure(args, found, save)
+        found = without_nan(found)
+        sheet(args.data, args.out / "cells.jpg")
+        sheet(args.synthetic, args.root / "docs" / PICTURE)
     except (DatasetError, FileNotFoundError) as error:
         print(f"tools/enhancement_evidence.py: {error}", file=sys.stderr)
         return 2

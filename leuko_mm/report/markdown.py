@@ -30,11 +30,11 @@ def number(value: float | None, digits: int = 1) -> str:
     return "-" if value is None or value != value else f"{value:.{digits}f}"
 
 
-def change(new: float, old: float) -> str:
-    """Say a change in percent.
+def change(new: float | None, old: float | None) -> str:
+    """Say a change in percent; a hyphen stands for one that has none.
 
     Example:
-        >>> change(5, 10), change(12, 10), change(10, 10)
-        ('-50 %', '+20 %', '+0 %')
+        >>> change(5, 10), change(12, 10), change(10, 10), change(1, 0)
+        ('-50 %', '+20 %', '+0 %', '-')
     """
-    return f"{100 * (new / old - 1):+.0f} %"
+    return f"{100 * (new / old - 1):+.0f} %" if old and new is not None else "-"

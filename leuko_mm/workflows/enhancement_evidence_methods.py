@@ -54,7 +54,7 @@ def other_methods(target: np.ndarray) -> dict[str, Method]:
         "grey world": grey_world,
     }
     try:
-        from torchstain.normalizers import MacenkoNormalizer, ReinhardNormalizer
+        from torchstain.base.normalizers import MacenkoNormalizer, ReinhardNormalizer
     except ImportError:
         return found
     reinhard = ReinhardNormalizer(backend="numpy")
