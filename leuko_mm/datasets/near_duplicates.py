@@ -91,7 +91,7 @@ def near_duplicates(
     """Return the pairs of images that show the same thing, the nearest first.
 
     Every image is held against every other in its eight positions (quarter turns
-    and mirrors): about a second for 4,000 images.
+    and mirrors): two seconds for 4,000 images.
 
     Args:
         hashes: name -> :func:`perceptual_hash`.
