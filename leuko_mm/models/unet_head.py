@@ -7,13 +7,11 @@ from typing import Any
 
 import torch
 from mmcv.cnn import ConvModule
-from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from leuko_mm.models.enlarge import Enlarge
+from leuko_mm.models.skips_head import SkipsHead
 from leuko_mm.registry import MODELS
-
-UPSAMPLINGS = ("nearest", "bilinear")
 
 
 class UNetDecoder(nn.Module):
@@ -27,7 +25,7 @@ class UNetDecoder(nn.Module):
     Args:
         in_channels: channels of the maps, finest first, deepest last.
         channels: output channels of the steps, deepest step first.
-        upsample: ``nearest`` or ``bilinear``.
+        upsample: ``nearest``, ``bilinear`` or ``deconv``; see ``Enlarge``.
         align_corners: of the bilinear enlargement.
         final_upsample: factor of one more enlargement with two convolutions at the
             end, for encoders whose finest map is smaller than the image; 1: none.
@@ -69,31 +67,32 @@ class UNetDecoder(nn.Module):
                 f"channels={list(channels)}; give one decoder width for each skip, "
                 "that is one fewer than the maps"
             )
-        if upsample not in UPSAMPLINGS:
-            raise ValueError(
-                f"UNetDecoder got upsample={upsample!r}; choose one of {UPSAMPLINGS}"
-            )
         if final_upsample < 1:
             raise ValueError(
                 f"UNetDecoder got final_upsample={final_upsample}; give 1 for none, "
                 "or the factor from the finest map to the image"
             )
         self.levels = len(in_channels)
-        self.upsample = upsample
-        # F.interpolate refuses the argument in nearest mode
-        self.align_corners = align_corners if upsample == "bilinear" else None
         self.final_upsample = final_upsample
         layers = {
             "norm_cfg": norm_cfg,
             "act_cfg": {"type": "ReLU"} if act_cfg is None else act_cfg,
             "conv_cfg": conv_cfg,
         }
-        self.steps = nn.ModuleList()
+        self.steps, self.enlargements = nn.ModuleList(), nn.ModuleList()
         below = in_channels[-1]
         for skip, out in zip(reversed(in_channels[:-1]), channels, strict=True):
+            self.enlargements.append(
+                Enlarge(below, upsample, align_corners=align_corners)
+            )
             self.steps.append(_two_convs(skip + below, out, layers))
             below = out
-        self.last = _two_convs(below, below, layers) if final_upsample > 1 else None
+        self.last = None
+        if final_upsample > 1:
+            self.enlargements.append(
+                Enlarge(below, upsample, align_corners=align_corners)
+            )
+            self.last = _two_convs(below, below, layers)
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
         """Return the decoded map at the finest skip's size (times the last factor)."""
@@ -102,18 +101,15 @@ class UNetDecoder(nn.Module):
                 f"UNetDecoder got {len(maps)} maps and was built for {self.levels}"
             )
         *skips, x = maps
-        for step, skip in zip(self.steps, reversed(skips), strict=True):
-            x = step(torch.cat((skip, self._enlarge(x, skip.shape[-2:])), dim=1))
+        for step, enlarge, skip in zip(
+            self.steps, self.enlargements, reversed(skips), strict=False
+        ):
+            x = step(torch.cat((skip, enlarge(x, skip.shape[-2:])), dim=1))
         if self.last is not None:
             height, width = x.shape[-2:]
             size = (height * self.final_upsample, width * self.final_upsample)
-            x = self.last(self._enlarge(x, size))
+            x = self.last(self.enlargements[-1](x, size))
         return x
-
-    def _enlarge(self, x: Tensor, size: Sequence[int]) -> Tensor:
-        return F.interpolate(
-            x, size=tuple(size), mode=self.upsample, align_corners=self.align_corners
-        )
 
 
 def _two_convs(in_channels: int, out_channels: int, layers: dict) -> nn.Sequential:
@@ -125,7 +121,7 @@ def _two_convs(in_channels: int, out_channels: int, layers: dict) -> nn.Sequenti
 
 
 @MODELS.register_module()
-class UNetHead(BaseDecodeHead):
+class UNetHead(SkipsHead):
     """Decode the maps of an encoder with ``UNetDecoder`` and classify each pixel.
 
     Args:
@@ -178,21 +174,12 @@ class UNetHead(BaseDecodeHead):
         in_index: Sequence[int] | None = None,
         **kwargs: Any,
     ) -> None:
-        # The base advises a sigmoid channel for two classes; ours is a softmax.
-        kwargs.setdefault("out_channels", num_classes)
-        # The base starts the classifier at std 0.01, made for SGD at 0.01. An Adam step
-        # moves a weight by its rate at most, so from there the logits stay near zero
-        # for long: one batch, cross-entropy, Adam at 3e-3, 80 steps gave 98 % of the
-        # pixels from this start and 88 % from the base's.
-        start = {"type": "Normal", "std": channels[-1] ** -0.5}
-        kwargs.setdefault("init_cfg", {**start, "override": {"name": "conv_seg"}})
         super().__init__(
-            list(in_channels),
+            in_channels,
             channels[-1],
             num_classes=num_classes,
             dropout_ratio=dropout_ratio,
-            in_index=list(range(len(in_channels)) if in_index is None else in_index),
-            input_transform="multiple_select",
+            in_index=in_index,
             **kwargs,
         )
         self.decoder = UNetDecoder(

@@ -90,7 +90,8 @@ def test_start_survives_init_weights():
 
 def test_options_reach_base_and_decoder():
     head = make_head(align_corners=True, upsample="bilinear", norm_cfg={"type": "BN"})
-    assert head.align_corners is head.decoder.align_corners is True
+    assert head.align_corners is True
+    assert all(e.align_corners is True for e in head.decoder.enlargements)
     assert any(isinstance(m, nn.BatchNorm2d) for m in head.decoder.modules())
     assert head.dropout is None
     assert make_head(dropout_ratio=0.1).dropout.p == 0.1

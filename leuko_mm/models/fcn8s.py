@@ -1,0 +1,141 @@
+"""FCN-8s: class scores of three scales, added up on the way to the image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from mmcv.cnn import ConvModule
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from leuko_mm.models.skips_head import SkipsHead
+from leuko_mm.registry import MODELS
+
+
+def bilinear_kernel(channels: int) -> Tensor:
+    """Return the 4x4 kernels with which a deconvolution doubles bilinearly.
+
+    Example:
+        >>> bilinear_kernel(1)[0, 0, 0]
+        tensor([0.0625, 0.1875, 0.1875, 0.0625])
+    """
+    ramp = torch.tensor([0.25, 0.75, 0.75, 0.25])
+    kernel = torch.zeros(channels, channels, 4, 4)
+    kernel[range(channels), range(channels)] = torch.outer(ramp, ramp)
+    return kernel
+
+
+class ScoreDoubling(nn.ConvTranspose2d):
+    """A learnt 4x4 deconvolution of class scores that starts as bilinear doubling.
+
+    Args:
+        channels: number of scores a pixel.
+
+    Shape:
+        (B, channels, H, W) and a size (2H or 2H + 1, 2W or 2W + 1) -> that size.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels, channels, 4, stride=2, padding=1, bias=False)
+        with torch.no_grad():
+            self.weight.copy_(bilinear_kernel(channels))
+
+    def forward(self, x: Tensor, size: Sequence[int]) -> Tensor:
+        """Return the scores at the given size."""
+        return super().forward(x, output_size=list(size))
+
+
+@MODELS.register_module()
+class FCN8sHead(SkipsHead):
+    """Score a VGG's maps at 1/32, 1/16 and 1/8 of the image and add the scores.
+
+    The encoder gives the maps before its poolings; the third, fourth and fifth pooling
+    are made here. Logits come at 1/8, and mmseg enlarges them bilinearly, which is what
+    the paper's last, fixed deconvolution does.
+
+    Args:
+        in_channels: channels of the encoder's third to fifth map.
+        num_classes: classes, background included.
+        fc_channels: width of the two convolutions that stand for VGG's fully connected
+            layers. The paper's 4096 are 120 million weights, worth having where
+            ImageNet's come with them; the shared file of weights holds the
+            convolutions alone.
+        fc_kernel: odd side of the first of them, in pixels at 1/32; the paper's is 7.
+        dropout_ratio: after each of them; the paper's is 0.5.
+        in_index: which of the encoder's maps.
+        **kwargs: for ``SkipsHead``.
+
+    Shape:
+        Maps (B, in_channels[i], H_i, W_i) at 1/4, 1/8 and 1/16 -> logits
+        (B, num_classes, H_0 // 2, W_0 // 2), at 1/8. An image has at least 32 pixels
+        a side.
+
+    Raises:
+        ValueError: if there are not three maps or ``fc_kernel`` is even.
+
+    Reference:
+        Shelhamer et al., Fully convolutional networks, TPAMI 2017. Differs: 'same'
+        padding where the paper pads the image by 100 pixels and crops; narrower fully
+        connected layers unless asked for (see ``fc_channels``); both skips are trained
+        from the start, where the paper goes from 32s over 16s to 8s. Their scores start
+        at zero as in the paper.
+
+    Example:
+        >>> head = FCN8sHead([8, 16, 16], num_classes=6, fc_channels=32)
+        >>> maps = [torch.zeros(1, c, s, s) for c, s in ((8, 16), (16, 8), (16, 4))]
+        >>> head(maps).shape
+        torch.Size([1, 6, 8, 8])
+    """
+
+    def __init__(
+        self,
+        in_channels: Sequence[int],
+        *,
+        num_classes: int,
+        fc_channels: int = 4096,
+        fc_kernel: int = 7,
+        dropout_ratio: float = 0.5,
+        in_index: Sequence[int] = (2, 3, 4),
+        **kwargs: Any,
+    ) -> None:
+        if len(in_channels) != 3 or fc_kernel % 2 == 0:
+            raise ValueError(
+                f"FCN8sHead got in_channels={list(in_channels)} and "
+                f"fc_kernel={fc_kernel}; it reads three maps, and the kernel is odd"
+            )
+        super().__init__(
+            in_channels,
+            fc_channels,
+            num_classes=num_classes,
+            dropout_ratio=dropout_ratio,
+            in_index=in_index,
+            **kwargs,
+        )
+        layers = {"norm_cfg": self.norm_cfg, "act_cfg": self.act_cfg}
+        self.fc6 = ConvModule(
+            in_channels[2], fc_channels, fc_kernel, padding=fc_kernel // 2, **layers
+        )
+        self.fc7 = ConvModule(fc_channels, fc_channels, 1, **layers)
+        # Finest first, as the maps.
+        self.skip_scores = nn.ModuleList(
+            nn.Conv2d(channels, self.out_channels, 1) for channels in in_channels[:2]
+        )
+        for score in self.skip_scores:
+            nn.init.zeros_(score.weight)
+            nn.init.zeros_(score.bias)
+        self.doublings = nn.ModuleList(
+            ScoreDoubling(self.out_channels) for _ in self.skip_scores
+        )
+
+    def forward(self, inputs: Sequence[Tensor]) -> Tensor:
+        """Return the logits at 1/8 of the image."""
+        *skips, bottom = (F.max_pool2d(x, 2) for x in self._transform_inputs(inputs))
+        x = self.fc6(bottom)
+        x = self.fc7(x if self.dropout is None else self.dropout(x))
+        scores = self.cls_seg(x)
+        for index in (1, 0):
+            skip = self.skip_scores[index](skips[index])
+            scores = self.doublings[index](scores, skip.shape[-2:]) + skip
+        return scores

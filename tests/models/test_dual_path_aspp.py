@@ -1,0 +1,81 @@
+import pytest
+import torch
+from torch import nn
+
+from leuko_mm.models import ASPPNeck, DualPathEncoder
+from leuko_mm.registry import MODELS
+
+
+@pytest.mark.parametrize("size", [(32, 32), (37, 51)])
+def test_shape_of_the_maps(size):
+    net = DualPathEncoder([8, 16, 32], blocks=3)
+    assert net.out_channels == (8 + 5, 16 + 10, 32 + 20)
+    height, width = size
+    for channels, x in zip(
+        net.out_channels, net(torch.randn(2, 3, *size)), strict=True
+    ):
+        assert x.shape == (2, channels, height, width)
+        height, width = (height + 1) // 2, (width + 1) // 2
+
+
+def test_a_block_adds_to_one_part_and_appends_the_other():
+    torch.manual_seed(0)
+    net = DualPathEncoder([16], blocks=2).eval()
+    first, second = net.levels[0]
+    x = first(torch.randn(1, 16, 6, 6))
+    assert x.shape[1] == 16 + 3 * 2
+    y, new = second(x), second.bottleneck(x)
+    torch.testing.assert_close(y[:, :16], x[:, :16] + new[:, :16])  # residual path
+    torch.testing.assert_close(y[:, 16:22], x[:, 16:])  # dense path, kept
+    torch.testing.assert_close(y[:, 22:], new[:, 16:])  # and grown
+
+
+def test_groups_split_the_wide_convolutions():
+    net = DualPathEncoder([32], groups=4)
+    wide = [m for m in net.modules() if isinstance(m, nn.Conv2d) and m.groups > 1]
+    assert len(wide) == 2
+    assert all(m.groups == 4 and m.kernel_size == (3, 3) for m in wide)
+
+
+def test_aspp_changes_the_deepest_map_only():
+    neck = ASPPNeck([4, 8], 6, rates=[1, 2]).eval()
+    maps = [torch.randn(2, 4, 8, 8), torch.randn(2, 8, 4, 4)]
+    finer, bottom = neck(maps)
+    assert finer is maps[0]
+    assert bottom.shape == (2, 6, 4, 4)
+
+
+def test_aspp_is_its_branches_joined():
+    torch.manual_seed(0)
+    neck = ASPPNeck([8], 6, rates=[1, 2], norm_cfg={"type": "BN"}).eval()
+    x = torch.randn(1, 8, 9, 9)
+    near, far = (torch.relu(b.bn(b.conv(x))) for b in neck.branches)
+    mean = neck.pooled.conv(x.mean(dim=(2, 3), keepdim=True)).relu()
+    joined = torch.cat((near, far, mean.expand_as(near)), dim=1)
+    expected = torch.relu(neck.join.bn(neck.join.conv(joined)))
+    torch.testing.assert_close(neck([x])[0], expected)
+    assert neck.branches[1].conv.dilation == (2, 2)
+
+
+def test_one_image_can_be_trained_on():
+    neck = ASPPNeck([8], 6).train()
+    assert neck([torch.randn(1, 8, 4, 4)])[0].isfinite().all()
+
+
+def test_without_the_pooled_branch():
+    neck = ASPPNeck([8], 6, pooled=False)
+    assert neck.pooled is None
+    assert neck([torch.randn(2, 8, 4, 4)])[0].shape == (2, 6, 4, 4)
+
+
+@pytest.mark.parametrize("options", [{"groups": 3}, {"growth_divisor": 5}])
+def test_raises_on_widths_that_do_not_divide(options):
+    with pytest.raises(ValueError, match=r"widths=\[16, 32\].*divisible by"):
+        DualPathEncoder([16, 32], **options)
+
+
+def test_registry():
+    net = MODELS.build({"type": "leuko_mm.DualPathEncoder", "widths": [8]})
+    assert isinstance(net, DualPathEncoder)
+    neck = MODELS.build({"type": "leuko_mm.ASPPNeck", "in_channels": [8]})
+    assert isinstance(neck, ASPPNeck)
