@@ -1,4 +1,4 @@
-"""A published checkpoint: a file of tensors, and a sidecar that says what they are."""
+"""Checkpoints that appear whole: the published one, and the states of a training."""
 
 from __future__ import annotations
 
@@ -10,11 +10,16 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
+from mmengine.dist import is_main_process
+from mmengine.runner import Runner
 from torch import nn
 
 from leuko_mm.engine.data_parallel import unwrapped
+from leuko_mm.engine.safe_load import UnsafeCheckpointError, load_tensors
 
 SCHEMA = 1
+# What mmengine calls the states that a training can go on from.
+STATES = ("iter_*.pth", "epoch_*.pth")
 
 
 def write_checkpoint(path: Path, model: nn.Module, sidecar: Mapping) -> dict:
@@ -48,6 +53,60 @@ def write_text(path: Path, text: str) -> None:
     """Write a text file so that a reader sees the old one or the new one whole."""
     with _replacing(path) as part:
         part.write_text(text, encoding="utf-8")
+
+
+def training_states(work_dir: Path) -> list[Path]:
+    """Return the training states of a run, the newest first.
+
+    Example:
+        >>> from tempfile import mkdtemp
+        >>> folder = Path(mkdtemp())
+        >>> for name in ("iter_90.pth", "iter_100.pth", "best.pth"):
+        ...     (folder / name).touch()
+        >>> [path.name for path in training_states(folder)]
+        ['iter_100.pth', 'iter_90.pth']
+    """
+    found = [path for mark in STATES for path in Path(work_dir).glob(mark)]
+    numbered = [path for path in found if path.stem.rsplit("_", 1)[1].isdigit()]
+    return sorted(
+        numbered, key=lambda path: int(path.stem.rsplit("_", 1)[1]), reverse=True
+    )
+
+
+def newest_state(work_dir: Path) -> Path | None:
+    """Return the newest training state that can be read, None if there is none.
+
+    A process that was killed, or a full disk, may have left the newest one damaged,
+    and mmengine's own mark of it missing or behind.
+    """
+    for path in training_states(work_dir):
+        try:
+            load_tensors(path)
+        except (UnsafeCheckpointError, OSError):
+            continue
+        return path
+    return None
+
+
+def save_states_whole(runner: Runner) -> None:
+    """Let the runner's training states appear whole, or not at all.
+
+    mmengine writes into the final file, so that whatever ends the process meanwhile
+    leaves a newest state that cannot be read.
+    """
+    save = runner.save_checkpoint
+
+    def save_whole(out_dir: str, filename: str, *args, **kwargs) -> None:
+        # Processes beside the main one write nothing, and states may go elsewhere.
+        if not is_main_process() or "://" in str(out_dir):
+            save(out_dir, filename, *args, **kwargs)
+            return
+        with _replacing(Path(out_dir) / filename) as part:
+            save(out_dir, part.name, *args, **kwargs)
+
+    for leftover in Path(runner.work_dir).glob(".*.pth.part"):
+        leftover.unlink(missing_ok=True)
+    runner.save_checkpoint = save_whole
 
 
 @contextmanager

@@ -30,6 +30,11 @@ class Interrupted(Exception):  # noqa: N818 - not an error, an order
         self.exit_code = 128 + number
 
 
+def _is_of_workers(error: Exception) -> bool:
+    broken_off = isinstance(error, (ConnectionError, EOFError))
+    return broken_off or "DataLoader worker" in str(error)
+
+
 class GracefulStopHook(Hook):
     """Save a checkpoint and raise ``Interrupted`` after SIGINT or SIGTERM.
 
@@ -63,10 +68,10 @@ class GracefulStopHook(Hook):
         }
         try:
             yield
-        except RuntimeError as error:
-            # Workers that the signal ended while the loop waited for their data: the
-            # model stands between two steps.
-            if not self._received or "DataLoader worker" not in str(error):
+        except (RuntimeError, ConnectionError, EOFError) as error:
+            # Workers that the signal ended while the loop waited for their data, or
+            # took it over: the model stands between two steps.
+            if not self._received or not _is_of_workers(error):
                 raise
             self._save(runner, runner.iter)
             raise Interrupted(self._received, self.work_dir) from error

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
+from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
 from leuko_mm.engine import checkpoint_files
-from leuko_mm.engine.checkpoint_files import write_checkpoint, write_text
+from leuko_mm.engine.checkpoint_files import (
+    newest_state,
+    save_states_whole,
+    write_checkpoint,
+    write_text,
+)
 from leuko_mm.engine.safe_load import load_tensors
 
 SIDECAR = dict(method="toy", classes=["background", "leukocyte"])
@@ -71,3 +77,55 @@ def test_a_text_replaces_the_former_one(tmp_path):
     write_text(path, "Zellgröße")
     assert path.read_text(encoding="utf-8") == "Zellgröße"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def write_state(folder, name: str, *, damaged: bool = False) -> None:
+    torch.save(dict(meta={}, state_dict=dict(a=torch.zeros(100))), folder / name)
+    if damaged:
+        content = (folder / name).read_bytes()
+        (folder / name).write_bytes(content[: len(content) // 2])
+
+
+def test_the_newest_state_is_found_by_its_number(tmp_path):
+    assert newest_state(tmp_path) is None
+    for name in ("iter_100.pth", "iter_20.pth", "best_iter_900.pth", "iter_x.pth"):
+        write_state(tmp_path, name)
+    assert newest_state(tmp_path) == tmp_path / "iter_100.pth"
+
+
+def test_a_damaged_newest_state_is_passed_over(tmp_path):
+    write_state(tmp_path, "iter_20.pth")
+    write_state(tmp_path, "iter_30.pth", damaged=True)
+    (tmp_path / "iter_40.pth").write_bytes(b"")
+    assert newest_state(tmp_path) == tmp_path / "iter_20.pth"
+    (tmp_path / "iter_20.pth").unlink()
+    assert newest_state(tmp_path) is None
+
+
+class Saver:
+    """Stands for mmengine's runner, whose writing is cut short on request."""
+
+    def __init__(self, work_dir):
+        self.work_dir, self.cut_short = str(work_dir), False
+
+    def save_checkpoint(self, out_dir, filename, meta=None):
+        """Write half a file, and on request no more."""
+        path = Path(out_dir) / filename
+        path.write_text("half")
+        if self.cut_short:
+            raise OSError("no space left")
+        path.write_text(f"whole {meta}")
+
+
+def test_a_state_appears_whole_or_not_at_all(tmp_path):
+    (tmp_path / ".iter_1.pth.part").write_text("of a killed process")
+    saver = Saver(tmp_path)
+    save_states_whole(saver)
+    assert list(tmp_path.iterdir()) == []
+    saver.save_checkpoint(str(tmp_path), "iter_1.pth", meta=1)
+    saver.cut_short = True
+    for name in ("iter_1.pth", "iter_2.pth"):
+        with pytest.raises(OSError, match="no space"):
+            saver.save_checkpoint(str(tmp_path), name, meta=2)
+    assert [p.name for p in tmp_path.iterdir()] == ["iter_1.pth"]
+    assert (tmp_path / "iter_1.pth").read_text() == "whole 1"

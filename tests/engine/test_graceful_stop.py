@@ -86,17 +86,25 @@ def test_workers_that_end_do_not_break_the_step(hook, runner):
         signal.signal(signal.SIGCHLD, former)
 
 
-def waiting_for_data(hook, runner, words, *, asked=True):
+def waiting_for_data(hook, runner, words, *, asked=True, kind=RuntimeError):
     """Train until the loop fails, with or without a signal before it."""
     with hook.listening(runner):
         if asked:
             send(signal.SIGTERM)
-        raise RuntimeError(words)
+        raise kind(words)
 
 
-def test_workers_that_end_while_data_is_waited_for(hook, runner, tmp_path):
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        (RuntimeError, "DataLoader worker (pid(s) 7) exited"),
+        (ConnectionResetError, "Connection reset by peer"),
+        (EOFError, ""),
+    ],
+)
+def test_workers_that_end_while_data_is_waited_for(hook, runner, tmp_path, kind, words):
     with pytest.raises(Interrupted):
-        waiting_for_data(hook, runner, "DataLoader worker (pid(s) 7) exited")
+        waiting_for_data(hook, runner, words, kind=kind)
     # Iterations 0 to 3 are done; the next one had no data.
     assert (tmp_path / "last_checkpoint").read_text() == str(tmp_path / "iter_4.pth")
 
