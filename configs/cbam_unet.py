@@ -1,6 +1,7 @@
 # CBAM U-Net (the paper's method): VGG16 encoder, CBAM on the four skips, Dice + focal
 # loss. What people change most:
-#   --protocol paper | half | smoke      what is trained on and for how long
+#   --protocol paper | grouped | half | robust | smoke     data and schedule
+#   --setting A | B                      raw + cross-entropy, AHE-Retinex + focal + Dice
 #   --split fold1 ... fold5 | paper      which slides are tested
 #   _decoder                             widths of the decoder, bottom to top
 # The paper enhances every cell with AHE-Retinex. On slides that training never saw it
@@ -39,7 +40,12 @@ model = dict(
         channels=_decoder,
         upsample='nearest',
         norm_cfg=dict(type='BN'),
+        dropout_ratio=0.0,
+        align_corners=False,
         num_classes=6,
+        # Logits of the size of the features from the start: docs/methods.md.
+        init_cfg=dict(
+            type='Normal', std=_decoder[-1]**-0.5, override=dict(name='conv_seg')),
         loss_decode=[dict(type='leuko_mm.FocalDiceLoss', gamma=2.0)]),
     train_cfg=dict(),
     test_cfg=dict(mode='whole'))

@@ -9,21 +9,25 @@ import sys
 from pathlib import Path
 
 import pytest
-from tiny_run import ROOT, make_data, process_environment
-
-from leuko_mm.workflows.resolve_config import (
-    KNOWN_KEYS,
-    METHOD_KEYS,
-    check_keys,
-    config_home,
-    protocol_names,
-    resolve_config,
+from shipped_configs import (
+    BASES,
+    CONFIGS,
+    LEAVES,
+    METHODS,
+    NAMES,
+    PROTOCOLS,
+    SHIPPED_ABLATIONS,
+    differences,
+    resolved,
+    without_method,
+    without_weights,
 )
+from tiny_run import make_data, process_environment
 
-CONFIGS = ROOT / "configs"
-BASES = sorted((CONFIGS / "_base_").rglob("*.py"))
-LEAVES = sorted(p for p in CONFIGS.rglob("*.py") if p not in BASES)
-NAMES = [str(p.relative_to(CONFIGS).with_suffix("")) for p in LEAVES]
+from leuko_mm.workflows.find_config import config_home
+from leuko_mm.workflows.resolve_config import KNOWN_KEYS, check_keys
+from leuko_mm.workflows.under_protocol import METHOD_KEYS
+
 # Leaves that declare a data set and a schedule of their own: exactly these keys.
 OWN_KEYS = {
     "quickstart": {
@@ -39,7 +43,6 @@ OWN_KEYS = {
         "test_dataloader.dataset.dataset.split",
     }
 }
-PROTOCOLS = protocol_names()
 
 
 def assignments(path: Path) -> dict[str, list[ast.expr]]:
@@ -68,34 +71,9 @@ def depth(path: Path) -> int:
     return 1 + max(map(depth, bases_of(path))) if bases_of(path) else 0
 
 
-def without_method(config) -> dict:
-    """Return what the protocol alone decides."""
-    kept = {
-        key: value
-        for key, value in config.to_dict().items()
-        if key not in METHOD_KEYS and not key.startswith("_")
-    }
-    for loader in ("train_dataloader", "test_dataloader"):
-        kept[loader]["dataset"].pop("enhance", None)
-    return kept
-
-
-def differences(one, other, path: str = "") -> set[str]:
-    """Return the dotted paths at which two configs differ; lists count whole."""
-    if not (isinstance(one, dict) and isinstance(other, dict)):
-        return set() if one == other else {path}
-    return {
-        found
-        for key in one.keys() | other.keys()
-        for found in differences(
-            one.get(key), other.get(key), f"{path}.{key}" if path else key
-        )
-    }
-
-
 def test_the_list_of_configs_is_complete():
-    assert {"cbam_unet", "quickstart"} <= set(NAMES)
-    assert {"half", "paper", "smoke"} <= set(PROTOCOLS)
+    assert {name for name in NAMES if "/" not in name} == set(METHODS)
+    assert set(PROTOCOLS) == {"grouped", "half", "paper", "robust", "smoke"}
     assert set(OWN_KEYS) <= set(NAMES)
     assert config_home() == CONFIGS
 
@@ -154,33 +132,41 @@ def test_a_leaf_defines_the_method_and_nothing_else(name):
     found = assignments(CONFIGS / f"{name}.py")
     public = {n for n in found if not n.startswith("_")}
     assert public <= {*METHOD_KEYS, "train_dataloader", "test_dataloader"}
-    own = resolve_config(name)
-    shared = resolve_config(name, protocol=own.protocol)
+    own = resolved(name)
+    shared = resolved(name, own.protocol)
     assert differences(without_method(own), without_method(shared)) == set()
+    # As written, methods differ in the model alone: one loss, one image.
+    if "/" not in name:
+        parent = resolved("cbam_unet")
+        assert own.model.decode_head.loss_decode == parent.model.decode_head.loss_decode
+        assert own.train_dataloader.dataset.get("enhance") is None
 
 
 @pytest.mark.parametrize("name", OWN_KEYS)
 def test_an_exception_differs_where_it_declares(name):
-    own = resolve_config(name)
-    shared = resolve_config(name, protocol=own.protocol)
+    own = resolved(name)
+    shared = resolved(name, own.protocol)
     found = differences(without_method(own), without_method(shared))
     assert found <= OWN_KEYS[name]
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_the_protocol_is_the_same_for_every_method(protocol):
-    parent = without_method(resolve_config("cbam_unet", protocol=protocol))
+    parent = without_method(resolved("cbam_unet", protocol))
     assert parent["protocol"] == protocol
     for name in NAMES:
-        config = resolve_config(name, protocol=protocol)
+        config = resolved(name, protocol)
         check_keys(config)
-        assert differences(without_method(config), parent) == set(), name
+        found = differences(without_method(config), parent)
+        # A method may decline the wait of a pretrained encoder, and nothing else.
+        declared = set() if config.get("frozen_first", True) else {"custom_hooks"}
+        assert found == declared, name
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 @pytest.mark.parametrize("name", NAMES)
 def test_training_and_test_images_are_enhanced_alike(name, protocol):
-    config = resolve_config(name, protocol=protocol)
+    config = resolved(name, protocol)
     train, test = (config[f"{part}_dataloader"].dataset for part in ("train", "test"))
     assert train.enhance == test.enhance
     assert train.get("size") == test.get("size")
@@ -189,7 +175,7 @@ def test_training_and_test_images_are_enhanced_alike(name, protocol):
 
 def test_every_leaf_is_a_method_of_its_own():
     methods = [
-        (config.method, config.get("variant")) for config in map(resolve_config, NAMES)
+        (config.method, config.get("variant")) for config in map(resolved, NAMES)
     ]
     assert len(set(methods)) == len(NAMES)
     for name, (method, _) in zip(NAMES, methods, strict=True):
@@ -199,11 +185,11 @@ def test_every_leaf_is_a_method_of_its_own():
 
 # Runs without a line of ours: mmengine finds every part by the name in the config.
 BUILD = """
-import json, sys, tempfile
+import gc, json, sys, tempfile, torch
 from mmengine.config import Config
 from mmengine.runner import Runner
 already = [m for m in sys.modules if m.startswith("leuko_mm")]
-built = 0
+told = {}
 for path in sys.argv[1:]:
     config = Config.fromfile(path)
     assert config.default_scope == "mmseg" and "custom_imports" not in config
@@ -214,36 +200,34 @@ for path in sys.argv[1:]:
     runner.param_schedulers = runner.build_param_scheduler(config.param_scheduler)
     sample = runner.train_loop.dataloader.dataset[0]
     assert sample["inputs"].shape[0] == 3
-    runner.test_loop
-    built += 1
-print(json.dumps({"already": already, "built": built}))
+    told[path] = len(runner.test_loop.dataloader.dataset)
+    if config.protocol != "smoke":
+        continue
+    batch = next(iter(runner.train_dataloader))
+    losses = runner.model.train_step(batch, optim_wrapper=runner.optim_wrapper)
+    assert torch.isfinite(losses["loss"]), path
+    runner.model.eval()
+    with torch.no_grad():
+        (tested,) = runner.model.test_step(next(iter(runner.test_dataloader)))
+    assert tested.pred_sem_seg.data.shape == (1, 64, 64), path
+    assert tested.seg_logits.data.shape == (6, 64, 64), path
+    assert torch.isfinite(tested.seg_logits.data).all(), path
+    del runner, losses, tested
+    gc.collect()
+print(json.dumps({"already": already, "told": told}))
 """
 
 
-def without_weights(value):
-    """Return a config without the recipes that read files of weights."""
-    if isinstance(value, dict):
-        return {
-            key: None if key == "init_cfg" else without_weights(inner)
-            for key, inner in value.items()
-        }
-    return [without_weights(v) for v in value] if isinstance(value, list) else value
-
-
-def test_every_type_builds_in_a_clean_process(tmp_path):
+def run_all(tmp_path, wanted: list[tuple[str, str]]) -> None:
+    """Build each (name, protocol) in one clean process; train a step under smoke."""
     home = tmp_path / "data"
     root = make_data(home)
     folds = (root / "splits" / "fold5.csv").read_text()
-    for split in ("paper", "paper_mosaics"):
-        (root / "splits" / f"{split}.csv").write_text(folds)
+    (root / "splits" / "paper.csv").write_text(folds)
     (home / "bcisc").symlink_to(root)
-    # Every method once, and the protocols that are none's own with the smallest.
-    wanted = [(name, None) for name in NAMES]
-    covered = {resolve_config(name).protocol for name in NAMES}
-    wanted += [("quickstart", p) for p in PROTOCOLS if p not in covered]
     paths = []
     for number, (name, protocol) in enumerate(wanted):
-        config = resolve_config(name, protocol=protocol)
+        config = resolved(name, protocol).copy()
         config.model = without_weights(config.model.to_dict())
         paths.append(tmp_path / f"c{number}.py")
         config.dump(str(paths[-1]))
@@ -257,4 +241,18 @@ def test_every_type_builds_in_a_clean_process(tmp_path):
     )
     assert done.returncode == 0, done.stderr[-3000:]
     report = json.loads(done.stdout.splitlines()[-1])
-    assert report == {"already": [], "built": len(wanted)}
+    assert report["already"] == []
+    assert set(report["told"]) == set(map(str, paths))
+
+
+def test_every_method_and_protocol_builds_in_a_clean_process(tmp_path):
+    others = [p for p in PROTOCOLS if p != "smoke"]
+    run_all(
+        tmp_path,
+        [(name, "smoke") for name in METHODS] + [("quickstart", p) for p in others],
+    )
+
+
+@pytest.mark.slow
+def test_every_ablation_builds_in_a_clean_process(tmp_path):
+    run_all(tmp_path, [(name, "smoke") for name in SHIPPED_ABLATIONS])

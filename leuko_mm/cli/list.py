@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import redirect_stdout
 from pathlib import Path
 
+from leuko_mm.workflows.find_config import config_home, protocol_names
 from leuko_mm.workflows.part_details import Argument, arguments_of, snippet_of
 from leuko_mm.workflows.parts_list import (
     KINDS,
@@ -19,7 +20,6 @@ from leuko_mm.workflows.parts_list import (
     list_parts,
     opening_words,
 )
-from leuko_mm.workflows.resolve_config import config_home, protocol_names
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

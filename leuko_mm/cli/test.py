@@ -7,7 +7,11 @@ import os
 import sys
 
 from leuko_mm.cli.main import run_verb
-from leuko_mm.cli.train import add_runner_arguments, print_outcome
+from leuko_mm.cli.train import (
+    add_runner_arguments,
+    add_setting_argument,
+    print_outcome,
+)
 from leuko_mm.workflows.test import TestRequest, run_test
 
 
@@ -18,6 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("checkpoint", help="a .pth file")
     parser.add_argument("--protocol", help="paper, half, smoke, ...")
+    add_setting_argument(parser)
     parser.add_argument("--split", help="fold1 ... fold5, ..., or all for every cell")
     parser.add_argument("--data", help="prepared dataset: a name or a path")
     parser.add_argument("--work-dir", help="default: beside the checkpoint")

@@ -10,6 +10,7 @@ from pathlib import Path
 from mmengine.config import DictAction
 
 from leuko_mm.cli.main import run_verb
+from leuko_mm.workflows.settings import SETTINGS
 from leuko_mm.workflows.train import TrainRequest, train
 
 
@@ -17,6 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments: mmseg's own, and which data under which protocol."""
     parser.add_argument("config", help="a config's path or name, such as cbam_unet")
     parser.add_argument("--protocol", help="paper, half, smoke, ...: data and schedule")
+    add_setting_argument(parser)
     parser.add_argument("--split", help="fold1 ... fold5, paper, ...")
     parser.add_argument("--data", help="prepared dataset: a name or a path")
     parser.add_argument("--seed", type=int, help="of weights, sampling, augmentation")
@@ -34,6 +36,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="bfloat16; default: on where the processor multiplies it",
     )
     add_runner_arguments(parser)
+
+
+def add_setting_argument(parser: argparse.ArgumentParser) -> None:
+    """Declare the choice between the settings that methods are compared under."""
+    words = "; ".join(f"{key}: {s.words}" for key, s in SETTINGS.items())
+    parser.add_argument(
+        "--setting", choices=list(SETTINGS), help=f"{words}; default: the config's own"
+    )
 
 
 def add_runner_arguments(parser: argparse.ArgumentParser) -> None:
@@ -59,6 +69,7 @@ def run(args: argparse.Namespace, command: list[str]) -> int:
         TrainRequest(
             config=args.config,
             protocol=args.protocol,
+            setting=args.setting,
             split=args.split,
             data=args.data,
             seed=args.seed,

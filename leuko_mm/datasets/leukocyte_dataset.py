@@ -31,18 +31,24 @@ Step = Mapping | Callable[[dict], dict]
 
 
 def with_enhancement(pipeline: Sequence[Step], enhance: Step | None) -> list[Step]:
-    """Insert an enhancement behind the last loading step of a pipeline.
+    """Insert an enhancement behind the last step that loads, or resizes to one size.
+
+    Its parameters are in pixels of the image that the network sees.
 
     Example:
-        >>> steps = [dict(type="LoadImageFromFile"), dict(type="Resize")]
+        >>> names = ("LoadImageFromFile", "Resize", "leuko_mm.StainJitter")
+        >>> steps = [dict(type=name) for name in names]
         >>> [s["type"] for s in with_enhancement(steps, dict(type="leuko_mm.X"))]
-        ['LoadImageFromFile', 'leuko_mm.X', 'Resize']
+        ['LoadImageFromFile', 'Resize', 'leuko_mm.X', 'leuko_mm.StainJitter']
     """
     steps = list(pipeline)
     if enhance is None:
         return steps
-    names = [str(s.get("type") if isinstance(s, Mapping) else type(s)) for s in steps]
-    loading = [i for i, name in enumerate(names) if "Load" in name]
+    names = [
+        str(s.get("type") if isinstance(s, Mapping) else type(s).__name__)
+        for s in steps
+    ]
+    loading = [i for i, n in enumerate(names) if "Load" in n or n == "Resize"]
     position = loading[-1] + 1 if loading else 0
     return [*steps[:position], enhance, *steps[position:]]
 

@@ -1,7 +1,27 @@
 """models of leuko_mm."""
 
 from leuko_mm.models.cbam import CBAM, CBAMSkipNeck
+from leuko_mm.models.dual_path_aspp import ASPPNeck, DualPathEncoder
+from leuko_mm.models.fcn8s import FCN8sHead
+from leuko_mm.models.leukocyte_mask import LeukocyteMask
+from leuko_mm.models.segnet import SegNetHead
+from leuko_mm.models.skip_resnet import SkipResNet
 from leuko_mm.models.unet_head import UNetDecoder, UNetHead
 from leuko_mm.models.vgg import VGG
+from leuko_mm.models.wbc_net import NestedUNetHead, ResidualContextEncoder
 
-__all__ = ["CBAM", "VGG", "CBAMSkipNeck", "UNetDecoder", "UNetHead"]
+__all__ = [
+    "CBAM",
+    "VGG",
+    "ASPPNeck",
+    "CBAMSkipNeck",
+    "DualPathEncoder",
+    "FCN8sHead",
+    "LeukocyteMask",
+    "NestedUNetHead",
+    "ResidualContextEncoder",
+    "SegNetHead",
+    "SkipResNet",
+    "UNetDecoder",
+    "UNetHead",
+]

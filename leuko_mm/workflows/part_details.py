@@ -11,8 +11,8 @@ from typing import Any
 
 from mmengine.config import Config
 
+from leuko_mm.workflows.find_config import config_home
 from leuko_mm.workflows.parts_list import Part, config_names
-from leuko_mm.workflows.resolve_config import config_home
 
 LINE = 80
 

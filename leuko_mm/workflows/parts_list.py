@@ -21,7 +21,8 @@ from leuko_mm.registry import (
     WEIGHT_INITIALIZERS,
     PartRegistry,
 )
-from leuko_mm.workflows.resolve_config import UsageError, config_home
+from leuko_mm.workflows.find_config import config_names
+from leuko_mm.workflows.usage_error import UsageError
 
 REGISTRIES = {
     "datasets": DATASETS,
@@ -176,17 +177,6 @@ def find_parts(name: str) -> list[Part]:
         f"no part, kind or config {name!r}.{hint} Kinds: {', '.join(KINDS)}, models, "
         f"configs, protocols{broken}"
     )
-
-
-def config_names() -> dict[str, Path]:
-    """Return the configs that ``leuko train`` takes by name, with their files."""
-    home = config_home()
-    files = [path.relative_to(home) for path in sorted(home.rglob("*.py"))]
-    return {
-        file.with_suffix("").as_posix(): home / file
-        for file in files
-        if file.parts[0] != "_base_" and file.name != "__init__.py"
-    }
 
 
 def opening_words(config: Path) -> str:

@@ -9,12 +9,18 @@ from pathlib import Path
 
 from mmengine.config import Config
 
-import leuko_mm
+from leuko_mm.workflows.find_config import find_config
+from leuko_mm.workflows.settings import apply_setting
+from leuko_mm.workflows.under_protocol import (
+    METHOD_KEYS,
+    fit_to_classes,
+    fit_to_method,
+    under_protocol,
+)
+from leuko_mm.workflows.usage_error import UsageError
 
 # A split's name that stands for no split.
 EVERY_CELL = "all"
-# What a method file may define; the protocol defines everything else.
-METHOD_KEYS = ("method", "variant", "model")
 RUNNER_KEYS = frozenset(
     [
         "auto_scale_lr",
@@ -44,7 +50,7 @@ RUNNER_KEYS = frozenset(
         "work_dir",
     ]
 )
-KNOWN_KEYS = RUNNER_KEYS | {"method", "variant", "protocol"}
+KNOWN_KEYS = RUNNER_KEYS | {"protocol", *METHOD_KEYS}
 # Without these there is nothing to train, or no way to test it.
 NEEDED_KEYS = (
     "model",
@@ -57,50 +63,11 @@ NEEDED_KEYS = (
 )
 
 
-class UsageError(ValueError):
-    """The user asked for something that is not there; the message says what to do."""
-
-
-def config_home() -> Path:
-    """Return the folder of the configs: in the wheel, or beside the package."""
-    package = Path(leuko_mm.__file__).parent
-    installed = package / "configs"
-    return installed if installed.is_dir() else package.parent / "configs"
-
-
-def find_config(name: str) -> Path:
-    """Return a config's file, given a path or a name such as ``cbam_unet``.
-
-    Raises:
-        UsageError: if there is none; the message lists the names.
-    """
-    given = Path(name)
-    if given.is_file():
-        return given
-    home = config_home()
-    named = home / given.with_suffix(".py")
-    # A clone's path also works where only the wheel is installed.
-    inside = (
-        home.joinpath(*given.parts[1:]) if given.parts[:1] == ("configs",) else None
-    )
-    for path in (named, inside):
-        if path is not None and path.is_file():
-            return path
-    leaves = [p.relative_to(home).with_suffix("") for p in sorted(home.rglob("*.py"))]
-    names = [str(p) for p in leaves if p.parts[0] != "_base_"]
-    raise UsageError(f"no config {name!r}; there are: {', '.join(names)}")
-
-
-def protocol_names() -> list[str]:
-    """Return the protocols that ``--protocol`` accepts."""
-    folder = config_home() / "_base_" / "protocols"
-    return sorted(p.stem for p in folder.glob("*.py"))
-
-
 def resolve_config(
     name: str,
     *,
     protocol: str | None = None,
+    setting: str | None = None,
     split: str | None = None,
     data: str | None = None,
     seed: int | None = None,
@@ -111,23 +78,29 @@ def resolve_config(
     Args:
         name: a config's path or name.
         protocol: replaces the config's own protocol; the method stays.
+        setting: a name of ``SETTINGS``; replaces enhancement and loss.
         split: replaces the split of both loaders; ``all`` stands for every cell.
         data: replaces the dataset of both loaders.
         seed: replaces the seed everywhere it enters.
         options: ``--cfg-options``, applied last but for nothing.
 
     Raises:
-        UsageError: for an unknown config, protocol or top-level key, for a config that
-            cannot be read, lacks a part, or does not take the options.
+        UsageError: for an unknown config, protocol, setting or top-level key, for a
+            config that cannot be read, lacks a part, or does not take the setting or
+            the options.
     """
     path = find_config(name)
     config = _load(path)
     # Before the protocol: it would drop a misspelt key without a word.
     check_keys(config)
     if protocol is not None:
-        config = _under_protocol(config, protocol)
+        config = under_protocol(config, protocol)
     _check_complete(config, path)
     config.setdefault("method", path.stem)
+    fit_to_method(config)
+    fit_to_classes(config)
+    if setting is not None:
+        apply_setting(config, setting)
     for part in ("train", "test"):
         dataset = config[f"{part}_dataloader"]["dataset"]
         inner = dataset.get("dataset", dataset)
@@ -178,28 +151,6 @@ def _check_complete(config: Config, path: Path) -> None:
             "    _base_ = ['_base_/runtime.py', '_base_/protocols/half.py']\n"
             "and give it a model, as configs/cbam_unet.py does"
         )
-
-
-def _under_protocol(config: Config, protocol: str) -> Config:
-    """Put the method of a config under another protocol."""
-    if protocol not in protocol_names():
-        raise UsageError(
-            f"no protocol {protocol!r}; there are: {', '.join(protocol_names())}"
-        )
-    base = config_home() / "_base_"
-    shared = Config.fromfile(str(base / "runtime.py"))
-    shared.merge_from_dict(
-        Config.fromfile(str(base / "protocols" / f"{protocol}.py")).to_dict()
-    )
-    # A new object, so that the run's copy of the config is named after the method.
-    merged = Config(shared.to_dict(), filename=config.filename)
-    for key in METHOD_KEYS:
-        if key in config:
-            merged[key] = config[key]
-    for loader in ("train_dataloader", "test_dataloader"):
-        enhance = config.get(loader, {}).get("dataset", {}).get("enhance")
-        merged[loader]["dataset"]["enhance"] = enhance
-    return merged
 
 
 def check_keys(config: Config) -> None:

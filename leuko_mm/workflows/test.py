@@ -30,7 +30,7 @@ class TestRequest:
     Args:
         config: a config's path or name: the one the checkpoint was trained with.
         checkpoint: a ``.pth`` file of ours, or a training state of mmengine.
-        protocol, split, data, options: see ``resolve_config``.
+        protocol, setting, split, data, options: see ``resolve_config``.
         work_dir: output folder; None makes one beside the checkpoint.
         force: write over a finished test.
         launcher: ``none``, ``pytorch``, ``slurm`` or ``mpi``.
@@ -42,6 +42,7 @@ class TestRequest:
     config: str
     checkpoint: str
     protocol: str | None = None
+    setting: str | None = None
     split: str | None = None
     data: str | None = None
     options: Mapping = field(default_factory=dict)
@@ -90,6 +91,7 @@ def _config(request: TestRequest, path: Path, sidecar: dict) -> Config:
     config = resolve_config(
         request.config,
         protocol=request.protocol,
+        setting=request.setting,
         split=request.split,
         data=request.data,
         seed=sidecar.get("training", {}).get("seed"),

@@ -40,7 +40,7 @@ class TrainRequest:
 
     Args:
         config: a config's path or name.
-        protocol, split, data, seed, options: see ``resolve_config``.
+        protocol, setting, split, data, seed, options: see ``resolve_config``.
         work_dir: output folder; None derives one below ``work_dirs/``.
         resume: go on from the last checkpoint of ``work_dir``.
         force: start anew in a folder that holds a run.
@@ -51,6 +51,7 @@ class TrainRequest:
 
     config: str
     protocol: str | None = None
+    setting: str | None = None
     split: str | None = None
     data: str | None = None
     seed: int | None = None
@@ -68,6 +69,7 @@ def prepare_config(request: TrainRequest) -> Config:
     config = resolve_config(
         request.config,
         protocol=request.protocol,
+        setting=request.setting,
         split=request.split,
         data=request.data,
         seed=request.seed,

@@ -136,6 +136,13 @@ def test_enhancement_finds_its_place_among_configs_and_callables():
     assert with_enhancement(steps, None) == steps
     assert with_enhancement(steps, "e") == [*steps[:2], "e", steps[2]]
     assert with_enhancement([], "e") == ["e"]
+    # At the size that the network sees, wherever the truth is read.
+    resize = dict(type="Resize", scale=(64, 64))
+    assert with_enhancement([*LOADING, resize, RANDOM[0]], "e")[3] == "e"
+    assert with_enhancement([LOADING[0], resize, LOADING[1]], "e")[3] == "e"
+    # A random size is an augmentation, and comes after.
+    random = dict(type="RandomResize", scale=(64, 64))
+    assert with_enhancement([*LOADING, random], "e") == [*LOADING, "e", random]
     assert steps[2] == RANDOM[0]
 
 

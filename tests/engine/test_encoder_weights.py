@@ -111,8 +111,26 @@ def test_a_path_is_taken_as_it_is(tmp_path):
 def test_known_names_carry_the_beginning_of_their_digest():
     assert encoder_weights.DIGEST.search(FIRST)[1] == "397923af"
     for names, url in KNOWN.values():
-        assert url.endswith(names[0])
-        assert encoder_weights.DIGEST.search(names[0])
+        if url is not None:
+            assert url.endswith(names[0])
+            assert encoder_weights.DIGEST.search(names[0])
+    assert set(encoder_weights.CONTENT) == {n for n, k in KNOWN.items() if k[1] is None}
+
+
+def test_weights_that_nobody_serves_are_described(places):
+    with pytest.raises(WeightsError) as raised:
+        find_weights("resnet50")
+    message = str(raised.value)
+    assert str(places[0] / KNOWN["resnet50"][0][0]) in message
+    for wanted in ("RGB less (123.68, 116.779, 103.939)", "layer1.0.conv1.weight"):
+        assert wanted in message
+    assert "curl" not in message
+    assert "model.backbone.init_cfg=None" in message
+
+
+def test_weights_that_nobody_serves_are_found(places):
+    path = put(places[1], KNOWN["resnet50"][0][0])
+    assert find_weights("resnet50").resolve() == path.resolve()
 
 
 def test_weights_are_fetched_once(web, places, remote):
@@ -192,6 +210,40 @@ def test_an_init_cfg_loads_them_into_a_backbone(tmp_path):
         model.init_weights()
     for name, tensor in model.state_dict().items():
         assert torch.equal(tensor, wanted[name])
+
+
+@pytest.mark.parametrize("kind", ["leuko_mm.SkipResNet", "ResNet"])
+def test_a_resnet_takes_all_and_nothing_else(tmp_path, kind):
+    with DefaultScope.overwrite_default_scope("mmseg"):
+        model, other = (
+            MODELS.build(dict(type=kind, depth=depth, norm_cfg=dict(type="BN")))
+            for depth in (18, 34)
+        )
+    tensors = {k: torch.full(v.shape, 0.5) for k, v in model.state_dict().items()}
+    tensors["fc.weight"] = torch.zeros(2, 2)
+    torch.save(tensors, tmp_path / "resnet18.pth")
+    EncoderWeights(str(tmp_path / "resnet18.pth"))(model)
+    assert (model.layer4[1].conv2.weight == 0.5).all()
+    assert (model.bn1.running_var == 0.5).all()
+    torch.save(other.state_dict(), tmp_path / "resnet34.pth")
+    with pytest.raises(ValueError, match=r"of another network.*layer1\.2\.conv1"):
+        EncoderWeights(str(tmp_path / "resnet34.pth"))(model)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["leuko_mm.SkipResNet", "ResNet"])
+def test_the_real_weights_fit_resnet50(shared_folder, kind):
+    path = shared_folder / "weights" / KNOWN["resnet50"][0][0]
+    with DefaultScope.overwrite_default_scope("mmseg"):
+        model = MODELS.build(dict(type=kind, depth=50, style="caffe"))
+    EncoderWeights(str(path))(model)
+    # Features of a photograph's statistics neither vanish nor explode.
+    torch.manual_seed(0)
+    with torch.no_grad():
+        model.eval()
+        deepest = model(torch.randn(1, 3, 128, 128) * 60)[-1]
+    assert deepest.shape == (1, 2048, 4, 4)
+    assert 0.01 < deepest.mean() < 10
 
 
 @pytest.mark.slow

@@ -1,0 +1,63 @@
+# The paper's size, batch, optimiser and schedule on folds that divide no slide (--split
+# fold1 ... fold5), with the augmentation that all protocols but the paper's share.
+protocol = 'grouped'
+_iterations = 2250
+_frozen = 1125
+
+train_cfg = dict(type='IterBasedTrainLoop', max_iters=_iterations)
+optim_wrapper = dict(
+    type='leuko_mm.AutocastOptimWrapper',
+    optimizer=dict(type='Adam', lr=1e-4))
+# The paper names the initial rate only; one cosine down to 1e-6 is our reading.
+param_scheduler = [
+    dict(
+        type='CosineAnnealingLR',
+        eta_min=1e-6,
+        by_epoch=False,
+        begin=0,
+        end=_iterations),
+]
+custom_hooks = [
+    dict(type='leuko_mm.ChannelsLastHook'),
+    dict(type='leuko_mm.StagedFreezeHook', iters=_frozen),
+]
+
+train_dataloader = dict(
+    batch_size=2,
+    num_workers=1,
+    persistent_workers=True,
+    sampler=dict(type='leuko_mm.GlobalIndexSampler'),
+    dataset=dict(
+        type='leuko_mm.MosaicDataset',
+        n=2,
+        size=512,
+        mode='resample',
+        mosaics=45,
+        dataset=dict(name='bcisc', split='fold5', part='train'),
+        tile_pipeline=[
+            dict(type='LoadImageFromFile'),
+            dict(type='LoadAnnotations'),
+        ],
+        tile_augmentation=[
+            dict(type='leuko_mm.RandomCellAffine'),
+            dict(type='leuko_mm.StainJitter'),
+        ],
+        pipeline=[dict(type='PackSegInputs')]))
+test_dataloader = dict(
+    batch_size=1,
+    num_workers=0,
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    dataset=dict(
+        type='leuko_mm.MosaicDataset',
+        n=2,
+        size=512,
+        mode='every',
+        test_mode=True,
+        dataset=dict(name='bcisc', split='fold5', part='test'),
+        tile_pipeline=[
+            dict(type='LoadImageFromFile'),
+            dict(type='LoadAnnotations'),
+        ],
+        pipeline=[
+            dict(type='PackSegInputs', meta_keys=('tiles', 'ori_shape', 'img_shape'))
+        ]))

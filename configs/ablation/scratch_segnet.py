@@ -1,0 +1,5 @@
+# SegNet from random weights.
+_base_ = ['../segnet.py']
+variant = 'scratch'
+
+model = dict(backbone=dict(init_cfg=None))
