@@ -30,7 +30,7 @@ lint: $(STAMP) ## style, imports, docstrings and formatting
 	$(PY) -m ruff format --check .
 
 configs: $(STAMP) ## load and check every config
-	$(PY) -m pytest tests/test_configs.py $(ARGS)
+	$(PY) -m pytest tests/test_configs.py tests/test_ablations.py tests/test_methods.py $(ARGS)
 
 .venv: $(STAMP) ## the environment with the exact versions of requirements/lock.txt
 
