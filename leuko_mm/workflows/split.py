@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from leuko_mm.datasets.audit_splits import leaks_by_design
 from leuko_mm.datasets.grouped_splits import (
     grouped_folds,
     grouped_holdout,
@@ -34,8 +35,6 @@ from leuko_mm.datasets.splits import development_split, shared_groups
 from leuko_mm.workflows.resolve_config import UsageError
 
 OFFICIAL = re.compile(r"fold\d+|development|paper|paper_mosaics")
-# Random over cells or mosaics: they divide groups by design, to measure what it leaks.
-BY_DESIGN = re.compile(r"(paper|random).*")
 WRITTEN, REPLACED, UNCHANGED = "written", "replaced", "there already, unchanged"
 REFUSED, THERE = "NOT written", "there"
 
@@ -90,7 +89,7 @@ class SplitReport:
     @property
     def by_design(self) -> bool:
         """Whether the split is one that divides groups on purpose."""
-        return BY_DESIGN.fullmatch(self.name) is not None
+        return leaks_by_design(self.name)
 
     @property
     def leaks(self) -> bool:
