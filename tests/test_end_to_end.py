@@ -39,7 +39,7 @@ RESULTS = {
 }
 # Told beyond those.
 ADDED = {
-    "run": "amp resumed",
+    "run": "amp",
     "env": "leuko_mm",
     "model": "input_size",
 }
@@ -119,7 +119,7 @@ def test_results_say_what_was_run(finished, home, config):
     assert (run["seed"], run["iterations"], run["selected_on"]) == (0, 2, "last")
     assert run["command"].startswith(f"leuko train {config}")
     assert run["device"] == "cpu"
-    assert run["amp"] is run["resumed"] is False
+    assert run["amp"] is False
     assert run["wall_s"] > 0
     about = read_about(home / "synthetic")
     assert (data["dataset"], data["sha256"]) == ("synthetic", about["sha256"])
@@ -354,7 +354,6 @@ def test_a_stopped_and_resumed_run_ends_as_an_undisturbed_one(
         assert train(longer, folder, "--resume") == 0
     results = results_of(folder)
     assert results["run"]["iterations"] == 4
-    assert results["run"]["resumed"] is True
     assert equal_weights(folder, undisturbed)
     assert results["confusion"] == results_of(undisturbed)["confusion"]
 

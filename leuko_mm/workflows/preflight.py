@@ -13,6 +13,7 @@ from leuko_mm.classes import BINARY_NAMES, CLASS_NAMES
 from leuko_mm.datasets.audit import quick_check
 from leuko_mm.datasets.converters.synthetic import prepare_synthetic
 from leuko_mm.datasets.leukocyte_dataset import check_binary, dataset_root
+from leuko_mm.engine.checkpoint_files import training_states
 from leuko_mm.engine.encoder_weights import find_weights
 from leuko_mm.workflows.resolve_config import UsageError
 
@@ -76,7 +77,7 @@ def check_output(work_dir: Path, *, resume: bool, force: bool) -> None:
 def _check_state(work_dir: Path) -> None:
     mark = work_dir / "last_checkpoint"
     state = Path(mark.read_text().strip()) if mark.is_file() else None
-    if state is not None and not state.exists():
+    if state is not None and not state.exists() and not training_states(work_dir):
         raise UsageError(
             f"{mark} names {state}, which does not exist; write the path of the newest "
             f"iter_*.pth into it, or start anew with --force instead of --resume"

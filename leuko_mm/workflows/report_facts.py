@@ -92,9 +92,8 @@ def _training(results: Mapping, tested: bool) -> tuple:
         ("seed", _text(run["seed"]), None),
     ]
     if not tested:
-        resumed = " (of the last part: it was resumed)" if run.get("resumed") else ""
         facts += [
-            ("wall time", duration(run["wall_s"]) + resumed, None),
+            ("wall time", duration(run["wall_s"]), None),
             ("bfloat16", "on" if run.get("amp") else "off", None),
         ]
     return tuple(facts)

@@ -103,7 +103,6 @@ def _run(config: Config, runner: Runner, run: Mapping) -> dict:
         device=str(next(runner.model.parameters()).device),
         threads=torch.get_num_threads(),
         amp=bool(config.optim_wrapper.get("enabled", False)),
-        resumed=bool(config.get("resume")),
     )
 
 

@@ -20,7 +20,7 @@ from leuko_mm.workflows.preflight import cells_config, check_data, check_output
 from leuko_mm.workflows.resolve_config import UsageError, resolve_config
 from leuko_mm.workflows.results import write_results
 from leuko_mm.workflows.sidecar import check_sidecar, check_unseen, read_sidecar
-from leuko_mm.workflows.train import building_errors, place_run
+from leuko_mm.workflows.train import building_errors, place_run, score_anew
 
 
 @dataclass
@@ -74,7 +74,7 @@ def run_test(request: TestRequest) -> Path:
     check_sidecar(path, sidecar, config, runner.test_dataloader.dataset.metainfo)
     load_model(runner, path)
     started = time.time()
-    runner.test()
+    score_anew(runner, config)
     if is_main_process():
         run = dict(
             command=request.command,

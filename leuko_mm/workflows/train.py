@@ -13,13 +13,19 @@ from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from leuko_mm.datasets.prepared import DatasetError
+from leuko_mm.datasets.leukocyte_dataset import dataset_root
+from leuko_mm.datasets.prepared import DatasetError, read_about
 from leuko_mm.engine.autocast import bfloat16_helps
+from leuko_mm.engine.checkpoint_files import newest_state, save_states_whole
 from leuko_mm.engine.data_parallel import prepare_launcher
 from leuko_mm.engine.graceful_stop import GracefulStopHook
+from leuko_mm.engine.once_formatted_config import formatted_once
+from leuko_mm.engine.own_globals import own_globals
 from leuko_mm.engine.safe_load import UnsafeCheckpointError
-from leuko_mm.workflows.preflight import check_run
-from leuko_mm.workflows.resolve_config import UsageError, resolve_config
+from leuko_mm.engine.training_state import TrainingStateHook
+from leuko_mm.workflows.beginning import BeginningHook
+from leuko_mm.workflows.preflight import cells_config, check_run
+from leuko_mm.workflows.resolve_config import UsageError, config_hash, resolve_config
 from leuko_mm.workflows.results import write_results
 
 # What the libraries raise when a config names or sets something that is not there;
@@ -47,6 +53,7 @@ class TrainRequest:
         amp: bfloat16 on or off; None turns it on where it helps.
         launcher: ``none``, ``pytorch``, ``slurm`` or ``mpi``.
         command: the command line, for the record.
+        hooks: more hooks, which watch the run and are no part of its config.
     """
 
     config: str
@@ -62,6 +69,7 @@ class TrainRequest:
     amp: bool | None = None
     launcher: str = "none"
     command: Sequence[str] = ()
+    hooks: Sequence[Hook] = ()
 
 
 def prepare_config(request: TrainRequest) -> Config:
@@ -87,7 +95,7 @@ def prepare_config(request: TrainRequest) -> Config:
             f"--amp needs optim_wrapper.type 'leuko_mm.AutocastOptimWrapper', the "
             f"config has {wrapper!r}"
         )
-    return config
+    return formatted_once(config)
 
 
 def place_run(config: Config, work_dir: str) -> None:
@@ -108,12 +116,17 @@ def place_run(config: Config, work_dir: str) -> None:
     config.experiment_name = f"{Path(work_dir).name}-{time.time_ns()}"
 
 
-def run_name(config: Config) -> str:
-    """Return ``<method>[-<variant>]-<protocol>-<split>-s<seed>``."""
-    dataset = config.train_dataloader.dataset
-    split = dataset.get("dataset", dataset).get("split")
+def run_name(config: Config, *, protocol: bool = True) -> str:
+    """Return ``<method>[-<variant>]-<protocol>-<split>-s<seed>``.
+
+    Args:
+        config: resolved.
+        protocol: False leaves the protocol out.
+    """
+    split = cells_config(config, "train").get("split")
     seed = config.randomness.get("seed", 0)
-    parts = [config.method, config.get("variant"), config.get("protocol"), split]
+    named = config.get("protocol") if protocol else None
+    parts = [config.method, config.get("variant"), named, split]
     return "-".join([*(str(p) for p in parts if p), f"s{seed}"])
 
 
@@ -127,43 +140,61 @@ def train(request: TrainRequest) -> Path:
     config = prepare_config(request)
     work_dir = Path(config.work_dir)
     check_run(config, work_dir, resume=request.resume, force=request.force)
-    started = time.time()
+    if request.resume:
+        _go_on_from(config, work_dir)
+    with own_globals():
+        _train(request, config, work_dir)
+    return work_dir
+
+
+def _go_on_from(config: Config, work_dir: Path) -> None:
+    """Name the newest readable state; without one the training begins at its start."""
+    state = newest_state(work_dir)
+    config.resume = state is not None
+    if state is not None:
+        config.load_from = str(state)
+
+
+def _train(request: TrainRequest, config: Config, work_dir: Path) -> None:
+    state = TrainingStateHook(identity_of(config))
     runner = build_runner(config)
     anew = request.force and not request.resume
     stop = GracefulStopHook(work_dir)
     beginning = BeginningHook(former=work_dir if anew else None)
-    runner.register_hook(stop)
-    runner.register_hook(beginning)
+    for hook in (stop, beginning, state, *request.hooks):
+        runner.register_hook(hook)
     with stop.listening(runner), building_errors(beginning):
         runner.train()
-    wall_s = time.time() - started
-    runner.test()
+    wall_s = state.trained_s
+    score_anew(runner, config)
     if is_main_process():
         run = dict(
             command=request.command,
             iterations=runner.iter,
-            started=started,
+            started=state.started,
             wall_s=wall_s,
         )
         write_results(runner, config, run=run)
-    return work_dir
 
 
-def forget_run(work_dir: Path) -> None:
-    """Remove the marks of a former run, so that nothing of it is taken up."""
-    names = (
-        "last_checkpoint",
-        "results.json",
-        "metrics.json",
-        "cells.npz",
-        "report.html",
-    )
-    for name in names:
-        (work_dir / name).unlink(missing_ok=True)
-    # The loss curve joins every log it finds.
-    marks = ("iter_*.pth", "*/vis_data/scalars.json", "overlays/*.png", "loss.png")
-    for path in (path for mark in marks for path in work_dir.glob(mark)):
-        path.unlink(missing_ok=True)
+def identity_of(config: Config) -> dict[str, str]:
+    """Return what tells a run from others: the sha256 of its config and its data.
+
+    Raises:
+        DatasetError: if the dataset is missing.
+    """
+    about = read_about(dataset_root(cells_config(config, "train")["name"]))
+    return dict(config_sha256=config_hash(config), dataset_sha256=about["sha256"])
+
+
+def score_anew(runner: Runner, config: Config) -> None:
+    """Test with the random numbers of the seed, whatever was drawn before.
+
+    A network that draws while it predicts then scores the same right after training,
+    after a resumption and from its checkpoint.
+    """
+    runner.set_randomness(**config.randomness)
+    runner.test()
 
 
 def build_runner(config: Config) -> Runner:
@@ -175,30 +206,10 @@ def build_runner(config: Config) -> Runner:
     with building_errors():
         prepare_launcher(config)
         runner = Runner.from_cfg(config)
+        save_states_whole(runner)
         runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
         _ = runner.train_loop, runner.test_loop
     return runner
-
-
-class BeginningHook(Hook):
-    """Know when training begins.
-
-    What fails before, such as weights that do not fit or a hook that finds no part of
-    its name, is a fault of the config, and must not cost a former run; what fails
-    afterwards is a fault of the code.
-
-    Args:
-        former: folder of a run that is forgotten at that moment.
-    """
-
-    def __init__(self, former: Path | None = None):
-        self.former, self.begun = former, False
-
-    def before_train_epoch(self, runner) -> None:
-        """Note that the first iteration comes next."""
-        if self.former is not None and not self.begun:
-            forget_run(self.former)
-        self.begun = True
 
 
 @contextmanager

@@ -30,7 +30,6 @@ def results():
             device="cpu",
             threads=1,
             amp=True,
-            resumed=False,
         ),
         data=dict(
             dataset="bcisc",
@@ -104,11 +103,10 @@ def test_what_is_missing_is_said(results):
     assert facts["model"][0] == "18.70 million parameters"
 
 
-def test_recipes_and_resumption_are_told(results):
-    results["run"]["resumed"] = True
+def test_recipes_and_times_are_told(results):
     facts = facts_of(results)
     assert facts["enhancement"][0] == "leuko_mm.AHERetinex (reading=hsv)"
-    assert facts["wall time"][0] == "1 h 2 min (of the last part: it was resumed)"
+    assert facts["wall time"][0] == "1 h 2 min"
     assert facts["started"][0] == "2026-01-02 03:04:05 UTC"
 
 

@@ -4,12 +4,11 @@ import pytest
 
 from leuko_mm.datasets.prepared import DatasetError
 from leuko_mm.engine.safe_load import UnsafeCheckpointError
+from leuko_mm.workflows.beginning import BeginningHook, forget_run
 from leuko_mm.workflows.resolve_config import UsageError
 from leuko_mm.workflows.train import (
-    BeginningHook,
     TrainRequest,
     building_errors,
-    forget_run,
     place_run,
     prepare_config,
 )
