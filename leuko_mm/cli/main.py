@@ -27,6 +27,7 @@ VERBS = {
     "cache": ("cache", "show or empty the cache of enhanced cells"),
     "train": ("train", "train a config, test it, write results and pictures"),
     "test": ("test", "test a checkpoint on a split"),
+    "compare": ("compare", "train methods and ablations under one protocol"),
 }
 # These work where the libraries underneath do not fit.
 WITHOUT_STACK = {"doctor"}

@@ -1,0 +1,83 @@
+"""What ``leuko compare`` prints, and how it ends."""
+
+from __future__ import annotations
+
+import pytest
+
+from leuko_mm.cli import compare as module
+from leuko_mm.cli.main import main
+from leuko_mm.workflows.compare import Outcome
+
+
+@pytest.fixture
+def command(tiny_data, tiny_config, tmp_path, monkeypatch):
+    """Return the beginning of a command about one tiny method."""
+    monkeypatch.chdir(tmp_path)
+    words = ["compare", "--protocol", "smoke", "--no-amp", "--settings", "own"]
+    return [*words, "--methods", str(tiny_config)]
+
+
+def test_a_dry_run_shows_and_does_nothing(command, tmp_path, capsys):
+    before = set(tmp_path.iterdir())
+    assert main([*command, "--dry-run", "--seeds", "0,1", "--splits", "fold1"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == [
+        "tiny-smoke-fold1-s0  waiting",
+        "tiny-smoke-fold1-s1  waiting",
+        "",
+        "2 runs: 2 waiting",
+    ]
+    assert {p.name for p in set(tmp_path.iterdir()) - before} <= {"work_dirs"}
+    assert not (tmp_path / "work_dirs" / "tiny-smoke-fold1-s0").exists()
+
+
+def test_the_choices_reach_the_comparison(command, monkeypatch):
+    asked = {}
+
+    def compared(request, **how):
+        asked.update(vars(request), **how)
+        return [Outcome("a", "done")]
+
+    monkeypatch.setattr(module, "compare", compared)
+    more = (
+        "--ablations enhance_rgb,enhance_hsv --splits fold1,fold2 --seeds 3,4 --data d"
+    )
+    more += " --out o --work-dirs w --force --shard 0/2 --cfg-options a.b=1"
+    assert main([*command, *more.split()]) == 0
+    assert asked["settings"] == ["own"]
+    assert asked["ablations"] == ["enhance_rgb", "enhance_hsv"]
+    assert (asked["splits"], asked["seeds"]) == (["fold1", "fold2"], [3, 4])
+    assert (asked["out"], asked["work_dirs"], asked["data"]) == ("o", "w", "d")
+    assert (asked["force"], asked["amp"], asked["shard"]) == (True, False, "0/2")
+    assert asked["options"] == {"a.b": 1}
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [("done", 0), ("failed", 1), ("differs", 1), ("left to another process", 0)],
+)
+def test_the_exit_code_tells_whether_all_is_well(
+    command, monkeypatch, capsys, status, code
+):
+    outcomes = [Outcome("one", "done"), Outcome("two", status, "because")]
+    monkeypatch.setattr(module, "compare", lambda request, **how: outcomes)
+    assert main(command) == code
+    out = capsys.readouterr().out
+    assert "2 runs: " in out
+    assert (f"{status}: two: because" in out) is bool(code)
+    assert ("--force" in out) is (status == "differs")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--seeds", "a"], "--seeds is 'a'"),
+        (["--shard", "3/2"], "expected i/n"),
+        (["--settings", "C"], "no setting 'C'"),
+        (["--launcher", "pytorch"], "torchrun"),
+    ],
+)
+def test_mistakes_are_named(command, capsys, monkeypatch, words, message):
+    monkeypatch.delenv("RANK", raising=False)
+    assert main([*command, *words]) == 2
+    assert message in capsys.readouterr().err

@@ -1,0 +1,68 @@
+"""``leuko compare``, killed without warning, ends as if nothing had happened."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_run import process_environment, write_config
+
+from leuko_mm.models.vgg import VGG
+
+KILLS = 10
+DROPOUT = "\nmodel['decode_head']['dropout_ratio'] = 0.5\nmethod = 'second'\n"
+# A pretrained encoder is frozen first, and thawed in the middle.
+PRETRAINED = """
+model['backbone']['init_cfg'] = dict(
+    type='leuko_mm.EncoderWeights', checkpoint='{weights}')
+"""
+
+
+def published(place: Path) -> dict:
+    """Return all published files; of a results file all but the two times."""
+    found = {}
+    for path in sorted((place / "results" / "smoke").iterdir()):
+        if path.suffix == ".json":
+            content = json.loads(path.read_text())
+            del content["run"]["started"], content["run"]["wall_s"]
+            found[path.name] = content
+        else:
+            found[path.name] = path.read_bytes()
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="starts its attempts by fork")
+def test_ten_kills_change_nothing_in_the_results(tiny_data, tmp_path):
+    weights = tmp_path / "weights.pth"
+    torch.save(VGG(width=0.125).state_dict(), weights)
+    pretrained = PRETRAINED.format(weights=weights)
+    configs = [
+        write_config(tmp_path, name="tiny", more=pretrained),
+        write_config(tmp_path, name="second", more=DROPOUT),
+    ]
+    script = Path(__file__).with_name("killed_compare.py")
+    words = [sys.executable, script, tmp_path, KILLS, 0, *configs]
+    done = subprocess.run(
+        [str(word) for word in words],
+        env=process_environment(OPENBLAS_NUM_THREADS=1, MKL_NUM_THREADS=1),
+        capture_output=True,
+        text=True,
+        timeout=3000,
+        check=False,
+    )
+    print(done.stdout)
+    logs = "".join(log.read_text()[-3000:] for log in tmp_path.glob("*.log"))
+    assert done.returncode == 0, done.stdout + done.stderr + logs
+    assert done.stdout.count("kill ") == KILLS
+    expected = published(tmp_path / "whole")
+    assert len(expected) == 4
+    places = sorted(tmp_path.glob("killed-*/"))
+    assert places
+    for place in places:
+        assert published(place) == expected, place.name

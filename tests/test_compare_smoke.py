@@ -1,0 +1,73 @@
+"""``leuko compare --protocol smoke``: every method, setting and ablation runs."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from mmseg.models.backbones import ResNet
+from tiny_run import make_data
+
+from leuko_mm.cli.main import main
+from leuko_mm.models.vgg import VGG
+from leuko_mm.workflows import compare
+from leuko_mm.workflows.compare_matrix import method_names
+from leuko_mm.workflows.find_config import config_names
+
+# Seconds of one core; where nothing else runs, what a clock would show.
+AT_MOST_S = 240
+
+
+def write_random_weights(folder: Path) -> None:
+    """Write files of the encoders' names and shapes: no test needs the network."""
+    encoders = {
+        "vgg16_imagenet_features_fp16.pth": VGG(depth=16),
+        "resnet50_imagenet_caffe_rgb_fp16.pth": ResNet(depth=50, style="caffe"),
+    }
+    folder.mkdir(parents=True)
+    for name, encoder in encoders.items():
+        state = {key: value.half() for key, value in encoder.state_dict().items()}
+        torch.save(state, folder / name)
+
+
+@pytest.mark.slow
+def test_every_method_setting_and_ablation_runs(tmp_path, monkeypatch, capsys):
+    home = tmp_path / "data"
+    make_data(home)
+    write_random_weights(home / "weights")
+    monkeypatch.setenv("LEUKO_MM_DATA", str(home))
+    monkeypatch.chdir(tmp_path)
+    publish = compare.publish
+
+    def publish_and_free(work_dir, target):
+        publish(work_dir, target)
+        # Sixty checkpoints of a test would fill the disk of a small machine.
+        for path in work_dir.glob("*.pth"):
+            path.unlink()
+
+    monkeypatch.setattr(compare, "publish", publish_and_free)
+    threads, began = torch.get_num_threads(), time.process_time()
+    torch.set_num_threads(1)
+    try:
+        code = main(["compare", "--protocol", "smoke", "--no-amp"])
+    finally:
+        torch.set_num_threads(threads)
+    took = time.process_time() - began
+    said = capsys.readouterr().out
+    assert code == 0, said
+    ablations = [name for name in config_names() if name.startswith("ablation/")]
+    files = sorted((tmp_path / "results" / "smoke").glob("*.json"))
+    assert len(files) == 3 * len(method_names()) + len(ablations), said
+    assert ablations
+    for path in files:
+        results = json.loads(path.read_text())
+        assert results["run"]["iterations"] == 2, path.name
+        assert math.isfinite(results["metrics"]["mIoU"]), path.name
+        assert path.with_name(results["cells"]).is_file(), path.name
+    with capsys.disabled():
+        print(f"{len(files)} runs in {took:.0f} s of one core")
+    assert took < AT_MOST_S

@@ -1,0 +1,97 @@
+"""Several processes divide the runs, and no run is done twice."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from leuko_mm.workflows.compare_share import Share, gathered, held, share_of
+from leuko_mm.workflows.resolve_config import UsageError
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 7])
+def test_the_shards_make_up_the_whole(count):
+    items = list("abcdef")
+    parts = [share_of(f"{i}/{count}", "none").order(items) for i in range(count)]
+    assert sorted(item for part in parts for item in part) == items
+
+
+def test_a_helper_goes_through_everything_its_own_first():
+    order = Share(1, 2, helps=True).order("abcde")
+    assert order[:2] == ["b", "d"]
+    assert sorted(order) == list("abcde")
+
+
+@pytest.mark.parametrize("shard", ["2/2", "1", "-1/2", "a/b", "1/", "/2", "1/2/3"])
+def test_a_shard_that_is_none_is_refused(shard):
+    with pytest.raises(UsageError, match="expected i/n"):
+        share_of(shard, "none")
+
+
+def test_torchrun_says_which_process_this_is(monkeypatch):
+    for key, value in dict(RANK=1, WORLD_SIZE=4, LOCAL_RANK=1).items():
+        monkeypatch.setenv(key, str(value))
+    assert share_of(None, "pytorch") == Share(1, 4)
+    # All on one machine: they see the same folder, and may help one another.
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    assert share_of(None, "pytorch") == Share(1, 4, helps=True)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    assert share_of(None, "pytorch") == Share(1, 4)
+
+
+def test_slurm_says_which_process_this_is(monkeypatch):
+    monkeypatch.setenv("SLURM_PROCID", "2")
+    monkeypatch.setenv("SLURM_NTASKS", "3")
+    assert share_of(None, "slurm") == Share(2, 3)
+
+
+@pytest.mark.parametrize(
+    ("launcher", "start"), [("pytorch", "torchrun"), ("slurm", "srun")]
+)
+def test_a_launcher_that_did_not_launch_is_refused(monkeypatch, launcher, start):
+    for name in ("RANK", "SLURM_PROCID"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(UsageError, match=start):
+        share_of(None, launcher)
+    with pytest.raises(UsageError, match="give one"):
+        share_of("0/2", launcher)
+
+
+HOLDER = """
+import fcntl, sys
+file = open(sys.argv[1], "a")
+fcntl.flock(file, fcntl.LOCK_EX)
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_lock_is_held_once_and_ends_with_its_process(tmp_path):
+    pytest.importorskip("fcntl")
+    path = tmp_path / "locks" / "run"
+    with held(path) as mine, held(path) as again:
+        assert (mine, again) == (True, False)
+    with held(path) as mine:
+        assert mine
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout.readline() == "held\n"
+    with held(path) as mine:
+        assert not mine
+    process.kill()
+    process.wait()
+    with held(path) as mine:
+        assert mine
+
+
+def test_one_process_has_nothing_to_gather(monkeypatch):
+    assert gathered([1], "none") == [1]
+    assert gathered([1], "slurm") == [1]
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    assert gathered([1], "pytorch") == [1]
