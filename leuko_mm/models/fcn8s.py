@@ -83,7 +83,8 @@ class FCN8sHead(SkipsHead):
         at zero as in the paper.
 
     Example:
-        >>> head = FCN8sHead([8, 16, 16], num_classes=6, fc_channels=32)
+        >>> widths, levels = [8, 16, 16], [0, 1, 2]
+        >>> head = FCN8sHead(widths, num_classes=6, fc_channels=32, in_index=levels)
         >>> maps = [torch.zeros(1, c, s, s) for c, s in ((8, 16), (16, 8), (16, 4))]
         >>> head(maps).shape
         torch.Size([1, 6, 8, 8])

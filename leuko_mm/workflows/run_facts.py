@@ -13,12 +13,15 @@ import mmengine
 import mmseg
 import numpy as np
 import torch
-from mmengine.analysis import get_model_complexity_info
 from mmengine.config import Config
-from mmengine.logging import MMLogger
 from torch import nn
 
 import leuko_mm
+from leuko_mm.workflows.model_size import (
+    count_parameters,
+    multiply_adds,
+    named_weights,
+)
 
 
 def git_state() -> str | None:
@@ -75,24 +78,10 @@ def model_facts(model: nn.Module, config: Config) -> dict:
         config: the run's resolved config: size of the test images, encoder weights.
     """
     size = config.test_dataloader.dataset.get("size", 256)
-    was_training = model.training
-    # The counter warns of every operator without multiply-adds, such as pooling.
-    logger = MMLogger.get_current_instance()
-    level = logger.level
-    logger.setLevel("ERROR")
-    try:
-        info = get_model_complexity_info(
-            model.eval(), (3, size, size), show_table=False, show_arch=False
-        )
-    finally:
-        logger.setLevel(level)
-        model.train(was_training)
-    # Not the model's own: one that is only tested is built without.
-    recipe = config.model.get("backbone", {}).get("init_cfg") or {}
     return dict(
-        params_m=round(sum(p.numel() for p in model.parameters()) / 1e6, 3),
-        # mmengine calls multiply-adds flops.
-        gmacs=round(info["flops"] / 1e9, 3),
+        params_m=count_parameters(model),
+        gmacs=round(multiply_adds(model, size), 3),
         input_size=size,
-        pretrained=recipe.get("checkpoint") if isinstance(recipe, dict) else None,
+        # Not the model's own: one that is only tested is built without.
+        pretrained=named_weights(config),
     )

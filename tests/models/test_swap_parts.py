@@ -62,6 +62,37 @@ EVERY_NAME = {
     "CBAMSkipNeck": NECK,
     "UNetHead": OUR_HEAD,
     "FocalDiceLoss": FOCAL_DICE,
+    "SkipResNet": {"type": "leuko_mm.SkipResNet", "depth": 18},
+    "SegNetHead": {
+        "type": "leuko_mm.SegNetHead",
+        "in_channels": [8, 16, 32, 64, 64],
+        "num_classes": CLASSES,
+        "loss_decode": FOCAL_DICE,
+    },
+    "FCN8sHead": {
+        "type": "leuko_mm.FCN8sHead",
+        "in_channels": [32, 64, 64],
+        "fc_channels": 16,
+        "num_classes": CLASSES,
+        "loss_decode": FOCAL_DICE,
+    },
+    "ResidualContextEncoder": {
+        "type": "leuko_mm.ResidualContextEncoder",
+        "widths": [8, 16],
+    },
+    "NestedUNetHead": {
+        "type": "leuko_mm.NestedUNetHead",
+        "in_channels": [8, 16],
+        "num_classes": CLASSES,
+        "loss_decode": FOCAL_DICE,
+    },
+    "DualPathEncoder": {"type": "leuko_mm.DualPathEncoder", "widths": [8, 16]},
+    "ASPPNeck": {"type": "leuko_mm.ASPPNeck", "in_channels": [8, 16], "channels": 8},
+    "LeukocyteMask": {
+        "type": "leuko_mm.LeukocyteMask",
+        "backbone": VGG,
+        "decode_head": OUR_HEAD,
+    },
 }
 MIXTURES = {
     "ours": {"backbone": VGG, "neck": NECK, "decode_head": OUR_HEAD},

@@ -1,0 +1,94 @@
+"""How large a model is: its parameters, and the multiply-adds of one image."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+
+import torch
+from mmengine.config import Config
+from mmengine.registry import DefaultScope
+from mmseg.registry import MODELS
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+
+def build_bare(config: Config, *, device: str = "cpu") -> nn.Module:
+    """Return a config's model, with no file of weights read.
+
+    Args:
+        config: with a ``model``.
+        device: ``meta`` gives shapes without values, at no cost; a model that computes
+            with values while it is built comes on the CPU all the same.
+    """
+    # The building takes parts out of what it is given.
+    recipe = copy.deepcopy(config.model)
+    with DefaultScope.overwrite_default_scope("mmseg"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            with torch.device(device):
+                return MODELS.build(recipe)
+        except RuntimeError:
+            if device == "cpu":
+                raise
+            return MODELS.build(copy.deepcopy(config.model))
+
+
+def multiply_adds(model: nn.Module, size: int) -> float:
+    """Return the multiply-adds of one image, in 10^9.
+
+    Those of convolutions and matrix products; norms, activations and enlargements are
+    left out, about one in a hundred. Nothing is computed where the model can be run on
+    shapes alone.
+
+    Args:
+        model: a segmentor; it is left as it was.
+        size: side of the square image, in pixels.
+
+    Example:
+        >>> multiply_adds(nn.Conv2d(3, 1000, 1), 100)
+        0.03
+    """
+    try:
+        return _counted(copy.deepcopy(model).to("meta").eval(), size)
+    except (RuntimeError, NotImplementedError):
+        # A part asks for values: a real image.
+        return _counted(copy.deepcopy(model).eval(), size)
+
+
+def model_size(config: Config, size: int) -> dict:
+    """Return what a table says of a config's model: size, cost and start.
+
+    ``params_m`` in millions, ``gmacs`` in 10^9 multiply-adds, ``pretrained`` the name
+    of the encoder's weights or None.
+
+    Args:
+        config: with a ``model``.
+        size: side of the square image, in pixels.
+    """
+    model = build_bare(config, device="meta")
+    return dict(
+        params_m=count_parameters(model),
+        gmacs=round(multiply_adds(model, size), 3),
+        pretrained=named_weights(config),
+    )
+
+
+def count_parameters(model: nn.Module) -> float:
+    """Return a model's parameters in millions."""
+    return round(sum(p.numel() for p in model.parameters()) / 1e6, 3)
+
+
+def named_weights(config: Config) -> str | None:
+    """Return the name of the encoder's weights in a config, None for random ones."""
+    recipe = config.model.get("backbone", {}).get("init_cfg") or {}
+    return recipe.get("checkpoint") if isinstance(recipe, dict) else None
+
+
+def _counted(model: nn.Module, size: int) -> float:
+    device = next(model.parameters()).device
+    image = torch.zeros(1, 3, size, size, device=device)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model(image)
+    # The counter takes a multiply-add for two operations.
+    return counter.get_total_flops() / 2e9
