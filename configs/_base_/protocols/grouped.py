@@ -1,5 +1,5 @@
-# The paper's size, batch, optimiser and schedule on folds that divide no slide (--split
-# fold1 ... fold5), with the augmentation that all protocols but the paper's share.
+# The paper's size, batch, optimiser and schedule on folds that divide no slide. Choose
+# one with --split fold1 ... fold5; augmented as under all protocols but the paper's.
 protocol = 'grouped'
 _iterations = 2250
 _frozen = 1125

@@ -1,6 +1,7 @@
-# The paper's Table 2: leukocyte against background, on single cells of several sources
-# (--data; --split fold1 ... fold5). An image is brought to 256 pixels along its longer
-# side, the network's answer back to the image's own size, at which it is scored.
+# Leukocyte against background on single cells of several sources: the paper's Table 2.
+# Choose one with --data, and --split fold1 ... fold5. An image is brought to 256 pixels
+# along its longer side, and the network's answer back to the image's own size, at which
+# it is scored.
 protocol = 'robust'
 # The sources of the table; LISC is for the user to get (leuko prepare lisc).
 _datasets = ['bcisc', 'segmentation_wbc_1', 'segmentation_wbc_2', 'lisc']
