@@ -69,8 +69,9 @@ def test_every_bound_has_its_reason_on_the_line_above(name):
             assert above.startswith("#"), f"{name}.txt: no reason above {line!r}"
 
 
-# A benchmark compares with it where it is installed, and says so where it is not.
-OPTIONAL = {"skimage"}
+# The benchmark and the evidence on enhancement compare with these where they are
+# installed, and say so where they are not.
+OPTIONAL = {"skimage", "torchstain"}
 
 
 def test_the_package_imports_only_what_it_requires():
