@@ -90,6 +90,9 @@ def about() -> dict:
         except importlib.metadata.PackageNotFoundError:
             versions[name] = None
     words = [a for a in sys.argv[1:] if a != "--reuse"]
+    for flag in ("--root", "--out"):  # where it is written is no matter
+        if flag in words:
+            del words[words.index(flag) : words.index(flag) + 2]
     command = shlex.join(["python", "tools/enhancement_evidence.py", *words])
     date = datetime.datetime.now(datetime.timezone.utc).date().isoformat()
     return dict(command=command, date=date, libraries=versions)

@@ -41,16 +41,16 @@ A region's colour is its median; a slide's is the mean of its images.
 For leukocytes it is taken within each class, so that classes do not count as stains.
 - **Separability** is the spread of the classes' means divided by that of slides \
 within a class. A method that makes slides alike by making everything grey lowers the \
-first figure and not the second; a larger one is better.
+first figure and not the second; a larger one is better. Chance alone gives one over \
+the root of the slides in a class: 0.3 with ten.
 - **Border** is the distance between the colours 2 to 6 pixels inside and outside the \
 leukocyte's outline, **grain** the median distance of background pixels from the \
 background's colour. Enhancement raises both; their ratio says whether the border\
  gained.
-- **Stain normalisation** is torchstain's Reinhard and Macenko (its NumPy code), the \
-one small library of those looked at that needs nothing but NumPy: tiatoolbox and \
-histomicstk bring whole slide readers along. Both were made for H&E sections and are \
-fitted to the image whose mean colour is nearest to that of all. Not a dependency: \
-`pip install torchstain` for this page alone.
+- **Stain normalisation** is torchstain's Reinhard and Macenko (its NumPy code, which \
+needs nothing else; tiatoolbox and histomicstk bring readers of whole slides along). \
+Both were made for H&E sections and are fitted to the image whose mean colour is \
+nearest to that of all. No dependency: `pip install torchstain` for this page alone.
 - `gain_5` and `gain_192` give what `percentile` gives and are left out.
 """
 
