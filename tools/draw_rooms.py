@@ -7,8 +7,8 @@ Nothing is imported; a test redraws the picture and compares it with the committ
 
 from __future__ import annotations
 
+import argparse
 import ast
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -108,4 +108,6 @@ def _box(room: str, place: tuple[float, float]) -> str:
 
 
 if __name__ == "__main__":
-    Path(sys.argv[1]).write_text(draw(), encoding="utf-8")
+    parser = argparse.ArgumentParser(description="Draw the rooms of the package.")
+    parser.add_argument("out", type=Path, help="SVG file to write")
+    parser.parse_args().out.write_text(draw(), encoding="utf-8")

@@ -2,7 +2,7 @@
 
 import sys
 
-from leuko_mm.cli.test import main
+from leuko_mm.cli.main import run_verb
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_verb("test", sys.argv[1:], prog="tools/test.py"))

@@ -64,6 +64,8 @@ def _answer(name: str | None, everything: bool) -> Iterator[str]:
             yield "configs` and `leuko list protocols`."
     elif name in config_names():
         yield from _config(config_names()[name])
+    elif name in protocol_names():
+        yield from _config(config_home() / "_base_" / "protocols" / f"{name}.py")
     else:
         for part in find_parts(name):
             yield from _detail(part)

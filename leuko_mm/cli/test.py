@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 
-from leuko_mm.cli.main import run_verb
 from leuko_mm.cli.train import (
     add_runner_arguments,
     add_setting_argument,
@@ -43,8 +41,3 @@ def run(args: argparse.Namespace, command: list[str]) -> int:
     if int(os.environ.get("RANK", 0)) == 0:
         print_outcome(work_dir)
     return 0
-
-
-def main() -> int:
-    """Entry point of ``tools/test.py``: the same code as ``leuko test``."""
-    return run_verb("test", sys.argv[1:], prog="tools/test.py")

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 from pathlib import Path
 
 from mmengine.config import DictAction
 
-from leuko_mm.cli.main import run_verb
 from leuko_mm.workflows.settings import SETTINGS
 from leuko_mm.workflows.train import TrainRequest, train
 
@@ -99,8 +97,3 @@ def print_outcome(work_dir: Path) -> None:
     ):
         if (work_dir / name).exists():
             print(f"{words + ':':12} {work_dir / name}")
-
-
-def main() -> int:
-    """Entry point of ``tools/train.py``: the same code as ``leuko train``."""
-    return run_verb("train", sys.argv[1:], prog="tools/train.py")

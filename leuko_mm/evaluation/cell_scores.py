@@ -37,22 +37,24 @@ def cell_dice(confusion: np.ndarray) -> np.ndarray:
 def majority_classes(confusion: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return every cell's true class and the class that most of its pixels got.
 
-    The majority is taken over all pixels that were given a cell class, wherever
-    they lie in the cell's tile; among equals the lower id counts.
+    Only the pixels of the cell itself count, and of those only the ones that were
+    given a cell class: a false alarm beside the cell does not name it. Among equals
+    the lower id counts.
 
     Args:
         confusion: pixel counts, rows truth, columns prediction.
 
     Shape:
-        (N, C, C) -> (N,) and (N,) class ids; 0 where no pixel is of a cell.
+        (N, C, C) -> (N,) and (N,) class ids; 0 where no such pixel is.
 
     Example:
-        >>> one = np.array([[50, 0, 0], [5, 10, 30], [0, 0, 0]])
+        >>> one = np.array([[50, 90, 0], [5, 10, 30], [0, 0, 0]])
         >>> [side.tolist() for side in majority_classes(one[None])]
         [[1], [2]]
     """
     counts = _stacked(confusion)
-    return _largest(counts.sum(axis=2)), _largest(counts.sum(axis=1))
+    of_cells = counts[:, BACKGROUND + 1 :]
+    return _largest(counts.sum(axis=2)), _largest(of_cells.sum(axis=1))
 
 
 def _stacked(confusion: np.ndarray) -> np.ndarray:

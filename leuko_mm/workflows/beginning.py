@@ -38,6 +38,9 @@ def forget_run(work_dir: Path) -> None:
         "metrics.json",
         "cells.npz",
         "report.html",
+        "table.md",
+        f"{work_dir.name}.pth",
+        f"{work_dir.name}.json",
     )
     for name in names:
         (work_dir / name).unlink(missing_ok=True)

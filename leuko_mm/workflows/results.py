@@ -37,6 +37,7 @@ def write_results(
     *,
     run: Mapping,
     checkpoint: Mapping | None = None,
+    learnt_from: list[str] | None = None,
 ) -> dict:
     """Write everything a finished run publishes into its output folder.
 
@@ -50,6 +51,8 @@ def write_results(
             ``wall_s`` (seconds of training, testing not included).
         checkpoint: ``file`` and ``sha256`` of the file that was tested; None writes
             the model as a new one.
+        learnt_from: groups that a tested checkpoint was trained on, None where that
+            is not known; a training's are those of its split.
 
     Returns:
         The results as written.
@@ -75,6 +78,8 @@ def write_results(
         metainfo = runner.test_dataloader.dataset.metainfo
         sidecar = write_checkpoint(path, model, sidecar_of(config, results, metainfo))
         checkpoint = dict(file=path.name, sha256=sidecar["sha256"])
+    else:
+        results["data"]["train_groups"] = learnt_from
     results["checkpoint"] = dict(checkpoint)
     write_text(work_dir / "table.md", _table(results))
     show_run(runner, config, results, tested=part == "test")

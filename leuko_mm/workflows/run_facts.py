@@ -54,13 +54,17 @@ def environment() -> dict:
 
 
 def cpu_name() -> str:
-    """Return the processor's name with the number of usable cores."""
+    """Return the processor's name with the machine's cores.
+
+    Not those that the process may use: an OpenMP that binds its threads leaves the
+    main one a single core. The threads of a run are told beside.
+    """
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         names = [line.split(":")[1].strip() for line in lines if "model name" in line]
     except OSError:
         names = []
-    return f"{names[0] if names else platform.processor()}, {usable_cores()} cores"
+    return f"{names[0] if names else platform.processor()}, {os.cpu_count() or 1} cores"
 
 
 def usable_cores() -> int:

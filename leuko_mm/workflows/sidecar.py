@@ -103,6 +103,23 @@ def check_sidecar(path: Path, sidecar: dict, config: Config, metainfo: Mapping) 
             )
 
 
+def learnt_groups(config: Config, sidecar: Mapping) -> list[str] | None:
+    """Return the groups that a checkpoint was trained on, None where nothing tells.
+
+    Args:
+        config: names the dataset; of another one, the groups are not known here.
+        sidecar: of the checkpoint; {} tells nothing.
+    """
+    training = sidecar.get("training", {})
+    root = dataset_root(cells_config(config, "test")["name"])
+    split = training.get("split")
+    if not split or training.get("sha256") != read_about(root)["sha256"]:
+        return None
+    parts = read_split(root, split)
+    rows = read_index(root)
+    return sorted({row.group for row in rows if parts.get(row.stem) == "train"})
+
+
 def check_unseen(config: Config, sidecar: dict) -> None:
     """Refuse to test on cells that the checkpoint was trained on.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from pathlib import Path
 
 from mmengine.config import Config
 from mmengine.dist import is_main_process
+from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
@@ -19,7 +21,12 @@ from leuko_mm.engine.safe_load import load_tensors
 from leuko_mm.workflows.preflight import cells_config, check_data, check_output
 from leuko_mm.workflows.resolve_config import UsageError, resolve_config
 from leuko_mm.workflows.results import write_results
-from leuko_mm.workflows.sidecar import check_sidecar, check_unseen, read_sidecar
+from leuko_mm.workflows.sidecar import (
+    check_sidecar,
+    check_unseen,
+    learnt_groups,
+    read_sidecar,
+)
 from leuko_mm.workflows.train import building_errors, place_run, score_anew
 
 
@@ -69,6 +76,13 @@ def run_test(request: TestRequest) -> Path:
     work_dir = Path(config.work_dir)
     check_output(work_dir, resume=False, force=request.force)
     check_data(config)
+    if not sidecar:
+        print_log(
+            f"{path} has no sidecar ({path.with_suffix('.json').name}): nothing tells "
+            "which cells it was trained on, and the scores may be of those",
+            "current",
+            logging.WARNING,
+        )
     check_unseen(config, sidecar)
     runner = _build_runner(config)
     check_sidecar(path, sidecar, config, runner.test_dataloader.dataset.metainfo)
@@ -83,7 +97,13 @@ def run_test(request: TestRequest) -> Path:
             wall_s=0.0,
         )
         checkpoint = dict(file=str(path), sha256=digest)
-        write_results(runner, config, run=run, checkpoint=checkpoint)
+        write_results(
+            runner,
+            config,
+            run=run,
+            checkpoint=checkpoint,
+            learnt_from=learnt_groups(config, sidecar),
+        )
     return work_dir
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from pathlib import Path
 from mmengine.config import Config
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
+from mmengine.logging import print_log
 from mmengine.runner import Runner
 
 from leuko_mm.datasets.leukocyte_dataset import dataset_root
@@ -151,7 +153,10 @@ def _go_on_from(config: Config, work_dir: Path) -> None:
     """Name the newest readable state; without one the training begins at its start."""
     state = newest_state(work_dir)
     config.resume = state is not None
-    if state is not None:
+    if state is None:
+        words = f"nothing to resume in {work_dir}: the training begins at its start"
+        print_log(words, "current", logging.WARNING)
+    else:
         config.load_from = str(state)
 
 

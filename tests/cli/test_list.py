@@ -120,3 +120,8 @@ def test_libraries_that_do_not_fit_are_named_with_their_cure(capsys, monkeypatch
     err = capsys.readouterr().err
     assert "onedl-mmcv is not installed" in err
     assert "python -m pip install" in err
+
+
+def test_one_protocol(capsys):
+    assert main(["list", "half"]) == 0
+    assert "256x256 mosaics" in capsys.readouterr().out

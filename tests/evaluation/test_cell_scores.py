@@ -24,7 +24,8 @@ def test_dice_counts_the_pixels_themselves():
 
 def test_majority_counts_the_pixels_themselves():
     truth, predicted = majority_classes(CELLS)
-    for labels, found in ((TRUTH, truth), (PREDICTION, predicted)):
+    inside = np.where(TRUTH > 0, PREDICTION, 0)
+    for labels, found in ((TRUTH, truth), (inside, predicted)):
         for image, winner in zip(labels, found, strict=True):
             counts = [(image == c).sum() for c in (1, 2, 3)]
             assert counts[winner - 1] == max(counts)
@@ -40,6 +41,12 @@ def test_limits():
     truth, predicted = majority_classes(cells)
     assert truth.tolist() == [1, 1, 1, 0]
     assert predicted.tolist() == [1, 2, 0, 0]
+
+
+def test_a_false_alarm_beside_the_cell_does_not_name_it():
+    alarm = np.array([[[1000, 0, 90], [10, 40, 0], [0, 0, 0]]])
+    truth, predicted = majority_classes(alarm)
+    assert truth.tolist() == predicted.tolist() == [1]
 
 
 def test_no_cell_at_all():

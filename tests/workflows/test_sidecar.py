@@ -5,11 +5,12 @@ import json
 import pytest
 
 from leuko_mm.classes import CLASS_NAMES
-from leuko_mm.datasets.prepared import read_about
+from leuko_mm.datasets.prepared import read_about, read_index, read_split
 from leuko_mm.workflows.resolve_config import UsageError, resolve_config
 from leuko_mm.workflows.sidecar import (
     check_sidecar,
     check_unseen,
+    learnt_groups,
     read_sidecar,
     sidecar_of,
 )
@@ -118,3 +119,19 @@ def test_learnt_cells_are_tested_where_they_are_asked_for(tiny_data, tiny_config
 def test_another_dataset_holds_no_learnt_cells(tiny_data, tiny_config):
     config = resolve_config(str(tiny_config), split="all")
     check_unseen(config, dict(training=dict(split="fold5", sha256="0" * 64)))
+
+
+def test_the_groups_learnt_are_those_of_the_sidecar_not_of_the_config(
+    tiny_data, tiny_config
+):
+    config = resolve_config(str(tiny_config), split="fold2")
+    root = tiny_data / "synthetic"
+    sha256 = read_about(root)["sha256"]
+    sidecar = as_read(sidecar_of(config, results_of(sha256=sha256), METAINFO))
+    parts = read_split(root, "fold5")
+    groups = {row.stem: row.group for row in read_index(root)}
+    expected = {groups[stem] for stem, part in parts.items() if part == "train"}
+    assert learnt_groups(config, sidecar) == sorted(expected)
+    assert learnt_groups(config, {}) is None
+    sidecar["training"]["sha256"] = "0" * 64
+    assert learnt_groups(config, sidecar) is None

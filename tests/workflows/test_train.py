@@ -76,6 +76,9 @@ def test_a_former_run_leaves_no_trace(tmp_path):
         "iter_100.pth",
         "loss.png",
         "report.html",
+        "table.md",
+        f"{tmp_path.name}.pth",
+        f"{tmp_path.name}.json",
         "overlays/09.png",
         "20260101_000000/vis_data/scalars.json",
     ]
