@@ -74,15 +74,24 @@ def make_data(home: Path, name: str = "synthetic") -> Path:
     return home / name
 
 
-def leuko(*arguments, cwd: Path, **environment) -> subprocess.CompletedProcess:
-    """Run the command in a process of its own, on one thread, outside the clone."""
+def leuko(
+    *arguments, cwd: Path, timeout: float = 300, **environment
+) -> subprocess.CompletedProcess:
+    """Run the command in a process of its own, on one thread, outside the clone.
+
+    Args:
+        arguments: of ``leuko``.
+        cwd: folder to run it in.
+        timeout: seconds after which it counts as hanging.
+        environment: variables beside the usual ones.
+    """
     return subprocess.run(
         [sys.executable, "-m", "leuko_mm.cli.main", *map(str, arguments)],
         cwd=cwd,
         env=process_environment(**environment),
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=timeout,
         check=False,
     )
 
