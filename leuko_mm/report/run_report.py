@@ -218,7 +218,8 @@ def _panels(cell: CellCard, legend: Mapping[str, RGB]) -> list[Panel]:
 
 def _curves(loss: LossHistory | None) -> dict[str, str] | None:
     """Return the loss curve for each kind of screen."""
-    if loss is None or not loss.iterations:
+    # A single point is no curve.
+    if loss is None or len(loss.iterations) < 2:
         return None
     kinds = {
         "wide": (WIDE, LIGHT_INK, LIGHT_LINE),

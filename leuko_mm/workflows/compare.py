@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import time
 import traceback
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import nullcontext, redirect_stdout
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -119,7 +120,9 @@ def compare(
         with held(_lock(request, "data"), wait=True):
             runs = plan_runs(request)
         part = _Part(request, runs, share, verbose=verbose, say=say)
-        return merged(gathered(part.outcomes(), launcher))
+        with _modules_at_rest():
+            outcomes = part.outcomes()
+        return merged(gathered(outcomes, launcher))
 
 
 def merged(outcomes: Iterable[Outcome]) -> list[Outcome]:
@@ -232,6 +235,17 @@ class _Nowhere(io.TextIOBase):
 
     def write(self, text: str) -> int:
         return len(text)
+
+
+@contextmanager
+def _modules_at_rest() -> Iterator[None]:
+    """Spare what is there before the first run the search for garbage after each."""
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 def _lock(request: CompareRequest, name: str) -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 import cv2
@@ -74,6 +75,10 @@ def usable_cores() -> int:
     return os.cpu_count() or 1
 
 
+# Counting takes a second, and many runs of a comparison are of one network.
+_counted: dict[str, float] = {}
+
+
 def model_facts(model: nn.Module, config: Config) -> dict:
     """Return parameters in millions and multiply-adds of one image in 10^9.
 
@@ -82,10 +87,24 @@ def model_facts(model: nn.Module, config: Config) -> dict:
         config: the run's resolved config: size of the test images, encoder weights.
     """
     size = config.test_dataloader.dataset.get("size", 256)
+    params_m = count_parameters(model)
+    network = repr((type(model).__name__, params_m, _bare(config.model), size))
+    if network not in _counted:
+        _counted[network] = round(multiply_adds(model, size), 3)
     return dict(
-        params_m=count_parameters(model),
-        gmacs=round(multiply_adds(model, size), 3),
+        params_m=params_m,
+        gmacs=_counted[network],
         input_size=size,
         # Not the model's own: one that is only tested is built without.
         pretrained=named_weights(config),
     )
+
+
+def _bare(recipe):
+    """Return a model's config without its losses and its first weights."""
+    if isinstance(recipe, Mapping):
+        kept = [k for k in recipe if k not in ("loss_decode", "init_cfg")]
+        return {key: _bare(recipe[key]) for key in kept}
+    if isinstance(recipe, (list, tuple)):
+        return [_bare(value) for value in recipe]
+    return recipe

@@ -92,3 +92,19 @@ def test_the_commit_is_named_and_whether_it_was_changed(repository):
 def test_an_installed_package_has_no_commit(repository):
     (repository / ".git").rename(repository / "was.git")
     assert git_state() is None
+
+
+def test_a_network_is_counted_once_whatever_its_loss(monkeypatch):
+    from leuko_mm.workflows import run_facts
+
+    counted = []
+    monkeypatch.setattr(run_facts, "_counted", {})
+    monkeypatch.setattr(
+        run_facts, "multiply_adds", lambda *args: counted.append(args) or 1.0
+    )
+    model = nn.Conv2d(3, 7, 1)
+    for loss, wide in (("A", 1), ("B", 1), ("B", 2)):
+        config = CONFIG.copy()
+        config.model = dict(decode_head=dict(loss_decode=[loss], wide=wide))
+        assert model_facts(model, config)["gmacs"] == 1.0
+    assert len(counted) == 2
