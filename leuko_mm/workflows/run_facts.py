@@ -68,17 +68,6 @@ def cpu_name() -> str:
     return f"{names[0] if names else platform.processor()}, {os.cpu_count() or 1} cores"
 
 
-def usable_cores() -> int:
-    """Return how many cores this process may use, affinity respected."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-# Counting takes a second, and many runs of a comparison are of one network.
-_counted: dict[str, float] = {}
-
-
 def model_facts(model: nn.Module, config: Config) -> dict:
     """Return parameters in millions and multiply-adds of one image in 10^9.
 

@@ -12,7 +12,6 @@ from pathlib import Path
 
 from mmengine.config import Config
 from mmengine.dist import is_main_process
-from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
@@ -28,6 +27,9 @@ from leuko_mm.workflows.sidecar import (
     read_sidecar,
 )
 from leuko_mm.workflows.train import building_errors, place_run, score_anew
+
+# Not mmengine's, which exists once a runner does.
+LOGGER = logging.getLogger("leuko_mm")
 
 
 @dataclass
@@ -77,11 +79,11 @@ def run_test(request: TestRequest) -> Path:
     check_output(work_dir, resume=False, force=request.force)
     check_data(config)
     if not sidecar:
-        print_log(
-            f"{path} has no sidecar ({path.with_suffix('.json').name}): nothing tells "
-            "which cells it was trained on, and the scores may be of those",
-            "current",
-            logging.WARNING,
+        LOGGER.warning(
+            "%s has no sidecar (%s): nothing tells which cells it was trained on, and "
+            "the scores may be of those",
+            path,
+            path.with_suffix(".json").name,
         )
     check_unseen(config, sidecar)
     runner = _build_runner(config)

@@ -12,7 +12,6 @@ from pathlib import Path
 from mmengine.config import Config
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
-from mmengine.logging import print_log
 from mmengine.runner import Runner
 
 from leuko_mm.datasets.leukocyte_dataset import dataset_root
@@ -29,6 +28,9 @@ from leuko_mm.workflows.beginning import BeginningHook
 from leuko_mm.workflows.preflight import cells_config, check_run
 from leuko_mm.workflows.resolve_config import UsageError, config_hash, resolve_config
 from leuko_mm.workflows.results import write_results
+
+# Not mmengine's, which exists once a runner does.
+LOGGER = logging.getLogger("leuko_mm")
 
 # What the libraries raise when a config names or sets something that is not there;
 # mmcv and mmseg check arguments by assertion.
@@ -154,8 +156,9 @@ def _go_on_from(config: Config, work_dir: Path) -> None:
     state = newest_state(work_dir)
     config.resume = state is not None
     if state is None:
-        words = f"nothing to resume in {work_dir}: the training begins at its start"
-        print_log(words, "current", logging.WARNING)
+        LOGGER.warning(
+            "nothing to resume in %s: the training begins at its start", work_dir
+        )
     else:
         config.load_from = str(state)
 

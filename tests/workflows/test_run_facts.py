@@ -15,7 +15,6 @@ from leuko_mm.workflows.run_facts import (
     environment,
     git_state,
     model_facts,
-    usable_cores,
 )
 
 CONFIG = Config(
@@ -33,10 +32,10 @@ def test_the_environment_names_every_library():
     assert all(facts[key] for key in facts if key != "gpu")
 
 
-def test_the_processor_is_named_with_its_usable_cores(monkeypatch):
-    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 3, 5}, raising=False)
-    assert usable_cores() == 3
-    assert cpu_name().endswith(", 3 cores")
+def test_the_processor_is_named_with_its_cores(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0}, raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 7)
+    assert cpu_name().endswith(", 7 cores")
 
 
 def test_a_model_is_counted_on_the_image_it_is_tested_on():

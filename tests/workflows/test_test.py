@@ -55,3 +55,12 @@ def test_a_missing_file_is_named(tiny_config):
     request = TestRequest(config=str(tiny_config), checkpoint="absent.pth")
     with pytest.raises(UsageError, match=r"absent\.pth does not exist"):
         run_test(request)
+
+
+def test_nobody_vouches_without_a_sidecar(tiny_data, tiny_config, tmp_path, caplog):
+    path = tmp_path / "alone.pth"
+    torch.save({}, path)
+    # The empty file is refused, after the warning.
+    with pytest.raises((UsageError, ValueError)):
+        run_test(TestRequest(str(tiny_config), str(path), split="fold5"))
+    assert "alone.pth has no sidecar (alone.json)" in caplog.text
