@@ -68,6 +68,10 @@ def cpu_name() -> str:
     return f"{names[0] if names else platform.processor()}, {os.cpu_count() or 1} cores"
 
 
+# Counting takes a second, and many runs of a comparison are of one network.
+_counted: dict[str, float] = {}
+
+
 def model_facts(model: nn.Module, config: Config) -> dict:
     """Return parameters in millions and multiply-adds of one image in 10^9.
 
