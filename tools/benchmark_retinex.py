@@ -2,24 +2,24 @@
 
     python tools/benchmark_retinex.py --json benchmark.json
 
-One thread. Times are processor time, so that other work on the machine counts as
-little as possible: of the best run, and of the median one, from which the ratios are
-taken. Peak memory is the growth of the resident set of a process of its own beyond the
-input image. The deviation is the largest and the 99.9th percentile of the difference
-from the textbook's uint8 output. The targets are printed last. scikit-image is timed
-if it is installed; its row says so if it is not.
+One thread. Times are processor time, which other work disturbs least: of the best run,
+and of the median one, from which the ratios are taken. Peak memory is what a process of
+its own grows by (Linux only). The deviation is the largest and the 99.9th percentile of
+the difference from the textbook's uint8 output. The targets are printed last.
+scikit-image is timed if it is installed; its row says so if it is not.
 """
 
 from __future__ import annotations
 
 import argparse
+import ctypes
 import json
 import multiprocessing
 import platform
-import resource
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -74,15 +74,10 @@ def methods(params: RetinexParams, readings: list[str]) -> dict[str, Callable | 
     """Return the functions to time by name."""
     found: dict[str, Callable | None] = {}
     for reading in readings:
-        found[f"reference {reading}"] = lambda image, r=reading: ahe_retinex_reference(
-            image, reading=r, params=params
-        )
-        found[f"ahe_retinex {reading}"] = lambda image, r=reading: ahe_retinex(
-            image, reading=r, params=params
-        )
-        found[f"enhance_image {reading}"] = lambda image, r=reading: enhance_image(
-            image, reading=r, params=params
-        )
+        same = {"reading": reading, "params": params}
+        found[f"reference {reading}"] = partial(ahe_retinex_reference, **same)
+        found[f"ahe_retinex {reading}"] = partial(ahe_retinex, **same)
+        found[f"enhance_image {reading}"] = partial(enhance_image, **same)
     found[CLAHE] = clahe_on_value
     try:
         from skimage.exposure import equalize_adapthist
@@ -108,16 +103,24 @@ def peak_bytes(function: Callable, image: np.ndarray) -> int:
     receiver, sender = context.Pipe(duplex=False)
 
     def child() -> None:
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        # What earlier calls have freed would be used again, and not be counted.
+        ctypes.CDLL(None).malloc_trim(0)
+        Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
+        before = resident("VmRSS")
         function(image)
-        after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        sender.send((after - before) * 1024)
+        sender.send(resident("VmHWM") - before)
 
     process = context.Process(target=child)
     process.start()
     peak = receiver.recv()
     process.join()
     return peak
+
+
+def resident(field: str) -> int:
+    """Return a line of /proc/self/status in bytes."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition(f"{field}:")[2].split()[0]) * 1024
 
 
 def benchmark_size(image: np.ndarray, found: dict[str, Callable | None]) -> list[dict]:
