@@ -5,8 +5,7 @@
 One thread. Times are processor time, which other work disturbs least: of the best run,
 and of the median one, from which the ratios are taken. Peak memory is what a process of
 its own grows by (Linux only). The deviation is the largest and the 99.9th percentile of
-the difference from the textbook's uint8 output. The targets are printed last.
-scikit-image is timed if it is installed; its row says so if it is not.
+the difference from the textbook's uint8 output. Targets come last; scikit-image is optional.
 """
 
 from __future__ import annotations
