@@ -5,7 +5,7 @@
 One thread. Times are processor time, which other work disturbs least: of the best run,
 and of the median one, from which the ratios are taken. Peak memory is what a process of
 its own grows by (Linux only). The deviation is the largest and the 99.9th percentile of
-the difference from the textbook's uint8 output. Targets come last; scikit-image is optional.
+the difference from the uint8 output of the reference. scikit-image may be absent.
 """
 
 from __future__ import annotations
