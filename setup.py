@@ -57,7 +57,14 @@ setup(
     # installed, so that `leuko train cbam_unet` works without a clone.
     package_dir={"leuko_mm.configs": "configs"},
     package_data={
-        "leuko_mm": ["**/*.html", "**/*.css", "**/*.js", "**/*.json"],
+        "leuko_mm": [
+            "**/*.html",
+            "**/*.css",
+            "**/*.js",
+            "**/*.json",
+            "zoo/*.pth",
+            "zoo/*.md",
+        ],
         "leuko_mm.configs": ["**/*.yml"],
     },
     install_requires=requirements("base"),
