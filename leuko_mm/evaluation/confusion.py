@@ -21,6 +21,14 @@ METRIC_KEYS = (
     "ovr_accuracy",
 )
 CLASS_KEYS = ("precision", "recall", "f1", "iou", "ovr_accuracy")
+# Means over classes, and the score of a class that each is the mean of.
+MEAN_OF = {
+    "mIoU": "iou",
+    "mF1": "f1",
+    "mPrecision": "precision",
+    "mRecall": "recall",
+    "ovr_accuracy": "ovr_accuracy",
+}
 
 
 @dataclass(frozen=True)
@@ -136,18 +144,9 @@ def scores(confusion: np.ndarray, names: Sequence[str] | None = None) -> Scores:
             "non-negative counts, rows truth, columns prediction"
         )
     names = _names(len(counts), names)
-    columns = _percent_by_class(counts.astype(np.float64))
-    foreground = np.arange(len(names)) != BACKGROUND
-    total = counts.sum()
-    metrics = {
-        "mIoU": _mean(columns["iou"]),
-        "mIoU_fg": _mean(columns["iou"][foreground]),
-        "mF1": _mean(columns["f1"]),
-        "mPrecision": _mean(columns["precision"]),
-        "mRecall": _mean(columns["recall"]),
-        "pixel_accuracy": 100.0 * float(np.trace(counts) / total) if total else None,
-        "ovr_accuracy": _mean(columns["ovr_accuracy"]),
-    }
+    columns = class_scores(counts)
+    means = mean_scores(counts)
+    metrics = {key: _number(means[key]) for key in METRIC_KEYS}
     per_class = {
         name: {key: _number(columns[key][row]) for key in CLASS_KEYS}
         for row, name in enumerate(names)
@@ -185,12 +184,24 @@ def _names(count: int, names: Sequence[str] | None) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _percent_by_class(counts: np.ndarray) -> dict[str, np.ndarray]:
-    hit = np.diagonal(counts)
-    true, predicted = counts.sum(axis=1), counts.sum(axis=0)
+def class_scores(confusion: np.ndarray) -> dict[str, np.ndarray]:
+    """Return the scores of every class of any number of matrices, in percent.
+
+    The policy for absent classes is that of :func:`scores`, with NaN for None.
+
+    Shape:
+        (..., C, C) -> ``CLASS_KEYS`` to (..., C) float64.
+
+    Example:
+        >>> class_scores(np.array([[[50, 10], [5, 35]]]))["recall"].round(2).tolist()
+        [[83.33, 87.5]]
+    """
+    counts = np.asarray(confusion, np.float64)
+    hit = np.diagonal(counts, axis1=-2, axis2=-1)
+    true, predicted = counts.sum(axis=-1), counts.sum(axis=-2)
     either = true + predicted - hit
     # A class that nobody mentions has no accuracy either: its total is set to 0.
-    total = np.where(either > 0, counts.sum(), 0.0)
+    total = np.where(either > 0, counts.sum(axis=(-2, -1))[..., None], 0.0)
     return {
         "precision": _percent(hit, predicted),
         "recall": _percent(hit, true),
@@ -200,14 +211,40 @@ def _percent_by_class(counts: np.ndarray) -> dict[str, np.ndarray]:
     }
 
 
+def mean_scores(confusion: np.ndarray) -> dict[str, np.ndarray]:
+    """Return the means over classes, with and without background, in percent.
+
+    Shape:
+        (..., C, C) -> ``METRIC_KEYS``, and each mean over classes with ``_fg`` behind
+        its name for the one without background, to (...) float64; NaN if undefined.
+
+    Example:
+        >>> means = mean_scores(np.array([[50, 10], [5, 35]]))
+        >>> float(means["mF1"].round(2)), float(means["mF1_fg"].round(2))
+        (84.65, 82.35)
+    """
+    counts = np.asarray(confusion, np.float64)
+    columns = class_scores(counts)
+    foreground = np.arange(counts.shape[-1]) != BACKGROUND
+    means = {}
+    for name, key in MEAN_OF.items():
+        means[name] = _mean(columns[key])
+        means[f"{name}_fg"] = _mean(columns[key][..., foreground])
+    hit = np.trace(counts, axis1=-2, axis2=-1)
+    means["pixel_accuracy"] = _percent(hit, counts.sum(axis=(-2, -1)))
+    return means
+
+
 def _percent(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    undefined = np.full(whole.shape, np.nan)
+    undefined = np.full(np.shape(whole), np.nan)
     return 100.0 * np.divide(part, whole, out=undefined, where=whole > 0)
 
 
-def _mean(values: np.ndarray) -> Score:
-    defined = values[~np.isnan(values)]
-    return float(defined.mean()) if defined.size else None
+def _mean(values: np.ndarray) -> np.ndarray:
+    # (..., C) -> (...), over what is defined.
+    defined = ~np.isnan(values)
+    total, count = np.where(defined, values, 0.0).sum(axis=-1), defined.sum(axis=-1)
+    return np.divide(total, count, out=np.full(count.shape, np.nan), where=count > 0)
 
 
 def _number(value: float) -> Score:
