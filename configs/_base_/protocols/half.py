@@ -1,7 +1,7 @@
 # 256x256 mosaics (cells at half size), fixed iterations: the comparison on a CPU.
 protocol = 'half'
-_iterations = 450
-_frozen = 67  # 15 %: a pretrained encoder first waits for its decoder
+_iterations = 650
+_frozen = 97  # 15 %: a pretrained encoder first waits for its decoder
 
 train_cfg = dict(type='IterBasedTrainLoop', max_iters=_iterations)
 optim_wrapper = dict(
