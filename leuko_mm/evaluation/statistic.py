@@ -1,0 +1,129 @@
+"""Named figures of a set of cells, each a function of a sum over the cells."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from leuko_mm.classes import BACKGROUND, BINARY_NAMES, CLASS_NAMES
+from leuko_mm.evaluation.cell_scores import cell_dice, majority_classes
+from leuko_mm.evaluation.confusion import CLASS_KEYS, MEAN_OF, class_scores, mean_scores
+
+MEANS = (*MEAN_OF, *(f"{name}_fg" for name in MEAN_OF), "pixel_accuracy")
+CELL_FIGURES = ("found", "right_class", "mean_dice")
+# Intersection over union from which on a cell counts as found.
+FOUND_FROM = 0.5
+
+
+@dataclass(frozen=True)
+class Statistic:
+    """A figure of a set of cells that only needs sums over them.
+
+    That is what makes resampling cheap: the sums of thousands of resamples are one
+    product of matrices.
+
+    Attributes:
+        parts: (N, C, C) confusions of cells -> (N, ...) what is summed over cells.
+        value: (..., *sum) -> (...) the figure in percent, NaN where it is undefined.
+    """
+
+    parts: Callable[[np.ndarray], np.ndarray]
+    value: Callable[[np.ndarray], np.ndarray]
+
+
+def statistic(name: str, names: Sequence[str] | None = None) -> Statistic:
+    """Return a figure by its name.
+
+    Of the pooled pixels: ``mIoU``, ``mF1``, ``mPrecision``, ``mRecall`` and
+    ``ovr_accuracy``, each with ``_fg`` behind it without background;
+    ``pixel_accuracy``; and ``iou.monocyte`` and the like, a score of one class. Of
+    the cells: ``found``, ``right_class`` and ``mean_dice``, see :func:`cell_figures`.
+
+    Args:
+        name: of the figure.
+        names: the classes; by default the project's for the matrix's size.
+
+    Raises:
+        ValueError: if there is no such figure or class.
+
+    Example:
+        >>> figure = statistic("iou.leukocyte")
+        >>> cells = np.array([[[20, 5], [0, 25]], [[30, 5], [5, 10]]])
+        >>> float(figure.value(figure.parts(cells).sum(axis=0)))
+        70.0
+    """
+    if name in MEANS:
+        return Statistic(_whole, lambda sums: mean_scores(sums)[name])
+    if name in CELL_FIGURES:
+        return Statistic(lambda cells: _counted(cell_figures(cells)[name]), _share)
+    key, _, label = name.partition(".")
+    known = names or dict.fromkeys((*CLASS_NAMES, *BINARY_NAMES))
+    if key not in CLASS_KEYS or label not in known:
+        raise ValueError(
+            f"no figure {name!r}; expected {', '.join((*MEANS, *CELL_FIGURES))}, or "
+            f"{', '.join(CLASS_KEYS)} with a dot and one of {', '.join(known)}"
+        )
+    return Statistic(_whole, lambda sums: _of_class(sums, key, label, names))
+
+
+def cell_figures(confusion: np.ndarray) -> dict[str, np.ndarray]:
+    """Return what became of every cell, in percent.
+
+    ``found``: 100 where cell pixels of any class share at least half of their union
+    with the true ones, else 0. ``right_class``: 100 where most of the cell's pixels
+    that were given a class were given its own, else 0. ``mean_dice``: its Dice, see
+    :func:`leuko_mm.evaluation.cell_scores.cell_dice`.
+
+    Shape:
+        (N, C, C) -> names to (N,) float64; NaN where the truth shows no cell.
+
+    Example:
+        >>> one = np.array([[50, 10, 0], [5, 30, 5], [0, 0, 0]])
+        >>> {name: round(float(v[0]), 1) for name, v in cell_figures(one[None]).items()}
+        {'found': 100.0, 'right_class': 100.0, 'mean_dice': 70.6}
+    """
+    counts = np.asarray(confusion)
+    truth, majority = majority_classes(counts)
+    there = truth != BACKGROUND
+    either = counts.sum(axis=(1, 2)) - counts[:, BACKGROUND, BACKGROUND]
+    shared = np.delete(np.delete(counts, BACKGROUND, 1), BACKGROUND, 2).sum(axis=(1, 2))
+    return {
+        "found": _percent_where(there, shared >= FOUND_FROM * either),
+        "right_class": _percent_where(there, truth == majority),
+        "mean_dice": np.where(there, cell_dice(counts), np.nan),
+    }
+
+
+def _whole(cells: np.ndarray) -> np.ndarray:
+    return np.asarray(cells)
+
+
+def _percent_where(there: np.ndarray, true: np.ndarray) -> np.ndarray:
+    return np.where(there, 100.0 * true, np.nan)
+
+
+def _counted(values: np.ndarray) -> np.ndarray:
+    # (N,) -> (N, 2): the value where there is one, and whether there is one.
+    defined = ~np.isnan(values)
+    return np.stack([np.where(defined, values, 0.0), defined], axis=1)
+
+
+def _share(sums: np.ndarray) -> np.ndarray:
+    total, count = sums[..., 0], sums[..., 1]
+    return np.divide(total, count, out=np.full(count.shape, np.nan), where=count > 0)
+
+
+def _of_class(
+    sums: np.ndarray, key: str, label: str, names: Sequence[str] | None
+) -> np.ndarray:
+    count = np.shape(sums)[-1]
+    if names is None:
+        names = BINARY_NAMES if count == len(BINARY_NAMES) else CLASS_NAMES
+    if label not in names or len(names) != count:
+        raise ValueError(
+            f"no class {label!r} among {count} classes named {', '.join(names)}; "
+            "name one of them, and as many as the matrix has rows"
+        )
+    return class_scores(sums)[key][..., list(names).index(label)]
