@@ -173,7 +173,7 @@ def test_protocols_say_what_they_are_for():
     assert {p: d.get("size") for p, d in size.items()} == dict(
         paper=512, grouped=512, half=256, robust=None, smoke=64
     )
-    assert iterations == dict(paper=2250, grouped=2250, half=450, robust=450, smoke=2)
+    assert iterations == dict(paper=2250, grouped=2250, half=650, robust=450, smoke=2)
     paper, grouped = (resolved("cbam_unet", p) for p in ("paper", "grouped"))
     assert differences(grouped.to_dict(), paper.to_dict()) == {
         "protocol",

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from mmengine.config import DictAction
 
 from leuko_mm.cli.main import DONE, SOME_FAILED
+from leuko_mm.cli.train import add_iterations_argument
 from leuko_mm.workflows import compare_results as states
 from leuko_mm.workflows.compare import FAILED, Outcome, compare, survey
 from leuko_mm.workflows.compare_matrix import DEFAULT_SETTINGS, OWN, CompareRequest
@@ -47,6 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--splits", help="fold1,fold2,...; default: the protocol's own")
     parser.add_argument("--seeds", default="0", help="0,1,...; default: 0")
     parser.add_argument("--data", help="prepared dataset: a name or a path")
+    add_iterations_argument(parser)
     parser.add_argument("--out", default="results", help="default: results")
     parser.add_argument(
         "--work-dirs",
@@ -96,6 +98,7 @@ def run(args: argparse.Namespace, command: list[str]) -> int:
         splits=_names(args.splits) or (None,),
         seeds=_numbers(args.seeds),
         data=args.data,
+        iterations=args.iterations,
         options=args.cfg_options,
         amp=args.amp,
         out=args.out,

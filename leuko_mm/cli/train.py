@@ -20,6 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--split", help="fold1 ... fold5, paper, ...")
     parser.add_argument("--data", help="prepared dataset: a name or a path")
     parser.add_argument("--seed", type=int, help="of weights, sampling, augmentation")
+    add_iterations_argument(parser)
     parser.add_argument("--work-dir", help="default: work_dirs/<run>")
     parser.add_argument(
         "--resume", action="store_true", help="go on from the last checkpoint"
@@ -42,6 +43,27 @@ def add_setting_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--setting", choices=list(SETTINGS), help=f"{words}; default: the config's own"
     )
+
+
+def add_iterations_argument(parser: argparse.ArgumentParser) -> None:
+    """Declare how long to train where the protocol's own length does not fit."""
+    parser.add_argument(
+        "--iterations",
+        type=positive_number,
+        metavar="N",
+        help="instead of the protocol's own number, all stages in proportion",
+    )
+
+
+def positive_number(word: str) -> int:
+    """Return a whole number above 0.
+
+    Raises:
+        ArgumentTypeError: for anything else, as ``argparse`` wants it.
+    """
+    if not word.isdecimal() or int(word) == 0:
+        raise argparse.ArgumentTypeError(f"{word!r} is not a whole number above 0")
+    return int(word)
 
 
 def add_runner_arguments(parser: argparse.ArgumentParser) -> None:
@@ -71,6 +93,7 @@ def run(args: argparse.Namespace, command: list[str]) -> int:
             split=args.split,
             data=args.data,
             seed=args.seed,
+            iterations=args.iterations,
             options=args.cfg_options,
             work_dir=args.work_dir,
             resume=args.resume,

@@ -42,6 +42,7 @@ class CompareRequest:
             method is named either.
         splits, data: as in ``resolve_config``; no split: the protocol's own.
         seeds: one run each.
+        iterations: of every run; None: the protocol's own number.
         options: ``--cfg-options`` of every run.
         amp: bfloat16 on or off; None turns it on where it helps.
         out: folder of the published results.
@@ -56,6 +57,7 @@ class CompareRequest:
     splits: Sequence[str | None] = (None,)
     seeds: Sequence[int] = (0,)
     data: str | None = None
+    iterations: int | None = None
     options: Mapping = field(default_factory=dict)
     amp: bool | None = None
     out: str = "results"
@@ -175,6 +177,7 @@ def _planned(
         config=name,
         **choices,
         data=request.data,
+        iterations=request.iterations,
         options=request.options,
         amp=request.amp,
         command=_command(request, name, choices),
@@ -196,7 +199,8 @@ def _planned(
 def _command(request: CompareRequest, name: str, choices: Mapping) -> list[str]:
     """Return the command that gives this run by itself, for its results file."""
     words = ["leuko", "train", name]
-    for key, value in [*choices.items(), ("data", request.data)]:
+    asked = dict(choices, data=request.data, iterations=request.iterations)
+    for key, value in asked.items():
         if value is not None:
             words += [f"--{key}", str(value)]
     if request.amp is not None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from mmengine.config import Config
 
 from leuko_mm.workflows.find_config import find_config
+from leuko_mm.workflows.schedule_length import train_for
 from leuko_mm.workflows.settings import apply_setting
 from leuko_mm.workflows.under_protocol import (
     METHOD_KEYS,
@@ -71,6 +72,7 @@ def resolve_config(
     split: str | None = None,
     data: str | None = None,
     seed: int | None = None,
+    iterations: int | None = None,
     options: Mapping | None = None,
 ) -> Config:
     """Return the complete config of a run.
@@ -82,6 +84,7 @@ def resolve_config(
         split: replaces the split of both loaders; ``all`` stands for every cell.
         data: replaces the dataset of both loaders.
         seed: replaces the seed everywhere it enters.
+        iterations: how long to train, stages in proportion; see ``train_for``.
         options: ``--cfg-options``, applied last but for nothing.
 
     Raises:
@@ -112,6 +115,8 @@ def resolve_config(
             dataset["seed"] = seed
     if seed is not None:
         config.randomness = dict(seed=seed)
+    if iterations is not None:
+        train_for(config, iterations)
     if options:
         _merge_options(config, options)
     check_keys(config)

@@ -50,7 +50,8 @@ class TrainRequest:
 
     Args:
         config: a config's path or name.
-        protocol, setting, split, data, seed, options: see ``resolve_config``.
+        protocol, setting, split, data, seed, iterations, options: see
+            ``resolve_config``.
         work_dir: output folder; None derives one below ``work_dirs/``.
         resume: go on from the last checkpoint of ``work_dir``.
         force: start anew in a folder that holds a run.
@@ -66,6 +67,7 @@ class TrainRequest:
     split: str | None = None
     data: str | None = None
     seed: int | None = None
+    iterations: int | None = None
     options: Mapping = field(default_factory=dict)
     work_dir: str | None = None
     resume: bool = False
@@ -85,6 +87,7 @@ def prepare_config(request: TrainRequest) -> Config:
         split=request.split,
         data=request.data,
         seed=request.seed,
+        iterations=request.iterations,
         options=request.options,
     )
     place_run(config, request.work_dir or f"work_dirs/{run_name(config)}")
