@@ -17,6 +17,7 @@ import json
 import math
 import shlex
 import sys
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -136,21 +137,30 @@ def sheet(name: str, out: Path) -> None:
 
 
 def published_runs(results: Path) -> list[dict]:
-    """Return the trainings on the development split, in the order of VARIANTS."""
+    """Return the trainings on the development split, in the order of VARIANTS.
+
+    Of several lengths of training, the one that most variants were trained for.
+    """
     found = []
     for path in sorted(results.glob(RUNS)):
         run = json.loads(path.read_text(encoding="utf-8"))
-        variant = run["run"]["variant"]
+        iterations = run["run"]["iterations"]
+        # ``--iterations`` appends the number to the name.
+        words = (run["run"]["variant"] or "").split("-")
+        variant = "-".join(w for w in words if w != f"i{iterations}") or None
         if run["run"]["method"] == "cbam_unet" and variant in VARIANTS:
             found.append(
                 dict(
                     variant=variant,
                     enhance=run["data"]["enhance"],
-                    iterations=run["run"]["iterations"],
+                    iterations=iterations,
                     metrics=run["metrics"],
                 )
             )
-    return sorted(found, key=lambda run: VARIANTS.index(run["variant"]))
+    lengths = Counter(run["iterations"] for run in found)
+    chosen = max(lengths, key=lambda length: (lengths[length], length), default=None)
+    same = [run for run in found if run["iterations"] == chosen]
+    return sorted(same, key=lambda run: VARIANTS.index(run["variant"]))
 
 
 def parser() -> argparse.ArgumentParser:

@@ -32,11 +32,11 @@ def run(tool, tiny_home, tmp_path):
     return call
 
 
-def publish(results, variant, **metrics):
+def publish(results, variant, iterations=450, **metrics):
     name = f"cbam_unet-{variant}-development-s0.json"
     path = results / "half" / name
     path.parent.mkdir(parents=True, exist_ok=True)
-    run = dict(method="cbam_unet", variant=variant, iterations=450, git="abc")
+    run = dict(method="cbam_unet", variant=variant, iterations=iterations, git="abc")
     path.write_text(json.dumps(dict(run=run, data=dict(enhance=None), metrics=metrics)))
 
 
@@ -69,6 +69,17 @@ def test_reuse_measures_nothing_again_and_takes_new_runs_and_words(
     assert "It harms." in text
     assert text.index("| raw | none | 450 | 80.00 |") < text.index("| hsv | none |")
     assert "| none | none |" not in text
+
+
+def test_runs_of_the_commonest_length_are_compared(tool, tmp_path):
+    scores = dict(mIoU=70.0, mIoU_fg=60.0, pixel_accuracy=95.0)
+    publish(tmp_path, "raw", iterations=650, **scores)
+    publish(tmp_path, "i300", iterations=300, **scores)
+    publish(tmp_path, "hsv-i300", iterations=300, **scores)
+    found = [
+        (run["variant"], run["iterations"]) for run in tool.published_runs(tmp_path)
+    ]
+    assert found == [(None, 300), ("hsv", 300)]
 
 
 def test_what_was_measured_is_kept_when_the_rest_fails(
