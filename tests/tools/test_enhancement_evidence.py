@@ -78,8 +78,6 @@ def test_runs_of_the_commonest_length_are_compared(tool, tmp_path):
     publish(tmp_path, "hsv-i300", iterations=300, **scores)
     runs = tool.published_runs(tmp_path)
     found = [(run["variant"], run["iterations"]) for run in runs]
-        (run["variant"], run["iterations"]) for run in tool.published_runs(tmp_path)
-    ]
     assert found == [(None, 300), ("hsv", 300)]
 
 
