@@ -1,0 +1,197 @@
+"""Trained methods for the figures: which checkpoints there are, which fit."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from leuko_mm.datasets.prepared import read_about, read_split
+from leuko_mm.engine.checkpoint_files import STATES
+from leuko_mm.workflows.find_config import protocol_names
+from leuko_mm.workflows.resolve_config import UsageError
+from leuko_mm.workflows.settings import SETTINGS
+from leuko_mm.workflows.sidecar import read_sidecar
+
+OWN_SETTINGS = ("B", "A", None)
+# A run of a method under a setting is the same network as one of the ablation.
+SAME_AS = {
+    ("unet_vgg16", "A"): "none",
+    ("unet_vgg16", None): "dice_focal",
+    ("unet_vgg16", "B"): "retinex_dice_focal",
+    ("cbam_unet", "A"): "cbam",
+    ("cbam_unet", None): "cbam_dice_focal",
+    ("cbam_unet", "B"): "all_three",
+}
+# The columns of the paper's Fig. 10, then those that it has not.
+COMBINATIONS = {
+    "none": "cross-entropy",
+    "retinex": "AHE-Retinex",
+    "retinex_cbam": "AHE-Retinex, CBAM",
+    "retinex_dice_focal": "AHE-Retinex, focal + Dice",
+    "all_three": "AHE-Retinex, CBAM, focal + Dice",
+    "cbam": "CBAM",
+    "dice_focal": "focal + Dice",
+    "cbam_dice_focal": "CBAM, focal + Dice",
+}
+
+
+@dataclass(frozen=True)
+class TrainedMethod:
+    """A checkpoint with its sidecar.
+
+    Args:
+        path: the ``.pth`` file.
+        sidecar: see ``leuko_mm.workflows.sidecar``.
+        variant: setting or ablation, as the file's name says.
+        given: whether the user named it.
+    """
+
+    path: Path
+    sidecar: Mapping
+    variant: str | None
+    given: bool
+
+    @property
+    def method(self) -> str:
+        """Name of the method."""
+        return str(self.sidecar["method"])
+
+    @property
+    def title(self) -> str:
+        """Name of the method and what it is a variant of."""
+        if self.variant in SETTINGS:
+            return f"{self.method}, setting {self.variant}"
+        return f"{self.method}, {self.variant}" if self.variant else self.method
+
+    @property
+    def combination(self) -> str | None:
+        """The row of the ablation that it is, None if it is none."""
+        if self.method == "unet_vgg16" and self.variant in COMBINATIONS:
+            return self.variant
+        return SAME_AS.get((self.method, self.variant))
+
+
+def find_methods(
+    work_dirs: Path, given: Iterable[str], classes: Sequence[str]
+) -> list[TrainedMethod]:
+    """Return the checkpoints that the user named, then those below ``work_dirs``.
+
+    Raises:
+        UsageError: if a named one is missing, has no sidecar or other classes.
+    """
+    named = [_named(Path(path), classes) for path in given]
+    known = {found.path.resolve() for found in named}
+    patterns = {path for mark in STATES for path in work_dirs.glob(f"*/{mark}")}
+    found = []
+    for path in sorted(set(work_dirs.glob("*/*.pth")) - patterns):
+        sidecar = _loose_sidecar(path)
+        if path.resolve() in known or list(sidecar.get("classes", ())) != list(classes):
+            continue
+        found.append(TrainedMethod(path, sidecar, variant_of(path, sidecar), False))
+    return named + found
+
+
+def _named(path: Path, classes: Sequence[str]) -> TrainedMethod:
+    if not path.is_file():
+        raise UsageError(f"checkpoint {path} does not exist")
+    sidecar = read_sidecar(path, hashlib.sha256(path.read_bytes()).hexdigest())
+    if not sidecar:
+        raise UsageError(
+            f"{path} has no {path.with_suffix('.json').name} beside it, which says how "
+            "to build its network; copy both from the run's folder"
+        )
+    if list(sidecar["classes"]) != list(classes):
+        raise UsageError(
+            f"{path} tells {', '.join(sidecar['classes'])} apart, the dataset has "
+            f"{', '.join(classes)}; choose another --dataset or checkpoint"
+        )
+    return TrainedMethod(path, sidecar, variant_of(path, sidecar), True)
+
+
+def _loose_sidecar(path: Path) -> dict:
+    try:
+        content = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    known = isinstance(content, dict) and {"method", "config"} <= set(content)
+    return content if known else {}
+
+
+def variant_of(path: Path, sidecar: Mapping) -> str | None:
+    """Return the variant in a run's name, ``<method>[-<variant>]-<protocol>-...``.
+
+    Example:
+        >>> variant_of(Path("unet-A-half-fold5-s0.pth"), dict(method="unet"))
+        'A'
+    """
+    rest = path.stem.removeprefix(str(sidecar["method"])).split("-")[1:]
+    protocols = set(protocol_names())
+    before = next((i for i, word in enumerate(rest) if word in protocols), 0)
+    return "-".join(rest[:before]) or None
+
+
+def unseen(
+    methods: Iterable[TrainedMethod], root: Path, stems: set[str]
+) -> tuple[list[TrainedMethod], list[str]]:
+    """Divide methods by whether they have learnt from a cell that is shown.
+
+    A checkpoint of another dataset is taken only where the user named it.
+
+    Args:
+        methods: found ones.
+        root: the dataset of the cells.
+        stems: the cells.
+
+    Returns:
+        Those that have not, and a line on each of the others.
+    """
+    digest, fit, left_out = read_about(root)["sha256"], [], []
+    for method in methods:
+        training = method.sidecar.get("training", {})
+        here = training.get("sha256") == digest
+        learnt = _learnt(root, training.get("split")) if here else set()
+        if learnt & stems:
+            left_out.append(
+                f"{method.path}: it learnt from {len(learnt & stems)} of the cells "
+                f"shown; --split {training.get('split')} shows others"
+            )
+        elif here or method.given:
+            fit.append(method)
+    return fit, left_out
+
+
+def _learnt(root: Path, split: str | None) -> set[str]:
+    if not split:
+        return set()
+    return {stem for stem, part in read_split(root, split).items() if part == "train"}
+
+
+def one_each(methods: Iterable[TrainedMethod]) -> list[TrainedMethod]:
+    """Return the named methods and one run of every other, setting B before A.
+
+    Ablations are for the figure of the ablation.
+    """
+    chosen: dict[str, TrainedMethod] = {}
+    named = []
+    for method in methods:
+        if method.given:
+            named.append(method)
+        elif method.variant in OWN_SETTINGS:
+            former = chosen.get(method.method)
+            rank = OWN_SETTINGS.index(method.variant)
+            if former is None or rank < OWN_SETTINGS.index(former.variant):
+                chosen[method.method] = method
+    known = {method.method for method in named}
+    return named + [m for name, m in sorted(chosen.items()) if name not in known]
+
+
+def combinations(methods: Iterable[TrainedMethod]) -> dict[str, TrainedMethod]:
+    """Return a run of each row of the ablation, in the paper's order."""
+    found: dict[str, TrainedMethod] = {}
+    for method in methods:
+        if method.combination:
+            found.setdefault(method.combination, method)
+    return {name: found[name] for name in COMBINATIONS if name in found}

@@ -1,0 +1,66 @@
+"""The paper's figures, drawn from plain pictures and labels."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from leuko_mm.report import paper_figures as draw
+
+GREY = np.full((32, 32, 3), 120, np.uint8)
+ORANGE = np.full((32, 32, 3), (250, 140, 20), np.uint8)
+LABELS = np.zeros((32, 32), np.uint8)
+LABELS[8:24, 8:24] = 1
+OTHER = np.where(LABELS == 1, 4, 0).astype(np.uint8)
+
+
+@pytest.fixture
+def mosaic():
+    return draw.ShownMosaic(GREY, ORANGE, LABELS, (OTHER,))
+
+
+def share(picture, colour):
+    return float((picture == colour).all(axis=2).mean())
+
+
+def test_the_background_is_cut_off():
+    cut = draw.cut_out(GREY, LABELS)
+    assert cut[LABELS == 0].max() == 0
+    assert (cut[LABELS > 0] == 120).all()
+
+
+def test_methods_show_masks_and_cut_cells(mosaic):
+    picture = draw.methods_figure([mosaic, mosaic], ["mine"])
+    assert share(picture, (255, 0, 0)) > 0.01  # the truth
+    assert share(picture, (0, 0, 255)) > 0.01  # the prediction
+    assert share(picture, (120, 120, 120)) > 0.05  # the image and what is cut out
+    alone = draw.methods_figure([draw.ShownMosaic(GREY, ORANGE, LABELS)], [])
+    assert alone.shape[1] < picture.shape[1]
+
+
+def test_the_ablation_is_blended_over_the_image(mosaic):
+    picture = draw.ablation_figure([mosaic], ["mine"])
+    mixed = np.rint(0.55 * 120 + 0.45 * np.array([0, 0, 255])).astype(int)
+    assert share(picture, tuple(mixed)) > 0.005
+
+
+def test_the_figures_of_one_kind_line_up(mosaic):
+    steps = [("one", [("a", GREY)]), ("another, longer", [("a", GREY[..., 0])])]
+    picture = draw.enhancement_figure(steps)
+    places = np.flatnonzero((picture == 120).all(axis=2).sum(axis=0) > 300)
+    assert len(places) == 176  # both pictures in the same columns
+    counted = draw.counts_figure({"4 cells": [mosaic, mosaic]}, "mine")
+    bare = draw.counts_figure(
+        {"4 cells": [draw.ShownMosaic(GREY, ORANGE, LABELS)]}, None
+    )
+    assert counted.shape[1] > bare.shape[1]
+
+
+def test_every_class_has_its_colour():
+    examples = {"basophil": (GREY, LABELS), "monocyte": (GREY, OTHER)}
+    short = {"basophil": "bas", "monocyte": "mon"}
+    picture = draw.colours_figure(examples, short)
+    for colour in ((255, 0, 0), (0, 0, 255)):
+        assert share(picture, colour) > 0.05
+    samples = draw.samples_figure({"basophil": [GREY] * 3, "monocyte": [GREY] * 3})
+    assert share(samples, (120, 120, 120)) > 0.4

@@ -1,0 +1,175 @@
+"""The paper's figures from a prepared dataset and the networks that are there."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from mmseg.structures import SegDataSample
+from PIL import Image
+from tiny_run import write_config
+
+from leuko_mm.classes import CLASS_COLOURS, CLASS_NAMES
+from leuko_mm.cli.main import main
+from leuko_mm.datasets.prepared import read_about
+from leuko_mm.engine.checkpoint_files import write_checkpoint
+from leuko_mm.workflows import figures_cells, figures_gathered
+from leuko_mm.workflows.figures_methods import find_methods, one_each
+from leuko_mm.workflows.figures_networks import segment
+from leuko_mm.workflows.model_size import build_bare
+from leuko_mm.workflows.resolve_config import UsageError, resolve_config
+
+NAMES = ("02_cells", "03_mosaic", "04_enhancement", "08_colours")
+NAMES += ("09_methods", "10_ablation", "11_counts")
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory):
+    """Return a narrow network's config and weights."""
+    config = resolve_config(str(write_config(tmp_path_factory.mktemp("config"))))
+    torch.manual_seed(0)
+    return config, build_bare(config)
+
+
+@pytest.fixture
+def trained(network, tiny_data, tmp_path):
+    """Return a function that writes a checkpoint below a folder of runs."""
+
+    def write(stem, method, *, split="fold5", enhance=None, **more):
+        config, model = network
+        folder = tmp_path / "runs" / stem
+        folder.mkdir(parents=True)
+        sidecar = dict(
+            method=method,
+            config=dict(model=config.model.to_dict()),
+            classes=list(CLASS_NAMES),
+            colours=[list(c) for c in CLASS_COLOURS],
+            scale=dict(cell_px=32),
+            enhance=enhance,
+            training=dict(
+                sha256=read_about(tiny_data / "synthetic")["sha256"], split=split
+            ),
+        )
+        write_checkpoint(folder / f"{stem}.pth", model, {**sidecar, **more})
+        return folder / f"{stem}.pth"
+
+    return write
+
+
+@pytest.fixture(autouse=True)
+def _small(monkeypatch):
+    """Draw small mosaics: the time goes into their enhancement and their files."""
+    for module in (figures_cells, figures_gathered):
+        monkeypatch.setattr(module, "SIDE", 128)
+
+
+def figures(tmp_path, *more):
+    places = "--work-dirs", tmp_path / "runs", "--out", tmp_path / "figures"
+    return main(["figures", "--dataset", "synthetic", *map(str, (*places, *more))])
+
+
+def test_all_figures_are_drawn_with_what_is_there(trained, tmp_path, capsys):
+    retinex = dict(type="leuko_mm.AHERetinex", reading="hsv")
+    trained("unet_vgg16-A-half-fold5-s0", "unet_vgg16")
+    trained("cbam_unet-B-half-fold5-s0", "cbam_unet", enhance=retinex)
+    trained("unet-half-fold4-s0", "unet", split="fold4")
+    out = tmp_path / "figures"
+    assert figures(tmp_path) == 0
+    said = capsys.readouterr().out
+    assert {p.stem for p in out.glob("*.png")} == {f"figure_{n}" for n in NAMES}
+    for path in out.glob("*.png"):
+        assert np.asarray(Image.open(path)).std() > 10
+    about = json.loads((out / "figures.json").read_text())
+    shown = [run["title"] for run in about["compared"]]
+    assert shown == ["cbam_unet, setting B", "unet_vgg16, setting A"]
+    assert list(about["ablation"]) == ["none", "all_three"]
+    assert "Fig. 10 lacks 6 of 8 rows" in said
+    # It has learnt from fold 5, whose cells are shown.
+    assert "unet-half-fold4-s0.pth: it learnt from" in said
+
+
+@pytest.mark.slow
+def test_the_same_command_writes_the_same_bytes(trained, tmp_path):
+    trained("cbam_unet-half-fold5-s0", "cbam_unet")
+    assert figures(tmp_path) == 0
+    first = {p.name: p.read_bytes() for p in (tmp_path / "figures").iterdir()}
+    assert figures(tmp_path, "--force") == 0
+    again = {p.name: p.read_bytes() for p in (tmp_path / "figures").iterdir()}
+    assert first == again
+
+
+def test_without_a_network_the_rest_is_drawn(tiny_data, tmp_path, capsys):
+    assert figures(tmp_path) == 0
+    assert "Fig. 9 and 11 show no method" in capsys.readouterr().out
+    assert len(list((tmp_path / "figures").glob("*.png"))) == len(NAMES)
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "figures.json"])
+def test_nothing_is_written_over_unasked(tiny_data, tmp_path, capsys, name):
+    (tmp_path / "figures").mkdir()
+    (tmp_path / "figures" / name).write_text("mine")
+    assert figures(tmp_path) == 2
+    foreign = name == "notes.txt"
+    said = capsys.readouterr().err
+    assert ("--force" in said) == (not foreign)
+    assert (tmp_path / "figures" / name).read_text() == "mine"
+    if foreign:
+        assert figures(tmp_path, "--force") == 2
+
+
+def test_what_a_named_checkpoint_lacks_is_told(trained, tmp_path, capsys):
+    path = trained("mine", "cbam_unet")
+    lone = tmp_path / "lone.pth"
+    shutil.copy(path, lone)
+    binary = trained("two", "cbam_unet", classes=["background", "leukocyte"])
+    for file, said in (
+        (lone, "has no lone.json beside it"),
+        (tmp_path / "absent.pth", "does not exist"),
+        (binary, "tells background, leukocyte apart"),
+    ):
+        assert figures(tmp_path, "--checkpoint", file) == 2
+        assert said in capsys.readouterr().err
+    assert not (tmp_path / "figures").exists()
+
+
+def test_a_missing_dataset_names_its_command(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("LEUKO_MM_DATA", str(tmp_path))
+    assert main(["figures", "--out", str(tmp_path / "figures")]) == 2
+    assert "leuko prepare bcisc" in capsys.readouterr().err
+
+
+def test_a_named_network_goes_before_what_is_found(trained, tmp_path):
+    found = trained("unet-B-half-fold5-s0", "unet")
+    named = trained("unet-A-half-fold5-s0", "unet")
+    methods = find_methods(tmp_path / "runs", [str(named)], CLASS_NAMES)
+    assert [method.path for method in one_each(methods)] == [named]
+    methods = find_methods(tmp_path / "runs", [], CLASS_NAMES)
+    assert [method.path for method in one_each(methods)] == [found]
+    (tmp_path / "runs" / "unet-B-half-fold5-s0" / "iter_9.pth").touch()
+    assert len(find_methods(tmp_path / "runs", [], CLASS_NAMES)) == 2
+
+
+def test_a_network_answers_as_its_own_test_does(network):
+    _, model = network
+    image = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
+    (labels,) = segment(model.eval(), [image], 128)
+    bgr = torch.from_numpy(image[..., ::-1].transpose(2, 0, 1).copy())
+    batch = dict(inputs=[bgr], data_samples=[SegDataSample()])
+    inputs = model.data_preprocessor(batch, False)["inputs"]
+    with torch.no_grad():
+        logits = model.decode_head(model.neck(model.backbone(inputs)))
+    wanted = logits.argmax(dim=1)[0].numpy()
+    assert (labels[::2, ::2] == wanted).all()
+
+
+def test_weights_of_another_network_are_refused(trained, tmp_path):
+    from leuko_mm.workflows.figures_networks import load_network
+
+    path = trained("cbam_unet-half-fold5-s0", "cbam_unet")
+    torch.save({"stem.weight": torch.zeros(1)}, path)
+    (method,) = find_methods(tmp_path / "runs", [], CLASS_NAMES)
+    with pytest.raises(UsageError, match="does not fit its sidecar"):
+        load_network(method)
