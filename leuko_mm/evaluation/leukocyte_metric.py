@@ -16,6 +16,7 @@ from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
 
 from leuko_mm.classes import IGNORE_LABEL
+from leuko_mm.evaluation.boundary import boundary_counts
 from leuko_mm.evaluation.confusion import Scores, confusion_matrix, scores
 from leuko_mm.evaluation.tables import per_class_table
 from leuko_mm.registry import METRICS
@@ -32,11 +33,15 @@ class Cells:
         stem: (N,) names of the cells.
         group: (N,) unit each cell belongs to, '' where unknown.
         confusion: (N, C, C) int64 pixels, rows truth, columns prediction.
+        boundary: (N, C, 2, 2) int64 outline pixels within 2 pixels of the other
+            side's, see :func:`leuko_mm.evaluation.boundary.boundary_counts`; None in
+            files from before they were counted.
     """
 
     stem: np.ndarray
     group: np.ndarray
     confusion: np.ndarray
+    boundary: np.ndarray | None = None
 
 
 @METRICS.register_module()
@@ -112,17 +117,17 @@ class LeukocyteMetric(BaseMetric):
 
     def _cells(
         self, sample: dict, truth: np.ndarray, prediction: np.ndarray
-    ) -> list[tuple[str, str, np.ndarray]]:
+    ) -> list[tuple[str, str, np.ndarray, np.ndarray]]:
         rows = []
         for tile in _tiles(sample, truth.shape):
             x0, y0, x1, y1 = tile["box"]
-            counts = confusion_matrix(
-                truth[y0:y1, x0:x1],
-                prediction[y0:y1, x0:x1],
-                len(self.classes),
-                ignore_index=self.ignore_index,
+            sides = truth[y0:y1, x0:x1], prediction[y0:y1, x0:x1], len(self.classes)
+            counts, outlines = (
+                count(*sides, ignore_index=self.ignore_index)
+                for count in (confusion_matrix, boundary_counts)
             )
-            rows.append((str(tile["stem"]), str(tile.get("group", "")), counts))
+            names = str(tile["stem"]), str(tile.get("group", ""))
+            rows.append((*names, counts, outlines))
         return rows
 
     def compute_metrics(self, results: list) -> dict[str, float]:
@@ -166,31 +171,41 @@ def load_cells(path: str | Path) -> Cells:
     """
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            cells = Cells(arrays["stem"], arrays["group"], arrays["confusion"])
+            cells = Cells(
+                *(arrays[key] for key in ("stem", "group", "confusion")),
+                arrays.get("boundary"),
+            )
     except (KeyError, ValueError, EOFError, zipfile.BadZipFile) as fault:
         raise ValueError(
             f"{path} is no {CELLS_FILE}: {fault}; expected the arrays stem, group and "
             "confusion; test the run again to write it"
         ) from fault
     shape, rows = cells.confusion.shape, len(cells.stem)
+    outlines = None if cells.boundary is None else cells.boundary.shape
     if (
         len(shape) != 3
         or shape[1] != shape[2]
         or {shape[0], len(cells.group)} != {rows}
+        or outlines not in (None, (*shape[:2], 2, 2))
     ):
         raise ValueError(
-            f"{path} holds {rows} stems, {len(cells.group)} groups and confusion of "
-            f"shape {shape}; expected N, N and (N, C, C); test the run again"
+            f"{path} holds {rows} stems, {len(cells.group)} groups, confusion of shape "
+            f"{shape} and boundary of {outlines}; expected N, N, (N, C, C) and "
+            "(N, C, 2, 2) or none; test the run again"
         )
     return cells
 
 
-def _stack(rows: list[tuple[str, str, np.ndarray]], num_classes: int) -> Cells:
-    empty = np.zeros((0, num_classes, num_classes), dtype=np.int64)
+def _stack(
+    rows: list[tuple[str, str, np.ndarray, np.ndarray]], num_classes: int
+) -> Cells:
+    stems, groups, counts, outlines = zip(*rows, strict=True) if rows else [()] * 4
+    shape = (len(rows), num_classes)
     return Cells(
-        stem=np.array([stem for stem, _, _ in rows], dtype=np.str_),
-        group=np.array([group for _, group, _ in rows], dtype=np.str_),
-        confusion=np.stack([counts for _, _, counts in rows]) if rows else empty,
+        stem=np.array(stems, dtype=np.str_),
+        group=np.array(groups, dtype=np.str_),
+        confusion=np.array(counts, np.int64).reshape(*shape, num_classes),
+        boundary=np.array(outlines, np.int64).reshape(*shape, 2, 2),
     )
 
 

@@ -11,6 +11,7 @@ from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
 
 from leuko_mm.evaluation import LeukocyteMetric, confusion_matrix, load_cells, scores
+from leuko_mm.evaluation.boundary import boundary_counts
 
 CLASSES = ("background", "a", "b")
 SIDE = 12
@@ -193,6 +194,30 @@ def test_load_cells_refuses_pickles_and_other_files(tmp_path):
         load_cells(path)
 
 
+def test_outlines_of_every_cell_are_stored(tmp_path):
+    data = sample(2, tiles=quarters("p", "q"))
+    evaluate(metric(tmp_path), [data, sample(3)])
+    cells = load_cells(tmp_path / "cells.npz")
+    truth, prediction = (
+        data[key]["data"].numpy()[0, : SIDE // 2, SIDE // 2 :]
+        for key in ("gt_sem_seg", "pred_sem_seg")
+    )
+    assert cells.boundary.shape == (3, 3, 2, 2)
+    expected = boundary_counts(truth, prediction, 3)
+    assert expected[..., 1].any()
+    assert (cells.boundary[1] == expected).all()
+
+
+def test_a_file_without_outlines_is_read(tmp_path):
+    path = tmp_path / "cells.npz"
+    older = {"stem": ["a"], "group": ["g"], "confusion": np.ones((1, 2, 2), int)}
+    np.savez(path, **older)
+    assert load_cells(path).boundary is None
+    np.savez(path, **older, boundary=np.ones((1, 3, 2, 2), int))
+    with pytest.raises(ValueError, match=r"boundary of \(1, 3, 2, 2\)"):
+        load_cells(path)
+
+
 def test_builds_by_name_in_a_clean_process(project_root):
     code = (
         "from mmengine.registry import init_default_scope\n"
@@ -236,7 +261,7 @@ def test_two_processes_give_what_one_gives(tmp_path):
     for rank in range(2):
         returned = json.loads((shared / f"returned_{rank}.json").read_text())
         assert returned == pytest.approx(expected, abs=1e-12)
-    names = ("stem", "group", "confusion")
+    names = ("stem", "group", "confusion", "boundary")
     one, two = (load_cells(folder / "cells.npz") for folder in (alone, shared))
     assert all((getattr(one, n) == getattr(two, n)).all() for n in names)
     assert json.loads((alone / "metrics.json").read_text()) == json.loads(
