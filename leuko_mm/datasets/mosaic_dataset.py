@@ -11,9 +11,15 @@ from leuko_mm.datasets.balanced_sampling import (
     compose_fixed_balanced,
     compose_one_balanced,
 )
+from leuko_mm.datasets.field_windows import FieldWindows, as_binary
 from leuko_mm.datasets.leukocyte_dataset import Step, build_pipeline, with_enhancement
 from leuko_mm.datasets.mosaic_layout import LaidMosaic, lay_grid
-from leuko_mm.datasets.mosaic_options import MOSAIC_SPLIT, check_choices, check_numbers
+from leuko_mm.datasets.mosaic_options import (
+    MOSAIC_SPLIT,
+    check_choices,
+    check_fields,
+    check_numbers,
+)
 from leuko_mm.datasets.sampling import (
     compose_every,
     compose_fixed,
@@ -21,8 +27,9 @@ from leuko_mm.datasets.sampling import (
     sample_randomness,
 )
 from leuko_mm.datasets.scattered_layout import lay_scattered
+from leuko_mm.datasets.smear_layout import SmearOdds, lay_smear
 from leuko_mm.datasets.splits import split_mosaics
-from leuko_mm.datasets.tile_store import TileStore
+from leuko_mm.datasets.tile_store import TileStore, augmented
 from leuko_mm.registry import DATASETS, SCOPE
 
 
@@ -35,7 +42,8 @@ class MosaicDataset(Dataset):
     index); ``every`` shows every cell exactly once and is the one for testing: tiles
     left over in its last mosaic stay background. ``layout='scattered'`` puts the cells
     at random places of one background instead of side by side: no border of a tile is
-    there to be learnt (see ``scattered_layout``).
+    there to be learnt (see ``scattered_layout``); ``layout='smear'`` composes fields of
+    few or no cells, some touching or cut off, with platelets (see ``smear_layout``).
 
     Tiles go through ``tile_pipeline`` (loading and enhancement: the same for a cell
     every time, so it is kept in memory), are resized to their place, go through
@@ -56,7 +64,10 @@ class MosaicDataset(Dataset):
             every training seed meets the same test mosaics.
         test_fraction: share of the mosaics tested, with ``split_stage='mosaics'``.
         class_balanced: draw every class equally often, instead of every cell.
-        layout: ``grid`` or ``scattered``.
+        layout: ``grid``, ``scattered`` or ``smear``.
+        smear: options of ``SmearOdds``, for the layout of that name.
+        fields: share of the images that are windows of whole fields of the same slides
+            instead, augmented as one tile (see ``FieldWindows``).
         enhance: a transform's config, inserted behind the loading of each tile.
         tile_pipeline, tile_augmentation, pipeline: transforms or configs, see above.
         fill: grey level of spare tiles, 0-255.
@@ -82,6 +93,8 @@ class MosaicDataset(Dataset):
         test_fraction: float = 0.1,
         class_balanced: bool = False,
         layout: str = "grid",
+        smear: Mapping | None = None,
+        fields: float = 0.0,
         enhance: Step | None = None,
         tile_pipeline: Sequence[Step] = (),
         tile_augmentation: Sequence[Step] = (),
@@ -98,9 +111,11 @@ class MosaicDataset(Dataset):
             test_mode=test_mode,
         )
         check_numbers(n, size, mode=mode, mosaics=mosaics, fill=fill)
+        check_fields(fields, enhance=enhance, mode=mode)
         self.n, self.size, self.mode, self.seed = n, size, mode, seed
         self.fill, self.test_mode = fill, test_mode
         self.class_balanced, self.layout = class_balanced, layout
+        self.odds, self.fields = SmearOdds(**(smear or {})), fields
         self.cells = self._build_cells(dict(dataset), split_stage, test_mode)
         self._about = [self._known_of(cell) for cell in range(len(self.cells))]
         if split_stage == "mosaics":
@@ -111,6 +126,7 @@ class MosaicDataset(Dataset):
         self.tile_augmentation = build_pipeline(tile_augmentation)
         self.pipeline = build_pipeline(pipeline)
         self.store = TileStore(self.cells, self.tile_pipeline, seed=seed)
+        self.windows = self._windows() if fields else None
 
     @staticmethod
     def _build_cells(dataset: dict, split_stage: str, test_mode: bool):
@@ -129,6 +145,11 @@ class MosaicDataset(Dataset):
         composed = compose_fixed(len(self.cells), mosaics, self.n**2, seed=seed)
         parts = split_mosaics(mosaics, test_fraction=test_fraction, seed=seed)
         return [composed[i] for i in parts[self.cells.part]]
+
+    def _windows(self) -> FieldWindows:
+        groups = {about["group"] for about in self._about}
+        root, side = self.cells.root, self.size // self.n
+        return FieldWindows(root, groups, size=self.size, cell_px=side)
 
     def _known_of(self, cell: int) -> dict:
         info = self.cells.get_data_info(cell)
@@ -206,6 +227,11 @@ class MosaicDataset(Dataset):
         )
 
     def _laid(self, index: int) -> tuple[list[int | None], LaidMosaic]:
+        if self.windows is not None:
+            rng = np.random.default_rng([self.seed, index, 2])
+            if rng.random() < self.fields:
+                window = augmented(self.tile_augmentation, *self.windows.window(rng))
+                return [], LaidMosaic(*self._as_classes(*window), [])
         cells, n, size = self.cells_of(index), self.n, self.size
         if self.layout == "grid":
             return cells, lay_grid(
@@ -215,22 +241,13 @@ class MosaicDataset(Dataset):
         tiles = [self._augmented(cell, size // n, size // n) for cell in cells]
         # A stream of its own, so that places do not follow from which cells they are.
         rng = np.random.default_rng([self.seed, index, 1])
+        if self.layout == "smear":
+            laid = lay_smear(tiles, n=n, size=size, rng=rng, odds=self.odds)
+            return cells, laid
         return cells, lay_scattered(tiles, n=n, size=size, rng=rng)
 
+    def _as_classes(self, image: np.ndarray, labels: np.ndarray):
+        return image, as_binary(labels) if self.cells.binary else labels
+
     def _augmented(self, cell: int, height: int, width: int):
-        image, mask = self.store.tile(cell, height, width)
-        if not self.tile_augmentation.transforms:
-            return image, mask
-        sample = dict(
-            img=image.copy(),
-            gt_seg_map=mask.copy(),
-            seg_fields=["gt_seg_map"],
-            img_shape=(height, width),
-        )
-        sample = self.tile_augmentation(sample)
-        if sample["img"].shape[:2] != (height, width):
-            raise ValueError(
-                f"tile_augmentation changed a tile from {(height, width)} to "
-                f"{sample['img'].shape[:2]}; it must keep the size"
-            )
-        return sample["img"], sample["gt_seg_map"]
+        return augmented(self.tile_augmentation, *self.store.tile(cell, height, width))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 MODES = ("fixed", "resample", "every")
 SPLIT_STAGES = ("cells", "mosaics")
-LAYOUTS = ("grid", "scattered")
+LAYOUTS = ("grid", "scattered", "smear")
 MOSAIC_SPLIT = "paper_mosaics"
 
 
@@ -22,6 +22,21 @@ def check_numbers(n: int, size: int, *, mode: str, mosaics: int | None, fill: in
         )
     if not 0 <= fill <= 255:
         raise ValueError(f"fill must be a grey level of 0 to 255, got {fill}")
+
+
+def check_fields(fields: float, *, enhance, mode: str) -> None:
+    """Refuse a share of fields that is none, or that nothing could draw.
+
+    Raises:
+        ValueError: naming the number, and what was expected.
+    """
+    if not 0 <= fields < 1:
+        raise ValueError(f"fields must be a share of 0 to below 1, got {fields}")
+    if fields and (enhance is not None or mode != "resample"):
+        raise ValueError(
+            f"fields={fields} shows windows of raw fields among mosaics that are drawn "
+            f"afresh; use mode 'resample' without enhance, not {mode!r} with {enhance}"
+        )
 
 
 def check_choices(

@@ -6,7 +6,7 @@ in the same place, which a network can learn instead of cells.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import cv2
 import numpy as np
@@ -61,31 +61,65 @@ def lay_scattered(
         (np.int64(12), np.True_)
     """
     side = size // n
-    inside = [_cell_box(labels) for _, labels in tiles]
+    inside = [cell_box(labels) for _, labels in tiles]
     room = max(1, round(ROOM * side))
     corners = _free_places(inside, side, size, room, rng)
     if corners is None:
         corners = _slots(inside, n, side, rng)
+    return paint_tiles(tiles, corners, size=size, room=room)
+
+
+def paint_tiles(
+    tiles: Sequence[Tile],
+    corners: Sequence[tuple[int, int]],
+    *,
+    size: int,
+    room: int,
+    hidden: Collection[int] = (),
+) -> LaidMosaic:
+    """Paint one background of all tiles, and their cells on it.
+
+    Args:
+        tiles: images with their labels, all squares of one side.
+        corners: (x, y) of each tile's upper left corner in the mosaic; a tile may
+            reach beyond it, and is cut off there.
+        size: side of the mosaic in pixels.
+        room: pixels around a cell over which no other tile's surroundings begin.
+        hidden: which tiles lend their surroundings alone, not their cell.
+
+    Returns:
+        The mosaic; where two cells meet, the later one stands in front. Boxes are those
+        of the shown cells, in the order of the tiles, as far as they are in it.
+    """
     image = _background(tiles, size)
     weights = np.full((size, size), FLOOR, np.float32)
     labels = np.full((size, size), BACKGROUND, np.uint8)
-    for tile, corner in zip(tiles, corners, strict=True):
-        image, weights = _blended(image, weights, tile, corner, room)
+    for number, (tile, corner) in enumerate(zip(tiles, corners, strict=True)):
+        image, weights = _blended(
+            image, weights, tile, corner, room, shown=number not in hidden
+        )
     boxes = []
-    for (cell, mask), (x, y), (x0, y0, x1, y1) in zip(
-        tiles, corners, inside, strict=True
-    ):
-        box = (x + x0, y + y0, x + x1, y + y1)
-        rows, columns = slice(box[1], box[3]), slice(box[0], box[2])
-        part = mask[y0:y1, x0:x1]
+    for number, ((cell, mask), corner) in enumerate(zip(tiles, corners, strict=True)):
+        if number in hidden:
+            continue
+        on_mosaic, on_tile = _seen(corner, len(mask), size)
+        part = mask[on_tile]
         marked = part != BACKGROUND
-        image[rows, columns][marked] = cell[y0:y1, x0:x1][marked]
-        labels[rows, columns][marked] = part[marked]
-        boxes.append(box)
+        image[on_mosaic][marked] = cell[on_tile][marked]
+        labels[on_mosaic][marked] = part[marked]
+        boxes.append(_within(cell_box(mask), corner, size))
     return LaidMosaic(image, labels, boxes)
 
 
-def _cell_box(labels: np.ndarray) -> Box:
+def _within(box: Box, corner: tuple[int, int], size: int) -> Box:
+    (x, y), (x0, y0, x1, y1) = corner, box
+    return (
+        *(min(max(0, start), size) for start in (x + x0, y + y0)),
+        *(min(max(0, end), size) for end in (x + x1, y + y1)),
+    )
+
+
+def cell_box(labels: np.ndarray) -> Box:
     """Return the box of all labelled pixels; of an empty tile, its middle pixel."""
     rows, columns = (np.flatnonzero(labels.any(axis=axis)) for axis in (1, 0))
     if not rows.size:
@@ -158,7 +192,7 @@ def _background(tiles: Sequence[Tile], size: int) -> np.ndarray:
     return np.full((size, size, 3), np.round(colour), np.uint8)
 
 
-def _blended(image, weights, tile: Tile, corner, room: int):
+def _blended(image, weights, tile: Tile, corner, room: int, *, shown: bool = True):
     """Add a tile, mirrored over the whole mosaic, to the weighted mean so far."""
     cell, mask = tile
     size, side, (x, y) = len(image), len(mask), corner
@@ -168,7 +202,9 @@ def _blended(image, weights, tile: Tile, corner, room: int):
     rows, columns = (_mirrored(np.arange(size) - start, side) for start in (y, x))
     on_mosaic, on_tile = _seen(corner, side, size)
     own, mirrored = np.ones((size, size), np.uint8), 1 - marked[rows][:, columns]
-    own[on_mosaic], mirrored[on_mosaic] = 1 - marked[on_tile], 1
+    own[on_mosaic] = 1 - marked[on_tile]
+    if shown:  # its place is painted over; elsewhere it is as foreign as a mirror image
+        mirrored[on_mosaic] = 1
     away = _distance(own) / (REACH * side)
     # The fade is raised like the distance, or it would show as an edge wherever the
     # other tiles weigh a thousandth.

@@ -101,3 +101,29 @@ def resize_tile(image: np.ndarray, labels: np.ndarray, height: int, width: int) 
         cv2.resize(image, size, interpolation=way),
         cv2.resize(labels, size, interpolation=exact),
     )
+
+
+def augmented(
+    augmentation: Callable[[dict], dict], image: np.ndarray, labels: np.ndarray
+) -> Tile:
+    """Return what an augmentation makes of a tile, which is left as it is.
+
+    Raises:
+        ValueError: if it changes the size.
+    """
+    if not augmentation.transforms:
+        return image, labels
+    sample = augmentation(
+        dict(
+            img=image.copy(),
+            gt_seg_map=labels.copy(),
+            seg_fields=["gt_seg_map"],
+            img_shape=labels.shape,
+        )
+    )
+    if sample["img"].shape[:2] != labels.shape:
+        raise ValueError(
+            f"tile_augmentation changed a tile from {labels.shape} to "
+            f"{sample['img'].shape[:2]}; it must keep the size"
+        )
+    return sample["img"], sample["gt_seg_map"]

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from mmengine.model import BaseModule, constant_init, kaiming_init
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from leuko_mm.registry import MODELS
 
@@ -17,16 +20,31 @@ CONVS_PER_STAGE = {
 CHANNEL_MULTIPLE = 8  # widths that CPU and GPU convolution kernels fill
 
 
-def scaled_channels(width: float) -> tuple[int, ...]:
+def scaled_channels(width: float | Sequence[float]) -> tuple[int, ...]:
     """Return VGG's five stage widths times ``width``, rounded to a multiple of 8.
+
+    Args:
+        width: above 0; one multiplier for all stages, or one a stage.
+
+    Raises:
+        ValueError: if a multiplier is not positive, or there are not five.
 
     Example:
         >>> scaled_channels(1.0), scaled_channels(0.25)
         ((64, 128, 256, 512, 512), (16, 32, 64, 128, 128))
+        >>> scaled_channels((0.25, 0.25, 0.25, 0.25, 0.5))
+        (16, 32, 64, 128, 256)
     """
+    many = isinstance(width, Sequence)
+    widths = tuple(width) if many else (width,) * len(STAGE_CHANNELS)
+    if len(widths) != len(STAGE_CHANNELS) or min(widths) <= 0:
+        raise ValueError(
+            f"VGG got width={width}; give a positive multiplier, or one for each of "
+            f"its {len(STAGE_CHANNELS)} stages"
+        )
     return tuple(
-        max(1, round(c * width / CHANNEL_MULTIPLE)) * CHANNEL_MULTIPLE
-        for c in STAGE_CHANNELS
+        max(1, round(c * w / CHANNEL_MULTIPLE)) * CHANNEL_MULTIPLE
+        for c, w in zip(STAGE_CHANNELS, widths, strict=True)
     )
 
 
@@ -42,18 +60,21 @@ class VGG(BaseModule):
     Args:
         depth: 11, 13, 16 or 19 layers.
         in_channels: channels of the image.
-        width: multiplier on every stage's channels; the results are rounded to
-            a multiple of 8. Pretrained weights need 1.0.
+        width: multiplier on every stage's channels, or one a stage, finest first;
+            the results are rounded to a multiple of 8. Pretrained weights need 1.0.
+        patch: side of the squares of pixels that the first convolution reads as one;
+            2 halves every map, and costs a quarter. Pretrained weights need 1.
         batch_norm: normalise after each convolution (torchvision's ``vgg16_bn``).
         init_cfg: mmengine initialisation, for instance ``Pretrained``.
 
     Shape:
         (B, in_channels, H, W) -> five maps, the i-th (B, out_channels[i],
-        H // 2**i, W // 2**i). H and W are at least 16.
+        H // patch // 2**i, W // patch // 2**i). H and W are multiples of ``patch``,
+        and at least 16 times it.
 
     Raises:
-        ValueError: if ``depth`` is unknown, ``width`` is not positive, or the
-            image is too small to be halved four times.
+        ValueError: if ``depth`` is unknown, ``width`` or ``patch`` is not positive, or
+            the image is too small to be halved four times.
 
     Reference:
         Simonyan and Zisserman, Very deep convolutional networks, ICLR 2015.
@@ -72,7 +93,8 @@ class VGG(BaseModule):
         depth: int = 16,
         in_channels: int = 3,
         *,
-        width: float = 1.0,
+        width: float | Sequence[float] = 1.0,
+        patch: int = 1,
         batch_norm: bool = False,
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
@@ -81,12 +103,12 @@ class VGG(BaseModule):
             raise ValueError(
                 f"VGG got depth={depth}; choose one of {sorted(CONVS_PER_STAGE)}"
             )
-        if width <= 0:
-            raise ValueError(f"VGG got width={width}; give a positive multiplier")
-        self.out_channels = scaled_channels(width)
+        if patch < 1:
+            raise ValueError(f"VGG got patch={patch}; give 1 for none, or the side")
+        self.out_channels, self.patch = scaled_channels(width), patch
         layers: list[nn.Module] = []
         self.tap_indices: list[int] = []
-        previous = in_channels
+        previous = in_channels * patch**2
         for convs, channels in zip(
             CONVS_PER_STAGE[depth], self.out_channels, strict=True
         ):
@@ -111,7 +133,7 @@ class VGG(BaseModule):
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         """Return the five maps, finest first."""
-        smallest = 2 ** (len(self.out_channels) - 1)
+        smallest = self.patch * 2 ** (len(self.out_channels) - 1)
         if min(image.shape[-2:]) < smallest:
             raise ValueError(
                 f"VGG got an image of shape {tuple(image.shape)}; height and width "
@@ -119,6 +141,8 @@ class VGG(BaseModule):
             )
         maps = []
         x = image
+        if self.patch > 1:  # (B, C, H, W) -> (B, C * patch**2, H / patch, W / patch)
+            x = F.pixel_unshuffle(image, self.patch)
         for index, layer in enumerate(self.features):
             x = layer(x)
             if index in self.tap_indices:

@@ -4,6 +4,7 @@ from leuko_mm.transforms.ahe_retinex import ahe_retinex
 from leuko_mm.transforms.cell_affine import RandomCellAffine
 from leuko_mm.transforms.enhance_transform import AHERetinex
 from leuko_mm.transforms.enhance_windows import enhance_image
+from leuko_mm.transforms.random_blur import RandomBlur
 from leuko_mm.transforms.retinex_params import READINGS, RetinexParams
 from leuko_mm.transforms.stain_jitter import StainJitter
 from leuko_mm.transforms.value_equalisation import ValueEqualisation, equalise_value
@@ -11,6 +12,7 @@ from leuko_mm.transforms.value_equalisation import ValueEqualisation, equalise_v
 __all__ = [
     "READINGS",
     "AHERetinex",
+    "RandomBlur",
     "RandomCellAffine",
     "RetinexParams",
     "StainJitter",

@@ -161,6 +161,26 @@ def test_raises_on_width_of_zero():
         VGG(width=0)
 
 
+def test_every_stage_may_have_a_width_of_its_own():
+    net = VGG(width=[0.5, 0.25, 0.25, 0.125, 0.125])
+    assert net.out_channels == (32, 32, 64, 64, 64)
+    with pytest.raises(ValueError, match="one for each of its 5 stages"):
+        VGG(width=(0.5, 0.5))
+
+
+def test_patches_halve_every_map_and_lose_no_pixel():
+    net = VGG(width=0.125, patch=2)
+    maps = net(torch.randn(1, 3, 64, 32))
+    assert [tuple(m.shape[2:]) for m in maps][:2] == [(32, 16), (16, 8)]
+    image = torch.zeros(1, 3, 32, 32, requires_grad=True)
+    net.features[0](torch.nn.functional.pixel_unshuffle(image, 2)).sum().backward()
+    assert (image.grad != 0).all()
+    with pytest.raises(ValueError, match="at least 32 pixels"):
+        net(torch.zeros(1, 3, 16, 64))
+    with pytest.raises(ValueError, match="patch=0"):
+        VGG(patch=0)
+
+
 def test_raises_on_an_image_too_small():
     with pytest.raises(ValueError, match=r"\(1, 3, 15, 40\).*16 pixels"):
         VGG(width=0.125)(torch.zeros(1, 3, 15, 40))

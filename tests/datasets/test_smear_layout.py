@@ -1,0 +1,93 @@
+"""A composed smear has what a field has: none, several, touching, cut, platelets."""
+
+import numpy as np
+import pytest
+
+from leuko_mm.datasets.smear_layout import SmearOdds, lay_smear
+
+SIDE, SIZE = 32, 64
+
+
+def tile(value=5, *, at=(10, 22), ignored=False):
+    image = np.full((SIDE, SIDE, 3), 200, np.uint8)
+    labels = np.zeros((SIDE, SIDE), np.uint8)
+    where = np.s_[at[0] : at[1], at[0] : at[1]]
+    image[where], labels[where] = 40 + value, value
+    if ignored:
+        labels[0:2] = 255
+    return image, labels
+
+
+def laid(seed, tiles=None, **odds):
+    rng = np.random.default_rng(seed)
+    tiles = tiles or [tile(value) for value in (1, 2, 3, 4)]
+    return lay_smear(tiles, n=2, size=SIZE, rng=rng, odds=SmearOdds(**odds))
+
+
+def test_a_bare_smear_shows_no_leukocyte_and_no_trace_of_one():
+    one = laid(0, bare=1, platelets=0)
+    assert not one.labels.any()
+    assert one.image.min() >= 195
+    assert one.boxes == [(0, 0, 0, 0)] * 4
+
+
+def test_labels_are_exact_and_boxes_hold_them():
+    for seed in range(5):
+        one = laid(seed, bare=0, touching=0, cut=0, platelets=0)
+        for value in (1, 2, 3, 4):
+            found = one.labels == value
+            assert found.sum() in (0, *range(137, 145))
+            assert (one.image[found] == 40 + value).all()
+            x0, y0, x1, y1 = one.boxes[value - 1]
+            assert found.sum() == found[y0:y1, x0:x1].sum()
+            assert bool(found.any()) == (x1 > x0)
+
+
+def test_the_number_of_cells_varies():
+    counts = {len(np.unique(laid(s, bare=0).labels)) - 1 for s in range(12)}
+    assert len(counts) >= 3
+
+
+def test_cells_touch_where_that_is_asked_for():
+    def contacts(seed, **odds):
+        labels = laid(seed, bare=0, cut=0, platelets=0, **odds).labels.astype(int)
+        sides = ((labels[1:], labels[:-1]), (labels[:, 1:], labels[:, :-1]))
+        return sum(int(((a != b) & (a > 0) & (b > 0)).sum()) for a, b in sides)
+
+    assert sum(contacts(seed, touching=1.0) > 0 for seed in range(8)) >= 3
+
+
+def test_a_cut_cell_loses_a_part_at_the_border():
+    seen = [
+        laid(s, [tile(1)], bare=0, touching=0, cut=1, platelets=0) for s in range(6)
+    ]
+    for one in seen:
+        count = int((one.labels == 1).sum())
+        assert 0.25 * 144 < count < 0.9 * 144
+        edges = (one.labels[0], one.labels[-1], one.labels[:, 0], one.labels[:, -1])
+        assert any(edge.any() for edge in edges)
+
+
+def test_what_is_to_be_ignored_stays_ignored():
+    tiles = [tile(1, ignored=True)]
+    labels = laid(1, tiles, bare=0, touching=0, cut=0, platelets=0).labels
+    assert (labels == 255).sum() == 2 * SIDE
+    assert set(np.unique(labels)) == {0, 1, 255}
+
+
+def test_platelets_change_the_image_and_no_label():
+    with_them, without = (laid(3, bare=0.0, platelets=p) for p in (8, 0))
+    assert (with_them.labels == without.labels).all()
+    changed = (with_them.image != without.image).any(axis=2)
+    assert changed.any()
+    assert not changed[with_them.labels > 0].any()
+
+
+def test_the_same_numbers_give_the_same_smear():
+    assert (laid(7).image == laid(7).image).all()
+
+
+@pytest.mark.parametrize("odds", [dict(bare=2), dict(touching=0.8, cut=0.4)])
+def test_odds_that_are_none_are_refused(odds):
+    with pytest.raises(ValueError, match="expected probabilities"):
+        SmearOdds(**odds)
