@@ -2,6 +2,7 @@
 
 from leuko_mm.engine.autocast import AutocastOptimWrapper
 from leuko_mm.engine.channels_last import ChannelsLastHook
+from leuko_mm.engine.distillation import DistillationHook
 from leuko_mm.engine.encoder_lr import EncoderLrConstructor
 from leuko_mm.engine.encoder_weights import EncoderWeights
 from leuko_mm.engine.safe_load import use_safe_loading
@@ -10,6 +11,7 @@ from leuko_mm.engine.staged_freeze import StagedFreezeHook
 __all__ = [
     "AutocastOptimWrapper",
     "ChannelsLastHook",
+    "DistillationHook",
     "EncoderLrConstructor",
     "EncoderWeights",
     "StagedFreezeHook",
