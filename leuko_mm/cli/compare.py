@@ -14,21 +14,21 @@ from collections.abc import Sequence
 
 from mmengine.config import DictAction
 
+from leuko_mm.cli.compare_published import published_lines
 from leuko_mm.cli.main import DONE, SOME_FAILED
 from leuko_mm.cli.train import add_iterations_argument
 from leuko_mm.workflows import compare_results as states
 from leuko_mm.workflows.compare import FAILED, Outcome, compare, survey
 from leuko_mm.workflows.compare_matrix import DEFAULT_SETTINGS, OWN, CompareRequest
 from leuko_mm.workflows.compare_share import LAUNCHERS
+from leuko_mm.workflows.published import PAPER, check_published
 from leuko_mm.workflows.resolve_config import UsageError
 from leuko_mm.workflows.settings import SETTINGS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments: which runs, where to, and who does them."""
-    parser.add_argument(
-        "--protocol", required=True, help="paper, grouped, half, robust, smoke"
-    )
+    parser.add_argument("--protocol", help="paper, grouped, half, robust, smoke")
     parser.add_argument(
         "--methods",
         help="configs by name or path, comma-separated, or all; default: all where no "
@@ -65,6 +65,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--shard", metavar="I/N", help="do the I-th of N parts, I from 0"
     )
     parser.add_argument("--launcher", choices=["none", *LAUNCHERS], default="none")
+    parser.add_argument(
+        "--check-published",
+        nargs="?",
+        const=PAPER,
+        metavar="FILE",
+        help="only hold printed tables against themselves; default: the paper's",
+    )
     _add_run_arguments(parser)
 
 
@@ -90,6 +97,13 @@ def _add_run_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, command: list[str]) -> int:
     """Do or show the runs, then print what became of them."""
+    if args.check_published is not None:
+        print("\n".join(published_lines(check_published(args.check_published))))
+        return DONE
+    if args.protocol is None:
+        raise UsageError(
+            "--protocol is missing; expected paper, grouped, half, robust or smoke"
+        )
     request = CompareRequest(
         protocol=args.protocol,
         methods=_names(args.methods),

@@ -36,7 +36,7 @@ def binary_contradictions(
     Example:
         >>> row = {"precision": 99.15, "recall": 98.79, "mIoU": 99.73}
         >>> [str(found) for found in binary_contradictions(row, digits=2)]
-        ['mIoU 99.73, half of 100 and the IoU of leukocytes: 0.00 to 98.99']
+        ['mIoU 99.73, mIoU <= (100 + IoU of leukocytes) / 2: 0.00 to 98.99']
     """
     found = class_contradictions(printed, digits=digits, where=where)
     known = printed_figures(printed, ("precision", "recall", "mIoU", "accuracy"))
@@ -44,7 +44,7 @@ def binary_contradictions(
         return found
     sides = [rounding_ends(known[key], digits) for key in ("precision", "recall")]
     most = 50 + implied_iou(*(high for _, high in sides)) / 2
-    bounds = [("mIoU", (0.0, most), "half of 100 and the IoU of leukocytes")]
+    bounds = [("mIoU", (0.0, most), "mIoU <= (100 + IoU of leukocytes) / 2")]
     if "accuracy" in known:
         ends = rounding_ends(known["accuracy"], digits)
         # Smooth over so small a box, so that the extremes lie at its corners.
