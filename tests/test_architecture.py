@@ -29,12 +29,15 @@ FLOORS = {
     "registry": 0,
     "classes": 0,
     "stack": 0,
+    "nearest": 0,
     PACKAGE: 0,  # leuko_mm/__init__.py itself
 }
 # Rooms of one floor know nothing of each other, but for these (importer, imported).
 NEIGHBOURS: set[tuple[str, str]] = {
     # What pixels an image may have is said once: image_files -> image_input.
     ("datasets", "transforms"),
+    # `leuko predict` joins what finds cells with files, tables and pages.
+    ("workflows", "inference"),
 }
 # Libraries that hold models; transforms and evaluation work on arrays alone.
 MODEL_LIBRARIES = ("mmseg.models", "mmseg.apis", "mmpretrain", "mmdet", "torchvision")

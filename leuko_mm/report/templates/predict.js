@@ -1,0 +1,245 @@
+"use strict";
+// Filters, the view of a cell in its field, and corrections that are saved as a COCO
+// file. Without a script the page shows everything and corrects nothing.
+(() => {
+  const section = document.getElementById("cells");
+  const dialog = section.querySelector("dialog");
+  if (!dialog) return;
+  const content = JSON.parse(document.getElementById("content").textContent);
+  const NO_CELL = "background", UNSURE = "ignore";
+  const names = content.classes.slice(1);
+  const options = [
+    ...names.map((name, i) => ({ key: String(i + 1), value: name, words: name })),
+    { key: "0", value: NO_CELL, words: "no cell" },
+    { key: "u", value: UNSURE, words: "unsure" },
+  ];
+  const cards = [...section.querySelectorAll(".cell")];
+  const view = (part) => dialog.querySelector(part);
+  const chosen = new Map();
+  let open = null;
+  let unsaved = false;
+
+  const found = new Map();
+  content.images.forEach((image, number) => {
+    for (const cell of image.cells) found.set(`${number}:${cell.id}`, { image, cell });
+  });
+  const keyOf = (card) => `${card.dataset.field}:${card.dataset.cell}`;
+  const predicted = (key) => content.classes[found.get(key).cell.class];
+  const current = (key) => chosen.get(key) ?? predicted(key);
+  const visible = () => cards.filter((card) => !card.parentElement.parentElement.hidden);
+
+  function choice(key, label) {
+    const list = document.createElement("select");
+    list.setAttribute("aria-label", label);
+    for (const { value, words } of options) list.add(new Option(words, value));
+    list.value = current(key);
+    list.addEventListener("change", () => choose(key, list.value));
+    return list;
+  }
+
+  function mark(card) {
+    const key = keyOf(card);
+    card.querySelector("select").value = current(key);
+    card.classList.toggle("changed", chosen.has(key));
+  }
+
+  function choose(key, value) {
+    if (value === predicted(key)) chosen.delete(key);
+    else chosen.set(key, value);
+    unsaved = true;
+    cards.filter((card) => keyOf(card) === key).forEach(mark);
+    const list = view("select");
+    if (open && keyOf(open) === key && list) list.value = value;
+    tell();
+  }
+
+  function tell() {
+    const number = chosen.size;
+    const words = `${number} correction${number === 1 ? "" : "s"}`;
+    section.querySelector("[role=status]").textContent =
+      number && !unsaved ? `${words}, saved` : words;
+    for (const part of document.querySelectorAll(".corrected")) part.hidden = !number;
+    const counts = new Map(names.map((name) => [name, 0]));
+    let total = 0;
+    for (const key of found.keys()) {
+      if (!counts.has(current(key))) continue;
+      counts.set(current(key), counts.get(current(key)) + 1);
+      total += 1;
+    }
+    for (const cell of document.querySelectorAll("[data-count]")) {
+      const count = counts.get(cell.dataset.count);
+      const share = total ? ((100 * count) / total).toFixed(1) : "0.0";
+      cell.textContent = `${count} (${share} %)`;
+    }
+  }
+
+  function show(card) {
+    open = card;
+    const key = keyOf(card);
+    const { image, cell } = found.get(key);
+    const picture = document.querySelector(`#field-${card.dataset.field} img`);
+    const [x0, y0, x1, y1] = cell.box;
+    const box = view(".field-view svg");
+    view(".field-view img").src = (picture ?? card.querySelector("img")).src;
+    view(".field-view img").alt = picture ? `field ${image.name}` : `cell ${cell.id}`;
+    box.toggleAttribute("hidden", !picture);
+    box.setAttribute("viewBox", `0 0 ${image.width} ${image.height}`);
+    const margin = 0.12 * Math.max(x1 - x0, y1 - y0);
+    const place = { x: x0 - margin, y: y0 - margin };
+    const size = { width: x1 - x0 + 2 * margin, height: y1 - y0 + 2 * margin };
+    for (const [name, value] of Object.entries({ ...place, ...size })) {
+      view(".field-view rect").setAttribute(name, value);
+    }
+    view("h3").textContent = `${image.name} #${cell.id}`;
+    view(".field-figures").textContent =
+      `${predicted(key)}, ${(100 * cell.confidence).toFixed(1)} %; ${cell.area} pixels` +
+      (cell.border ? "; touches the border" : "");
+    view(".field-choice").replaceChildren(choice(key, "class of this cell"));
+    view(".probabilities tbody").replaceChildren(
+      ...names.map((name, i) => probability(name, cell.probabilities[i + 1])),
+    );
+    const overlay = image.overlay.split("/").map(encodeURIComponent).join("/");
+    view(".whole").href = `./${overlay}`;
+    if (!dialog.open) dialog.showModal();
+  }
+
+  function probability(name, share) {
+    const row = document.createElement("tr");
+    const head = document.createElement("th");
+    const value = document.createElement("td");
+    head.scope = "row";
+    head.textContent = name;
+    value.className = "number";
+    value.textContent = `${(100 * share).toFixed(1)} %`;
+    row.append(head, value);
+    return row;
+  }
+
+  function step(by) {
+    const among = visible();
+    const next = among.indexOf(open) + by;
+    show(among[(next + among.length) % among.length]);
+  }
+
+  function typed(event, card) {
+    if (event.ctrlKey || event.metaKey || event.altKey || !card) return;
+    const option = options.find((known) => known.key === event.key.toLowerCase());
+    if (!option) return;
+    event.preventDefault();
+    choose(keyOf(card), option.value);
+  }
+
+  function asCoco() {
+    const images = content.images.map((image, i) => ({
+      id: i + 1,
+      file_name: image.file_name,
+      width: image.width,
+      height: image.height,
+    }));
+    const categories = options.map(({ value }, i) => ({ id: i + 1, name: value }));
+    const number = new Map(categories.map(({ id, name }) => [name, id]));
+    const annotations = [...found].map(([key, { image, cell }], i) => ({
+      id: i + 1,
+      image_id: content.images.indexOf(image) + 1,
+      category_id: number.get(current(key)),
+      bbox: [
+        cell.box[0],
+        cell.box[1],
+        cell.box[2] - cell.box[0],
+        cell.box[3] - cell.box[1],
+      ],
+      area: cell.area,
+      iscrowd: 0,
+      segmentation: { size: [image.height, image.width], counts: cell.runs },
+      score: cell.confidence,
+      cell: cell.id,
+      predicted: predicted(key),
+      corrected: chosen.has(key),
+    }));
+    const info = {
+      description: "leukocytes found by leuko predict, corrected by hand",
+      version: content.version,
+      corrections: chosen.size,
+    };
+    return { info, images, categories, annotations };
+  }
+
+  function save() {
+    const text = JSON.stringify(asCoco(), null, 1);
+    const link = document.createElement("a");
+    link.href = URL.createObjectURL(new Blob([text], { type: "application/json" }));
+    link.download = "corrections.json";
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 60000);
+    unsaved = false;
+    tell();
+  }
+
+  async function load(file) {
+    try {
+      const coco = JSON.parse(await file.text());
+      const images = new Map(coco.images.map((image) => [image.id, image.file_name]));
+      const numbers = new Map(content.images.map((image, i) => [image.file_name, i]));
+      const words = new Map(coco.categories.map(({ id, name }) => [id, name]));
+      for (const entry of coco.annotations) {
+        const key = `${numbers.get(images.get(entry.image_id))}:${entry.cell}`;
+        const value = words.get(entry.category_id);
+        // Another prediction may number its cells otherwise.
+        const known = found.get(key)?.cell.runs === entry.segmentation.counts;
+        if (known && options.some((option) => option.value === value)) {
+          choose(key, value);
+        }
+      }
+      unsaved = false;
+      tell();
+    } catch {
+      section.querySelector("[role=status]").textContent =
+        `${file.name} holds no corrections`;
+    }
+  }
+
+  for (const card of cards) {
+    const { image, cell } = found.get(keyOf(card));
+    card.append(choice(keyOf(card), `class of cell ${cell.id} of ${image.name}`));
+    card.querySelector(".open").addEventListener("click", (event) => {
+      event.preventDefault();
+      show(card);
+    });
+    card.querySelector(".open").addEventListener("keydown", (e) => typed(e, card));
+  }
+  for (const button of section.querySelectorAll("[data-show]")) {
+    button.addEventListener("click", () => {
+      for (const group of section.querySelectorAll(".cell-group")) {
+        const wanted = button.dataset.show;
+        group.hidden = wanted !== "all" && group.dataset.group !== wanted;
+      }
+      for (const other of section.querySelectorAll("[data-show]")) {
+        other.setAttribute("aria-pressed", String(other === button));
+      }
+    });
+  }
+  for (const button of dialog.querySelectorAll("button[data-step]")) {
+    button.addEventListener("click", () => step(Number(button.dataset.step)));
+  }
+  view("[data-close]").addEventListener("click", () => dialog.close());
+  dialog.addEventListener("click", (event) => {
+    if (event.target === dialog) dialog.close();
+  });
+  dialog.addEventListener("close", () => open?.querySelector(".open").focus());
+  dialog.addEventListener("keydown", (event) => {
+    if (event.target.tagName === "SELECT") return;
+    if (event.key === "ArrowLeft") step(-1);
+    if (event.key === "ArrowRight") step(1);
+    typed(event, open);
+  });
+  section.querySelector(".save").addEventListener("click", save);
+  section.querySelector(".load input").addEventListener("change", (event) => {
+    if (event.target.files.length) load(event.target.files[0]);
+  });
+  window.addEventListener("beforeunload", (event) => {
+    if (unsaved && chosen.size) event.preventDefault();
+  });
+
+  for (const part of section.querySelectorAll(".scripted")) part.hidden = false;
+  tell();
+})();

@@ -1,0 +1,122 @@
+"""Which images a prediction is about, and what each of them is called."""
+
+from __future__ import annotations
+
+import glob
+import os
+import unicodedata
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from leuko_mm.datasets.image_headers import IMAGE_SUFFIXES
+from leuko_mm.workflows.usage_error import UsageError
+
+
+@dataclass(frozen=True)
+class InputImage:
+    """One image to look at.
+
+    Args:
+        path: the file.
+        name: its path below the folder that all images have in common, with slashes;
+            unique, and the same on every machine that holds the same folder.
+    """
+
+    path: Path
+    name: str
+
+
+@dataclass(frozen=True)
+class InputPlan:
+    """All images, in the order of their names.
+
+    Args:
+        root: the folder that they have in common.
+        images: by name.
+    """
+
+    root: Path
+    images: tuple[InputImage, ...]
+
+
+def plan_inputs(paths: Sequence[str], *, leave_out: Path | None = None) -> InputPlan:
+    """Return the images that files, folders and patterns name, each once.
+
+    Args:
+        paths: files (taken whatever they are called), folders (searched to any depth
+            for files with the suffix of an image, hidden ones left out) and patterns
+            with ``*``, ``?``, ``[]`` or ``**``.
+        leave_out: a folder that is not entered, as that of the results.
+
+    Raises:
+        UsageError: if a path does not exist, or there is no image.
+    """
+    files: dict[Path, Path] = {}
+    roots = []
+    for text in paths:
+        for path in _matches(text):
+            roots.append(path if path.is_dir() else path.parent)
+            found = _images_below(path, leave_out) if path.is_dir() else [path]
+            for file in found:
+                files.setdefault(_absolute(file), file)
+    if not files:
+        raise UsageError(
+            f"no image in {', '.join(paths)}; expected files that end in "
+            f"{', '.join(IMAGE_SUFFIXES)}"
+        )
+    root = Path(os.path.commonpath([_absolute(folder) for folder in roots]))
+    images = [
+        InputImage(file, absolute.relative_to(root).as_posix())
+        for absolute, file in files.items()
+    ]
+    return InputPlan(root, tuple(sorted(images, key=lambda image: image.name)))
+
+
+def _absolute(path: Path) -> Path:
+    # Links are not followed: an image is called what the user calls it.
+    return Path(os.path.abspath(path))
+
+
+def _matches(text: str) -> list[Path]:
+    path = Path(text)
+    if path.exists():
+        return [path]
+    found = [Path(name) for name in sorted(glob.glob(text, recursive=True))]
+    # `**` names a folder and all that is in it.
+    found = [p for p in found if not p.is_dir()] or found
+    if not found:
+        here = "" if path.is_absolute() else f" (looked in {Path.cwd()})"
+        raise UsageError(f"{text} does not exist, and matches nothing{here}")
+    return found
+
+
+def _images_below(folder: Path, leave_out: Path | None) -> Iterable[Path]:
+    avoided = leave_out.resolve() if leave_out else None
+    for here, folders, names in os.walk(folder):
+        folders[:] = [
+            name
+            for name in folders
+            if not name.startswith(".") and (Path(here) / name).resolve() != avoided
+        ]
+        for name in names:
+            if Path(name).suffix.lower() in IMAGE_SUFFIXES and name[0] != ".":
+                yield Path(here) / name
+
+
+def printable(text: str) -> str:
+    r"""Return a name with what a terminal, a table or a page cannot show replaced.
+
+    Names of files may hold bytes that are no text, and control characters.
+
+    Example:
+        >>> printable("a\x1b[2Jb\udcff.png")
+        'a\ufffd[2Jb\ufffd.png'
+    """
+    return "".join("\ufffd" if _is_odd(c) else c for c in text)
+
+
+def _is_odd(character: str) -> bool:
+    odd = unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp")
+    # These turn the writing around, so that an ending can be hidden.
+    return odd or character in "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"

@@ -1,0 +1,154 @@
+"""Fields of drawn cells, and a stand-in for a network that finds them by colour."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from leuko_mm.classes import CLASS_COLOURS, CLASS_NAMES
+from leuko_mm.inference.prediction import Cell, ImageScale, Prediction
+
+PAPER = 230
+HOSTILE_NAMES = (
+    "plain.png",
+    "with space.png",
+    "größe µm 白血球.png",
+    "quote\"s and 's.png",
+    "<img src=x onerror=alert(1)>.png",
+    "<script>alert(2)<\u2044script>.png",
+    "&amp; {{ 7 * 7 }}.png",
+    "=cmd|calc.png",
+    "+1.png",
+    "-1.png",
+    "@sum.png",
+    "\ttab.png",
+)
+
+
+def draw_field(kinds, *, side: int = 64, radius: int = 9) -> np.ndarray:
+    """Return a pale image with one disc a class id, from left to right.
+
+    The red of a disc tells its class: 20 times the id.
+    """
+    width = max(side, (2 * radius + 6) * len(kinds))
+    image = np.full((side, width, 3), PAPER, np.uint8)
+    rows, columns = np.mgrid[:side, :width]
+    for place, kind in enumerate(kinds):
+        x = radius + 3 + place * (2 * radius + 6)
+        y = radius + 2 + 7 * place % max(1, side - 2 * radius - 4)
+        disc = (rows - y) ** 2 + (columns - x) ** 2 <= radius**2
+        image[disc] = (20 * kind, 60, 160)
+    return image
+
+
+def write_fields(folder: Path, names, *, kinds=(1, 5, 5)) -> None:
+    """Write a field a name; classes move on by one from image to image."""
+    for number, name in enumerate(names):
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        own = [(kind + number - 1) % 5 + 1 for kind in kinds]
+        Image.fromarray(draw_field(own)).save(path)
+
+
+def write_broken(folder: Path, count: int) -> list[str]:
+    """Write files that are no images, each broken in its own way, and name them."""
+    whole = folder / "whole.png"
+    Image.fromarray(draw_field([1, 2])).save(whole)
+    content = whole.read_bytes()
+    whole.unlink()
+    ways = (b"", b"<script>alert(3)</script>", content[:60], content[:-40], b"\0" * 99)
+    names = [f"broken {i:02}.png" for i in range(count)]
+    for i, name in enumerate(names):
+        (folder / name).write_bytes(ways[i % len(ways)])
+    return names
+
+
+class ColourPredictor:
+    """Finds the discs of ``draw_field``; less sure the further right they are."""
+
+    classes = CLASS_NAMES
+
+    def __init__(self, seconds: float = 0.0):
+        self.seconds, self.seen = seconds, 0
+
+    def predict(self, image: np.ndarray) -> Prediction:
+        self.seen += 1
+        time.sleep(self.seconds)
+        red = image[..., 0].astype(int)
+        inside = (red < PAPER - 60).astype(np.uint8)
+        number, found = cv2.connectedComponents(inside)
+        labels = np.zeros(found.shape, np.uint8)
+        cells = []
+        for identity in range(1, number):
+            where = found == identity
+            kind = round(float(red[where].mean()) / 20)
+            labels[where] = kind
+            cells.append(_cell(identity, kind, where))
+        return Prediction(
+            labels=labels,
+            instances=found.astype(np.int32),
+            cells=tuple(cells),
+            classes=CLASS_NAMES,
+            colours=CLASS_COLOURS,
+            scale=ImageScale(1.0, "factor", 1.0, note="as given"),
+        )
+
+
+def _cell(identity: int, kind: int, where: np.ndarray) -> Cell:
+    rows, columns = np.nonzero(where)
+    box = (
+        int(columns.min()),
+        int(rows.min()),
+        int(columns.max()) + 1,
+        int(rows.max()) + 1,
+    )
+    sure = round(0.99 - 0.05 * identity, 3)
+    shares = [0.0] + [(1 - sure) / 4] * 5
+    shares[kind] = sure
+    height, width = where.shape
+    return Cell(
+        id=identity,
+        class_id=kind,
+        confidence=sure,
+        probabilities=tuple(shares),
+        background=0.01,
+        area=int(where.sum()),
+        centroid=(float(columns.mean()) + 0.5, float(rows.mean()) + 0.5),
+        box=box,
+        touches_border=box[0] == 0 or box[1] == 0 or box[2:] == (width, height),
+        eccentricity=0.1,
+        solidity=0.98,
+        circularity=0.9,
+    )
+
+
+def content_of(out: Path) -> dict[str, bytes]:
+    """Return every file below a folder, recorded times taken out."""
+    files = {}
+    for path in sorted(out.rglob("*")):
+        name = path.relative_to(out).as_posix()
+        if not path.is_file() or name == ".lock":
+            continue
+        content = path.read_bytes()
+        if path.name == "record.json":
+            lines = content.splitlines()
+            content = b"\n".join(x for x in lines if b'"seconds"' not in x)
+        files[name] = content
+    return files
+
+
+if __name__ == "__main__":
+    # A process of its own that can be killed: leuko predict with the stand-in.
+    import sys
+
+    from leuko_mm.cli.main import main
+    from leuko_mm.workflows import predict
+
+    pause = float(os.environ.get("PREDICT_SECONDS", "0"))
+    predict.make_predictor = lambda request, checkpoint: ColourPredictor(pause)
+    sys.exit(main(["predict", *sys.argv[1:]]))

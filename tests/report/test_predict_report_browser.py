@@ -1,0 +1,193 @@
+"""A browser opens the page about a prediction, corrects a class, and saves it.
+
+The whole way: images and broken files of hostile names, `leuko predict` with a
+stand-in for the network, the page, and `leuko prepare folders` of what it saved.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+
+import numpy as np
+import pytest
+from PIL import Image
+from predicted_fields import (
+    HOSTILE_NAMES,
+    ColourPredictor,
+    write_broken,
+    write_fields,
+)
+
+from leuko_mm.cli.main import main
+from leuko_mm.workflows.predict import predict_files
+from leuko_mm.workflows.predict_request import PredictRequest
+
+DESKTOP, PHONE = (1280, 900), (390, 844)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """Predict a folder with names that would break a careless page."""
+    root = tmp_path_factory.mktemp("predict")
+    (root / "smears").mkdir()
+    (root / "net.pth").write_bytes(b"tensors")
+    write_fields(root / "smears", HOSTILE_NAMES)
+    write_broken(root / "smears", 4)
+    request = PredictRequest(
+        paths=[str(root / "smears")], out=root / "out", checkpoint=root / "net.pth"
+    )
+    predict_files(request, predictor_of=lambda *_: ColourPredictor())
+    return root
+
+
+@pytest.fixture
+def tab(browser, place):
+    """Open the page; fail afterwards if it complained or asked for anything."""
+    tab, complaints, requests = browser.new_page(), [], []
+    tab.set_default_timeout(60_000)
+    tab.on("console", lambda message: complaints.append(message.text))
+    tab.on("pageerror", lambda error: complaints.append(str(error)))
+    tab.on("dialog", lambda dialog: complaints.append(dialog.message))
+    tab.on("request", lambda request: requests.append(request.url))
+    tab.set_viewport_size(dict(width=DESKTOP[0], height=DESKTOP[1]))
+    file = place / "out" / "report.html"
+    tab.goto(file.as_uri())
+    yield tab
+    local = ("data:", "blob:")
+    asked = {url for url in requests if not url.startswith(local)}
+    tab.close()
+    assert complaints == []
+    assert asked == {file.as_uri()}
+
+
+def card_of(tab, name, number=1):
+    """Return the card of a cell, by its image and number."""
+    cards = tab.locator(".cell").filter(has=tab.locator(f'[title="{name}"]'))
+    return cards.filter(has_text=f"#{number}").first
+
+
+def saved_by(tab, tmp_path):
+    with tab.expect_download() as waiting:
+        tab.get_by_role("button", name="save corrections").click()
+    assert waiting.value.suggested_filename == "corrections.json"
+    file = tmp_path / "corrections.json"
+    waiting.value.save_as(file)
+    return file
+
+
+def test_hostile_names_are_shown_as_they_are(tab):
+    tab.evaluate("for (const i of document.images) i.loading = 'eager'")
+    tab.wait_for_function(
+        "[...document.querySelectorAll('main section img')]"
+        ".every((i) => i.naturalWidth > 0 || !i.getAttribute('src'))"
+    )
+    assert tab.locator(".cell").count() == 3 * len(HOSTILE_NAMES)
+    assert tab.locator("#failed li").count() == 4
+    shown = set(tab.locator(".fields a").all_inner_texts())
+    assert {name for name in HOSTILE_NAMES if "\t" not in name} <= shown
+    assert tab.locator("main script").count() == 0
+    assert tab.locator("img[src=x]").count() == 0
+
+
+def test_a_corrected_class_goes_all_the_way_back(tab, place, tmp_path, monkeypatch):
+    named, counts = "with space.png", tab.locator("[data-count=basophil]")
+    assert counts.is_hidden()
+    # With the mouse, in the list; and with the keyboard alone, in the field.
+    card_of(tab, named).get_by_role("combobox").select_option("basophil")
+    card_of(tab, "plain.png", 2).locator(".open").focus()
+    tab.keyboard.press("Enter")
+    dialog = tab.get_by_role("dialog")
+    assert dialog.get_by_role("heading").inner_text() == "plain.png #2"
+    box = dialog.locator(".field-view rect").bounding_box()
+    assert box["width"] > 50
+    tab.keyboard.press("0")
+    assert dialog.get_by_role("combobox").input_value() == "background"
+    tab.keyboard.press("Escape")
+    assert tab.get_by_role("status").inner_text() == "2 corrections"
+    assert counts.is_visible()
+    file = saved_by(tab, tmp_path)
+    assert tab.get_by_role("status").inner_text() == "2 corrections, saved"
+    coco = json.loads(file.read_text(encoding="utf-8"))
+    assert coco["info"]["corrections"] == 2
+    changed = [entry for entry in coco["annotations"] if entry["corrected"]]
+    assert [entry["predicted"] for entry in changed] == ["neutrophil", "eosinophil"]
+
+    # As the page says, but with the file where it was saved.
+    words = shlex.split(tab.locator("#facts .lead code").inner_text())
+    assert words[:2] == ["leuko", "prepare"]
+    words[words.index("corrections.json")] = str(file)
+    monkeypatch.setenv("LEUKO_MM_DATA", str(tmp_path / "data"))
+    assert main(words[1:]) == 0
+    made = tmp_path / "data" / "corrected" / "masks"
+    for name, number, label in ((named, 1, 1), ("plain.png", 2, 0)):
+        stem = name.removesuffix(".png").replace(" ", "_")
+        mask = np.array(Image.open(made / f"{stem}.png"))
+        folder = place / "out" / "images" / name
+        before = np.array(Image.open(folder / "labels.png"))
+        record = json.loads((folder / "record.json").read_text())
+        x0, y0, x1, y1 = record["cells"][number - 1]["box"]
+        inside = np.zeros(mask.shape, bool)
+        inside[y0:y1, x0:x1] = before[y0:y1, x0:x1] > 0
+        assert (mask[inside] == label).all()
+        assert (mask[~inside] == before[~inside]).all()
+
+
+def test_saved_corrections_can_be_gone_on_with(tab, tmp_path):
+    card_of(tab, "plain.png").get_by_role("combobox").select_option("ignore")
+    file = saved_by(tab, tmp_path)
+    tab.reload()
+    assert tab.get_by_role("status").inner_text() == "0 corrections"
+    tab.locator(".load input").set_input_files(file)
+    tab.wait_for_function(
+        "document.querySelector('[role=status]').textContent.startsWith('1 ')"
+    )
+    chosen = card_of(tab, "plain.png").get_by_role("combobox")
+    assert chosen.input_value() == "ignore"
+
+
+def test_one_class_is_shown_and_cells_turn_within_it(tab):
+    tab.get_by_role("button", name="eosinophil", exact=True).click()
+    assert tab.locator(".cell-group:visible").count() == 1
+    first = tab.locator(".cell:visible .open").first
+    first.click()
+    for _ in range(tab.locator(".cell:visible").count()):
+        tab.keyboard.press("ArrowRight")
+        said = tab.locator(".field-figures").inner_text()
+        assert said.startswith("eosinophil")
+    tab.get_by_role("button", name="close").click()
+    assert first.evaluate("(link) => link === document.activeElement")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("size", [DESKTOP, PHONE])
+def test_every_word_stands_out_from_its_ground(tab, contrasts, scheme, size):
+    tab.set_viewport_size(dict(width=size[0], height=size[1]))
+    tab.emulate_media(color_scheme=scheme)
+    found = contrasts(tab)
+    assert len(found) > 100
+    assert [pair for pair in found if pair[0] < 4.5] == []
+
+
+@pytest.mark.parametrize("width", [320, PHONE[0], DESKTOP[0]])
+def test_nothing_scrolls_sideways(tab, width):
+    tab.set_viewport_size(dict(width=width, height=844))
+    assert tab.evaluate("document.documentElement.scrollWidth") <= width
+    tab.locator(".cell .open").first.click()
+    assert (
+        tab.get_by_role("dialog").evaluate("(d) => d.scrollWidth - d.clientWidth") <= 0
+    )
+
+
+def test_on_paper_and_without_a_script_everything_is_shown(browser, place, tmp_path):
+    text = (place / "out" / "report.html").read_text(encoding="utf-8")
+    start = text.index('<script>"use strict"')
+    bare = tmp_path / "bare.html"
+    bare.write_text(text[:start], encoding="utf-8")
+    tab = browser.new_page()
+    tab.goto(bare.as_uri())
+    assert tab.locator(".cell:visible").count() == 3 * len(HOSTILE_NAMES)
+    assert tab.locator(".save-bar").is_hidden()
+    tab.emulate_media(media="print")
+    assert tab.locator("nav").is_hidden()
+    tab.close()

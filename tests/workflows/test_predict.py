@@ -1,0 +1,237 @@
+"""Prediction over many files: what is written, what fails, and going on."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+
+import numpy as np
+import pytest
+from PIL import Image
+from predicted_fields import (
+    HOSTILE_NAMES,
+    ColourPredictor,
+    content_of,
+    draw_field,
+    write_broken,
+    write_fields,
+)
+
+from leuko_mm.classes import CLASS_COLOURS
+from leuko_mm.workflows.predict import predict_files
+from leuko_mm.workflows.predict_request import PredictionStopped, PredictRequest
+from leuko_mm.workflows.usage_error import UsageError
+
+
+@pytest.fixture
+def place(tmp_path):
+    """Return a folder with a file that passes for a checkpoint."""
+    (tmp_path / "net.pth").write_bytes(b"tensors")
+    (tmp_path / "in").mkdir()
+    return tmp_path
+
+
+def predicted(place, *paths, predictor=None, out="out", **more):
+    request = PredictRequest(
+        paths=[str(place / path) for path in (paths or ("in",))],
+        out=place / out,
+        checkpoint=place / "net.pth",
+        **more,
+    )
+    made = predictor or ColourPredictor()
+    return predict_files(request, predictor_of=lambda *_: made)
+
+
+def table(path):
+    with open(path, newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_every_output_says_the_same(place):
+    write_fields(place / "in", ["a.png", "b/a.png"], kinds=(1, 5, 5))
+    outcome = predicted(place, coco=True, geojson=True)
+    out = place / "out"
+    assert [record["image"] for record in outcome.records] == ["a.png", "b/a.png"]
+    cells = table(out / "cells.csv")
+    assert [(cell["image"], cell["id"], cell["class"]) for cell in cells[:3]] == [
+        ("a.png", "1", "basophil"),
+        ("a.png", "2", "neutrophil"),
+        ("a.png", "3", "neutrophil"),
+    ]
+    assert len(cells) == 6
+    first = cells[0]
+    assert float(first["confidence"]) == float(first["p_basophil"]) == 0.94
+    box = [int(first[key]) for key in ("x0", "y0", "x1", "y1")]
+    with Image.open(out / "images" / "a.png" / "labels.png") as labels:
+        assert labels.getpalette()[3:6] == list(CLASS_COLOURS[1])
+        mask = np.array(labels)
+    rows, columns = np.nonzero(mask == 1)
+    assert box == [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
+    assert int(first["area_px"]) == (mask == 1).sum()
+    counts = {row["class"]: row for row in table(out / "differential.csv")}
+    assert counts["neutrophil"]["count"] == "2"
+    assert counts["neutrophil"]["percent"] == "33.33"
+    # Wilson for 2 of 6, by hand.
+    assert (counts["neutrophil"]["low95"], counts["neutrophil"]["high95"]) == (
+        "9.68",
+        "70.0",
+    )
+    cutouts = sorted(path.name for path in (out / "images/a.png/cells").iterdir())
+    assert cutouts == ["001_basophil.png", "002_neutrophil.png", "003_neutrophil.png"]
+    coco = json.loads((out / "coco.json").read_text())
+    assert len(coco["annotations"]) == 6
+    assert (out / "geojson" / "b" / "a.geojson").is_file()
+    with Image.open(out / "images/a.png/overlay.png") as overlay:
+        assert np.array(overlay)[box[1], (box[0] + box[2]) // 2].tolist() == [255, 0, 0]
+    assert json.loads((out / "predict.json").read_text())["complete"] is True
+
+
+def test_hostile_names_and_broken_files(place):
+    write_fields(place / "in", HOSTILE_NAMES)
+    broken = write_broken(place / "in", 5)
+    outcome = predicted(place)
+    assert len(outcome.records) == len(HOSTILE_NAMES)
+    assert sorted(outcome.failed) == broken
+    assert outcome.failed["broken 00.png"] == "empty, 0 bytes"
+    assert all(str(place) not in reason for reason in outcome.failed.values())
+    rows = table(place / "out" / "images.csv")
+    assert [row["status"] for row in rows].count("failed") == 5
+    names = {row["image"] for row in rows}
+    assert {"'=cmd|calc.png", "'+1.png", "'-1.png", "'@sum.png"} <= names
+    for file in ("cells.csv", "images.csv"):
+        with open(place / "out" / file, newline="", encoding="utf-8") as opened:
+            cells = [cell for row in csv.reader(opened) for cell in row]
+        assert not [cell for cell in cells if cell[:1] in "=+-@\t\r" and cell]
+    page = (place / "out" / "report.html").read_text(encoding="utf-8")
+    assert "<img src=x" not in page
+    assert "<script>alert" not in page
+
+
+def test_same_names_in_different_folders_stay_apart(place):
+    write_fields(place, ["one/a.png", "two/a.png", "two/a.jpg"])
+    outcome = predicted(place, "one", "two/a.png", "two/*.jpg", "two/a.png")
+    names = [record["image"] for record in outcome.records]
+    assert names == ["one/a.png", "two/a.jpg", "two/a.png"]
+    assert len({record["sha256"] for record in outcome.records}) == 3
+
+
+def test_any_format_is_read(place):
+    image = Image.fromarray(draw_field([2, 3]))
+    for name in ("a.tif", "b.bmp", "c.webp", "d.tiff"):
+        image.save(place / "in" / name, lossless=True)
+    outcome = predicted(place)
+    assert [len(record["cells"]) for record in outcome.records] == [2, 2, 2, 2]
+
+
+def test_what_is_done_is_not_done_again(place):
+    write_fields(place / "in", ["a.png", "b.png", "c.png"])
+    predicted(place)
+    before = content_of(place / "out")
+    again = ColourPredictor()
+    outcome = predicted(place, predictor=again, resume=True)
+    assert (again.seen, outcome.new, len(outcome.records)) == (0, 0, 3)
+    assert content_of(place / "out") == before
+    write_fields(place / "in", ["b.png"], kinds=(4,))
+    outcome = predicted(place, predictor=again, resume=True)
+    assert (again.seen, len(outcome.records[1]["cells"])) == (1, 1)
+
+
+class _Stopping(ColourPredictor):
+    """Asks the process to stop while it looks at the second image."""
+
+    def __init__(self, number):
+        super().__init__()
+        self.number = number
+
+    def predict(self, image):
+        if self.seen == 1:
+            os.kill(os.getpid(), self.number)
+        return super().predict(image)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_folder_is_consistent_and_goes_on(place, number):
+    write_fields(place / "in", ["a.png", "b.png", "c.png"])
+    predicted(place, out="whole")
+    with pytest.raises(PredictionStopped, match="--resume") as stopped:
+        predicted(place, predictor=_Stopping(number))
+    assert stopped.value.exit_code == 128 + number
+    out = place / "out"
+    there = {path.name for path in out.iterdir()}
+    assert there == {"images", "predict.json", ".lock"}
+    assert [path.name for path in (out / "images").iterdir()] == ["a.png"]
+    assert predicted(place, resume=True).new == 2
+    assert content_of(out) == content_of(place / "whole")
+
+
+def test_results_are_not_replaced_unasked(place):
+    write_fields(place / "in", ["a.png"])
+    predicted(place)
+    with pytest.raises(UsageError, match="--resume goes on with it, --force"):
+        predicted(place)
+    with pytest.raises(UsageError, match="tta False, now True"):
+        predicted(place, resume=True, tta=True)
+    (place / "in" / "a.png").rename(place / "in" / "z.png")
+    with pytest.raises(UsageError, match=r"1 image.* not named now, first a.png"):
+        predicted(place, resume=True)
+    outcome = predicted(place, force=True, tta=True)
+    assert [record["image"] for record in outcome.records] == ["z.png"]
+    assert [p.name for p in (place / "out" / "images").iterdir()] == ["z.png"]
+
+
+def test_other_folders_are_not_touched(place):
+    write_fields(place / "in", ["a.png"])
+    with pytest.raises(UsageError, match=r"something else than a prediction \(a.png\)"):
+        predicted(place, out="in", force=True)
+    assert (place / "in" / "a.png").is_file()
+
+
+def test_paths_without_images(place):
+    with pytest.raises(UsageError, match="no image in"):
+        predicted(place)
+    with pytest.raises(UsageError, match="matches nothing"):
+        predicted(place, "nowhere/*.png")
+    assert not (place / "out").exists()
+
+
+def test_an_error_of_the_network_stops_no_other_image(place):
+    class Failing(ColourPredictor):
+        def predict(self, image):
+            if self.seen == 0:
+                self.seen = 1
+                raise RuntimeError("out of memory")
+            return super().predict(image)
+
+    write_fields(place / "in", ["a.png", "b.png"])
+    outcome = predicted(place, predictor=Failing())
+    assert outcome.failed == {"a.png": "out of memory"}
+    assert [record["image"] for record in outcome.records] == ["b.png"]
+
+
+def test_no_image_left_still_gives_a_report(place):
+    write_broken(place / "in", 2)
+    outcome = predicted(place)
+    assert len(outcome.failed) == 2
+    assert "No cell was found" in (place / "out" / "report.html").read_text()
+
+
+def test_progress_tells_the_time_left(place):
+    write_fields(place / "in", ["a.png", "b.png", "c.png"])
+    told = []
+    request = PredictRequest(
+        paths=[str(place / "in")], out=place / "out", checkpoint=place / "net.pth"
+    )
+    predict_files(
+        request,
+        predictor_of=lambda *_: ColourPredictor(0.01),
+        progress=lambda *words: told.append(words),
+    )
+    assert [words[:3] for words in told] == [
+        (0, 3, "a.png"),
+        (1, 3, "b.png"),
+        (2, 3, "c.png"),
+    ]
+    assert told[0][3] is None
+    assert 0.01 < told[2][3] < told[1][3] * 2
