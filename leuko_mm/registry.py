@@ -6,9 +6,9 @@ the ``locations`` below import the parts, so no ``custom_imports`` is needed. Th
 installed plug-ins are loaded with the first part that is looked up.
 """
 
-import difflib
 from typing import Any
 
+from leuko_mm.nearest import nearest
 from leuko_mm.plugins import PluginLoader
 from leuko_mm.stack import require_stack
 
@@ -73,7 +73,7 @@ class PartRegistry(Registry):
             return False
 
     def _unknown(self, name: str) -> str:
-        near = difflib.get_close_matches(name, self.module_dict, n=3)
+        near = nearest(name, self.module_dict, count=3)
         hint = f"did you mean {' or '.join(near)}? " if near else ""
         text = (
             f"{self.scope} has no {self.name} {name!r}: {hint}"

@@ -9,27 +9,43 @@ from __future__ import annotations
 
 import argparse
 import ast
-from collections.abc import Iterator
+import textwrap
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parents[1] / "leuko_mm"
-FLOORS = (
-    ("cli",),
-    ("workflows", "inference"),
-    ("datasets", "transforms", "models", "losses", "engine", "evaluation", "report"),
-    ("registry", "plugins", "classes", "stack"),
-)
-BOX, GAP, RISE, MARGIN = (112, 40), 22, 118, 24
+FLOORS = {
+    "commands": ("cli",),
+    "jobs": ("workflows", "inference"),
+    "rooms": (
+        "datasets",
+        "transforms",
+        "models",
+        "losses",
+        "engine",
+        "evaluation",
+        "report",
+    ),
+    "ground": ("registry", "plugins", "classes", "stack", "nearest"),
+}
+WIDTH, MARGIN, LABEL = 1000, 16, 112
+GAP, RISE, PAD = 18, 46, 14
+LINE, LETTER = 16, 6.6
+INK, FAINT, BLUE = "#16233f", "#5b6577", "#3b5bab"
 
 
-def rooms_on_disk() -> list[list[str]]:
+def rooms_on_disk() -> dict[str, list[str]]:
     """Return the rooms that hold code, floor by floor from the top."""
     there = {
         path.stem
         for path in PACKAGE.iterdir()
         if path.suffix == ".py" or (path.is_dir() and any(path.rglob("*.py")))
     }
-    return [[room for room in floor if room in there] for floor in FLOORS]
+    return {
+        floor: [room for room in rooms if room in there]
+        for floor, rooms in FLOORS.items()
+    }
 
 
 def imports_of(room: str) -> set[str]:
@@ -52,59 +68,123 @@ def _imported_rooms(file: Path) -> Iterator[str]:
                 yield parts[1]
 
 
+@dataclass(frozen=True)
+class Box:
+    """A room in the picture: where it stands, and what it says of its imports."""
+
+    room: str
+    x: float
+    y: float
+    width: float
+    height: float
+    uses: tuple[str, ...]
+
+    @property
+    def middle(self) -> float:
+        """The middle of its width."""
+        return self.x + self.width / 2
+
+
 def draw() -> str:
-    """Return the picture as SVG text."""
-    floors = rooms_on_disk()
-    width = max(len(floor) for floor in floors) * (BOX[0] + GAP) - GAP + 2 * MARGIN
-    height = (len(floors) - 1) * RISE + BOX[1] + 2 * MARGIN
-    places = {}
-    for level, floor in enumerate(floors):
-        row = len(floor) * (BOX[0] + GAP) - GAP
-        for index, room in enumerate(floor):
-            x = (width - row) / 2 + index * (BOX[0] + GAP)
-            places[room] = (x, MARGIN + level * RISE)
-    lines = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" '
-        f'width="{width}" height="{height}" font-family="sans-serif" font-size="15">',
-        "<title>Rooms of leuko_mm and what imports what</title>",
-        '<rect width="100%" height="100%" fill="#ffffff"/>',
-    ]
-    for room in places:
-        lines += [
-            _arrow(places[room], places[target])
-            for target in sorted(imports_of(room))
-            if target in places
-        ]
-    lines += [_box(room, place) for room, place in places.items()]
-    return "\n".join([*lines, "</svg>", ""])
+    """Return the picture as SVG text.
 
-
-def _arrow(start: tuple[float, float], end: tuple[float, float]) -> str:
-    """Return a line from the foot of one box to the head of another.
-
-    Neighbours of one floor are joined by an arc below both.
+    Each box names what it imports. An arrow to the floor below it, or to a room beside
+    it, shows the direction; more of them would hide one another.
     """
-    x0, y0 = start[0] + BOX[0] / 2, start[1] + BOX[1]
-    x1, y1 = end[0] + BOX[0] / 2, end[1]
-    style = 'fill="none" stroke="#8a94a6" stroke-width="1.2"'
-    if start[1] == end[1]:
-        low = y0 + 26
-        path = f"M{x0:g} {y0:g} C{x0:g} {low:g} {x1:g} {low:g} {x1:g} {y0:g}"
-        return f'<path d="{path}" {style}/>'
-    middle = (y0 + y1) / 2
-    path = f"M{x0:g} {y0:g} C{x0:g} {middle:g} {x1:g} {middle:g} {x1:g} {y1 - 5:g}"
-    head = f"M{x1 - 4:g} {y1 - 6:g} L{x1:g} {y1:g} L{x1 + 4:g} {y1 - 6:g} Z"
-    return f'<path d="{path}" {style}/><path d="{head}" fill="#8a94a6"/>'
-
-
-def _box(room: str, place: tuple[float, float]) -> str:
-    x, y = place
-    return (
-        f'<rect x="{x:g}" y="{y:g}" width="{BOX[0]}" height="{BOX[1]}" rx="7" '
-        'fill="#eef2fb" stroke="#3b5bab"/>'
-        f'<text x="{x + BOX[0] / 2:g}" y="{y + BOX[1] / 2 + 5:g}" fill="#16233f" '
-        f'text-anchor="middle">{room}</text>'
+    floors = rooms_on_disk()
+    level = {room: name for name, rooms in floors.items() for room in rooms}
+    imports = {room: imports_of(room) & set(level) for room in level}
+    lines, top = [], float(MARGIN)
+    edges: dict[str, float] = {}
+    boxes: dict[str, Box] = {}
+    for name, rooms in floors.items():
+        row = _row(rooms, top + PAD, imports)
+        height = max(box.height for box in row) + 2 * PAD
+        edges[name] = top
+        lines.append(_floor(name, top, height))
+        boxes |= {box.room: box for box in row}
+        top += height + RISE
+    below = dict(zip(floors, [*list(floors)[1:], None], strict=True))
+    for room, box in boxes.items():
+        under = below[level[room]]
+        if under and any(level[target] == under for target in imports[room]):
+            lines.append(_arrow(box.middle, box.y + box.height, edges[under]))
+        lines += _to_neighbours(box, boxes, imports[room])
+    lines += [part for box in boxes.values() for part in _drawn(box)]
+    height = top - RISE + MARGIN
+    opening = (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height:g}" '
+        f'width="{WIDTH}" height="{height:g}" font-family="sans-serif">'
     )
+    title = "<title>Rooms of leuko_mm and what imports what</title>"
+    paper = '<rect width="100%" height="100%" fill="#ffffff"/>'
+    return "\n".join([opening, title, paper, *lines, "</svg>", ""])
+
+
+def _row(rooms: Sequence[str], y: float, imports: Mapping) -> list[Box]:
+    """Return the boxes of a floor, which share its width."""
+    space = WIDTH - LABEL - MARGIN - PAD
+    width = (space - GAP * (len(rooms) - 1)) / len(rooms)
+    letters = int((width - 12) / LETTER)
+    uses = {room: _uses(imports[room], letters) for room in rooms}
+    height = 32 + LINE * max(len(lines) for lines in uses.values())
+    return [
+        Box(room, LABEL + i * (width + GAP), y, width, height, uses[room])
+        for i, room in enumerate(rooms)
+    ]
+
+
+def _uses(targets: Collection[str], letters: int) -> tuple[str, ...]:
+    """Return what a room imports, from the top floor to the ground, in lines."""
+    order = [room for rooms in FLOORS.values() for room in rooms if room in targets]
+    return tuple(textwrap.wrap("uses " + ", ".join(order), letters)) if order else ()
+
+
+def _floor(name: str, y: float, height: float) -> str:
+    return (
+        f'<rect x="{MARGIN}" y="{y:g}" width="{WIDTH - 2 * MARGIN}" '
+        f'height="{height:g}" rx="10" fill="#f4f6fa"/>'
+        f'<text class="floor" x="{MARGIN + 10}" y="{y + height / 2 + 5:g}" '
+        f'font-size="14" fill="{FAINT}">{name}</text>'
+    )
+
+
+def _to_neighbours(box: Box, boxes: Mapping[str, Box], targets: set) -> Iterator[str]:
+    for target in sorted(targets):
+        other = boxes[target]
+        if other.y == box.y and abs(other.x - box.x - box.width - GAP) < 1:
+            yield _arrow(other.x - GAP, box.y + 20, other.x, sideways=True)
+        elif other.y == box.y and abs(box.x - other.x - other.width - GAP) < 1:
+            yield _arrow(box.x, box.y + 20, box.x - GAP, sideways=True)
+
+
+def _arrow(x: float, y: float, end: float, *, sideways: bool = False) -> str:
+    """Return a straight arrow from a point, down to a height or across to a side."""
+    if sideways:
+        step = 7 if end > x else -7
+        way = f"M{x:g} {y:g} H{end - step:g}"
+        head = f"M{end - step:g} {y - 5:g} L{end:g} {y:g} L{end - step:g} {y + 5:g} Z"
+    else:
+        way = f"M{x:g} {y:g} V{end - 8:g}"
+        head = f"M{x - 5:g} {end - 9:g} L{x:g} {end:g} L{x + 5:g} {end - 9:g} Z"
+    return (
+        f'<path d="{way}" fill="none" stroke="{BLUE}" stroke-width="2"/>'
+        f'<path d="{head}" fill="{BLUE}"/>'
+    )
+
+
+def _drawn(box: Box) -> Iterator[str]:
+    yield (
+        f'<rect x="{box.x:g}" y="{box.y:g}" width="{box.width:g}" '
+        f'height="{box.height:g}" rx="7" fill="#ffffff" stroke="{BLUE}"/>'
+        f'<text class="room" x="{box.middle:g}" y="{box.y + 21:g}" font-size="16" '
+        f'font-weight="bold" fill="{INK}" text-anchor="middle">{box.room}</text>'
+    )
+    for number, line in enumerate(box.uses):
+        yield (
+            f'<text class="uses" x="{box.middle:g}" y="{box.y + 40 + LINE * number:g}" '
+            f'font-size="12" fill="{FAINT}" text-anchor="middle">{line}</text>'
+        )
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from pathlib import Path
 from leuko_mm.cli.main import DONE, SOME_FAILED
 from leuko_mm.transforms.retinex_params import PRESETS, READINGS
 from leuko_mm.workflows.enhance import EnhanceRequest, enhance_files
+from leuko_mm.workflows.progress_line import ProgressLine
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -51,10 +52,10 @@ def run(args: argparse.Namespace, command: list[str]) -> int:
         beside=args.side_by_side,
         force=args.force,
     )
-    live = sys.stderr.isatty()
-    outcome = enhance_files(request, progress=_show if live else None)
-    if live:
-        print("\r\033[K", end="", file=sys.stderr)
+    with ProgressLine("enhancing") as line:
+        outcome = enhance_files(
+            request, progress=lambda done, total, file: line(done, total, file.name)
+        )
     for file, reason in outcome.failed.items():
         said = reason if str(file) in reason else f"{file}: {reason}"
         print(f"not enhanced: {said}", file=sys.stderr)
@@ -64,8 +65,3 @@ def run(args: argparse.Namespace, command: list[str]) -> int:
         f"into {args.out}"
     )
     return SOME_FAILED if outcome.failed else DONE
-
-
-def _show(done: int, total: int, file: Path) -> None:
-    # One line that is written over, and cleared before anything else is printed.
-    print(f"\r\033[K{done}/{total} {file.name}"[:120], end="", file=sys.stderr)

@@ -8,6 +8,7 @@ from pathlib import Path
 from leuko_mm.cli.prepare import at_least, print_outcome
 from leuko_mm.datasets.converters.synthetic import prepare_synthetic
 from leuko_mm.datasets.prepared import data_home
+from leuko_mm.workflows.progress_line import ProgressLine
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,12 +23,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, command: list[str]) -> int:
     """Draw the smears and say what there is."""
     out = Path(args.out) if args.out else data_home() / "synthetic"
-    written = prepare_synthetic(
-        out,
-        slides=args.slides,
-        cells_per_class=args.cells,
-        seed=args.seed,
-        force=args.force,
-    )
+    with ProgressLine("drawing cells") as line:
+        written = prepare_synthetic(
+            out,
+            slides=args.slides,
+            cells_per_class=args.cells,
+            seed=args.seed,
+            force=args.force,
+            progress=line,
+        )
     print_outcome(out, written)
     return 0

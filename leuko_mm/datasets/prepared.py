@@ -27,27 +27,19 @@ from __future__ import annotations
 
 import csv
 import json
-import os
-import shlex
 from dataclasses import dataclass, fields
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from leuko_mm.classes import cell_class_name
+from leuko_mm.datasets.how_to_prepare import data_home as data_home
+from leuko_mm.datasets.how_to_prepare import how_to_mend, not_prepared
+from leuko_mm.datasets.how_to_prepare import prepare_command as prepare_command
 from leuko_mm.datasets.places import Place, parse_place
+from leuko_mm.nearest import did_you_mean
 
 SCHEMA = 1
 PARTS = ("train", "test")
 KINDS = ("cell", "field")
-
-# Datasets whose source has a converter of its own, and how it is called.
-_SOURCES = {
-    "bcisc": "bcisc PATH_TO_BCISC",
-    "segmentation_wbc": "segmentation_wbc PATH_TO_SEGMENTATION_WBC",
-    "segmentation_wbc_1": "segmentation_wbc PATH_TO_SEGMENTATION_WBC --set 1",
-    "segmentation_wbc_2": "segmentation_wbc PATH_TO_SEGMENTATION_WBC --set 2",
-    "lisc": "lisc PATH_TO_LISC",
-    "synthetic": "synthetic",
-}
 
 
 class DatasetError(ValueError):
@@ -83,27 +75,6 @@ class IndexRow:
 COLUMNS = tuple("class" if f.name == "class_name" else f.name for f in fields(IndexRow))
 
 
-def data_home() -> Path:
-    """Return the folder of prepared datasets: ``$LEUKO_MM_DATA`` or ``data``."""
-    return Path(os.environ.get("LEUKO_MM_DATA") or "data")
-
-
-def prepare_command(root: Path) -> str:
-    """Return the command that prepares the dataset of a folder.
-
-    Example:
-        >>> prepare_command(data_home() / "bcisc")
-        'leuko prepare bcisc PATH_TO_BCISC'
-        >>> prepare_command(Path("elsewhere/synthetic"))
-        'leuko prepare synthetic --out elsewhere/synthetic'
-    """
-    root = Path(root)
-    usual = (data_home() / root.name).absolute() == root.absolute()
-    known = root.name in _SOURCES
-    place = "" if usual and known else f" --out {shlex.quote(str(root))}"
-    return f"leuko prepare {_SOURCES.get(root.name, 'SOURCE PATH')}{place}"
-
-
 def is_plain_name(name: str) -> bool:
     """Tell whether a stem or a split's name can be part of a file's name.
 
@@ -124,7 +95,7 @@ def read_about(root: Path) -> dict:
     root = Path(root)
     path = root / "dataset.json"
     if not path.is_file():
-        raise DatasetError(_not_prepared(root))
+        raise DatasetError(not_prepared(root))
     try:
         about = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
@@ -136,20 +107,6 @@ def read_about(root: Path) -> dict:
             f"{how_to_mend(root)}"
         )
     return about
-
-
-def _not_prepared(root: Path) -> str:
-    state = "is not a prepared dataset" if root.is_dir() else "does not exist"
-    where = "" if root.is_absolute() else f" (looked in {Path.cwd()})"
-    return (
-        f"{root} {state}{where}. Prepare it with:\n    {prepare_command(root)}\n"
-        "or set LEUKO_MM_DATA to the folder that holds your prepared datasets"
-    )
-
-
-def how_to_mend(root: Path) -> str:
-    """Return what to do about a damaged dataset, with the command."""
-    return f"prepare the dataset again:\n    {prepare_command(root)} --force"
 
 
 def read_index(root: Path) -> list[IndexRow]:
@@ -241,7 +198,8 @@ def read_split(root: Path, split: str) -> dict[str, str]:
     if not is_plain_name(split) or not path.is_file():
         there = sorted(p.stem for p in (root / "splits").glob("*.csv"))
         raise DatasetError(
-            f"{root} has no split {split!r}; it has: {', '.join(there) or 'none'}"
+            f"{root} has no split {split!r}{did_you_mean(split, there)}; it has: "
+            f"{', '.join(there) or 'none'}"
         )
     parts: dict[str, str] = {}
     for number, row in _table(root, path, ("stem", "part")):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import leuko_mm
+from leuko_mm.nearest import did_you_mean
 from leuko_mm.workflows.usage_error import UsageError
 
 
@@ -33,7 +35,16 @@ def find_config(name: str) -> Path:
     for path in (named, inside):
         if path is not None and path.is_file():
             return path
-    raise UsageError(f"no config {name!r}; there are: {', '.join(config_names())}")
+    known = config_names()
+    raise UsageError(
+        f"no config {name!r}{_meant(given, known)}; there are: {', '.join(known)}"
+    )
+
+
+def _meant(given: Path, known: Iterable[str]) -> str:
+    """Guess by the name alone where the folder does not help."""
+    stem = given.with_suffix("").as_posix().removeprefix("configs/")
+    return did_you_mean(stem, known) or did_you_mean(given.stem, known)
 
 
 def config_names() -> dict[str, Path]:

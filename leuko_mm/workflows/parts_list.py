@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from leuko_mm.nearest import nearest
 from leuko_mm.registry import (
     DATA_SAMPLERS,
     DATASETS,
@@ -168,8 +168,8 @@ def find_parts(name: str) -> list[Part]:
         ours = [p for p in found if not _foreign(p)]
         return ours or found
     names = [p.name for p in parts] + [p.name.rpartition(".")[2] for p in parts]
-    near = difflib.get_close_matches(name, [*names, *config_names()], n=3, cutoff=0.6)
-    hint = f" Did you mean {' or '.join(dict.fromkeys(near))}?" if near else ""
+    near = nearest(name, [*names, *config_names()], count=3)
+    hint = f" Did you mean {' or '.join(near)}?" if near else ""
     broken = "".join(
         f"\nThe plug-in {p.title} was left out: {p.error}" for p in PLUGINS.broken()
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 
 from mmengine.config import Config
@@ -15,6 +14,8 @@ from leuko_mm.datasets.converters.synthetic import prepare_synthetic
 from leuko_mm.datasets.leukocyte_dataset import check_binary, dataset_root
 from leuko_mm.engine.checkpoint_files import training_states
 from leuko_mm.engine.encoder_weights import find_weights
+from leuko_mm.nearest import did_you_mean
+from leuko_mm.workflows.progress_line import ProgressLine
 from leuko_mm.workflows.resolve_config import UsageError
 
 SYNTHETIC = "synthetic"
@@ -49,8 +50,7 @@ def check_optimizer(config: Config) -> None:
     """Find the optimiser by name: mmengine only says that None is not callable."""
     kind = config.optim_wrapper.get("optimizer", {}).get("type")
     if isinstance(kind, str) and OPTIMIZERS.get(kind) is None:
-        near = difflib.get_close_matches(kind, OPTIMIZERS.module_dict, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
+        hint = did_you_mean(kind, OPTIMIZERS.module_dict)
         raise UsageError(f"optim_wrapper.optimizer: there is no {kind!r}{hint}")
 
 
@@ -125,7 +125,8 @@ def draw_synthetic(name: str) -> None:
     root = dataset_root(name)
     if name == SYNTHETIC and not root.exists():
         print_log(f"drawing synthetic smears into {root}", "current")
-        prepare_synthetic(root)
+        with ProgressLine("drawing cells") as line:
+            prepare_synthetic(root, progress=line)
 
 
 def check_weights(config: Config) -> None:

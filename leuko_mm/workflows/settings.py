@@ -13,6 +13,7 @@ from typing import Any
 
 from mmengine.config import Config
 
+from leuko_mm.nearest import did_you_mean
 from leuko_mm.workflows.usage_error import UsageError
 
 LOADERS = ("train_dataloader", "test_dataloader")
@@ -83,7 +84,8 @@ def apply_setting(config: Config, name: str) -> None:
     """
     if name not in SETTINGS:
         known = ", ".join(f"{key} ({s.words})" for key, s in SETTINGS.items())
-        raise UsageError(f"no setting {name!r}; there are: {known}")
+        hint = did_you_mean(name, SETTINGS)
+        raise UsageError(f"no setting {name!r}{hint}; there are: {known}")
     if not config.get("takes_setting", True):
         raise UsageError(
             f"{config.get('method')} {config.get('variant')} is about the enhancement "

@@ -8,6 +8,7 @@ from typing import Any
 from mmengine.config import Config
 
 from leuko_mm.classes import BINARY_NAMES
+from leuko_mm.nearest import did_you_mean
 from leuko_mm.workflows.find_config import config_home, protocol_folder, protocol_names
 from leuko_mm.workflows.usage_error import UsageError
 
@@ -36,8 +37,10 @@ def under_protocol(config: Config, protocol: str) -> Config:
         UsageError: for an unknown protocol.
     """
     if protocol not in protocol_names():
+        known = protocol_names()
         raise UsageError(
-            f"no protocol {protocol!r}; there are: {', '.join(protocol_names())}"
+            f"no protocol {protocol!r}{did_you_mean(protocol, known)}; there are: "
+            f"{', '.join(known)}"
         )
     shared = Config.fromfile(str(config_home() / "_base_" / "runtime.py"))
     shared.merge_from_dict(

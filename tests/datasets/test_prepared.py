@@ -84,6 +84,24 @@ def test_what_is_not_there_is_named_with_the_command(read, monkeypatch, tmp_path
     )
 
 
+def test_a_slip_in_a_dataset_s_name_is_pointed_at(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    refused(lambda: read_about(Path("data/bcics")), "did you mean 'bcisc'?")
+    (tmp_path / "data" / "smears").mkdir(parents=True)
+    (tmp_path / "data" / "smears" / "dataset.json").touch()
+    refused(lambda: read_about(Path("data/smear")), "did you mean 'smears'?")
+    with pytest.raises(DatasetError) as caught:
+        read_about(Path("data/bcisc"))
+    assert "did you mean" not in str(caught.value)
+
+
+def test_a_slip_in_a_split_s_name_is_pointed_at(tiny_dataset):
+    refused(
+        lambda: read_split(tiny_dataset, "flod1"),
+        "no split 'flod1' (did you mean 'fold1'?); it has: fold1, fold2",
+    )
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [

@@ -405,6 +405,15 @@ def test_preparing_writes_cells_groups_and_splits_by_slide(tmp_path):
     assert {row.group for row in rows if parts[row.stem] == "train"} == {"slide_2"}
 
 
+def test_the_drawing_tells_how_far_it_is(tmp_path):
+    told = []
+    options = {"slides": 2, "cells_per_class": 1, "size": 32}
+    prepare_synthetic(
+        tmp_path / "s", progress=lambda *told_now: told.append(told_now), **options
+    )
+    assert told == [(done, 10) for done in range(1, 11)]
+
+
 def test_preparing_again_changes_nothing_and_other_content_needs_force(tmp_path):
     options = {"slides": 2, "cells_per_class": 1, "size": 32}
     out = tmp_path / "s"

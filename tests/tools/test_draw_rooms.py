@@ -1,6 +1,7 @@
 """The drawing of the rooms is the code's, not a memory of it."""
 
 import importlib.util
+import sys
 import xml.etree.ElementTree as ElementTree
 
 import pytest
@@ -11,6 +12,7 @@ def drawer(project_root):
     place = project_root / "tools" / "draw_rooms.py"
     spec = importlib.util.spec_from_file_location("draw_rooms", place)
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
     spec.loader.exec_module(module)
     return module
 
@@ -22,14 +24,24 @@ def test_the_committed_drawing_is_that_of_the_code(drawer, project_root):
     )
 
 
+def texts(drawer, kind):
+    drawn = ElementTree.fromstring(drawer.draw()).iter()
+    return [element.text for element in drawn if element.get("class") == kind]
+
+
 def test_every_room_with_code_is_drawn(drawer, project_root):
     rooms = {p.stem for p in (project_root / "leuko_mm").iterdir()}
-    texts = {
-        element.text
-        for element in ElementTree.fromstring(drawer.draw()).iter()
-        if element.tag.endswith("text")
-    }
-    assert rooms - {"__init__", "__pycache__", "configs"} == texts
+    drawn = texts(drawer, "room")
+    assert rooms - {"__init__", "__pycache__", "configs"} == set(drawn)
+    assert len(drawn) == len(set(drawn))
+
+
+def test_every_import_is_written_in_its_room(drawer):
+    named = " ".join(texts(drawer, "uses")).split("uses ")[1:]
+    said = [set(names.strip().split(", ")) for names in named]
+    rooms = [room for rooms in drawer.FLOORS.values() for room in rooms]
+    there = [drawer.imports_of(room) & set(rooms) for room in rooms]
+    assert said == [imports for imports in there if imports]
 
 
 def test_what_a_room_imports_is_read_off_its_files(drawer):

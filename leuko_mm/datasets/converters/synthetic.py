@@ -8,7 +8,7 @@ that colour alone does not tell the classes apart on a slide not seen before.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -84,6 +84,7 @@ def prepare_synthetic(
     size: int = 256,
     seed: int = 0,
     force: bool = False,
+    progress: Callable[[int, int], None] | None = None,
 ) -> bool:
     """Write the synthetic dataset as a prepared dataset with splits by slide.
 
@@ -94,6 +95,7 @@ def prepare_synthetic(
         size: pixels of the square crops.
         seed: 0 or more.
         force: replace a dataset whose content differs.
+        progress: called with the cells drawn and their number.
 
     Returns:
         Whether anything was written.
@@ -104,11 +106,19 @@ def prepare_synthetic(
         for kind in CELL_CLASSES
         for number in range(1, cells_per_class + 1)
     }
+
+    def drawn() -> Iterator[PreparedCell]:
+        cells = synthetic_cells(
+            slides=slides, cells_per_class=cells_per_class, size=size, seed=seed
+        )
+        for done, cell in enumerate(cells, 1):
+            if progress:
+                progress(done, len(slide_of))
+            yield cell
+
     return write_prepared(
         Path(out),
-        synthetic_cells(
-            slides=slides, cells_per_class=cells_per_class, size=size, seed=seed
-        ),
+        drawn(),
         name="synthetic",
         source=f"drawn by leuko_mm, seed {seed}",
         licence="CC0-1.0",
