@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.client import HTTPException
 from pathlib import Path
-from urllib.request import urlopen
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 from mmengine.logging import print_log
 
@@ -21,7 +22,12 @@ CHUNK = 1 << 20  # bytes
 
 
 def download(
-    url: str, target: Path, *, sha256: str = "", timeout_s: float = 30
+    url: str,
+    target: Path,
+    *,
+    sha256: str = "",
+    timeout_s: float = 30,
+    resume: bool = False,
 ) -> Path:
     """Fetch a file, unless it is there already.
 
@@ -33,6 +39,8 @@ def download(
         target: where the file shall lie; missing folders are made.
         sha256: how the digest must begin, in hexadecimal.
         timeout_s: seconds without an answer after which to give up.
+        resume: keep what has come when the connection ends, and fetch the rest the
+            next time.
 
     Returns:
         ``target``.
@@ -42,13 +50,17 @@ def download(
     """
     target = Path(target)
     target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(f".{target.name}.{os.getpid()}.part")
+    whose = "" if resume else f".{os.getpid()}"
+    part = target.with_name(f".{target.name}{whose}.part")
+    wrong = True
     with _alone_in(target.parent):
         if target.is_file():
             return target
         print_log(f"fetching {url} to {target}", "current")
         try:
-            digest = _stream(url, part, timeout_s)
+            wrong = not resume
+            digest = _stream(url, part, timeout_s, resume=resume)
+            wrong = True
             if not digest.startswith(sha256):
                 raise OSError(
                     f"the file at {url} has sha256 {digest[: len(sha256)]}..., "
@@ -58,7 +70,9 @@ def download(
         except HTTPException as error:
             raise OSError(f"{type(error).__name__}: {error}") from error
         finally:
-            part.unlink(missing_ok=True)
+            # A part that may be the beginning of the right file is worth keeping.
+            if wrong:
+                part.unlink(missing_ok=True)
     return target
 
 
@@ -77,12 +91,44 @@ def _alone_in(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _stream(url: str, part: Path, timeout_s: float) -> str:
+def _stream(url: str, part: Path, timeout_s: float, *, resume: bool) -> str:
     """Write what the address answers to a file; return its sha256."""
     digest = hashlib.sha256()
-    done = told = 0
-    with urlopen(url, timeout=timeout_s) as answer, part.open("wb") as file:
-        total = int(answer.headers.get("Content-Length") or 0)
+    done = part.stat().st_size if resume and part.is_file() else 0
+    wanted = Request(url, headers={"Range": f"bytes={done}-"} if done else {})
+    with _answer(wanted, timeout_s) as answer:
+        # Without "partial content", or of another place, the whole file comes again.
+        span = answer.headers.get("Content-Range") or ""
+        done = done if span.startswith(f"bytes {done}-") else 0
+        return _written(answer, part, digest, done)
+
+
+@contextmanager
+def _answer(wanted: Request, timeout_s: float):
+    """Ask, and ask for the whole file where a rest is refused."""
+    try:
+        answer = urlopen(wanted, timeout=timeout_s)
+    except HTTPError as error:
+        # 416: no such rest; the part is as long as the file, or longer.
+        if error.code != 416:
+            raise
+        answer = urlopen(wanted.full_url, timeout=timeout_s)
+    with answer:
+        yield answer
+
+
+def _written(answer, part: Path, digest, done: int) -> str:
+    """Append an answer to the first ``done`` bytes of a file; return all's sha256."""
+    told = 0
+    total = done + int(answer.headers.get("Content-Length") or 0)
+    total = 0 if total == done else total
+    with part.open("r+b" if done else "wb") as file:
+        left = done
+        while left and (chunk := file.read(min(CHUNK, left))):
+            digest.update(chunk)
+            left -= len(chunk)
+        file.truncate(done)
+        file.seek(done)
         while chunk := answer.read(CHUNK):
             file.write(chunk)
             digest.update(chunk)
