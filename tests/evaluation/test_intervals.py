@@ -1,0 +1,114 @@
+import time
+import warnings
+
+import numpy as np
+import pytest
+
+from leuko_mm.evaluation.confusion import scores
+from leuko_mm.evaluation.intervals import bootstrap_interval, bootstrap_intervals
+from leuko_mm.evaluation.resampling import resample_weights
+
+
+@pytest.fixture(autouse=True)
+def _no_warnings():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        yield
+
+
+def drawn_cells(slides=10, cells=5, seed=0):
+    """Return confusions of cells on slides of one class each, and their slides."""
+    random = np.random.default_rng(seed)
+    classes = np.repeat(np.arange(1, 6), slides * cells)
+    counts = np.zeros((len(classes), 6, 6), np.int64)
+    row = np.arange(len(classes))
+    wrong = random.integers(1, 6, len(classes))
+    taken = np.where(random.random(len(classes)) < 0.8, classes, wrong)
+    counts[row, classes, taken] += random.integers(800, 1500, len(classes))
+    counts[row, classes, 0] += random.integers(0, 200, len(classes))
+    counts[row, 0, taken] += random.integers(0, 200, len(classes))
+    counts[:, 0, 0] += 14_000
+    groups = [f"{c}_{s}" for c in range(5) for s in range(slides) for _ in range(cells)]
+    return counts, np.array(groups)
+
+
+def test_the_ends_are_percentiles_over_slides_then_cells():
+    """The same by loops: every resample pooled and scored by itself."""
+    counts, groups = drawn_cells(slides=3)
+    classes = counts.sum(axis=2)[:, 1:].argmax(axis=1)
+    weights = resample_weights(groups, classes, resamples=60, seed=4)
+    values = [
+        scores(np.repeat(counts, w.astype(int), axis=0).sum(axis=0)).metrics["mIoU"]
+        for w in weights
+    ]
+    found = bootstrap_interval(counts, groups, "mIoU", resamples=60, seed=4, level=0.8)
+    assert found.value == scores(counts.sum(axis=0)).metrics["mIoU"]
+    expected = np.percentile(values, [10, 90])
+    np.testing.assert_allclose((found.low, found.high), expected, atol=1e-9)
+
+
+def test_several_figures_are_those_of_each_alone():
+    counts, groups = drawn_cells()
+    figures = ["mIoU", "pixel_accuracy", "right_class", "iou.monocyte", "mF1_fg"]
+    together = bootstrap_intervals(counts, groups, figures, resamples=200)
+    assert list(together) == figures
+    for name in figures:
+        alone = bootstrap_interval(counts, groups, name, resamples=200)
+        assert together[name] == alone
+        assert alone.low < alone.value < alone.high
+    assert bootstrap_intervals(counts, groups, {"x": "mIoU"}, resamples=200) == {
+        "x": together["mIoU"]
+    }
+
+
+def test_all_cells_of_a_slide_alike_leaves_the_slides():
+    """With cells that are copies, the spread is that of slides alone."""
+    counts, groups = drawn_cells(cells=1)
+    many, of_many = np.repeat(counts, 7, axis=0), np.repeat(groups, 7)
+    one = bootstrap_interval(counts, groups, "mIoU")
+    seven = bootstrap_interval(many, of_many, "mIoU")
+    assert seven.value == pytest.approx(one.value)
+    assert seven.high - seven.low == pytest.approx(one.high - one.low, rel=0.1)
+
+
+def test_cells_of_one_slide_count_less_than_cells_of_many():
+    counts, groups = drawn_cells(cells=1)
+    many = np.repeat(counts, 7, axis=0)
+    clustered = bootstrap_interval(many, np.repeat(groups, 7), "mIoU")
+    apart = bootstrap_interval(many, np.arange(len(many)), "mIoU")
+    assert clustered.high - clustered.low > 2 * (apart.high - apart.low)
+
+
+def test_a_class_that_a_resample_loses_is_left_out_of_its_mean():
+    counts, _ = drawn_cells(slides=1, cells=2)
+    # Slides that mix classes, so that a resample can hold one class only.
+    groups = np.arange(len(counts)) % 3
+    found = bootstrap_interval(counts, groups, "mIoU", resamples=300)
+    assert found.low <= found.value <= found.high
+    absent = counts * 0
+    nothing = bootstrap_interval(absent, groups, "mIoU", resamples=20)
+    assert np.isnan([nothing.value, nothing.low, nothing.high]).all()
+
+
+def test_thousands_of_resamples_take_well_under_a_second():
+    counts, groups = drawn_cells(slides=10, cells=5)
+    figures = ["mIoU", "mIoU_fg", "pixel_accuracy", "right_class"]
+    start = time.process_time()
+    bootstrap_intervals(counts, groups, figures, resamples=2000)
+    assert time.process_time() - start < 1
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"level": 95}, "level 95"),
+        ({"resamples": 0}, "resamples is 0"),
+        ({"classes": [1]}, "1 classes"),
+    ],
+)
+def test_refuses(options, message):
+    counts, groups = drawn_cells(slides=2)
+    with pytest.raises(ValueError, match=message):
+        bootstrap_interval(counts, groups, "mIoU", **options)
+    with pytest.raises(ValueError, match="one group a cell"):
+        bootstrap_interval(counts, groups[1:], "mIoU")

@@ -1,0 +1,158 @@
+import itertools
+import warnings
+
+import numpy as np
+import pytest
+
+from leuko_mm.evaluation.intervals import bootstrap_interval
+from leuko_mm.evaluation.paired import (
+    holm,
+    independent_difference,
+    paired_difference,
+)
+from leuko_mm.evaluation.same_cells import DifferentCellsError
+from leuko_mm.evaluation.statistic import statistic
+
+
+@pytest.fixture(autouse=True)
+def _no_warnings():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        yield
+
+
+def two_methods(slides=10, cells=5, *, gain=0.0, seed=0):
+    """Return confusions of two methods on slides that both find hard or easy."""
+    random = np.random.default_rng(seed)
+    classes = np.repeat(np.arange(1, 6), slides * cells)
+    slide = np.repeat(np.arange(5 * slides), cells)
+    odds = 1.5 + random.standard_normal(5 * slides)[slide]
+    row, sides = np.arange(len(classes)), []
+    for more in (gain, 0.0):
+        right = random.random(len(classes)) < 1 / (1 + np.exp(-odds - more))
+        wrong = (classes + random.integers(0, 4, len(classes))) % 5 + 1
+        taken = np.where(right, classes, wrong)
+        counts = np.zeros((len(classes), 6, 6))
+        counts[row, classes, taken] = random.integers(900, 1200, len(classes))
+        counts[row, classes, 0] = 60
+        counts[:, 0, 0] = 14_000
+        sides.append(counts)
+    return *sides, slide
+
+
+def difference(first, second, name):
+    figure = statistic(name)
+    one, two = (
+        float(figure.value(figure.parts(side).sum(axis=0))) for side in (first, second)
+    )
+    return one - two
+
+
+@pytest.mark.parametrize("name", ["mIoU", "right_class"])
+def test_few_slides_are_swapped_in_every_way(name):
+    """The p value by loops over all swaps."""
+    first, second, slide = two_methods(slides=1, cells=3, gain=1.0, seed=3)
+    seen, values = difference(first, second, name), []
+    for swapped in itertools.product([False, True], repeat=5):
+        swap = np.array(swapped)[slide, None, None]
+        mixed = np.where(swap, second, first), np.where(swap, first, second)
+        values.append(difference(*mixed, name))
+    expected = np.mean(np.abs(values) >= abs(seen) - 1e-9)
+    found = paired_difference(first, second, slide, name)
+    assert found.value == pytest.approx(seen, abs=1e-9)
+    assert found.p == pytest.approx(expected, abs=1e-12)
+    assert found.p >= 2 / 2**5
+
+
+def test_the_other_way_round_is_the_negative():
+    first, second, slide = two_methods(gain=0.5)
+    one = paired_difference(first, second, slide, "mIoU", resamples=500)
+    two = paired_difference(second, first, slide, "mIoU", resamples=500)
+    assert two.value == pytest.approx(-one.value)
+    assert (two.low, two.high) == pytest.approx((-one.high, -one.low))
+    assert two.p == one.p
+
+
+def test_the_same_results_do_not_differ():
+    first, _, slide = two_methods()
+    found = paired_difference(first, first, slide, "mIoU", resamples=200)
+    assert (found.value, found.low, found.high, found.p) == (0, 0, 0, 1)
+
+
+def test_one_set_of_resamples_serves_both():
+    """What all cells share cancels: the difference is surer than either figure."""
+    first, _, slide = two_methods()
+    second = first.copy()
+    # One cell a slide loses a tenth of its pixels to the background.
+    cells = np.arange(0, len(slide), 5)
+    for a, b in itertools.product(range(1, 6), repeat=2):
+        second[cells, a, b] *= 0.9
+    second[cells, :, 0] += (first - second)[cells].sum(axis=2)
+    found = paired_difference(first, second, slide, "mIoU")
+    alone = bootstrap_interval(first, slide, "mIoU")
+    assert found.low < found.value < found.high
+    assert found.high - found.low < 0.3 * (alone.high - alone.low)
+    assert found.low > 0
+    assert found.p < 0.01
+
+
+def test_a_true_gain_is_seen():
+    first, second, slide = two_methods(gain=2.0)
+    found = paired_difference(first, second, slide, "right_class")
+    assert found.low > 0
+    assert found.p < 0.01
+
+
+@pytest.mark.parametrize("slides", [pytest.param(10, marks=pytest.mark.slow), 2])
+def test_of_methods_that_are_alike_one_in_twenty_differs(slides):
+    """The share of p <= 0.05 over 400 simulations; three standard errors are 3.3 %."""
+    p_values = []
+    for seed in range(400):
+        first, second, slide = two_methods(slides=slides, seed=seed)
+        found = paired_difference(first, second, slide, "mIoU", resamples=199)
+        p_values.append(found.p)
+    share = np.mean(np.array(p_values) <= 0.05)
+    print(f"{slides} slides a class: {100 * share:.1f} % of p values at most 0.05")
+    assert 0.017 <= share <= 0.083
+
+
+def test_results_on_different_cells():
+    first, second, slide = two_methods(gain=2.0)
+    # Other slides, and fewer of them.
+    part = slide % 10 < 6
+    other = second[part], slide[part]
+    found = independent_difference((first, slide), other, "right_class")
+    assert found.value == pytest.approx(
+        statistic("right_class").parts(first)[:, 0].mean()
+        - statistic("right_class").parts(second[part])[:, 0].mean()
+    )
+    assert found.low < found.value < found.high
+    assert found.low > 0
+    assert found.p < 0.05
+    paired = paired_difference(first, second, slide, "right_class")
+    apart = independent_difference((first, slide), (second, slide), "right_class")
+    assert apart.value == pytest.approx(paired.value)
+    alone = [bootstrap_interval(s, slide, "right_class") for s in (first, second)]
+    widths = [one.high - one.low for one in alone]
+    assert apart.high - apart.low == pytest.approx(np.hypot(*widths), rel=0.1)
+
+
+def test_holm_by_hand():
+    # Four values: 0.005 * 4, 0.01 * 3, then 0.03 * 2, and 0.04 * 1 not below it.
+    corrected = holm([0.01, 0.04, 0.03, 0.005])
+    np.testing.assert_allclose(corrected, [0.03, 0.06, 0.06, 0.02], atol=1e-12)
+    np.testing.assert_allclose(holm([0.6, 0.5]), [1.0, 1.0])
+    np.testing.assert_allclose(
+        holm([0.02, np.nan, 0.01]), [0.02, np.nan, 0.02], atol=1e-12
+    )
+    assert holm([]).size == 0
+
+
+def test_refuses_cells_that_are_not_the_same():
+    first, second, slide = two_methods()
+    with pytest.raises(DifferentCellsError, match="expected the same cells"):
+        paired_difference(first, second[1:], slide, "mIoU")
+    with pytest.raises(DifferentCellsError, match="249 groups"):
+        paired_difference(first, second, slide[1:], "mIoU")
+    with pytest.raises(DifferentCellsError, match="different true classes"):
+        paired_difference(first, second[::-1], slide, "mIoU")

@@ -1,0 +1,48 @@
+"""The intervals cover the truth as often as they say, where slides differ."""
+
+import importlib.util
+
+import numpy as np
+import pytest
+
+from leuko_mm.evaluation.intervals import bootstrap_interval
+
+
+@pytest.fixture(scope="module")
+def measuring(request):
+    place = request.config.rootpath / "tools" / "interval_coverage.py"
+    spec = importlib.util.spec_from_file_location("interval_coverage", place)
+    module = importlib.util.module_from_spec(spec)
+    # Dataclasses look their module up.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(__import__("sys").modules, spec.name, module)
+        spec.loader.exec_module(module)
+        patch.setattr(module, "FIGURES", ("mIoU",))
+        patch.setattr(module, "TRUTH_SLIDES", 2000)
+        yield module
+
+
+@pytest.mark.parametrize("between", [0.5, 1.5])
+def test_at_fifty_slides_nine_in_ten_intervals_cover_the_truth(measuring, between):
+    found = measuring.coverage(10, between=between, resamples=400)["mIoU"]
+    print(f"50 slides, {between} between them: {100 * found.covered:.1f} % covered")
+    assert found.covered >= 0.9
+    # Nor is that bought by intervals of any width.
+    assert found.width < 1.4 * found.ideal
+
+
+def test_the_coverage_at_ten_slides_is_told(measuring):
+    found = measuring.coverage(2, between=1.5, resamples=400)["mIoU"]
+    print(f"10 slides, 1.5 between them: {100 * found.covered:.1f} % covered")
+    assert 0.8 <= found.covered < 0.95
+
+
+def test_one_set_of_weights_gives_what_every_interval_would(measuring):
+    slide, classes = measuring.slide_of_cells(3)
+    ends = []
+    for seed in range(3):
+        cells = measuring.simulated_cells(slide, classes, between=1.0, seed=seed)
+        assert (cells.sum(axis=2)[:, 1:].argmax(axis=1) + 1 == classes).all()
+        ends.append(bootstrap_interval(cells, slide, "mIoU", resamples=99))
+    found = measuring.coverage(3, between=1.0, simulations=3, resamples=99)["mIoU"]
+    assert found.width == pytest.approx(np.mean([e.high - e.low for e in ends]))
