@@ -49,6 +49,7 @@ def binary_contradictions(
         ends = rounding_ends(known["accuracy"], digits)
         # Smooth over so small a box, so that the extremes lie at its corners.
         corners = [binary_miou(*corner) for corner in product(*sides, ends)]
+        corners = [one for one in corners if one == one] or corners
         words = "precision, recall and accuracy give mIoU"
         bounds += [("mIoU", (min(corners), max(corners)), words)]
     return found + outside(known, bounds, digits, where)
@@ -71,4 +72,5 @@ def binary_miou(precision: float, recall: float, accuracy: float) -> float:
     rest = 1 - errors - hit
     if rest < 0:
         return float("nan")
-    return 50 * hit / (hit + errors) + 50 * rest / (rest + errors)
+    background = rest / (rest + errors) if rest else 0.0
+    return implied_iou(precision, recall) / 2 + 50 * background
