@@ -9,8 +9,10 @@ from sklearn import metrics as sk
 from leuko_mm.classes import BINARY_NAMES, CLASS_NAMES
 from leuko_mm.evaluation.confusion import (
     CLASS_KEYS,
+    MEAN_OF,
     METRIC_KEYS,
     confusion_matrix,
+    mean_scores,
     scores,
 )
 
@@ -87,6 +89,45 @@ def test_agrees_with_scikit_learn(num_classes, names, absent):
         assert result.metrics["mIoU_fg"] == pytest.approx(
             100 * foreground.mean(), abs=1e-9
         )
+
+
+def test_agrees_with_counting_pixel_by_pixel():
+    """Scores from sets of pixels, without a confusion matrix."""
+    truth, prediction = label_maps(6, seed=7)
+    found = scores(confusion_matrix(truth, prediction, 6))
+    counted = [place for place in np.ndindex(truth.shape) if truth[place] != 255]
+    every = len(counted)
+    for label, row in enumerate(found.per_class.values()):
+        true = {place for place in counted if truth[place] == label}
+        drawn = {place for place in counted if prediction[place] == label}
+        hit, either = len(true & drawn), len(true | drawn)
+        precision, recall = hit / len(drawn), hit / len(true)
+        expected = {
+            "precision": precision,
+            "recall": recall,
+            "f1": 2 * precision * recall / (precision + recall),
+            "iou": hit / either,
+            "ovr_accuracy": (every - either + hit) / every,
+        }
+        assert row == pytest.approx({k: 100 * v for k, v in expected.items()}, abs=1e-9)
+    for name, key in MEAN_OF.items():
+        values = class_scores(found, key)
+        assert found.metrics[name] == pytest.approx(values.mean(), abs=1e-9)
+    right = sum(truth[place] == prediction[place] for place in counted)
+    expected = pytest.approx(100 * right / every, abs=1e-9)
+    assert found.metrics["pixel_accuracy"] == expected
+
+
+def test_many_matrices_at_once_are_scored_as_each_alone():
+    matrices = [confusion_matrix(*label_maps(6, seed=s), 6) for s in range(3)]
+    matrices.append(confusion_matrix(*label_maps(6, absent=(0, 4)), 6))
+    means = mean_scores(np.stack(matrices))
+    assert set(means) == {*METRIC_KEYS, *(f"{name}_fg" for name in MEAN_OF)}
+    for row, matrix in enumerate(matrices):
+        alone = scores(matrix)
+        assert {key: means[key][row] for key in METRIC_KEYS} == alone.metrics
+        foreground = class_scores(alone, "f1")[1:]
+        assert means["mF1_fg"][row] == pytest.approx(np.nanmean(foreground))
 
 
 @pytest.mark.parametrize("seed", range(5))
