@@ -101,6 +101,7 @@ def coverage(
     simulations: int = 500,
     resamples: int = 2000,
     level: float = 0.95,
+    within: bool = True,
 ) -> dict[str, Coverage]:
     """Return how often the intervals of each figure cover the truth.
 
@@ -113,11 +114,12 @@ def coverage(
         simulations: how many.
         resamples: of each interval.
         level: of the intervals.
+        within: False draws slides alone, and no cells within them.
     """
     many = slide_of_cells(TRUTH_SLIDES)
     everything = simulated_cells(*many, between=between, seed=simulations)
     slide, classes = slide_of_cells(slides)
-    weights = resample_weights(slide, classes, resamples=resamples)
+    weights = resample_weights(slide, classes, resamples=resamples, within=within)
     ends = {name: [] for name in FIGURES}
     for seed in range(simulations):
         cells = simulated_cells(slide, classes, between=between, seed=seed)
@@ -155,6 +157,9 @@ def main() -> None:
     parser.add_argument("--between", type=float, nargs="+", default=[0.5, 1.5])
     parser.add_argument("--simulations", type=int, default=500)
     parser.add_argument("--resamples", type=int, default=2000)
+    parser.add_argument(
+        "--slides-alone", action="store_true", help="draw no cells within slides"
+    )
     asked = parser.parse_args()
     rows = []
     for slides in asked.slides:
@@ -164,6 +169,7 @@ def main() -> None:
                 between=between,
                 simulations=asked.simulations,
                 resamples=asked.resamples,
+                within=not asked.slides_alone,
             )
             for name, one in found.items():
                 figures = (100 * one.covered, one.width, one.ideal)
