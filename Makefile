@@ -7,7 +7,7 @@ PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test test-all lint configs clean .venv
+.PHONY: help quickstart test test-all lint configs results clean .venv
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z.-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,6 +31,9 @@ lint: $(STAMP) ## style, imports, docstrings and formatting
 
 configs: $(STAMP) ## load and check every config
 	$(PY) -m pytest tests/test_configs.py tests/test_ablations.py tests/test_methods.py $(ARGS)
+
+results: $(STAMP) ## results/report.html, every table and plot again, from the results alone
+	$(PY) -m leuko_mm.cli.main compare --report --out results
 
 .venv: $(STAMP) ## the environment with the exact versions of requirements/lock.txt
 

@@ -11,6 +11,7 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 
 from mmengine.config import DictAction
 
@@ -20,6 +21,7 @@ from leuko_mm.cli.train import add_iterations_argument
 from leuko_mm.workflows import compare_results as states
 from leuko_mm.workflows.compare import FAILED, Outcome, compare, survey
 from leuko_mm.workflows.compare_matrix import DEFAULT_SETTINGS, OWN, CompareRequest
+from leuko_mm.workflows.compare_report import write_report
 from leuko_mm.workflows.compare_share import LAUNCHERS
 from leuko_mm.workflows.published import PAPER, check_published
 from leuko_mm.workflows.resolve_config import UsageError
@@ -29,6 +31,12 @@ from leuko_mm.workflows.settings import SETTINGS
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments: which runs, where to, and who does them."""
     parser.add_argument("--protocol", help="paper, grouped, half, robust, smoke")
+    parser.add_argument(
+        "--report",
+        action="store_true",
+        help="train nothing, and write report.html and report/ out of what is "
+        "published in --out",
+    )
     parser.add_argument(
         "--methods",
         help="configs by name or path, comma-separated, or all; default: all where no "
@@ -96,13 +104,16 @@ def _add_run_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, command: list[str]) -> int:
-    """Do or show the runs, then print what became of them."""
+    """Do or show the runs, then print what became of them; or write the report."""
+    if args.report:
+        return _report(args)
     if args.check_published is not None:
         print("\n".join(published_lines(check_published(args.check_published))))
         return DONE
     if args.protocol is None:
         raise UsageError(
-            "--protocol is missing; expected paper, grouped, half, robust or smoke"
+            "--protocol says under what to compare: paper, grouped, half, robust, "
+            "smoke; --report and --check-published need none"
         )
     request = CompareRequest(
         protocol=args.protocol,
@@ -139,6 +150,15 @@ def run(args: argparse.Namespace, command: list[str]) -> int:
         _print_outcomes(outcomes)
     troubled = any(o.status in (FAILED, states.DIFFERS) for o in outcomes)
     return SOME_FAILED if troubled else DONE
+
+
+def _report(args: argparse.Namespace) -> int:
+    outcome = write_report(Path(args.out))
+    for path in outcome.written:
+        print(f"written: {path}")
+    for fault in outcome.faults:
+        print(f"left out: {fault}", file=sys.stderr)
+    return SOME_FAILED if outcome.faults else DONE
 
 
 def _show(request: CompareRequest) -> int:

@@ -12,8 +12,10 @@ from leuko_mm.engine.checkpoint_files import newest_state, write_text
 from leuko_mm.engine.training_state import read_identity
 from leuko_mm.evaluation.leukocyte_metric import CELLS_FILE
 from leuko_mm.workflows.compare_matrix import PlannedRun
+from leuko_mm.workflows.pictures import read_losses
 
 RESULTS_FILE = "results.json"
+LOSSES_ENDING = ".losses.json"
 # What stands in the way of a run or is left of it.
 DONE, FINISHED, STOPPED, DIFFERS, WAITING = (
     "done",
@@ -118,8 +120,20 @@ def cells_beside(target: Path) -> Path:
     return target.with_name(f"{target.name.removesuffix('.json')}.cells.npz")
 
 
+def losses_beside(target: Path) -> Path:
+    """Return the file of the training's losses that belongs to a results file.
+
+    Example:
+        >>> losses_beside(Path("results/half/unet-fold5-s0.json")).name
+        'unet-fold5-s0.losses.json'
+    """
+    return target.with_name(f"{target.name.removesuffix('.json')}{LOSSES_ENDING}")
+
+
 def publish(work_dir: Path, target: Path) -> None:
     """Copy a finished run's results, each file whole, the cells before what names them.
+
+    The logged losses go into a file of their own, for the training curves.
 
     Args:
         work_dir: folder of the run.
@@ -134,5 +148,9 @@ def publish(work_dir: Path, target: Path) -> None:
         os.replace(part, cells)
     finally:
         part.unlink(missing_ok=True)
+    losses = read_losses(work_dir)
+    if losses:
+        curve = dict(iterations=list(losses), losses=list(losses.values()))
+        write_text(losses_beside(target), json.dumps(curve) + "\n")
     results["cells"] = cells.name
     write_text(target, json.dumps(results, indent=1) + "\n")

@@ -17,6 +17,7 @@ from leuko_mm.workflows.compare_results import (
     WAITING,
     cells_beside,
     look_at,
+    losses_beside,
     misfit,
     publish,
 )
@@ -147,3 +148,14 @@ def test_another_precision_is_told_apart_from_another_config(run):
     results = results_of(run, config_sha256="0")
     results["run"]["amp"] = True
     assert misfit(results, run).endswith("with bfloat16: --amp asks for the same")
+
+
+def test_the_logged_losses_are_published_too(run):
+    finish(run)
+    log = run.work_dir / "20260101_000000" / "vis_data" / "scalars.json"
+    log.parent.mkdir(parents=True)
+    lines = [dict(step=step, loss=1 / step, lr=0.1) for step in (10, 20)]
+    log.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    publish(run.work_dir, run.target)
+    curve = json.loads(losses_beside(run.target).read_text())
+    assert curve == dict(iterations=[10, 20], losses=[0.1, 0.05])

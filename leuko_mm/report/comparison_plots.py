@@ -1,0 +1,183 @@
+"""Plots of a comparison as SVG: points with intervals, and lines."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from leuko_mm.report.curves import LINE_COLOURS, smoothed
+
+INK = "#33383f"  # of axes and words; no line is drawn in it
+SIZE = (8.4, 4.4)  # inches
+MARKERS = "osD^vPX"
+# In a figure of more series than this, their names stand below it.
+IN_AXES = 6
+
+
+@dataclass(frozen=True)
+class PlotPoint:
+    """A point with its name and the ends of its interval.
+
+    Args:
+        x, y: where.
+        name: written beside it; empty for none.
+        low, high: ends of y's interval; None for none.
+    """
+
+    x: float
+    y: float
+    name: str = ""
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True)
+class PlotSeries:
+    """Points of one kind.
+
+    Args:
+        name: in the legend.
+        points: in the order of x where a line joins them.
+    """
+
+    name: str
+    points: tuple[PlotPoint, ...]
+
+
+@dataclass(frozen=True)
+class Plot:
+    """What is drawn.
+
+    Args:
+        series: at least one, none empty.
+        x_label, y_label: words at the axes.
+        kind: ``points``, ``joined`` (points with a line) or ``lines`` (a running
+            mean over thin values).
+        levels: (height, words) of level lines.
+    """
+
+    series: tuple[PlotSeries, ...]
+    x_label: str
+    y_label: str
+    kind: str = "points"
+    levels: tuple[tuple[float, str], ...] = ()
+
+
+def plot_svg(plot: Plot, ink: str = INK) -> bytes:
+    """Return a plot as an SVG file on no ground; the same plot gives the same bytes.
+
+    Args:
+        plot: see there.
+        ink: colour of axes and words, ``#rrggbb``.
+
+    Raises:
+        ValueError: if there is nothing to draw.
+    """
+    if not plot.series or not all(series.points for series in plot.series):
+        raise ValueError("a plot needs at least one series, and points in each")
+    figure = Figure(figsize=SIZE, dpi=100, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    draw = _draw_line if plot.kind == "lines" else _draw_points
+    for order, series in enumerate(plot.series):
+        draw(axes, series, order, ink, joined=plot.kind == "joined")
+    for height, words in plot.levels:
+        axes.axhline(height, color=ink, linestyle="--", linewidth=0.8)
+        axes.annotate(
+            words,
+            (0.01, height),
+            xycoords=("axes fraction", "data"),
+            xytext=(0, 3),
+            textcoords="offset points",
+            color=ink,
+            fontsize=8,
+        )
+    _finish(axes, plot, ink)
+    buffer = io.BytesIO()
+    # Neither date, version nor random ids: the same data draws the same file.
+    about = {"Date": None, "Creator": None}
+    with rc_context({"svg.hashsalt": "leuko_mm", "svg.fonttype": "path"}):
+        figure.savefig(buffer, format="svg", transparent=True, metadata=about)
+    return buffer.getvalue()
+
+
+def _style(order: int) -> dict:
+    turn = order // len(LINE_COLOURS)
+    return dict(
+        color=LINE_COLOURS[order % len(LINE_COLOURS)],
+        marker=MARKERS[turn % len(MARKERS)],
+    )
+
+
+def _draw_points(
+    axes: Axes, series: PlotSeries, order: int, ink: str, *, joined: bool
+) -> None:
+    points, style = series.points, _style(order)
+    spans = [
+        [p.y - p.low if p.low is not None else 0 for p in points],
+        [p.high - p.y if p.high is not None else 0 for p in points],
+    ]
+    axes.errorbar(
+        [p.x for p in points],
+        [p.y for p in points],
+        yerr=spans,
+        linestyle="-" if joined else "none",
+        linewidth=1.5,
+        elinewidth=0.8,
+        capsize=2,
+        markersize=6,
+        label=series.name,
+        **style,
+    )
+    for point in points:
+        axes.annotate(
+            point.name,
+            (point.x, point.y),
+            xytext=(6, 4),
+            textcoords="offset points",
+            fontsize=8,
+            color=ink,
+        )
+
+
+def _draw_line(
+    axes: Axes, series: PlotSeries, order: int, ink: str, *, joined: bool
+) -> None:
+    colour = _style(order)["color"]
+    x, y = [p.x for p in series.points], [p.y for p in series.points]
+    window = max(1, len(x) // 40) * 2 + 1 if len(x) >= 10 else 1
+    axes.plot(x, y, color=colour, linewidth=0.5, alpha=0.3)
+    dashes = ("-", "--", ":")[order // len(LINE_COLOURS) % 3]
+    mean = smoothed(y, window)
+    axes.plot(x, mean, dashes, color=colour, linewidth=1.8, label=series.name)
+
+
+def _finish(axes: Axes, plot: Plot, ink: str) -> None:
+    axes.set(xlabel=plot.x_label, ylabel=plot.y_label)
+    if _whole([p.x for series in plot.series for p in series.points]):
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.margins(x=0.08, y=0.08)
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.tick_params(colors=ink, which="both")
+    for line in axes.spines.values():
+        line.set_color(ink)
+    words = [axes.xaxis.label, axes.yaxis.label]
+    if len(plot.series) > 1:
+        many = len(plot.series) > IN_AXES
+        place = dict(loc="upper left", bbox_to_anchor=(1.01, 1)) if many else {}
+        legend = axes.legend(frameon=False, fontsize=8, **place)
+        words += legend.get_texts()
+    for word in words:
+        word.set_color(ink)
+
+
+def _whole(values: Sequence[float]) -> bool:
+    return all(float(value).is_integer() for value in values)

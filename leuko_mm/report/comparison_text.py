@@ -1,0 +1,165 @@
+"""Tables of a comparison as Markdown, CSV and LaTeX."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Mapping
+
+from leuko_mm.report.comparison import (
+    Cell,
+    ComparisonReport,
+    FileLink,
+    Measured,
+    ResultTable,
+    TableRow,
+    cell_text,
+)
+
+LATEX = {
+    **{sign: f"\\{sign}" for sign in "&%$#_{}"},
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+}
+
+
+def markdown_page(
+    report: ComparisonReport, pictures: Mapping[str, str], up: str
+) -> str:
+    """Return the whole report as Markdown.
+
+    Args:
+        report: as for the page.
+        pictures: paths of the plots, by their names.
+        up: what leads from the Markdown file to the folder of the results: ``../``.
+    """
+    parts = ["# Comparison of methods", report.summary]
+    parts += [
+        f"- **{h.label}**: {cell_text(Measured(h.value))} % ({h.note})"
+        for h in report.headlines
+    ]
+    for section in report.sections:
+        parts += [f"## {section.title}", section.lead]
+        for table in section.tables:
+            parts += [f"### {table.title}", markdown_table(table, up)]
+        for figure in section.figures:
+            parts += [f"### {figure.title}", figure.lead]
+            parts += [f"![{figure.title}]({pictures[figure.name]})"]
+            parts += [f"Drawn from {_linked(figure.links, up)}."]
+        for shown in section.confusions:
+            parts += [f"### {shown.title}", shown.lead]
+            parts += [markdown_table(shown.cells, up)]
+    parts.append(report.closing)
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def markdown_table(table: ResultTable, up: str = "") -> str:
+    """Return a table as Markdown, with its lead above and its note below.
+
+    Example:
+        >>> rows = (TableRow(("a|b", Measured(1.0, 0.5, 1.5))),)
+        >>> print(markdown_table(ResultTable("t", "T", ("x", "y"), rows)))
+        | x | y | file |
+        |---|---:|---|
+        | a\\|b | 1.00 [0.50, 1.50] |  |
+    """
+    rule = ["---" if i in table.words else "---:" for i in range(len(table.columns))]
+    lines = [
+        f"| {' | '.join((*table.columns, 'file'))} |",
+        f"|{'|'.join((*rule, '---'))}|",
+    ]
+    for row in table.rows:
+        cells = [cell_text(cell).replace("|", r"\|") for cell in _filled(row, table)]
+        if row.kind == "heading":
+            cells[0] = f"**{cells[0]}**"
+        lines.append(f"| {' | '.join((*cells, _linked(row.links, up)))} |")
+    return "\n\n".join(p for p in (table.lead, "\n".join(lines), table.note) if p)
+
+
+def csv_table(table: ResultTable) -> str:
+    """Return a table as CSV: an interval in two columns of its own, links in the last.
+
+    Numbers have all their digits.
+
+    Example:
+        >>> rows = (TableRow(("a", Measured(1.25, 0.5, 1.5))),)
+        >>> print(csv_table(ResultTable("t", "T", ("x", "y"), rows)), end="")
+        x,y,y low,y high,files
+        a,1.25,0.5,1.5,
+    """
+    columns = range(len(table.columns))
+    wide = {
+        i
+        for i in columns
+        for row in table.rows
+        if _has_interval(_filled(row, table)[i])
+    }
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    header = []
+    for i, name in enumerate(table.columns):
+        header += [name, f"{name} low", f"{name} high"] if i in wide else [name]
+    writer.writerow([*header, "files"])
+    for row in table.rows:
+        cells: list = []
+        for i, cell in enumerate(_filled(row, table)):
+            cells += _plain(cell, wide=i in wide)
+        writer.writerow([*cells, " ".join(link.path for link in row.links)])
+    return buffer.getvalue()
+
+
+def latex_table(table: ResultTable) -> str:
+    r"""Return a table as LaTeX, for the package booktabs.
+
+    Example:
+        >>> rows = (TableRow(("a_b", Measured(1.0, 0.5, 1.5))),)
+        >>> "a\\_b & 1.00 [0.50, 1.50]" in latex_table(
+        ...     ResultTable("t", "T", ("x", "y"), rows)
+        ... )
+        True
+    """
+    kinds = ["l" if i in table.words else "r" for i in range(len(table.columns))]
+    lines = [
+        "% needs \\usepackage{booktabs}",
+        "\\begin{table}",
+        f"\\caption{{{_latex(table.title)}}}",
+        f"\\label{{tab:{table.name}}}",
+        f"\\begin{{tabular}}{{{''.join(kinds)}}}",
+        "\\toprule",
+        f"{' & '.join(_latex(name) for name in table.columns)} \\\\",
+        "\\midrule",
+    ]
+    for row in table.rows:
+        cells = [_latex(cell_text(cell)) for cell in _filled(row, table)]
+        if row.kind == "heading":
+            cells = [f"\\multicolumn{{{len(cells)}}}{{l}}{{\\textbf{{{cells[0]}}}}}"]
+        lines.append(f"{' & '.join(cells)} \\\\")
+    return "\n".join([*lines, "\\bottomrule", "\\end{tabular}", "\\end{table}", ""])
+
+
+def _filled(row: TableRow, table: ResultTable) -> tuple[Cell, ...]:
+    return (*row.cells, *[None] * (len(table.columns) - len(row.cells)))
+
+
+def _has_interval(cell: Cell) -> bool:
+    return isinstance(cell, Measured) and cell.low is not None
+
+
+def _plain(cell: Cell, *, wide: bool) -> list:
+    if isinstance(cell, Measured):
+        ends = [cell.value, cell.low, cell.high]
+    else:
+        ends = [cell, None, None]
+    # NaN is the only number that differs from itself.
+    known = ["" if end is None or end != end else end for end in ends]
+    return known if wide else known[:1]
+
+
+def _latex(text: str) -> str:
+    return re.sub(r"[&%$#_{}\\~^]", lambda found: LATEX[found[0]], text)
+
+
+def _linked(links: tuple[FileLink, ...], up: str) -> str:
+    return ", ".join(f"[{link.words}]({up}{link.path})" for link in links)

@@ -1,0 +1,165 @@
+"""Write the report of a comparison out of its published results, and nothing else."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from leuko_mm.datasets.replacing import move_into
+from leuko_mm.engine.checkpoint_files import write_text
+from leuko_mm.report.comparison import ComparisonReport, Section, render_comparison
+from leuko_mm.report.comparison_plots import plot_svg
+from leuko_mm.report.comparison_text import csv_table, latex_table, markdown_page
+from leuko_mm.workflows.published_runs import PublishedRuns, read_runs, results_of
+from leuko_mm.workflows.report_confusions import confusions
+from leuko_mm.workflows.report_extras import (
+    cells_per_image,
+    development,
+    leakage,
+    too_short,
+)
+from leuko_mm.workflows.report_measurements import Measurements
+from leuko_mm.workflows.report_paper_tables import paper_tables
+from leuko_mm.workflows.report_plots import costs, learning, losses
+from leuko_mm.workflows.report_sections import (
+    differences,
+    headlines,
+    overview,
+)
+from leuko_mm.workflows.resolve_config import UsageError
+
+PAGE = "report.html"
+# Everything else that the report consists of; replaced as a whole.
+FOLDER = "report"
+TEXT = "report.md"
+CLOSING = (
+    "Every figure is computed from the results files that stand beside it; the last "
+    "state of each training is what is scored. For research, not for diagnosis."
+)
+
+
+@dataclass(frozen=True)
+class ReportOutcome:
+    """What was written.
+
+    Args:
+        written: files.
+        runs: how many runs the report is of.
+        faults: a line on each results file that could not be read.
+    """
+
+    written: tuple[Path, ...]
+    runs: int
+    faults: tuple[str, ...]
+
+
+def write_report(results: Path) -> ReportOutcome:
+    """Write ``report.html`` and ``report/`` into the folder of the results.
+
+    The same results give the same bytes, whenever and wherever they are read.
+
+    Raises:
+        UsageError: if there are no results, or something else stands there.
+    """
+    runs = read_runs(results)
+    if not runs.runs and not runs.short:
+        said = f" ({'; '.join(runs.faults)})" if runs.faults else ""
+        raise UsageError(
+            f"{results} holds no results{said}; make some with\n"
+            "    leuko compare --protocol half"
+        )
+    _refuse_foreign(results)
+    report = gather_report(runs, results)
+    written = _write(results, report)
+    return ReportOutcome(written, len(runs.runs), runs.faults)
+
+
+def gather_report(runs: PublishedRuns, folder: Path) -> ComparisonReport:
+    """Return the report as plain data.
+
+    Args:
+        runs: what is published.
+        folder: where, for what stands beside the results files.
+    """
+    figures, results = Measurements(), results_of(runs.runs)
+    sections = [
+        overview(results, figures),
+        differences(results, figures),
+        paper_tables(results, figures),
+        leakage(results, figures),
+        cells_per_image(results, figures),
+        confusions(results),
+        costs(results, figures, folder),
+        learning(runs.runs, figures),
+        losses(runs.runs, folder),
+        development(runs.runs, figures),
+        too_short(runs.short),
+    ]
+    return ComparisonReport(
+        _summary(runs),
+        headlines(results, figures),
+        tuple(section for section in sections if isinstance(section, Section)),
+        CLOSING,
+    )
+
+
+def _summary(runs: PublishedRuns) -> str:
+    methods = {run.method for run in runs.runs}
+    protocols = sorted({run.folder for run in runs.runs})
+    said = f"{_counted(len(runs.runs), 'run')} of {_counted(len(methods), 'method')}"
+    where = f" under {', '.join(protocols)}" if protocols else ""
+    return f"{said}{where}, each beside its results file."
+
+
+def _counted(count: int, word: str) -> str:
+    return f"{count} {word}" if count == 1 else f"{count} {word}s"
+
+
+def _refuse_foreign(results: Path) -> None:
+    folder = results / FOLDER
+    ours = {TEXT, "tables", "figures"}
+    if folder.exists() and (
+        not folder.is_dir() or {path.name for path in folder.iterdir()} - ours
+    ):
+        raise UsageError(
+            f"{folder} holds other things than a report, so it is not replaced; move "
+            "them away"
+        )
+
+
+def _write(results: Path, report: ComparisonReport) -> tuple[Path, ...]:
+    building = Path(tempfile.mkdtemp(prefix=f".{FOLDER}-", dir=results))
+    try:
+        pictures = {figure.name: plot_svg(figure.plot) for figure in report.figures}
+        names = _write_parts(building, report, pictures)
+        files = {table.name: f"{FOLDER}/tables/{table.name}" for table in report.tables}
+        page = render_comparison(report, pictures, files)
+        move_into((results / FOLDER).resolve(), building)
+        write_text(results / PAGE, page)
+    except OSError as error:
+        raise UsageError(
+            f"the report was not written into {results} ({error}); mend the cause"
+        ) from error
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+    return (results / PAGE, *(results / FOLDER / name for name in names))
+
+
+def _write_parts(
+    building: Path, report: ComparisonReport, pictures: Mapping[str, bytes]
+) -> Sequence[str]:
+    for name in ("tables", "figures"):
+        (building / name).mkdir()
+    places = {name: f"figures/{name}.svg" for name in pictures}
+    texts = {TEXT: markdown_page(report, places, "../")}
+    for table in report.tables:
+        texts[f"tables/{table.name}.csv"] = csv_table(table)
+        texts[f"tables/{table.name}.tex"] = latex_table(table)
+    for name, text in texts.items():
+        (building / name).write_text(text, encoding="utf-8")
+    for name, drawn in pictures.items():
+        (building / places[name]).write_bytes(drawn)
+    return (*texts, *places.values())

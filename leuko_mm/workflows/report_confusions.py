@@ -1,0 +1,50 @@
+"""Section of the report on what the CBAM U-Net still takes for something else."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from leuko_mm.classes import CLASSES
+from leuko_mm.evaluation.cell_scores import majority_classes
+from leuko_mm.report.comparison import ResultTable, Section, ShownConfusion, TableRow
+from leuko_mm.report.run_report import ClassLabel
+from leuko_mm.workflows.published_runs import FIVE_FOLDS, Result
+from leuko_mm.workflows.report_measurements import paper_method
+from leuko_mm.workflows.report_sections import CLASS_COUNT, protocol_words
+from leuko_mm.workflows.run_report import row_percent
+
+
+def confusions(results: Sequence[Result]) -> Section:
+    """Return what the CBAM U-Net still confuses, over as many cells as there are."""
+    many = [r for r in results if r.confusion.shape[-1] == CLASS_COUNT]
+    whole = [r for r in many if r.scope == FIVE_FOLDS] or many
+    chosen = paper_method([r for r in whole if r.scope != "paper_mosaics"])
+    if chosen is None:
+        lead = "No run of the CBAM U-Net is published."
+        return Section("confusions", "The confusions that remain", lead)
+    pooled = chosen.confusion.sum(axis=0)
+    labels = tuple(ClassLabel(c.name, c.aliases[0], c.colour) for c in CLASSES)
+    truth, majority = majority_classes(chosen.confusion)
+    rows = []
+    for label, row in zip(labels[1:], range(1, CLASS_COUNT), strict=True):
+        of_class = majority[truth == row]
+        counts = np.bincount(of_class, minlength=CLASS_COUNT).tolist()
+        rows.append(TableRow((label.name, *counts), chosen.links))
+    cells = ResultTable(
+        "confused_cells",
+        "Whole cells: true class, and the class of most of their pixels",
+        ("true class", "not found", *(label.name for label in labels[1:])),
+        tuple(rows),
+    )
+    shown = ShownConfusion(
+        f"{chosen.name}: {protocol_words(chosen)}",
+        "Pixels of all test cells.",
+        labels,
+        tuple(map(tuple, pooled.tolist())),
+        row_percent(pooled),
+        cells,
+        chosen.links,
+    )
+    return Section("confusions", "The confusions that remain", confusions=(shown,))

@@ -1,0 +1,177 @@
+"""The paper's Tables 1 to 4: as printed, what that implies, and what was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from leuko_mm.report.comparison import Cell, Measured, ResultTable, Section, TableRow
+from leuko_mm.workflows.figures_methods import COMBINATIONS, SAME_AS
+from leuko_mm.workflows.published import CheckedRow, check_published, load_published
+from leuko_mm.workflows.published_runs import Result
+from leuko_mm.workflows.report_measurements import OF_CLASS, Measurements
+from leuko_mm.workflows.report_sections import CLASS_COUNT, protocol_words
+
+TABLE3 = "ablation/table3_"
+SETTINGS = ("A", "B", None)
+# Datasets that nobody may pass on: a run on one is the user's own.
+NOT_AVAILABLE = ("lisc",)
+MEANS = ("mIoU", "pixel_accuracy", "ovr_accuracy", "mIoU_fg")
+BINARY = ("mPrecision", "mRecall", "mF1", "mIoU", "pixel_accuracy")
+LEAD = {
+    "class": "P, R, IoU and F1 of a class. Beside the printed IoU stands the one that "
+    "the printed P and R give: no confusion matrix has another.",
+    "binary": "Leukocyte against background, which the paper does not say; figures of "
+    "ours are means over the two classes. `P, R, Acc give` is the mIoU of a "
+    "confusion of two classes with the printed P, R and Acc.",
+    "means": "mIoU is over six classes, the background among them. `Table 1 gives` is "
+    "the mIoU with the IoU that P and R of Table 1 give, and the background that the "
+    "printed mIoU leaves. The paper's Acc can be read in two ways: both are shown.",
+}
+
+
+def paper_tables(results: Sequence[Result], figures: Measurements) -> Section:
+    """Return the paper's tables beside what is published here.
+
+    Args:
+        results: what counts as one result each.
+        figures: where intervals come from.
+    """
+    published = load_published()
+    makers = {"class": _class_table, "binary": _binary_table, "means": _means_table}
+    shown = tuple(
+        makers[table["kind"]](table, checked.rows, results, figures)
+        for table, checked in zip(published["tables"], check_published(), strict=True)
+    )
+    source = published["source"]
+    lead = (
+        f"Printed: {source['title']}, {source['journal']} {source['volume']}, "
+        f"{source['article']} ({source['year']}), tested on 5 mosaics, 20 cells, "
+        "of slides that it trained on, too. Ours: with 95 % intervals, and under what "
+        "they were measured."
+    )
+    return Section("paper", "The paper's tables", lead, shown)
+
+
+def matching(
+    row: Mapping, results: Iterable[Result], *, classes: int
+) -> list[tuple[Result, str]]:
+    """Return the results that stand for a printed row, with what each is.
+
+    Args:
+        row: names ``config`` and perhaps ``setting``.
+        results: all there are.
+        classes: of their confusions.
+    """
+    config, found = row["config"], []
+    for result in results:
+        if result.confusion.shape[-1] != classes:
+            continue
+        if config.startswith(TABLE3):
+            wanted = config.removeprefix(TABLE3)
+            own = (result.method, result.variant) == ("unet_vgg16", wanted)
+            same = SAME_AS.get((result.method, result.variant)) == wanted
+            if own or same:
+                found.append((0, result))
+        elif result.method == config and result.variant in SETTINGS:
+            far = result.variant != row.get("setting")
+            found.append((far + SETTINGS.index(result.variant), result))
+    return [
+        (result, f"{result.name}: {protocol_words(result)}")
+        for _, result in sorted(found, key=lambda pair: pair[0])
+    ]
+
+
+def _title(table: Mapping) -> str:
+    return f"Table {table['table']}. {table['title']}"
+
+
+def _asked(row: Mapping) -> str:
+    setting = f", setting {row['setting']}" if row.get("setting") else ""
+    name = row["config"].removeprefix("ablation/")
+    return f"no run of {name}{setting} is published"
+
+
+def _class_table(table, checked, results, figures) -> ResultTable:
+    rows = []
+    for row, implied in _rows(checked):
+        printed = [row[key] for key in OF_CLASS]
+        name = f"{row['class']}, {row['method']}"
+        rows.append(
+            TableRow((name, "as printed", *printed, implied["iou"]), kind="printed")
+        )
+        found = matching(row, results, classes=CLASS_COUNT)
+        names = [f"{key}.{row['class']}" for key in OF_CLASS]
+        for result, words in found:
+            shown = figures.of(result, names).values()
+            rows.append(TableRow((name, words, *shown), result.links))
+        if not found:
+            rows.append(TableRow((name, _asked(row)), kind="lacking"))
+    heads = ("class, method", "what", "P", "R", "IoU", "F1", "P and R give")
+    return _made(table, heads, rows)
+
+
+def _binary_table(table, checked, results, figures) -> ResultTable:
+    rows = []
+    for row, implied in _rows(checked):
+        keys = ("precision", "recall", "f1", "mIoU", "accuracy")
+        name = f"{row['dataset']} ({row['data']}), {row['method']}"
+        printed = [row[key] for key in keys]
+        cells = (name, "as printed", *printed, implied["mIoU"])
+        rows.append(TableRow(cells, kind="printed"))
+        there = [
+            r for r in results if r.first.results["data"]["dataset"] == row["data"]
+        ]
+        found = matching(row, there, classes=2)
+        for result, words in found:
+            shown = figures.of(result, BINARY).values()
+            rows.append(TableRow((name, words, *shown), result.links))
+        if not found:
+            missing = row["data"] in NOT_AVAILABLE
+            said = "not available here" if missing else _asked(row)
+            rows.append(TableRow((name, said), kind="lacking"))
+    heads = ("data, method", "what", "P", "R", "F1", "mIoU", "Acc", "P, R, Acc give")
+    return _made(table, heads, rows)
+
+
+def _means_table(table, checked, results, figures) -> ResultTable:
+    rows, lacking = [], dict(COMBINATIONS) if table["table"] == "3" else {}
+    for row, implied in _rows(checked):
+        lacking.pop(row["config"].removeprefix(TABLE3), None)
+        given = implied.get("class_mIoU")
+        cells = (row["method"], "as printed", row["mIoU"], given, row["accuracy"])
+        rows.append(TableRow(cells, kind="printed"))
+        rows += _ours(row, row["method"], results, figures)
+    for name, words in lacking.items():
+        # One combination that the paper leaves out.
+        rows.append(TableRow((words, "not in the paper"), kind="printed"))
+        row = dict(config=f"{TABLE3}{name}")
+        rows += _ours(row, words, results, figures)
+    heads = ("method", "what", "mIoU", "Table 1 gives")
+    heads += ("pixel accuracy (printed: Acc)", "one-vs-rest accuracy")
+    return _made(table, (*heads, "mIoU without background"), rows)
+
+
+def _ours(row: Mapping, name: str, results, figures: Measurements) -> list[TableRow]:
+    rows = []
+    for result, words in matching(row, results, classes=CLASS_COUNT):
+        found = figures.of(result, MEANS)
+        first, *rest = found.values()
+        cells: tuple[Cell | Measured, ...] = (name, words, first, None, *rest)
+        rows.append(TableRow(cells, result.links))
+    return rows or [TableRow((name, _asked(row)), kind="lacking")]
+
+
+def _rows(checked: Sequence[CheckedRow]) -> list[tuple[Mapping, Mapping[str, float]]]:
+    """Return printed rows, each with what its own figures imply."""
+    return [(one.row, one.implied) for one in checked]
+
+
+def _made(table: Mapping, heads: tuple[str, ...], rows: list[TableRow]) -> ResultTable:
+    return ResultTable(
+        f"paper_table_{table['table']}",
+        _title(table),
+        heads,
+        tuple(rows),
+        lead=LEAD[table["kind"]],
+        words=(0, 1),
+    )

@@ -1,0 +1,191 @@
+"""Plots of the report: cost against accuracy, learning curves, training losses."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from leuko_mm.report.comparison import ResultFigure, Section
+from leuko_mm.report.comparison_plots import Plot, PlotPoint, PlotSeries
+from leuko_mm.report.run_report import FileLink
+from leuko_mm.workflows.compare_results import losses_beside
+from leuko_mm.workflows.published_runs import (
+    DEVELOPMENT,
+    PublishedRun,
+    Result,
+    shown_families,
+)
+from leuko_mm.workflows.report_measurements import PAPER_METHOD, Measurements
+from leuko_mm.workflows.report_sections import protocol_words
+from leuko_mm.workflows.settings import SETTINGS
+
+# Milliseconds of one image by method, where somebody has measured them.
+TIMING_FILE = "timing.json"
+# Ablations have the cost of their method.
+DRAWN = (None, *SETTINGS)
+TITLES = {"mIoU": "Mean IoU", "pixel_accuracy": "Pixel accuracy"}
+WORDS = {"mIoU": "mean IoU, %", "pixel_accuracy": "pixel accuracy, %"}
+
+
+def costs(results: Sequence[Result], figures: Measurements, folder: Path) -> Section:
+    """Return accuracy against multiply-adds and against milliseconds."""
+    timing = read_timing(folder / TIMING_FILE)
+    per_image = dict(timing.get("methods", {}))
+
+    def macs(result: Result) -> float | None:
+        return result.first.results["model"].get("gmacs")
+
+    def milliseconds(result: Result) -> float | None:
+        return per_image.get(result.method)
+
+    axes = [("macs", "multiply-adds an image, 10^9", macs)]
+    if per_image:
+        where = f"{timing.get('size')} px, {timing.get('machine')}"
+        axes.append(("ms", f"milliseconds an image ({where})", milliseconds))
+    shown, found = [], shown_families(results)
+    for number, members in enumerate((m for m in found if len(m) > 1), 1):
+        for name, label, cost in axes:
+            for metric in WORDS:
+                figure = _cost_figure(members, figures, cost, label, metric)
+                if figure is None:
+                    continue
+                plot, links = figure
+                if timing and name == "ms":
+                    links = (*links, FileLink(TIMING_FILE, TIMING_FILE))
+                what = "multiply-adds" if name == "macs" else "milliseconds"
+                title = f"{TITLES[metric]} against {what}"
+                lead = f"{protocol_words(members[0])}. Bars are 95 % intervals."
+                key = f"{metric}_{name}_{number}"
+                shown.append(ResultFigure(key, title, plot, lead, links))
+    lacks = []
+    if not shown:
+        lacks.append("No two methods are published on the same cells yet.")
+    if not per_image:
+        lacks.append(
+            f"Milliseconds are not drawn: there is no {TIMING_FILE} "
+            "(tools/method_timing.py measures it)."
+        )
+    return Section("cost", "Accuracy and cost", " ".join(lacks), figures=tuple(shown))
+
+
+def _cost_figure(
+    members: Sequence[Result],
+    figures: Measurements,
+    cost: Callable[[Result], float | None],
+    label: str,
+    metric: str,
+) -> tuple[Plot, tuple[FileLink, ...]] | None:
+    known = [m for m in members if m.variant in DRAWN and cost(m) is not None]
+    if len(known) < 2:
+        return None
+    series = defaultdict(list)
+    for member in known:
+        figure = figures.of(member, [metric])[metric]
+        point = PlotPoint(
+            cost(member), figure.value, member.method, figure.low, figure.high
+        )
+        series[member.variant or "as its file has it"].append(point)
+    drawn = tuple(PlotSeries(name, tuple(points)) for name, points in series.items())
+    links = tuple(link for member in known for link in named_links(member))
+    return Plot(drawn, label, WORDS[metric]), links
+
+
+def named_links(result: Result) -> tuple[FileLink, ...]:
+    """Return a result's files, named by the method too."""
+    return tuple(FileLink(k.path, f"{result.name} {k.words}") for k in result.links)
+
+
+def learning(runs: Sequence[PublishedRun], figures: Measurements) -> Section:
+    """Return how the CBAM U-Net's figures grow with iterations and training slides."""
+    own = [run for run in runs if (run.method, run.variant) in PAPER_METHOD]
+    axes = (
+        ("iterations", "iterations", lambda run: run.iterations),
+        (
+            "slides",
+            "slides to learn from",
+            lambda run: len(run.results["data"].get("train_groups") or []),
+        ),
+    )
+    shown = []
+    for name, label, place in axes:
+        lines: dict[tuple, dict[float, Result]] = defaultdict(dict)
+        for run in own:
+            others = [other(run) for key, _, other in axes if key != name]
+            split = str(run.run.get("split"))
+            data = run.results["data"]
+            where = (run.folder, run.variant, split, data.get("size"), run.tiles)
+            result = Result((run,), split)
+            lines[(*where, result.seed, *others)].setdefault(place(run), result)
+        kept = {key: points for key, points in lines.items() if len(points) > 1}
+        if kept:
+            shown.append(_learning_figure(name, label, kept, figures))
+    lead = (
+        "The same network after more iterations, or from more slides; tested on the "
+        f"same cells. Runs on the {DEVELOPMENT} fold count here too."
+        if shown
+        else "No two runs of the CBAM U-Net differ in nothing but their length or the "
+        "slides that they learnt from."
+    )
+    return Section("learning", "Learning curves", lead, figures=tuple(shown))
+
+
+def _learning_figure(
+    name: str, label: str, lines: Mapping, figures: Measurements
+) -> ResultFigure:
+    series, links = [], []
+    for key, points in lines.items():
+        first = next(iter(points.values()))
+        drawn = []
+        for x, result in sorted(points.items()):
+            figure = figures.of(result, ["mIoU"])["mIoU"]
+            drawn.append(PlotPoint(x, figure.value, "", figure.low, figure.high))
+            links += named_links(result)
+        words = f"{first.name}, {key[0]}, {key[2]}"
+        series.append(PlotSeries(words, tuple(drawn)))
+    plot = Plot(tuple(series), label, WORDS["mIoU"], kind="joined")
+    title = f"Mean IoU over {label}"
+    return ResultFigure(
+        f"learning_{name}", title, plot, "Bars are 95 % intervals.", tuple(links)
+    )
+
+
+def losses(runs: Sequence[PublishedRun], folder: Path) -> Section:
+    """Return the training losses of the runs that have published them."""
+    groups: dict[str, list[tuple[PublishedRun, dict]]] = defaultdict(list)
+    for run in runs:
+        curve = _read_losses(losses_beside(folder / run.file))
+        if curve:
+            groups[run.folder].append((run, curve))
+    shown = []
+    for name, members in groups.items():
+        series, links = [], []
+        for run, curve in members:
+            title = f"{Result((run,), '').name}, {run.run.get('split')}"
+            pairs = zip(curve["iterations"], curve["losses"], strict=True)
+            series.append(PlotSeries(title, tuple(PlotPoint(x, y) for x, y in pairs)))
+            place = losses_beside(Path(run.file)).as_posix()
+            links.append(FileLink(place, title))
+        plot = Plot(tuple(series), "iteration", "training loss", kind="lines")
+        lead = "Thin: the logged values; thick: their running mean. Losses of two "
+        lead += "settings are not of one scale."
+        key = f"losses_{name.replace('-', '_')}"
+        title = f"Training loss under {name}"
+        shown.append(ResultFigure(key, title, plot, lead, tuple(links)))
+    lead = "" if shown else "No run has published its losses."
+    return Section("training", "Training curves", lead, figures=tuple(shown))
+
+
+def _read_losses(path: Path) -> dict | None:
+    if not path.is_file():
+        return None
+    content = json.loads(path.read_text(encoding="utf-8"))
+    return content if content.get("iterations") else None
+
+
+def read_timing(path: Path) -> dict:
+    """Return the measured times, {} where there are none."""
+    if not path.is_file():
+        return {}
+    return json.loads(path.read_text(encoding="utf-8"))

@@ -1,0 +1,253 @@
+"""The report of a comparison, out of results files alone."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from generated_results import write_many, write_run
+from tiny_run import process_environment
+
+from leuko_mm.cli.main import main
+from leuko_mm.evaluation.confusion import scores
+from leuko_mm.workflows import report_extras, report_measurements
+from leuko_mm.workflows.compare_report import gather_report, write_report
+from leuko_mm.workflows.published_runs import FIVE_FOLDS, read_runs, results_of
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _few_resamples():
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (report_measurements, report_extras):
+            patch.setattr(module, "RESAMPLES", 200)
+        yield
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory):
+    """Return a folder of results with something for every section."""
+    results = tmp_path_factory.mktemp("many") / "results"
+    write_many(results)
+    return results
+
+
+@pytest.fixture(scope="module")
+def report(many):
+    return gather_report(read_runs(many), many)
+
+
+def section(report, name):
+    return next(section for section in report.sections if section.name == name)
+
+
+def written(results):
+    """Return the report's files with their bytes."""
+    files = [results / "report.html", *(results / "report").rglob("*.*")]
+    return {str(p.relative_to(results)): p.read_bytes() for p in files}
+
+
+def test_five_folds_are_one_result_over_every_cell(many):
+    found = {
+        (r.method, r.variant, r.seed, r.scope) for r in results_of(read_runs(many).runs)
+    }
+    assert ("cbam_unet", "B", 0, FIVE_FOLDS) in found
+    assert ("cbam_unet", "B", 0, "fold5") not in found
+    assert ("segnet", "A", 0, "fold5") in found
+    assert not any(r[3] == "development" for r in found)
+    (whole,) = (
+        r
+        for r in results_of(read_runs(many).runs)
+        if r.name == "cbam_unet B" and r.scope == FIVE_FOLDS
+    )
+    assert len(whole.stems) == len(set(whole.stems.tolist())) == 5 * 10 * 3
+
+
+def test_the_headline_is_the_papers_method_on_every_cell(report, many):
+    runs = [
+        json.loads(p.read_text()) for p in many.glob("half/cbam_unet-B-fold?-s0.json")
+    ]
+    pooled = sum(np.array(run["confusion"]) for run in runs)
+    first, second = report.headlines
+    assert first.value == pytest.approx(scores(pooled).metrics["mIoU"])
+    assert second.value == pytest.approx(scores(pooled).metrics["pixel_accuracy"])
+    assert "five folds (150 cells)" in first.note
+    assert "the target is 91.89" in first.note
+
+
+def test_rivals_on_one_fold_meet_that_fold_of_the_others(report):
+    tables = section(report, "differences").tables
+    names = {row.cells[0]: table for table in tables for row in table.rows}
+    assert "fold5" in names["segnet A"].title
+    whole = [t for t in tables if FIVE_FOLDS in t.title]
+    assert {row.cells[0] for t in whole for row in t.rows} >= {"unet_vgg16 B"}
+    for table in tables:
+        for row in table.rows:
+            raw, corrected = float(row.cells[2]), float(row.cells[3])
+            assert 0 < raw <= corrected <= 1
+            assert row.cells[1].low <= row.cells[1].value <= row.cells[1].high
+
+
+def test_the_papers_rows_stand_beside_ours(report):
+    one, two, three, four = section(report, "paper").tables
+    mine = [
+        row for row in one.rows if row.cells[0] == "lymphocyte, Method of this paper"
+    ]
+    assert mine[0].cells[1:] == (
+        "as printed",
+        92.71,
+        80.26,
+        88.94,
+        86.04,
+        pytest.approx(75.50, abs=0.005),
+    )
+    assert mine[1].cells[1].startswith("cbam_unet B: half, five folds")
+    assert [link.words for link in mine[1].links] == [f"fold{k}" for k in range(1, 6)]
+    lisc = [row for row in two.rows if "lisc" in row.cells[0] and row.kind == "lacking"]
+    assert {row.cells[1] for row in lisc} == {"not available here"}
+    there = [r for r in two.rows if r.kind == "result"]
+    assert {"bcisc", "segmentation_wbc_1"} == {
+        r.cells[0].split("(")[1].split(")")[0] for r in there
+    }
+    lacking = {r.cells[1] for r in two.rows if r.kind == "lacking"}
+    assert "no run of leukocyte_mask, setting A is published" in lacking
+    best = [r for r in three.rows if "Retinex + CBAM + Dice" in r.cells[0]]
+    assert best[0].cells[2:4] == (91.89, pytest.approx(85.28, abs=0.01))
+    assert any(r.cells[1] == "not in the paper" for r in three.rows)
+    assert [r.cells[0] for r in four.rows if r.kind == "printed"] == [
+        "VGG16",
+        "ResNet50",
+    ]
+
+
+def test_what_a_random_split_adds_has_an_interval(report):
+    (table,) = section(report, "leakage").tables
+    first, *others = table.rows
+    assert first.cells[2] == "five folds, 150 cells"
+    assert [row.cells[2].split(",")[0] for row in others] == ["paper_mosaics", "paper"]
+    for row in others:
+        assert row.cells[4].low <= row.cells[4].value <= row.cells[4].high
+        assert row.cells[4].value > 0
+
+
+def test_every_section_has_something_to_show(report):
+    for one in report.sections:
+        assert one.tables or one.figures or one.confusions, one.name
+    assert [row.cells[0] for row in section(report, "short").tables[0].rows] == [
+        "segnext_t"
+    ]
+    printed = " ".join(str(row.cells) for t in report.tables for row in t.rows)
+    assert printed.count("segnext_t") == 1
+    tried = section(report, "development").tables[0]
+    assert [row.cells[1] for row in tried.rows] == ["stain", "raw"]
+    counts = {
+        row.cells[2].split()[0] for row in section(report, "counts").tables[0].rows
+    }
+    assert counts == {"4", "9", "16"}
+    assert {f.name for f in section(report, "learning").figures} == {
+        "learning_iterations"
+    }
+
+
+def test_every_figure_and_result_leads_to_its_file(report, many):
+    links = [link for figure in report.figures for link in figure.links]
+    assert all(figure.links for figure in report.figures)
+    for table in report.tables:
+        for row in table.rows:
+            assert bool(row.links) == (row.kind == "result"), row.cells
+            links += row.links
+    assert all((many / link.path).is_file() for link in links)
+
+
+def test_the_same_results_give_the_same_bytes(many, tmp_path, monkeypatch):
+    copies = []
+    for name in ("one", "two"):
+        copy = tmp_path / name / "results"
+        shutil.copytree(many, copy)
+        # Neither the time nor what stood there before leaves a trace.
+        monkeypatch.setattr("time.time", lambda copy=copy: hash(copy) % 1e9)
+        (copy / "report" / "tables").mkdir(parents=True, exist_ok=True)
+        (copy / "report" / "tables" / f"old_{name}.csv").touch()
+        write_report(copy)
+        copies.append(written(copy))
+    assert copies[0] == copies[1]
+    assert sum(name.endswith(".svg") for name in copies[0]) >= 5
+
+
+@pytest.mark.slow
+def test_the_same_results_give_the_same_bytes_in_another_process(many, tmp_path):
+    copies = []
+    for name, hash_seed in (("one", 1), ("two", 2)):
+        copy = tmp_path / name / "results"
+        shutil.copytree(many, copy)
+        command = "-m", "leuko_mm.cli.main", "compare", "--report", "--out", str(copy)
+        subprocess.run(
+            [sys.executable, *command],
+            env=process_environment(PYTHONHASHSEED=hash_seed),
+            cwd=tmp_path,
+            check=True,
+            capture_output=True,
+        )
+        copies.append(written(copy))
+    assert copies[0] == copies[1]
+    assert not any(str(tmp_path).encode() in content for content in copies[0].values())
+
+
+def test_the_command_says_what_it_wrote_and_what_is_broken(tmp_path, capsys):
+    results = tmp_path / "results"
+    write_run(results, "unet", "A")
+    damaged = write_run(results, "segnet", "A")
+    damaged.with_name("segnet-A-fold5-s0.cells.npz").unlink()
+    assert main(["compare", "--report", "--out", str(results)]) == 1
+    said = capsys.readouterr()
+    assert f"written: {results / 'report.html'}" in said.out
+    assert "segnet-A-fold5-s0.json" in said.err
+    page = (results / "report.html").read_text()
+    assert "No method is published on all five folds yet" in page
+    table = results / "report" / "tables" / "results_1.csv"
+    (row,) = csv.DictReader(table.open())
+    assert row["files"] == "half/unet-A-fold5-s0.json"
+    assert float(row["mIoU low"]) <= float(row["mIoU"]) <= float(row["mIoU high"])
+
+
+def test_nothing_foreign_is_replaced_and_nothing_is_made_of_nothing(tmp_path, capsys):
+    results = tmp_path / "results"
+    results.mkdir()
+    assert main(["compare", "--report", "--out", str(results)]) == 2
+    assert "leuko compare --protocol half" in capsys.readouterr().err
+    write_run(results, "unet", "A")
+    (results / "report").mkdir()
+    (results / "report" / "thesis.tex").write_text("mine")
+    assert main(["compare", "--report", "--out", str(results)]) == 2
+    assert (results / "report" / "thesis.tex").read_text() == "mine"
+    assert main(["compare"]) == 2
+    assert "--report and --check-published need none" in capsys.readouterr().err
+
+
+def test_results_that_contradict_their_cells_are_left_out(tmp_path):
+    path = write_run(tmp_path, "unet", "A")
+    content = json.loads(path.read_text())
+    content["confusion"][0][0] += 1
+    path.write_text(json.dumps(content))
+    found = read_runs(tmp_path)
+    assert found.runs == ()
+    assert "does not agree" in found.faults[0]
+
+
+@pytest.mark.slow
+def test_what_is_committed_is_what_the_results_give(tmp_path):
+    """``make results`` was run after the last results were committed."""
+    if not (ROOT / "results" / "report.html").exists():
+        pytest.skip("no report is committed")
+    copy = tmp_path / "results"
+    shutil.copytree(ROOT / "results", copy)
+    before = written(copy)
+    assert main(["compare", "--report", "--out", str(copy)]) == 0
+    assert written(copy) == before
