@@ -111,10 +111,25 @@ def settings_of(request: PredictRequest, checkpoint: Path) -> dict:
 
 
 def make_predictor(request: PredictRequest, checkpoint: Path) -> SegmentsImages:
-    """Load the checkpoint."""
+    """Load the checkpoint.
+
+    Raises:
+        UsageError: if it, or a setting, cannot be used.
+    """
+    # Only here: tables and pages are made without a network.
     from leuko_mm.inference.predictor import Predictor
 
-    return Predictor(checkpoint, device=request.device)
+    try:
+        return Predictor(
+            checkpoint,
+            device=request.device,
+            scale=request.scale,
+            um_per_px=request.um_per_px,
+            tta=request.tta,
+            min_area=request.min_area,
+        )
+    except ValueError as error:
+        raise UsageError(str(error)) from error
 
 
 def results_there(images: Sequence[InputImage], out: Path) -> dict[str, dict]:

@@ -150,11 +150,17 @@ def _summary(records: Sequence[Mapping], failed: Mapping) -> str:
     cells = [cell for record in records for cell in record["cells"]]
     cut = sum(cell["touches_border"] for cell in cells)
     empty = sum(not record["cells"] for record in records)
+    guessed = sum(record["scale"]["how"] == "assumed" for record in records)
     words = f"{_number(len(cells), 'cell')} in {_number(len(records), 'image')}"
     if empty:
         words += f", {empty} of them without a cell"
     if cut:
         words += f"; {cut} cells touch the border of their image and are counted too"
+    if guessed:
+        words += (
+            f"; the scale of {_number(guessed, 'image')} was not found and is only "
+            "assumed"
+        )
     if failed:
         words += f"; {_number(len(failed), 'file')} could not be read"
     return f"{words}."

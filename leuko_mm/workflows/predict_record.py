@@ -94,7 +94,9 @@ def _write_overlay(path: Path, pixels: np.ndarray, prediction: Prediction) -> in
         )
         for cell in prediction.cells
     ]
-    Image.fromarray(cell_overlay(image, instances, cells)).save(path)
+    # Level 3: a tenth larger than the usual 6, in half the time.
+    drawn = Image.fromarray(cell_overlay(image, instances, cells))
+    drawn.save(path, compress_level=3)
     return factor
 
 

@@ -61,7 +61,7 @@ def check_place(out: Path, *, resume: bool, force: bool) -> None:
     if not out.exists():
         return
     there = {path.name for path in out.iterdir()} if out.is_dir() else {out.name}
-    foreign = sorted(there - OURS)
+    foreign = sorted(name for name in there - OURS if not _is_half(name))
     if not out.is_dir() or foreign:
         raise UsageError(
             f"{out} holds something else than a prediction ({', '.join(foreign[:3])}); "
@@ -77,11 +77,17 @@ def check_place(out: Path, *, resume: bool, force: bool) -> None:
 def clear(out: Path, *, images: bool) -> None:
     """Remove tables and report, which are made anew, and with ``images`` everything."""
     names = [*DERIVED, BUILDING, *([IMAGES, STATE] if images else [])]
+    names += [path.name for path in out.iterdir() if _is_half(path.name)]
     for path in (out / name for name in names):
         if path.is_dir():
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
+
+
+def _is_half(name: str) -> bool:
+    """Tell whether a file is what a killed process was writing: ``.<ours>.<more>``."""
+    return any(name.startswith(f".{known}.") for known in (*DERIVED, STATE))
 
 
 def check_settings(former: Mapping, now: Mapping, out: Path) -> None:
