@@ -1,0 +1,197 @@
+"""From an image to cells, by a network whose answer is known."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pytest
+from conftest import disc, paint
+from PIL import Image
+
+from leuko_mm.datasets.image_headers import ImageFileError
+from leuko_mm.inference.predictor import Predictor
+from leuko_mm.inference.shipped import shipped_names
+
+SHAPE = (150, 260)
+
+
+@pytest.fixture
+def labels():
+    """Return three cells: a neutrophil, an eosinophil, and a lymphocyte cut off."""
+    labels = np.zeros(SHAPE, np.uint8)
+    labels[disc(SHAPE, 60, 60, 25)] = 5
+    labels[disc(SHAPE, 150, 90, 22)] = 2
+    labels[disc(SHAPE, 255, 40, 20)] = 3
+    labels[disc(SHAPE, 120, 20, 3)] = 1  # dirt
+    return labels
+
+
+@pytest.mark.parametrize("factor", [0.5, 0.8, 1.0, 1.7])
+def test_cells_are_found_named_and_measured(painted, labels, factor):
+    predictor = Predictor(painted, scale=factor, tile=64 if factor == 1 else 512)
+    # Red cells are 20 network pixels wide, so larger in an image that is shrunk.
+    predictor.min_area = 300
+    found = predictor.predict(paint(labels))
+    assert dict(found.counts) == dict(
+        basophil=0, eosinophil=1, lymphocyte=1, monocyte=0, neutrophil=1
+    )
+    assert (found.labels.dtype, found.instances.dtype) == (np.uint8, np.int32)
+    assert found.labels.shape == found.instances.shape == SHAPE
+    assert found.probabilities is None
+    wanted = np.where(labels == 1, 0, labels)
+    assert (found.labels == wanted).mean() > 0.985
+    assert sorted(c.id for c in found.cells) == [1, 2, 3]
+    for cell in found.cells:
+        own = found.instances == cell.id
+        assert cell.area == own.sum()
+        assert np.unique(found.labels[own]).tolist() == [cell.class_id]
+        rows, columns = np.nonzero(own)
+        x0, y0, x1, y1 = cell.box
+        assert (x0, x1) == (columns.min(), columns.max() + 1)
+        assert (y0, y1) == (rows.min(), rows.max() + 1)
+        middle = columns.mean() + 0.5, rows.mean() + 0.5
+        assert cell.centroid == pytest.approx(middle)
+        assert cell.touches_border == (cell.class_id == 3)
+        assert cell.confidence == max(cell.probabilities) > 0.9
+        assert sum(cell.probabilities) == pytest.approx(1)
+        assert cell.probabilities[0] == 0
+        if not cell.touches_border:
+            assert cell.eccentricity < 0.35
+            assert cell.solidity > 0.93
+            assert cell.circularity > 0.8
+
+
+def test_a_long_cell_is_told_from_a_round_one(painted):
+    labels = np.zeros(SHAPE, np.uint8)
+    labels = cv2.ellipse(labels, (100, 70), (60, 20), 30, 0, 360, 4, -1)
+    (cell,) = Predictor(painted, scale=1).predict(paint(labels)).cells
+    assert cell.eccentricity == pytest.approx(np.sqrt(1 - 1 / 9), abs=0.01)
+    assert cell.circularity < 0.75
+    assert cell.solidity > 0.95
+
+
+def test_one_cell_with_two_colours_is_one_of_the_commoner(painted):
+    labels = np.zeros(SHAPE, np.uint8)
+    labels[disc(SHAPE, 80, 80, 30)] = 4
+    labels[:75][labels[:75] > 0] = 5
+    prediction = Predictor(painted, scale=1).predict(paint(labels))
+    (cell,) = prediction.cells
+    assert prediction.classes[cell.class_id] == "monocyte"
+    assert 0.5 < cell.confidence < 0.65
+    assert set(np.unique(prediction.labels)) == {0, 4}
+
+
+def test_touching_cells_of_one_colour_count_as_two(painted):
+    labels = np.zeros(SHAPE, np.uint8)
+    labels[disc(SHAPE, 80, 70, 30) | disc(SHAPE, 130, 72, 27)] = 5
+    assert Predictor(painted, scale=1).predict(paint(labels)).counts["neutrophil"] == 2
+
+
+def test_tiles_turns_and_scale_leave_the_answer_alone(painted, labels):
+    image = paint(labels)
+    whole = Predictor(painted, scale=1).predict(image)
+    for options in (dict(tile=192), dict(tta=True), dict(tile=192, tta=True)):
+        other = Predictor(painted, scale=1, **options).predict(image)
+        assert (other.labels == whole.labels).mean() > 0.999
+
+
+def test_probabilities_come_on_request(painted, labels):
+    for factor in (0.5, 1.0, 2.0):
+        found = Predictor(painted, scale=factor).predict(
+            paint(labels), probabilities=True
+        )
+        assert found.probabilities.shape == (6, *SHAPE)
+        np.testing.assert_allclose(
+            found.probabilities.astype(np.float32).sum(axis=0), 1, atol=0.01
+        )
+        assert (found.probabilities.argmax(axis=0) == labels).mean() > 0.98
+
+
+def test_arrays_files_and_many_of_them_are_taken(painted, labels, tmp_path):
+    predictor = Predictor(painted, scale=1)
+    file = tmp_path / "it's <one>.png"
+    Image.fromarray(paint(labels)).save(file)
+    one = predictor.predict(file)
+    assert one.source == file
+    assert dict(predictor.predict(str(file)).counts) == dict(one.counts)
+    many = predictor.predict(iter([paint(labels), file]))
+    assert [dict(p.counts) for p in many] == [dict(one.counts)] * 2
+    (tmp_path / "bad.png").write_bytes(b"no image")
+    with pytest.raises(ImageFileError, match=r"bad\.png"):
+        predictor.predict(tmp_path / "bad.png")
+
+
+def test_an_image_without_a_cell_is_a_result(painted):
+    found = Predictor(painted).predict(np.full((40, 30, 3), 235, np.uint8))
+    assert (found.cells, found.scale.how) == ((), "assumed")
+    assert not found.labels.any()
+    assert sum(found.counts.values()) == 0
+
+
+@pytest.mark.parametrize(
+    "options",
+    [dict(tile=50), dict(tile=0), dict(min_area=-1), dict(device="abacus")],
+)
+def test_what_does_not_fit_is_refused(painted, options):
+    with pytest.raises(ValueError, match=next(iter(options))):
+        Predictor(painted, **options)
+
+
+def test_what_is_not_shipped_names_the_training():
+    if "no_such_model" in shipped_names():
+        pytest.skip("there is one")
+    with pytest.raises(ValueError, match="leuko train no_such_model"):
+        Predictor.from_zoo("no_such_model")
+
+
+MEMORY = """
+import resource, sys, threading, time
+import numpy as np
+sys.path.insert(0, sys.argv[1])
+import conftest
+from leuko_mm.inference.predictor import Predictor
+side = 16384
+patch = np.zeros((2048, 2048), np.uint8)
+for y in range(200, 2048, 450):
+    for x in range(200, 2048, 450):
+        patch[conftest.disc(patch.shape, x, y, 110)] = 1 + (x + y) % 5
+image = np.tile(conftest.paint(patch), (8, 8, 1))
+predictor = Predictor(sys.argv[2], scale=float(sys.argv[3]), tile=1024)
+def now():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * resource.getpagesize()
+before, peak, done = now(), [0], threading.Event()
+def watch():
+    while not done.is_set():
+        peak[0] = max(peak[0], now())
+        time.sleep(0.05)
+thread = threading.Thread(target=watch)
+thread.start()
+found = predictor.predict(image)
+done.set(); thread.join()
+print(len(found.cells), (peak[0] - before) / 2**30)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("factor", [0.25, 1.0])
+def test_a_huge_image_takes_two_gib_beyond_itself(painted, factor, project_root):
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            MEMORY,
+            str(project_root / "tests" / "inference"),
+            str(painted),
+            str(factor),
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    cells, gib = done.stdout.split()[-2:]
+    assert int(cells) == 25 * 64
+    assert float(gib) < 2
