@@ -28,6 +28,7 @@ VERBS = {
     "train": ("train", "train a config, test it, write results and pictures"),
     "test": ("test", "test a checkpoint on a split"),
     "compare": ("compare", "train methods and ablations under one protocol"),
+    "zoo": ("zoo", "list, fetch and verify the models of the project"),
     "figures": ("figures", "draw the paper's figures with your cells and networks"),
 }
 # These work where the libraries underneath do not fit.

@@ -7,6 +7,7 @@ from pathlib import Path
 import leuko_mm
 
 DEFAULT_MODEL = "cbam_unet_compact"
+RECIPES = (DEFAULT_MODEL, "quickstart")
 
 
 class NotShippedError(ValueError):
@@ -57,6 +58,6 @@ def training_command(method: str) -> str:
         >>> training_command("cbam_unet")
         'leuko train cbam_unet --protocol half --split fold5'
     """
-    # The compact model's own file is its recipe.
-    protocol = "" if method == DEFAULT_MODEL else " --protocol half"
+    # These files are recipes of their own, data and schedule included.
+    protocol = "" if method in RECIPES else " --protocol half"
     return f"leuko train {method}{protocol} --split fold5"

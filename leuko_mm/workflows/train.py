@@ -25,6 +25,7 @@ from leuko_mm.engine.own_globals import own_globals
 from leuko_mm.engine.safe_load import UnsafeCheckpointError
 from leuko_mm.engine.training_state import TrainingStateHook
 from leuko_mm.workflows.beginning import BeginningHook
+from leuko_mm.workflows.calibration_hook import CalibrationHook
 from leuko_mm.workflows.preflight import cells_config, check_run
 from leuko_mm.workflows.resolve_config import UsageError, config_hash, resolve_config
 from leuko_mm.workflows.results import write_results
@@ -205,6 +206,7 @@ def score_anew(runner: Runner, config: Config) -> None:
     after a resumption and from its checkpoint.
     """
     runner.set_randomness(**config.randomness)
+    runner.register_hook(CalibrationHook(Path(config.work_dir)))
     runner.test()
 
 

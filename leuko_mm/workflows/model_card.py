@@ -1,0 +1,200 @@
+"""A model's card: what it learnt from, what it is for, how good it is, what fails."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from leuko_mm.classes import BACKGROUND
+from leuko_mm.evaluation.cell_scores import majority_classes
+from leuko_mm.evaluation.confusion import merge_leukocytes, scores
+from leuko_mm.evaluation.intervals import Interval, bootstrap_intervals
+from leuko_mm.evaluation.leukocyte_metric import Cells
+from leuko_mm.report.markdown import number, table
+
+MEANS = {
+    "mIoU": "mean IoU of the classes, background included",
+    "mIoU_fg": "mean IoU of the cell classes",
+    "pixel_accuracy": "pixel accuracy",
+    "found": "cells found (half of the union shared)",
+    "right_class": "cells of the right class",
+    "mean_dice": "mean Dice of the cells",
+}
+WORST = 12  # failures that are listed
+
+
+@dataclass(frozen=True)
+class Tested:
+    """One test of a checkpoint.
+
+    Args:
+        results: the content of ``results.json``.
+        cells: the confusions beside it.
+        calibration: the content of ``calibration.json``; {} where there is none.
+    """
+
+    __test__ = False  # pytest would take the class for a collection of tests
+
+    results: Mapping
+    cells: Cells
+    calibration: Mapping
+
+
+def model_card(
+    sidecar: Mapping,
+    tested: Tested,
+    *,
+    size_bytes: int,
+    transfer: Sequence[Tested] = (),
+    command: str = "",
+    pictures: Mapping[str, str] | None = None,
+) -> str:
+    """Return the card of a checkpoint as Markdown.
+
+    Args:
+        sidecar: of the checkpoint.
+        tested: on cells of slides that it did not learn from.
+        size_bytes: of the file.
+        transfer: tests on other sources, to which nothing was tuned.
+        command: what trains it.
+        pictures: stem of a cell to the address of a picture of it.
+    """
+    classes = sidecar["classes"]
+    parts = [
+        _about(sidecar, size_bytes, command),
+        _figures(tested, classes),
+        _calibration(tested.calibration),
+        _failures(tested.cells, classes, pictures or {}),
+        *([_transfer(transfer)] if transfer else []),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _about(sidecar: Mapping, size_bytes: int, command: str) -> str:
+    training, scale = sidecar["training"], sidecar["scale"]
+    enhance = sidecar["enhance"] or "none, raw images"
+    trained = f"`{command}`" if command else "see the repository"
+    return f"""# {sidecar["method"]}
+
+{len(sidecar["classes"])} classes ({", ".join(sidecar["classes"])}); \
+{size_bytes / 1e6:.1f} MB; licence {sidecar["licence"]}.
+
+## Intended use
+
+Research on Wright- or Giemsa-stained blood smears, teaching, and a start for training \
+on your own slides. **Not a medical device, and not for diagnosis**: no figure below \
+says how the model does on your microscope, stain or patients. Cells that it has no \
+class for, such as blasts, bands or smudge cells, get the nearest of its classes.
+
+## Data and training
+
+- Learnt from {training["dataset"]} (index sha256 `{training["sha256"][:12]}`), split \
+{training["split"]}, seed {training["seed"]}, {training["iterations"]} iterations, \
+code {training["git"]}.
+- Trained by {trained}.
+- Images: a prepared cell image is {scale.get("cell_px")} pixels wide when the network \
+sees it; enhancement: {enhance}."""
+
+
+def _figures(tested: Tested, classes: Sequence[str]) -> str:
+    cells, run = tested.cells, tested.results["run"]
+    per_class = {f"iou.{name}": name for name in classes}
+    found = bootstrap_intervals(
+        cells.confusion, cells.group.tolist(), [*MEANS, *per_class]
+    )
+    means = [[MEANS[key], *_with_ends(found[key])] for key in MEANS]
+    rows = []
+    for key, name in per_class.items():
+        row = tested.results["per_class"][name]
+        rows.append(
+            [name, *_with_ends(found[key])]
+            + [number(row[k], 2) for k in ("precision", "recall", "f1")]
+        )
+    header = ["class", "IoU", "95 % interval", "precision", "recall", "F1"]
+    return f"""## How good it is
+
+On {len(cells.stem)} cells of {len(set(cells.group.tolist()))} slides that it did \
+not learn from ({tested.results["data"]["dataset"]}, split {run["split"]}), each cell \
+once, in percent. Intervals are of 2000 resamples of slides, and of cells within \
+slides; with so few slides they are wide, and they say nothing of other laboratories.
+
+{table(["figure", "value", "95 % interval"], means)}
+
+{table(header, rows)}"""
+
+
+def _with_ends(interval: Interval) -> list[str]:
+    ends = f"{number(interval.low, 2)} to {number(interval.high, 2)}"
+    return [number(interval.value, 2), ends]
+
+
+def _calibration(told: Mapping) -> str:
+    if not told:
+        return "## Calibration\n\nNot measured."
+    pixels, cells = (told[key]["error"] for key in ("pixels", "cells"))
+    bins = np.array(told["cells"]["bins"])
+    rows = [
+        [f"{sure / count:.2f}", f"{right / count:.2f}", f"{count:.0f}"]
+        for count, sure, right in bins
+        if count
+    ]
+    return f"""## Calibration
+
+Expected calibration error: {number(pixels, 2)} % of the pixels' classes, \
+{number(cells, 2)} % of the classes of whole cells. How sure it was of cells, and how \
+often it was right:
+
+{table(["confidence", "share right", "cells"], rows)}"""
+
+
+def _failures(cells: Cells, classes: Sequence[str], pictures: Mapping[str, str]) -> str:
+    truth, found = majority_classes(cells.confusion)
+    wrong = np.flatnonzero((truth != found) & (truth != BACKGROUND))
+    head = (
+        f"## Known failures\n\n{len(wrong)} of {len(truth)} test cells get another "
+        "class or none."
+    )
+    if not len(wrong):
+        return head
+    rows = []
+    for index in wrong[:WORST]:
+        stem = str(cells.stem[index])
+        # What is not found at all is called background.
+        row = [stem, classes[truth[index]], classes[found[index]]]
+        rows.append([*row, f"![{stem}]({pictures[stem]})" if stem in pictures else "-"])
+    return f"{head}\n\n{table(['cell', 'is', 'is taken for', 'picture'], rows)}"
+
+
+def _transfer(tests: Sequence[Tested]) -> str:
+    rows = []
+    for tested in tests:
+        pooled = np.asarray(tested.results["confusion"])
+        merged = scores(merge_leukocytes(pooled)).per_class["leukocyte"]
+        truth, found = majority_classes(tested.cells.confusion)
+        there = truth != BACKGROUND
+        right = 100 * float((truth == found)[there].mean()) if there.any() else None
+        rows.append(
+            [
+                tested.results["data"]["dataset"],
+                str(len(tested.cells.stem)),
+                number(merged["iou"], 2),
+                number(right, 2),
+                number(tested.results["metrics"]["mIoU"], 2),
+                number((tested.calibration.get("cells") or {}).get("error"), 2),
+            ]
+        )
+    header = [
+        "source",
+        "cells",
+        "leukocyte IoU",
+        "right class",
+        "mIoU",
+        "calibration error",
+    ]
+    return f"""## On other sources, nothing tuned to them
+
+Any leukocyte against background, and the class of whole cells, in percent:
+
+{table(header, rows)}"""

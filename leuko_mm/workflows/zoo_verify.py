@@ -1,0 +1,190 @@
+"""Check a checkpoint: its bytes, its sidecar, whether both fit, and its figures."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from mmengine.config import Config
+
+from leuko_mm.classes import BINARY_NAMES, CLASS_NAMES
+from leuko_mm.engine.checkpoint_files import SCHEMA
+from leuko_mm.engine.safe_load import load_tensors
+from leuko_mm.workflows.model_size import build_bare
+from leuko_mm.workflows.resolve_config import resolve_config
+from leuko_mm.workflows.sidecar import read_sidecar
+from leuko_mm.workflows.test import TestRequest, run_test
+from leuko_mm.workflows.usage_error import UsageError
+from leuko_mm.workflows.zoo import digest_of
+
+NEEDED = (
+    "schema",
+    "method",
+    "config",
+    "classes",
+    "colours",
+    "scale",
+    "enhance",
+    "normalisation",
+    "training",
+    "metrics",
+    "licence",
+    "sha256",
+)
+# Points in percent between machines, precisions and versions of the libraries.
+TOLERANCE = 0.3
+
+
+@dataclass(frozen=True)
+class SaidAndFound:
+    """One figure as the sidecar says it and as it was measured now, in percent."""
+
+    name: str
+    said: float | None
+    found: float | None
+
+    @property
+    def agrees(self) -> bool:
+        """Whether the two are one figure."""
+        if self.said is None or self.found is None:
+            return self.said is self.found
+        return abs(self.said - self.found) <= TOLERANCE
+
+
+def verify(path: Path) -> dict:
+    """Refuse a checkpoint that is not what its sidecar says; return the sidecar.
+
+    Raises:
+        UsageError: with the reason.
+        UnsafeCheckpointError: if it holds more than tensors.
+    """
+    path = Path(path)
+    if not path.with_suffix(".json").is_file():
+        raise UsageError(f"{path} has no sidecar {path.with_suffix('.json').name}")
+    sidecar = read_sidecar(path, digest_of(path))
+    _check_keys(path, sidecar)
+    _check_classes(path, sidecar)
+    _check_tensors(path, sidecar)
+    return sidecar
+
+
+def _check_keys(path: Path, sidecar: Mapping) -> None:
+    missing = [key for key in NEEDED if key not in sidecar]
+    if missing or sidecar["schema"] != SCHEMA:
+        raise UsageError(
+            f"{path.with_suffix('.json')} lacks {', '.join(missing) or 'nothing'} and "
+            f"has schema {sidecar.get('schema')}; this version reads {SCHEMA}"
+        )
+
+
+def _check_classes(path: Path, sidecar: Mapping) -> None:
+    known = [list(names) for names in (CLASS_NAMES, BINARY_NAMES)]
+    classes = sidecar["classes"]
+    if classes not in known or classes != sidecar["config"].get("classes"):
+        raise UsageError(
+            f"{path} has the classes {classes}, and its config "
+            f"{sidecar['config'].get('classes')}; expected {known[0]} or {known[1]}"
+        )
+    head = sidecar["config"]["model"].get("decode_head", {})
+    if head.get("num_classes") != len(classes):
+        raise UsageError(
+            f"{path} has {len(classes)} classes, but a network of "
+            f"{head.get('num_classes')}"
+        )
+
+
+def _check_tensors(path: Path, sidecar: Mapping) -> None:
+    """Compare names and shapes with those of the network, which is never filled."""
+    config = Config(dict(model=sidecar["config"]["model"]))
+    try:
+        wanted = build_bare(config, device="meta").state_dict()
+    except Exception as error:  # a config may raise anything
+        raise UsageError(
+            f"{path}: the network of its sidecar does not build: {error}"
+        ) from error
+    tensors = load_tensors(path)
+    shapes = {key: tuple(t.shape) for key, t in tensors.items() if _is_tensor(t)}
+    misfits = [
+        f"{key} is {shapes.get(key, 'missing')}, not {tuple(value.shape)}"
+        for key, value in wanted.items()
+        if shapes.get(key) != tuple(value.shape)
+    ]
+    misfits += [f"{key} has no place in it" for key in tensors if key not in wanted]
+    if misfits:
+        raise UsageError(
+            f"{path} does not fit the network of its sidecar: {len(misfits)} of "
+            f"{len(wanted)} tensors, first {misfits[0]}"
+        )
+    broken = [key for key, value in tensors.items() if not _is_finite(value)]
+    if broken:
+        raise UsageError(f"{path} holds numbers that are none, first in {broken[0]}")
+
+
+def _is_tensor(value) -> bool:
+    return isinstance(value, torch.Tensor)
+
+
+def _is_finite(value: torch.Tensor) -> bool:
+    return not value.is_floating_point() or bool(torch.isfinite(value).all())
+
+
+def measure(path: Path, sidecar: Mapping, *, work_dir: Path | None = None) -> dict:
+    """Test a checkpoint on the cells that its training left out; return the results.
+
+    Args:
+        path: a checkpoint that ``verify`` lets pass.
+        sidecar: its own.
+        work_dir: where the test's files go; None: they are thrown away.
+
+    Raises:
+        DatasetError: if the dataset is not prepared; the message names the command.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(work_dir or Path(folder) / "test")
+        config = test_config(sidecar)
+        file = Path(folder) / f"{sidecar['method']}.py"
+        config.dump(str(file))
+        request = TestRequest(
+            config=str(file), checkpoint=str(path), work_dir=str(place), force=True
+        )
+        return json.loads((run_test(request) / "results.json").read_text())
+
+
+def test_config(sidecar: Mapping) -> Config:
+    """Return the config under which the figures of a sidecar are measured.
+
+    Every test cell once, in mosaics of 2x2, at the size that cells had in training.
+    """
+    training = sidecar["training"]
+    config = resolve_config(
+        sidecar["method"],
+        protocol="half",
+        split=training["split"],
+        data=training["dataset"],
+        seed=training["seed"],
+    )
+    config.model = sidecar["config"]["model"]
+    side = sidecar["scale"].get("cell_px")
+    for loader in ("train_dataloader", "test_dataloader"):
+        dataset = config[loader].dataset
+        dataset.enhance = sidecar["enhance"]
+        if side:
+            dataset.size = side * dataset.n
+    # Not a name of the protocol: the schedule was the training's own.
+    config.protocol = "zoo"
+    return config
+
+
+test_config.__test__ = False  # pytest would take the function for a test
+
+
+def compare_figures(sidecar: Mapping, results: Mapping) -> list[SaidAndFound]:
+    """Return every figure of a sidecar beside the one that was measured."""
+    return [
+        SaidAndFound(name, said, results["metrics"].get(name))
+        for name, said in sidecar["metrics"].items()
+    ]

@@ -1,0 +1,94 @@
+"""A pickle that would run code is refused by every way into the package."""
+
+import hashlib
+import json
+import os
+import pickle
+
+import pytest
+import torch
+from mmengine.runner import load_checkpoint
+from tiny_checkpoint import rewrite, write_tiny
+
+from leuko_mm.engine.encoder_weights import EncoderWeights
+from leuko_mm.engine.safe_load import UnsafeCheckpointError, load_tensors
+from leuko_mm.engine.teacher import load_teacher
+from leuko_mm.workflows.model_size import build_bare
+from leuko_mm.workflows.publish import PublishRequest, publish
+from leuko_mm.workflows.resolve_config import resolve_config
+from leuko_mm.workflows.test import TestRequest, run_test
+from leuko_mm.workflows.zoo_verify import verify
+
+
+class Harm:
+    """Runs a command when it is unpickled."""
+
+    def __init__(self, command):
+        self.command = command
+
+    def __reduce__(self):
+        return os.system, (self.command,)
+
+
+@pytest.fixture
+def planted(tmp_path, tiny_config, tiny_data):
+    """Return a good checkpoint, a hostile one beside it, and what harm would leave."""
+    good, bad, mark = (tmp_path / name for name in ("good.pth", "bad.pth", "harmed"))
+    write_tiny(good, tiny_config)
+    tensors = torch.load(good, weights_only=True)
+    torch.save({**tensors, "harm": Harm(f"touch {mark}")}, bad)
+    bad.with_suffix(".json").write_text(good.with_suffix(".json").read_text())
+    # Its sidecar vouches for it: only what it holds gives it away.
+    rewrite(bad, sha256=hashlib.sha256(bad.read_bytes()).hexdigest())
+    return good, bad, mark
+
+
+def teach(path, config_file):
+    config = resolve_config(config_file)
+    load_teacher(str(path), config, build_bare(config))
+
+
+WAYS = {
+    "load_tensors": lambda path, config: load_tensors(path),
+    "mmengine": lambda path, config: load_checkpoint(
+        build_bare(resolve_config(config)), str(path)
+    ),
+    "verify": lambda path, config: verify(path),
+    "teacher": teach,
+}
+REFUSED = {
+    "encoder": lambda path, config: EncoderWeights(str(path))(
+        build_bare(resolve_config(config)).backbone
+    ),
+    "publish": lambda path, config: publish(
+        PublishRequest(path, path.parent / "published")
+    ),
+    "test": lambda path, config: run_test(
+        TestRequest(config, str(path), split="fold5", force=True)
+    ),
+}
+
+
+def test_the_trap_works(planted):
+    _, bad, mark = planted
+    torch.load(bad, weights_only=False)
+    assert mark.exists()
+
+
+@pytest.mark.parametrize("way", {**WAYS, **REFUSED})
+def test_every_way_refuses_it_and_takes_the_good_one(planted, tiny_config, way):
+    good, bad, mark = planted
+    with pytest.raises(UnsafeCheckpointError, match=r"asks for .*system"):
+        {**WAYS, **REFUSED}[way](bad, str(tiny_config))
+    assert not mark.exists()
+    if way in WAYS:
+        WAYS[way](good, str(tiny_config))
+
+
+def test_a_bare_pickle_is_refused(planted):
+    _, bad, mark = planted
+    bad.write_bytes(pickle.dumps({"state_dict": Harm(f"touch {mark}")}))
+    with pytest.raises(UnsafeCheckpointError):
+        load_tensors(bad)
+    assert not mark.exists()
+    assert json.loads(bad.with_suffix(".json").read_text())["method"]

@@ -1,0 +1,134 @@
+"""The list of models is complete and true, and the page shows it."""
+
+import importlib.util
+import json
+
+import pytest
+import yaml
+from shipped_configs import CONFIGS, METHODS, ROOT
+
+from leuko_mm.cli.main import main
+from leuko_mm.inference.shipped import shipped_folder, shipped_names
+from leuko_mm.workflows.usage_error import UsageError
+from leuko_mm.workflows.zoo_entries import ZooEntry, read_entries, renewed, to_yaml
+
+HOW = "run python tools/model_zoo.py"
+
+
+@pytest.fixture(scope="module")
+def writer():
+    place = ROOT / "tools" / "model_zoo.py"
+    spec = importlib.util.spec_from_file_location("model_zoo", place)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_every_method_is_an_entry_with_a_config():
+    assert [entry.name for entry in read_entries()] == sorted(METHODS), HOW
+    for entry in read_entries():
+        assert (ROOT / entry.config).is_file()
+        assert entry.config == f"configs/{entry.name}.py"
+
+
+def test_the_files_are_those_that_the_tool_writes(writer):
+    models = writer.entries()
+    text = writer.HEAD + to_yaml(models)
+    assert (CONFIGS / "metafile.yml").read_text(encoding="utf-8") == text, HOW
+    page = (ROOT / "docs" / "model_zoo.md").read_text(encoding="utf-8")
+    assert writer.put_into(page, models) == page, HOW
+
+
+def test_sizes_are_the_measured_ones():
+    sizes = json.loads((ROOT / "docs" / "model_table.json").read_text())
+    for entry in read_entries():
+        size = sizes[entry.name]
+        assert (entry.params_m, entry.gmacs) == (size["params_m"], size["gmacs"])
+        assert entry.pretrained == size["pretrained"]
+
+
+def test_what_is_said_to_be_in_the_package_is():
+    said = {entry.name: entry.sha256 for entry in read_entries() if entry.shipped}
+    there = {
+        name: json.loads((shipped_folder() / f"{name}.json").read_text())["sha256"]
+        for name in shipped_names()
+    }
+    assert said == there
+    for name in there:
+        card = (shipped_folder() / f"{name}.md").read_text(encoding="utf-8")
+        assert "not for diagnosis" in card
+
+
+def test_the_index_names_every_list():
+    index = yaml.safe_load((ROOT / "model-index.yml").read_text())
+    assert index == {"Import": ["configs/metafile.yml"]}
+    assert all((ROOT / name).is_file() for name in index["Import"])
+
+
+def test_every_model_belongs_to_a_collection():
+    content = yaml.safe_load((CONFIGS / "metafile.yml").read_text())
+    collections = {c["Name"] for c in content["Collections"]}
+    assert {m["In Collection"] for m in content["Models"]} <= collections
+    assert (ROOT / content["Collections"][0]["README"]).is_file()
+
+
+def test_every_printed_training_command_parses():
+    for entry in read_entries():
+        words = entry.command.split()
+        assert words[:3] == ["leuko", "train", entry.name]
+        with pytest.raises(SystemExit) as end:
+            main([*words[1:], "--help"])
+        assert end.value.code == 0
+
+
+def test_a_list_is_read_back_as_it_was_written(tmp_path):
+    entries = [
+        ZooEntry("a", "configs/a.py", 1.5, 2.0, "vgg16"),
+        ZooEntry(
+            "b",
+            "configs/b.py",
+            1.0,
+            2.0,
+            weights="https://example.org/b.pth",
+            sha256="f" * 64,
+            metrics={"bcisc fold5": {"mIoU": 80.5}},
+        ),
+    ]
+    path = tmp_path / "metafile.yml"
+    path.write_text(to_yaml(entries))
+    assert read_entries(path) == entries
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("Models: 3", "no list 'Models'"),
+        ("Models: [{Name: a}]", "model 'a' lacks"),
+        ("a: [", "cannot be read"),
+        (
+            "Models: [{Name: a, Config: c, Metadata: {}, Weights: http://x/a.pth}]",
+            "no Metadata.SHA256",
+        ),
+    ],
+)
+def test_a_broken_list_is_named(tmp_path, text, said):
+    path = tmp_path / "metafile.yml"
+    path.write_text(text)
+    with pytest.raises(UsageError, match=said):
+        read_entries(path)
+
+
+def test_renewing_keeps_addresses_and_takes_what_the_package_carries():
+    former = [
+        ZooEntry("a", "configs/a.py", 1, 1, weights="http://x/a.pth", sha256="1"),
+        ZooEntry("gone", "configs/gone.py", 1, 1),
+        ZooEntry("c", "configs/c.py", 1, 1, weights="package", sha256="old"),
+    ]
+    sizes = {n: dict(params_m=2.0, gmacs=3.0, pretrained=None) for n in "abc"}
+    training = dict(dataset="bcisc", split="fold5")
+    sidecars = {"b": dict(training=training, metrics=dict(mIoU=81.234), sha256="2")}
+    a, b, c = renewed(former, sizes, sidecars)
+    assert (a.weights, a.sha256, a.params_m) == ("http://x/a.pth", "1", 2.0)
+    assert (b.weights, b.sha256) == ("package", "2")
+    assert b.metrics == {"bcisc fold5": {"mIoU": 81.23}}
+    assert (c.weights, c.sha256) == (None, None)

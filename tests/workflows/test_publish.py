@@ -1,0 +1,103 @@
+"""What is published is bare, rounded, hashed, tested as it is, and has a card."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from tiny_checkpoint import write_tiny
+
+from leuko_mm.classes import CLASS_NAMES
+from leuko_mm.evaluation.calibration import summary
+from leuko_mm.evaluation.confusion import scores
+from leuko_mm.workflows import publish as module
+from leuko_mm.workflows.publish import PublishRequest, publish, read_tested
+from leuko_mm.workflows.usage_error import UsageError
+from leuko_mm.workflows.zoo_verify import verify
+
+STEMS = ["basophil_1_a", "lymphocyte_1_b", "monocyte_2_c"]
+
+
+def write_test(folder, dataset="synthetic"):
+    """Write what a test leaves: the monocyte is taken for a lymphocyte."""
+    folder.mkdir(parents=True, exist_ok=True)
+    confusion = np.zeros((3, 6, 6), np.int64)
+    confusion[:, 0, 0] = 900
+    for row, (truth, found) in enumerate([(1, 1), (3, 3), (4, 3)]):
+        confusion[row, truth, found] = 100
+    groups = np.array(["basophil_1", "lymphocyte_1", "monocyte_2"])
+    arrays = dict(stem=np.array(STEMS), group=groups, confusion=confusion)
+    np.savez(folder / "cells.npz", **arrays)
+    scored = scores(confusion.sum(axis=0), CLASS_NAMES)
+    results = dict(
+        run=dict(split="fold5"),
+        data=dict(dataset=dataset),
+        metrics=scored.metrics,
+        per_class=scored.per_class,
+        confusion=confusion.sum(axis=0).tolist(),
+    )
+    (folder / "results.json").write_text(json.dumps(results))
+    told = summary(np.zeros((15, 3)), [(0.95, True), (0.9, True), (0.8, False)])
+    (folder / "calibration.json").write_text(json.dumps(told))
+    return results
+
+
+@pytest.fixture
+def trained(tmp_path, tiny_config, monkeypatch):
+    def measured(path, sidecar, *, work_dir):
+        assert path.is_file()
+        return write_test(work_dir)
+
+    monkeypatch.setattr(module, "measure", measured)
+    write_tiny(tmp_path / "run.pth", tiny_config)
+    return tmp_path / "run.pth"
+
+
+def test_a_rounded_checkpoint_is_half_as_large_and_says_what_it_is(trained, tmp_path):
+    path = publish(PublishRequest(trained, tmp_path / "zoo", name="tiny", float16=True))
+    sidecar = verify(path)
+    assert path.stat().st_size < 0.62 * trained.stat().st_size
+    kinds = {t.dtype for t in torch.load(path, weights_only=True).values()}
+    assert kinds == {torch.float16, torch.int64}
+    assert sidecar["metrics"]["mIoU"] != 50.0
+    assert sidecar["training"] == verify(trained)["training"]
+    left = {p.name for p in path.parent.iterdir()}
+    assert left == {"tiny.pth", "tiny.json", "tiny.md"}
+
+
+def test_the_card_says_what_it_must(trained, tmp_path):
+    other = tmp_path / "elsewhere"
+    write_test(other, dataset="segmentation_wbc_2")
+    request = PublishRequest(trained, tmp_path / "zoo", transfer=[other])
+    card = publish(request).with_suffix(".md").read_text()
+    for words in (
+        "not for diagnosis",
+        "95 % interval",
+        "Expected calibration error",
+        "Apache-2.0",
+        "1 of 3 test cells get another class or none",
+        "| monocyte_2_c | monocyte | lymphocyte |",
+        "| segmentation_wbc_2 | 3 | 100.00 | 66.67 |",
+        "`leuko train quickstart --split fold5`",
+    ):
+        assert words in card, words
+    for name in CLASS_NAMES:
+        assert f"| {name} |" in card
+
+
+def test_nothing_is_replaced_without_force(trained, tmp_path):
+    request = PublishRequest(trained, tmp_path / "zoo", name="tiny")
+    publish(request)
+    with pytest.raises(UsageError, match="--force"):
+        publish(request)
+
+
+def test_one_too_large_is_refused_and_nothing_is_left(trained, tmp_path):
+    with pytest.raises(UsageError, match="--float16"):
+        publish(PublishRequest(trained, tmp_path / "zoo", limit=(1000, 10**9)))
+    assert list((tmp_path / "zoo").iterdir()) == []
+
+
+def test_a_folder_without_a_test_is_named(tmp_path):
+    with pytest.raises(UsageError, match=r"no results\.json"):
+        read_tested(tmp_path)
