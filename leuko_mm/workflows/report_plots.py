@@ -43,7 +43,7 @@ def costs(results: Sequence[Result], figures: Measurements, folder: Path) -> Sec
     axes = [("macs", "multiply-adds an image, 10^9", macs)]
     if per_image:
         where = f"{timing.get('size')} px, {timing.get('machine')}"
-        axes.append(("ms", f"milliseconds an image ({where})", milliseconds))
+        axes.append(("ms", f"processor milliseconds an image ({where})", milliseconds))
     shown, found = [], shown_families(results)
     for number, members in enumerate((m for m in found if len(m) > 1), 1):
         for name, label, cost in axes:

@@ -1,0 +1,36 @@
+"""Plots of a comparison as SVG."""
+
+from __future__ import annotations
+
+import pytest
+
+from leuko_mm.report.comparison_plots import INK, Plot, PlotPoint, PlotSeries, plot_svg
+
+POINTS = (PlotPoint(1, 2, "one", 1.5, 2.5), PlotPoint(3, 4, "two"))
+KINDS = ("points", "joined", "lines")
+
+
+def plot(kind="points", names=("a", "b")):
+    series = tuple(PlotSeries(name, POINTS) for name in names)
+    return Plot(series, "x", "y", kind=kind, levels=((3.0, "target"),))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_same_plot_is_the_same_bytes_without_a_date(kind):
+    drawn = plot_svg(plot(kind))
+    assert drawn == plot_svg(plot(kind))
+    assert b"dc:date" not in drawn
+    assert b"Matplotlib" not in drawn.split(b"<defs>")[0]
+    assert drawn != plot_svg(plot(kind, names=("a",)))
+
+
+def test_words_and_axes_are_of_one_ink_that_can_be_replaced():
+    ink, drawn = "#010203", plot_svg(plot())
+    assert drawn.count(INK.encode()) == plot_svg(plot(), ink).count(ink.encode()) > 9
+    assert INK.encode() not in plot_svg(plot(), ink)
+
+
+@pytest.mark.parametrize("series", [(), (PlotSeries("a", ()),)])
+def test_nothing_cannot_be_drawn(series):
+    with pytest.raises(ValueError, match="at least one series"):
+        plot_svg(Plot(series, "x", "y"))

@@ -1,0 +1,53 @@
+"""Plots of the report: which are drawn, and of what."""
+
+from __future__ import annotations
+
+import json
+
+from generated_results import write_run
+
+from leuko_mm.workflows.published_runs import read_runs, results_of
+from leuko_mm.workflows.report_measurements import Measurements
+from leuko_mm.workflows.report_plots import costs, learning, losses
+
+
+def test_cost_is_drawn_of_methods_and_against_time_where_it_is_known(tmp_path):
+    write_run(tmp_path, "unet", "A", gmacs=200.0)
+    write_run(tmp_path, "cbam_unet", gmacs=130.0)
+    # An ablation has the cost of its method and would hide it.
+    write_run(tmp_path, "cbam_unet", "cbam_channel", gmacs=131.0)
+    results = results_of(read_runs(tmp_path).runs)
+    section = costs(results, Measurements(), tmp_path)
+    assert [figure.name for figure in section.figures] == [
+        "mIoU_macs_1",
+        "pixel_accuracy_macs_1",
+    ]
+    points = [p.x for s in section.figures[0].plot.series for p in s.points]
+    assert sorted(points) == [130.0, 200.0]
+    assert "timing.json" in section.lead
+    about = dict(methods=dict(unet=50.0, cbam_unet=70.0), size=256, machine="here")
+    (tmp_path / "timing.json").write_text(json.dumps(about))
+    timed = costs(results, Measurements(), tmp_path)
+    assert len(timed.figures) == 4
+    assert timed.lead == ""
+    assert "timing.json" in {link.path for f in timed.figures for link in f.links}
+
+
+def test_a_learning_curve_joins_runs_that_differ_in_one_thing(tmp_path):
+    write_run(tmp_path, "cbam_unet", "i300", iterations=300)
+    write_run(tmp_path, "cbam_unet")
+    write_run(tmp_path, "cbam_unet", split="development", train_groups=20)
+    write_run(tmp_path, "cbam_unet", "i400", split="development", iterations=400)
+    section = learning(read_runs(tmp_path).runs, Measurements())
+    (figure,) = section.figures
+    assert figure.name == "learning_iterations"
+    assert [p.x for p in figure.plot.series[0].points] == [300, 650]
+
+
+def test_losses_are_drawn_where_they_are_published(tmp_path):
+    write_run(tmp_path, "unet", "A", losses=True)
+    write_run(tmp_path, "segnet", "A")
+    section = losses(read_runs(tmp_path).runs, tmp_path)
+    (figure,) = section.figures
+    assert [series.name for series in figure.plot.series] == ["unet A, fold5"]
+    assert figure.links[0].path == "half/unet-A-fold5-s0.losses.json"
