@@ -72,8 +72,16 @@ class PartRegistry(Registry):
         except UnknownPartError:
             return False
 
+    def _names(self) -> list[str]:
+        """Return the names of its parts, and of those that it falls back on."""
+        names, node = [], self
+        while node is not None:
+            names += node.module_dict
+            node = node.parent
+        return names
+
     def _unknown(self, name: str) -> str:
-        near = nearest(name, self.module_dict, count=3)
+        near = nearest(name, self._names(), count=3)
         hint = f"did you mean {' or '.join(near)}? " if near else ""
         text = (
             f"{self.scope} has no {self.name} {name!r}: {hint}"

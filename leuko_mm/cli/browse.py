@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import argparse
 
-from mmengine.config import DictAction
-
+from leuko_mm.cli.cfg_options import add_cfg_options
 from leuko_mm.cli.prepare import at_least
 from leuko_mm.workflows.browse import KINDS, BrowseRequest, browse
 
@@ -36,14 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--force", action="store_true", help="replace the contact sheets in --out"
     )
-    parser.add_argument(
-        "--cfg-options",
-        nargs="+",
-        action=DictAction,
-        default={},
-        metavar="KEY=VALUE",
-        help="override any key of the config",
-    )
+    add_cfg_options(parser, "override any key of the config")
 
 
 def run(args: argparse.Namespace, command: list[str]) -> int:

@@ -13,8 +13,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmengine.config import DictAction
-
+from leuko_mm.cli.cfg_options import add_cfg_options
 from leuko_mm.cli.compare_published import published_lines
 from leuko_mm.cli.main import DONE, SOME_FAILED
 from leuko_mm.cli.train import add_iterations_argument
@@ -90,14 +89,7 @@ def _add_run_arguments(parser: argparse.ArgumentParser) -> None:
         default=None,
         help="bfloat16; default: on where the processor multiplies it",
     )
-    parser.add_argument(
-        "--cfg-options",
-        nargs="+",
-        action=DictAction,
-        default={},
-        metavar="KEY=VALUE",
-        help="override any key of every run's config",
-    )
+    add_cfg_options(parser, "override any key of every run's config")
     parser.add_argument(
         "--verbose", action="store_true", help="show the runs' logs, too"
     )

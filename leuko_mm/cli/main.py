@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 import leuko_mm
+from leuko_mm.cli.parser import HelpfulParser
 
 # verb -> (module of leuko_mm.cli, one line of help). Modules are imported when their
 # verb is used: `leuko --help` must not wait for torch.
@@ -48,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = HelpfulParser(
         prog="leuko",
         description="Leukocyte segmentation on MMSegmentation.",
         epilog="`leuko VERB --help` tells more about one of them.",
@@ -67,7 +68,7 @@ def run_verb(verb: str, argv: Sequence[str], *, prog: str) -> int:
             # Before the verb's module, which may import one of them by itself.
             importlib.import_module("leuko_mm.stack").require_stack()
         module = importlib.import_module(f"leuko_mm.cli.{VERBS[verb][0]}")
-        parser = argparse.ArgumentParser(prog=prog, description=module.__doc__)
+        parser = HelpfulParser(prog=prog, description=module.__doc__)
         module.add_arguments(parser)
         return module.run(parser.parse_args(argv), command=[prog, *argv])
     except KeyboardInterrupt:

@@ -6,8 +6,7 @@ import argparse
 import os
 from pathlib import Path
 
-from mmengine.config import DictAction
-
+from leuko_mm.cli.cfg_options import add_cfg_options
 from leuko_mm.workflows.settings import SETTINGS
 from leuko_mm.workflows.train import TrainRequest, train
 
@@ -68,14 +67,7 @@ def positive_number(word: str) -> int:
 
 def add_runner_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what training and testing hand to mmengine's runner alike."""
-    parser.add_argument(
-        "--cfg-options",
-        nargs="+",
-        action=DictAction,
-        default={},
-        metavar="KEY=VALUE",
-        help="override any key of the config",
-    )
+    add_cfg_options(parser, "override any key of the config")
     parser.add_argument(
         "--launcher", choices=["none", "pytorch", "slurm", "mpi"], default="none"
     )

@@ -20,12 +20,15 @@ class Interrupted(Exception):  # noqa: N818 - not an error, an order
     Args:
         number: the signal.
         work_dir: where the state is.
+        go_on: says how to go on.
     """
 
-    def __init__(self, number: int, work_dir: Path):
+    def __init__(
+        self, number: int, work_dir: Path, *, go_on: str = "go on with --resume"
+    ):
         super().__init__(
             f"stopped by {signal.Signals(number).name}; the state is saved in "
-            f"{work_dir}, go on with --resume"
+            f"{work_dir}, {go_on}"
         )
         self.exit_code = 128 + number
 
@@ -44,12 +47,13 @@ class GracefulStopHook(Hook):
 
     Args:
         work_dir: folder of the checkpoint.
+        go_on: tells the user how to go on.
     """
 
     priority = "LOWEST"
 
-    def __init__(self, work_dir: Path):
-        self.work_dir = Path(work_dir)
+    def __init__(self, work_dir: Path, *, go_on: str = "go on with --resume"):
+        self.work_dir, self.go_on = Path(work_dir), go_on
         self._received = 0
         self._silenced: dict = {}
 
@@ -74,7 +78,7 @@ class GracefulStopHook(Hook):
             if not self._received or not _is_of_workers(error):
                 raise
             self._save(runner, runner.iter)
-            raise Interrupted(self._received, self.work_dir) from error
+            raise self._order(self._received) from error
         finally:
             for number, handler in {**former, **self._silenced}.items():
                 signal.signal(number, handler)
@@ -99,7 +103,10 @@ class GracefulStopHook(Hook):
         self._save(runner, runner.iter + 1)
         # A process that ended now could take the one that saves along.
         barrier()
-        raise Interrupted(int(received), self.work_dir)
+        raise self._order(int(received))
+
+    def _order(self, number: int) -> Interrupted:
+        return Interrupted(number, self.work_dir, go_on=self.go_on)
 
     def _save(self, runner: Runner, done: int) -> None:
         """Write the state after ``done`` iterations."""

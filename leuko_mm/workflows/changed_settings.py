@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from mmengine.config import Config
 
 from leuko_mm.report.run_report import SettingRow
+from leuko_mm.workflows.precision import set_precision
 from leuko_mm.workflows.resolve_config import UsageError, resolve_config
 
 # Where and how it runs, not what: set anew by every command.
@@ -17,9 +18,21 @@ LOCAL_KEYS = frozenset(
         "launcher",
         "protocol",
         "resume",
+        # What a setting leaves behind, so that it is not put on twice.
+        "takes_setting",
         "test_evaluator.out_dir",
         "work_dir",
     ]
+)
+# What a test of a checkpoint does not read, or takes from the checkpoint's sidecar.
+ONLY_TRAINING = (
+    "custom_hooks",
+    "default_hooks",
+    "optim_wrapper",
+    "param_scheduler",
+    "randomness",
+    "train_cfg",
+    "train_dataloader",
 )
 UNSET = object()
 
@@ -32,7 +45,7 @@ class ChangedSettings:
     by_protocol: tuple[SettingRow, ...]
 
 
-def changed_settings(config: Config) -> ChangedSettings | None:
+def changed_settings(config: Config, *, tested: bool = False) -> ChangedSettings | None:
     """Compare a run's config with its file as ``leuko train FILE`` alone reads it.
 
     Keys are those that ``--cfg-options`` takes. What a chosen protocol changes is
@@ -40,30 +53,46 @@ def changed_settings(config: Config) -> ChangedSettings | None:
 
     Args:
         config: the run's resolved config.
+        tested: whether the run only tests a checkpoint, and reads no setting of a
+            training.
 
     Returns:
         None if the config's file is gone or can no longer be read.
     """
     protocol = config.get("protocol")
     try:
-        own = shared = resolve_config(str(config.filename))
+        own = shared = _as_trained(config)
         if own.get("protocol") != protocol:
-            shared = resolve_config(str(config.filename), protocol=protocol)
+            shared = _as_trained(config, protocol=protocol)
     except UsageError:
         return None
-    chosen = _differences(shared, config)
+    unread = [*(ONLY_TRAINING if tested else ())]
+    if config.get("resume"):
+        unread.append("load_from")  # the state that a resumed run goes on from
+    chosen = _differences(shared, config, unread)
     if own is not shared:
         given = SettingRow("protocol", _text(own.get("protocol")), _text(protocol))
         chosen = (given, *chosen)
-    return ChangedSettings(chosen, _differences(own, shared))
+    return ChangedSettings(chosen, _differences(own, shared, unread))
 
 
-def _differences(before: Config, after: Config) -> tuple[SettingRow, ...]:
+def _as_trained(config: Config, protocol: str | None = None) -> Config:
+    """Return a config as ``leuko train FILE`` completes it on this machine."""
+    resolved = resolve_config(str(config.filename), protocol=protocol)
+    if "enabled" in config.optim_wrapper:
+        set_precision(resolved, None)
+    return resolved
+
+
+def _differences(
+    before: Config, after: Config, unread: Sequence[str]
+) -> tuple[SettingRow, ...]:
     old, new = (dict(_flat(side.to_dict())) for side in (before, after))
     return tuple(
         SettingRow(key, _text(old.get(key, UNSET)), _text(new.get(key, UNSET)))
         for key in dict.fromkeys((*old, *new))
         if old.get(key, UNSET) != new.get(key, UNSET)
+        and key.split(".")[0] not in unread
     )
 
 

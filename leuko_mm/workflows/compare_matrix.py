@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -207,5 +206,5 @@ def _command(request: CompareRequest, name: str, choices: Mapping) -> list[str]:
         words.append("--amp" if request.amp else "--no-amp")
     if request.options:
         words.append("--cfg-options")
-        words += [shlex.quote(f"{k}={v}") for k, v in request.options.items()]
+        words += [f"{k}={v}" for k, v in request.options.items()]
     return words

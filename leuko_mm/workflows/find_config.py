@@ -36,8 +36,10 @@ def find_config(name: str) -> Path:
         if path is not None and path.is_file():
             return path
     known = config_names()
+    methods = [one for one in known if "/" not in one]
     raise UsageError(
-        f"no config {name!r}{_meant(given, known)}; there are: {', '.join(known)}"
+        f"no config {name!r}{_meant(given, known)}; there are: {', '.join(methods)}, "
+        "and more in folders: leuko list configs"
     )
 
 

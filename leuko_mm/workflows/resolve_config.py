@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
 from mmengine.config import Config
 
+from leuko_mm.nearest import did_you_mean
 from leuko_mm.workflows.find_config import find_config
+from leuko_mm.workflows.key_hints import check_option_keys
 from leuko_mm.workflows.schedule_length import train_for
 from leuko_mm.workflows.settings import apply_setting
 from leuko_mm.workflows.under_protocol import (
@@ -135,6 +136,7 @@ def _load(path: Path) -> Config:
 
 
 def _merge_options(config: Config, options: Mapping) -> None:
+    check_option_keys(config.to_dict(), options)
     try:
         config.merge_from_dict(dict(options))
     except (KeyError, TypeError, IndexError, AttributeError) as error:
@@ -169,8 +171,7 @@ def check_keys(config: Config) -> None:
         return
     hints = []
     for key in unknown:
-        near = difflib.get_close_matches(key, KNOWN_KEYS, n=1)
-        hints.append(f"{key!r}" + (f" (did you mean {near[0]!r}?)" if near else ""))
+        hints.append(f"{key!r}{did_you_mean(key, KNOWN_KEYS)}")
     raise UsageError(
         f"the config has keys that nothing reads: {', '.join(hints)}. Begin a name "
         "with _ to keep it for yourself"

@@ -27,6 +27,7 @@ from leuko_mm.workflows.run_facts import (
 )
 from leuko_mm.workflows.run_report import show_run
 from leuko_mm.workflows.sidecar import sidecar_of
+from leuko_mm.workflows.typed_command import as_typed
 
 SCHEMA = 1
 
@@ -93,7 +94,7 @@ def _run(config: Config, runner: Runner, run: Mapping) -> dict:
     started = datetime.fromtimestamp(run["started"], timezone.utc)
     return dict(
         name=Path(config.work_dir).name,
-        command=" ".join(run["command"]),
+        command=as_typed(run["command"]),
         method=config.method,
         variant=config.get("variant"),
         protocol=config.get("protocol"),

@@ -91,7 +91,7 @@ def gather_report(
     tested: bool,
 ) -> RunReport:
     """Return a run's page as plain data."""
-    changed = changed_settings(config)
+    changed = changed_settings(config, tested=tested)
     confusion = np.array(results["confusion"])
     return RunReport(
         name=results["run"]["name"],

@@ -16,7 +16,12 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from leuko_mm.engine.data_parallel import prepare_launcher
+from leuko_mm.engine.legible_runner import LegibleRunner
+from leuko_mm.engine.own_globals import own_globals
 from leuko_mm.engine.safe_load import load_tensors
+from leuko_mm.workflows.building import building_errors
+from leuko_mm.workflows.left_behind import nothing_left_behind
+from leuko_mm.workflows.opening import announce_test
 from leuko_mm.workflows.preflight import cells_config, check_data, check_output
 from leuko_mm.workflows.resolve_config import UsageError, resolve_config
 from leuko_mm.workflows.results import write_results
@@ -26,7 +31,7 @@ from leuko_mm.workflows.sidecar import (
     learnt_groups,
     read_sidecar,
 )
-from leuko_mm.workflows.train import building_errors, place_run, score_anew
+from leuko_mm.workflows.train import place_run, score_anew
 
 # Not mmengine's, which exists once a runner does.
 LOGGER = logging.getLogger("leuko_mm")
@@ -86,9 +91,18 @@ def run_test(request: TestRequest) -> Path:
             path.with_suffix(".json").name,
         )
     check_unseen(config, sidecar)
+    # In this order: a log is closed before it is removed.
+    with nothing_left_behind(work_dir), own_globals():
+        _test(request, config, sidecar, digest)
+    return work_dir
+
+
+def _test(request: TestRequest, config: Config, sidecar: dict, digest: str) -> None:
+    path = Path(request.checkpoint)
     runner = _build_runner(config)
     check_sidecar(path, sidecar, config, runner.test_dataloader.dataset.metainfo)
     load_model(runner, path)
+    announce_test(runner, config, path)
     started = time.time()
     score_anew(runner, config)
     if is_main_process():
@@ -106,7 +120,6 @@ def run_test(request: TestRequest) -> Path:
             checkpoint=checkpoint,
             learnt_from=learnt_groups(config, sidecar),
         )
-    return work_dir
 
 
 def _config(request: TestRequest, path: Path, sidecar: dict) -> Config:
@@ -136,9 +149,9 @@ def _build_runner(config: Config) -> Runner:
     # The checkpoint brings every weight; pretrained ones need not be there.
     if "init_cfg" in slim.model.get("backbone", {}):
         slim.model.backbone.init_cfg = None
-    with building_errors():
+    with building_errors(slim):
         prepare_launcher(slim)
-        runner = Runner.from_cfg(slim)
+        runner = LegibleRunner.from_cfg(slim)
         _ = runner.test_loop
     return runner
 

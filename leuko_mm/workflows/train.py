@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,34 +14,25 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from leuko_mm.datasets.leukocyte_dataset import dataset_root
-from leuko_mm.datasets.prepared import DatasetError, read_about
-from leuko_mm.engine.autocast import bfloat16_helps
-from leuko_mm.engine.checkpoint_files import newest_state, save_states_whole
-from leuko_mm.engine.data_parallel import prepare_launcher
-from leuko_mm.engine.graceful_stop import GracefulStopHook
+from leuko_mm.datasets.prepared import read_about
+from leuko_mm.engine.checkpoint_files import newest_state, training_states
+from leuko_mm.engine.graceful_stop import GracefulStopHook, Interrupted
 from leuko_mm.engine.once_formatted_config import formatted_once
 from leuko_mm.engine.own_globals import own_globals
-from leuko_mm.engine.safe_load import UnsafeCheckpointError
 from leuko_mm.engine.training_state import TrainingStateHook
 from leuko_mm.workflows.beginning import BeginningHook
+from leuko_mm.workflows.building import build_runner, building_errors
 from leuko_mm.workflows.calibration_hook import CalibrationHook
+from leuko_mm.workflows.left_behind import nothing_left_behind
+from leuko_mm.workflows.opening import announce_training
+from leuko_mm.workflows.precision import set_precision
 from leuko_mm.workflows.preflight import cells_config, check_run
 from leuko_mm.workflows.resolve_config import UsageError, config_hash, resolve_config
 from leuko_mm.workflows.results import write_results
+from leuko_mm.workflows.typed_command import resuming
 
 # Not mmengine's, which exists once a runner does.
 LOGGER = logging.getLogger("leuko_mm")
-
-# What the libraries raise when a config names or sets something that is not there;
-# mmcv and mmseg check arguments by assertion.
-BUILDING_ERRORS = (
-    KeyError,
-    TypeError,
-    AttributeError,
-    ValueError,
-    ImportError,
-    AssertionError,
-)
 
 
 @dataclass
@@ -94,15 +84,7 @@ def prepare_config(request: TrainRequest) -> Config:
     place_run(config, request.work_dir or f"work_dirs/{run_name(config)}")
     config.launcher = request.launcher
     config.resume = request.resume
-    wants_amp = bfloat16_helps() if request.amp is None else request.amp
-    wrapper = config.optim_wrapper.get("type")
-    if wrapper == "leuko_mm.AutocastOptimWrapper":
-        config.optim_wrapper.enabled = wants_amp
-    elif request.amp:
-        raise UsageError(
-            f"--amp needs optim_wrapper.type 'leuko_mm.AutocastOptimWrapper', the "
-            f"config has {wrapper!r}"
-        )
+    set_precision(config, request.amp)
     return formatted_once(config)
 
 
@@ -150,9 +132,28 @@ def train(request: TrainRequest) -> Path:
     check_run(config, work_dir, resume=request.resume, force=request.force)
     if request.resume:
         _go_on_from(config, work_dir)
-    with own_globals():
-        _train(request, config, work_dir)
+    anew = request.force and not request.resume
+    beginning = BeginningHook(former=work_dir if anew else None)
+    # In this order: a log is closed before it is removed.
+    with nothing_left_behind(work_dir, begun=lambda: beginning.begun), own_globals():
+        try:
+            _train(request, config, beginning)
+        except Exception as error:
+            if beginning.begun and training_states(work_dir):
+                _tell_how_to_go_on(error, request)
+            raise
     return work_dir
+
+
+def _tell_how_to_go_on(error: Exception, request: TrainRequest) -> None:
+    if isinstance(error, Interrupted):
+        return  # it says so itself
+    words = resuming(request.command, launcher=request.launcher)
+    words = f"the state of the training is saved; once the cause is mended, {words}"
+    if hasattr(error, "add_note"):
+        error.add_note(words)
+    else:  # Python 3.10
+        LOGGER.error(words)
 
 
 def _go_on_from(config: Config, work_dir: Path) -> None:
@@ -167,15 +168,15 @@ def _go_on_from(config: Config, work_dir: Path) -> None:
         config.load_from = str(state)
 
 
-def _train(request: TrainRequest, config: Config, work_dir: Path) -> None:
+def _train(request: TrainRequest, config: Config, beginning: BeginningHook) -> None:
     state = TrainingStateHook(identity_of(config))
     runner = build_runner(config)
-    anew = request.force and not request.resume
-    stop = GracefulStopHook(work_dir)
-    beginning = BeginningHook(former=work_dir if anew else None)
+    announce_training(runner, config)
+    words = resuming(request.command, launcher=request.launcher)
+    stop = GracefulStopHook(Path(config.work_dir), go_on=words)
     for hook in (stop, beginning, state, *request.hooks):
         runner.register_hook(hook)
-    with stop.listening(runner), building_errors(beginning):
+    with stop.listening(runner), building_errors(config, beginning):
         runner.train()
     wall_s = state.trained_s
     score_anew(runner, config)
@@ -208,39 +209,3 @@ def score_anew(runner: Runner, config: Config) -> None:
     runner.set_randomness(**config.randomness)
     runner.register_hook(CalibrationHook(Path(config.work_dir)))
     runner.test()
-
-
-def build_runner(config: Config) -> Runner:
-    """Build the runner with everything it will need, hours before it needs it.
-
-    Raises:
-        UsageError: if a part of the config does not build.
-    """
-    with building_errors():
-        prepare_launcher(config)
-        runner = Runner.from_cfg(config)
-        save_states_whole(runner)
-        runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
-        _ = runner.train_loop, runner.test_loop
-    return runner
-
-
-@contextmanager
-def building_errors(beginning: BeginningHook | None = None) -> Iterator[None]:
-    """Turn mistakes in a config, met while building, into one clear line.
-
-    Args:
-        beginning: tells when to let errors pass; None never does.
-
-    Raises:
-        UsageError: with what the failing part said; the cause stays attached.
-    """
-    try:
-        yield
-    except (DatasetError, UnsafeCheckpointError):
-        raise
-    except BUILDING_ERRORS as error:
-        if beginning is not None and beginning.begun:
-            raise
-        message = error.args[0] if isinstance(error, KeyError) and error.args else error
-        raise UsageError(f"the config does not build: {message}") from error

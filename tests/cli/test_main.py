@@ -60,8 +60,9 @@ def test_an_unknown_verb_is_refused_with_those_there_are(capsys):
         door.main(["trian"])
     assert end.value.code == door.WRONG_USE
     said = capsys.readouterr().err
-    assert "trian" in said
-    assert "train" in said
+    assert "'trian'" in said
+    assert "(did you mean 'train'?)" in said
+    assert "compare" in said
 
 
 @pytest.mark.parametrize("verb", door.VERBS)
@@ -132,7 +133,8 @@ def test_nothing_of_the_libraries_is_printed(tmp_path):
     assert done.returncode == 0, done.stderr
     (line,) = done.stdout.splitlines()
     assert "synthetic prepared" in line
-    assert done.stderr == ""
+    # Our own word on the progress, on a slow machine.
+    assert all(said.startswith("drawing cells") for said in done.stderr.splitlines())
 
 
 def test_the_tool_takes_the_flags_that_people_know(tmp_path):

@@ -47,7 +47,7 @@ def refused(tiny_config, tmp_path, capfd):
         if not built:
             assert out == ""
             assert err.startswith("leuko train: ")
-            assert work_dir.exists() == was_there
+        assert work_dir.exists() == was_there
         assert list(work_dir.rglob("*.pth")) == []
         message = err[err.index("leuko train: ") :]
         assert len(message.splitlines()) <= LONGEST
@@ -63,8 +63,8 @@ def a_cell(root: Path) -> str:
 
 def test_a_wrong_config(refused):
     message = refused(config="configs/cbam_unit.py")
-    assert "no config 'configs/cbam_unit.py'" in message
-    assert "cbam_unet" in message
+    assert "no config 'configs/cbam_unit.py' (did you mean 'cbam_unet'?)" in message
+    assert "quickstart" in message
 
 
 def test_a_wrong_data_path(refused, tmp_path):
@@ -166,8 +166,8 @@ def test_an_unknown_split(refused, tiny_data):
 
 def test_an_unknown_protocol(refused, tiny_data):
     message = refused("--protocol", "halve")
-    assert "no protocol 'halve'" in message
-    assert "half" in message
+    assert "no protocol 'halve' (did you mean 'half'?)" in message
+    assert "paper" in message
 
 
 def test_a_misspelt_key(refused, tiny_data, tmp_path):
@@ -176,25 +176,45 @@ def test_a_misspelt_key(refused, tiny_data, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "option",
+    ("option", "meant"),
     [
-        "train_dataloader.dataset.mosaicz=4",
-        "train_dataloader.dataset.dataset.splitt=fold1",
-        "train_dataloader.dataset.tile_augmentation.0.angel=4",
-        "train_dataloader.bach_size=4",
-        "optim_wrapper.optimizer.lrr=1e-3",
-        "param_scheduler.1.T_mx=4",
-        "custom_hooks.1.itres=4",
-        "model.backbone.dept=16",
-        "model.decode_head.loss_decode.0.gama=2",
-        "train_cfg.max_iter=4",
-        "test_evaluator.ignore=255",
+        ("train_dataloader.dataset.mosaicz=4", "mosaics"),
+        ("train_dataloader.dataset.dataset.splitt=fold1", "split"),
+        ("train_dataloader.bach_size=4", "batch_size"),
+        ("optim_wrapper.optimizer.lrr=1e-3", "lr"),
+        ("custom_hooks.1.itres=4", "iters"),
+        ("model.bakbone.depth=16", "backbone"),
+        ("model.backbone.dept=16", "depth"),
+        ("model.decode_head.loss_decode.0.gama=2", "gamma"),
+        # Not in the file: an argument of the part.
+        ("param_scheduler.1.T_mx=4", "T_max"),
+        # Whoever reads it fails in the middle of the training.
+        ("default_hooks.checkpoint.intervall=5", "interval"),
+        ("train_cfg.max_iter=4", "max_iters"),
     ],
 )
-def test_a_misspelt_key_inside(refused, tiny_data, option):
-    message = refused("--cfg-options", option, built=True)
+def test_a_misspelt_key_inside(refused, tiny_data, option, meant):
+    message = refused("--cfg-options", option)
+    assert option.split("=")[0] in message
+    assert f"did you mean {meant!r}" in message
+
+
+def test_an_argument_that_no_part_takes(refused, tiny_data):
+    message = refused("--cfg-options", "test_evaluator.ignore=255", built=True)
     assert "the config does not build" in message
-    assert option.split("=")[0].split(".")[-1] in message
+    assert "did you mean 'ignore_index'" in message
+
+
+def test_a_misspelt_argument_in_a_file(refused, tiny_data, tmp_path):
+    more = "model['decode_head']['upsampel'] = 'nearest'\n"
+    message = refused(config=write_config(tmp_path, more=more), built=True)
+    assert "did you mean 'upsample'" in message
+
+
+def test_a_name_of_the_file_s_own_changes_nothing_later(refused, tiny_data):
+    message = refused("--cfg-options", "_iterations=9")
+    assert "_iterations" in message
+    assert "--iterations" in message
 
 
 @pytest.mark.parametrize(
@@ -206,7 +226,11 @@ def test_a_misspelt_key_inside(refused, tiny_data, option):
 )
 def test_an_unknown_part(refused, tiny_data, option):
     message = refused("--cfg-options", option, built=True)
-    assert option.split("=")[1].split(".")[-1] in message
+    wrong = option.split("=")[1].split(".")[-1]
+    assert wrong in message
+    right = {"VGGG": "VGG", "PackSegInput": "PackSegInputs"}[wrong]
+    assert "did you mean" in message
+    assert right in message.partition("did you mean")[2]
 
 
 def test_an_unknown_optimiser(refused, tiny_data):
@@ -249,8 +273,7 @@ def test_an_unfinished_run(refused, tiny_data, tmp_path):
 @pytest.mark.parametrize(
     "option",
     [
-        "model.backbone.dept=16",
-        "param_scheduler.1.T_mx=4",
+        "test_evaluator.ignore=255",
         "custom_hooks.1.module=bakbone",
     ],
 )
@@ -274,6 +297,7 @@ def refused_test(tiny_config, tiny_data, tmp_path, capfd):
         assert "Traceback" not in err
         assert err.count("leuko test: ") == 1
         assert list(tmp_path.rglob("results.json")) == []
+        assert list(tmp_path.glob("test-*")) == []
         message = err[err.index("leuko test: ") :]
         assert len(message.splitlines()) <= LONGEST
         return message

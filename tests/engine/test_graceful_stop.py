@@ -55,6 +55,7 @@ def test_a_signal_is_answered_after_the_iteration(hook, runner, tmp_path, number
             hook.after_train_iter(runner, 0)
     assert caught.value.exit_code == code
     assert number.name in str(caught.value)
+    assert str(caught.value).endswith("go on with --resume")
     # Iterations 0 to 4 are done.
     state = Path((tmp_path / "last_checkpoint").read_text())
     assert state == tmp_path / "iter_5.pth"

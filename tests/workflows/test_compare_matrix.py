@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from leuko_mm.workflows.compare_matrix import (
     plan_runs,
 )
 from leuko_mm.workflows.resolve_config import UsageError, config_hash
+from leuko_mm.workflows.typed_command import as_typed
 
 
 def planned(tiny_config, **wishes):
@@ -90,16 +92,19 @@ def test_the_command_of_a_run_is_one_that_can_be_typed(tiny_data, tiny_config):
         splits=["fold1"],
         amp=False,
         data="synthetic",
-        options={"train_cfg.max_iters": 7},
+        options={"train_cfg.max_iters": 7, "model.backbone.out": [1, 2]},
     )
     parser = argparse.ArgumentParser()
     train.add_arguments(parser)
-    words = list(run.request.command)
+    words = shlex.split(as_typed(run.request.command))
     assert words[:2] == ["leuko", "train"]
     said = parser.parse_args(words[2:])
     assert (said.config, said.setting, said.split) == (str(tiny_config), "A", "fold1")
     assert (said.seed, said.amp, said.protocol) == (0, False, "smoke")
-    assert said.cfg_options == {"train_cfg.max_iters": 7}
+    assert said.cfg_options == {
+        "train_cfg.max_iters": 7,
+        "model.backbone.out": [1, 2],
+    }
 
 
 def test_other_data_than_the_protocols_has_names_of_its_own(
