@@ -40,12 +40,13 @@ def write_run(
         quality: share of a cell's pixels that is right, about.
         losses: also write a curve.
         more: ``iterations``, ``seed``, ``size``, ``n``, ``dataset``, ``classes``,
-            ``gmacs``, ``train_groups``.
+            ``gmacs``, ``train_groups``, ``checkpoint`` (a sha256), ``tag`` (in the
+            file's name alone).
     """
     given = dict(iterations=650, seed=0, size=256, n=2, dataset="bcisc", classes=6)
     given |= dict(gmacs=30.0, train_groups=40) | more
     stems, groups, confusion = _cells(method, variant, split, quality, given)
-    parts = [method, variant, split, f"s{given['seed']}"]
+    parts = [method, variant, given.get("tag"), split, f"s{given['seed']}"]
     stem = "-".join(str(part) for part in parts if part)
     place = results / folder / f"{stem}.json"
     place.parent.mkdir(parents=True, exist_ok=True)
@@ -74,6 +75,7 @@ def write_run(
         per_class=scored.per_class,
         confusion=confusion.sum(axis=0).tolist(),
         cells=cells.name,
+        checkpoint=dict(sha256=given.get("checkpoint")),
     )
     place.write_text(json.dumps(content, indent=1) + "\n")
     if losses:

@@ -13,7 +13,8 @@ from leuko_mm.engine.checkpoint_files import write_text
 from leuko_mm.report.comparison import ComparisonReport, Section, render_comparison
 from leuko_mm.report.comparison_plots import plot_svg
 from leuko_mm.report.comparison_text import csv_table, latex_table, markdown_page
-from leuko_mm.workflows.published_runs import PublishedRuns, read_runs, results_of
+from leuko_mm.workflows.pooled_results import results_of
+from leuko_mm.workflows.published_runs import PublishedRuns, read_runs
 from leuko_mm.workflows.report_confusions import confusions
 from leuko_mm.workflows.report_extras import (
     cells_per_image,
@@ -90,7 +91,7 @@ def gather_report(runs: PublishedRuns, folder: Path) -> ComparisonReport:
         differences(results, figures),
         paper_tables(results, figures),
         leakage(results, figures),
-        cells_per_image(results, figures),
+        cells_per_image(runs.runs, figures),
         confusions(results),
         costs(results, figures, folder),
         learning(runs.runs, figures),

@@ -10,7 +10,7 @@ from leuko_mm.classes import CLASSES
 from leuko_mm.evaluation.cell_scores import majority_classes
 from leuko_mm.report.comparison import ResultTable, Section, ShownConfusion, TableRow
 from leuko_mm.report.run_report import ClassLabel
-from leuko_mm.workflows.published_runs import FIVE_FOLDS, Result
+from leuko_mm.workflows.pooled_results import FIVE_FOLDS, Result
 from leuko_mm.workflows.report_measurements import paper_method
 from leuko_mm.workflows.report_sections import CLASS_COUNT, protocol_words
 from leuko_mm.workflows.run_report import row_percent

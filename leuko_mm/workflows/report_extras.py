@@ -7,14 +7,13 @@ from collections.abc import Iterable, Sequence
 
 from leuko_mm.evaluation.paired import independent_difference
 from leuko_mm.report.comparison import ResultTable, Section, TableRow
-from leuko_mm.workflows.published_runs import (
+from leuko_mm.workflows.pooled_results import (
     DEVELOPMENT,
     FIVE_FOLDS,
-    LEAST_ITERATIONS,
-    PublishedRun,
     Result,
     single_folds,
 )
+from leuko_mm.workflows.published_runs import LEAST_ITERATIONS, PublishedRun
 from leuko_mm.workflows.report_measurements import (
     RESAMPLES,
     SEED,
@@ -110,20 +109,18 @@ def _leakage_row(
     return TableRow(tuple(cells), result.links)
 
 
-def cells_per_image(results: Sequence[Result], figures: Measurements) -> Section:
-    """Return mosaics of 4, 9 and 16 cells beside one another (section 4.4)."""
+def cells_per_image(runs: Iterable[PublishedRun], figures: Measurements) -> Section:
+    """Return one network's tests on mosaics of several kinds (section 4.4)."""
     networks = defaultdict(list)
-    for result in results:
-        if result.first.tiles > 1 and result.scope not in LEAKING:
-            key = (result.method, result.variant, result.seed, result.first.iterations)
-            networks[key].append(result)
-    # One network alone, or networks of one recipe, on images of different sizes.
-    tiled = [
-        result
-        for members in networks.values()
-        if len({member.first.tiles for member in members}) > 1
-        for result in members
-    ]
+    for run in runs:
+        split = str(run.run.get("split"))
+        if run.tiles > 1 and split not in (*LEAKING, DEVELOPMENT):
+            networks[run.network, split].append(Result((run,), split))
+    kinds = {
+        key: {(r.first.tiles, r.variant) for r in tests}
+        for key, tests in networks.items()
+    }
+    tiled = [r for key, tests in networks.items() if len(kinds[key]) > 1 for r in tests]
     rows = [
         TableRow(
             (
@@ -139,11 +136,11 @@ def cells_per_image(results: Sequence[Result], figures: Measurements) -> Section
         for r in sorted(tiled, key=lambda r: (r.method, str(r.variant), r.first.tiles))
     ]
     if not rows:
-        lead = "No run is published that was tested on 9 or 16 cells an image."
+        lead = "No network is published that was tested on several kinds of mosaics."
         return Section("counts", "Cells per image (section 4.4)", lead)
     table = ResultTable(
         "cells_per_image",
-        "Tested on mosaics of different sizes",
+        "The same network, tested on several kinds of mosaics",
         ("method", "setting", "image", "protocol", "mIoU", "pixel accuracy"),
         tuple(rows),
         words=(0, 1, 2, 3),

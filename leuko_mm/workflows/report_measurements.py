@@ -11,7 +11,7 @@ from leuko_mm.evaluation.intervals import Interval, bootstrap_intervals, true_cl
 from leuko_mm.evaluation.paired import Difference, holm, paired_difference
 from leuko_mm.evaluation.same_cells import DifferentCellsError, same_cells
 from leuko_mm.report.comparison import Measured
-from leuko_mm.workflows.published_runs import Result
+from leuko_mm.workflows.pooled_results import Result
 
 RESAMPLES, SEED = 2000, 0
 MEANS = ("mIoU", "mIoU_fg", "mF1", "mPrecision", "mRecall", "pixel_accuracy")

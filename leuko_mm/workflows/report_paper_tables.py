@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from leuko_mm.report.comparison import Cell, Measured, ResultTable, Section, TableRow
 from leuko_mm.workflows.figures_methods import COMBINATIONS, SAME_AS
+from leuko_mm.workflows.pooled_results import Result
 from leuko_mm.workflows.published import CheckedRow, check_published, load_published
-from leuko_mm.workflows.published_runs import Result
 from leuko_mm.workflows.report_measurements import OF_CLASS, Measurements
 from leuko_mm.workflows.report_sections import CLASS_COUNT, protocol_words
 

@@ -11,12 +11,8 @@ from leuko_mm.report.comparison import ResultFigure, Section
 from leuko_mm.report.comparison_plots import Plot, PlotPoint, PlotSeries
 from leuko_mm.report.run_report import FileLink
 from leuko_mm.workflows.compare_results import losses_beside
-from leuko_mm.workflows.published_runs import (
-    DEVELOPMENT,
-    PublishedRun,
-    Result,
-    shown_families,
-)
+from leuko_mm.workflows.pooled_results import DEVELOPMENT, Result, shown_families
+from leuko_mm.workflows.published_runs import PublishedRun
 from leuko_mm.workflows.report_measurements import PAPER_METHOD, Measurements
 from leuko_mm.workflows.report_sections import protocol_words
 from leuko_mm.workflows.settings import SETTINGS

@@ -11,11 +11,7 @@ from leuko_mm.report.comparison import (
     TableRow,
 )
 from leuko_mm.report.run_report import Headline
-from leuko_mm.workflows.published_runs import (
-    FIVE_FOLDS,
-    Result,
-    shown_families,
-)
+from leuko_mm.workflows.pooled_results import FIVE_FOLDS, Result, shown_families
 from leuko_mm.workflows.report_measurements import (
     OUTLINE,
     Measurements,

@@ -18,7 +18,8 @@ from leuko_mm.cli.main import main
 from leuko_mm.evaluation.confusion import scores
 from leuko_mm.workflows import report_extras, report_measurements
 from leuko_mm.workflows.compare_report import gather_report, write_report
-from leuko_mm.workflows.published_runs import FIVE_FOLDS, read_runs, results_of
+from leuko_mm.workflows.pooled_results import FIVE_FOLDS, results_of
+from leuko_mm.workflows.published_runs import read_runs
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -154,6 +155,23 @@ def test_every_section_has_something_to_show(report):
     assert {f.name for f in section(report, "learning").figures} == {
         "learning_iterations"
     }
+
+
+def test_tests_of_one_network_are_told_apart_by_their_files_names(tmp_path):
+    how = dict(checkpoint="a" * 64, quality=0.8)
+    write_run(tmp_path, "cbam_unet", **how)
+    write_run(tmp_path, "cbam_unet", tag="same-class", **how)
+    write_run(tmp_path, "cbam_unet", tag="3x3", n=3, **how)
+    write_run(tmp_path, "unet", "A", checkpoint="b" * 64)
+    shown = gather_report(read_runs(tmp_path), tmp_path)
+    (table,) = section(shown, "counts").tables
+    assert [row.cells[:3] for row in table.rows] == [
+        ("cbam_unet", "3x3", "9 cells, resample"),
+        ("cbam_unet", "as its file has it", "4 cells, resample"),
+        ("cbam_unet", "same-class", "4 cells, resample"),
+    ]
+    names = {row.cells[1] for row in section(shown, "results").tables[0].rows}
+    assert names == {"as its file has it", "same-class", "A: raw image, cross-entropy"}
 
 
 def test_every_figure_and_result_leads_to_its_file(report, many):

@@ -6,7 +6,8 @@ import json
 
 from generated_results import write_run
 
-from leuko_mm.workflows.published_runs import read_runs, results_of
+from leuko_mm.workflows.pooled_results import results_of
+from leuko_mm.workflows.published_runs import read_runs
 from leuko_mm.workflows.report_measurements import Measurements
 from leuko_mm.workflows.report_plots import costs, learning, losses
 
