@@ -31,6 +31,7 @@ VERBS = {
     "compare": ("compare", "train methods and ablations under one protocol"),
     "zoo": ("zoo", "list, fetch and verify the models of the project"),
     "figures": ("figures", "draw the paper's figures with your cells and networks"),
+    "predict": ("predict", "find, name and count the leukocytes of images"),
 }
 # These work where the libraries underneath do not fit.
 WITHOUT_STACK = {"doctor"}

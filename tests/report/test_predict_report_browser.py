@@ -191,3 +191,37 @@ def test_on_paper_and_without_a_script_everything_is_shown(browser, place, tmp_p
     tab.emulate_media(media="print")
     assert tab.locator("nav").is_hidden()
     tab.close()
+
+
+@pytest.mark.slow
+def test_two_hundred_files_of_which_twenty_are_broken(browser, tmp_path):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "net.pth").write_bytes(b"tensors")
+    names = [f"{i} {HOSTILE_NAMES[i % len(HOSTILE_NAMES)]}" for i in range(168)]
+    write_fields(tmp_path / "in", [*HOSTILE_NAMES, *names])
+    broken = write_broken(tmp_path / "in", 20)
+    request = PredictRequest(
+        paths=[str(tmp_path / "in")],
+        out=tmp_path / "out",
+        checkpoint=tmp_path / "net.pth",
+    )
+    outcome = predict_files(request, predictor_of=lambda *_: ColourPredictor())
+    assert len(outcome.records) == 180
+    assert sorted(outcome.failed) == broken
+    assert all(outcome.failed.values())
+    file = tmp_path / "out" / "report.html"
+    assert file.stat().st_size < 8e6
+    tab, complaints = browser.new_page(), []
+    tab.on("console", lambda message: complaints.append(message.text))
+    tab.on("pageerror", lambda error: complaints.append(str(error)))
+    tab.on("dialog", lambda dialog: complaints.append(dialog.message))
+    tab.goto(file.as_uri())
+    assert tab.locator(".cell").count() == 540
+    assert tab.locator(".fields > li").count() == 180
+    assert tab.locator(".fields img").count() == 60
+    assert tab.locator("#failed li").count() == 20
+    assert tab.locator(".left-out").all_inner_texts()[0].startswith("The fields of 60")
+    assert tab.locator("script").count() == 2
+    assert tab.locator("img[onerror], img[src=x]").count() == 0
+    tab.close()
+    assert complaints == []

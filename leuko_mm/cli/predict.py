@@ -1,0 +1,195 @@
+"""Find the leukocytes of smear images, name their classes, and count them.
+
+Writes for every image a mask, an overlay and a cut-out of each cell, and for all of
+them tables and report.html, a page to look at the doubtful cells and to correct them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections import Counter
+from pathlib import Path
+
+from leuko_mm.cli.main import DONE, SOME_FAILED
+from leuko_mm.workflows.predict import predict_files
+from leuko_mm.workflows.predict_inputs import printable
+from leuko_mm.workflows.predict_merge import merge_parts
+from leuko_mm.workflows.predict_outputs import Exchange
+from leuko_mm.workflows.predict_request import PredictOutcome, PredictRequest, Progress
+from leuko_mm.workflows.predict_state import REPORT
+from leuko_mm.workflows.predict_tables import count_table
+from leuko_mm.workflows.progress_line import ProgressLine
+from leuko_mm.workflows.usage_error import UsageError
+
+AUTO = "auto"
+SHOWN = 20
+# How a scale was found, in front of the number of images.
+WAYS = {
+    "factor": "as given for",
+    "um_per_px": "by the size of a pixel in",
+    "red cells": "by red cells in",
+    "assumed": "only assumed in",
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments: what to look at, with what, and where to."""
+    parser.add_argument(
+        "paths", nargs="*", metavar="PATH", help="images, folders, patterns"
+    )
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR")
+    parser.add_argument(
+        "--checkpoint",
+        type=Path,
+        metavar="FILE",
+        help="a .pth of leuko train, its .json beside it; default: the shipped one",
+    )
+    parser.add_argument("--device", help="cpu, cuda, cuda:1; default: what is there")
+    size = parser.add_mutually_exclusive_group()
+    size.add_argument(
+        "--scale",
+        type=_scale,
+        metavar="FACTOR",
+        help="pixels of the network per pixel of the images, or auto (default): from "
+        "the size of the red cells",
+    )
+    size.add_argument(
+        "--um-per-px",
+        type=_positive,
+        metavar="UM",
+        help="size of a pixel of the images in micrometres, instead of --scale",
+    )
+    parser.add_argument(
+        "--tta", action="store_true", help="look at images mirrored and turned, too"
+    )
+    parser.add_argument(
+        "--min-area",
+        type=_area,
+        metavar="PX",
+        help="smaller things are no cells; pixels of the images",
+    )
+    parser.add_argument("--coco", action="store_true", help="write coco.json, too")
+    parser.add_argument(
+        "--geojson", action="store_true", help="write GeoJSON for QuPath, too"
+    )
+    there = parser.add_mutually_exclusive_group()
+    there.add_argument(
+        "--resume", action="store_true", help="go on with what is in --out"
+    )
+    there.add_argument("--force", action="store_true", help="replace what is in --out")
+    parser.add_argument(
+        "--shard", metavar="I/N", help="do the I-th of N parts, I from 0"
+    )
+    parser.add_argument(
+        "--merge",
+        nargs="+",
+        type=Path,
+        metavar="DIR",
+        help="join the folders that --shard made; no PATH is given then",
+    )
+
+
+def run(args: argparse.Namespace, command: list[str]) -> int:
+    """Look at the images or join parts, then print what was found."""
+    exchange = Exchange(coco=args.coco, geojson=args.geojson)
+    if args.merge:
+        if args.paths or args.shard or args.resume:
+            raise UsageError("--merge joins folders of results: no PATH, no --shard")
+        outcome = merge_parts(args.merge, args.out, exchange=exchange, force=args.force)
+    elif not args.paths:
+        raise UsageError("give images or folders: leuko predict PATH --out DIR")
+    else:
+        given = {k: v for k, v in vars(args).items() if k not in ("merge", "scale")}
+        request = PredictRequest(
+            **given, scale=None if args.scale in (None, AUTO) else args.scale
+        )
+        with ProgressLine("predicting") as line:
+            outcome = predict_files(request, progress=_told_on(line))
+    print("\n".join(outcome_lines(outcome, args.out)))
+    _print_failed(outcome)
+    return SOME_FAILED if outcome.failed else DONE
+
+
+def outcome_lines(outcome: PredictOutcome, out: Path) -> list[str]:
+    """Return what was found, for a terminal."""
+    total = len(outcome.records) + len(outcome.failed)
+    before = len(outcome.records) - outcome.new
+    former = f" ({before} of them before)" if before else ""
+    lines = [f"{len(outcome.records)} of {total} images done{former}"]
+    if outcome.records:
+        names = outcome.records[0]["classes"][1:]
+        rows = count_table(outcome.records, names)
+        width = max(map(len, names))
+        lines += [
+            f"  {row.name:{width}}  {row.count:5}  {row.percent:5.1f} %  "
+            f"({row.low:.1f} to {row.high:.1f})"
+            for row in rows
+        ]
+        lines += _scale_lines(outcome)
+    return [*lines, f"look at {out / REPORT}"]
+
+
+def _scale_lines(outcome: PredictOutcome) -> list[str]:
+    scales = [record["scale"] for record in outcome.records]
+    if len(scales) == 1 and scales[0]["note"]:
+        return [f"scale: {scales[0]['note']}"]
+    factors = sorted(scale["factor"] for scale in scales)
+    ways = Counter(scale["how"] for scale in scales)
+    counted = ", ".join(f"{WAYS.get(way, way)} {n}" for way, n in ways.items())
+    sure = min(scale["confidence"] for scale in scales)
+    return [
+        f"scale: {factors[0]:.3g} to {factors[-1]:.3g} ({counted}), sure to "
+        f"{sure:.0%} or more; image by image in images.csv"
+    ]
+
+
+def _print_failed(outcome: PredictOutcome) -> None:
+    for name, reason in list(outcome.failed.items())[:SHOWN]:
+        print(f"not read: {printable(name)}: {printable(reason)}", file=sys.stderr)
+    more = len(outcome.failed) - SHOWN
+    if more > 0:
+        print(f"and {more} more, all of them in images.csv", file=sys.stderr)
+
+
+def _told_on(line: ProgressLine) -> Progress:
+    def tell(done: int, total: int, name: str, left: float | None) -> None:
+        time = "" if left is None else f"({duration(left)} left) "
+        line(done, total, time + printable(name))
+
+    return tell
+
+
+def duration(seconds: float) -> str:
+    """Return a time in its two largest units.
+
+    Example:
+        >>> duration(3.2), duration(64), duration(7300)
+        ('3 s', '1 min 4 s', '2 h 1 min')
+    """
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def _scale(text: str) -> float | str:
+    return AUTO if text == AUTO else _positive(text)
+
+
+def _positive(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"expected a number above 0, got {text!r}")
+    return value
+
+
+def _area(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"expected a whole number, got {text!r}")
+    return int(text)

@@ -1,0 +1,97 @@
+"""`leuko predict`: its words, its exit codes, and what it refuses."""
+
+from __future__ import annotations
+
+import pytest
+from predicted_fields import ColourPredictor, write_broken, write_fields
+
+from leuko_mm.cli.main import main
+from leuko_mm.workflows import predict
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(predict, "make_predictor", lambda *_: ColourPredictor())
+    (tmp_path / "net.pth").write_bytes(b"tensors")
+    (tmp_path / "in").mkdir()
+    write_fields(tmp_path / "in", ["a.png", "b.png"])
+    return tmp_path
+
+
+def leuko_predict(*words):
+    return main(["predict", *map(str, words)])
+
+
+def test_counts_and_page_are_told(place, capsys):
+    assert leuko_predict("in", "--out", "out", "--checkpoint", "net.pth") == 0
+    said = capsys.readouterr().out
+    assert "2 of 2 images done" in said
+    assert "neutrophil" in said
+    assert "33.3 %" in said
+    assert "look at out/report.html" in said
+
+
+def test_bad_files_are_named_and_the_code_is_one(place, capsys):
+    write_broken(place / "in", 2)
+    (place / "in" / "e\x1b[2J.png").write_bytes(b"")
+    assert leuko_predict("in", "--out", "out", "--checkpoint", "net.pth") == 1
+    told = capsys.readouterr()
+    assert "2 of 5 images done" in told.out
+    assert "not read: broken 00.png: empty, 0 bytes" in told.err
+    assert "\x1b" not in told.err
+
+
+def test_parts_are_joined(place, capsys):
+    for part in ("0", "1"):
+        more = ("--checkpoint", "net.pth", "--shard", f"{part}/2")
+        assert leuko_predict("in", "--out", f"part{part}", *more) == 0
+    capsys.readouterr()
+    assert leuko_predict("--merge", "part0", "part1", "--out", "all", "--coco") == 0
+    assert "2 of 2 images done" in capsys.readouterr().out
+    assert (place / "all" / "coco.json").is_file()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--out", "out"], "give images or folders"),
+        (["nowhere", "--out", "out"], "nowhere does not exist"),
+        (["in", "--out", "in"], "something else than a prediction"),
+        (["in", "--out", "out", "--checkpoint", "x.pth"], "x.pth does not exist"),
+        (["in", "--out", "out", "--merge", "in"], "--merge joins folders of results"),
+        (["in", "--out", "out", "--shard", "2/2"], "expected i/n"),
+        (["--out", "out", "--merge", "in"], "in holds no prediction"),
+    ],
+)
+def test_wrong_use_is_one_message(place, capsys, words, said):
+    assert leuko_predict(*words) == 2
+    message = capsys.readouterr().err
+    assert said in message
+    assert "Traceback" not in message
+    assert not (place / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--scale", "0"],
+        ["--scale", "nan"],
+        ["--scale", "2", "--um-per-px", "0.1"],
+        ["--min-area", "-3"],
+        ["--resume", "--force"],
+    ],
+)
+def test_numbers_that_mean_nothing_are_refused(place, words):
+    with pytest.raises(SystemExit) as refused:
+        leuko_predict("in", "--out", "out", *words)
+    assert refused.value.code == 2
+
+
+def test_without_a_model_the_training_is_named(place, capsys, monkeypatch, tmp_path):
+    from leuko_mm.inference import shipped
+
+    monkeypatch.setattr(shipped, "shipped_folder", lambda: tmp_path / "none")
+    assert leuko_predict("in", "--out", "out") == 2
+    assert "leuko train cbam_unet" in capsys.readouterr().err
+    assert not (place / "out").exists()
