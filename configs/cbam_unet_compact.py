@@ -83,9 +83,19 @@ train_dataloader = dict(
             dict(type='leuko_mm.RandomCellAffine', scale=(0.75, 1.3)),
             dict(
                 type='leuko_mm.StainJitter',
+                gain=0.1,
+                offset=0.03,
+                saturation=0.2,
+                gamma=0.2),
+        ],
+        # A smear has one stain and one focus: over the whole image.
+        pipeline=[
+            dict(
+                type='leuko_mm.StainJitter',
                 gain=0.4,
                 offset=0.12,
                 saturation=0.6,
                 gamma=0.6),
-            dict(type='leuko_mm.RandomBlur'),
+            dict(type='leuko_mm.RandomBlur', sigma=0.006),
+            dict(type='PackSegInputs'),
         ]))

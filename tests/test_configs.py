@@ -53,6 +53,7 @@ OWN_KEYS = {
         "train_dataloader.dataset.fields",
         "train_dataloader.dataset.class_balanced",
         "train_dataloader.dataset.tile_augmentation",
+        "train_dataloader.dataset.pipeline",
     },
 }
 # The protocol that an exception starts from, where it does not keep its name.

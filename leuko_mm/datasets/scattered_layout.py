@@ -6,7 +6,7 @@ in the same place, which a network can learn instead of cells.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
@@ -75,7 +75,7 @@ def paint_tiles(
     *,
     size: int,
     room: int,
-    hidden: Collection[int] = (),
+    kept: Sequence[np.ndarray] | None = None,
 ) -> LaidMosaic:
     """Paint one background of all tiles, and their cells on it.
 
@@ -85,29 +85,31 @@ def paint_tiles(
             reach beyond it, and is cut off there.
         size: side of the mosaic in pixels.
         room: pixels around a cell over which no other tile's surroundings begin.
-        hidden: which tiles lend their surroundings alone, not their cell.
+        kept: which pixels of each tile are painted where they stand; None: all that
+            are labelled. Labelled pixels that are not kept are shown nowhere.
 
     Returns:
-        The mosaic; where two cells meet, the later one stands in front. Boxes are those
-        of the shown cells, in the order of the tiles, as far as they are in it.
+        The mosaic; where two cells meet, the later one stands in front. A box holds
+        what is kept of its tile, as far as it is in the mosaic.
+
+    Shape:
+        tiles (h, h, 3) and (h, h), kept (h, h) bool -> image (size, size, 3), labels
+        (size, size).
     """
     image = _background(tiles, size)
     weights = np.full((size, size), FLOOR, np.float32)
     labels = np.full((size, size), BACKGROUND, np.uint8)
-    for number, (tile, corner) in enumerate(zip(tiles, corners, strict=True)):
-        image, weights = _blended(
-            image, weights, tile, corner, room, shown=number not in hidden
-        )
+    if kept is None:
+        kept = [mask != BACKGROUND for _, mask in tiles]
+    for tile, own, corner in zip(tiles, kept, corners, strict=True):
+        image, weights = _blended(image, weights, tile, corner, room, own)
     boxes = []
-    for number, ((cell, mask), corner) in enumerate(zip(tiles, corners, strict=True)):
-        if number in hidden:
-            continue
+    for (cell, mask), own, corner in zip(tiles, kept, corners, strict=True):
         on_mosaic, on_tile = _seen(corner, len(mask), size)
-        part = mask[on_tile]
-        marked = part != BACKGROUND
-        image[on_mosaic][marked] = cell[on_tile][marked]
-        labels[on_mosaic][marked] = part[marked]
-        boxes.append(_within(cell_box(mask), corner, size))
+        shown = own[on_tile]
+        image[on_mosaic][shown] = cell[on_tile][shown]
+        labels[on_mosaic][shown] = mask[on_tile][shown]
+        boxes.append(_within(cell_box(own), corner, size))
     return LaidMosaic(image, labels, boxes)
 
 
@@ -192,19 +194,21 @@ def _background(tiles: Sequence[Tile], size: int) -> np.ndarray:
     return np.full((size, size, 3), np.round(colour), np.uint8)
 
 
-def _blended(image, weights, tile: Tile, corner, room: int, *, shown: bool = True):
+def _blended(image, weights, tile: Tile, corner, room: int, kept: np.ndarray):
     """Add a tile, mirrored over the whole mosaic, to the weighted mean so far."""
     cell, mask = tile
     size, side, (x, y) = len(image), len(mask), corner
-    marked = (mask != BACKGROUND).view("u1")
-    if not marked.any():
-        marked[side // 2, side // 2] = 1  # distances need something to count from
+    marked, kept = (mask != BACKGROUND).view("u1"), kept.astype("u1")
+    if not marked.any():  # distances need something to count from
+        marked[side // 2, side // 2] = kept[side // 2, side // 2] = 1
     rows, columns = (_mirrored(np.arange(size) - start, side) for start in (y, x))
     on_mosaic, on_tile = _seen(corner, side, size)
     own, mirrored = np.ones((size, size), np.uint8), 1 - marked[rows][:, columns]
-    own[on_mosaic] = 1 - marked[on_tile]
-    if shown:  # its place is painted over; elsewhere it is as foreign as a mirror image
-        mirrored[on_mosaic] = 1
+    own[on_mosaic] = 1 - kept[on_tile]
+    # What is kept is painted over; the rest is as foreign here as a mirror image.
+    mirrored[on_mosaic] |= kept[on_tile]
+    if not kept.any():
+        own[:] = mirrored
     away = _distance(own) / (REACH * side)
     # The fade is raised like the distance, or it would show as an edge wherever the
     # other tiles weigh a thousandth.

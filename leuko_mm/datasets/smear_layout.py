@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 
-from leuko_mm.classes import BACKGROUND
+from leuko_mm.classes import BACKGROUND, IGNORE_LABEL
+from leuko_mm.datasets.common_light import in_common_light
 from leuko_mm.datasets.mosaic_layout import LaidMosaic, Tile
 from leuko_mm.datasets.platelets import paint_platelets
 from leuko_mm.datasets.scattered_layout import ROOM, cell_box, paint_tiles
@@ -31,6 +33,7 @@ class SmearOdds:
         touching: probability that a cell is put against another one.
         cut: probability that a cell is cut off by the mosaic's border.
         platelets: how many of them a cell's area, on the average.
+        light: probability that all cells of a mosaic are brought into one light.
 
     Raises:
         ValueError: if a probability is none, or the number is below 0.
@@ -40,12 +43,15 @@ class SmearOdds:
     touching: float = 0.3
     cut: float = 0.2
     platelets: float = 1.5
+    light: float = 0.8
 
     def __post_init__(self):
         """Refuse what is no probability."""
         shares = (self.bare, self.touching, self.cut)
         together = self.touching + self.cut
-        if min(shares) < 0 or self.bare > 1 or together > 1 or self.platelets < 0:
+        shares += (self.light,)
+        numbers = (*shares, self.platelets)
+        if min(numbers) < 0 or max(*shares, together) > 1:
             raise ValueError(
                 f"{self}; expected probabilities, of which touching and cut together "
                 "are at most 1, and 0 or more platelets"
@@ -91,42 +97,66 @@ def lay_smear(
     """
     odds = odds or SmearOdds()
     side = size // n
+    if rng.random() < odds.light:
+        tiles = in_common_light(tiles, leader=int(rng.integers(len(tiles))))
     shown = 0 if rng.random() < odds.bare else int(rng.integers(1, len(tiles) + 1))
     taken = np.zeros((size, size), bool)
-    corners, hidden = [], set()
+    corners, kept = [], []
     for number, (_, labels) in enumerate(tiles):
-        corner = None
+        corner, cell = None, main_piece(labels)
         if number < shown:
-            corner = _place(labels, taken, odds=odds, rng=rng)
+            corner = _place(cell, taken, odds=odds, rng=rng)
         if corner is None:
-            hidden.add(number)
             corner = tuple(int(v) for v in rng.integers(1 - side, size, 2))
+            kept.append(np.zeros_like(cell))
+        else:
+            kept.append(cell | (labels == IGNORE_LABEL))
         corners.append(corner)
     room = max(1, round(ROOM * side))
-    laid = paint_tiles(tiles, corners, size=size, room=room, hidden=hidden)
+    laid = paint_tiles(tiles, corners, size=size, room=room, kept=kept)
     count = int(rng.poisson(odds.platelets * n * n))
     paint_platelets(laid.image, laid.labels, tiles, count=count, rng=rng)
-    boxes = iter(laid.boxes)
     nowhere = (0, 0, 0, 0)
-    every = [nowhere if i in hidden else next(boxes) for i in range(len(tiles))]
-    return LaidMosaic(laid.image, laid.labels, every)
+    boxes = [
+        box if own.any() else nowhere for own, box in zip(kept, laid.boxes, strict=True)
+    ]
+    return LaidMosaic(laid.image, laid.labels, boxes)
 
 
-def _place(labels, taken: np.ndarray, *, odds: SmearOdds, rng):
+def main_piece(labels: np.ndarray) -> np.ndarray:
+    """Return the pixels of the largest connected leukocyte of a tile.
+
+    Augmentation mirrors what it needs beyond the tile, and with it pieces of the cell,
+    cut off by straight edges.
+
+    Shape:
+        (H, W) -> (H, W) bool.
+
+    Example:
+        >>> main_piece(np.array([[3, 0, 3, 3, 255]], np.uint8)).tolist()
+        [[False, False, True, True, False]]
+    """
+    cells = (labels != BACKGROUND) & (labels != IGNORE_LABEL)
+    count, pieces, facts, _ = cv2.connectedComponentsWithStats(cells.view("u1"))
+    if count < 2:
+        return cells
+    return pieces == 1 + int(facts[1:, cv2.CC_STAT_AREA].argmax())
+
+
+def _place(marked: np.ndarray, taken: np.ndarray, *, odds: SmearOdds, rng):
     """Return where a tile's corner comes to lie and mark its cell as taken, or None."""
-    marked = labels != BACKGROUND
     if not marked.any():
         return None
-    x0, y0, x1, y1 = cell_box(labels)
+    side, (x0, y0, x1, y1) = len(marked), cell_box(marked)
     way = rng.random()
-    whole = min(x0, y0) > 0 and max(x1, y1) < len(labels)
+    whole = min(x0, y0) > 0 and max(x1, y1) < side
     for _ in range(20):
         if whole and way < odds.touching and taken.any():
             found = _against(marked[y0:y1, x0:x1], taken, rng)
         elif whole and way < odds.touching + odds.cut:
             found = _cut_off(x1 - x0, y1 - y0, len(taken), rng)
         else:
-            found = _anywhere((x0, y0, x1, y1), len(labels), len(taken), rng)
+            found = _anywhere((x0, y0, x1, y1), side, len(taken), rng)
         if found is None:
             continue
         corner = (found[0] - x0, found[1] - y0)

@@ -69,10 +69,32 @@ def test_a_cut_cell_loses_a_part_at_the_border():
 
 
 def test_what_is_to_be_ignored_stays_ignored():
-    tiles = [tile(1, ignored=True)]
-    labels = laid(1, tiles, bare=0, touching=0, cut=0, platelets=0).labels
-    assert (labels == 255).sum() == 2 * SIDE
-    assert set(np.unique(labels)) == {0, 1, 255}
+    for seed in range(4):
+        odds = dict(bare=0, touching=0, cut=0, platelets=0)
+        labels = laid(seed, [tile(1, ignored=True)], **odds).labels
+        # The two upper rows of its tile, where they are in the mosaic.
+        cell = np.argwhere(labels == 1).min(axis=0) - 10
+        expected = np.zeros_like(labels, bool)
+        rows = slice(max(0, cell[0]), max(0, cell[0] + 2))
+        expected[rows, max(0, cell[1]) : max(0, cell[1] + SIDE)] = True
+        assert ((labels == 255) == expected).all()
+
+
+def test_pieces_that_augmentation_mirrored_are_not_shown():
+    image, labels = tile(3)
+    image[:6, :6], labels[:6, :6] = 43, 3
+    one = laid(2, [(image, labels)], bare=0, touching=0, cut=0, platelets=0)
+    assert (one.labels == 3).sum() == 144
+    assert (one.image == 43).all(axis=2).sum() == 144
+
+
+def test_cells_of_many_slides_stand_in_one_light():
+    dark = tile(2)
+    dark[0][dark[1] == 0] = 150
+    tiles = [tile(1), dark]
+    ones = [laid(s, tiles, bare=0, platelets=0, light=1.0) for s in range(4)]
+    for one in ones:
+        assert np.ptp(one.image[one.labels == 0].astype(int)) <= 1
 
 
 def test_platelets_change_the_image_and_no_label():
