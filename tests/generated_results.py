@@ -80,8 +80,8 @@ def write_run(
     place.write_text(json.dumps(content, indent=1) + "\n")
     if losses:
         steps = list(range(10, given["iterations"] + 1, 10))
-        curve = dict(iterations=steps, losses=[1 + 50 / step for step in steps])
-        place.with_name(f"{stem}.losses.json").write_text(json.dumps(curve) + "\n")
+        lines = ["iteration,loss", *(f"{step},{1 + 50 / step}" for step in steps)]
+        place.with_name(f"{stem}.losses.csv").write_text("\n".join(lines) + "\n")
     return place
 
 

@@ -15,7 +15,7 @@ from leuko_mm.workflows.compare_matrix import PlannedRun
 from leuko_mm.workflows.pictures import read_losses
 
 RESULTS_FILE = "results.json"
-LOSSES_ENDING = ".losses.json"
+LOSSES_ENDING = ".losses.csv"
 # What stands in the way of a run or is left of it.
 DONE, FINISHED, STOPPED, DIFFERS, WAITING = (
     "done",
@@ -125,7 +125,7 @@ def losses_beside(target: Path) -> Path:
 
     Example:
         >>> losses_beside(Path("results/half/unet-fold5-s0.json")).name
-        'unet-fold5-s0.losses.json'
+        'unet-fold5-s0.losses.csv'
     """
     return target.with_name(f"{target.name.removesuffix('.json')}{LOSSES_ENDING}")
 
@@ -150,7 +150,7 @@ def publish(work_dir: Path, target: Path) -> None:
         part.unlink(missing_ok=True)
     losses = read_losses(work_dir)
     if losses:
-        curve = dict(iterations=list(losses), losses=list(losses.values()))
-        write_text(losses_beside(target), json.dumps(curve) + "\n")
+        lines = ["iteration,loss", *(f"{i},{loss!r}" for i, loss in losses.items())]
+        write_text(losses_beside(target), "\n".join(lines) + "\n")
     results["cells"] = cells.name
     write_text(target, json.dumps(results, indent=1) + "\n")

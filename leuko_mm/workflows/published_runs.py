@@ -12,7 +12,6 @@ import numpy as np
 
 from leuko_mm.evaluation.leukocyte_metric import Cells, load_cells
 from leuko_mm.report.run_report import FileLink
-from leuko_mm.workflows.compare_results import LOSSES_ENDING
 
 # Shorter trainings say how far a method is after a few minutes, not what it can do.
 LEAST_ITERATIONS = 300
@@ -116,8 +115,6 @@ def read_runs(results: Path) -> PublishedRuns:
     """Read every results file below the folders of the protocols."""
     found, faults = [], []
     for path in sorted(results.glob("*/*.json")):
-        if path.name.endswith(LOSSES_ENDING):
-            continue
         try:
             found.append(_read(path, path.relative_to(results).as_posix()))
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as fault:

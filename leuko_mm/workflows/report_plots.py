@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -149,7 +150,7 @@ def _learning_figure(
 
 def losses(runs: Sequence[PublishedRun], folder: Path) -> Section:
     """Return the training losses of the runs that have published them."""
-    groups: dict[str, list[tuple[PublishedRun, dict]]] = defaultdict(list)
+    groups: dict[str, list[tuple[PublishedRun, list]]] = defaultdict(list)
     for run in runs:
         curve = _read_losses(losses_beside(folder / run.file))
         if curve:
@@ -159,8 +160,7 @@ def losses(runs: Sequence[PublishedRun], folder: Path) -> Section:
         series, links = [], []
         for run, curve in members:
             title = f"{Result((run,), '').name}, {run.run.get('split')}"
-            pairs = zip(curve["iterations"], curve["losses"], strict=True)
-            series.append(PlotSeries(title, tuple(PlotPoint(x, y) for x, y in pairs)))
+            series.append(PlotSeries(title, tuple(PlotPoint(x, y) for x, y in curve)))
             place = losses_beside(Path(run.file)).as_posix()
             links.append(FileLink(place, title))
         plot = Plot(tuple(series), "iteration", "training loss", kind="lines")
@@ -173,11 +173,13 @@ def losses(runs: Sequence[PublishedRun], folder: Path) -> Section:
     return Section("training", "Training curves", lead, figures=tuple(shown))
 
 
-def _read_losses(path: Path) -> dict | None:
+def _read_losses(path: Path) -> list[tuple[int, float]]:
     if not path.is_file():
-        return None
-    content = json.loads(path.read_text(encoding="utf-8"))
-    return content if content.get("iterations") else None
+        return []
+    with open(path, newline="", encoding="utf-8") as file:
+        return [
+            (int(row["iteration"]), float(row["loss"])) for row in csv.DictReader(file)
+        ]
 
 
 def read_timing(path: Path) -> dict:

@@ -5,14 +5,12 @@ from __future__ import annotations
 import csv
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from generated_results import write_many, write_run
-from tiny_run import process_environment
+from tiny_run import leuko
 
 from leuko_mm.cli.main import main
 from leuko_mm.evaluation.confusion import scores
@@ -72,9 +70,7 @@ def test_five_folds_are_one_result_over_every_cell(many):
 
 
 def test_the_headline_is_the_papers_method_on_every_cell(report, many):
-    runs = [
-        json.loads(p.read_text()) for p in many.glob("half/cbam_unet-B-fold?-s0.json")
-    ]
+    runs = [json.loads(p.read_text()) for p in many.glob("half/cbam_unet-B-fold*.json")]
     pooled = sum(np.array(run["confusion"]) for run in runs)
     first, second = report.headlines
     assert first.value == pytest.approx(scores(pooled).metrics["mIoU"])
@@ -205,14 +201,9 @@ def test_the_same_results_give_the_same_bytes_in_another_process(many, tmp_path)
     for name, hash_seed in (("one", 1), ("two", 2)):
         copy = tmp_path / name / "results"
         shutil.copytree(many, copy)
-        command = "-m", "leuko_mm.cli.main", "compare", "--report", "--out", str(copy)
-        subprocess.run(
-            [sys.executable, *command],
-            env=process_environment(PYTHONHASHSEED=hash_seed),
-            cwd=tmp_path,
-            check=True,
-            capture_output=True,
-        )
+        words = "compare", "--report", "--out", copy
+        done = leuko(*words, cwd=tmp_path, PYTHONHASHSEED=hash_seed)
+        assert done.returncode == 0, done.stderr
         copies.append(written(copy))
     assert copies[0] == copies[1]
     assert not any(str(tmp_path).encode() in content for content in copies[0].values())
@@ -267,5 +258,6 @@ def test_what_is_committed_is_what_the_results_give(tmp_path):
     copy = tmp_path / "results"
     shutil.copytree(ROOT / "results", copy)
     before = written(copy)
-    assert main(["compare", "--report", "--out", str(copy)]) == 0
+    done = leuko("compare", "--report", "--out", copy, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
     assert written(copy) == before

@@ -51,4 +51,4 @@ def test_losses_are_drawn_where_they_are_published(tmp_path):
     section = losses(read_runs(tmp_path).runs, tmp_path)
     (figure,) = section.figures
     assert [series.name for series in figure.plot.series] == ["unet A, fold5"]
-    assert figure.links[0].path == "half/unet-A-fold5-s0.losses.json"
+    assert figure.links[0].path == "half/unet-A-fold5-s0.losses.csv"
