@@ -13,6 +13,7 @@ from tiny_checkpoint import rewrite, write_tiny
 from leuko_mm.engine.encoder_weights import EncoderWeights
 from leuko_mm.engine.safe_load import UnsafeCheckpointError, load_tensors
 from leuko_mm.engine.teacher import load_teacher
+from leuko_mm.inference.checkpoint import read_checkpoint
 from leuko_mm.workflows.model_size import build_bare
 from leuko_mm.workflows.publish import PublishRequest, publish
 from leuko_mm.workflows.resolve_config import resolve_config
@@ -55,6 +56,7 @@ WAYS = {
     ),
     "verify": lambda path, config: verify(path),
     "teacher": teach,
+    "predict": lambda path, config: read_checkpoint(path),
 }
 REFUSED = {
     "encoder": lambda path, config: EncoderWeights(str(path))(
@@ -83,6 +85,24 @@ def test_every_way_refuses_it_and_takes_the_good_one(planted, tiny_config, way):
     assert not mark.exists()
     if way in WAYS:
         WAYS[way](good, str(tiny_config))
+
+
+@pytest.mark.parametrize("way", ["verify", "teacher", "predict"])
+def test_a_sidecar_that_names_a_function_is_refused(planted, tiny_config, way):
+    good, _, mark = planted
+    sidecar = json.loads(good.with_suffix(".json").read_text())
+    sidecar["config"]["model"]["backbone"] = dict(type="os.mkdir", path=str(mark))
+    good.with_suffix(".json").write_text(json.dumps(sidecar))
+    with pytest.raises(ValueError, match=r"asks for .*os\.mkdir"):
+        WAYS[way](good, str(tiny_config))
+    assert not mark.exists()
+
+
+def test_a_sidecar_that_enhances_by_a_function_is_refused(planted):
+    good, _, mark = planted
+    rewrite(good, enhance=dict(type="os.mkdir", path=str(mark)))
+    with pytest.raises(ValueError, match=r"os\.mkdir"):
+        verify(good)
 
 
 def test_a_bare_pickle_is_refused(planted):

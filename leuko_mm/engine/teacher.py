@@ -14,6 +14,7 @@ from mmengine.registry import DefaultScope
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from leuko_mm.engine.part_names import foreign_parts
 from leuko_mm.engine.safe_load import load_tensors
 from leuko_mm.registry import MODELS
 
@@ -92,12 +93,7 @@ def load_teacher(file: str, config: Config, student: nn.Module) -> Teacher:
     path = Path(file.format(split=cells.get("split")))
     sidecar = _sidecar(path, cells.get("split"))
     _check(path, sidecar, config, cells, student)
-    recipe = copy.deepcopy(sidecar["config"]["model"])
-    recipe.get("backbone", {}).pop("init_cfg", None)
-    with DefaultScope.overwrite_default_scope("mmseg"):
-        model = MODELS.build(recipe)
-    tensors = {key: value.float() for key, value in load_tensors(path).items()}
-    model.load_state_dict(tensors)
+    model = _built(path, sidecar)
     shift, factor = _between(student, sidecar["normalisation"])
     teacher = Teacher(
         path,
@@ -107,6 +103,23 @@ def load_teacher(file: str, config: Config, student: nn.Module) -> Teacher:
         factor=factor,
     )
     return teacher
+
+
+def _built(path: Path, sidecar: Mapping) -> nn.Module:
+    recipe = copy.deepcopy(sidecar["config"]["model"])
+    if foreign := foreign_parts(recipe):
+        raise TeacherError(f"the sidecar of {path} asks for {foreign[0]!r}, no part")
+    recipe.get("backbone", {}).pop("init_cfg", None)
+    with DefaultScope.overwrite_default_scope("mmseg"):
+        model = MODELS.build(recipe)
+    try:
+        model.load_state_dict(load_tensors(path))
+    except RuntimeError as error:
+        raise TeacherError(
+            f"{path} does not fit the network of its sidecar: "
+            f"{' '.join(str(error).split())[:300]}"
+        ) from None
+    return model
 
 
 def _sidecar(path: Path, split: str | None) -> dict:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,13 +13,11 @@ from typing import Any
 from mmengine.registry import DefaultScope
 from torch import nn
 
+from leuko_mm.engine.part_names import foreign_parts
 from leuko_mm.engine.safe_load import UnsafeCheckpointError, load_tensors
 from leuko_mm.registry import MODELS, SCOPE
 
 SCHEMA = 1
-# What a sidecar may build: a registered part by its bare name, or one of these rooms.
-# mmengine would import and call anything that a name with dots leads to.
-PART_NAME = re.compile(r"(?:leuko_mm\.|mmseg\.)?[A-Za-z]\w*")
 NEEDED = ("config", "classes", "colours", "scale", "normalisation", "sha256")
 # A prepared cell image's side in pixels, where a sidecar does not tell.
 PREPARED_PX = 256
@@ -182,12 +179,11 @@ def build_model(path: Path, sidecar: Mapping) -> nn.Module:
             the config gives it.
     """
     recipe = _without_weights(copy.deepcopy(sidecar["config"]["model"]))
-    for name in _types(recipe):
-        if not isinstance(name, str) or not PART_NAME.fullmatch(name):
-            raise CheckpointError(
-                f"{path}: its config asks for the part {name!r}; expected the name of "
-                "a registered part such as 'leuko_mm.VGG'"
-            )
+    for name in foreign_parts(recipe):
+        raise CheckpointError(
+            f"{path}: its config asks for the part {name!r}; expected the name of a "
+            "registered part such as 'leuko_mm.VGG'"
+        )
     try:
         with DefaultScope.overwrite_default_scope(SCOPE):
             return MODELS.build(recipe)
@@ -204,13 +200,6 @@ def _without_weights(node: Any) -> Any:
         kept = {k: v for k, v in node.items() if k not in ("init_cfg", "pretrained")}
         return {key: _without_weights(value) for key, value in kept.items()}
     return [_without_weights(v) for v in node] if isinstance(node, list) else node
-
-
-def _types(node: Any) -> list:
-    if isinstance(node, dict):
-        own = [node["type"]] if "type" in node else []
-        return own + [name for value in node.values() for name in _types(value)]
-    return [n for v in node for n in _types(v)] if isinstance(node, list) else []
 
 
 __all__ = ["Checkpoint", "CheckpointError", "UnsafeCheckpointError", "read_checkpoint"]

@@ -154,7 +154,8 @@ def _failures(cells: Cells, classes: Sequence[str], pictures: Mapping[str, str])
     wrong = np.flatnonzero((truth != found) & (truth != BACKGROUND))
     head = (
         f"## Known failures\n\n{len(wrong)} of {len(truth)} test cells get another "
-        "class or none."
+        "class or none. Pictures of all of them, which are not the project's to copy: "
+        "`leuko zoo verify --accuracy --out FOLDER` draws them into its report."
     )
     if not len(wrong):
         return head
@@ -163,8 +164,10 @@ def _failures(cells: Cells, classes: Sequence[str], pictures: Mapping[str, str])
         stem = str(cells.stem[index])
         # What is not found at all is called background.
         row = [stem, classes[truth[index]], classes[found[index]]]
-        rows.append([*row, f"![{stem}]({pictures[stem]})" if stem in pictures else "-"])
-    return f"{head}\n\n{table(['cell', 'is', 'is taken for', 'picture'], rows)}"
+        shown = f"![{stem}]({pictures[stem]})" if stem in pictures else "-"
+        rows.append([*row, shown] if pictures else row)
+    header = ["cell", "is", "is taken for", *(["picture"] if pictures else [])]
+    return f"{head}\n\n{table(header, rows)}"
 
 
 def _transfer(tests: Sequence[Tested]) -> str:

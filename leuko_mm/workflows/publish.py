@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 
+from leuko_mm.datasets.prepared import is_plain_name
 from leuko_mm.engine.safe_load import load_tensors
 from leuko_mm.evaluation.leukocyte_metric import CELLS_FILE, load_cells
 from leuko_mm.inference.shipped import training_command
@@ -65,6 +66,8 @@ def publish(request: PublishRequest) -> Path:
     """
     sidecar = verify(Path(request.checkpoint))
     name = request.name or sidecar["method"]
+    if not is_plain_name(name):
+        raise UsageError(f"{name!r} is no name of a file; give one with --name")
     target = Path(request.out) / f"{name}.pth"
     if target.exists() and not request.force:
         raise UsageError(f"{target} exists; add --force to replace it")

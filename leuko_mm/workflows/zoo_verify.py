@@ -13,8 +13,9 @@ from mmengine.config import Config
 
 from leuko_mm.classes import BINARY_NAMES, CLASS_NAMES
 from leuko_mm.engine.checkpoint_files import SCHEMA
+from leuko_mm.engine.part_names import foreign_parts
 from leuko_mm.engine.safe_load import load_tensors
-from leuko_mm.workflows.model_size import build_bare
+from leuko_mm.inference.checkpoint import build_model
 from leuko_mm.workflows.resolve_config import resolve_config
 from leuko_mm.workflows.sidecar import read_sidecar
 from leuko_mm.workflows.test import TestRequest, run_test
@@ -37,6 +38,8 @@ NEEDED = (
 )
 # Points in percent between machines, precisions and versions of the libraries.
 TOLERANCE = 0.3
+# Any method's config: its network is replaced.
+BASE = "cbam_unet"
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,8 @@ def verify(path: Path) -> dict:
     sidecar = read_sidecar(path, digest_of(path))
     _check_keys(path, sidecar)
     _check_classes(path, sidecar)
+    if foreign := foreign_parts(sidecar["enhance"]):
+        raise UsageError(f"the sidecar of {path} asks for {foreign[0]!r}, no transform")
     _check_tensors(path, sidecar)
     return sidecar
 
@@ -98,14 +103,8 @@ def _check_classes(path: Path, sidecar: Mapping) -> None:
 
 
 def _check_tensors(path: Path, sidecar: Mapping) -> None:
-    """Compare names and shapes with those of the network, which is never filled."""
-    config = Config(dict(model=sidecar["config"]["model"]))
-    try:
-        wanted = build_bare(config, device="meta").state_dict()
-    except Exception as error:  # a config may raise anything
-        raise UsageError(
-            f"{path}: the network of its sidecar does not build: {error}"
-        ) from error
+    """Compare names and shapes with those of the network."""
+    wanted = build_model(path, sidecar).state_dict()
     tensors = load_tensors(path)
     shapes = {key: tuple(t.shape) for key, t in tensors.items() if _is_tensor(t)}
     misfits = [
@@ -146,7 +145,7 @@ def measure(path: Path, sidecar: Mapping, *, work_dir: Path | None = None) -> di
     with tempfile.TemporaryDirectory() as folder:
         place = Path(work_dir or Path(folder) / "test")
         config = test_config(sidecar)
-        file = Path(folder) / f"{sidecar['method']}.py"
+        file = Path(folder) / "zoo.py"
         config.dump(str(file))
         request = TestRequest(
             config=str(file), checkpoint=str(path), work_dir=str(place), force=True
@@ -160,14 +159,15 @@ def test_config(sidecar: Mapping) -> Config:
     Every test cell once, in mosaics of 2x2, at the size that cells had in training.
     """
     training = sidecar["training"]
+    # Not the sidecar's method: a name that is a path would be run as a config.
     config = resolve_config(
-        sidecar["method"],
+        BASE,
         protocol="half",
         split=training["split"],
         data=training["dataset"],
         seed=training["seed"],
     )
-    config.model = sidecar["config"]["model"]
+    config.method, config.model = sidecar["method"], sidecar["config"]["model"]
     side = sidecar["scale"].get("cell_px")
     for loader in ("train_dataloader", "test_dataloader"):
         dataset = config[loader].dataset

@@ -70,9 +70,9 @@ def test_a_config_that_does_not_fit_is_refused(path, change):
         said = "does not fit the network of its sidecar.*tensors, first"
     else:
         wrong["model"]["neck"]["type"] = "leuko_mm.CBAMSkipNek"
-        said = "does not build.*CBAMSkipNeck"
+        said = r"cannot be built.*CBAMSkipNeck"
     rewrite(path, config=wrong)
-    with pytest.raises(UsageError, match=said):
+    with pytest.raises(ValueError, match=said):
         verify(path)
 
 
