@@ -17,11 +17,13 @@ import numpy as np
 
 # Circles are looked for at a size at which a rim is sharp and an image small.
 SMALLEST, LARGEST, BEST = 20.0, 44.0, 30.0
-RIM = 0.4  # share of the rim that must vote
+RIM = 0.25  # share of the rim that must vote
 PATCH = 256  # side of what is looked at, where an image is larger; 4 of them
 KIND = 0.08  # red cells of a smear differ by about so much, in log diameter
-FEWEST = 3
+FEWEST = 2
+SEEN = 0.38  # the best rim has at least so much; in noise 0.32 was met
 MOST = 300  # circles of a patch
+SHARPNESS = 5  # power of the rim's share, by which a circle counts
 
 
 @dataclass(frozen=True)
@@ -32,8 +34,8 @@ class RedCells:
         diameter: pixels, the usual one.
         count: how many were measured.
         spread: standard error of the diameter, as a share of it.
-        confidence: 0 to 1: how many there are, and how much of all that is round is
-            of one size.
+        confidence: 0 to 1: how many there are, how well they are seen, and how much
+            of all that is round is of one size.
     """
 
     diameter: float
@@ -67,15 +69,18 @@ def measure_red_cells(image: np.ndarray) -> RedCells | None:
     peak = _most_area(found)
     if peak is None:
         return None
+    weight = found[:, 1] ** SHARPNESS
     near = np.abs(np.log(found[:, 0] / peak)) < 3 * KIND
-    kept = found[near]
-    if len(kept) < FEWEST:
+    sizes, rims = found[near, 0], np.sort(found[near, 1])
+    if near.sum() < FEWEST or rims[-1] < SEEN:
         return None
-    diameter = _weighted_median(kept[:, 0], kept[:, 1])
-    spread = 1.25 * float(np.std(np.log(kept[:, 0]))) / np.sqrt(len(kept))
-    share = kept[:, 1] @ kept[:, 0] ** 2 / (found[:, 1] @ found[:, 0] ** 2)
-    sure = float(share) * (1 - math.exp(-len(kept) / 6))
-    return RedCells(diameter, len(kept), float(spread), sure)
+    diameter = _weighted_median(sizes, weight[near])
+    spread = 1.25 * float(np.std(np.log(sizes))) / math.sqrt(len(sizes))
+    area = weight * found[:, 0] ** 2
+    sure = float(area[near].sum() / area.sum()) * (1 - math.exp(-len(sizes) / 6))
+    # In noise, too, some rims are seen: down to RIM they count for nothing.
+    sure *= min(1.0, float(rims[-3:].mean() - RIM) / (SEEN - RIM) / 2)
+    return RedCells(diameter, len(sizes), spread, sure)
 
 
 def _at_octaves(image: np.ndarray) -> np.ndarray:
@@ -94,13 +99,13 @@ def _most_area(circles: np.ndarray) -> float | None:
     if len(circles) < FEWEST:
         return None
     logs = np.log(circles[:, 0])
-    weight = circles[:, 1] * circles[:, 0] ** 2 * circles[:, 2]
+    weight = circles[:, 1] ** SHARPNESS * circles[:, 0] ** 2 * circles[:, 2]
     near = np.exp(-0.5 * ((logs[:, None] - logs[None]) / KIND) ** 2)
     return float(circles[np.argmax(near @ weight), 0])
 
 
 def _circles_at(image: np.ndarray, factor: float) -> np.ndarray:
-    """Return circles as (diameter in image pixels, weight, share of the image)."""
+    """Return circles as (diameter in image pixels, rim, 1 / pixels looked at)."""
     found = []
     patches = _patches(image.shape[:2], round(PATCH / factor))
     for rows, columns in patches:
@@ -110,7 +115,7 @@ def _circles_at(image: np.ndarray, factor: float) -> np.ndarray:
         small = cv2.resize(patch, size, interpolation=way) if factor != 1 else patch
         for diameter, rim in find_circles(small):
             area = patch.shape[0] * patch.shape[1] * len(patches)
-            found.append((diameter / factor, rim - RIM / 2, 1 / area))
+            found.append((diameter / factor, rim, 1 / area))
     return np.array(found).reshape(-1, 3)
 
 
@@ -144,7 +149,7 @@ def find_circles(image: np.ndarray) -> list[tuple[float, float]]:
     rows, columns = np.nonzero(peaks)
     order = np.argsort(-best[peaks], kind="stable")[:MOST]
     x, y = columns[order], rows[order]
-    diameters, rims = 2 * radii[which[y, x]], best[y, x]
+    diameters, rims = 2 * _between(votes[:, y, x], which[y, x], radii), best[y, x]
     free = np.ones(len(order), bool)
     for i in range(len(order)):
         if free[i]:
@@ -153,6 +158,19 @@ def find_circles(image: np.ndarray) -> list[tuple[float, float]]:
             free &= apart > 0.4 * np.maximum(diameters, diameters[i])
             free[i] = True
     return list(zip(diameters[free].tolist(), rims[free].tolist(), strict=True))
+
+
+def _between(votes: np.ndarray, at: np.ndarray, radii: np.ndarray) -> np.ndarray:
+    """Return the radius of a parabola's peak through the votes around each best one.
+
+    Shape:
+        votes (R, N), at (N,) -> (N,).
+    """
+    inner = np.clip(at, 1, len(radii) - 2)
+    below, peak, above = (votes[inner + k, np.arange(len(at))] for k in (-1, 0, 1))
+    bend = 2 * peak - below - above
+    shift = np.divide(above - below, 2 * bend, out=np.zeros_like(bend), where=bend > 0)
+    return radii[inner] + np.clip(shift, -1, 1) * (radii[1] - radii[0])
 
 
 def _votes(image: np.ndarray, radii: np.ndarray) -> np.ndarray | None:

@@ -9,7 +9,13 @@ from pathlib import Path
 from mmengine.config import Config
 
 from leuko_mm.datasets.leukocyte_dataset import dataset_root
-from leuko_mm.datasets.prepared import read_about, read_index, read_split
+from leuko_mm.datasets.prepared import (
+    DatasetError,
+    read_about,
+    read_index,
+    read_split,
+)
+from leuko_mm.inference.training_scale import trained_red_cell
 from leuko_mm.workflows.preflight import cells_config
 from leuko_mm.workflows.resolve_config import UsageError
 
@@ -28,6 +34,7 @@ def sidecar_of(config: Config, results: Mapping, metainfo: Mapping) -> dict:
     classes = list(metainfo["classes"])
     preprocessor = config.model.data_preprocessor.to_dict()
     size, n = results["data"]["size"], (results["data"]["mosaic"] or {}).get("n", 1)
+    cell_px = size // n if size else None
     return dict(
         method=config.method,
         config=dict(
@@ -38,7 +45,7 @@ def sidecar_of(config: Config, results: Mapping, metainfo: Mapping) -> dict:
         classes=classes,
         colours=[list(c) for c in metainfo["palette"]],
         # The side that one prepared cell image has when the network sees it.
-        scale=dict(px_per_um=None, rbc_px=None, cell_px=size // n if size else None),
+        scale=dict(px_per_um=None, rbc_px=_red_cell(config, cell_px), cell_px=cell_px),
         enhance=results["data"]["enhance"],
         normalisation={key: preprocessor.get(key) for key in NORMALISATION},
         training=dict(
@@ -52,6 +59,17 @@ def sidecar_of(config: Config, results: Mapping, metainfo: Mapping) -> dict:
         metrics=results["metrics"],
         licence="Apache-2.0",
     )
+
+
+def _red_cell(config: Config, cell_px: int | None) -> float | None:
+    """Return how large the network saw red cells, None if nothing tells."""
+    cells = cells_config(config, "train")
+    try:
+        root = dataset_root(cells["name"])
+        return trained_red_cell(root, cells.get("split"), cell_px=cell_px)
+    except DatasetError:
+        # The training is done; a file that broke meanwhile must not lose it.
+        return None
 
 
 def read_sidecar(path: Path, digest: str) -> dict:
