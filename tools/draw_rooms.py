@@ -69,7 +69,7 @@ def _imported_rooms(file: Path) -> Iterator[str]:
 
 
 @dataclass(frozen=True)
-class Box:
+class RoomBox:
     """A room in the picture: where it stands, and what it says of its imports."""
 
     room: str
@@ -96,7 +96,7 @@ def draw() -> str:
     imports = {room: imports_of(room) & set(level) for room in level}
     lines, top = [], float(MARGIN)
     edges: dict[str, float] = {}
-    boxes: dict[str, Box] = {}
+    boxes: dict[str, RoomBox] = {}
     for name, rooms in floors.items():
         row = _row(rooms, top + PAD, imports)
         height = max(box.height for box in row) + 2 * PAD
@@ -121,7 +121,7 @@ def draw() -> str:
     return "\n".join([opening, title, paper, *lines, "</svg>", ""])
 
 
-def _row(rooms: Sequence[str], y: float, imports: Mapping) -> list[Box]:
+def _row(rooms: Sequence[str], y: float, imports: Mapping) -> list[RoomBox]:
     """Return the boxes of a floor, which share its width."""
     space = WIDTH - LABEL - MARGIN - PAD
     width = (space - GAP * (len(rooms) - 1)) / len(rooms)
@@ -129,7 +129,7 @@ def _row(rooms: Sequence[str], y: float, imports: Mapping) -> list[Box]:
     uses = {room: _uses(imports[room], letters) for room in rooms}
     height = 32 + LINE * max(len(lines) for lines in uses.values())
     return [
-        Box(room, LABEL + i * (width + GAP), y, width, height, uses[room])
+        RoomBox(room, LABEL + i * (width + GAP), y, width, height, uses[room])
         for i, room in enumerate(rooms)
     ]
 
@@ -149,7 +149,9 @@ def _floor(name: str, y: float, height: float) -> str:
     )
 
 
-def _to_neighbours(box: Box, boxes: Mapping[str, Box], targets: set) -> Iterator[str]:
+def _to_neighbours(
+    box: RoomBox, boxes: Mapping[str, RoomBox], targets: set
+) -> Iterator[str]:
     for target in sorted(targets):
         other = boxes[target]
         if other.y == box.y and abs(other.x - box.x - box.width - GAP) < 1:
@@ -173,7 +175,7 @@ def _arrow(x: float, y: float, end: float, *, sideways: bool = False) -> str:
     )
 
 
-def _drawn(box: Box) -> Iterator[str]:
+def _drawn(box: RoomBox) -> Iterator[str]:
     yield (
         f'<rect x="{box.x:g}" y="{box.y:g}" width="{box.width:g}" '
         f'height="{box.height:g}" rx="7" fill="#ffffff" stroke="{BLUE}"/>'
