@@ -1,1 +1,24 @@
-"""inference of leuko_mm."""
+"""From an image of a smear to its cells: scale, tiles, cells, differential count."""
+
+from __future__ import annotations
+
+from leuko_mm.inference.differential import DifferentialRow, differential
+from leuko_mm.inference.prediction import Cell, ImageScale, Prediction
+
+__all__ = [
+    "Cell",
+    "DifferentialRow",
+    "ImageScale",
+    "Prediction",
+    "Predictor",
+    "differential",
+]
+
+
+def __getattr__(name: str) -> type:
+    # Results can be read and counted without waiting for torch.
+    if name == "Predictor":
+        from leuko_mm.inference.predictor import Predictor
+
+        return Predictor
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

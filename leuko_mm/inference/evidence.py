@@ -52,6 +52,8 @@ class Evidence:
         ends = first + band.shape[1] == self.shape[0]
         whole = band.shape[1] if ends else band.shape[1] // self.block * self.block
         self._pending = None if ends else band[:, whole:].copy()
+        if not whole:
+            return  # not one row of blocks yet
         for kept, plane in zip(self._kept, band[:, :whole], strict=True):
             means = _block_means(plane, self.block) if self.block > 1 else plane
             start = first // self.block

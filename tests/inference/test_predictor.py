@@ -147,6 +147,14 @@ def test_what_is_not_shipped_names_the_training():
         Predictor.from_zoo("no_such_model")
 
 
+def test_the_room_hands_out_the_predictor():
+    import leuko_mm.inference as room
+
+    assert room.Predictor is Predictor
+    with pytest.raises(AttributeError, match="no attribute 'Oracle'"):
+        _ = room.Oracle
+
+
 MEMORY = """
 import resource, sys, threading, time
 import numpy as np
