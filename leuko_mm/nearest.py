@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 
 
@@ -11,7 +12,8 @@ def nearest(
 ) -> list[str]:
     """Return the known words that are near a misspelt one, the nearest first.
 
-    Upper and lower case count alike.
+    Upper and lower case count alike. A name of another number is another name, and no
+    slip: ``fold9`` is not meant to be ``fold5``.
 
     Args:
         word: as it was written.
@@ -24,10 +26,21 @@ def nearest(
         ['half']
     """
     spelt: dict[str, str] = {}
-    for name in known:
-        spelt.setdefault(str(name).lower(), str(name))
-    found = difflib.get_close_matches(str(word).lower(), spelt, n=count, cutoff=alike)
+    for name in map(str, known):
+        if not _of_another_number(word.lower(), name.lower()):
+            spelt.setdefault(name.lower(), name)
+    found = difflib.get_close_matches(word.lower(), spelt, n=count, cutoff=alike)
     return [spelt[name] for name in found]
+
+
+def _of_another_number(word: str, name: str) -> bool:
+    words, numbers = zip(*(_parts(text) for text in (word, name)), strict=True)
+    return words[0] == words[1] and numbers[0] != numbers[1] and all(numbers)
+
+
+def _parts(text: str) -> tuple[str, str]:
+    """Return the letters of a name, and its digits."""
+    return re.sub(r"\d", "", text), re.sub(r"\D", "", text)
 
 
 def did_you_mean(word: str, known: Iterable[str], *, count: int = 1) -> str:

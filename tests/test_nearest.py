@@ -29,3 +29,8 @@ def test_where_nothing_is_near_nothing_is_said():
     assert nearest("zzz", SPLITS) == []
     assert did_you_mean("zzz", SPLITS) == ""
     assert did_you_mean("fold1", []) == ""
+
+
+def test_another_number_is_no_slip():
+    assert nearest("fold9", SPLITS) == []
+    assert nearest("unet2", ["unet"]) == ["unet"]

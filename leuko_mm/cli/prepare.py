@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -106,6 +106,9 @@ def run(args: argparse.Namespace, command: list[str]) -> int:
         raise UsageError(f"{args.source} data is made, not read; leave out the path")
     if source.path and not args.path:
         raise UsageError(f"give the folder: leuko prepare {args.source} PATH")
+    if args.path and not Path(args.path).exists():
+        where = "" if Path(args.path).is_absolute() else f" (looked in {Path.cwd()})"
+        raise UsageError(f"{args.path} does not exist{where}; give {source.path}")
     if source.declares:
         return _module(args.source).run(args, command)
     out = Path(args.out) if args.out else data_home() / args.source
@@ -114,11 +117,22 @@ def run(args: argparse.Namespace, command: list[str]) -> int:
     return 0
 
 
-def print_outcome(out: Path, written: bool) -> None:
-    """Say what a prepared dataset holds, and whether it was written just now."""
+def print_outcome(
+    out: Path, written: bool, *, said: Mapping[str, str] | None = None
+) -> None:
+    """Say what a prepared dataset holds, and whether it was written just now.
+
+    Args:
+        out: the dataset.
+        written: whether anything of it was.
+        said: what the user said of it, by the keys of ``dataset.json``.
+    """
     about = read_about(out)
     counts = ", ".join(f"{count} {name}s" for name, count in about["counts"].items())
     state = "prepared" if written else "was prepared already, nothing changed"
     print(f"{out} {state}: {counts}; {about['groups']} groups that no fold divides")
+    for key, value in (said or {}).items():
+        if about[key] != value:
+            print(f"  {key} stays {about[key]!r}; --force makes it {value!r}")
     for note in about.get("notes", ()):
         print(f"  note: {note}")

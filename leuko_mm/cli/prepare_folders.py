@@ -13,6 +13,7 @@ from leuko_mm.datasets.prepared import data_home, is_plain_name, read_about
 from leuko_mm.workflows.resolve_config import UsageError
 
 SHOWN_KEYS = 20
+UNSAID = "not stated"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -51,8 +52,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="leave out images without an annotation, and annotations without an image",
     )
-    parser.add_argument("--licence", default="not stated", help="of the data")
-    parser.add_argument("--citation", default="not stated", help="of the data")
+    parser.add_argument("--licence", default=UNSAID, help="of the data")
+    parser.add_argument("--citation", default=UNSAID, help="of the data")
 
 
 def run(args: argparse.Namespace, command: list[str]) -> int:
@@ -86,7 +87,8 @@ def run(args: argparse.Namespace, command: list[str]) -> int:
         citation=args.citation,
     )
     written = prepare_folders(survey, out, request, force=args.force)
-    print_outcome(out, written)
+    said = dict(licence=args.licence, citation=args.citation)
+    print_outcome(out, written, said={k: v for k, v in said.items() if v != UNSAID})
     _print_remarks(out, crop=args.crop)
     return 0
 

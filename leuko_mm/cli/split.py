@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from leuko_mm.classes import BINARY_NAMES, CLASS_NAMES
 from leuko_mm.cli.main import DONE, SOME_FAILED
 from leuko_mm.cli.prepare import at_least
+from leuko_mm.datasets.audit_splits import PURPOSE
 from leuko_mm.datasets.prepared import PARTS, is_plain_name
 from leuko_mm.workflows.split import (
     REPLACED,
@@ -149,7 +150,7 @@ def _kinds(report: SplitReport) -> list[Sequence[str]]:
 def _leaks(report: SplitReport) -> Iterator[str]:
     if report.shared:
         names = _some(report.shared)
-        words = ", by design, to measure what that leaks" if report.by_design else ""
+        words = f", {PURPOSE}" if report.by_design else ""
         sign = "" if report.by_design else "LEAK: "
         yield f"  {sign}{len(report.shared)} group(s) in both parts{words}: {names}"
     if report.copies:

@@ -87,10 +87,10 @@ def _refuse(root: Path, errors: Sequence[AuditFinding]) -> None:
     more = len(errors) - SHOWN
     shown = "\n".join(f"  - {finding}" for finding in errors[:SHOWN])
     rest = f"\n  and {more} more" if more > 0 else ""
-    raise DatasetError(
-        f"{root} has {len(errors)} fault(s):\n{shown}{rest}\n"
-        f"Mend the files, or {how_to_mend(root)}"
-    )
+    mend = f"Mend the files, or {how_to_mend(root)}"
+    if {finding.rule for finding in errors} == {"split-leak"}:
+        mend = f"Deal splits that divide no group:\n    leuko split {root}"
+    raise DatasetError(f"{root} has {len(errors)} fault(s):\n{shown}{rest}\n{mend}")
 
 
 def split_file(root: Path, split: str) -> Path:

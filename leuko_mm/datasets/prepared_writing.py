@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import tempfile
 from collections import Counter
@@ -52,7 +53,8 @@ def write_prepared(
 
     The dataset is built in a folder beside ``out`` and moved into place at the
     end. Writing the same content a second time changes nothing, and splits that
-    were added since do not make it different.
+    were added since do not make it different; nor does what is said of it, such as
+    its licence, which ``force`` writes anew.
 
     Args:
         out: the dataset's folder.
@@ -86,7 +88,7 @@ def write_prepared(
         building = Path(tempfile.mkdtemp(prefix=f".{place.name}-", dir=place.parent))
         _write_all(building, cells, splits, about)
         if holds_all(place, building):
-            return False
+            return force and _told_anew(place, building)
         if not force and place.exists() and any(place.iterdir()):
             raise DatasetError(
                 f"{out} exists and holds different content; "
@@ -105,6 +107,15 @@ def write_prepared(
     finally:
         if building is not None:
             shutil.rmtree(building, ignore_errors=True)
+
+
+def _told_anew(place: Path, building: Path) -> bool:
+    """Replace what is said of a dataset that stays; tell whether it differs."""
+    old, new = place / "dataset.json", building / "dataset.json"
+    if old.read_bytes() == new.read_bytes():
+        return False
+    os.replace(new, old)
+    return True
 
 
 def _write_all(root, cells, splits, said: dict) -> None:

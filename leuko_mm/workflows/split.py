@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from leuko_mm.datasets.audit_splits import leaks_by_design
+from leuko_mm.datasets.audit_finding import ERROR
+from leuko_mm.datasets.audit_splits import leak_severity, leaks_by_design
 from leuko_mm.datasets.grouped_splits import (
     grouped_folds,
     grouped_holdout,
@@ -94,7 +95,7 @@ class SplitReport:
     @property
     def leaks(self) -> bool:
         """Whether a promise is broken: the test part knows something of training."""
-        return bool(self.shared or self.copies) and not self.by_design
+        return bool(self.shared or self.copies) and leak_severity(self.name) == ERROR
 
     @property
     def official(self) -> bool:

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import re
 
 import pytest
 
@@ -35,9 +36,7 @@ def test_other_content_needs_force(tmp_path, capsys):
     before = read_about(out)["sha256"]
     capsys.readouterr()
     assert main(other) == 2
-    said = capsys.readouterr().err
-    assert said.startswith("leuko prepare:")
-    assert "--force" in said
+    assert re.search(r"(?m)^leuko prepare: .*\n?.*--force", capsys.readouterr().err)
     assert read_about(out)["sha256"] == before
     assert main([*other, "--force"]) == 0
     assert read_about(out)["sha256"] != before
@@ -47,7 +46,11 @@ def test_other_content_needs_force(tmp_path, capsys):
     ("arguments", "said"),
     [
         (["bcisc"], "leuko prepare bcisc PATH"),
-        (["bcisc", "nowhere"], "nowhere"),
+        (["bcisc", "nowhere"], "nowhere does not exist (looked in"),
+        (["segmentation_wbc", "nowhere"], "nowhere does not exist"),
+        (["lisc", "nowhere"], "nowhere does not exist"),
+        (["folders", "nowhere", "--name", "x"], "nowhere does not exist"),
+        (["bcisc", "/nowhere"], "/nowhere does not exist; give the folder that holds"),
         (["synthetic", "somewhere"], "leave out the path"),
     ],
 )
@@ -57,7 +60,7 @@ def test_a_wrong_wish_is_one_message(tmp_path, capsys, arguments, said):
     assert message.startswith("leuko prepare:")
     assert said in message
     assert len(message.splitlines()) <= 6
-    assert not (tmp_path / "data" / arguments[0]).exists()
+    assert not (tmp_path / "data").exists()
 
 
 def test_a_folder_that_is_no_bcisc_is_refused(tmp_path, capsys):
@@ -97,6 +100,7 @@ def test_published_sources_take_their_own_arguments(
 
     module = importlib.import_module(f"leuko_mm.cli.prepare_{arguments[0]}")
     monkeypatch.setattr(module, f"prepare_{arguments[0]}", prepare)
+    (tmp_path / "raw").mkdir()
     assert main(["prepare", arguments[0], "raw", *arguments[1:]]) == 0
     wish = {"chosen": "both"} if out == "segmentation_wbc" else {"chosen": "2"}
     options = {"expert": 2} if out == "lisc" else wish

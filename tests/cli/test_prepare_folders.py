@@ -92,7 +92,7 @@ def test_without_groups_it_warns_that_slides_may_leak(folder, capsys):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["nowhere", "--name", "x"], "nowhere is no folder"),
+        (["nowhere", "--name", "x"], "nowhere does not exist"),
         (["smears"], "--name smears"),
         (["smears", "nowhere", "--name", "x"], "nowhere does not exist"),
         (["smears", "--name", "a/b"], "'a/b'"),
@@ -115,3 +115,22 @@ def test_help_shows_the_options_of_folders_alone(capsys):
     said = capsys.readouterr().out
     assert "--group-by" in said
     assert "--slides" not in said
+
+
+def test_another_licence_is_told_and_written_by_force(folder, capsys):
+    assert main([*PREPARE, "--yes"]) == 0
+    index = (folder / "data/mine/index.csv").stat().st_mtime_ns
+    capsys.readouterr()
+    licence = ["--licence", "CC0-1.0"]
+    assert main([*PREPARE, "--yes", *licence]) == 0
+    said = capsys.readouterr().out
+    assert "licence stays 'not stated'; --force makes it 'CC0-1.0'" in said
+    assert "citation" not in said
+    assert read_about(folder / "data/mine")["licence"] == "not stated"
+    assert main([*PREPARE, "--yes", *licence, "--force"]) == 0
+    assert "prepared:" in capsys.readouterr().out
+    assert read_about(folder / "data/mine")["licence"] == "CC0-1.0"
+    assert (folder / "data/mine/index.csv").stat().st_mtime_ns == index
+    # Said once, it is no news.
+    assert main([*PREPARE, "--yes"]) == 0
+    assert "stays" not in capsys.readouterr().out

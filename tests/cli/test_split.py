@@ -31,7 +31,7 @@ def test_a_class_that_a_part_lacks_is_named(smears, capsys):
     rows = read_index(smears)
     basophils = [row.stem for row in rows if row.class_name == "basophil"]
     parts = [f"{r.stem},{'test' if r.stem in basophils else 'train'}" for r in rows]
-    (smears / "splits" / "random_1.csv").write_text("\n".join(["stem,part", *parts]))
+    (smears / "splits" / "paper.csv").write_text("\n".join(["stem,part", *parts]))
     assert main(["split", "smears", "--show"]) == 0
     said = capsys.readouterr().out
     assert "train has no basophil\n" in said

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import csv
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from leuko_mm.datasets.audit import full_audit, quick_check
+from leuko_mm.datasets.audit_finding import ERROR
 from leuko_mm.datasets.prepared import DatasetError, read_index, read_split
 from leuko_mm.workflows.resolve_config import UsageError
 from leuko_mm.workflows.split import (
@@ -158,12 +161,21 @@ def plant(root, name: str) -> None:
 
 
 def test_a_planted_leak_is_shown_and_the_papers_is_meant(smears):
-    for name in ("mine", "paper"):
+    names = ("mine", "paper", "paper_mosaics", "random", "paper_fold1")
+    for name in names:
         plant(smears, name)
     reports = {report.name: report for report in show_splits(str(smears))}
-    assert len(reports["mine"].shared) == len(reports["paper"].shared) == 5
-    assert [name for name, report in reports.items() if report.leaks] == ["mine"]
+    assert {len(reports[name].shared) for name in names} == {5}
+    leaking = {name for name, report in reports.items() if report.leaks}
+    assert leaking == {"mine", "random", "paper_fold1"}
     assert reports["paper"].by_design
+    audit = full_audit(smears)
+    # One rule for both commands, and for what a training refuses.
+    leaks = [f for f in audit.findings if f.rule == "split-leak"]
+    assert {Path(f.file).stem for f in leaks if f.severity == ERROR} == leaking
+    with pytest.raises(DatasetError, match=r"mine\.csv(?s:.*)leuko split"):
+        quick_check(smears, split="mine")
+    quick_check(smears, split="paper")
 
 
 @pytest.mark.parametrize(
