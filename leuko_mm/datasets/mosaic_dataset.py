@@ -199,7 +199,12 @@ class MosaicDataset(Dataset):
         if self.test_mode and not 0 <= index < len(self):
             raise IndexError(f"mosaic {index} of {len(self)}, counted from 0")
         with sample_randomness(self.seed, index):
-            return self.pipeline(self.compose(index))
+            mosaic = self.compose(index)
+            sample = self.pipeline({**mosaic})
+        if "data_samples" in sample:
+            # Told in training, too: a loss that is no number is traced to its cells.
+            sample["data_samples"].set_metainfo(dict(tiles=mosaic["tiles"]))
+        return sample
 
     def __iter__(self) -> Iterator[dict]:
         """Yield one epoch; global indices alone would never end."""

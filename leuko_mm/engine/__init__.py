@@ -5,6 +5,7 @@ from leuko_mm.engine.channels_last import ChannelsLastHook
 from leuko_mm.engine.distillation import DistillationHook
 from leuko_mm.engine.encoder_lr import EncoderLrConstructor
 from leuko_mm.engine.encoder_weights import EncoderWeights
+from leuko_mm.engine.finite_loss import FiniteLossHook
 from leuko_mm.engine.safe_load import use_safe_loading
 from leuko_mm.engine.staged_freeze import StagedFreezeHook
 
@@ -14,6 +15,7 @@ __all__ = [
     "DistillationHook",
     "EncoderLrConstructor",
     "EncoderWeights",
+    "FiniteLossHook",
     "StagedFreezeHook",
 ]
 

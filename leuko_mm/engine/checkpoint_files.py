@@ -41,7 +41,7 @@ def write_checkpoint(path: Path, model: nn.Module, sidecar: Mapping) -> dict:
     state = unwrapped(model).state_dict()
     tensors = {key: value.cpu().contiguous() for key, value in state.items()}
     content = {"schema": SCHEMA, **sidecar}
-    with _replacing(path) as part:
+    with replacing(path) as part:
         torch.save(tensors, part)
         content["sha256"] = hashlib.sha256(part.read_bytes()).hexdigest()
         text = json.dumps(content, indent=2) + "\n"
@@ -51,7 +51,7 @@ def write_checkpoint(path: Path, model: nn.Module, sidecar: Mapping) -> dict:
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file so that a reader sees the old one or the new one whole."""
-    with _replacing(path) as part:
+    with replacing(path) as part:
         part.write_text(text, encoding="utf-8")
 
 
@@ -101,7 +101,7 @@ def save_states_whole(runner: Runner) -> None:
         if not is_main_process() or "://" in str(out_dir):
             save(out_dir, filename, *args, **kwargs)
             return
-        with _replacing(Path(out_dir) / filename) as part:
+        with replacing(Path(out_dir) / filename) as part:
             save(out_dir, part.name, *args, **kwargs)
 
     for leftover in Path(runner.work_dir).glob(".*.pth.part"):
@@ -110,7 +110,7 @@ def save_states_whole(runner: Runner) -> None:
 
 
 @contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path) -> Iterator[Path]:
     """Give a file to write, which takes the place of ``path`` once it is complete."""
     path = Path(path)
     part = path.with_name(f".{path.name}.part")

@@ -25,6 +25,7 @@ from leuko_mm.workflows.building import build_runner, building_errors
 from leuko_mm.workflows.calibration_hook import CalibrationHook
 from leuko_mm.workflows.left_behind import nothing_left_behind
 from leuko_mm.workflows.opening import announce_training
+from leuko_mm.workflows.numerical_guards import guard_numbers
 from leuko_mm.workflows.precision import set_precision
 from leuko_mm.workflows.preflight import cells_config, check_run
 from leuko_mm.workflows.resolve_config import UsageError, config_hash, resolve_config
@@ -171,6 +172,7 @@ def _go_on_from(config: Config, work_dir: Path) -> None:
 def _train(request: TrainRequest, config: Config, beginning: BeginningHook) -> None:
     state = TrainingStateHook(identity_of(config))
     runner = build_runner(config)
+    guard_numbers(runner, config)
     announce_training(runner, config)
     words = resuming(request.command, launcher=request.launcher)
     stop = GracefulStopHook(Path(config.work_dir), go_on=words)
