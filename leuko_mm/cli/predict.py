@@ -12,6 +12,7 @@ from collections import Counter
 from pathlib import Path
 
 from leuko_mm.cli.main import DONE, SOME_FAILED
+from leuko_mm.datasets.image_headers import MAX_PIXELS
 from leuko_mm.workflows.predict import predict_files
 from leuko_mm.workflows.predict_inputs import printable
 from leuko_mm.workflows.predict_merge import merge_parts
@@ -68,6 +69,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=_area,
         metavar="PX",
         help="smaller things are no cells; pixels of the images",
+    )
+    parser.add_argument(
+        "--max-megapixels",
+        type=_positive,
+        default=MAX_PIXELS / 1e6,
+        metavar="N",
+        help="refuse images of more million pixels (default: %(default).0f)",
     )
     parser.add_argument("--coco", action="store_true", help="write coco.json, too")
     parser.add_argument(

@@ -9,7 +9,8 @@ a file that ...             is ...
 =========================== ====================================================
 is no PNG, JPEG, TIFF, BMP, refused: empty, cut short, of another format, or
 WebP, GIF or PNM, or broken  broken anywhere
-has over 89 million pixels  refused from its header, nothing is decoded
+has over 89 million pixels  refused from its header, nothing is decoded; a caller
+                            may allow more (``max_pixels``)
 is under 8 pixels high or   refused: it holds no cell
 wide
 has several frames or pages refused; but of a phone's JPEG with previews (MPO)
@@ -41,6 +42,7 @@ from PIL import Image, ImageOps
 from leuko_mm.datasets.image_headers import (
     ALPHA_MODES,
     IMAGE_SUFFIXES,
+    MAX_PIXELS,
     ImageFacts,
     ImageFileError,
     image_facts,
@@ -61,13 +63,22 @@ __all__ = [
 ]
 
 
-def read_image(path: Path) -> np.ndarray:
+# Rows that are copied at a time: a large image is never there twice.
+BAND = 256
+
+
+def read_image(path: Path, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """Return an image as RGB uint8 (H, W, 3), upright.
+
+    Args:
+        path: the file.
+        max_pixels: more of them are refused before anything is decoded. Decoding takes
+            about seven bytes a pixel of 8 bits a channel.
 
     Raises:
         ImageFileError: where the table of this module says refused.
     """
-    facts = image_facts(path)
+    facts = image_facts(path, max_pixels=max_pixels)
     check_frames(facts)
     if facts.bits == 16:
         return _sixteen_bits(facts)
@@ -79,7 +90,17 @@ def read_image(path: Path) -> np.ndarray:
     image = decoded(facts)
     if facts.alpha:
         image = without_alpha(facts, image)
-    return np.array(image.convert("RGB"))
+    return _as_array(image)
+
+
+def _as_array(image: Image.Image) -> np.ndarray:
+    """Return RGB uint8 (H, W, 3), converted a few rows at a time."""
+    width, height = image.size
+    array = np.empty((height, width, 3), np.uint8)
+    for top in range(0, height, BAND):
+        rows = image.crop((0, top, width, min(height, top + BAND)))
+        array[top : top + BAND] = np.asarray(rows.convert("RGB"))
+    return array
 
 
 def decoded(facts: ImageFacts) -> Image.Image:
@@ -91,7 +112,8 @@ def decoded(facts: ImageFacts) -> Image.Image:
     try:
         with opened(facts.path) as image:
             image.load()
-            return ImageOps.exif_transpose(image)
+            # It copies an image that stands upright already.
+            return ImageOps.exif_transpose(image) if facts.turned else image
     except Exception as error:  # as above
         raise unreadable(facts.path, error) from None
 

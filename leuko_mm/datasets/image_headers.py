@@ -27,7 +27,8 @@ IMAGE_SUFFIXES = tuple(sorted({s for known in SUFFIXES.values() for s in known})
 # Pillow knows only some before this. A JPEG with previews is opened as a JPEG.
 Image.init()
 DECODERS = [name for name in SUFFIXES if name in Image.OPEN]
-# Below Pillow's own limit, from which on it warns.
+# Below Pillow's own limit, from which on it warns. A small file may promise more than
+# the memory holds, so a higher one is the user's to allow.
 MAX_PIXELS = 89_000_000
 MIN_SIDE = 8
 ORIENTATION = 0x0112
@@ -76,8 +77,12 @@ class ImageFacts:
         return usual and not odd and self.suffix_fits
 
 
-def image_facts(path: Path) -> ImageFacts:
+def image_facts(path: Path, *, max_pixels: int = MAX_PIXELS) -> ImageFacts:
     """Return what the header of an image says.
+
+    Args:
+        path: the file.
+        max_pixels: more of them are refused.
 
     Raises:
         ImageFileError: if it is missing, no image of a known format, too large or
@@ -86,7 +91,7 @@ def image_facts(path: Path) -> ImageFacts:
     path = Path(path)
     try:
         with opened(path) as image:
-            _check_size(path, *image.size)
+            _check_size(path, *image.size, max_pixels)
             return ImageFacts(
                 path=path,
                 format=image.format,
@@ -110,15 +115,26 @@ def opened(path: Path) -> Iterator[Image.Image]:
     with warnings.catch_warnings():
         # What Pillow warns of is refused, or mended by it.
         warnings.simplefilter("ignore")
-        with Image.open(path, formats=DECODERS) as image:
+        with _opened_at_any_size(path) as image:
             yield image
 
 
-def _check_size(path: Path, width: int, height: int) -> None:
-    if width * height > MAX_PIXELS:
+def _opened_at_any_size(path: Path) -> Image.Image:
+    """Open an image whose header is read, and no pixel; its size is checked next."""
+    former, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+    try:
+        return Image.open(path, formats=DECODERS)
+    finally:
+        Image.MAX_IMAGE_PIXELS = former
+
+
+def _check_size(path: Path, width: int, height: int, limit: int) -> None:
+    if width * height > limit:
         raise ImageFileError(
-            f"{path}: {width}x{height} pixels; expected at most "
-            f"{MAX_PIXELS / 1e6:.0f} million; cut it into fields"
+            f"{path}: {width}x{height} pixels; expected at most {limit / 1e6:.0f} "
+            "million, as a small file may promise more than the memory holds; cut it "
+            "into fields, or let `leuko predict` take it with --max-megapixels "
+            f"{-(-width * height // 1_000_000)}"
         )
     if min(width, height) < MIN_SIDE:
         raise ImageFileError(
@@ -153,10 +169,6 @@ def unreadable(path: Path, error: Exception) -> ImageFileError:
     """Return an error that says what a decoder stumbled over."""
     if isinstance(error, FileNotFoundError):
         return ImageFileError(f"{path} is missing")
-    if isinstance(error, Image.DecompressionBombError):
-        return ImageFileError(
-            f"{path}: more than {MAX_PIXELS / 1e6:.0f} million pixels"
-        )
     if path.is_file() and path.stat().st_size == 0:
         return ImageFileError(f"{path}: empty, 0 bytes")
     kind = type(error).__name__

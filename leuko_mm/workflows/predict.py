@@ -85,7 +85,7 @@ def predict_files(
             clear(out, images=request.force)
             done = results_there(images, out)
             write_state(out, state)
-            outcome = _look_at(images, done, predictor, out, progress)
+            outcome = _look_at(images, done, predictor, request, progress)
             exchange = Exchange(coco=request.coco, geojson=request.geojson)
             write_outputs(out, outcome.records, outcome.failed, state, exchange)
             return outcome
@@ -158,9 +158,10 @@ def _look_at(
     images: Sequence[InputImage],
     done: Mapping[str, dict],
     predictor: SegmentsImages,
-    out: Path,
+    request: PredictRequest,
     progress: Progress | None,
 ) -> PredictOutcome:
+    out, limit = request.out, round(request.max_megapixels * 1e6)
     outcome, records = PredictOutcome(), dict(done)
     todo = [image for image in images if image.name not in done]
     started = time.monotonic()
@@ -172,7 +173,7 @@ def _look_at(
         begun = time.monotonic()
         try:
             digest = file_hash(image.path)
-            pixels = read_image(image.path)
+            pixels = read_image(image.path, max_pixels=limit)
             prediction = predictor.predict(pixels)
         except Exception as error:
             # Decoders and networks raise anything on what does not fit them, and one

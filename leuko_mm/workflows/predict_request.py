@@ -10,6 +10,7 @@ from typing import Protocol
 
 import numpy as np
 
+from leuko_mm.datasets.image_headers import MAX_PIXELS
 from leuko_mm.inference.prediction import Prediction
 
 # Images done, all images, the next one, seconds left (None at first).
@@ -53,6 +54,7 @@ class PredictRequest:
         tta: whether each image is also looked at mirrored and turned.
         min_area: pixels of the image below which nothing counts as a cell; None takes
             the default.
+        max_megapixels: images of more million pixels are refused.
         coco, geojson: whether these are written too.
         shard: ``i/n`` does the i-th of n parts.
         resume: go on with what is in ``out``.
@@ -67,6 +69,7 @@ class PredictRequest:
     um_per_px: float | None = None
     tta: bool = False
     min_area: int | None = None
+    max_megapixels: float = MAX_PIXELS / 1e6
     coco: bool = False
     geojson: bool = False
     shard: str | None = None

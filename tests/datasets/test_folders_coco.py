@@ -5,6 +5,7 @@ import json
 import annotated_folders as drawn
 import numpy as np
 import pytest
+from PIL import Image
 
 from leuko_mm.datasets.converters.folders_coco import (
     coco_inside,
@@ -103,6 +104,31 @@ def test_images_are_found_by_name_alone(coco):
     images, path, changed = coco
     changed(lambda c: c["images"][0].update(file_name="D:\\export\\a0.png"))
     assert len(survey_folders(images, path).images) == 2
+
+
+@pytest.mark.parametrize("name", ["../../a0.png", "/etc/a0.png", "..\\..\\a0.png"])
+def test_a_name_that_leads_elsewhere_opens_nothing_there(coco, tmp_path, name):
+    images, path, changed = coco
+    (tmp_path / "a0.png").write_text("not to be read")
+    changed(lambda c: c["images"][0].update(file_name=name))
+    found = {image.path for image in survey_folders(images, path).images}
+    assert found == {images / "a0.png", images / "a1.png"}
+
+
+@pytest.mark.parametrize("kind", ["image", "mask"])
+def test_a_link_to_a_file_outside_is_refused(tmp_path, kind):
+    labels = {"a": np.pad(np.full((6, 6), 3, np.uint8), 4)}
+    for folder in ("images", "masks", "elsewhere"):
+        (tmp_path / folder).mkdir()
+    drawn.write_images(tmp_path / "images", labels, np.random.default_rng(0))
+    (picture,) = (tmp_path / "images").iterdir()
+    Image.fromarray(labels["a"]).save(tmp_path / "masks" / "a.png")
+    assert len(survey_folders(tmp_path / "images", tmp_path / "masks").images) == 1
+    place = picture if kind == "image" else tmp_path / "masks" / "a.png"
+    place.rename(tmp_path / "elsewhere" / place.name)
+    place.symlink_to(tmp_path / "elsewhere" / place.name)
+    with pytest.raises(DatasetError, match=r"is a link to .*elsewhere.*outside of"):
+        survey_folders(tmp_path / "images", tmp_path / "masks")
 
 
 def test_a_listed_image_without_annotations_has_none(coco):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 import zlib
 
 import cv2
@@ -164,6 +165,28 @@ def test_a_huge_header_is_refused_without_decoding(saved):
         content[29:33] = zlib.crc32(content[12:29]).to_bytes(4, "big")
         path.write_bytes(content)
         assert "89 million" in refused(path)
+
+
+def test_a_large_image_is_read_where_its_user_allows_it(saved):
+    large = np.zeros((9500, 9500), np.uint8)
+    large[-1, -1] = 200
+    path = saved("large.png", large, compress_level=1)
+    assert "--max-megapixels 91" in refused(path)
+    image = read_image(path, max_pixels=100_000_000)
+    assert image.shape == (9500, 9500, 3)
+    assert image[-1, -1].tolist() == [200, 200, 200]
+    assert image.sum(dtype=np.int64) == 600
+    assert Image.MAX_IMAGE_PIXELS is not None, "Pillow's own limit holds elsewhere"
+
+
+def test_decoding_keeps_no_second_copy(saved):
+    path = saved("a.tif", RNG.integers(0, 256, (4096, 4096, 3), dtype=np.uint8))
+    # Pillow's own pixels are not counted; a copy as bytes or an array would be.
+    tracemalloc.start()
+    image = read_image(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1.3 * image.nbytes
 
 
 def test_an_image_of_one_pixel_is_refused(saved):

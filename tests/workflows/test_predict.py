@@ -196,6 +196,15 @@ def test_paths_without_images(place):
     assert not (place / "out").exists()
 
 
+def test_a_large_image_waits_for_its_limit_to_be_lifted(place):
+    Image.new("L", (300, 20), 255).save(place / "in" / "wide.png")
+    refused = predicted(place, max_megapixels=0.005)
+    assert "--max-megapixels 1" in refused.failed["wide.png"]
+    assert not refused.records
+    allowed = predicted(place, max_megapixels=0.006, resume=True)
+    assert [record["image"] for record in allowed.records] == ["wide.png"]
+
+
 def test_an_error_of_the_network_stops_no_other_image(place):
     class Failing(ColourPredictor):
         def predict(self, image):

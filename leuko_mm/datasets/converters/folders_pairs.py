@@ -33,14 +33,27 @@ SHOWN = 5
 
 
 def list_files(folder: Path, suffixes: Sequence[str]) -> list[Path]:
-    """Return the files below a folder by suffix, hidden ones left out, in order."""
-    return sorted(
+    """Return the files below a folder by suffix, hidden ones left out, in order.
+
+    Raises:
+        DatasetError: if one is a link to a file outside: what a folder of strangers
+            points to would be copied into the dataset.
+    """
+    inside = folder.resolve()
+    found = sorted(
         path
         for path in folder.rglob("*")
         if path.suffix.lower() in suffixes
         and path.is_file()
         and not any(part.startswith(".") for part in path.relative_to(folder).parts)
     )
+    for path in found:
+        if not path.resolve().is_relative_to(inside):
+            raise DatasetError(
+                f"{path} is a link to {path.resolve()}, outside of {folder}; put the "
+                "file itself there"
+            )
+    return found
 
 
 def key_of(folder: Path, path: Path) -> str:
