@@ -84,11 +84,11 @@ def test_the_five_commands_train_a_model(place):
     for words in five_commands():
         done = leuko(*words[1:], cwd=place, timeout=3600)
         assert done.returncode == 0, f"{shlex.join(words)}\n{done.stderr[-3000:]}"
-    run = place / "work_dirs" / "quickstart-half-fold5-s0"
+    run = place / "work_dirs" / "quickstart-half-fold5-s0-smears"
     results = json.loads((run / "results.json").read_text())
     assert results["data"]["dataset"] == "smears"
     assert not set(results["data"]["train_groups"]) & set(
         results["data"]["test_groups"]
     )
-    assert (run / "quickstart-half-fold5-s0.pth").is_file()
+    assert (run / "quickstart-half-fold5-s0-smears.pth").is_file()
     assert (run / "report.html").is_file()

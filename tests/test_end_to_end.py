@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -346,16 +347,35 @@ def test_a_stopped_and_resumed_run_ends_as_an_undisturbed_one(
         stop_after(after, number)
         assert train(longer, folder) == code
         patch.setattr(GracefulStopHook, "after_train_iter", answer)
-        said = capfd.readouterr().err
+        out, said = capfd.readouterr()
         assert number.name in said
-        assert "--resume" in said
+        assert "training tiny under the protocol smoke" in out
+        assert "System environment" not in out
         assert not (folder / "results.json").exists()
         assert train(longer, folder) == 2, "an unfinished run is not written over"
-        assert train(longer, folder, "--resume") == 0
+        typed = shlex.split(said.splitlines()[-1])
+        assert typed[-1] == "--resume"
+        assert main(typed[1:]) == 0
     results = results_of(folder)
     assert results["run"]["iterations"] == 4
     assert equal_weights(folder, undisturbed)
     assert results["confusion"] == results_of(undisturbed)["confusion"]
+
+
+def test_a_run_that_fails_says_how_to_go_on(longer, data, tmp_path, monkeypatch):
+    def fail(self, runner, *args, **kwargs):
+        if runner.iter == 2:
+            raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(GracefulStopHook, "after_train_iter", fail)
+    every = ["--cfg-options", "default_hooks.checkpoint.interval=1"]
+    with pytest.raises(RuntimeError, match="out of memory") as caught:
+        train(longer, tmp_path / "run", *every)
+    if hasattr(caught.value, "__notes__"):
+        typed = shlex.split(caught.value.__notes__[-1].splitlines()[-1])
+        assert typed[:3] == ["leuko", "train", str(longer)]
+        assert typed[-3:] == [*every, "--resume"]
+    assert (tmp_path / "run" / "iter_2.pth").exists()
 
 
 def test_the_same_seed_gives_the_same_weights(undisturbed, longer, data, tmp_path):
@@ -396,7 +416,8 @@ def test_a_signal_to_the_whole_group_saves_the_state(data, tmp_path):
             os.killpg(process.pid, signal.SIGTERM)
     assert process.wait(timeout=60) == 143, "".join(said)[-2000:]
     assert "Traceback" not in "".join(said)
-    assert "--resume" in said[-1]
+    assert shlex.split(said[-1])[:2] == ["leuko", "train"]
+    assert said[-1].endswith(" --resume\n")
     state = Path((folder / "last_checkpoint").read_text())
     assert state.name == f"iter_{int(state.stem[5:])}.pth"
     done = torch.load(state, weights_only=False)["meta"]["iter"]

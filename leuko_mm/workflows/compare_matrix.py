@@ -179,6 +179,7 @@ def _planned(
         iterations=request.iterations,
         options=request.options,
         amp=request.amp,
+        work_dir=request.work_dirs,  # until its name is known
         command=_command(request, name, choices),
     )
     config = prepare_config(wish)

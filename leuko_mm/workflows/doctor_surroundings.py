@@ -15,6 +15,7 @@ from leuko_mm.datasets.prepared import DatasetError, data_home, read_about
 from leuko_mm.datasets.preprocessing_cache import cache_setting, read_setting
 from leuko_mm.engine.autocast import bfloat16_helps
 from leuko_mm.engine.encoder_weights import (
+    CONTENT,
     KNOWN,
     WeightsError,
     find_weights,
@@ -93,14 +94,16 @@ def check_weights() -> list[Finding]:
             findings.append(Finding(name, OK, str(place)))
         except WeightsError:
             target = weight_folders()[0] / names[0]
-            findings.append(
-                Finding(
-                    name,
-                    WARN,
-                    "not found; a training that wants them fetches them first",
-                    f"curl -L --create-dirs -o {target} {url}",
+            if url:
+                words = "not found; a training that wants them fetches them first"
+                cure = f"curl -L --create-dirs -o {target} {url}"
+            else:
+                words = f"not found, and no address serves them: {CONTENT[checkpoint]}"
+                cure = (
+                    f"put such a file at {target}, or train its methods with "
+                    "--cfg-options model.backbone.init_cfg=None"
                 )
-            )
+            findings.append(Finding(name, WARN, words, cure))
     return findings
 
 

@@ -24,7 +24,6 @@ from leuko_mm.workflows.beginning import BeginningHook
 from leuko_mm.workflows.building import build_runner, building_errors
 from leuko_mm.workflows.calibration_hook import CalibrationHook
 from leuko_mm.workflows.left_behind import nothing_left_behind
-from leuko_mm.workflows.opening import announce_training
 from leuko_mm.workflows.numerical_guards import guard_numbers
 from leuko_mm.workflows.precision import set_precision
 from leuko_mm.workflows.preflight import cells_config, check_run
@@ -44,7 +43,8 @@ class TrainRequest:
         config: a config's path or name.
         protocol, setting, split, data, seed, iterations, options: see
             ``resolve_config``.
-        work_dir: output folder; None derives one below ``work_dirs/``.
+        work_dir: output folder; None derives one below ``work_dirs/``, from the run's
+            name and from data that is not the config's own.
         resume: go on from the last checkpoint of ``work_dir``.
         force: start anew in a folder that holds a run.
         amp: bfloat16 on or off; None turns it on where it helps.
@@ -82,11 +82,25 @@ def prepare_config(request: TrainRequest) -> Config:
         iterations=request.iterations,
         options=request.options,
     )
-    place_run(config, request.work_dir or f"work_dirs/{run_name(config)}")
+    place_run(config, request.work_dir or _usual_folder(request, config))
     config.launcher = request.launcher
     config.resume = request.resume
     set_precision(config, request.amp)
     return formatted_once(config)
+
+
+def _usual_folder(request: TrainRequest, config: Config) -> str:
+    """Return the run's folder; data that is not the config's own is named at its end.
+
+    Else a run on other data would be told to replace the first.
+    """
+    folder = f"work_dirs/{run_name(config)}"
+    if request.data is None:
+        return folder
+    own = resolve_config(request.config, protocol=request.protocol)
+    if request.data == cells_config(own, "train").get("name"):
+        return folder
+    return f"{folder}-{Path(request.data).name}"
 
 
 def place_run(config: Config, work_dir: str) -> None:
@@ -173,12 +187,11 @@ def _train(request: TrainRequest, config: Config, beginning: BeginningHook) -> N
     state = TrainingStateHook(identity_of(config))
     runner = build_runner(config)
     guard_numbers(runner, config)
-    announce_training(runner, config)
     words = resuming(request.command, launcher=request.launcher)
     stop = GracefulStopHook(Path(config.work_dir), go_on=words)
     for hook in (stop, beginning, state, *request.hooks):
         runner.register_hook(hook)
-    with stop.listening(runner), building_errors(config, beginning):
+    with stop.listening(runner), building_errors(beginning, config=config):
         runner.train()
     wall_s = state.trained_s
     score_anew(runner, config)

@@ -69,6 +69,16 @@ def test_planted_no_weights(place):
     assert "https://" in finding.cure
 
 
+def test_planted_no_weights_that_no_address_serves(place):
+    (finding,) = [
+        f for f in surroundings.check_weights() if f.name == "weights resnet50"
+    ]
+    assert finding.state == WARN
+    assert "curl" not in finding.cure
+    assert "data/weights/resnet50_imagenet_caffe_rgb_fp16.pth" in finding.cure
+    assert "init_cfg=None" in finding.cure
+
+
 def test_weights_that_are_there_are_found(place):
     (place / "weights").mkdir()
     (place / "weights" / "vgg16-397923af.pth").touch()

@@ -24,6 +24,14 @@ def test_the_folder_tells_what_was_run(tiny_config):
     assert config.work_dir == "work_dirs/tiny-half-fold2-s3"
 
 
+def test_other_data_has_a_folder_of_its_own(tiny_config):
+    own = "work_dirs/tiny-smoke-fold5-s0"
+    assert prepared(tiny_config, data="synthetic").work_dir == own
+    assert prepared(tiny_config, data="smears").work_dir == f"{own}-smears"
+    assert prepared(tiny_config, data="/srv/data/mine").work_dir == f"{own}-mine"
+    assert prepared(tiny_config, data="mine", work_dir="here").work_dir == "here"
+
+
 def test_a_variant_has_a_folder_of_its_own(tiny_config):
     tiny_config.write_text(tiny_config.read_text() + "variant = 'plain'\n")
     assert prepared(tiny_config).work_dir == "work_dirs/tiny-plain-smoke-fold5-s0"
@@ -42,7 +50,7 @@ def test_two_runs_share_no_name(tiny_config):
 
 @pytest.mark.parametrize("helps", [True, False])
 def test_bfloat16_is_on_where_it_helps(tiny_config, monkeypatch, helps):
-    monkeypatch.setattr("leuko_mm.workflows.train.bfloat16_helps", lambda: helps)
+    monkeypatch.setattr("leuko_mm.workflows.precision.bfloat16_helps", lambda: helps)
     assert prepared(tiny_config).optim_wrapper.enabled is helps
     assert prepared(tiny_config, amp=True).optim_wrapper.enabled is True
     assert prepared(tiny_config, amp=False).optim_wrapper.enabled is False
