@@ -7,8 +7,10 @@ import pickle
 
 import pytest
 import torch
+from hostile_files import FILES
 from mmengine.runner import load_checkpoint
 from tiny_checkpoint import rewrite, write_tiny
+from tiny_run import write_config
 
 from leuko_mm.engine.encoder_weights import EncoderWeights
 from leuko_mm.engine.safe_load import UnsafeCheckpointError, load_tensors
@@ -44,6 +46,23 @@ def planted(tmp_path, tiny_config, tiny_data):
     return good, bad, mark
 
 
+@pytest.fixture(scope="module")
+def vouched(tmp_path_factory):
+    """Return a good checkpoint, every hostile file beside it, and the config.
+
+    Their sidecars vouch for them: only what they hold gives them away.
+    """
+    folder = tmp_path_factory.mktemp("hostile")
+    config, good, mark = write_config(folder), folder / "good.pth", folder / "harmed"
+    write_tiny(good, config)
+    for name, make in FILES.items():
+        bad = folder / f"{name}.pth"
+        make(good, bad, mark)
+        bad.with_suffix(".json").write_text(good.with_suffix(".json").read_text())
+        rewrite(bad, sha256=hashlib.sha256(bad.read_bytes()).hexdigest())
+    return good, str(config), mark
+
+
 def teach(path, config_file):
     config = resolve_config(config_file)
     load_teacher(str(path), config, build_bare(config))
@@ -69,6 +88,38 @@ REFUSED = {
         TestRequest(config, str(path), split="fold5", force=True)
     ),
 }
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("way", ["load_tensors", "verify", "predict", "encoder"])
+def test_every_way_refuses_every_hostile_file(vouched, way, name):
+    good, config, mark = vouched
+    if name == "of_wrong_kind" and way in ("load_tensors", "encoder"):
+        return  # the network decides; an encoder takes another file
+    with pytest.raises(UnsafeCheckpointError, match="was not loaded"):
+        {**WAYS, **REFUSED}[way](good.with_name(f"{name}.pth"), config)
+    assert not mark.exists()
+
+
+def test_an_encoder_refuses_weights_of_the_wrong_kind(vouched):
+    good, config, _ = vouched
+    backbone = build_bare(resolve_config(config)).backbone
+    torch.save(backbone.state_dict(), good.with_name("encoder.pth"))
+    EncoderWeights(str(good.with_name("encoder.pth")))(backbone)
+    whole = {key: value.long() for key, value in backbone.state_dict().items()}
+    torch.save(whole, good.with_name("encoder.pth"))
+    with pytest.raises(UnsafeCheckpointError, match=r"int64, expected torch\.float32"):
+        EncoderWeights(str(good.with_name("encoder.pth")))(backbone)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("way", ["teacher", "publish", "test"])
+def test_every_slow_way_refuses_every_hostile_file(vouched, tiny_data, way, name):
+    good, config, mark = vouched
+    with pytest.raises(UnsafeCheckpointError, match="was not loaded"):
+        {**WAYS, **REFUSED}[way](good.with_name(f"{name}.pth"), config)
+    assert not mark.exists()
 
 
 def test_the_trap_works(planted):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -18,6 +19,8 @@ from leuko_mm.engine.data_parallel import unwrapped
 from leuko_mm.engine.safe_load import UnsafeCheckpointError, load_tensors
 
 SCHEMA = 1
+# Not mmengine's, which exists once a runner does.
+LOGGER = logging.getLogger("leuko_mm")
 # What mmengine calls the states that a training can go on from.
 STATES = ("iter_*.pth", "epoch_*.pth")
 
@@ -76,13 +79,16 @@ def training_states(work_dir: Path) -> list[Path]:
 def newest_state(work_dir: Path) -> Path | None:
     """Return the newest training state that can be read, None if there is none.
 
+    Each newer one that is damaged is warned of.
+
     A process that was killed, or a full disk, may have left the newest one damaged,
     and mmengine's own mark of it missing or behind.
     """
     for path in training_states(work_dir):
         try:
             load_tensors(path)
-        except (UnsafeCheckpointError, OSError):
+        except (UnsafeCheckpointError, OSError) as error:
+            LOGGER.warning("%s; going on from the state before it", error)
             continue
         return path
     return None
@@ -116,6 +122,9 @@ def replacing(path: Path) -> Iterator[Path]:
     part = path.with_name(f".{path.name}.part")
     try:
         yield part
+        # A machine that loses power may else keep the new name and not the content.
+        with open(part, "r+b") as file:
+            os.fsync(file.fileno())
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)

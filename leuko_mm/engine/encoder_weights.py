@@ -11,7 +11,7 @@ from mmengine.logging import print_log
 from torch import nn
 
 from leuko_mm.engine.download import download as fetch
-from leuko_mm.engine.safe_load import load_tensors
+from leuko_mm.engine.safe_load import check_kinds, load_tensors
 from leuko_mm.registry import WEIGHT_INITIALIZERS
 
 # name in a config -> (file names it may have, address it can be fetched from)
@@ -162,6 +162,7 @@ class EncoderWeights:
                 f"has no place for {len(others)} of its tensors, first {others[0]}; "
                 "choose the depth and norm that the file has"
             )
+        check_kinds(module, tensors, file=path)
         module.load_state_dict({key: tensors[key].float() for key in wanted})
         print_log(f"loaded {self.checkpoint} weights from {path}", "current")
 

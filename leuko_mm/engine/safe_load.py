@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -14,8 +14,10 @@ import numpy as np
 import torch
 from mmengine.logging import HistoryBuffer, print_log
 from mmengine.runner import checkpoint as mmengine_checkpoint
+from torch import nn
 
 from leuko_mm.engine.download import download
+from leuko_mm.engine.pickled_sizes import check_contents
 
 NUMBERS = ("b1", "u1", "i4", "i8", "f2", "f4", "f8")
 # What mmengine stores behind every curve; written out, it asks for ``getattr``.
@@ -79,6 +81,8 @@ ALLOWED = [
         for n in NUMBERS
     ),
 ]
+THEIR_LOAD_STATE_DICT = mmengine_checkpoint.load_state_dict
+NAMES = frozenset(name for _, name in ALLOWED)
 
 
 def load_tensors(path: str | Path, map_location: Any = "cpu") -> dict:
@@ -108,7 +112,11 @@ def use_safe_loading() -> None:
     Raises:
         RuntimeError: if mmengine has no such functions to replace.
     """
-    ours = dict(_safe_torch_load=_load_for_mmengine, load_url=_load_url)
+    ours = dict(
+        _safe_torch_load=_load_for_mmengine,
+        load_url=_load_url,
+        load_state_dict=_load_state_dict,
+    )
     for name, function in ours.items():
         if not hasattr(mmengine_checkpoint, name):
             raise RuntimeError(
@@ -128,6 +136,41 @@ def _load_for_mmengine(
     return checkpoint
 
 
+def _load_state_dict(module: nn.Module, state_dict: dict, *args, **kwargs) -> None:
+    check_kinds(module, state_dict)
+    THEIR_LOAD_STATE_DICT(module, state_dict, *args, **kwargs)
+
+
+def check_kinds(module: nn.Module, tensors: Mapping, *, file: str | Path = "") -> None:
+    """Refuse whole numbers where a module has fractions, and the other way round.
+
+    torch would convert them without a word. Other precisions of one kind pass.
+
+    Args:
+        module: what the tensors are for.
+        tensors: by name; names that the module lacks are not looked at.
+        file: where they come from.
+
+    Raises:
+        UnsafeCheckpointError: naming the first that does not fit.
+
+    Example:
+        >>> check_kinds(nn.Linear(1, 1), {"bias": torch.ones(1, dtype=torch.float16)})
+    """
+    for name, wanted in module.state_dict().items():
+        given = tensors.get(name, wanted)
+        if not isinstance(given, torch.Tensor) or _kind(given) != _kind(wanted):
+            what = getattr(given, "dtype", type(given).__name__)
+            raise UnsafeCheckpointError(
+                f"{file or 'the checkpoint'} was not loaded: its {name} is {what}, "
+                f"expected {wanted.dtype} or another precision of it"
+            )
+
+
+def _kind(tensor: torch.Tensor) -> tuple[bool, bool]:
+    return tensor.is_floating_point(), tensor.is_complex()
+
+
 def _load_url(url, model_dir=None, map_location=None, progress=True) -> dict:
     folder = Path(model_dir or Path(torch.hub.get_dir()) / "checkpoints")
     file = download(url, folder / Path(urlparse(url).path).name)
@@ -136,8 +179,11 @@ def _load_url(url, model_dir=None, map_location=None, progress=True) -> dict:
 
 def _read(file: str | Path | BinaryIO, map_location: Any) -> dict:
     try:
-        with _only_allowed():
-            content = torch.load(file, map_location=map_location, weights_only=True)
+        # One handle for both: what was checked is what is loaded.
+        with _opened(file) as opened, _only_allowed():
+            check_contents(opened, NAMES)
+            opened.seek(0)
+            content = torch.load(opened, map_location=map_location, weights_only=True)
         if not isinstance(content, dict):
             raise pickle.UnpicklingError(f"it holds a {type(content).__name__}")
     except OSError:
@@ -149,6 +195,15 @@ def _read(file: str | Path | BinaryIO, map_location: Any) -> dict:
             "state_dict on a machine that you trust it with"
         ) from None
     return content
+
+
+@contextmanager
+def _opened(file: str | Path | BinaryIO) -> Iterator[BinaryIO]:
+    if isinstance(file, (str, Path)):
+        with open(file, "rb") as opened:
+            yield opened
+    else:
+        yield file
 
 
 @contextmanager

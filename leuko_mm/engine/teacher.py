@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from leuko_mm.engine.part_names import foreign_parts
-from leuko_mm.engine.safe_load import load_tensors
+from leuko_mm.engine.safe_load import check_kinds, load_tensors
 from leuko_mm.registry import MODELS
 
 # Sides of images that every encoder of the project takes.
@@ -112,8 +112,10 @@ def _built(path: Path, sidecar: Mapping) -> nn.Module:
     recipe.get("backbone", {}).pop("init_cfg", None)
     with DefaultScope.overwrite_default_scope("mmseg"):
         model = MODELS.build(recipe)
+    tensors = load_tensors(path)
+    check_kinds(model, tensors, file=path)
     try:
-        model.load_state_dict(load_tensors(path))
+        model.load_state_dict(tensors)
     except RuntimeError as error:
         raise TeacherError(
             f"{path} does not fit the network of its sidecar: "

@@ -14,7 +14,11 @@ from mmengine.registry import DefaultScope
 from torch import nn
 
 from leuko_mm.engine.part_names import foreign_parts
-from leuko_mm.engine.safe_load import UnsafeCheckpointError, load_tensors
+from leuko_mm.engine.safe_load import (
+    UnsafeCheckpointError,
+    check_kinds,
+    load_tensors,
+)
 from leuko_mm.registry import MODELS, SCOPE
 
 SCHEMA = 1
@@ -90,6 +94,7 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     model = build_model(path, sidecar)
     tensors = load_tensors(path)
     tensors = tensors.get("state_dict", tensors)
+    check_kinds(model, tensors, file=path)
     try:
         model.load_state_dict(tensors)
     except (RuntimeError, AttributeError, TypeError) as error:

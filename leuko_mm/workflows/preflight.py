@@ -17,6 +17,7 @@ from leuko_mm.engine.encoder_weights import find_weights
 from leuko_mm.nearest import did_you_mean
 from leuko_mm.workflows.progress_line import ProgressLine
 from leuko_mm.workflows.resolve_config import UsageError
+from leuko_mm.workflows.room_on_disk import check_writable
 
 SYNTHETIC = "synthetic"
 
@@ -36,6 +37,7 @@ def check_run(config: Config, work_dir: Path, *, resume: bool, force: bool) -> N
         WeightsError: if pretrained weights are missing.
     """
     check_output(work_dir, resume=resume, force=force)
+    check_writable(work_dir)
     if cells_config(config, "train").get("split") is None:
         raise UsageError(
             "training needs a split, or it would be tested on the cells it learnt; "

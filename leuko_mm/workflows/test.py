@@ -18,7 +18,7 @@ from mmengine.runner import Runner
 from leuko_mm.engine.data_parallel import prepare_launcher
 from leuko_mm.engine.legible_runner import LegibleRunner
 from leuko_mm.engine.own_globals import own_globals
-from leuko_mm.engine.safe_load import load_tensors
+from leuko_mm.engine.safe_load import check_kinds, load_tensors
 from leuko_mm.workflows.building import building_errors
 from leuko_mm.workflows.left_behind import nothing_left_behind
 from leuko_mm.workflows.opening import announce_test
@@ -165,6 +165,7 @@ def load_model(runner: Runner, path: Path) -> None:
     model = runner.model.module if is_model_wrapper(runner.model) else runner.model
     tensors = load_tensors(path)
     tensors = tensors.get("state_dict", tensors)
+    check_kinds(model, tensors, file=path)
     try:
         model.load_state_dict(tensors)
     except RuntimeError as error:

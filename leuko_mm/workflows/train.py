@@ -29,6 +29,7 @@ from leuko_mm.workflows.precision import set_precision
 from leuko_mm.workflows.preflight import cells_config, check_run
 from leuko_mm.workflows.resolve_config import UsageError, config_hash, resolve_config
 from leuko_mm.workflows.results import write_results
+from leuko_mm.workflows.room_on_disk import check_room
 from leuko_mm.workflows.typed_command import resuming
 
 # Not mmengine's, which exists once a runner does.
@@ -187,6 +188,7 @@ def _train(request: TrainRequest, config: Config, beginning: BeginningHook) -> N
     state = TrainingStateHook(identity_of(config))
     runner = build_runner(config)
     guard_numbers(runner, config)
+    check_room(Path(config.work_dir), runner.model)
     words = resuming(request.command, launcher=request.launcher)
     stop = GracefulStopHook(Path(config.work_dir), go_on=words)
     for hook in (stop, beginning, state, *request.hooks):

@@ -14,7 +14,7 @@ from mmengine.config import Config
 from leuko_mm.classes import BINARY_NAMES, CLASS_NAMES
 from leuko_mm.engine.checkpoint_files import SCHEMA
 from leuko_mm.engine.part_names import foreign_parts
-from leuko_mm.engine.safe_load import load_tensors
+from leuko_mm.engine.safe_load import check_kinds, load_tensors
 from leuko_mm.inference.checkpoint import build_model
 from leuko_mm.workflows.resolve_config import resolve_config
 from leuko_mm.workflows.sidecar import read_sidecar
@@ -104,8 +104,8 @@ def _check_classes(path: Path, sidecar: Mapping) -> None:
 
 def _check_tensors(path: Path, sidecar: Mapping) -> None:
     """Compare names and shapes with those of the network."""
-    wanted = build_model(path, sidecar).state_dict()
-    tensors = load_tensors(path)
+    model = build_model(path, sidecar)
+    wanted, tensors = model.state_dict(), load_tensors(path)
     shapes = {key: tuple(t.shape) for key, t in tensors.items() if _is_tensor(t)}
     misfits = [
         f"{key} is {shapes.get(key, 'missing')}, not {tuple(value.shape)}"
@@ -118,6 +118,7 @@ def _check_tensors(path: Path, sidecar: Mapping) -> None:
             f"{path} does not fit the network of its sidecar: {len(misfits)} of "
             f"{len(wanted)} tensors, first {misfits[0]}"
         )
+    check_kinds(model, tensors, file=path)
     broken = [key for key, value in tensors.items() if not _is_finite(value)]
     if broken:
         raise UsageError(f"{path} holds numbers that are none, first in {broken[0]}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -93,13 +94,31 @@ def test_the_newest_state_is_found_by_its_number(tmp_path):
     assert newest_state(tmp_path) == tmp_path / "iter_100.pth"
 
 
-def test_a_damaged_newest_state_is_passed_over(tmp_path):
+def test_a_damaged_newest_state_is_passed_over(tmp_path, caplog):
     write_state(tmp_path, "iter_20.pth")
     write_state(tmp_path, "iter_30.pth", damaged=True)
     (tmp_path / "iter_40.pth").write_bytes(b"")
-    assert newest_state(tmp_path) == tmp_path / "iter_20.pth"
+    with caplog.at_level("WARNING", "leuko_mm"):
+        assert newest_state(tmp_path) == tmp_path / "iter_20.pth"
+    for name, record in zip(("iter_40", "iter_30"), caplog.records, strict=True):
+        assert name in record.getMessage()
+        assert "going on from the state before it" in record.getMessage()
     (tmp_path / "iter_20.pth").unlink()
     assert newest_state(tmp_path) is None
+
+
+def test_the_content_is_on_the_disk_before_its_name(tmp_path, monkeypatch):
+    order = []
+    for name in ("fsync", "replace"):
+        real = getattr(os, name)
+
+        def noting(*args, name=name, real=real):
+            order.append(name)
+            return real(*args)
+
+        monkeypatch.setattr(checkpoint_files.os, name, noting)
+    write_text(tmp_path / "a.json", "{}")
+    assert order == ["fsync", "replace"]
 
 
 class Saver:
