@@ -27,6 +27,7 @@ LIBRARIES = {
     "jinja2": "Jinja2",
     "markupsafe": "MarkupSafe",
     "sklearn": "scikit-learn",
+    "yaml": "PyYAML",
     "torch": "torch",
     "mmengine": "onedl-mmengine",
     "mmcv": "onedl-mmcv",

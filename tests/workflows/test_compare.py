@@ -105,10 +105,13 @@ def test_every_run_is_published(compared):
     assert names == [
         "second-fold5-s0.cells.npz",
         "second-fold5-s0.json",
+        "second-fold5-s0.losses.csv",
         "second-fold5-s1.cells.npz",
         "second-fold5-s1.json",
+        "second-fold5-s1.losses.csv",
         "tiny-fold5-s0.cells.npz",
         "tiny-fold5-s0.json",
+        "tiny-fold5-s0.losses.csv",
     ]
     assert any("left of all" in line for line in said)
 
