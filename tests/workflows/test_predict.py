@@ -151,7 +151,16 @@ class _Stopping(ColourPredictor):
         return super().predict(image)
 
 
+@pytest.fixture
+def heeds_ctrl_c():
+    """Let SIGINT stop this process even where a shell's ``&`` has it ignored."""
+    former = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, former)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.usefixtures("heeds_ctrl_c")
 def test_a_stopped_folder_is_consistent_and_goes_on(place, number):
     write_fields(place / "in", ["a.png", "b.png", "c.png"])
     predicted(place, out="whole")
