@@ -7,7 +7,7 @@ PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test test-all lint configs results clean .venv
+.PHONY: help quickstart test test-all test-faults lint configs results clean .venv
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z.-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,6 +24,11 @@ test: $(STAMP) ## the test suite without the slow tests; ARGS="-k cbam" picks so
 
 test-all: $(STAMP) ## every test; LEUKO_MM_SHARED names the real images and weights
 	$(PY) -m pytest $(ARGS)
+
+test-faults: $(STAMP) ## 20,000 fuzzed inputs, 50 kills of a training, hostile files, full disks; with counts
+	LEUKO_MM_FUZZ=$${LEUKO_MM_FUZZ:-20000} $(PY) -m pytest -s -q tests/test_fuzz.py \
+	  tests/test_hostile_checkpoint.py tests/workflows/test_room_on_disk.py \
+	  tests/test_training_killed.py $(ARGS)
 
 lint: $(STAMP) ## style, imports, docstrings and formatting
 	$(PY) -m ruff check .

@@ -29,6 +29,9 @@ class CfgOptions(DictAction):
             super().__call__(parser, namespace, values, option_string)
         except AssertionError as error:  # brackets that are not closed
             raise argparse.ArgumentError(self, str(error)) from None
+        except RecursionError:
+            said = "brackets within brackets without end"
+            raise argparse.ArgumentError(self, said) from None
 
 
 def add_cfg_options(parser: argparse.ArgumentParser, words: str) -> None:

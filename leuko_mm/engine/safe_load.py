@@ -178,22 +178,20 @@ def _load_url(url, model_dir=None, map_location=None, progress=True) -> dict:
 
 
 def _read(file: str | Path | BinaryIO, map_location: Any) -> dict:
-    try:
-        # One handle for both: what was checked is what is loaded.
-        with _opened(file) as opened, _only_allowed():
+    with _opened(file) as opened, _only_allowed():
+        try:
+            # One handle for both: what was checked is what is loaded.
             check_contents(opened, NAMES)
             opened.seek(0)
             content = torch.load(opened, map_location=map_location, weights_only=True)
-        if not isinstance(content, dict):
-            raise pickle.UnpicklingError(f"it holds a {type(content).__name__}")
-    except OSError:
-        raise
-    except Exception as error:  # damaged bytes raise anything
-        raise UnsafeCheckpointError(
-            f"{file} was not loaded: it is damaged, or holds more than tensors "
-            f"({_reason(error)}). Use a checkpoint written by leuko_mm, or re-save its "
-            "state_dict on a machine that you trust it with"
-        ) from None
+            if not isinstance(content, dict):
+                raise pickle.UnpicklingError(f"it holds a {type(content).__name__}")
+        except Exception as error:  # damaged bytes raise anything
+            raise UnsafeCheckpointError(
+                f"{file} was not loaded: it is damaged, or holds more than tensors "
+                f"({_reason(error)}). Use a checkpoint written by leuko_mm, or re-save "
+                "its state_dict on a machine that you trust it with"
+            ) from None
     return content
 
 

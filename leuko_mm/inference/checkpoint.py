@@ -145,7 +145,10 @@ def read_sidecar_of(path: Path) -> dict:
             f"{digest[:12]}..., expected {str(sidecar['sha256'])[:12]}...; fetch or "
             "copy both again"
         )
-    _check_classes(place, sidecar)
+    try:
+        _check_classes(place, sidecar)
+    except (AttributeError, TypeError) as error:
+        raise CheckpointError(f"{place} is damaged ({error})") from None
     return sidecar
 
 
