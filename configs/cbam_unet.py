@@ -4,9 +4,9 @@
 #   --setting A | B                      raw + cross-entropy, AHE-Retinex + focal + Dice
 #   --split fold1 ... fold5 | paper      which slides are tested
 #   _decoder                             widths of the decoder, bottom to top
-# The paper enhances every cell with AHE-Retinex. On slides that training never saw it
-# cost accuracy, so it is off here (docs/enhancement.md); configs/ablation/enhance_*.py
-# are this file with each reading of it.
+# The paper enhances every cell with AHE-Retinex. On slides that training never saw no
+# reading of it did better than the image as taken, so it is off here
+# (docs/enhancement.md); configs/ablation/enhance_*.py are this file with each reading.
 _base_ = ['_base_/runtime.py', '_base_/protocols/paper.py']
 method = 'cbam_unet'
 
