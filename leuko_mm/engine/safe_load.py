@@ -144,7 +144,8 @@ def _load_state_dict(module: nn.Module, state_dict: dict, *args, **kwargs) -> No
 def check_kinds(module: nn.Module, tensors: Mapping, *, file: str | Path = "") -> None:
     """Refuse whole numbers where a module has fractions, and the other way round.
 
-    torch would convert them without a word. Other precisions of one kind pass.
+    torch would convert them without a word. Other precisions of one kind pass, and so
+    does a single whole number, such as batch norm's count, however it is written.
 
     Args:
         module: what the tensors are for.
@@ -159,12 +160,22 @@ def check_kinds(module: nn.Module, tensors: Mapping, *, file: str | Path = "") -
     """
     for name, wanted in module.state_dict().items():
         given = tensors.get(name, wanted)
-        if not isinstance(given, torch.Tensor) or _kind(given) != _kind(wanted):
+        if not _fits(given, wanted):
             what = getattr(given, "dtype", type(given).__name__)
             raise UnsafeCheckpointError(
                 f"{file or 'the checkpoint'} was not loaded: its {name} is {what}, "
                 f"expected {wanted.dtype} or another precision of it"
             )
+
+
+def _fits(given: Any, wanted: torch.Tensor) -> bool:
+    if not isinstance(given, torch.Tensor):
+        return False
+    if _kind(given) == _kind(wanted):
+        return True
+    # A count that was rounded together with the tensors around it.
+    single = given.ndim == wanted.ndim == 0 and given.is_floating_point()
+    return single and float(given).is_integer()
 
 
 def _kind(tensor: torch.Tensor) -> tuple[bool, bool]:

@@ -45,7 +45,9 @@ def small_vgg(**options) -> VGG:
 
 def weights_of(model) -> dict:
     torch.manual_seed(5)
-    tensors = {k: torch.randn(v.shape) for k, v in model.state_dict().items()}
+    tensors = {
+        k: torch.randn(v.shape).to(v.dtype) for k, v in model.state_dict().items()
+    }
     return {**tensors, "classifier.0.weight": torch.zeros(2, 2)}
 
 
@@ -219,7 +221,9 @@ def test_a_resnet_takes_all_and_nothing_else(tmp_path, kind):
             MODELS.build(dict(type=kind, depth=depth, norm_cfg=dict(type="BN")))
             for depth in (18, 34)
         )
-    tensors = {k: torch.full(v.shape, 0.5) for k, v in model.state_dict().items()}
+    tensors = {
+        k: torch.full(v.shape, 0.5).to(v.dtype) for k, v in model.state_dict().items()
+    }
     tensors["fc.weight"] = torch.zeros(2, 2)
     torch.save(tensors, tmp_path / "resnet18.pth")
     EncoderWeights(str(tmp_path / "resnet18.pth"))(model)

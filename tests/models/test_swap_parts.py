@@ -147,7 +147,13 @@ print(json.dumps({"already": already, "built": built}))
 
 def test_every_registered_model_is_listed_here():
     MODELS.import_from_location()
-    assert set(MODELS.module_dict) == set(EVERY_NAME)
+    # Other tests register parts of their own.
+    ours = {
+        name
+        for name, part in MODELS.module_dict.items()
+        if part.__module__.startswith("leuko_mm.")
+    }
+    assert ours == set(EVERY_NAME)
 
 
 def test_every_name_builds_in_a_clean_process():
