@@ -69,8 +69,10 @@ setup(
     },
     install_requires=requirements("base"),
     extras_require={
-        "tests": requirements("tests"),
-        "dev": requirements("tests") + requirements("dev"),
+        "onnx": requirements("onnx"),
+        "openvino": requirements("openvino"),
+        "tests": requirements("tests") + requirements("onnx"),
+        "dev": requirements("tests") + requirements("onnx") + requirements("dev"),
     },
     entry_points={"console_scripts": ["leuko = leuko_mm.cli.main:main"]},
     zip_safe=False,

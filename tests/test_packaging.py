@@ -17,7 +17,9 @@ from packaging.utils import canonicalize_name
 import leuko_mm
 
 ROOT = Path(__file__).resolve().parents[1]
-RANGES = ("base", "mminstall", "tests", "dev")
+RANGES = ("base", "mminstall", "onnx", "tests", "dev")
+# Bounds that no pin of the lock belongs to.
+UNLOCKED = ("openvino",)
 PYTHONS = ("3.10", "3.11", "3.12", "3.13")
 
 
@@ -61,7 +63,7 @@ def test_every_range_contains_its_pin(name, python):
         assert wanted.specifier.contains(pin), f"{pin} is outside of {wanted}"
 
 
-@pytest.mark.parametrize("name", RANGES)
+@pytest.mark.parametrize("name", [*RANGES, *UNLOCKED])
 def test_every_bound_has_its_reason_on_the_line_above(name):
     lines = lines_of(name)
     for above, line in zip(["", *lines], lines, strict=False):
@@ -69,9 +71,9 @@ def test_every_bound_has_its_reason_on_the_line_above(name):
             assert above.startswith("#"), f"{name}.txt: no reason above {line!r}"
 
 
-# The benchmark and the evidence on enhancement compare with these where they are
-# installed, and say so where they are not.
-OPTIONAL = {"skimage", "torchstain"}
+# The benchmark and the evidence on enhancement compare with the first two where they
+# are installed, and say so where they are not; exports say what to install.
+OPTIONAL = {"skimage", "torchstain", "onnx", "onnxruntime", "openvino"}
 
 
 def test_the_package_imports_only_what_it_requires():

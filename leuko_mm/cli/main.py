@@ -32,6 +32,7 @@ VERBS = {
     "zoo": ("zoo", "list, fetch and verify the models of the project"),
     "figures": ("figures", "draw the paper's figures with your cells and networks"),
     "predict": ("predict", "find, name and count the leukocytes of images"),
+    "export": ("export", "write a checkpoint as ONNX, for faster runtimes"),
 }
 # These work where the libraries underneath do not fit.
 WITHOUT_STACK = {"doctor"}

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from leuko_mm.cli.main import DONE, SOME_FAILED
 from leuko_mm.datasets.image_headers import MAX_PIXELS
+from leuko_mm.inference.runtime_choice import RUNTIMES
 from leuko_mm.workflows.predict import predict_files
 from leuko_mm.workflows.predict_inputs import printable
 from leuko_mm.workflows.predict_merge import merge_parts
@@ -44,7 +45,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--checkpoint",
         type=Path,
         metavar="FILE",
-        help="a .pth of leuko train, its .json beside it; default: the shipped one",
+        help="a .pth of leuko train or an .onnx of leuko export, its .json beside it; "
+        "default: the shipped one",
+    )
+    parser.add_argument(
+        "--runtime",
+        choices=RUNTIMES,
+        help="what runs the network: torch a .pth, the others an .onnx; default: "
+        "what fits the file, openvino first",
     )
     parser.add_argument("--device", help="cpu, cuda, cuda:1; default: what is there")
     size = parser.add_mutually_exclusive_group()

@@ -40,12 +40,13 @@ class Checkpoint:
     Args:
         path: of the tensors.
         sidecar: what stands beside them.
-        model: in evaluation mode, on the CPU, float32.
+        model: in evaluation mode, on the CPU, float32; None for an exported network,
+            which no module of torch stands for.
     """
 
     path: Path
     sidecar: Mapping[str, Any]
-    model: nn.Module
+    model: nn.Module | None
 
     @property
     def classes(self) -> tuple[str, ...]:

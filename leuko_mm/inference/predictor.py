@@ -12,10 +12,12 @@ import torch
 from leuko_mm.datasets.image_files import read_image
 from leuko_mm.inference.assembly import assemble
 from leuko_mm.inference.cells import find_cell_masks
-from leuko_mm.inference.checkpoint import read_checkpoint
 from leuko_mm.inference.evidence import Evidence
+from leuko_mm.inference.exported import read_model
 from leuko_mm.inference.network_image import NetworkImage
 from leuko_mm.inference.prediction import ImageScale, Prediction
+from leuko_mm.inference.runtime_choice import choose_runtime
+from leuko_mm.inference.runtimes import open_runtime
 from leuko_mm.inference.scale import AUTO, check_scale, find_scale, network_red_cell
 from leuko_mm.inference.shipped import DEFAULT_MODEL, shipped_checkpoint
 from leuko_mm.inference.tile_network import TileNetwork
@@ -33,17 +35,22 @@ class Predictor:
     grows with the image and its label maps, not with what the network needs.
 
     Args:
-        checkpoint: a ``.pth`` of tensors with its JSON sidecar beside it.
+        checkpoint: a ``.pth`` of tensors, or an ``.onnx`` of ``leuko export``, with its
+            JSON sidecar beside it.
         device: such as ``cpu`` or ``cuda:1``; None takes a GPU where there is one.
+            Exported networks run on the CPU.
         scale: network pixels per pixel of an image; ``auto`` measures the red cells.
         um_per_px: size of a pixel of the images in um, instead of ``scale``.
         tta: average over eight mirrored and turned views, at eight times the time.
         min_area: pixels of the image below which nothing counts as a cell; None is
             half the area of a red cell.
         tile: side in network pixels of what the network sees at once.
+        runtime: ``torch`` for a ``.pth``; ``openvino`` or ``onnxruntime`` for an
+            export, None takes the first of them that is installed.
 
     Raises:
         CheckpointError: if the two files do not fit each other or this version.
+        RuntimeChoiceError: if the runtime is not installed or does not fit the file.
         UnsafeCheckpointError: if the file holds more than tensors.
         ValueError: if another argument does not fit.
 
@@ -63,16 +70,23 @@ class Predictor:
         tta: bool = False,
         min_area: float | None = None,
         tile: int = 512,
+        runtime: str | None = None,
     ):
         check_scale(scale, um_per_px)
         if min_area is not None and not 0 <= min_area < np.inf:
             raise ValueError(f"min_area={min_area}: expected pixels, 0 or more")
         if tile < 64 or tile % 32:
             raise ValueError(f"tile={tile}: expected a multiple of 32, 64 or more")
-        self.checkpoint = read_checkpoint(Path(checkpoint))
+        # What is not installed is told before a large file is read.
+        self.runtime = choose_runtime(Path(checkpoint), runtime)
+        self.checkpoint = read_model(checkpoint)
         self.scale, self.um_per_px, self.min_area = scale, um_per_px, min_area
         self.tile = tile
-        self._network = TileNetwork(self.checkpoint, device=device, tta=tta)
+        self._network = TileNetwork(
+            self.checkpoint,
+            open_runtime(self.checkpoint, self.runtime, device=device),
+            tta=tta,
+        )
 
     @classmethod
     def from_zoo(cls, name: str = DEFAULT_MODEL, **options) -> Predictor:

@@ -2,45 +2,28 @@
 
 from __future__ import annotations
 
-import copy
-
 import cv2
 import numpy as np
 import torch
 
-from leuko_mm.engine.autocast import bfloat16_helps
 from leuko_mm.inference.checkpoint import Checkpoint
+from leuko_mm.inference.runtimes import Runtime
 
 # What every network here halves at most; others pad for themselves.
 DIVISOR = 32
 
 
 class TileNetwork:
-    """Call the model of a checkpoint on a tile as its training did.
-
-    Weights are stored channels-last, and bfloat16 is used where it helps.
+    """Call a network on a tile as its training did.
 
     Args:
-        checkpoint: its model is copied, not moved.
-        device: None takes a GPU where there is one.
+        checkpoint: tells how pixels are normalised.
+        runtime: computes the logits.
         tta: average over the eight views of a square, mirrored and turned.
-
-    Raises:
-        ValueError: if there is no such device.
     """
 
-    def __init__(
-        self,
-        checkpoint: Checkpoint,
-        *,
-        device: str | torch.device | None = None,
-        tta: bool = False,
-    ):
-        self.device = _device(device)
-        model = copy.deepcopy(checkpoint.model).eval()
-        self.model = model.to(self.device, memory_format=torch.channels_last)
-        self.tta = tta
-        self.low_precision = bfloat16_helps() and self.device.type in ("cpu", "cuda")
+    def __init__(self, checkpoint: Checkpoint, runtime: Runtime, *, tta: bool = False):
+        self.runtime, self.tta = runtime, tta
         normalisation = checkpoint.sidecar["normalisation"]
         mean, std = normalisation.get("mean"), normalisation.get("std")
         self.mean = np.array(mean or [0, 0, 0], np.float32)
@@ -79,34 +62,10 @@ class TileNetwork:
         ).astype(np.float32)
         values = ((full[..., ::-1] if self.flips else full) - self.mean) / self.std
         inputs = torch.from_numpy(np.ascontiguousarray(values)).permute(2, 0, 1)[None]
-        inputs = inputs.to(self.device, memory_format=torch.channels_last)
-        shape = tuple(inputs.shape[-2:])
-        about = dict(ori_shape=shape, img_shape=shape, pad_shape=shape)
-        with (
-            torch.inference_mode(),
-            torch.autocast(
-                self.device.type, torch.bfloat16, enabled=self.low_precision
-            ),
-        ):
-            logits = self.model.encode_decode(inputs, [about])
-        logits = logits.float()
+        logits = self.runtime(inputs)
         if logits.shape[1] == 1:
             cell = torch.sigmoid(logits)
             probabilities = torch.cat([1 - cell, cell], dim=1)
         else:
             probabilities = logits.softmax(dim=1)
         return probabilities[0, :, :height, :width].cpu().numpy()
-
-
-def _device(device: str | torch.device | None) -> torch.device:
-    if device is None:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        found = torch.device(device)
-        torch.empty(1, device=found)
-    except (RuntimeError, AssertionError) as error:
-        line = (str(error).splitlines() or ["unknown"])[0]
-        raise ValueError(
-            f"device {device!r} cannot be used ({line}); expected cpu, cuda or cuda:0"
-        ) from None
-    return found

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from leuko_mm.classes import CLASS_NAMES
 from leuko_mm.datasets.image_files import read_image
+from leuko_mm.inference.runtime_choice import TORCH, choose_runtime
 from leuko_mm.inference.shipped import shipped_checkpoint
 from leuko_mm.workflows.compare_share import held, share_of
 from leuko_mm.workflows.compare_stop import ComparisonStopped, one_order_to_stop
@@ -99,9 +100,16 @@ def predict_files(
 
 
 def settings_of(request: PredictRequest, checkpoint: Path) -> dict:
-    """Return all that the results of an image depend on, besides the image."""
+    """Return all that the results of an image depend on, besides the image.
+
+    Raises:
+        RuntimeChoiceError: if the checkpoint cannot be run as asked.
+    """
+    runtime = choose_runtime(checkpoint, request.runtime)
     return {
         "checkpoint_sha256": file_hash(checkpoint),
+        # None where it was not told yet: what versions before this one began goes on.
+        "runtime": None if runtime == TORCH else runtime,
         "scale": request.scale,
         "um_per_px": request.um_per_px,
         "tta": request.tta,
@@ -127,6 +135,7 @@ def make_predictor(request: PredictRequest, checkpoint: Path) -> SegmentsImages:
             um_per_px=request.um_per_px,
             tta=request.tta,
             min_area=request.min_area,
+            runtime=request.runtime,
         )
     except ValueError as error:
         raise UsageError(str(error)) from error

@@ -47,8 +47,10 @@ class PredictRequest:
     Attributes:
         paths: files, folders and patterns.
         out: folder of the results.
-        checkpoint: a ``.pth`` with its sidecar; None takes the shipped one.
+        checkpoint: a ``.pth`` or an exported ``.onnx`` with its sidecar; None takes the
+            shipped one.
         device: such as ``cpu`` or ``cuda:0``; None takes what is there.
+        runtime: what runs the network, see ``choose_runtime``; None takes what fits.
         scale: network pixels per pixel, None to estimate it.
         um_per_px: size of a pixel in micrometres, instead of ``scale``.
         tta: whether each image is also looked at mirrored and turned.
@@ -65,6 +67,7 @@ class PredictRequest:
     out: Path
     checkpoint: Path | None = None
     device: str | None = None
+    runtime: str | None = None
     scale: float | None = None
     um_per_px: float | None = None
     tta: bool = False

@@ -1,0 +1,172 @@
+"""Write a checkpoint as ONNX, and compare the two before anything is kept."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from dataclasses import dataclass
+from importlib import metadata
+from importlib.util import find_spec
+from pathlib import Path
+
+import torch
+
+from leuko_mm.inference.checkpoint import Checkpoint, read_checkpoint
+from leuko_mm.inference.exported import read_export
+from leuko_mm.inference.onnx_file import OPSET, described_tensors, write_onnx
+from leuko_mm.inference.runtime_choice import EXPORT_SUFFIX, ONNXRUNTIME
+from leuko_mm.inference.runtimes import OnnxRuntime, TorchRuntime
+from leuko_mm.workflows.usage_error import UsageError
+from leuko_mm.workflows.zoo import digest_of
+
+# What an export needs; onnx writes it, and ONNX Runtime runs the comparison.
+LIBRARIES = ("onnx", ONNXRUNTIME)
+# Images, height, width: none of them the shape that is traced.
+COMPARED = ((1, 96, 96), (2, 128, 64), (3, 64, 160))
+# Largest difference of a logit, and share of the pixels that keep their class.
+LIMIT, SAME_CLASS = 1e-3, 0.9999
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How far an export and its checkpoint are apart, over all compared pixels.
+
+    Args:
+        largest: difference of a logit.
+        same_class: share of the pixels.
+    """
+
+    largest: float
+    same_class: float
+
+    @property
+    def holds(self) -> bool:
+        """Whether the export stands for the checkpoint."""
+        # Written so that a NaN does not hold.
+        return self.largest <= LIMIT and self.same_class >= SAME_CLASS
+
+
+def export(checkpoint: Path, out: Path, *, force: bool = False) -> Agreement:
+    """Write ``out`` and its sidecar; return how well they agree with the checkpoint.
+
+    Nothing appears before it was loaded and compared as it is.
+
+    Args:
+        checkpoint: a ``.pth`` with its sidecar.
+        out: an ``.onnx`` file; the sidecar lies beside it as ``.json``.
+        force: replace an export that stands there.
+
+    Raises:
+        UsageError: if a library is missing, something stands in the way, or the network
+            cannot be exported.
+        CheckpointError: if the checkpoint cannot be used.
+        UnsafeCheckpointError: if it holds more than tensors.
+    """
+    out = Path(out)
+    _check_place(out, force)
+    _check_libraries()
+    read = read_checkpoint(checkpoint)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=".export-") as folder:
+        draft = Path(folder) / out.name
+        agreement = _write_and_compare(read, draft)
+        # The file last: with it all is there, and a sidecar alone is refused.
+        for suffix in (".json", EXPORT_SUFFIX):
+            os.replace(draft.with_suffix(suffix), out.with_suffix(suffix))
+    return agreement
+
+
+def compare(read: Checkpoint, exported: Checkpoint) -> Agreement:
+    """Run a checkpoint and its export on the same images, both in float32.
+
+    Args:
+        read: what ``read_checkpoint`` returned.
+        exported: what ``read_export`` returned.
+    """
+    own = TorchRuntime(read.model, device="cpu", float32=True)
+    other = OnnxRuntime(exported)
+    drawn = torch.Generator().manual_seed(0)
+    largest, same, pixels = 0.0, 0, 0
+    for count, height, width in COMPARED:
+        # Normalised pixels lie between -2 and 2, about.
+        images = torch.rand((count, 3, height, width), generator=drawn) * 4 - 2
+        wanted, found = own(images), other(images)
+        if wanted.shape != found.shape:
+            return Agreement(float("inf"), 0.0)
+        apart = (wanted - found).abs().max().item()
+        largest = apart if not apart <= largest else largest
+        same += (wanted.argmax(1) == found.argmax(1)).sum().item()
+        pixels += count * height * width
+    return Agreement(largest, same / pixels)
+
+
+def _write_and_compare(read: Checkpoint, draft: Path) -> Agreement:
+    sidecar = dict(read.sidecar)
+    method = sidecar.get("method", "this network")
+    instead = f"predict with {read.path} itself"
+    try:
+        write_onnx(read.model, draft, sidecar)
+    # The exporter raises anything on an operation that it cannot write.
+    except Exception as error:
+        line = (str(error).splitlines() or [""])[0] or type(error).__name__
+        raise UsageError(
+            f"{method} cannot be exported to ONNX ({line[:160]}); {instead}"
+        ) from error
+    sidecar["export"] = dict(
+        format="onnx",
+        opset=OPSET,
+        precision="float32",
+        of=sidecar["sha256"],
+        torch=torch.__version__,
+        **described_tensors(sidecar),
+    )
+    sidecar["sha256"] = digest_of(draft)
+    _write_json(draft, sidecar)
+    try:
+        agreement = compare(read, read_export(draft))
+    # At another size than the traced one, ONNX Runtime raises classes of its own.
+    except Exception as error:
+        raise UsageError(
+            f"{method} cannot be exported to ONNX: the file works at one size of image "
+            f"only; {instead}"
+        ) from error
+    if not agreement.holds:
+        raise UsageError(
+            f"{method} cannot be exported to ONNX: logits of the file differ by up to "
+            f"{agreement.largest:.2g} (at most {LIMIT} is allowed) and "
+            f"{agreement.same_class:.2%} of the pixels keep their class; {instead}"
+        )
+    sidecar["export"]["compared"] = dict(
+        largest_difference=agreement.largest,
+        same_class=agreement.same_class,
+        onnxruntime=metadata.version(ONNXRUNTIME),
+    )
+    _write_json(draft, sidecar)
+    return agreement
+
+
+def _write_json(file: Path, sidecar: dict) -> None:
+    text = json.dumps(sidecar, indent=2) + "\n"
+    file.with_suffix(".json").write_text(text, encoding="utf-8")
+
+
+def _check_libraries() -> None:
+    missing = [name for name in LIBRARIES if not find_spec(name)]
+    if missing:
+        raise UsageError(
+            f"an export needs {' and '.join(missing)}: pip install {' '.join(missing)}"
+        )
+
+
+def _check_place(out: Path, force: bool) -> None:
+    if out.suffix != EXPORT_SUFFIX:
+        raise UsageError(f"{out}: expected a name that ends in {EXPORT_SUFFIX}")
+    if out.with_suffix(".pth").exists():
+        raise UsageError(
+            f"{out.with_suffix('.json')} belongs to {out.with_suffix('.pth').name} and "
+            f"is not replaced; choose another name or folder than {out}"
+        )
+    there = [p for p in (out, out.with_suffix(".json")) if p.exists()]
+    if there and (not force or any(p.is_dir() for p in there)):
+        raise UsageError(f"{there[0]} exists; add --force to replace it")

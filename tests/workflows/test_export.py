@@ -1,0 +1,149 @@
+"""`leuko export`: what is written, what is refused, and that nothing is half."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from exported_network import need_exports, write_uneven
+from shipped_configs import CONFIGS, METHODS
+from tiny_checkpoint import rewrite, write_tiny
+
+from leuko_mm.inference.checkpoint import CheckpointError
+from leuko_mm.inference.exported import read_model
+from leuko_mm.workflows import export as workflow
+from leuko_mm.workflows.export import Agreement, export
+from leuko_mm.workflows.usage_error import UsageError
+
+# Their layers depend on the size of the image in ways that ONNX cannot say, or on what
+# is seen in it, or on chance.
+NOT_EXPORTED = {"leukocyte_mask", "pspnet_r50", "segnet", "segnext_t", "unet"}
+
+
+@pytest.fixture
+def path(tmp_path):
+    return write_uneven(tmp_path)
+
+
+@pytest.fixture
+def written(monkeypatch):
+    """Replace the exporter by one that takes no time and counts its calls."""
+    calls = []
+
+    def write(model, path, sidecar):
+        calls.append(path)
+        path.write_bytes(b"network")
+
+    need_exports()
+    monkeypatch.setattr(workflow, "write_onnx", write)
+    return calls
+
+
+def agree(monkeypatch, largest=1e-6, same_class=1.0):
+    result = Agreement(largest, same_class)
+    monkeypatch.setattr(workflow, "compare", lambda *_: result)
+
+
+def test_file_and_sidecar_appear_and_fit(path, tmp_path):
+    need_exports()
+    out = tmp_path / "new" / "net.onnx"
+    agreement = export(path, out)
+    assert 0 < agreement.largest < 1e-3
+    assert agreement.same_class >= 0.9999
+    assert sorted(p.name for p in out.parent.iterdir()) == ["net.json", "net.onnx"]
+    told = read_model(out).sidecar["export"]["compared"]
+    assert told["largest_difference"] == agreement.largest
+
+
+@pytest.mark.parametrize("there", ["net.onnx", "net.json"])
+def test_nothing_is_replaced_without_force(path, tmp_path, written, monkeypatch, there):
+    agree(monkeypatch)
+    out = tmp_path / "out" / "net.onnx"
+    out.parent.mkdir()
+    (out.parent / there).write_text("mine")
+    with pytest.raises(UsageError, match="--force"):
+        export(path, out)
+    assert (out.parent / there).read_text() == "mine"
+    assert not written
+    export(path, out, force=True)
+    assert out.read_bytes() == b"network"
+    read_model(out)
+
+
+def test_the_sidecar_of_a_checkpoint_is_never_replaced(path, written):
+    before = path.with_suffix(".json").read_text()
+    for force in (False, True):
+        with pytest.raises(UsageError, match="choose another name"):
+            export(path, path.with_suffix(".onnx"), force=force)
+    assert path.with_suffix(".json").read_text() == before
+    assert not written
+
+
+def test_another_ending_is_refused(path, tmp_path):
+    with pytest.raises(UsageError, match=r"ends in \.onnx"):
+        export(path, tmp_path / "net.pt")
+
+
+@pytest.mark.parametrize(
+    ("largest", "same_class"), [(0.002, 1.0), (1e-6, 0.9), (float("nan"), 1.0)]
+)
+def test_an_export_that_differs_is_refused_by_name_and_leaves_nothing(
+    path, tmp_path, written, monkeypatch, largest, same_class
+):
+    agree(monkeypatch, largest, same_class)
+    rewrite(path, method="nearly")
+    out = tmp_path / "out" / "net.onnx"
+    with pytest.raises(UsageError, match="nearly cannot be exported") as error:
+        export(path, out)
+    assert "differ by up to" in str(error.value)
+    assert written
+    assert list(out.parent.iterdir()) == []
+
+
+def test_a_network_that_no_exporter_can_write_is_refused_by_name(
+    path, tmp_path, monkeypatch
+):
+    def refuse(*_):
+        raise TypeError("no such operation\nand much more")
+
+    need_exports()
+    monkeypatch.setattr(workflow, "write_onnx", refuse)
+    rewrite(path, method="odd")
+    with pytest.raises(UsageError, match=r"odd cannot .* \(no such operation\)"):
+        export(path, tmp_path / "out" / "net.onnx")
+
+
+def test_numbers_that_are_none_do_not_agree():
+    read = [float("nan"), float("inf"), 1e-3]
+    assert [Agreement(v, 1.0).holds for v in read] == [False, False, True]
+
+
+def test_what_is_not_installed_is_named(path, tmp_path, monkeypatch):
+    monkeypatch.setattr(workflow, "find_spec", lambda name: name != "onnxruntime")
+    with pytest.raises(UsageError, match="pip install onnxruntime"):
+        export(path, tmp_path / "out" / "net.onnx")
+
+
+def test_a_damaged_checkpoint_is_not_exported(path, tmp_path, written):
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(CheckpointError, match="sha256"):
+        export(path, tmp_path / "out" / "net.onnx")
+    assert not written
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", sorted(METHODS))
+def test_every_method_is_exported_or_refused_by_name(method, tmp_path, capfd):
+    need_exports()
+    path, out = tmp_path / "net.pth", tmp_path / "out" / "net.onnx"
+    write_tiny(path, CONFIGS / f"{method}.py")
+    rewrite(path, method=method)
+    capfd.readouterr()
+    if method in NOT_EXPORTED:
+        with pytest.raises(UsageError, match=f"^{method} cannot be exported") as error:
+            export(path, out)
+        assert len(str(error.value)) < 400
+        assert not list(out.parent.iterdir())
+        assert "Torch IR" not in capfd.readouterr().out
+    else:
+        assert export(path, out).holds
+        assert torch.__version__ == read_model(out).sidecar["export"]["torch"]
