@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from conftest import disc
+from painted_network import disc
 
 from leuko_mm.datasets.converters.synthetic import render_cell, slide_style
 from leuko_mm.inference import cells as module

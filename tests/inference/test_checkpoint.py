@@ -6,7 +6,7 @@ import json
 
 import pytest
 import torch
-from conftest import painted_model, write_checkpoint
+from painted_network import painted_model, write_checkpoint
 
 from leuko_mm.classes import CLASS_COLOURS, CLASS_NAMES
 from leuko_mm.engine.safe_load import UnsafeCheckpointError

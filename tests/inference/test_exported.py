@@ -6,8 +6,8 @@ import json
 import shutil
 
 import pytest
-from conftest import painted_model, write_checkpoint
 from exported_network import need_exports
+from painted_network import painted_model, write_checkpoint
 
 from leuko_mm.inference.checkpoint import CheckpointError
 from leuko_mm.inference.exported import check_outputs, read_export, read_model

@@ -8,7 +8,7 @@ import sys
 import cv2
 import numpy as np
 import pytest
-from conftest import disc, paint
+from painted_network import disc, paint
 from PIL import Image
 
 from leuko_mm.datasets.image_headers import ImageFileError

@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
-from conftest import disc
+from painted_network import disc
 
 from leuko_mm.datasets.converters.synthetic import render_field, slide_style
 from leuko_mm.inference.red_cells import find_circles, measure_red_cells

@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from conftest import disc, paint
 from exported_network import need_exports, write_uneven
+from painted_network import disc, paint
 
 from leuko_mm.inference.exported import read_model
 from leuko_mm.inference.predictor import Predictor
