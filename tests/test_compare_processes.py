@@ -53,7 +53,7 @@ def test_two_processes_do_every_run_once(command, tmp_path):
     published = {p.name for p in (tmp_path / "results" / "smoke").iterdir()}
     stems = {name.replace("-smoke", "") for name in RUNS}
     assert published == {
-        f"{s}{tail}" for s in stems for tail in (".json", ".cells.npz")
+        f"{s}{tail}" for s in stems for tail in (".json", ".cells.npz", ".losses.csv")
     }
 
 
