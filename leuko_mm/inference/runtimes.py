@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from leuko_mm.engine.autocast import bfloat16_helps
 from leuko_mm.inference.checkpoint import Checkpoint, CheckpointError
 from leuko_mm.inference.exported import INPUT, OUTPUT, check_outputs
+from leuko_mm.inference.folding import fold_batch_norms
 from leuko_mm.inference.runtime_choice import (
     ONNXRUNTIME,
     TORCH,
@@ -69,6 +70,8 @@ def open_runtime(
 class TorchRuntime:
     """Call a model as its training did, channels-last, in bfloat16 where that helps.
 
+    Batch norms are folded into convolutions first.
+
     Args:
         model: a segmentor; it is copied, not moved.
         device: None takes a GPU where there is one.
@@ -87,6 +90,7 @@ class TorchRuntime:
     ):
         self.device = _device(device)
         model = copy.deepcopy(model).eval()
+        fold_batch_norms(model)
         self.model = model.to(self.device, memory_format=torch.channels_last)
         capable = self.device.type in ("cpu", "cuda")
         self.low_precision = capable and not float32 and bfloat16_helps()

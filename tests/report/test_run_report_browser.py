@@ -113,7 +113,9 @@ def test_dark_mode_is_dark_and_paper_is_white(tab):
     assert brightness() > 230
     tab.emulate_media(color_scheme="dark")
     assert brightness() < 40
-    assert tab.locator(".curve").evaluate("(image) => image.currentSrc") != light
+    # The browser chooses another source after the scheme has changed, not with it.
+    source = "(light) => document.querySelector('.curve').currentSrc !== light"
+    tab.wait_for_function(source, arg=light)
     tab.emulate_media(color_scheme="dark", media="print")
     assert brightness() == 255
     assert tab.locator(".controls").is_hidden()
