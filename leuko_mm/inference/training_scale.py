@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
 from leuko_mm.datasets.image_files import read_image
 from leuko_mm.datasets.prepared import IndexRow, read_index, read_split
-from leuko_mm.inference.red_cells import measure_red_cells
+from leuko_mm.inference.red_cells import RedCells, measure_red_cells
 
 # So many images are looked at, evenly over the training part: a few seconds.
 MOST_IMAGES = 30
@@ -37,7 +38,7 @@ def trained_red_cell(
         rows = [row for row in rows if parts.get(row.stem) == "train"]
     diameters, counts = [], []
     for row in _spread(rows):
-        measured = measure_red_cells(read_image(root / row.image))
+        measured = _measured(root / row.image, row.sha256)
         if measured:
             to_network = cell_px / row.width if cell_px else 1.0
             diameters.append(measured.diameter * to_network)
@@ -45,6 +46,12 @@ def trained_red_cell(
     if sum(counts) < FEWEST_CELLS:
         return None
     return round(float(np.median(np.repeat(diameters, counts))), 2)
+
+
+@lru_cache(maxsize=1024)
+def _measured(image: Path, sha256: str) -> RedCells | None:
+    # A comparison trains many networks on the same images, by one process.
+    return measure_red_cells(read_image(image))
 
 
 def _spread(rows: list[IndexRow]) -> list[IndexRow]:
