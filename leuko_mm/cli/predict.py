@@ -14,6 +14,7 @@ from pathlib import Path
 from leuko_mm.cli.main import DONE, SOME_FAILED
 from leuko_mm.datasets.image_headers import MAX_PIXELS
 from leuko_mm.inference.runtime_choice import RUNTIMES
+from leuko_mm.workflows.compare_share import LAUNCHERS, share_of
 from leuko_mm.workflows.predict import predict_files
 from leuko_mm.workflows.predict_inputs import printable
 from leuko_mm.workflows.predict_merge import merge_parts
@@ -98,6 +99,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--shard", metavar="I/N", help="do the I-th of N parts, I from 0"
     )
     parser.add_argument(
+        "--launcher",
+        choices=["none", *LAUNCHERS],
+        default="none",
+        help="divide the images over the processes that torchrun (pytorch) or srun "
+        "(slurm) started; each writes DIR/part-<n>",
+    )
+    parser.add_argument(
         "--merge",
         nargs="+",
         type=Path,
@@ -110,21 +118,37 @@ def run(args: argparse.Namespace, command: list[str]) -> int:
     """Look at the images or join parts, then print what was found."""
     exchange = Exchange(coco=args.coco, geojson=args.geojson)
     if args.merge:
-        if args.paths or args.shard or args.resume:
-            raise UsageError("--merge joins folders of results: no PATH, no --shard")
+        if args.paths or args.shard or args.resume or args.launcher != "none":
+            raise UsageError(
+                "--merge joins folders of results: no PATH, --shard or --launcher"
+            )
         outcome = merge_parts(args.merge, args.out, exchange=exchange, force=args.force)
     elif not args.paths:
         raise UsageError("give images or folders: leuko predict PATH --out DIR")
     else:
-        given = {k: v for k, v in vars(args).items() if k not in ("merge", "scale")}
-        request = PredictRequest(
-            **given, scale=None if args.scale in (None, AUTO) else args.scale
-        )
+        request = _request(args)
         with ProgressLine("predicting") as line:
             outcome = predict_files(request, progress=_told_on(line))
-    print("\n".join(outcome_lines(outcome, args.out)))
+    print("\n".join(outcome_lines(outcome, args.out if args.merge else request.out)))
+    if args.launcher != "none":
+        print(f"once all are done: leuko predict --merge {args.out}/part-* --out ...")
     _print_failed(outcome)
     return SOME_FAILED if outcome.failed else DONE
+
+
+def _request(args: argparse.Namespace) -> PredictRequest:
+    given = {
+        key: value
+        for key, value in vars(args).items()
+        if key not in ("merge", "scale", "launcher")
+    }
+    if args.launcher != "none":
+        share = share_of(args.shard, args.launcher)
+        given["shard"] = f"{share.index}/{share.count}"
+        given["out"] = args.out / f"part-{share.index}"
+    return PredictRequest(
+        **given, scale=None if args.scale in (None, AUTO) else args.scale
+    )
 
 
 def outcome_lines(outcome: PredictOutcome, out: Path) -> list[str]:

@@ -58,7 +58,9 @@ class LeukocyteMetric(BaseMetric):
     Args:
         out_dir: folder for ``metrics.json`` and ``cells.npz``; None writes none.
         ignore_index: true label that takes a pixel out of the count.
-        collect_device: ``cpu`` or ``gpu``, where processes exchange results.
+        collect_device: how processes exchange results. ``gpu``, mmengine's word:
+            through their process group, on whatever device it works, gloo's CPU too.
+            ``cpu``: through files in ``out_dir``, which all of them must then see.
         prefix: put before the returned names, ``prefix/mIoU``.
 
     Raises:
@@ -74,7 +76,7 @@ class LeukocyteMetric(BaseMetric):
         out_dir: str | Path | None = None,
         ignore_index: int = IGNORE_LABEL,
         *,
-        collect_device: str = "cpu",
+        collect_device: str = "gpu",
         prefix: str | None = None,
     ) -> None:
         on_disk = out_dir is not None and collect_device == "cpu"

@@ -70,7 +70,7 @@ def share_of(shard: str | None, launcher: str) -> Share:
     if launcher == "none":
         return _share_of_shard(shard) if shard else Share()
     if shard:
-        raise UsageError("--shard and --launcher both divide the runs; give one")
+        raise UsageError("--shard and --launcher both divide the work; give one")
     rank, world, local, local_world = LAUNCHERS[launcher]
     if rank not in os.environ or world not in os.environ:
         start = "torchrun" if launcher == "pytorch" else "srun"

@@ -52,9 +52,30 @@ def test_parts_are_joined(place, capsys):
     assert (place / "all" / "coco.json").is_file()
 
 
+def test_a_launcher_divides_the_images(place, capsys, monkeypatch):
+    for rank in ("0", "1"):
+        monkeypatch.setenv("SLURM_PROCID", rank)
+        monkeypatch.setenv("SLURM_NTASKS", "2")
+        more = ("--checkpoint", "net.pth", "--launcher", "slurm")
+        assert leuko_predict("in", "--out", "parts", *more) == 0
+        said = capsys.readouterr().out
+        assert "1 of 1 images done" in said
+        assert f"look at parts/part-{rank}/report.html" in said
+        assert "leuko predict --merge parts/part-* --out" in said
+    parts = sorted((place / "parts").iterdir())
+    assert leuko_predict("--merge", *parts, "--out", "all") == 0
+    assert "2 of 2 images done" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
+        (["in", "--out", "out", "--launcher", "slurm"], "start the command with srun"),
+        (
+            ["in", "--out", "out", "--launcher", "slurm", "--shard", "0/2"],
+            "both divide",
+        ),
+        (["--out", "out", "--merge", "in", "--launcher", "slurm"], "--merge joins"),
         (["--out", "out"], "give images or folders"),
         (["nowhere", "--out", "out"], "nowhere does not exist"),
         (["in", "--out", "in"], "something else than a prediction"),
