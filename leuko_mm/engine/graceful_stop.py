@@ -13,6 +13,8 @@ from mmengine.dist import all_reduce, barrier
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+from leuko_mm.engine.checkpoint_files import save_state
+
 
 class Interrupted(Exception):  # noqa: N818 - not an error, an order
     """The run was asked to stop; its state is saved.
@@ -57,6 +59,11 @@ class GracefulStopHook(Hook):
         self._received = 0
         self._silenced: dict = {}
 
+    @property
+    def asked(self) -> bool:
+        """Whether a signal has come."""
+        return bool(self._received)
+
     @contextmanager
     def listening(self, runner: Runner) -> Iterator[None]:
         """Take over both signals while ``runner`` trains.
@@ -77,7 +84,7 @@ class GracefulStopHook(Hook):
             # took it over: the model stands between two steps.
             if not self._received or not _is_of_workers(error):
                 raise
-            self._save(runner, runner.iter)
+            save_state(runner, runner.iter)
             raise self._order(self._received) from error
         finally:
             for number, handler in {**former, **self._silenced}.items():
@@ -100,18 +107,10 @@ class GracefulStopHook(Hook):
         if not received:
             return
         # The loop counts the iteration after its hooks.
-        self._save(runner, runner.iter + 1)
+        save_state(runner, runner.iter + 1)
         # A process that ended now could take the one that saves along.
         barrier()
         raise self._order(int(received))
 
     def _order(self, number: int) -> Interrupted:
         return Interrupted(number, self.work_dir, go_on=self.go_on)
-
-    def _save(self, runner: Runner, done: int) -> None:
-        """Write the state after ``done`` iterations."""
-        name = f"iter_{done}.pth"
-        runner.save_checkpoint(
-            str(self.work_dir), name, meta=dict(iter=done), by_epoch=False
-        )
-        (self.work_dir / "last_checkpoint").write_text(str(self.work_dir / name))

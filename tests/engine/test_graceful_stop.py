@@ -28,8 +28,8 @@ def hook(tmp_path):
 
 
 @pytest.fixture
-def runner():
-    return FakeRunner(iter=4)
+def runner(tmp_path):
+    return FakeRunner(iter=4, work_dir=str(tmp_path), hooks=[])
 
 
 def send(number):
