@@ -168,6 +168,7 @@ def be_killed() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     not hasattr(os, "fork"), reason="its workers inherit what is broken"
 )
@@ -195,6 +196,7 @@ def test_a_worker_without_memory_costs_no_step(
     goes_on(said, tmp_path / "run", undisturbed)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [0, 1])
 def test_a_vanished_dataset_is_named_and_waited_for(
     config, data, tmp_path, after_step, capfd, undisturbed, number
@@ -210,6 +212,7 @@ def test_a_vanished_dataset_is_named_and_waited_for(
     goes_on(said, tmp_path / "run", undisturbed)
 
 
+@pytest.mark.slow
 def test_a_single_lost_file_is_named(
     config, data, tmp_path, after_step, capfd, undisturbed
 ):
@@ -330,6 +333,7 @@ def test_stopping_many_times_leaves_few_states(
     assert len(training_states(folder)) <= 3
 
 
+@pytest.mark.slow
 def test_the_handlers_of_signals_are_given_back(config, data, tmp_path):
     assert train(config, tmp_path / "first", *workers(1)) == 0
     # torch sets one of its own, once a process, when it first starts workers.
