@@ -50,7 +50,7 @@ class DataWatch:
 
     @contextmanager
     def watching(self, runner: Runner) -> Iterator[None]:
-        """Watch a runner's data while it trains.
+        """Watch a runner's data while it trains; ``give_back`` when it is over.
 
         Loops that count epochs fetch their data where nobody can stand between; of
         them the last state is kept, as of any other failure.
@@ -65,8 +65,12 @@ class DataWatch:
             yield
         finally:
             loop.dataloader_iterator = self._batches
-            if self._former is not None:
-                signal.signal(CHILD_ENDED, self._former)
+
+    def give_back(self) -> None:
+        """Let torch tell of the ends of children again."""
+        if self._former is not None:
+            signal.signal(CHILD_ENDED, self._former)
+            self._former = None
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._batches, name)

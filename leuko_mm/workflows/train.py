@@ -157,15 +157,21 @@ def train(request: TrainRequest) -> Path:
     go_on = resuming(request.command, launcher=request.launcher)
     stop = GracefulStopHook(work_dir, go_on=go_on)
     watch = DataWatch(save_state, asked_to_stop=lambda: stop.asked)
-    # In this order: a log is closed before it is removed.
-    with nothing_left_behind(work_dir, begun=lambda: beginning.begun), own_globals():
-        try:
+    try:
+        # In this order: a log is closed before it is removed.
+        with (
+            nothing_left_behind(work_dir, begun=lambda: beginning.begun),
+            own_globals(),
+        ):
             _train(request, config, beginning, stop=stop, watch=watch)
-        except Exception as error:
-            if beginning.begun:
-                where = _circumstances(config, waited=watch.failed)
-                tell_how_to_go_on(error, where, go_on=go_on)
-            raise
+    except Exception as error:
+        if beginning.begun:
+            where = _circumstances(config, waited=watch.failed)
+            tell_how_to_go_on(error, where, go_on=go_on)
+        raise
+    finally:
+        stop.give_back()
+        watch.give_back()
     return work_dir
 
 

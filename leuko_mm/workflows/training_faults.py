@@ -97,10 +97,12 @@ def _lost_peer(error: Exception, where: Circumstances) -> str | None:
         return None
     if where.waited or not PEER.search(f"{type(error).__name__}: {error}"):
         return None
+    # Without the line of the source that comes first, and the advice behind.
+    said = re.sub(r"^\[[^\]]*\] *", "", _last_line(error)).split(". ")[0]
     return (
         f"another process of this training has ended or cannot be reached any more "
-        f"({_last_line(error)}); its own message says why, or the system has killed "
-        "it, as where memory runs out"
+        f"({said}); its own message says why, or the system has killed it, as where "
+        "memory runs out"
     )
 
 

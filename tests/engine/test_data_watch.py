@@ -50,11 +50,13 @@ def runner():
 def run(watch, runner, batches, *, steps=4, step=lambda number: None):
     """Train as mmengine's loop does."""
     runner.train_loop.dataloader_iterator = batches
-    with watch.watching(runner):
-        loop = runner.train_loop
-        for _ in range(steps):
-            step(next(loop.dataloader_iterator))
-            runner.iter += 1
+    try:
+        with watch.watching(runner):
+            for _ in range(steps):
+                step(next(runner.train_loop.dataloader_iterator))
+                runner.iter += 1
+    finally:
+        watch.give_back()
 
 
 @pytest.fixture
