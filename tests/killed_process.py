@@ -12,6 +12,7 @@ rank 1 is killed unless OUT/resume exists.
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 import socket
@@ -24,6 +25,8 @@ from killed_compare import ended
 from leuko_mm.cli.main import main as leuko
 from leuko_mm.engine.graceful_stop import GracefulStopHook
 
+# The wrapper of each forked process would import it anew, for half a minute together.
+importlib.import_module("torch._dynamo")
 STEPS, LAST_STEP = 6, 4
 PATIENCE_S = 900.0
 

@@ -94,8 +94,9 @@ def after_step(monkeypatch):
     return plant
 
 
-def train(config: Path, folder: Path, *options: str) -> int:
-    arguments = [str(config), "--work-dir", str(folder), "--no-amp"]
+def train(config: Path, folder: Path, *options: str, amp: bool = False) -> int:
+    precision = "--amp" if amp else "--no-amp"
+    arguments = [str(config), "--work-dir", str(folder), precision]
     if options:
         arguments += ["--cfg-options", *options]
     return main(["train", *arguments])
@@ -342,3 +343,16 @@ def test_the_handlers_of_signals_are_given_back(config, data, tmp_path):
     assert train(config, tmp_path / "second", *workers(1)) == 0
     assert [signal.getsignal(number) for number in numbers] == former
     assert former[2].__module__.startswith("torch.")
+
+
+@pytest.mark.slow
+def test_a_training_in_bfloat16_goes_on_exactly(
+    config, data, tmp_path, after_step, capfd
+):
+    assert train(config, tmp_path / "whole", amp=True) == 0
+    after_step(3, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    assert train(config, tmp_path / "run", amp=True) == 143
+    whole = load_tensors(tmp_path / "whole" / "whole.pth")
+    goes_on(capfd.readouterr().err, tmp_path / "run", whole)
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert results["run"]["amp"] is True
