@@ -62,6 +62,7 @@ def vouched(tmp_path_factory):
         make(good, bad, mark)
         bad.with_suffix(".json").write_text(good.with_suffix(".json").read_text())
         rewrite(bad, sha256=hashlib.sha256(bad.read_bytes()).hexdigest())
+    print(f"{len(FILES)} hostile files: {', '.join(FILES)}")
     return good, str(config), mark
 
 
