@@ -7,6 +7,7 @@ import pickle
 
 import pytest
 import torch
+from exported_network import need_exports
 from hostile_files import FILES
 from mmengine.runner import load_checkpoint
 from tiny_checkpoint import rewrite, write_tiny
@@ -16,6 +17,7 @@ from leuko_mm.engine.encoder_weights import EncoderWeights
 from leuko_mm.engine.safe_load import UnsafeCheckpointError, load_tensors
 from leuko_mm.engine.teacher import load_teacher
 from leuko_mm.inference.checkpoint import read_checkpoint
+from leuko_mm.workflows.export import export
 from leuko_mm.workflows.model_size import build_bare
 from leuko_mm.workflows.publish import PublishRequest, publish
 from leuko_mm.workflows.resolve_config import resolve_config
@@ -60,12 +62,18 @@ def vouched(tmp_path_factory):
         make(good, bad, mark)
         bad.with_suffix(".json").write_text(good.with_suffix(".json").read_text())
         rewrite(bad, sha256=hashlib.sha256(bad.read_bytes()).hexdigest())
+    print(f"{len(FILES)} hostile files: {', '.join(FILES)}")
     return good, str(config), mark
 
 
 def teach(path, config_file):
     config = resolve_config(config_file)
     load_teacher(str(path), config, build_bare(config))
+
+
+def exported(path, config_file):
+    need_exports()
+    export(path, path.parent / "exported" / "net.onnx")
 
 
 WAYS = {
@@ -81,6 +89,7 @@ REFUSED = {
     "encoder": lambda path, config: EncoderWeights(str(path))(
         build_bare(resolve_config(config)).backbone
     ),
+    "export": exported,
     "publish": lambda path, config: publish(
         PublishRequest(path, path.parent / "published")
     ),
@@ -91,7 +100,9 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("name", FILES)
-@pytest.mark.parametrize("way", ["load_tensors", "verify", "predict", "encoder"])
+@pytest.mark.parametrize(
+    "way", ["load_tensors", "verify", "predict", "encoder", "export"]
+)
 def test_every_way_refuses_every_hostile_file(vouched, way, name):
     good, config, mark = vouched
     if name == "of_wrong_kind" and way in ("load_tensors", "encoder"):

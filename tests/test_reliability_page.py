@@ -22,10 +22,26 @@ def test_the_test_of_a_promise_is_there(file, name):
 
 def test_every_promise_names_one():
     lines = PAGE.read_text(encoding="utf-8").splitlines()
-    rows = [line for line in lines if line.startswith("| ")]
-    rows = [row for row in rows if row != "| promise | test |"]
-    assert len(rows) > 20
+    headed = [line for line in lines if line.startswith("| ")]
+    rows = [row for row in headed if not row.endswith("| test |")]
+    assert len(rows) > 30
     assert [row for row in rows if not NAMED.search(row)] == []
+
+
+# What happens around a training, each with an outcome that the page tells.
+FAULTS = (
+    *("SIGTERM", "worker is killed", "out of memory", "dataset vanishes"),
+    *("disk has no room", "cannot be written to", "disk fills later"),
+    *("clock is set", "One of several processes is killed"),
+)
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_every_fault_has_its_outcome(fault):
+    text = PAGE.read_text(encoding="utf-8")
+    part = text.split("## What goes wrong around a training")[1].split("\n## ")[0]
+    rows = [line.split(" | ") for line in part.splitlines() if line.startswith("| ")]
+    assert [row for row in rows if fault in row[0] and row[1] and len(row) == 3]
 
 
 def test_the_page_on_security_says_where_to_report_and_that_a_config_is_code():

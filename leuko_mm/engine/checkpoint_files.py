@@ -115,6 +115,23 @@ def save_states_whole(runner: Runner) -> None:
     runner.save_checkpoint = save_whole
 
 
+def save_state(runner: Runner, done: int) -> None:
+    """Write the state after ``done`` iterations, between two that are due.
+
+    Of those that the runner keeps, the newest stay; else a training that is stopped
+    many times would fill the disk.
+    """
+    if not is_main_process():
+        return
+    folder, name = Path(runner.work_dir), f"iter_{done}.pth"
+    runner.save_checkpoint(str(folder), name, meta=dict(iter=done), by_epoch=False)
+    write_text(folder / "last_checkpoint", str(folder / name))
+    kept = [getattr(hook, "max_keep_ckpts", -1) for hook in runner.hooks]
+    if max(kept, default=-1) > 0:
+        for state in training_states(folder)[max(kept) :]:
+            state.unlink()
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Give a file to write, which takes the place of ``path`` once it is complete."""

@@ -13,6 +13,8 @@ from mmengine.dist import all_reduce, barrier
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+from leuko_mm.engine.checkpoint_files import save_state
+
 
 class Interrupted(Exception):  # noqa: N818 - not an error, an order
     """The run was asked to stop; its state is saved.
@@ -55,18 +57,27 @@ class GracefulStopHook(Hook):
     def __init__(self, work_dir: Path, *, go_on: str = "go on with --resume"):
         self.work_dir, self.go_on = Path(work_dir), go_on
         self._received = 0
-        self._silenced: dict = {}
+        self._former: dict = {}
+
+    @property
+    def asked(self) -> bool:
+        """Whether a signal has come."""
+        return bool(self._received)
 
     @contextmanager
     def listening(self, runner: Runner) -> Iterator[None]:
         """Take over both signals while ``runner`` trains.
 
-        Python lets only the main thread do so; in another one nothing happens.
+        Where the training fails they stay taken over until ``give_back``: torchrun asks
+        every process to end as soon as one of them has, and would else cut off what the
+        others have to say of it.
+
+        Python lets only the main thread take them over; in another one nothing happens.
         """
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        former = {
+        self._former = {
             number: signal.signal(number, self._note)
             for number in (signal.SIGINT, signal.SIGTERM)
         }
@@ -77,19 +88,23 @@ class GracefulStopHook(Hook):
             # took it over: the model stands between two steps.
             if not self._received or not _is_of_workers(error):
                 raise
-            self._save(runner, runner.iter)
+            save_state(runner, runner.iter)
             raise self._order(self._received) from error
-        finally:
-            for number, handler in {**former, **self._silenced}.items():
-                signal.signal(number, handler)
+        self.give_back()
+
+    def give_back(self) -> None:
+        """Return the signals that are still taken over to their former handlers."""
+        for number, handler in self._former.items():
+            signal.signal(number, handler)
+        self._former = {}
 
     def _note(self, number: int, frame) -> None:
         self._received = number
         # A signal to the whole process group, as from `timeout` or a batch system, ends
         # the data workers too; torch would raise at once, in the middle of a step.
-        if hasattr(signal, "SIGCHLD") and not self._silenced:
-            former = signal.signal(signal.SIGCHLD, lambda number, frame: None)
-            self._silenced[signal.SIGCHLD] = former
+        child = getattr(signal, "SIGCHLD", None)
+        if child is not None and child not in self._former:
+            self._former[child] = signal.signal(child, lambda number, frame: None)
 
     def after_train_iter(
         self, runner, batch_idx, data_batch=None, outputs=None
@@ -100,18 +115,10 @@ class GracefulStopHook(Hook):
         if not received:
             return
         # The loop counts the iteration after its hooks.
-        self._save(runner, runner.iter + 1)
+        save_state(runner, runner.iter + 1)
         # A process that ended now could take the one that saves along.
         barrier()
         raise self._order(int(received))
 
     def _order(self, number: int) -> Interrupted:
         return Interrupted(number, self.work_dir, go_on=self.go_on)
-
-    def _save(self, runner: Runner, done: int) -> None:
-        """Write the state after ``done`` iterations."""
-        name = f"iter_{done}.pth"
-        runner.save_checkpoint(
-            str(self.work_dir), name, meta=dict(iter=done), by_epoch=False
-        )
-        (self.work_dir / "last_checkpoint").write_text(str(self.work_dir / name))

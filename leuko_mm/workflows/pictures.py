@@ -54,11 +54,20 @@ def read_losses(work_dir: Path) -> dict[int, float]:
     """
     losses: dict[int, float] = {}
     for path in sorted(work_dir.glob("*/vis_data/scalars.json")):
-        for line in path.read_text(encoding="utf-8").splitlines():
-            entry = json.loads(line)
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+            entry = _entry(line)
             if "loss" in entry:
                 losses[int(entry["step"])] = float(entry["loss"])
     return dict(sorted(losses.items()))
+
+
+def _entry(line: str) -> dict:
+    """Return a line of a log, {} for what a full disk or a lost machine left of one."""
+    try:
+        entry = json.loads(line)
+    except ValueError:
+        return {}
+    return entry if isinstance(entry, dict) else {}
 
 
 def shown_indices(runner: Runner) -> range:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from torch import nn
 
+from leuko_mm.engine.checkpoint_files import training_states
 from leuko_mm.workflows.usage_error import UsageError
 
 # A training state holds weights and two averages of each; three states may be there at
@@ -34,7 +35,7 @@ def check_room(folder: Path, model: nn.Module) -> None:
     """Refuse a disk that has no room for the states of a training.
 
     Args:
-        folder: where they will be.
+        folder: where they will be; states that are there already make room for others.
         model: whose states they are.
 
     Raises:
@@ -44,7 +45,8 @@ def check_room(folder: Path, model: nn.Module) -> None:
     weights = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
     needed = weights * STATE_COPIES * STATES_AT_ONCE + REST
     there = _there_already(folder)
-    free = shutil.disk_usage(there).free
+    states = sum(state.stat().st_size for state in training_states(folder))
+    free = shutil.disk_usage(there).free + states
     if free < needed:
         raise UsageError(
             f"the disk of {there} has {free / 1e6:.0f} MB left, and the training needs "

@@ -15,8 +15,9 @@ from mmengine.runner import Runner
 
 from leuko_mm.datasets.leukocyte_dataset import dataset_root
 from leuko_mm.datasets.prepared import read_about
-from leuko_mm.engine.checkpoint_files import newest_state, training_states
-from leuko_mm.engine.graceful_stop import GracefulStopHook, Interrupted
+from leuko_mm.engine.checkpoint_files import newest_state, save_state
+from leuko_mm.engine.data_watch import DataWatch
+from leuko_mm.engine.graceful_stop import GracefulStopHook
 from leuko_mm.engine.once_formatted_config import formatted_once
 from leuko_mm.engine.own_globals import own_globals
 from leuko_mm.engine.training_state import TrainingStateHook
@@ -30,6 +31,7 @@ from leuko_mm.workflows.preflight import cells_config, check_run
 from leuko_mm.workflows.resolve_config import UsageError, config_hash, resolve_config
 from leuko_mm.workflows.results import write_results
 from leuko_mm.workflows.room_on_disk import check_room
+from leuko_mm.workflows.training_faults import Circumstances, tell_how_to_go_on
 from leuko_mm.workflows.typed_command import resuming
 
 # Not mmengine's, which exists once a runner does.
@@ -142,6 +144,8 @@ def train(request: TrainRequest) -> Path:
     Raises:
         UsageError, DatasetError, WeightsError: before anything is trained.
         Interrupted: on SIGINT or SIGTERM, after the state was saved.
+        TrainingFaultError: if its data, its disk, a worker or another process of it is
+            lost later, with the last state kept.
     """
     config = prepare_config(request)
     work_dir = Path(config.work_dir)
@@ -150,26 +154,37 @@ def train(request: TrainRequest) -> Path:
         _go_on_from(config, work_dir)
     anew = request.force and not request.resume
     beginning = BeginningHook(former=work_dir if anew else None)
-    # In this order: a log is closed before it is removed.
-    with nothing_left_behind(work_dir, begun=lambda: beginning.begun), own_globals():
-        try:
-            _train(request, config, beginning)
-        except Exception as error:
-            if beginning.begun and training_states(work_dir):
-                _tell_how_to_go_on(error, request)
-            raise
+    go_on = resuming(request.command, launcher=request.launcher)
+    stop = GracefulStopHook(work_dir, go_on=go_on)
+    watch = DataWatch(save_state, asked_to_stop=lambda: stop.asked)
+    try:
+        # In this order: a log is closed before it is removed.
+        with (
+            nothing_left_behind(work_dir, begun=lambda: beginning.begun),
+            own_globals(),
+        ):
+            _train(request, config, beginning, stop=stop, watch=watch)
+    except Exception as error:
+        if beginning.begun:
+            where = _circumstances(config, waited=watch.failed)
+            tell_how_to_go_on(error, where, go_on=go_on)
+        raise
+    finally:
+        stop.give_back()
+        watch.give_back()
     return work_dir
 
 
-def _tell_how_to_go_on(error: Exception, request: TrainRequest) -> None:
-    if isinstance(error, Interrupted):
-        return  # it says so itself
-    words = resuming(request.command, launcher=request.launcher)
-    words = f"the state of the training is saved; once the cause is mended, {words}"
-    if hasattr(error, "add_note"):
-        error.add_note(words)
-    else:  # Python 3.10
-        LOGGER.error(words)
+def _circumstances(config: Config, *, waited: bool) -> Circumstances:
+    without = ["num_workers=0"]
+    if config.train_dataloader.get("persistent_workers"):
+        without.append("persistent_workers=False")
+    return Circumstances(
+        Path(config.work_dir),
+        dataset_root(cells_config(config, "train")["name"]),
+        " ".join(["--cfg-options", *(f"train_dataloader.{w}" for w in without)]),
+        waited,
+    )
 
 
 def _go_on_from(config: Config, work_dir: Path) -> None:
@@ -184,16 +199,25 @@ def _go_on_from(config: Config, work_dir: Path) -> None:
         config.load_from = str(state)
 
 
-def _train(request: TrainRequest, config: Config, beginning: BeginningHook) -> None:
+def _train(
+    request: TrainRequest,
+    config: Config,
+    beginning: BeginningHook,
+    *,
+    stop: GracefulStopHook,
+    watch: DataWatch,
+) -> None:
     state = TrainingStateHook(identity_of(config))
     runner = build_runner(config)
     guard_numbers(runner, config)
     check_room(Path(config.work_dir), runner.model)
-    words = resuming(request.command, launcher=request.launcher)
-    stop = GracefulStopHook(Path(config.work_dir), go_on=words)
     for hook in (stop, beginning, state, *request.hooks):
         runner.register_hook(hook)
-    with stop.listening(runner), building_errors(beginning, config=config):
+    with (
+        watch.watching(runner),
+        stop.listening(runner),
+        building_errors(beginning, config=config),
+    ):
         runner.train()
     wall_s = state.trained_s
     score_anew(runner, config)

@@ -24,12 +24,14 @@ class FakeRunner(SimpleNamespace):
 
 @pytest.fixture
 def hook(tmp_path):
-    return GracefulStopHook(tmp_path)
+    hook = GracefulStopHook(tmp_path)
+    yield hook
+    hook.give_back()
 
 
 @pytest.fixture
-def runner():
-    return FakeRunner(iter=4)
+def runner(tmp_path):
+    return FakeRunner(iter=4, work_dir=str(tmp_path), hooks=[])
 
 
 def send(number):
@@ -70,6 +72,20 @@ def test_the_signals_get_their_former_handlers_back(hook, runner):
         send(signal.SIGTERM)
         assert signal.getsignal(signal.SIGCHLD) != former[2]
     assert [signal.getsignal(number) for number in numbers] == former
+
+
+def test_where_a_training_fails_the_signals_are_kept_until_it_has_said_why(
+    hook, runner
+):
+    former = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(RuntimeError, match="closed by peer"), hook.listening(runner):
+        raise RuntimeError("Connection closed by peer")
+    send(signal.SIGTERM)  # would end this process
+    assert hook.asked
+    hook.give_back()
+    assert signal.getsignal(signal.SIGTERM) == former
+    hook.give_back()
+    assert signal.getsignal(signal.SIGTERM) == former
 
 
 def test_workers_that_end_do_not_break_the_step(hook, runner):

@@ -105,3 +105,27 @@ def test_two_classes_may_be_one_logit(tmp_path):
         check_outputs(read, ["image"], ["batch", channels, "height", "width"])
     with pytest.raises(CheckpointError, match="promises"):
         check_outputs(read, ["image"], ["batch", 3, "height", "width"])
+
+
+@pytest.mark.parametrize("above", [True, False])
+def test_weights_from_outside_its_folder_are_refused(exported, tmp_path, above):
+    """A format that may keep weights in other files must not open any file."""
+    onnx = pytest.importorskip("onnx")
+    secret = tmp_path / "secret.bin"
+    graph = onnx.load(str(exported))
+    tensor = graph.graph.initializer[0]
+    secret.write_bytes(tensor.raw_data)
+    tensor.ClearField("raw_data")
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    place = f"../{secret.name}" if above else str(secret)
+    entry = tensor.external_data.add()
+    entry.key, entry.value = "location", place
+    exported.write_bytes(graph.SerializeToString())
+    change(exported, sha256=digest_of(exported))
+    with pytest.raises(CheckpointError, match="cannot be loaded"):
+        open_runtime(read_export(exported), "onnxruntime")
+    # Beside the file they are taken: it is the place that is refused.
+    entry.value = secret.rename(exported.with_name(secret.name)).name
+    exported.write_bytes(graph.SerializeToString())
+    change(exported, sha256=digest_of(exported))
+    open_runtime(read_export(exported), "onnxruntime")

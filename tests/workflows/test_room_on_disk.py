@@ -54,6 +54,19 @@ def test_a_full_disk_is_found_before_training(tmp_path, monkeypatch):
     check_room(tmp_path / "not" / "there", model)
 
 
+def test_the_states_of_a_run_that_goes_on_make_room(tmp_path, monkeypatch):
+    """They are replaced one by one; else a disk that sufficed would be refused."""
+    model = nn.Linear(1000, 1000)
+    free = Usage(1, 1, 50_000_000)
+    monkeypatch.setattr(room_on_disk.shutil, "disk_usage", lambda _: free)
+    for name in ("iter_1.pth", "net.pth"):
+        (tmp_path / name).write_bytes(b"\0" * 5_000_000)
+    with pytest.raises(UsageError, match="has 55 MB left"):
+        check_room(tmp_path, model)
+    (tmp_path / "iter_2.pth").write_bytes(b"\0" * 5_000_000)
+    check_room(tmp_path, model)
+
+
 def test_a_real_small_disk_is_found_full(mounted):
     with pytest.raises(UsageError, match="has 2 MB left"):
         check_room(mounted("size=2m") / "run", nn.Linear(1000, 1000))

@@ -1,0 +1,115 @@
+"""Train in two processes of which one is killed; run by test_two_processes_killed.py.
+
+Usage: python killed_process.py OUT CONFIG. Everything is imported once, then the
+processes are forked. OUT/whole holds an undisturbed training, OUT/without-0 and
+OUT/without-1 those that lost a process and were gone on with; beside each lies a log of
+either process. A line is printed for each loss: exit codes, and how many seconds the
+other process lived on.
+
+With RANK in the environment, as torchrun sets it, this process is one of the two, and
+rank 1 is killed unless OUT/resume exists.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import signal
+import socket
+import sys
+import time
+from pathlib import Path
+
+from killed_compare import ended
+
+from leuko_mm.cli.main import main as leuko
+from leuko_mm.engine.graceful_stop import GracefulStopHook
+
+# The wrapper of each forked process would import it anew, for half a minute together.
+importlib.import_module("torch._dynamo")
+STEPS, LAST_STEP = 6, 4
+PATIENCE_S = 900.0
+
+
+def words(config: str, place: Path) -> list[str]:
+    return [
+        *("train", config, "--work-dir", str(place), "--no-amp"),
+        *("--launcher", "pytorch", "--cfg-options", f"train_cfg.max_iters={STEPS}"),
+        *("default_hooks.checkpoint.interval=1", "custom_hooks.1.iters=2"),
+    ]
+
+
+def die_at_last_step() -> None:
+    """Plant a SIGKILL before the end of a step, where the other waits for an answer."""
+    answer = GracefulStopHook.after_train_iter
+
+    def after_train_iter(self, runner, *args, **kwargs):
+        if runner.iter + 1 == LAST_STEP:
+            Path(f"{runner.work_dir}.killed").touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        answer(self, runner, *args, **kwargs)
+
+    GracefulStopHook.after_train_iter = after_train_iter
+
+
+def started(
+    rank: int, port: int, place: Path, command: list[str], *, dies: bool
+) -> int:
+    """Fork one of two processes; return its id."""
+    child = os.fork()
+    if child:
+        return child
+    with open(f"{place}-{rank}.log", "a") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    where = dict(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), WORLD_SIZE="2")
+    os.environ.update(where, RANK=str(rank), LOCAL_RANK=str(rank))
+    if dies:
+        die_at_last_step()
+    code = 1
+    try:
+        code = leuko(command)
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def both(
+    place: Path, command: list[str], victim: int | None = None
+) -> list[int | None]:
+    """Run two processes; return their exit codes, and print how a loss went."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    ids = [started(r, port, place, command, dies=r == victim) for r in (0, 1)]
+    if victim is None:
+        return [ended(child, within=PATIENCE_S) for child in ids]
+    lost = ended(ids[victim], within=PATIENCE_S)
+    began = time.monotonic()
+    left = ended(ids[1 - victim], within=PATIENCE_S)
+    took = time.monotonic() - began
+    print(f"lost {victim}: {lost}, the other {left} after {took:.1f} s", flush=True)
+    return [lost, left]
+
+
+def main() -> int:
+    """Train undisturbed, then without either process, and go on."""
+    out, config = Path(sys.argv[1]), sys.argv[2]
+    if "RANK" in os.environ:
+        goes_on = (out / "resume").exists()
+        if os.environ["RANK"] == "1" and not goes_on:
+            die_at_last_step()
+        return leuko([*words(config, out / "run"), *["--resume"] * goes_on])
+    if both(out / "whole", words(config, out / "whole")) != [0, 0]:
+        return 1
+    for victim in (0, 1):
+        place = out / f"without-{victim}"
+        both(place, words(config, place), victim)
+        if both(place, [*words(config, place), "--resume"]) != [0, 0]:
+            return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

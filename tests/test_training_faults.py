@@ -1,0 +1,358 @@
+"""What goes wrong around ``leuko train`` is named, costs nothing, and is gone on from.
+
+Each test breaks something real, mends it, types what the message says, and compares the
+weights with those of a training that nothing happened to.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import multiprocessing
+import os
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tiny_run import write_config
+from torch.utils.data import get_worker_info
+
+from leuko_mm.cli.main import main
+from leuko_mm.datasets.tile_store import TileStore
+from leuko_mm.engine.checkpoint_files import training_states
+from leuko_mm.engine.graceful_stop import GracefulStopHook
+from leuko_mm.engine.safe_load import load_tensors
+
+ITERATIONS = 8
+# Random numbers of the model, a thaw half way, and no state that would come in time.
+MORE = f"""
+train_cfg = dict(max_iters={ITERATIONS})
+custom_hooks = [
+    dict(type='leuko_mm.ChannelsLastHook'),
+    dict(type='leuko_mm.StagedFreezeHook', iters=3)]
+model['decode_head']['dropout_ratio'] = 0.5
+"""
+DECADE = 10 * 365 * 24 * 3600
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread():
+    # Sums over several threads have no fixed order.
+    former = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(former)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tiny_home, tmp_path_factory) -> dict:
+    """Return the weights of a training that nothing happens to."""
+    place = tmp_path_factory.mktemp("undisturbed")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LEUKO_MM_DATA", str(tiny_home))
+        assert train(write_config(place, more=MORE), place / "run") == 0
+    return load_tensors(place / "run" / "run.pth")
+
+
+@pytest.fixture
+def data(tiny_home, tmp_path, monkeypatch) -> Path:
+    """Return a dataset that may be lost, none of whose tiles are kept in memory."""
+    shutil.copytree(tiny_home, tmp_path / "data")
+    monkeypatch.setenv("LEUKO_MM_DATA", str(tmp_path / "data"))
+    monkeypatch.setitem(TileStore.__init__.__kwdefaults__, "limit", 0)
+    return tmp_path / "data" / "synthetic"
+
+
+@pytest.fixture
+def config(tmp_path) -> Path:
+    return write_config(tmp_path, more=MORE)
+
+
+@pytest.fixture
+def after_step(monkeypatch):
+    """Return a function that lets something happen behind a step, once."""
+    answer = GracefulStopHook.after_train_iter
+
+    def plant(step: int, event: Callable[[], object]) -> None:
+        def after_train_iter(self, runner, *args, **kwargs):
+            answer(self, runner, *args, **kwargs)
+            if runner.iter + 1 == step:
+                monkeypatch.setattr(GracefulStopHook, "after_train_iter", answer)
+                event()
+
+        monkeypatch.setattr(GracefulStopHook, "after_train_iter", after_train_iter)
+
+    return plant
+
+
+def train(config: Path, folder: Path, *options: str, amp: bool = False) -> int:
+    precision = "--amp" if amp else "--no-amp"
+    arguments = [str(config), "--work-dir", str(folder), precision]
+    if options:
+        arguments += ["--cfg-options", *options]
+    return main(["train", *arguments])
+
+
+def workers(number: int) -> tuple[str, ...]:
+    kept = f"train_dataloader.persistent_workers={number > 0}"
+    return f"train_dataloader.num_workers={number}", kept
+
+
+def goes_on(said: str, folder: Path, undisturbed: dict) -> None:
+    """Type the last line of a message; compare what comes out."""
+    assert "Traceback" not in said
+    typed = shlex.split(said.splitlines()[-1])
+    assert typed[:2] == ["leuko", "train"]
+    assert typed[-1] == "--resume"
+    assert main(typed[1:]) == 0
+    ended = load_tensors(folder / f"{folder.name}.pth")
+    assert ended.keys() == undisturbed.keys()
+    for name, tensor in undisturbed.items():
+        assert torch.equal(ended[name], tensor), name
+
+
+def newest(folder: Path) -> int:
+    return int(training_states(folder)[0].stem.removeprefix("iter_"))
+
+
+def end_workers() -> None:
+    (worker,) = multiprocessing.active_children()
+    os.kill(worker.pid, signal.SIGKILL)
+    time.sleep(0.5)  # its end is told to this process within a step
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="kills a process")
+def test_a_killed_worker_costs_no_step(
+    config, data, tmp_path, after_step, capfd, undisturbed
+):
+    after_step(3, end_workers)
+    assert train(config, tmp_path / "run", *workers(1)) == 1
+    said = capfd.readouterr().err
+    assert "data worker" in said
+    assert "signal: Killed" in said
+    assert "num_workers=0 train_dataloader.persistent_workers=False" in said
+    assert "state after iter 3" in said
+    assert newest(tmp_path / "run") == 3
+    goes_on(said, tmp_path / "run", undisturbed)
+
+
+def breaking_worker(monkeypatch, flag: Path, event: Callable[[], object]) -> None:
+    """Let something happen in a worker at its twentieth tile, while a file is there."""
+    tile, asked = TileStore.tile, itertools.count(1)
+
+    def broken(self, *args, **kwargs):
+        if get_worker_info() and next(asked) == 20 and flag.exists():
+            event()
+        return tile(self, *args, **kwargs)
+
+    monkeypatch.setattr(TileStore, "tile", broken)
+
+
+def take_memory() -> None:
+    np.ones(2**50)  # numpy's own error, which torch cannot build anew
+
+
+def take_memory_in_small_parts() -> None:
+    raise MemoryError
+
+
+def be_killed() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    not hasattr(os, "fork"), reason="its workers inherit what is broken"
+)
+@pytest.mark.parametrize(
+    ("event", "words"),
+    [
+        (take_memory, "memory ran out while a batch was loaded"),
+        (take_memory_in_small_parts, "memory ran out while a batch was loaded"),
+        (be_killed, "the system kills one where memory runs out"),
+    ],
+)
+def test_a_worker_without_memory_costs_no_step(
+    config, data, tmp_path, monkeypatch, capfd, undisturbed, event, words
+):
+    flag = tmp_path / "memory is short"
+    flag.touch()
+    breaking_worker(monkeypatch, flag, event)
+    assert train(config, tmp_path / "run", *workers(1)) == 1
+    said = capfd.readouterr().err
+    assert words in said
+    assert "num_workers=0" in said
+    # The twentieth tile is of the third batch, of two mosaics of four tiles.
+    assert newest(tmp_path / "run") in (1, 2)
+    flag.unlink()
+    goes_on(said, tmp_path / "run", undisturbed)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [0, 1])
+def test_a_vanished_dataset_is_named_and_waited_for(
+    config, data, tmp_path, after_step, capfd, undisturbed, number
+):
+    away = data.with_name("elsewhere")
+    after_step(3, lambda: data.rename(away))
+    assert train(config, tmp_path / "run", *workers(number)) == 1
+    said = capfd.readouterr().err
+    assert f"the dataset {data} was there when the training began and is gone" in said
+    # A worker has loaded ahead.
+    assert newest(tmp_path / "run") in ((3,), range(3, 8))[number]
+    away.rename(data)
+    goes_on(said, tmp_path / "run", undisturbed)
+
+
+@pytest.mark.slow
+def test_a_single_lost_file_is_named(
+    config, data, tmp_path, after_step, capfd, undisturbed
+):
+    images = data / "images"
+    after_step(2, lambda: images.rename(data / "moved"))
+    assert train(config, tmp_path / "run") == 1
+    said = capfd.readouterr().err
+    assert f"a file of the dataset {data} cannot be read any more" in said
+    assert re.search(r"images/\w+\S*\.png", said)
+    (data / "moved").rename(images)
+    goes_on(said, tmp_path / "run", undisturbed)
+
+
+def test_a_dataset_that_vanishes_before_the_test_costs_no_training(
+    config, data, tmp_path, after_step, capfd, undisturbed
+):
+    away = data.with_name("elsewhere")
+    after_step(ITERATIONS, lambda: data.rename(away))
+    assert train(config, tmp_path / "run") == 1
+    said = capfd.readouterr().err
+    assert "was there when the training began and is gone" in said
+    assert newest(tmp_path / "run") == ITERATIONS
+    away.rename(data)
+    goes_on(said, tmp_path / "run", undisturbed)
+
+
+def test_what_fails_otherwise_keeps_its_traceback_and_the_state(
+    config, data, tmp_path, monkeypatch, after_step
+):
+    def broken(self, cell, height, width):
+        raise ValueError("a mistake in a transform")
+
+    after_step(2, lambda: monkeypatch.setattr(TileStore, "tile", broken))
+    with pytest.raises(ValueError, match="a mistake in a transform"):
+        train(config, tmp_path / "run")
+    assert newest(tmp_path / "run") == 2
+
+
+def test_a_clock_that_is_set_changes_no_time(
+    config, data, tmp_path, monkeypatch, capfd, undisturbed
+):
+    """It goes forward by ten years and back again, at every look."""
+    real, jumps = time.time, itertools.cycle([0, DECADE, -DECADE])
+    monkeypatch.setattr(time, "time", lambda: real() + next(jumps))
+    folder, began = tmp_path / "run", time.monotonic()
+    assert train(config, folder, "default_hooks.logger.interval=1") == 0
+    took = time.monotonic() - began
+    run = json.loads((folder / "results.json").read_text())["run"]
+    assert 0 < run["wall_s"] <= took
+    (log,) = folder.glob("*/vis_data/scalars.json")
+    entries = [json.loads(line) for line in log.read_text().splitlines()]
+    steps = [entry for entry in entries if "loss" in entry]
+    assert len(steps) == ITERATIONS
+    for entry in steps:
+        assert 0 <= entry["data_time"] <= entry["time"] <= took
+    left = re.findall(r"eta: (\S+(?: days?, \S+)?)", capfd.readouterr().out)
+    assert len(left) >= ITERATIONS
+    assert all(re.fullmatch(r"0:0\d:\d\d", words) for words in left), left
+    ended = load_tensors(folder / "run.pth")
+    assert all(torch.equal(ended[name], undisturbed[name]) for name in undisturbed)
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """Mount a disk with room for the states of a tiny network, or skip the test."""
+    if sys.platform != "linux" or os.geteuid() != 0:
+        pytest.skip("needs root on Linux, to mount a small disk")
+    place = tmp_path / "disk"
+    place.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", str(place)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip(f"a small disk cannot be mounted here: {done.stderr.strip()}")
+    yield place
+    subprocess.run(["umount", str(place)], check=True)
+
+
+@pytest.mark.parametrize(("step", "kept"), [(1, 1), (3, ITERATIONS)])
+def test_a_disk_that_fills_keeps_the_last_state(
+    config, data, small_disk, after_step, capfd, undisturbed, step, kept
+):
+    """Before there are two states; and later, when results have no room any more."""
+    folder, ballast = small_disk / "run", small_disk / "ballast"
+    every = "default_hooks.checkpoint.interval=1"
+
+    def fill() -> None:
+        with ballast.open("wb") as file:
+            file.write(b"\0" * (shutil.disk_usage(small_disk).free - 10_000))
+
+    after_step(step, fill)
+    assert train(config, folder, every) == 1
+    said = capfd.readouterr().err
+    assert f"{folder} cannot be written to any more" in said
+    assert "make room on its disk" in said
+    load_tensors(training_states(folder)[0])
+    assert newest(folder) == kept
+    assert list(folder.glob(".*.part")) == []
+    ballast.unlink()
+    goes_on(said, folder, undisturbed)
+
+
+def test_stopping_many_times_leaves_few_states(
+    config, data, tmp_path, after_step, capfd, undisturbed
+):
+    folder, said = tmp_path / "run", ""
+    for step in (1, 3, 5):
+        # Behind the answer to signals of its step, so that the next one's is the last.
+        after_step(step, lambda: os.kill(os.getpid(), signal.SIGTERM))
+        if said:
+            assert main(shlex.split(said.splitlines()[-1])[1:]) == 143
+        else:
+            every = "default_hooks.checkpoint.interval=3"
+            assert train(config, folder, every) == 143
+        said = capfd.readouterr().err
+        assert newest(folder) == step + 1
+        assert len(training_states(folder)) <= 2
+    goes_on(said, folder, undisturbed)
+    assert len(training_states(folder)) <= 3
+
+
+@pytest.mark.slow
+def test_the_handlers_of_signals_are_given_back(config, data, tmp_path):
+    assert train(config, tmp_path / "first", *workers(1)) == 0
+    # torch sets one of its own, once a process, when it first starts workers.
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD)
+    former = [signal.getsignal(number) for number in numbers]
+    assert train(config, tmp_path / "second", *workers(1)) == 0
+    assert [signal.getsignal(number) for number in numbers] == former
+    assert former[2].__module__.startswith("torch.")
+
+
+@pytest.mark.slow
+def test_a_training_in_bfloat16_goes_on_exactly(
+    config, data, tmp_path, after_step, capfd
+):
+    assert train(config, tmp_path / "whole", amp=True) == 0
+    after_step(3, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    assert train(config, tmp_path / "run", amp=True) == 143
+    whole = load_tensors(tmp_path / "whole" / "whole.pth")
+    goes_on(capfd.readouterr().err, tmp_path / "run", whole)
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert results["run"]["amp"] is True

@@ -1,0 +1,95 @@
+"""Where one of two training processes is killed, the other says so and soon ends."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_run import process_environment, write_config
+
+from leuko_mm.engine.safe_load import load_tensors
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not hasattr(os, "fork"), reason="starts its processes by fork"),
+    pytest.mark.skipif(
+        not torch.distributed.is_available(), reason="needs torch.distributed"
+    ),
+]
+SCRIPT = Path(__file__).with_name("killed_process.py")
+DROPOUT = "\nmodel['decode_head']['dropout_ratio'] = 0.5\n"
+LIMIT_S = 60.0
+SAID = "leuko train: another process of this training has ended"
+
+
+def environment() -> dict[str, str]:
+    # Two processes on one GPU would be another test.
+    threads = dict(OPENBLAS_NUM_THREADS=1, MKL_NUM_THREADS=1)
+    return process_environment(CUDA_VISIBLE_DEVICES="", **threads)
+
+
+def test_the_other_process_says_what_has_happened_and_both_go_on(tiny_data, tmp_path):
+    config = write_config(tmp_path, more=DROPOUT)
+    done = subprocess.run(
+        [sys.executable, str(SCRIPT), str(tmp_path), str(config)],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=5400,
+        check=False,
+    )
+    print(done.stdout)
+    logs = "".join(log.read_text()[-2000:] for log in sorted(tmp_path.glob("*.log")))
+    assert done.returncode == 0, done.stdout + done.stderr[-3000:] + logs
+    lost = re.findall(r"lost (\d): (\S+), the other (\S+) after (\S+) s", done.stdout)
+    assert [loss[:3] for loss in lost] == [("0", "-9", "1"), ("1", "-9", "1")]
+    assert all(float(loss[3]) < LIMIT_S for loss in lost)
+    whole = load_tensors(tmp_path / "whole" / "whole.pth")
+    for victim in (0, 1):
+        said = (tmp_path / f"without-{victim}-{1 - victim}.log").read_text()
+        assert SAID in said
+        assert "Traceback" not in said
+        assert re.search(r"state after iter [34] is in .*without-\d", said)
+        assert "--launcher pytorch" in said.split(SAID)[1]
+        assert "--resume" in said.split(SAID)[1]
+        place = tmp_path / f"without-{victim}"
+        ended = load_tensors(place / f"{place.name}.pth")
+        for name, tensor in whole.items():
+            assert torch.equal(ended[name], tensor), name
+
+
+def test_under_torchrun_it_says_so_before_it_is_ended(tiny_data, tmp_path):
+    config = write_config(tmp_path, more=DROPOUT)
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command = [sys.executable, *launch, str(SCRIPT), str(tmp_path), str(config)]
+    log = tmp_path / "torchrun.log"
+    with log.open("w") as file:
+        process = subprocess.Popen(
+            command, env=environment(), stdout=file, stderr=subprocess.STDOUT
+        )
+    try:
+        while not (tmp_path / "run.killed").exists():
+            assert process.poll() is None, log.read_text()[-3000:]
+            time.sleep(0.1)
+        process.wait(LIMIT_S)
+    finally:
+        process.kill()
+    assert process.returncode == 1
+    assert SAID in log.read_text()
+    (tmp_path / "resume").touch()
+    done = subprocess.run(
+        command,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=1200,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr[-3000:]
+    assert (tmp_path / "run" / "results.json").exists()
