@@ -82,7 +82,7 @@ def apart(out: Path, config: str) -> None:
     places = [out / "apart-0", out / "apart-1"]
     commands = [[*words(config, place), "--resume"] for place in places]
     for place in places:
-        place.mkdir()
+        place.mkdir(exist_ok=True)
         shutil.copy(out / "without-0" / f"iter_{STEPS - 1}.pth", place)
         print(f"apart: {both(out / 'apart', *commands)}", flush=True)
 
