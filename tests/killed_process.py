@@ -2,9 +2,10 @@
 
 Usage: python killed_process.py OUT CONFIG. Everything is imported once, then the
 processes are forked. OUT/whole holds an undisturbed training, OUT/without-0 and
-OUT/without-1 those that lost a process and were gone on with; beside each lies a log of
-either process. A line is printed for each loss: exit codes, and how many seconds the
-other process lived on.
+OUT/without-1 those that lost a process and were gone on with; OUT/apart-0 and
+OUT/apart-1 one whose processes share no folder. Beside each lies a log of either
+process. A line is printed for each loss: exit codes, and how many seconds the other
+process lived on.
 
 With RANK in the environment, as torchrun sets it, this process is one of the two, and
 rank 1 is killed unless OUT/resume exists.
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import shutil
 import signal
 import socket
 import sys
@@ -75,14 +77,25 @@ def started(
         os._exit(code)
 
 
+def apart(out: Path, config: str) -> None:
+    """Go on where the second process has no state, and once it was copied there."""
+    places = [out / "apart-0", out / "apart-1"]
+    commands = [[*words(config, place), "--resume"] for place in places]
+    for place in places:
+        place.mkdir(exist_ok=True)
+        shutil.copy(out / "without-0" / f"iter_{STEPS - 1}.pth", place)
+        print(f"apart: {both(out / 'apart', *commands)}", flush=True)
+
+
 def both(
-    place: Path, command: list[str], victim: int | None = None
+    place: Path, *commands: list[str], victim: int | None = None
 ) -> list[int | None]:
     """Run two processes; return their exit codes, and print how a loss went."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    ids = [started(r, port, place, command, dies=r == victim) for r in (0, 1)]
+    each = commands if len(commands) == 2 else commands * 2
+    ids = [started(r, port, place, each[r], dies=r == victim) for r in (0, 1)]
     if victim is None:
         return [ended(child, within=PATIENCE_S) for child in ids]
     lost = ended(ids[victim], within=PATIENCE_S)
@@ -105,9 +118,10 @@ def main() -> int:
         return 1
     for victim in (0, 1):
         place = out / f"without-{victim}"
-        both(place, words(config, place), victim)
+        both(place, words(config, place), victim=victim)
         if both(place, [*words(config, place), "--resume"]) != [0, 0]:
             return 1
+    apart(out, config)
     return 0
 
 

@@ -58,7 +58,12 @@ def test_the_other_process_says_what_has_happened_and_both_go_on(tiny_data, tmp_
         assert re.search(r"state after iter [34] is in .*without-\d", said)
         assert "--launcher pytorch" in said.split(SAID)[1]
         assert "--resume" in said.split(SAID)[1]
-        place = tmp_path / f"without-{victim}"
+    # Where no folder is shared, both need the state: weights would drift apart.
+    assert re.findall(r"apart: (.*)", done.stdout) == ["[2, 2]", "[0, 0]"]
+    for rank in (0, 1):
+        said = (tmp_path / f"apart-{rank}.log").read_text()
+        assert "process 0 goes on from iter_5.pth, process 1 from its start" in said
+    for place in (tmp_path / name for name in ("without-0", "without-1", "apart-0")):
         ended = load_tensors(place / f"{place.name}.pth")
         for name, tensor in whole.items():
             assert torch.equal(ended[name], tensor), name

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +14,7 @@ from mmengine.runner import Runner
 
 from leuko_mm.datasets.leukocyte_dataset import dataset_root
 from leuko_mm.datasets.prepared import read_about
-from leuko_mm.engine.checkpoint_files import newest_state, save_state
+from leuko_mm.engine.checkpoint_files import save_state
 from leuko_mm.engine.data_watch import DataWatch
 from leuko_mm.engine.graceful_stop import GracefulStopHook
 from leuko_mm.engine.once_formatted_config import formatted_once
@@ -24,6 +23,7 @@ from leuko_mm.engine.training_state import TrainingStateHook
 from leuko_mm.workflows.beginning import BeginningHook
 from leuko_mm.workflows.building import build_runner, building_errors
 from leuko_mm.workflows.calibration_hook import CalibrationHook
+from leuko_mm.workflows.going_on import check_same_start, go_on_from
 from leuko_mm.workflows.left_behind import nothing_left_behind
 from leuko_mm.workflows.numerical_guards import guard_numbers
 from leuko_mm.workflows.precision import set_precision
@@ -33,9 +33,6 @@ from leuko_mm.workflows.results import write_results
 from leuko_mm.workflows.room_on_disk import check_room
 from leuko_mm.workflows.training_faults import Circumstances, tell_how_to_go_on
 from leuko_mm.workflows.typed_command import resuming
-
-# Not mmengine's, which exists once a runner does.
-LOGGER = logging.getLogger("leuko_mm")
 
 
 @dataclass
@@ -151,7 +148,7 @@ def train(request: TrainRequest) -> Path:
     work_dir = Path(config.work_dir)
     check_run(config, work_dir, resume=request.resume, force=request.force)
     if request.resume:
-        _go_on_from(config, work_dir)
+        go_on_from(config, work_dir)
     anew = request.force and not request.resume
     beginning = BeginningHook(former=work_dir if anew else None)
     go_on = resuming(request.command, launcher=request.launcher)
@@ -187,18 +184,6 @@ def _circumstances(config: Config, *, waited: bool) -> Circumstances:
     )
 
 
-def _go_on_from(config: Config, work_dir: Path) -> None:
-    """Name the newest readable state; without one the training begins at its start."""
-    state = newest_state(work_dir)
-    config.resume = state is not None
-    if state is None:
-        LOGGER.warning(
-            "nothing to resume in %s: the training begins at its start", work_dir
-        )
-    else:
-        config.load_from = str(state)
-
-
 def _train(
     request: TrainRequest,
     config: Config,
@@ -209,6 +194,7 @@ def _train(
 ) -> None:
     state = TrainingStateHook(identity_of(config))
     runner = build_runner(config)
+    check_same_start(config)
     guard_numbers(runner, config)
     check_room(Path(config.work_dir), runner.model)
     for hook in (stop, beginning, state, *request.hooks):

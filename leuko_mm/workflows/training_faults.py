@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from mmengine.dist import get_world_size
+from mmengine.dist import get_rank, get_world_size
 
 from leuko_mm.datasets.prepared import DatasetError
 from leuko_mm.engine.checkpoint_files import training_states
@@ -80,7 +80,7 @@ def tell_how_to_go_on(error: Exception, where: Circumstances, *, go_on: str) -> 
         kept = (
             f"The state after {states[0].stem.replace('_', ' ')} is in {where.work_dir}"
             if states
-            else "No state was saved before, so that it begins at its start"
+            else _no_state()
         )
         raise TrainingFaultError(f"{found}. {kept}; {go_on}") from error
     if not states:
@@ -90,6 +90,13 @@ def tell_how_to_go_on(error: Exception, where: Circumstances, *, go_on: str) -> 
         error.add_note(words)
     else:  # Python 3.10
         LOGGER.error(words)
+
+
+def _no_state() -> str:
+    # Machines need share no folder; only the first process writes states.
+    if get_rank():
+        return "The first process keeps the states; copy the newest one here as well"
+    return "No state was saved before, so that it begins at its start"
 
 
 def _lost_peer(error: Exception, where: Circumstances) -> str | None:
