@@ -21,6 +21,7 @@ from leuko_mm.workflows.typed_command import as_typed
 from leuko_mm.workflows.usage_error import UsageError
 
 USUAL = BenchRequest()
+CLOCKS = ("wall", "processor")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -51,6 +52,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         )
     parser.add_argument("--threads", type=int, help="default: as many as torch takes")
     parser.add_argument(
+        "--clock",
+        choices=CLOCKS,
+        default=USUAL.clock,
+        help="wall; or processor: the processor's time on one thread, for ratios on a "
+        "machine that has other work; default: %(default)s",
+    )
+    parser.add_argument(
         "--peer-python",
         metavar="PYTHON",
         help="an interpreter that has torch and segmentation_models_pytorch; default: "
@@ -71,6 +79,7 @@ def run(args: argparse.Namespace, command: list[str]) -> int:
         sizes=(("train", args.train_size), ("predict", args.predict_size)),
         threads=args.threads,
         peer_python=args.peer_python,
+        clock=args.clock,
     )
     found = bench(request, say=lambda line: print(line, file=sys.stderr))
     found = dict(command=as_typed(command), **found)

@@ -80,8 +80,9 @@ def _left_out(rows: Sequence[Mapping]) -> list[str]:
 
 def _conditions(found: Mapping) -> str:
     env, load = found["env"], found["load"]
+    clock = "wall clock" if found["clock"] == "wall" else "processor time"
     return (
-        f"{env['cpu']}; {env['gpu'] or 'no GPU'}; {found['threads']} threads; torch "
-        f"{env['torch']}; load {number(load['before'])} before, "
+        f"{env['cpu']}; {env['gpu'] or 'no GPU'}; {found['threads']} thread(s); "
+        f"{clock}; torch {env['torch']}; load {number(load['before'])} before, "
         f"{number(load['after'])} after; medians of {found['rounds']} rounds."
     )

@@ -24,6 +24,7 @@ def asked(tmp_path, monkeypatch):
             env=dict(cpu="a processor", gpu=None, torch="2"),
             load=dict(before=0.1, after=0.1),
             threads=2,
+            clock=request.clock,
             rounds=request.rounds,
             batch={},
             size={},
@@ -52,7 +53,13 @@ def test_what_is_typed_is_asked_for(asked):
     assert (request.jobs, request.methods) == (("train",), ("unet", "segnet"))
     assert (request.rounds, request.batch, request.threads) == (3, 2, 1)
     assert dict(request.sizes) == dict(train=64, predict=512)
-    assert request.peer_python == "py"
+    assert (request.peer_python, request.clock) == ("py", "wall")
+
+
+def test_the_clock_is_told(asked, capsys):
+    assert main(["bench", "--clock", "processor"]) == 0
+    assert asked[0].clock == "processor"
+    assert "processor time" in capsys.readouterr().out
 
 
 def test_figures_are_written_with_the_command_and_not_replaced(asked, tmp_path, capsys):

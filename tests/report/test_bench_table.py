@@ -32,6 +32,7 @@ def found():
     return dict(
         env=dict(cpu="a processor", gpu=None, torch="2.13.0"),
         threads=2,
+        clock="wall",
         load=dict(before=0.25, after=None),
         rounds=7,
         batch=dict(train=4, predict=1),
@@ -62,7 +63,10 @@ def test_short_times_keep_a_digit():
 
 def test_the_page_names_conditions_and_what_was_left_out(found):
     page = bench_page(found)
-    assert "a processor; no GPU; 2 threads; torch 2.13.0; load 0.2 before" in page
+    assert (
+        "a processor; no GPU; 2 thread(s); wall clock; torch 2.13.0; load 0.2 before"
+        in page
+    )
     assert "## Prediction, 1 image of 512x512, cpu" in page
     assert "Left out: net, openvino: openvino is not installed: pip" in page
     assert "| twice | 2.50 | met |" in page

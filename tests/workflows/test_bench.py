@@ -105,12 +105,20 @@ def test_all_have_the_same_threads_batch_and_size(pretender):
     assert kinds == {("train", 3, 5, 256), ("predict", 3, 1, 512)}
 
 
+def test_the_processor_is_timed_on_one_thread(pretender):
+    found = bench(small(clock="processor", threads=None), say=lambda _: None)
+    kinds = {(spec["threads"], spec["clock"]) for spec in pretender.specs}
+    assert kinds == {(1, "processor")}
+    assert (found["threads"], found["clock"]) == (1, "processor")
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
         (dict(rounds=0), "expected 1 or more, got {'rounds': 0}"),
         (dict(sizes=(("train", 100), ("predict", 512))), "multiple of 32"),
         (dict(methods=["cbam_unets"]), "cbam_unet"),
+        (dict(clock="processor", threads=2), "got threads=2"),
     ],
 )
 def test_what_measures_nothing_is_refused(pretender, changes, said):

@@ -79,5 +79,10 @@ def test_a_turn_lasts_its_time_and_knows_that_it_waited():
     assert timed["cores"] < 0.5
 
 
+def test_the_processor_does_not_count_waiting():
+    timed = turn(lambda: time.sleep(0.02), 0.1, clock="processor")
+    assert all(one < 10 for one in timed["ms"])
+
+
 def test_a_turn_is_one_call_at_least():
     assert len(turn(lambda: time.sleep(0.02), 0)["ms"]) == 1
