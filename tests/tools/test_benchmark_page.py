@@ -26,7 +26,6 @@ def measured(project_root):
 
 
 def test_the_page_is_that_of_the_files(tool, measured):
-    assert measured
     page = tool.PAGE.read_text(encoding="utf-8")
     assert tool.renewed_page() == page
     for found in measured.values():
@@ -43,14 +42,24 @@ def test_the_figures_of_a_file_follow_from_its_rows(measured):
                 assert row["times_plain"] == pytest.approx(ratio)
 
 
-def test_only_what_stands_between_the_marks_is_put_anew(tool, measured):
-    name, found = next(iter(measured.items()))
-    page = f"before\n<!-- {name} -->\nold\n<!-- end -->\nafter\n"
-    renewed = tool.renewed(page, name, found)
-    assert renewed.startswith("before\n")
-    assert renewed.endswith("<!-- end -->\nafter\n")
+def test_only_what_stands_between_the_marks_is_put_anew(tool):
+    found = dict(
+        command="leuko bench train",
+        env=dict(cpu="a processor", gpu=None, torch="2"),
+        load=dict(before=0.1, after=0.1),
+        threads=2,
+        clock="wall",
+        rounds=7,
+        targets=[dict(target="twice", measured=2.5, met=True)],
+        rows=[],
+    )
+    page = "before\n<!-- bench_train -->\nold\n<!-- end -->\nafter\n"
+    renewed = tool.renewed(page, "bench_train", found)
+    assert renewed.startswith("before\n<!-- bench_train -->\n\n    leuko bench train\n")
+    assert renewed.endswith("| twice | 2.50 | met |\n\n<!-- end -->\nafter\n")
+    assert "### Targets" in renewed
     assert "old" not in renewed
-    assert tool.renewed(renewed, name, found) == renewed
+    assert tool.renewed(renewed, "bench_train", found) == renewed
 
 
 def test_a_page_without_marks_is_refused(tool):
