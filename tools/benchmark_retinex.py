@@ -27,6 +27,7 @@ import numpy as np
 from leuko_mm.transforms import READINGS, RetinexParams, ahe_retinex, enhance_image
 from leuko_mm.transforms.retinex_params import PRESETS
 from leuko_mm.transforms.retinex_reference import ahe_retinex_reference
+from leuko_mm.workflows.peak_memory import resident
 
 SIZES = {
     "256": (256, 256),
@@ -114,12 +115,6 @@ def peak_bytes(function: Callable, image: np.ndarray) -> int:
     peak = receiver.recv()
     process.join()
     return peak
-
-
-def resident(field: str) -> int:
-    """Return a line of /proc/self/status in bytes."""
-    status = Path("/proc/self/status").read_text()
-    return int(status.partition(f"{field}:")[2].split()[0]) * 1024
 
 
 def benchmark_size(image: np.ndarray, found: dict[str, Callable | None]) -> list[dict]:
