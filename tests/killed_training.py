@@ -1,7 +1,5 @@
 """Train, and be killed at random moments; run by test_training_killed.py.
 
-Of every two kills the second waits for the next file that is being written.
-
 Usage: python killed_training.py OUT KILLS SEED CONFIG. The process imports everything
 once, then forks a child for every attempt; each goes on from what the one before left.
 OUT/whole holds an undisturbed training, OUT/killed-1 and so on those that were killed,
@@ -51,17 +49,6 @@ def attempt(place: Path, config: str) -> int:
         os._exit(code)
 
 
-def until_it_writes(child: int, place: Path, *, within: float) -> int | None:
-    """Return once the child writes a file, or the exit status if it ends before."""
-    end = time.monotonic() + within
-    while time.monotonic() < end and not list(place.glob(".*.part")):
-        done, status = os.waitpid(child, os.WNOHANG)
-        if done:
-            return os.waitstatus_to_exitcode(status)
-        time.sleep(0.0002)
-    return None
-
-
 def main() -> int:
     """Train once whole, then again and again with kills until there were enough."""
     out, kills, seed = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
@@ -78,8 +65,6 @@ def main() -> int:
             child = attempt(place, config)
             delay = chance.uniform(0, took) if killed < kills else 3600
             status = ended(child, within=delay)
-            if status is None and killed % 2:
-                status = until_it_writes(child, place, within=took)
             if status is None:
                 os.kill(child, signal.SIGKILL)
                 os.waitpid(child, 0)
