@@ -7,6 +7,7 @@ them tables and report.html, a page to look at the doubtful cells and to correct
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections import Counter
 from pathlib import Path
@@ -26,6 +27,7 @@ from leuko_mm.workflows.progress_line import ProgressLine
 from leuko_mm.workflows.usage_error import UsageError
 
 AUTO = "auto"
+SYNTHETIC = "synthetic"
 SHOWN = 20
 # How a scale was found, in front of the number of images.
 WAYS = {
@@ -129,11 +131,28 @@ def run(args: argparse.Namespace, command: list[str]) -> int:
         request = _request(args)
         with ProgressLine("predicting") as line:
             outcome = predict_files(request, progress=_told_on(line))
+        _warn_of_drawn_cells(request.checkpoint)
     print("\n".join(outcome_lines(outcome, args.out if args.merge else request.out)))
     if args.launcher != "none":
         print(f"once all are done: leuko predict --merge {args.out}/part-* --out ...")
     _print_failed(outcome)
     return SOME_FAILED if outcome.failed else DONE
+
+
+def _warn_of_drawn_cells(checkpoint: Path | None) -> None:
+    """Say so where a network has never seen a real cell."""
+    sidecar = checkpoint and checkpoint.with_suffix(".json")
+    try:
+        training = json.loads(sidecar.read_text(encoding="utf-8"))["training"]
+        drawn = training["dataset"] == SYNTHETIC
+    except (AttributeError, OSError, ValueError, KeyError, TypeError):
+        return  # whether it is fit at all is said elsewhere
+    if drawn:
+        print(
+            f"warning: {checkpoint} was trained on drawn cells alone; what it says of "
+            "real images means nothing. Train on real ones: docs/data.md",
+            file=sys.stderr,
+        )
 
 
 def _request(args: argparse.Namespace) -> PredictRequest:

@@ -200,6 +200,7 @@ def read_split(root: Path, split: str) -> dict[str, str]:
         raise DatasetError(
             f"{root} has no split {split!r}{did_you_mean(split, there)}; it has: "
             f"{', '.join(there) or 'none'}"
+            + (f"; choose one with --split {there[-1]}" if there else "")
         )
     parts: dict[str, str] = {}
     for number, row in _table(root, path, ("stem", "part")):

@@ -81,6 +81,8 @@ class StagedFreezeHook(Hook):
         self.iters, self.epochs = iters, epochs
         self.module, self.only_pretrained = module, only_pretrained
         self._held: list[nn.Parameter] = []
+        # Whether this training has a frozen stage, gone by or not.
+        self.acts = False
 
     def before_train(self, runner) -> None:
         """Set the stage that the (possibly resumed) run is in."""
@@ -96,7 +98,9 @@ class StagedFreezeHook(Hook):
             unwrapped(runner.model), self.module
         ):
             print_log(f"{self.module} starts random and is not frozen", "current")
-        elif self._is_frozen_stage(runner):
+            return
+        self.acts = True
+        if self._is_frozen_stage(runner):
             self._held = freeze(part)
             wrap_anew(runner)
             self._report(runner, "frozen")

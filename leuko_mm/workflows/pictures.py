@@ -43,7 +43,7 @@ def thaw_marks(runner: Runner) -> dict[int, str]:
     return {
         hook.iters: "encoder thawed"
         for hook in runner.hooks
-        if isinstance(hook, StagedFreezeHook) and hook.iters
+        if isinstance(hook, StagedFreezeHook) and hook.iters and hook.acts
     }
 
 

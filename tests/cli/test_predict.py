@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from predicted_fields import ColourPredictor, write_broken, write_fields
 
@@ -30,6 +32,14 @@ def test_counts_and_page_are_told(place, capsys):
     assert "neutrophil" in said
     assert "33.3 %" in said
     assert "look at out/report.html" in said
+
+
+@pytest.mark.parametrize(("dataset", "warned"), [("synthetic", True), ("bcisc", False)])
+def test_a_network_that_knows_drawn_cells_alone_says_so(place, capsys, dataset, warned):
+    sidecar = json.dumps(dict(training=dict(dataset=dataset)))
+    (place / "net.json").write_text(sidecar)
+    assert leuko_predict("in", "--out", "out", "--checkpoint", "net.pth") == 0
+    assert ("trained on drawn cells alone" in capsys.readouterr().err) is warned
 
 
 def test_bad_files_are_named_and_the_code_is_one(place, capsys):

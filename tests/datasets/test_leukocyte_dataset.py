@@ -164,7 +164,10 @@ def test_it_builds_under_any_default_scope(tiny_dataset, scope):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        (dict(split="fold9"), "has no split 'fold9'; it has: fold1, fold2"),
+        (
+            dict(split="fold9"),
+            "has no split 'fold9'; it has: fold1, fold2; choose one with --split fold2",
+        ),
         (dict(name="nowhere"), "data/nowhere does not exist"),
         (dict(part="val"), r"part must be one of \('train', 'test'\), got 'val'"),
     ],

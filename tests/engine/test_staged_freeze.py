@@ -15,6 +15,7 @@ from toy_training import ADAM, EveryIteration, toy_net, toy_runner
 
 from leuko_mm.engine import StagedFreezeHook
 from leuko_mm.engine.staged_freeze import freeze, thaw
+from leuko_mm.workflows.pictures import thaw_marks
 
 EPOCHS_OF_TWO = dict(train_cfg=dict(type="EpochBasedTrainLoop", max_epochs=3), batch=20)
 
@@ -114,8 +115,12 @@ def test_the_thawed_part_steps_at_its_own_rate(tmp_path):
 )
 def test_random_weights_are_frozen_only_on_request(tmp_path, pretrained, only, frozen):
     hook = freezing(iters=9, only_pretrained=only)
-    seen = watch(toy_runner(toy_net(pretrained=pretrained), tmp_path, hooks=[hook]))
-    assert seen["trainable"] == [not frozen] * 6
+    runner = toy_runner(toy_net(pretrained=pretrained), tmp_path, hooks=[hook])
+    assert watch(runner)["trainable"] == [not frozen] * 6
+    (own,) = [h for h in runner.hooks if isinstance(h, StagedFreezeHook)]
+    assert own.acts is frozen
+    # A curve marks the thaw of what was frozen, and no other.
+    assert thaw_marks(runner) == ({9: "encoder thawed"} if frozen else {})
 
 
 def test_what_the_model_keeps_frozen_stays_so(tmp_path):
