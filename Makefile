@@ -13,6 +13,7 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z.-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 quickstart: $(STAMP) ## from nothing to a trained network, its table and its pictures
+	@echo "2/3 training on drawn smears; 3/3, test and pictures, follows by itself"
 	$(PY) tools/train.py configs/quickstart.py --work-dir work_dirs/quickstart --force
 	@test ! -f $${LEUKO_MM_DATA:-data}/bcisc/dataset.json || { \
 	  echo; echo "The same model on real cells that it has never seen (BCISC):"; \
@@ -47,6 +48,7 @@ $(STAMP): requirements/lock.txt setup.py
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
 	  echo "leuko_mm needs Python 3.10 or newer, and PYTHON=$(PYTHON) is not that;" \
 	    "name one that is: make PYTHON=python3.11 ..." >&2; exit 2; }
+	@echo "1/3 installing into $(VENV): one to five minutes"
 	@$(PY) -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv $(VENV)
 	$(PY) -m pip install --disable-pip-version-check -r requirements/lock.txt
 	$(PY) -m pip install --disable-pip-version-check --no-deps --no-build-isolation -e .

@@ -2,6 +2,8 @@
 
 Usage: python killed_training.py OUT KILLS SEED CONFIG. The process imports everything
 once, then forks a child for every attempt; each goes on from what the one before left.
+A tiny state is on the disk in a millisecond, which no kill would strike: states are
+written in pieces here, with a pause after each, as a busy disk would.
 OUT/whole holds an undisturbed training, OUT/killed-1 and so on those that were killed,
 a new one whenever one ends. A line is printed for every kill, and how many of them left
 a file that was being written.
@@ -17,6 +19,7 @@ import time
 from pathlib import Path
 
 from killed_compare import ended
+from mmengine.fileio.backends import LocalBackend
 
 from leuko_mm.engine.checkpoint_files import training_states
 from leuko_mm.engine.safe_load import load_tensors
@@ -28,6 +31,16 @@ OPTIONS = {
     "default_hooks.logger.interval": 1,
     "custom_hooks.1.iters": 4,
 }
+PIECES, PAUSE = 8, 0.05  # of a state, and seconds after each of them
+
+
+def put_slowly(self, obj: bytes, filepath: str) -> None:
+    """Write as mmengine's backend does, but in pieces that take a while."""
+    with open(filepath, "wb") as file:
+        for start in range(0, len(obj), max(1, len(obj) // PIECES)):
+            file.write(obj[start : start + max(1, len(obj) // PIECES)])
+            file.flush()
+            time.sleep(PAUSE)
 
 
 def attempt(place: Path, config: str) -> int:
@@ -39,6 +52,7 @@ def attempt(place: Path, config: str) -> int:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
     code = 1
+    LocalBackend.put = put_slowly
     try:
         request = TrainRequest(
             config, options=OPTIONS, work_dir=str(place), resume=True, amp=False

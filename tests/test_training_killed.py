@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -34,6 +35,9 @@ def test_fifty_kills_leave_the_weights_of_an_undisturbed_training(tiny_data, tmp
     logs = "".join(log.read_text()[-3000:] for log in tmp_path.glob("*.log"))
     assert done.returncode == 0, done.stdout + done.stderr[-3000:] + logs
     assert done.stdout.count("kill ") == KILLS
+    # Of few kills, all may strike elsewhere.
+    struck = int(re.search(r"(\d+) of them in a file", done.stdout)[1])
+    assert struck or KILLS < 20
     whole = load_tensors(tmp_path / "whole" / "whole.pth")
     trainings = sorted(tmp_path.glob("killed-*/killed-*.pth"))
     assert trainings

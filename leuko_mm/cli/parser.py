@@ -44,7 +44,14 @@ class HelpfulParser(argparse.ArgumentParser):
         try:
             super()._check_value(action, value)
         except argparse.ArgumentError as error:
-            error.message += did_you_mean(value, map(str, action.choices or ()))
+            # Before all that there are, among which it would be lost.
+            choices = [str(choice) for choice in action.choices or ()]
+            meant = did_you_mean(value, choices)
+            if meant:
+                error.message = (
+                    f"invalid choice: {value!r}{meant}; choose from "
+                    f"{', '.join(choices)}"
+                )
             raise
 
 

@@ -128,7 +128,9 @@ def print_outcome(
         said: what the user said of it, by the keys of ``dataset.json``.
     """
     about = read_about(out)
-    counts = ", ".join(f"{count} {name}s" for name, count in about["counts"].items())
+    counts = ", ".join(
+        f"{count} {name}{'s' * (count != 1)}" for name, count in about["counts"].items()
+    )
     state = "prepared" if written else "was prepared already, nothing changed"
     print(f"{out} {state}: {counts}; {about['groups']} groups that no fold divides")
     for key, value in (said or {}).items():

@@ -1,4 +1,7 @@
-"""Test a checkpoint on the test part of a split, and write its results."""
+"""Test a checkpoint on the test part of a split, and write its results.
+
+For example: leuko test cbam_unet work_dirs/RUN/RUN.pth --protocol half --split fold5
+"""
 
 from __future__ import annotations
 

@@ -21,7 +21,9 @@ HEADER = ("name", "parameters", "multiply-adds", "mIoU", "checkpoint")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the actions of ``leuko zoo``."""
-    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    actions = parser.add_subparsers(
+        dest="action", metavar="list|show|fetch|verify", required=True
+    )
     listing = actions.add_parser("list", help="every model")
     listing.add_argument("--json", action="store_true", help="for programs")
     actions.add_parser("show", help="one model, with its card").add_argument("name")

@@ -32,12 +32,17 @@ def prepare_command(root: Path) -> str:
         'leuko prepare bcisc PATH_TO_BCISC'
         >>> prepare_command(Path("elsewhere/synthetic"))
         'leuko prepare synthetic --out elsewhere/synthetic'
+        >>> prepare_command(data_home() / "smears")
+        'leuko prepare folders PATH_TO_YOUR_FOLDER --name smears'
     """
     root = Path(root)
     usual = (data_home() / root.name).absolute() == root.absolute()
-    known = root.name in _SOURCES
-    place = "" if usual and known else f" --out {shlex.quote(str(root))}"
-    return f"leuko prepare {_SOURCES.get(root.name, 'SOURCE PATH')}{place}"
+    source = _SOURCES.get(root.name, "folders PATH_TO_YOUR_FOLDER")
+    if not usual:
+        place = f" --out {shlex.quote(str(root))}"
+    else:
+        place = "" if root.name in _SOURCES else f" --name {shlex.quote(root.name)}"
+    return f"leuko prepare {source}{place}"
 
 
 def how_to_mend(root: Path) -> str:

@@ -81,7 +81,8 @@ def check_enough(cells: int, tiles: int) -> None:
     if tiles > cells:
         raise ValueError(
             f"a mosaic of {tiles} tiles needs as many cells, got {cells}; "
-            "use a smaller n or more cells"
+            "add cells, or make smaller mosaics with --cfg-options "
+            "train_dataloader.dataset.n=1 test_dataloader.dataset.n=1"
         )
 
 

@@ -15,7 +15,6 @@ from leuko_mm.datasets.prepared import DatasetError, data_home, read_about
 from leuko_mm.datasets.preprocessing_cache import cache_setting, read_setting
 from leuko_mm.engine.autocast import bfloat16_helps
 from leuko_mm.engine.encoder_weights import (
-    CONTENT,
     KNOWN,
     WeightsError,
     find_weights,
@@ -98,7 +97,10 @@ def check_weights() -> list[Finding]:
                 words = "not found; a training that wants them fetches them first"
                 cure = f"curl -L --create-dirs -o {target} {url}"
             else:
-                words = f"not found, and no address serves them: {CONTENT[checkpoint]}"
+                words = (
+                    "not found, and no address serves them; a training that wants them "
+                    "says what the file holds"
+                )
                 cure = (
                     f"put such a file at {target}, or train its methods with "
                     "--cfg-options model.backbone.init_cfg=None"

@@ -12,7 +12,12 @@ from leuko_mm.inference.runtime_choice import TORCH, choose_runtime
 from leuko_mm.inference.shipped import shipped_checkpoint
 from leuko_mm.workflows.compare_share import held, share_of
 from leuko_mm.workflows.compare_stop import ComparisonStopped, one_order_to_stop
-from leuko_mm.workflows.predict_inputs import InputImage, plan_inputs
+from leuko_mm.workflows.predict_inputs import (
+    InputImage,
+    neighbour_of,
+    plan_inputs,
+    refuse_mask,
+)
 from leuko_mm.workflows.predict_outputs import Exchange, write_outputs
 from leuko_mm.workflows.predict_record import (
     forget,
@@ -65,7 +70,9 @@ def predict_files(
     images = share_of(request.shard, "none").order(plan.images)
     checkpoint = request.checkpoint or shipped_checkpoint()
     if not checkpoint.is_file():
-        raise UsageError(f"--checkpoint {checkpoint} does not exist")
+        raise UsageError(
+            f"--checkpoint {checkpoint} does not exist{neighbour_of(checkpoint)}"
+        )
     settings = settings_of(request, checkpoint)
     if not request.force and (former := read_state(out)):
         check_settings(former["settings"], settings, out)
@@ -183,6 +190,7 @@ def _look_at(
         try:
             digest = file_hash(image.path)
             pixels = read_image(image.path, max_pixels=limit)
+            refuse_mask(pixels)
             prediction = predictor.predict(pixels)
         except Exception as error:
             # Decoders and networks raise anything on what does not fit them, and one

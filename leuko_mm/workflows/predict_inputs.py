@@ -9,7 +9,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
+import numpy as np
+
+from leuko_mm.classes import CLASS_NAMES, IGNORE_LABEL
 from leuko_mm.datasets.image_headers import IMAGE_SUFFIXES
+from leuko_mm.nearest import did_you_mean
 from leuko_mm.workflows.usage_error import UsageError
 
 
@@ -87,8 +92,19 @@ def _matches(text: str) -> list[Path]:
     found = [p for p in found if not p.is_dir()] or found
     if not found:
         here = "" if path.is_absolute() else f" (looked in {Path.cwd()})"
-        raise UsageError(f"{text} does not exist, and matches nothing{here}")
+        raise UsageError(
+            f"{text} does not exist{neighbour_of(path)}, and matches nothing{here}"
+        )
     return found
+
+
+def neighbour_of(path: Path) -> str:
+    """Return which file beside a missing one may be meant, '' where none is near."""
+    try:
+        there = [found.name for found in path.parent.iterdir()]
+    except OSError:
+        return ""
+    return did_you_mean(path.name, there)
 
 
 def _images_below(folder: Path, leave_out: Path | None) -> Iterable[Path]:
@@ -102,6 +118,37 @@ def _images_below(folder: Path, leave_out: Path | None) -> Iterable[Path]:
         for name in names:
             if Path(name).suffix.lower() in IMAGE_SUFFIXES and name[0] != ".":
                 yield Path(here) / name
+
+
+def refuse_mask(pixels: np.ndarray) -> None:
+    """Refuse an image that is a mask: masks often lie among the fields they belong to.
+
+    A mask has more than one value, no colour, and no value but 0 and another one, or
+    but class ids and 255.
+
+    Shape:
+        (H, W, 3) uint8.
+
+    Raises:
+        UsageError: naming the values.
+
+    Example:
+        >>> refuse_mask(np.full((4, 4, 3), 200, np.uint8))
+    """
+    grey = pixels[..., 0]
+    # Most images tell by their first row that they are none.
+    if any((pixels[:1, :, c] != grey[:1]).any() for c in (1, 2)):
+        return
+    # calcHist reads in place; numpy's counting takes eight times a large image.
+    counts = cv2.calcHist([pixels], [0], None, [256], [0, 256])
+    values = np.flatnonzero(counts).tolist()
+    ids = {*range(len(CLASS_NAMES)), IGNORE_LABEL}
+    mask = len(values) > 1 and (set(values) <= ids or values[0] == 0 == len(values) - 2)
+    if mask and all(np.array_equal(pixels[..., c], grey) for c in (1, 2)):
+        raise UsageError(
+            f"holds no values but {', '.join(map(str, values))}: a mask, not a "
+            "photograph; keep masks in a folder of their own"
+        )
 
 
 def printable(text: str) -> str:

@@ -12,6 +12,7 @@ FILES = (
     ("results.json", "every figure of this page, for programs"),
     ("table.md", "the table of scores as text"),
     ("cells.npz", "confusion matrix of every test cell"),
+    ("calibration.json", "how far the confidence of its answers can be believed"),
     ("metrics.json", "what the evaluator wrote"),
     ("loss.png", "the loss curve"),
 )

@@ -47,7 +47,7 @@ def test_a_missing_file_is_named_with_what_to_do(copied_dataset, name):
     refused(
         copied_dataset,
         f"{copied_dataset / name} is missing",
-        f"leuko prepare SOURCE PATH --out {copied_dataset} --force",
+        f"leuko prepare folders PATH_TO_YOUR_FOLDER --out {copied_dataset} --force",
     )
 
 

@@ -51,8 +51,11 @@ def test_the_data_home_is_named_by_the_environment(monkeypatch):
         ("data/bcisc", "leuko prepare bcisc PATH_TO_BCISC"),
         ("data/synthetic", "leuko prepare synthetic"),
         ("/srv/bcisc", "leuko prepare bcisc PATH_TO_BCISC --out /srv/bcisc"),
-        ("data/mine", "leuko prepare SOURCE PATH --out data/mine"),
-        ("my data/x", "leuko prepare SOURCE PATH --out 'my data/x'"),
+        ("data/mine", "leuko prepare folders PATH_TO_YOUR_FOLDER --name mine"),
+        (
+            "my data/x",
+            "leuko prepare folders PATH_TO_YOUR_FOLDER --out 'my data/x'",
+        ),
     ],
 )
 def test_the_command_fits_the_folder(root, command):

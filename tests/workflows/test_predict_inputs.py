@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
-from leuko_mm.workflows.predict_inputs import plan_inputs, printable
+from leuko_mm.workflows.predict_inputs import plan_inputs, printable, refuse_mask
 from leuko_mm.workflows.usage_error import UsageError
 
 
@@ -58,3 +59,27 @@ def test_nothing_found(tree):
 def test_printable_keeps_every_writing_and_no_control():
     assert printable("größe 白血球 \u202f.png") == "größe 白血球 \u202f.png"
     assert printable("a\x1b\n\u202e.png") == "a\ufffd\ufffd\ufffd.png"
+
+
+@pytest.mark.parametrize("values", [(0, 255), (0, 3), (0, 1, 2, 5, 255)])
+def test_a_mask_among_the_fields_is_refused_with_its_values(values):
+    mask = np.resize(np.array(values, np.uint8), (6, 7))
+    with pytest.raises(UsageError, match=f"{values[1]}.*: a mask"):
+        refuse_mask(np.repeat(mask[..., None], 3, axis=2))
+
+
+def test_photographs_are_no_masks():
+    grey = np.resize(np.arange(0, 200, 25, dtype=np.uint8), (6, 7))
+    refuse_mask(np.repeat(grey[..., None], 3, axis=2))
+    refuse_mask(np.full((6, 7, 3), 255, np.uint8))
+    # Grey in its first row, as a frame is, and coloured below.
+    framed = np.zeros((6, 7, 3), np.uint8)
+    framed[2:, 2:] = (0, 0, 255)
+    framed[0, 0] = 255
+    refuse_mask(framed)
+
+
+def test_a_misspelt_image_names_its_neighbour(tmp_path):
+    (tmp_path / "field01.png").touch()
+    with pytest.raises(UsageError, match=r"did you mean 'field01\.png'"):
+        plan_inputs([str(tmp_path / "feild01.png")])
