@@ -126,14 +126,14 @@ def _from_pattern(images: Sequence[FoundImage], pattern: str) -> dict[str, str]:
     try:
         expression = re.compile(pattern)
     except re.error as error:
-        raise DatasetError(f"--group-by {pattern!r} is no pattern: {error}") from None
+        raise DatasetError(f"--group-by '{pattern}' is no pattern: {error}") from None
     groups = {}
     for image in images:
         match = expression.search(image.key)
         found = match and (match[1] if expression.groups else match[0])
         if not found:
             raise DatasetError(
-                f"--group-by {pattern!r} finds no group in {image.key!r}; give "
+                f"--group-by '{pattern}' finds no group in {image.key!r}; give "
                 "'parent', a table stem,group (.csv), or a pattern that fits every name"
             )
         groups[image.stem] = found.strip("/").replace("/", "-")
