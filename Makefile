@@ -48,7 +48,7 @@ $(STAMP): requirements/lock.txt setup.py
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
 	  echo "leuko_mm needs Python 3.10 or newer, and PYTHON=$(PYTHON) is not that;" \
 	    "name one that is: make PYTHON=python3.11 ..." >&2; exit 2; }
-	@echo "1/3 installing into $(VENV): one to five minutes"
+	@echo "1/3 installing the packages of requirements/lock.txt into $(VENV)"
 	@$(PY) -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv $(VENV)
 	$(PY) -m pip install --disable-pip-version-check -r requirements/lock.txt
 	$(PY) -m pip install --disable-pip-version-check --no-deps --no-build-isolation -e .

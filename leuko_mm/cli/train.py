@@ -103,11 +103,11 @@ def run(args: argparse.Namespace, command: list[str]) -> int:
 def print_outcome(work_dir: Path) -> None:
     """Print the table of a finished run and the places of its files."""
     print(f"\n{(work_dir / 'table.md').read_text()}")
-    overlays = [f"overlays/{p.name}" for p in sorted(work_dir.glob("overlays/*.png"))]
+    overlays = sorted(path.name for path in work_dir.glob("overlays/*.png"))
     for words, name in (
         ("report", "report.html"),
-        # The first of several, to be opened as it stands; the others lie beside it.
-        ("pictures", overlays[0] if overlays else "overlays/"),
+        # The first one, to be opened as it stands; the others lie beside it.
+        ("pictures", f"overlays/{overlays[0] if overlays else ''}"),
         ("loss curve", "loss.png"),
         ("checkpoint", f"{work_dir.name}.pth"),
         ("results", "results.json"),

@@ -253,3 +253,23 @@ def test_progress_tells_the_time_left(place):
     ]
     assert told[0][3] is None
     assert 0.01 < told[2][3] < told[1][3] * 2
+
+
+def test_masks_among_the_fields_are_named_and_the_fields_counted(place):
+    write_fields(place / "in", ["a.png"], kinds=(1, 5))
+    mask = np.zeros((40, 60), np.uint8)
+    mask[10:30, 10:30] = 255
+    Image.fromarray(mask).save(place / "in" / "a_mask.png")
+    outcome = predicted(place)
+    assert [record["image"] for record in outcome.records] == ["a.png"]
+    assert list(outcome.failed) == ["a_mask.png"]
+    assert "0, 255: a mask" in outcome.failed["a_mask.png"]
+
+
+def test_a_misspelt_checkpoint_names_its_neighbour(place):
+    write_fields(place / "in", ["a.png"], kinds=(1,))
+    request = PredictRequest(
+        paths=[str(place / "in")], out=place / "out", checkpoint=place / "nett.pth"
+    )
+    with pytest.raises(UsageError, match=r"does not exist .did you mean 'net\.pth'"):
+        predict_files(request)

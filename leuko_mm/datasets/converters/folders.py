@@ -203,8 +203,7 @@ def _notes(survey: Survey, request: FoldersRequest) -> list[str]:
         notes.append("slides may stand in train and test alike: groups are not known")
     if survey.left_out:
         count = len(survey.left_out)
-        files = "1 file" if count == 1 else f"{count} files"
-        notes.append(f"{files} without a counterpart left out")
+        notes.append(f"{count} file{'s' * (count != 1)} without a counterpart left out")
     if request.crop:
         notes.append(f"cells cut out of fields, {request.crop} pixels a side")
     return notes
