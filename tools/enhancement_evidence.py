@@ -37,6 +37,7 @@ from leuko_mm.workflows.enhancement_evidence_methods import (
     other_methods,
     retinex_methods,
 )
+from leuko_mm.workflows.preflight import draw_synthetic
 
 ROOT = Path(__file__).resolve().parents[1]
 SHOWN = (RAW, CLAHE, "grey world", "Reinhard", "hsv", "hsv_all", "rgb")
@@ -187,6 +188,10 @@ def main(argv: list[str] | None = None) -> int:
         write_text(figures, json.dumps(without_nan(found), indent=1) + "\n")
 
     try:
+        draw_synthetic(args.synthetic)
+        # What is missing is told before minutes of measuring.
+        for name in filter(None, (args.data, args.nuclei, args.synthetic)):
+            read_index(dataset_root(name))
         found = {"about": about()}
         if args.reuse:
             found = json.loads(figures.read_text(encoding="utf-8"))
