@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import ExitStack
 
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
@@ -10,6 +11,7 @@ from mmengine.runner import IterBasedTrainLoop
 from torch import nn
 
 from leuko_mm.engine.data_parallel import unwrapped, wrap_anew
+from leuko_mm.engine.feature_cache import FeatureCache
 from leuko_mm.engine.pretrained_part import find_part, is_pretrained
 from leuko_mm.registry import HOOKS
 
@@ -48,6 +50,9 @@ class StagedFreezeHook(Hook):
     so after the thaw. The optimiser holds all parameters from the start, so the thawed
     part's learning rate is set where all are: in the optimiser wrapper's constructor.
 
+    Maps of images that come again unchanged are computed once (``FeatureCache``), which
+    is possible where nothing augments them.
+
     Under data-parallel training the model is wrapped anew after each change, for the
     reason that ``wrap_anew`` gives.
 
@@ -57,6 +62,7 @@ class StagedFreezeHook(Hook):
         module: attribute of the model, dots for nesting.
         only_pretrained: do nothing where the submodule starts from random weights,
             which would be useless to freeze.
+        cache_mib: MiB that remembered maps may take; 0 computes all of them anew.
 
     Raises:
         ValueError: if not exactly one of ``iters`` and ``epochs`` is given, the model
@@ -73,6 +79,7 @@ class StagedFreezeHook(Hook):
         epochs: int | None = None,
         module: str = "backbone",
         only_pretrained: bool = True,
+        cache_mib: float = 1024,
     ):
         if (iters is None) == (epochs is None):
             raise ValueError(
@@ -80,7 +87,9 @@ class StagedFreezeHook(Hook):
             )
         self.iters, self.epochs = iters, epochs
         self.module, self.only_pretrained = module, only_pretrained
+        self.cache_mib = cache_mib
         self._held: list[nn.Parameter] = []
+        self._cache = ExitStack()
         # Whether this training has a frozen stage, gone by or not.
         self.acts = False
 
@@ -103,6 +112,10 @@ class StagedFreezeHook(Hook):
         if self._is_frozen_stage(runner):
             self._held = freeze(part)
             wrap_anew(runner)
+            if self.cache_mib:
+                images = len(runner.train_loop.dataloader.dataset)
+                cache = FeatureCache(part, patience=images, limit_mib=self.cache_mib)
+                self._cache.enter_context(cache)
             self._report(runner, "frozen")
 
     def before_train_epoch(self, runner) -> None:
@@ -116,9 +129,14 @@ class StagedFreezeHook(Hook):
             # The loop has put the whole model into training mode.
             self._find(runner).eval()
 
+    def after_train(self, runner) -> None:
+        """Leave the submodule as it was."""
+        self._cache.close()
+
     def _thaw_in_time(self, runner) -> None:
         if not self._held or self._is_frozen_stage(runner):
             return
+        self._cache.close()
         thaw(self._held)
         self._held = []
         self._find(runner).train()

@@ -12,6 +12,7 @@ CBAM, WITHOUT_CBAM, MMSEG_UNET = "cbam_unet", "unet_vgg16", "unet"
 PEER, CONVOLUTION = "smp.Unet(vgg16)", "3x3 convolutions"
 # How a network is run.
 PLAIN, EAGER, OWN, FROZEN = "mmseg", "eager", "leuko", "leuko frozen"
+CACHED = "leuko frozen, maps kept"
 ONNXRUNTIME, OPENVINO = EXPORTED = ("onnxruntime", "openvino")
 FLOAT32, BFLOAT16 = "float32", "bfloat16"
 CONTIGUOUS, CHANNELS_LAST = "contiguous", "channels-last"
@@ -64,7 +65,10 @@ def contenders(
         found += _own(job, method, device, low)
         if method == CBAM:
             if job == "train":
-                found.append(Contender(method, FROZEN, low, CHANNELS_LAST))
+                found += [
+                    Contender(method, way, low, CHANNELS_LAST)
+                    for way in (FROZEN, CACHED)
+                ]
             if WITHOUT_CBAM not in methods:
                 found += _own(job, WITHOUT_CBAM, device, low)
     if MMSEG_UNET not in methods:

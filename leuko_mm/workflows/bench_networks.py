@@ -15,6 +15,7 @@ from mmseg.structures import SegDataSample
 from torch import nn
 
 from leuko_mm.classes import CLASS_NAMES
+from leuko_mm.engine.feature_cache import FeatureCache
 from leuko_mm.engine.staged_freeze import freeze
 from leuko_mm.inference.checkpoint import Checkpoint
 from leuko_mm.inference.onnx_file import write_onnx
@@ -24,6 +25,7 @@ from leuko_mm.inference.runtimes import (
     TorchRuntime,
     whole_logits,
 )
+from leuko_mm.workflows.bench_contenders import CACHED, FROZEN
 from leuko_mm.workflows.model_size import build_bare
 from leuko_mm.workflows.precision import set_precision
 from leuko_mm.workflows.resolve_config import resolve_config
@@ -111,8 +113,10 @@ def _training_step(spec: Mapping) -> Callable[[], object]:
         model.to(memory_format=torch.channels_last)
     with DefaultScope.overwrite_default_scope("mmseg"):
         optimiser = build_optim_wrapper(model, recipe)
-    if spec["way"] == "leuko frozen":
+    if spec["way"] in (FROZEN, CACHED):
         _freeze_encoder(model)
+    if spec["way"] == CACHED:
+        FeatureCache(model.backbone, patience=spec["batch"]).__enter__()
     batch = random_batch(spec["batch"], spec["size"])
     # The preprocessor puts labels into the samples that it is given.
     return lambda: model.train_step(copy.deepcopy(batch), optimiser)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from leuko_mm.workflows.bench_contenders import (
+    CACHED,
     CBAM,
     EXPORTED,
     FROZEN,
@@ -23,7 +24,7 @@ LEAST = {
     ("predict", COMPACT, "times_peer"): 20.0,
 }
 WORDS = {"times_plain": "the plain float32 loop", "times_peer": "the peer"}
-LEAST_FROZEN = 1.25
+LEAST_FROZEN = {FROZEN: 1.25, CACHED: 1.45}
 MOST_FOR_CBAM = 5.0
 
 
@@ -56,19 +57,23 @@ def _best(rows: Iterable[dict], job: str, network: str) -> dict | None:
 
 
 def _frozen(rows: Sequence[dict]) -> list[dict]:
-    times = {row["way"]: row["ms"] for row in rows if row["network"] == CBAM}
-    thawed = [r["ms"] for r in rows if _is(r, "train", CBAM, OWN)]
-    if FROZEN not in times or not thawed:
-        return []
-    ratio = thawed[0] / times[FROZEN]
-    words = f"train {CBAM}, encoder frozen: {LEAST_FROZEN:g}x thawed"
-    return [_judged(words, ratio, ratio >= LEAST_FROZEN)]
+    training = [r for r in rows if (r["job"], r["network"]) == ("train", CBAM)]
+    times = {row["way"]: row["ms"] for row in training}
+    return [
+        _judged(
+            f"train {CBAM}, encoder {way.removeprefix('leuko ')}: {least:g}x thawed",
+            times[OWN] / times[way],
+            times[OWN] / times[way] >= least,
+        )
+        for way, least in LEAST_FROZEN.items()
+        if way in times and OWN in times
+    ]
 
 
 def _cost_of_cbam(rows: Sequence[dict]) -> list[dict]:
     found, best = [], _best(rows, "predict", CBAM)
     for row in rows:
-        if row["network"] != CBAM or row["way"] in (PLAIN, FROZEN):
+        if row["network"] != CBAM or row["way"] in (PLAIN, FROZEN, CACHED):
             continue
         other = [r for r in rows if _is(r, row["job"], WITHOUT_CBAM, row["way"])]
         if other:

@@ -27,10 +27,11 @@ def test_a_prediction_on_a_cpu_is_made_by_every_runtime():
 
 def test_training_has_the_frozen_phase_and_no_exports():
     found = contenders("train", ["cbam_unet"], device="cpu", bfloat16=True)
-    assert ways(found)[:4] == [
+    assert ways(found)[:5] == [
         ("cbam_unet", "mmseg"),
         ("cbam_unet", "leuko"),
         ("cbam_unet", "leuko frozen"),
+        ("cbam_unet", "leuko frozen, maps kept"),
         ("unet_vgg16", "leuko"),
     ]
 

@@ -83,11 +83,18 @@ def test_our_step_is_that_of_the_protocol(spec, built):
     assert not torch.equal(before, model.backbone.features[0].weight)
 
 
-def test_a_frozen_encoder_is_left_as_it_is(spec, built):
-    call = build(dict(spec, job="train", way="leuko frozen"))
+@pytest.mark.parametrize(
+    ("way", "computed"), [("leuko frozen", 3), ("leuko frozen, maps kept", 2)]
+)
+def test_a_frozen_encoder_is_left_as_it_is(spec, built, way, computed):
+    call = build(dict(spec, job="train", way=way))
     (model,) = built["models"]
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    call()
+    calls = []
+    model.backbone.features[0].register_forward_hook(lambda *_: calls.append(1))
+    for _ in range(3):
+        call()
+    assert len(calls) == computed
     changed = {
         name
         for name, value in model.state_dict().items()

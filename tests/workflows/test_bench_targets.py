@@ -39,13 +39,21 @@ def test_the_fastest_way_counts_and_not_a_frozen_phase():
     assert found["train cbam_unet, leuko: 2.3x the plain float32 loop"] == (3, True)
 
 
-@pytest.mark.parametrize(("ms", "met"), [(80, True), (81, False)])
-def test_the_frozen_phase_is_held_against_the_thawed_one(ms, met):
+@pytest.mark.parametrize(
+    ("way", "words", "ms", "met"),
+    [
+        ("leuko frozen", "frozen: 1.25x", 80, True),
+        ("leuko frozen", "frozen: 1.25x", 81, False),
+        ("leuko frozen, maps kept", "frozen, maps kept: 1.45x", 68, True),
+        ("leuko frozen, maps kept", "frozen, maps kept: 1.45x", 70, False),
+    ],
+)
+def test_the_frozen_phase_is_held_against_the_thawed_one(way, words, ms, met):
     found = judged(
         row("train", "cbam_unet", "leuko", 100),
-        row("train", "cbam_unet", "leuko frozen", ms),
+        row("train", "cbam_unet", way, ms),
     )
-    words = "train cbam_unet, encoder frozen: 1.25x thawed"
+    words = f"train cbam_unet, encoder {words} thawed"
     assert found == {words: (round(100 / ms, 2), met)}
 
 
