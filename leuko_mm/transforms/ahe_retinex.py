@@ -9,7 +9,7 @@ import numpy as np
 
 from leuko_mm.transforms.adaptive_equalisation import adaptive_equalisation
 from leuko_mm.transforms.image_input import as_rgb_uint8
-from leuko_mm.transforms.retinex_fast import restored_planes
+from leuko_mm.transforms.retinex_fast import bands, restored_planes
 from leuko_mm.transforms.retinex_params import READINGS, RetinexParams
 
 _DEFAULTS = RetinexParams()
@@ -68,9 +68,13 @@ def ahe_retinex(
         return equalise_planes(planes, params)
     hue, saturation, value = planes
     value = equalise(value, params)
-    hsv = cv2.merge([hue * np.float32(360 / 255), saturation * (1 / 255), value])
-    rgb = cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)
-    return cv2.add(rgb, (0, 0, 0, 0), dtype=cv2.CV_8U)
+    restored = np.empty_like(image)
+    for rows in bands(value.shape):
+        degrees = hue[rows] * np.float32(360 / 255)
+        hsv = cv2.merge([degrees, saturation[rows] * (1 / 255), value[rows]])
+        rgb = cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)
+        cv2.add(rgb, (0, 0, 0, 0), dst=restored[rows], dtype=cv2.CV_8U)
+    return restored
 
 
 def equalise(value: np.ndarray, params: RetinexParams) -> np.ndarray:
@@ -87,6 +91,12 @@ def equalise_planes(planes: Sequence[np.ndarray], params: RetinexParams) -> np.n
         three planes (H, W) float32 in 0-255 -> (H, W, 3) uint8.
     """
     value = cv2.max(cv2.max(planes[0], planes[1]), planes[2])
-    # One factor on R, G and B changes V and leaves H and S alone.
-    factor = equalise(value, params) / cv2.max(value, 1)
-    return cv2.merge([cv2.multiply(p, factor, dtype=cv2.CV_8U) for p in planes])
+    equalised = equalise(value, params)
+    colours = np.empty((*value.shape, len(planes)), np.uint8)
+    for rows in bands(value.shape):
+        # One factor on R, G and B changes V and leaves H and S alone.
+        factor = equalised[rows] / cv2.max(value[rows], 1)
+        colours[rows] = cv2.merge(
+            [cv2.multiply(plane[rows], factor, dtype=cv2.CV_8U) for plane in planes]
+        )
+    return colours

@@ -22,7 +22,7 @@ GRID_PER_SIGMA = 4.5
 WIDE_SIGMA, GRID_PER_WIDE_SIGMA = 40, 6
 LEAST_POINTS = 8
 # What is done pixel by pixel is done in bands whose planes stay in the cache.
-BAND_PIXELS = 32768
+BAND_PIXELS = 65536
 
 
 def coarse_size(side: int, sigma: float) -> int:
@@ -167,9 +167,7 @@ def hue_cast(
 def stretch(plane: np.ndarray, params: RetinexParams) -> np.ndarray:
     """Bring MSRCR to 0-255 (Algorithm 1, step 4), still in floating point."""
     if params.stretch == "fixed":
-        return np.clip(
-            cv2.addWeighted(plane, params.gain, plane, 0, params.offset), 0, 255
-        )
+        return _scaled(plane, params.gain, params.offset)
     if params.stretch == "min_max":
         low, high, _, _ = cv2.minMaxLoc(plane)
     elif params.stretch == "percentile":
@@ -182,7 +180,17 @@ def stretch(plane: np.ndarray, params: RetinexParams) -> np.ndarray:
     if high - low < params.least_range:
         return np.full_like(plane, params.level_of_flat)
     scale = 255 / (high - low)
-    return np.clip(cv2.addWeighted(plane, scale, plane, 0, -low * scale), 0, 255)
+    return _scaled(plane, scale, -low * scale)
+
+
+def _scaled(plane: np.ndarray, scale: float, offset: float) -> np.ndarray:
+    """Return plane * scale + offset, cut off at 0 and 255."""
+    out = np.empty_like(plane)
+    for rows in bands(plane.shape):
+        band = plane[rows]
+        cv2.addWeighted(band, scale, band, 0, offset, dst=out[rows])
+        np.clip(out[rows], 0, 255, out=out[rows])
+    return out
 
 
 def restored_planes(
@@ -199,26 +207,51 @@ def restored_planes(
     Shape:
         (H, W, 3) uint8 -> three planes (H, W) float32.
     """
+    log_total = np.empty(image.shape[:2], np.float32)
     if reading == "rgb":
-        planes = [plane.astype(np.float32) for plane in cv2.split(image)]
-        log_total = cv2.log(planes[0] + planes[1] + planes[2] + 3)
+        planes = [np.empty_like(log_total) for _ in range(3)]
+        for rows in bands(log_total.shape):
+            total = np.float32(3)
+            for plane, channel in zip(planes, cv2.split(image[rows]), strict=True):
+                plane[rows] = channel
+                total = total + plane[rows]
+            cv2.log(total, dst=log_total[rows])
         return tuple(stretch(msrcr(p, log_total, params), params) for p in planes)
-    hsv = cv2.cvtColor(image.astype(np.float32), cv2.COLOR_RGB2HSV)
-    hue, saturation, value = cv2.split(hsv)
-    saturation *= 255
-    gate = saturation / (saturation + np.float32(params.grey_floor))
-    if reading == "hsv":
-        log_total = cv2.log(saturation + value + np.float32(127.5 + 3))
-        hue = hue + np.float32(360) - hue_cast(hue, saturation, params)
-        saturation = stretch(msrcr(saturation, log_total, params), params) * gate
-        return hue * np.float32(255 / 360), saturation, value
+    hue, saturation, value, gate = (np.empty_like(log_total) for _ in range(4))
     cut = params.anchor_hue % 360 - 180
-    number = hue - np.float32(cut)
-    number -= np.float32(360) * np.floor(number * np.float32(1 / 360))
-    number *= np.float32(255 / 360)
-    log_total = cv2.log(number + saturation + value + 3)
-    number, saturation, value = (
-        stretch(msrcr(p, log_total, params), params)
-        for p in (number, saturation, value)
-    )
-    return number + np.float32((cut + 360) * 255 / 360), saturation * gate, value
+    for rows in bands(log_total.shape):
+        hsv = cv2.cvtColor(image[rows].astype(np.float32), cv2.COLOR_RGB2HSV)
+        h, s, v = cv2.split(hsv, [hue[rows], saturation[rows], value[rows]])
+        s *= 255
+        if reading == "hsv_all":
+            _number_in_place(h, cut)
+            total = h + s
+            total += v
+            total += 3
+        else:
+            total = s + v
+            total += np.float32(127.5 + 3)
+        cv2.log(total, dst=log_total[rows])
+        np.add(s, np.float32(params.grey_floor), out=total)
+        np.divide(s, total, out=gate[rows])
+    if reading == "hsv":
+        hue = hue + np.float32(360) - hue_cast(hue, saturation, params)
+        saturation = stretch(msrcr(saturation, log_total, params), params)
+        hue *= np.float32(255 / 360)
+    else:
+        hue, saturation, value = (
+            stretch(msrcr(p, log_total, params), params)
+            for p in (hue, saturation, value)
+        )
+        hue += np.float32((cut + 360) * 255 / 360)
+    saturation *= gate
+    return hue, saturation, value
+
+
+def _number_in_place(hue: np.ndarray, cut: float) -> None:
+    """Turn hue in degrees into a number, 0-255 from the cut once around."""
+    hue -= np.float32(cut)
+    turns = np.floor(hue * np.float32(1 / 360))
+    turns *= np.float32(360)
+    hue -= turns
+    hue *= np.float32(255 / 360)
