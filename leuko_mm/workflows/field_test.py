@@ -1,0 +1,156 @@
+"""Test a checkpoint on whole fields: the cells it finds there, and those that are none.
+
+A field counts where its slide is tested by the split and was not learnt from. Its true
+cells are those that were cut out of it; what else is found there counts as false.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from leuko_mm.classes import CLASS_NAMES
+from leuko_mm.datasets.prepared import IndexRow, read_index, read_split
+from leuko_mm.evaluation.field_cells import FieldMatch, match_cells
+from leuko_mm.inference.prediction import Prediction
+from leuko_mm.inference.predictor import Predictor
+from leuko_mm.workflows.usage_error import UsageError
+
+
+@dataclass(frozen=True)
+class TrueCell:
+    """A cell of a field: its class and (H, W) mask."""
+
+    class_name: str
+    mask: np.ndarray
+
+
+def fields_under_test(root: Path, split: str) -> list[IndexRow]:
+    """Return the fields of the slides that a split tests.
+
+    Raises:
+        DatasetError: if the dataset or the split is not there.
+        UsageError: if it has no such field.
+    """
+    parts, rows = read_split(root, split), read_index(root)
+    groups = {row.group for row in rows if parts.get(row.stem) == "test"}
+    fields = [row for row in rows if row.kind == "field" and row.group in groups]
+    if not fields:
+        raise UsageError(
+            f"{root} has no whole field of a slide that {split} tests; choose another "
+            "split"
+        )
+    return fields
+
+
+def true_cells(root: Path, field: IndexRow, rows: Sequence[IndexRow]) -> list[TrueCell]:
+    """Return the cells that were cut out of a field, at their places in it."""
+    with Image.open(Path(root) / field.mask) as mask:
+        labels = np.array(mask)
+    cells = []
+    for row in rows:
+        if row.kind != "cell" or row.parent != field.stem:
+            continue
+        place = row.place
+        x, y = round(place.x), round(place.y)
+        width, height = round(row.width / place.scale), round(row.height / place.scale)
+        window = np.s_[max(y, 0) : y + height, max(x, 0) : x + width]
+        inside = np.zeros(labels.shape, np.uint8)
+        inside[window] = labels[window] == CLASS_NAMES.index(row.class_name)
+        cells.append(TrueCell(row.class_name, _largest_piece(inside)))
+    return cells
+
+
+def _largest_piece(mask: np.ndarray) -> np.ndarray:
+    """A mask drawn by hand has specks beside its cell."""
+    _, pieces, about, _ = cv2.connectedComponentsWithStats(mask)
+    areas = about[1:, cv2.CC_STAT_AREA]
+    return pieces == 1 + areas.argmax() if len(areas) else mask > 0
+
+
+def check_unseen_slides(sidecar: Mapping, split: str) -> None:
+    """Refuse a checkpoint that may have learnt from the slides of the fields.
+
+    Raises:
+        UsageError: if it was trained on another split.
+    """
+    learnt = sidecar["training"]["split"]
+    if learnt != split:
+        raise UsageError(
+            f"this checkpoint was trained on the split {learnt!r}: it may have learnt "
+            f"from the slides that {split} tests; test it on its own"
+        )
+
+
+def run_field_test(
+    root: Path,
+    split: str,
+    predictor: Predictor,
+    *,
+    seen: Callable[[str, Prediction, FieldMatch], None] | None = None,
+) -> dict:
+    """Return what a predictor finds in the fields of a split.
+
+    Args:
+        root: the prepared dataset.
+        split: its test slides are looked at.
+        predictor: with the checkpoint and scale that are tested.
+        seen: called with a field's stem, prediction and match, one after the other.
+
+    Returns:
+        ``fields``, a dict each with what was found, missed and false; and sums of them
+        over all: ``cells``, ``found``, ``right_class``, ``false``, ``mean_iou``.
+    """
+    check_unseen_slides(predictor.checkpoint.sidecar, split)
+    rows = read_index(root)
+    fields = list(_fields(root, fields_under_test(root, split), rows, predictor, seen))
+    found = [cell for field in fields for cell in field["found"]]
+    return dict(
+        split=split,
+        fields=fields,
+        cells=sum(len(field["found"]) + len(field["missed"]) for field in fields),
+        found=len(found),
+        right_class=sum(cell["class"] == cell["predicted"] for cell in found),
+        false=sum(len(field["false"]) for field in fields),
+        mean_iou=float(np.mean([cell["iou"] for cell in found])) if found else None,
+    )
+
+
+def _fields(root, fields, rows, predictor, seen) -> Iterator[dict]:
+    for field in fields:
+        truth = true_cells(root, field, rows)
+        told = predictor.predict(Path(root) / field.image)
+        match = match_cells(
+            [cell.mask for cell in truth], told.instances, cells=len(told.cells)
+        )
+        if seen is not None:
+            seen(field.stem, told, match)
+        yield dict(
+            field=field.stem,
+            found=[
+                {
+                    "class": truth[i].class_name,
+                    "predicted": told.classes[told.cells[j].class_id],
+                    "confidence": told.cells[j].confidence,
+                    "iou": overlap,
+                }
+                for i, j, overlap in match.found
+            ],
+            missed=[truth[i].class_name for i in match.missed],
+            false=[
+                {
+                    "predicted": told.classes[told.cells[j].class_id],
+                    "confidence": told.cells[j].confidence,
+                    "area": told.cells[j].area,
+                    "box": list(told.cells[j].box),
+                }
+                for j in match.false
+            ],
+            scale=told.scale.factor,
+            how=told.scale.how,
+        )
