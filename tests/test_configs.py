@@ -46,9 +46,10 @@ OWN_KEYS = {
     "cbam_unet_compact": {
         "protocol",
         "train_cfg.max_iters",
-        "optim_wrapper.optimizer.lr",
         "param_scheduler",
         "custom_hooks",
+        "train_dataloader.dataset.size",
+        "test_dataloader.dataset.size",
         "train_dataloader.dataset.layout",
         "train_dataloader.dataset.fields",
         "train_dataloader.dataset.class_balanced",

@@ -126,6 +126,8 @@ class EncoderWeights:
         checkpoint: ``vgg16`` (torchvision's: RGB / 255, its means and deviations),
             ``resnet50`` (caffe's: RGB less (123.68, 116.779, 103.939), for
             ``style='caffe'``), or a path to a file.
+        beginning: the encoder is the beginning of the network in the file: its tensors
+            are the first of the file, and those that follow are left.
 
     Raises:
         WeightsError: if the file is not found.
@@ -133,8 +135,8 @@ class EncoderWeights:
         ValueError: if it does not fit the encoder.
     """
 
-    def __init__(self, checkpoint: str):
-        self.checkpoint = checkpoint
+    def __init__(self, checkpoint: str, *, beginning: bool = False):
+        self.checkpoint, self.beginning = checkpoint, beginning
 
     def __call__(self, module: nn.Module) -> None:
         """Copy the weights into ``module``."""
@@ -156,6 +158,8 @@ class EncoderWeights:
         others = [
             key for key in tensors if key not in wanted and not _of_classifier(key)
         ]
+        if self.beginning and list(tensors)[: len(wanted)] == list(wanted):
+            others = []
         if others:
             raise ValueError(
                 f"{path} is of another network than {type(module).__name__}, which "

@@ -130,8 +130,8 @@ def _sidecar(path: Path, split: str | None) -> dict:
         raise TeacherError(
             f"no teacher: {path} with its sidecar {place.name} is not there. Train it "
             f"with\n    leuko train cbam_unet --protocol half --split {split}\nname "
-            "another one with --cfg-options custom_hooks.1.teacher=FILE, or learn "
-            "without any: custom_hooks.1.weight=0"
+            "another one as teacher of the config's DistillationHook, or learn without "
+            "any: weight=0 there"
         )
     sidecar = json.loads(place.read_text(encoding="utf-8"))
     if hashlib.sha256(path.read_bytes()).hexdigest() != sidecar.get("sha256"):

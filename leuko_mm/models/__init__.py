@@ -1,6 +1,7 @@
 """models of leuko_mm."""
 
 from leuko_mm.models.cbam import CBAM, CBAMSkipNeck
+from leuko_mm.models.cell_encoder_decoder import CellEncoderDecoder
 from leuko_mm.models.dual_path_aspp import ASPPNeck, DualPathEncoder
 from leuko_mm.models.fcn8s import FCN8sHead
 from leuko_mm.models.leukocyte_mask import LeukocyteMask
@@ -15,6 +16,7 @@ __all__ = [
     "VGG",
     "ASPPNeck",
     "CBAMSkipNeck",
+    "CellEncoderDecoder",
     "DualPathEncoder",
     "FCN8sHead",
     "LeukocyteMask",

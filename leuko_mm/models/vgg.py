@@ -48,6 +48,34 @@ def scaled_channels(width: float | Sequence[float]) -> tuple[int, ...]:
     )
 
 
+def kept_convs(depth: int, convs: Sequence[int] | None) -> tuple[int, ...]:
+    """Return how many convolutions each stage has, of a network cut off at ``convs``.
+
+    Args:
+        depth: 11, 13, 16 or 19 layers.
+        convs: convolutions to keep of the first stages; None: all of all.
+
+    Raises:
+        ValueError: if ``convs`` is empty, or not within what the depth has.
+
+    Example:
+        >>> kept_convs(16, None), kept_convs(16, (2, 2, 1))
+        ((2, 2, 3, 3, 3), (2, 2, 1))
+    """
+    whole = CONVS_PER_STAGE[depth]
+    if convs is None:
+        return whole
+    kept = tuple(convs)
+    if not 0 < len(kept) <= len(whole) or not all(
+        1 <= ours <= theirs for ours, theirs in zip(kept, whole, strict=False)
+    ):
+        raise ValueError(
+            f"VGG got convs={list(kept)}; depth {depth} has {list(whole)}, of which "
+            "each stage can keep one or more"
+        )
+    return kept
+
+
 @MODELS.register_module()
 class VGG(BaseModule):
     """The convolutions of VGG, returning the map of every scale before its pooling.
@@ -62,19 +90,25 @@ class VGG(BaseModule):
         in_channels: channels of the image.
         width: multiplier on every stage's channels, or one a stage, finest first;
             the results are rounded to a multiple of 8. Pretrained weights need 1.0.
-        patch: side of the squares of pixels that the first convolution reads as one;
-            2 halves every map, and costs a quarter. Pretrained weights need 1.
+        convs: convolutions that are kept of each stage, from the first; stages that
+            are not named are left out. None: all. A network of the first layers keeps
+            the names, so that a whole one's weights fit it.
+        shrink: the image is first shrunk by this factor, to the means of squares; 2
+            halves every map, and costs a quarter.
+        frozen_stages: the first stages that never learn, from none to all; no gradient
+            is computed for them. Batch norms, which would go on counting, need 0.
         batch_norm: normalise after each convolution (torchvision's ``vgg16_bn``).
         init_cfg: mmengine initialisation, for instance ``Pretrained``.
 
     Shape:
-        (B, in_channels, H, W) -> five maps, the i-th (B, out_channels[i],
-        H // patch // 2**i, W // patch // 2**i). H and W are multiples of ``patch``,
-        and at least 16 times it.
+        (B, in_channels, H, W) -> a map a stage, the i-th (B, out_channels[i],
+        H // shrink // 2**i, W // shrink // 2**i). With five stages H and W are at
+        least 16 times ``shrink``.
 
     Raises:
-        ValueError: if ``depth`` is unknown, ``width`` or ``patch`` is not positive, or
-            the image is too small to be halved four times.
+        ValueError: if ``depth`` is unknown, ``width`` or ``shrink`` is not positive,
+            ``convs`` asks for more than the depth has, ``frozen_stages`` for stages
+            that are not there, or the image is too small to be halved between them.
 
     Reference:
         Simonyan and Zisserman, Very deep convolutional networks, ICLR 2015.
@@ -94,7 +128,9 @@ class VGG(BaseModule):
         in_channels: int = 3,
         *,
         width: float | Sequence[float] = 1.0,
-        patch: int = 1,
+        convs: Sequence[int] | None = None,
+        shrink: int = 1,
+        frozen_stages: int = 0,
         batch_norm: bool = False,
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
@@ -103,18 +139,20 @@ class VGG(BaseModule):
             raise ValueError(
                 f"VGG got depth={depth}; choose one of {sorted(CONVS_PER_STAGE)}"
             )
-        if patch < 1:
-            raise ValueError(f"VGG got patch={patch}; give 1 for none, or the side")
-        self.out_channels, self.patch = scaled_channels(width), patch
+        if shrink < 1:
+            raise ValueError(
+                f"VGG got shrink={shrink}; give 1 for none, or a whole factor"
+            )
+        kept = kept_convs(depth, convs)
+        self.out_channels = scaled_channels(width)[: len(kept)]
+        self.shrink = shrink
         layers: list[nn.Module] = []
         self.tap_indices: list[int] = []
-        previous = in_channels * patch**2
-        for convs, channels in zip(
-            CONVS_PER_STAGE[depth], self.out_channels, strict=True
-        ):
+        previous = in_channels
+        for count, channels in zip(kept, self.out_channels, strict=True):
             if layers:
                 layers.append(nn.MaxPool2d(2))
-            for _ in range(convs):
+            for _ in range(count):
                 layers.append(nn.Conv2d(previous, channels, 3, padding=1))
                 if batch_norm:
                     layers.append(nn.BatchNorm2d(channels))
@@ -123,6 +161,7 @@ class VGG(BaseModule):
             self.tap_indices.append(len(layers) - 1)
         self.features = nn.Sequential(*layers)
         self._start_weights()
+        self._freeze(frozen_stages, batch_norm)
 
     def _start_weights(self) -> None:
         for module in self.features:
@@ -131,9 +170,19 @@ class VGG(BaseModule):
             elif isinstance(module, nn.BatchNorm2d):
                 constant_init(module, 1)
 
+    def _freeze(self, stages: int, batch_norm: bool) -> None:
+        most = 0 if batch_norm else len(self.tap_indices)
+        if not 0 <= stages <= most:
+            raise ValueError(
+                f"VGG got frozen_stages={stages}; this one can freeze 0 to {most}"
+                + (", since it has batch norms" if batch_norm else "")
+            )
+        self.frozen_layers = self.tap_indices[stages - 1] + 1 if stages else 0
+        self.features[: self.frozen_layers].requires_grad_(False)
+
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        """Return the five maps, finest first."""
-        smallest = self.patch * 2 ** (len(self.out_channels) - 1)
+        """Return the maps, finest first."""
+        smallest = self.shrink * 2 ** (len(self.out_channels) - 1)
         if min(image.shape[-2:]) < smallest:
             raise ValueError(
                 f"VGG got an image of shape {tuple(image.shape)}; height and width "
@@ -141,8 +190,8 @@ class VGG(BaseModule):
             )
         maps = []
         x = image
-        if self.patch > 1:  # (B, C, H, W) -> (B, C * patch**2, H / patch, W / patch)
-            x = F.pixel_unshuffle(image, self.patch)
+        if self.shrink > 1:
+            x = F.avg_pool2d(image, self.shrink)
         for index, layer in enumerate(self.features):
             x = layer(x)
             if index in self.tap_indices:

@@ -8,6 +8,7 @@ from typing import Any
 from mmengine.config import Config
 
 from leuko_mm.classes import BINARY_NAMES
+from leuko_mm.models.cell_encoder_decoder import READING
 from leuko_mm.nearest import did_you_mean
 from leuko_mm.workflows.find_config import config_home, protocol_folder, protocol_names
 from leuko_mm.workflows.usage_error import UsageError
@@ -51,6 +52,9 @@ def under_protocol(config: Config, protocol: str) -> Config:
     for key in METHOD_KEYS:
         if key in config:
             merged[key] = config[key]
+    # How an answer is read is no part of a method.
+    for key in READING:
+        merged.model.get("test_cfg", {}).pop(key, None)
     for loader in LOADERS:
         enhance = config.get(loader, {}).get("dataset", {}).get("enhance")
         merged[loader]["dataset"]["enhance"] = enhance

@@ -202,6 +202,22 @@ def test_a_misfit_raises_and_changes_nothing(tmp_path, change, message):
         assert torch.equal(tensor, start[name])
 
 
+def test_a_beginning_takes_the_first_tensors_and_no_others(tmp_path):
+    whole, beginning = small_vgg(), small_vgg(convs=(1, 1))
+    path = put(tmp_path, "whole.pth")
+    tensors = weights_of(whole)
+    torch.save(tensors, path)
+    with pytest.raises(ValueError, match="has no place for"):
+        EncoderWeights(str(path))(beginning)
+    EncoderWeights(str(path), beginning=True)(beginning)
+    for name, value in beginning.state_dict().items():
+        torch.testing.assert_close(value, tensors[name])
+    # All of its tensors are there, but it is not how the file begins.
+    torch.save(dict(reversed(tensors.items())), path)
+    with pytest.raises(ValueError, match="has no place for"):
+        EncoderWeights(str(path), beginning=True)(beginning)
+
+
 def test_an_init_cfg_loads_them_into_a_backbone(tmp_path):
     wanted = weights_of(small_vgg())
     torch.save(wanted, tmp_path / "w.pth")

@@ -189,6 +189,20 @@ def test_neck_checks_only_attended_levels():
         CBAMSkipNeck([16, 7], 16, skips=[0, 1])
 
 
+def test_neck_goes_deeper_than_the_encoder():
+    torch.manual_seed(0)
+    neck = CBAMSkipNeck([16, 16], reduction=8, deeper=[8, 24])
+    assert list(neck.blocks) == ["0", "1", "2"]
+    maps = [torch.randn(2, 16, 24, 20), torch.randn(2, 16, 12, 10)]
+    found = neck(maps)
+    assert [tuple(m.shape[1:]) for m in found[2:]] == [(8, 6, 5), (24, 3, 2)]
+    # From the encoder's map as it is, not from the attended one.
+    neck.eval()
+    below = neck.deeper[0](maps[1])
+    torch.testing.assert_close(neck(maps)[2], neck.blocks["2"](below))
+    torch.testing.assert_close(neck(maps)[3], neck.deeper[1](below))
+
+
 def test_neck_raises():
     with pytest.raises(ValueError, match=r"skips=\[3\] for 2 maps"):
         CBAMSkipNeck([16, 16], skips=[3])

@@ -168,17 +168,50 @@ def test_every_stage_may_have_a_width_of_its_own():
         VGG(width=(0.5, 0.5))
 
 
-def test_patches_halve_every_map_and_lose_no_pixel():
-    net = VGG(width=0.125, patch=2)
-    maps = net(torch.randn(1, 3, 64, 32))
-    assert [tuple(m.shape[2:]) for m in maps][:2] == [(32, 16), (16, 8)]
-    image = torch.zeros(1, 3, 32, 32, requires_grad=True)
-    net.features[0](torch.nn.functional.pixel_unshuffle(image, 2)).sum().backward()
-    assert (image.grad != 0).all()
+def test_shrinking_reads_the_means_of_squares():
+    torch.manual_seed(0)
+    net, whole = VGG(width=0.125, shrink=2), VGG(width=0.125)
+    whole.load_state_dict(net.state_dict())
+    image = torch.randn(1, 3, 64, 32)
+    means = image.unflatten(2, (32, 2)).unflatten(4, (16, 2)).mean(dim=(3, 5))
+    for ours, theirs in zip(net(image), whole(means), strict=True):
+        torch.testing.assert_close(ours, theirs)
     with pytest.raises(ValueError, match="at least 32 pixels"):
         net(torch.zeros(1, 3, 16, 64))
-    with pytest.raises(ValueError, match="patch=0"):
-        VGG(patch=0)
+    with pytest.raises(ValueError, match="shrink=0"):
+        VGG(shrink=0)
+
+
+def test_the_first_convolutions_are_those_of_the_whole_network():
+    net, whole = VGG(width=0.125, convs=(2, 2, 1)), VGG(width=0.125)
+    names = list(net.state_dict())
+    assert names == list(whole.state_dict())[: len(names)]
+    net.load_state_dict({name: whole.state_dict()[name] for name in names})
+    image = torch.randn(1, 3, 32, 32)
+    ours, theirs = net(image), whole(image)
+    assert net.out_channels == (8, 16, 32)
+    assert len(ours) == 3
+    torch.testing.assert_close(ours[1], theirs[1])
+    # conv3_1 alone: two convolutions earlier than the whole network's third map.
+    assert len(net.features) == 12
+
+
+def test_frozen_stages_never_learn():
+    net = VGG(width=0.125, frozen_stages=2)
+    sum(m.sum() for m in net(torch.randn(1, 3, 32, 32))).backward()
+    learning = [name for name, p in net.named_parameters() if p.grad is not None]
+    assert learning[0] == "features.10.weight"  # conv3_1
+    assert len(learning) == 18
+    with pytest.raises(ValueError, match="frozen_stages=6; this one can freeze 0 to 5"):
+        VGG(width=0.125, frozen_stages=6)
+    with pytest.raises(ValueError, match="0 to 0, since it has batch norms"):
+        VGG(width=0.125, frozen_stages=1, batch_norm=True)
+
+
+@pytest.mark.parametrize("convs", [(), (2, 3), (2, 0), (2, 2, 3, 3, 3, 1)])
+def test_raises_on_convolutions_that_there_are_not(convs):
+    with pytest.raises(ValueError, match=r"depth 16 has \[2, 2, 3, 3, 3\]"):
+        VGG(convs=convs)
 
 
 def test_raises_on_an_image_too_small():

@@ -60,3 +60,11 @@ def test_the_protocol_decides_on_the_classes(tiny_config, protocol):
     config = resolve_config(str(tiny_config), protocol=protocol)
     expected = 2 if protocol == "robust" else 6
     assert config.model.decode_head.num_classes == expected
+
+
+def test_how_an_answer_is_read_is_no_part_of_a_method():
+    own = resolve_config("cbam_unet_compact")
+    assert own.model.test_cfg.least_area
+    compared = resolve_config("cbam_unet_compact", protocol="half")
+    assert compared.model.test_cfg == dict(mode="whole")
+    assert compared.model.type == own.model.type

@@ -1,0 +1,139 @@
+"""A segmentor that gives every cell one class, and may look at it from all sides."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import torch
+from mmengine.structures import PixelData
+from mmseg.models.segmentors import EncoderDecoder
+from torch import Tensor
+
+from leuko_mm.classes import BACKGROUND
+from leuko_mm.registry import MODELS
+
+VIEWS = (1, 8)
+# Of ``test_cfg``: how an answer is read, which no comparison of methods may differ in.
+READING = ("least_area", "views")
+
+
+def one_class_a_cell(probabilities: np.ndarray, *, least_area: float) -> np.ndarray:
+    """Return labels in which every connected cell has one class.
+
+    A cell is a connected piece of what is no background in the most probable labels.
+    It takes the class with the largest sum of probabilities over it; a smaller piece
+    than ``least_area`` is a speck or platelet, and background.
+
+    Args:
+        probabilities: of the classes, background first.
+        least_area: pixels.
+
+    Shape:
+        (C, H, W) float -> (H, W) uint8.
+
+    Example:
+        >>> sure, torn = [0.0, 0.9, 0.1], [0.0, 0.4, 0.6]
+        >>> cell = np.array([sure, torn, sure], np.float32).T[:, None]
+        >>> one_class_a_cell(cell, least_area=2).tolist()
+        [[1, 1, 1]]
+    """
+    labels = probabilities.argmax(0).astype(np.uint8)
+    foreground = (labels != BACKGROUND).astype(np.uint8)
+    _, pieces, about, _ = cv2.connectedComponentsWithStats(foreground)
+    for number, (left, top, width, height, area) in enumerate(about[1:], 1):
+        box = np.s_[top : top + height, left : left + width]
+        inside = pieces[box] == number
+        if area < least_area:
+            labels[box][inside] = BACKGROUND
+        else:
+            sums = probabilities[(slice(None), *box)][:, inside].sum(axis=1)
+            sums[BACKGROUND] = -np.inf
+            labels[box][inside] = sums.argmax()
+    return labels
+
+
+def seen_from_all_sides(logits_of, images: Tensor) -> Tensor:
+    """Return the mean over the eight turned and mirrored views, as logarithms.
+
+    Args:
+        logits_of: from images to logits of their size.
+        images: any height and width.
+
+    Shape:
+        (B, 3, H, W) -> (B, C, H, W), whose softmax are the mean probabilities.
+    """
+    total = 0
+    for turns in range(4):
+        for mirrored in (False, True):
+            view = torch.rot90(images, turns, (2, 3))
+            view = view.flip(3) if mirrored else view
+            found = logits_of(view).float().softmax(dim=1)
+            found = found.flip(3) if mirrored else found
+            total = total + torch.rot90(found, -turns, (2, 3))
+    return (total / 8).clamp(min=1e-12).log()
+
+
+@MODELS.register_module()
+class CellEncoderDecoder(EncoderDecoder):
+    """mmseg's ``EncoderDecoder``, which reads its answer cell by cell in a test.
+
+    Trained, and asked for logits by ``encode_decode``, it is its base. ``leuko
+    predict`` divides images into cells by itself and asks for logits.
+
+    Args:
+        test_cfg: ``mode='whole'``, and ``least_area``, see ``one_class_a_cell`` (None:
+            labels stay as they are), and ``views``, 1 or 8, see
+            ``seen_from_all_sides``.
+        **kwargs: of ``EncoderDecoder``.
+
+    Raises:
+        ValueError: if ``test_cfg`` has another mode, or other numbers.
+
+    Example:
+        >>> dict(
+        ...     type="leuko_mm.CellEncoderDecoder",
+        ...     test_cfg=dict(mode="whole", least_area=500, views=8),
+        ... )  # doctest: +SKIP
+    """
+
+    def __init__(self, *, test_cfg: dict | None = None, **kwargs):
+        asked = dict(test_cfg or {})
+        least_area, views = asked.get("least_area"), asked.get("views", 1)
+        if (
+            views not in VIEWS
+            or asked.get("mode", "whole") != "whole"
+            or (least_area is not None and least_area < 0)
+        ):
+            raise ValueError(
+                f"CellEncoderDecoder got test_cfg={asked}; it needs mode='whole', "
+                f"takes least_area=None or 0 and more, and views in {VIEWS}"
+            )
+        super().__init__(test_cfg=test_cfg, **kwargs)
+        self.least_area, self.views = least_area, views
+
+    def inference(self, inputs: Tensor, batch_img_metas: list[dict]) -> Tensor:
+        """Return logits, of one view or of the mean of eight."""
+        if self.views == 1:
+            return super().inference(inputs, batch_img_metas)
+
+        def logits_of(view: Tensor) -> Tensor:
+            size = tuple(view.shape[-2:])
+            sizes = dict.fromkeys(("ori_shape", "img_shape", "pad_shape"), size)
+            metas = [{**meta, **sizes} for meta in batch_img_metas]
+            return self.whole_inference(view, metas)
+
+        return seen_from_all_sides(logits_of, inputs)
+
+    def postprocess_result(self, seg_logits: Tensor, data_samples: list | None = None):
+        """Return data samples whose labels give every cell one class."""
+        samples = super().postprocess_result(seg_logits, data_samples)
+        if self.least_area is None:
+            return samples
+        for sample in samples:
+            probabilities = sample.seg_logits.data.float().softmax(dim=0)
+            labels = one_class_a_cell(
+                probabilities.cpu().numpy(), least_area=self.least_area
+            )
+            told = torch.from_numpy(labels).to(probabilities.device, torch.int64)[None]
+            sample.pred_sem_seg = PixelData(data=told)
+        return samples
