@@ -21,12 +21,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
-import numpy as np
 import torch
 
-from leuko_mm.datasets.image_files import read_image
+from leuko_mm.datasets.drawn_field import drawn_field
 from leuko_mm.datasets.leukocyte_dataset import dataset_root
-from leuko_mm.datasets.prepared import DatasetError, read_index
+from leuko_mm.datasets.prepared import DatasetError
 from leuko_mm.engine.checkpoint_files import write_text
 from leuko_mm.inference.checkpoint import CheckpointError
 from leuko_mm.inference.differential import differential
@@ -38,31 +37,6 @@ from leuko_mm.workflows.typed_command import as_typed
 
 FIELD = (2048, 1536)
 SIDES = (2048, 4096, 8192, 16384)
-
-
-def drawn_field(root: Path, width: int, height: int) -> np.ndarray:
-    """Return a field of synthetic cells at twice the size of their crops.
-
-    Args:
-        root: the prepared synthetic smears.
-        width, height: in pixels.
-
-    Returns:
-        (height, width, 3) uint8 RGB.
-    """
-    crops = [row for row in read_index(root) if row.kind == "cell"]
-    # Of one slide, as a field is.
-    crops = [row for row in crops if row.group == crops[0].group]
-    squares = [
-        cv2.resize(read_image(root / row.image), None, fx=2, fy=2) for row in crops
-    ]
-    side = len(squares[0])
-    field = np.empty((height, width, 3), np.uint8)
-    places = ((y, x) for y in range(0, height, side) for x in range(0, width, side))
-    for i, (y, x) in enumerate(places):
-        part = field[y : y + side, x : x + side]
-        part[:] = squares[i % len(squares)][: len(part), : part.shape[1]]
-    return field
 
 
 def seconds(predictor: Predictor, path: Path) -> tuple[float, int]:
