@@ -21,7 +21,7 @@ SHIPPED_ABLATIONS = [name for name in NAMES if name.startswith("ablation/")]
 # What each method's encoder has learnt from before; None: random weights.
 METHODS = {
     "cbam_unet": "vgg16",
-    "cbam_unet_compact": None,
+    "cbam_unet_compact": "vgg16",
     "cbam_unet_resnet50": "resnet50",
     "deeplabv3plus_r50": "resnet50",
     "dual_path_aspp": None,
