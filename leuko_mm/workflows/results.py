@@ -22,7 +22,7 @@ from leuko_mm.workflows.preflight import cells_config
 from leuko_mm.workflows.resolve_config import config_hash
 from leuko_mm.workflows.run_facts import (
     environment,
-    git_state,
+    git_at_start,
     model_facts,
 )
 from leuko_mm.workflows.run_report import show_run
@@ -100,7 +100,7 @@ def _run(config: Config, runner: Runner, run: Mapping) -> dict:
         protocol=config.get("protocol"),
         split=dataset.get("dataset", dataset).get("split"),
         seed=config.randomness.get("seed", 0),
-        git=git_state(),
+        git=git_at_start(),
         config_sha256=config_hash(config),
         iterations=run["iterations"],
         selected_on="last",

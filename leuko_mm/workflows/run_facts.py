@@ -6,6 +6,7 @@ import os
 import platform
 import subprocess
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 
 import cv2
@@ -36,6 +37,15 @@ def git_state() -> str | None:
     command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     return done.stdout.strip() or None
+
+
+@cache
+def git_at_start() -> str | None:
+    """Return ``git_state`` as it was when this process asked first.
+
+    A training runs the code that it began with, whatever is committed meanwhile.
+    """
+    return git_state()
 
 
 def environment() -> dict:

@@ -31,6 +31,7 @@ from leuko_mm.workflows.preflight import cells_config, check_run
 from leuko_mm.workflows.resolve_config import UsageError, config_hash, resolve_config
 from leuko_mm.workflows.results import write_results
 from leuko_mm.workflows.room_on_disk import check_room
+from leuko_mm.workflows.run_facts import git_at_start
 from leuko_mm.workflows.training_faults import Circumstances, tell_how_to_go_on
 from leuko_mm.workflows.typed_command import resuming
 
@@ -144,6 +145,7 @@ def train(request: TrainRequest) -> Path:
         TrainingFaultError: if its data, its disk, a worker or another process of it is
             lost later, with the last state kept.
     """
+    git_at_start()
     config = prepare_config(request)
     work_dir = Path(config.work_dir)
     check_run(config, work_dir, resume=request.resume, force=request.force)

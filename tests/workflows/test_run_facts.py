@@ -13,6 +13,7 @@ from leuko_mm.workflows import run_facts
 from leuko_mm.workflows.run_facts import (
     cpu_name,
     environment,
+    git_at_start,
     git_state,
     model_facts,
 )
@@ -86,6 +87,14 @@ def test_the_commit_is_named_and_whether_it_was_changed(repository):
     assert len(clean) == 12
     (repository / "leuko_mm" / "__init__.py").write_text("x = 1\n")
     assert git_state() == f"{clean}-dirty"
+
+
+def test_what_is_committed_meanwhile_is_not_the_code_that_runs(repository):
+    git_at_start.cache_clear()
+    began = git_at_start()
+    (repository / "leuko_mm" / "__init__.py").write_text("x = 1\n")
+    assert git_at_start() == began
+    git_at_start.cache_clear()
 
 
 def test_an_installed_package_has_no_commit(repository):
