@@ -1,11 +1,11 @@
 """The list of models is complete and true, and the page shows it."""
 
-import importlib.util
 import json
 
 import pytest
 import yaml
 from shipped_configs import CONFIGS, METHODS, ROOT
+from tool_module import load_tool
 
 from leuko_mm.cli.main import main
 from leuko_mm.inference.shipped import shipped_folder, shipped_names
@@ -17,11 +17,7 @@ HOW = "run python tools/model_zoo.py"
 
 @pytest.fixture(scope="module")
 def writer():
-    place = ROOT / "tools" / "model_zoo.py"
-    spec = importlib.util.spec_from_file_location("model_zoo", place)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_tool("model_zoo")
 
 
 def test_every_method_is_an_entry_with_a_config():

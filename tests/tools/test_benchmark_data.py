@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import sys
 
 import pytest
+from tool_module import load_tool
 
 
 @pytest.fixture
-def benchmark(project_root):
-    path = project_root / "tools" / "benchmark_data.py"
-    spec = importlib.util.spec_from_file_location("benchmark_data", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def benchmark():
+    return load_tool("benchmark_data")
 
 
 def run(benchmark, monkeypatch, *arguments) -> int:

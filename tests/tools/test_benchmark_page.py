@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 
 import pytest
+from tool_module import load_tool
 
 from leuko_mm.workflows.bench_targets import targets
 
 
 @pytest.fixture
-def tool(project_root):
-    place = project_root / "tools" / "benchmark_page.py"
-    spec = importlib.util.spec_from_file_location("benchmark_page", place)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def tool():
+    return load_tool("benchmark_page")
 
 
 @pytest.fixture

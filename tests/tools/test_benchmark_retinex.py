@@ -1,19 +1,16 @@
 """The benchmark's figures are computed from what it timed, on a tiny picture."""
 
-import importlib.util
 import json
 import sys
 
 import numpy as np
 import pytest
+from tool_module import load_tool
 
 
 @pytest.fixture
-def benchmark(project_root, monkeypatch):
-    place = project_root / "tools" / "benchmark_retinex.py"
-    spec = importlib.util.spec_from_file_location("benchmark_retinex", place)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+def benchmark(monkeypatch):
+    module = load_tool("benchmark_retinex")
     monkeypatch.setattr(module, "SECONDS_A_METHOD", 0.01)
     monkeypatch.setattr(module, "SIZES", {"256": (40, 48)})
     return module

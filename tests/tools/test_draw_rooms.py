@@ -1,20 +1,14 @@
 """The drawing of the rooms is the code's, not a memory of it."""
 
-import importlib.util
-import sys
 import xml.etree.ElementTree as ElementTree
 
 import pytest
+from tool_module import load_tool
 
 
 @pytest.fixture
-def drawer(project_root):
-    place = project_root / "tools" / "draw_rooms.py"
-    spec = importlib.util.spec_from_file_location("draw_rooms", place)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+def drawer():
+    return load_tool("draw_rooms")
 
 
 def test_the_committed_drawing_is_that_of_the_code(drawer, project_root):

@@ -1,21 +1,18 @@
 """One command measures, draws and writes the page, and goes on where it stopped."""
 
-import importlib.util
 import json
 
 import numpy as np
 import pytest
 from PIL import Image
+from tool_module import load_tool
 
 from leuko_mm.report.enhancement_page import VERDICT
 
 
 @pytest.fixture
-def tool(project_root, monkeypatch):
-    place = project_root / "tools" / "enhancement_evidence.py"
-    spec = importlib.util.spec_from_file_location("enhancement_evidence", place)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+def tool(monkeypatch):
+    module = load_tool("enhancement_evidence")
     few = {"hsv": lambda image: image // 2, "rgb": lambda image: 255 - image}
     monkeypatch.setattr(module, "retinex_methods", lambda: few)
     return module

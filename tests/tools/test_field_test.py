@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
-
 import pytest
 from tiny_checkpoint import write_tiny
+from tool_module import load_tool
 
 
 @pytest.fixture
-def tool(project_root):
+def tool():
     """Return the tool as a module."""
-    place = project_root / "tools" / "field_test.py"
-    spec = importlib.util.spec_from_file_location("field_test_tool", place)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_tool("field_test")
 
 
 def cell(kind, predicted, iou=0.9):

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 
 import pytest
 from tiny_checkpoint import write_tiny
+from tool_module import load_tool
 
 from leuko_mm.datasets.converters.synthetic import prepare_synthetic
 
 
 @pytest.fixture
-def tool(project_root):
+def tool():
     """Return the tool as a module."""
-    place = project_root / "tools" / "field_timing.py"
-    spec = importlib.util.spec_from_file_location("field_timing", place)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_tool("field_timing")
 
 
 def test_fields_are_timed_and_told(tool, tmp_path, tiny_config, monkeypatch, capsys):

@@ -1,25 +1,17 @@
 """The intervals cover the truth as often as they say, where slides differ."""
 
-import importlib.util
-
 import numpy as np
 import pytest
+from tool_module import load_tool
 
 from leuko_mm.evaluation.intervals import bootstrap_interval
 
 
 @pytest.fixture(scope="module")
-def measuring(request):
-    place = request.config.rootpath / "tools" / "interval_coverage.py"
-    spec = importlib.util.spec_from_file_location("interval_coverage", place)
-    module = importlib.util.module_from_spec(spec)
-    # Dataclasses look their module up.
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(__import__("sys").modules, spec.name, module)
-        spec.loader.exec_module(module)
-        patch.setattr(module, "FIGURES", ("mIoU",))
-        patch.setattr(module, "TRUTH_SLIDES", 2000)
-        yield module
+def measuring():
+    module = load_tool("interval_coverage")
+    module.FIGURES, module.TRUTH_SLIDES = ("mIoU",), 2000
+    return module
 
 
 @pytest.mark.parametrize("between", [0.5, 1.5])

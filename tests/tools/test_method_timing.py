@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 
 import pytest
+from tool_module import load_tool
 
 from leuko_mm.workflows.report_plots import read_timing
 
 
 @pytest.fixture
-def tool(project_root):
+def tool():
     """Return the tool as a module."""
-    place = project_root / "tools" / "method_timing.py"
-    spec = importlib.util.spec_from_file_location("method_timing", place)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_tool("method_timing")
 
 
 def test_a_small_network_is_measured(tool, tmp_path):

@@ -1,18 +1,14 @@
 """The table of sizes is the one that the tool writes."""
 
-import importlib.util
 import json
 
 import pytest
+from tool_module import load_tool
 
 
 @pytest.fixture
-def writer(project_root):
-    place = project_root / "tools" / "model_table.py"
-    spec = importlib.util.spec_from_file_location("model_table", place)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def writer():
+    return load_tool("model_table")
 
 
 # That the JSON is true is in tests/models/test_model_contract.py, method by method.
