@@ -15,8 +15,11 @@ AUTO = "auto"
 RED_CELL_UM = 7.5
 # Of a prepared cell image's side, where a sidecar has not measured: in BCISC.
 USUAL_SHARE = 0.204
-# Beyond these a measure is a mistake, or the image no smear.
+# Beyond these a measure is a mistake, or the image no smear; a network that is shown
+# every pixel as thousands would only fill the memory.
 SMALLEST, LARGEST = 1 / 32, 16.0
+# What a pixel of a microscope's picture may be, in um: red cells of 2 to 1500 pixels.
+FINEST_UM, COARSEST_UM = RED_CELL_UM / 1500, RED_CELL_UM / 2
 
 
 def find_scale(
@@ -35,7 +38,8 @@ def find_scale(
         um_per_px: size of a pixel of the image in um, instead of ``scale``.
 
     Raises:
-        ValueError: if both are given, or one is not a finite number above 0.
+        ValueError: if both are given, or one is not a finite number above 0, or the
+            image would be shrunk or enlarged beyond what any smear needs.
     """
     check_scale(scale, um_per_px)
     if um_per_px is not None:
@@ -49,7 +53,7 @@ def check_scale(scale: float | str | None, um_per_px: float | None) -> None:
     """Refuse what is no scale.
 
     Raises:
-        ValueError: naming what was given.
+        ValueError: naming what was given, and what can be.
     """
     given = {"scale": None if scale == AUTO else scale, "um_per_px": um_per_px}
     told = {name: value for name, value in given.items() if value is not None}
@@ -62,6 +66,17 @@ def check_scale(scale: float | str | None, um_per_px: float | None) -> None:
                 f"{name}={value!r}: expected a number above 0"
                 + (" or 'auto'" if name == "scale" else "")
             )
+    if um_per_px is not None and not FINEST_UM <= um_per_px <= COARSEST_UM:
+        wide = RED_CELL_UM / um_per_px
+        raise ValueError(
+            f"um_per_px={um_per_px:g}: a red cell would be {wide:.3g} pixels wide; "
+            "give the side of a pixel in micrometres, usually 0.05 to 0.5"
+        )
+    if "scale" in told and not SMALLEST <= scale <= LARGEST:
+        raise ValueError(
+            f"scale={scale:g}: expected {SMALLEST:g} to {LARGEST:g}, how many pixels "
+            "of the network a pixel of the image makes"
+        )
 
 
 def network_red_cell(checkpoint: Checkpoint) -> float:
@@ -73,8 +88,10 @@ def network_red_cell(checkpoint: Checkpoint) -> float:
 def _by_pixel_size(checkpoint: Checkpoint, um_per_px: float) -> ImageScale:
     if checkpoint.px_per_um:
         factor = checkpoint.px_per_um * um_per_px
+        _check_factor(factor, um_per_px)
         return ImageScale(factor, "um_per_px", 1.0, note=f"{um_per_px:g} um a pixel")
     factor = network_red_cell(checkpoint) / RED_CELL_UM * um_per_px
+    _check_factor(factor, um_per_px)
     return ImageScale(
         factor,
         "um_per_px",
@@ -82,6 +99,14 @@ def _by_pixel_size(checkpoint: Checkpoint, um_per_px: float) -> ImageScale:
         red_cell_px=RED_CELL_UM / um_per_px,
         note=f"{um_per_px:g} um a pixel, a red cell taken as {RED_CELL_UM} um wide",
     )
+
+
+def _check_factor(factor: float, um_per_px: float) -> None:
+    if not SMALLEST <= factor <= LARGEST:
+        raise ValueError(
+            f"um_per_px={um_per_px:g} would scale the image by {factor:.3g} for this "
+            f"network; {SMALLEST:g} to {LARGEST:g} can be: is it the size of a pixel?"
+        )
 
 
 def _by_red_cells(image: np.ndarray, checkpoint: Checkpoint) -> ImageScale:

@@ -58,3 +58,23 @@ def test_what_is_no_scale_is_refused(name, value):
 def test_two_scales_are_refused():
     with pytest.raises(ValueError, match="not both"):
         check_scale(0.5, 0.1)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (dict(um_per_px=65), "red cell would be 0.115 pixels wide"),
+        (dict(um_per_px=6.5e-5), "in micrometres"),
+        (dict(scale=500), "expected 0.03125 to 16"),
+        (dict(scale=0.001), "expected 0.03125 to 16"),
+    ],
+)
+def test_nanometres_and_other_slips_are_refused_at_once(given, said):
+    """65 for 0.065 would show the network an image a million pixels wide."""
+    with pytest.raises(ValueError, match=said):
+        check_scale(**(dict(scale=None, um_per_px=None) | given))
+
+
+def test_a_factor_beyond_any_smear_is_refused_for_its_network():
+    with pytest.raises(ValueError, match="would scale the image by 120"):
+        find_scale(BARE, a_checkpoint(px_per_um=40.0), um_per_px=3.0)
