@@ -90,14 +90,6 @@ def test_a_launcher_divides_the_images(place, capsys, monkeypatch):
         (["nowhere", "--out", "out"], "nowhere does not exist"),
         (["in", "--out", "in"], "something else than a prediction"),
         (["in", "--out", "out", "--checkpoint", "x.pth"], "x.pth does not exist"),
-        (
-            ["in", "--out", "out", "--checkpoint", "net.pth", "--um-per-px", "65"],
-            "a red cell would be 0.115 pixels wide",
-        ),
-        (
-            ["in", "--out", "out", "--checkpoint", "net.pth", "--scale", "500"],
-            "scale=500: expected 0.03125 to 16",
-        ),
         (["in", "--out", "out", "--merge", "in"], "--merge joins folders of results"),
         (["in", "--out", "out", "--shard", "2/2"], "expected i/n"),
         (["--out", "out", "--merge", "in"], "in holds no prediction"),
