@@ -159,14 +159,14 @@ MEMORY = """
 import resource, sys, threading, time
 import numpy as np
 sys.path.insert(0, sys.argv[1])
-import conftest
+import painted_network
 from leuko_mm.inference.predictor import Predictor
 side = 16384
 patch = np.zeros((2048, 2048), np.uint8)
 for y in range(200, 2048, 450):
     for x in range(200, 2048, 450):
-        patch[conftest.disc(patch.shape, x, y, 110)] = 1 + (x + y) % 5
-image = np.tile(conftest.paint(patch), (8, 8, 1))
+        patch[painted_network.disc(patch.shape, x, y, 110)] = 1 + (x + y) % 5
+image = np.tile(painted_network.paint(patch), (8, 8, 1))
 predictor = Predictor(sys.argv[2], scale=float(sys.argv[3]), tile=1024)
 def now():
     with open("/proc/self/statm") as file:
