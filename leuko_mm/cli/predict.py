@@ -49,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="FILE",
         help="a .pth of leuko train or an .onnx of leuko export, its .json beside it; "
-        "default: the shipped one",
+        "default: that of the package, where it carries one",
     )
     parser.add_argument(
         "--runtime",
@@ -73,7 +73,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="size of a pixel of the images in micrometres, instead of --scale",
     )
     parser.add_argument(
-        "--tta", action="store_true", help="look at images mirrored and turned, too"
+        "--tta",
+        action="store_true",
+        help="eight mirrored and turned views of each image, at eight times the time",
     )
     parser.add_argument(
         "--min-area",

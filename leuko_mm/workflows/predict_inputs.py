@@ -17,6 +17,9 @@ from leuko_mm.datasets.image_headers import IMAGE_SUFFIXES
 from leuko_mm.nearest import did_you_mean
 from leuko_mm.workflows.usage_error import UsageError
 
+# Levels of every channel that are black and white, with what JPEG makes of them.
+BLACK, WHITE = 16, 239
+
 
 @dataclass(frozen=True)
 class InputImage:
@@ -124,7 +127,8 @@ def refuse_mask(pixels: np.ndarray) -> None:
     """Refuse an image that is a mask: masks often lie among the fields they belong to.
 
     A mask has more than one value, no colour, and no value but 0 and another one, or
-    but class ids and 255.
+    but class ids and 255; or it is black and white but for a few pixels, which soft
+    edges or a lossy file make.
 
     Shape:
         (H, W, 3) uint8.
@@ -135,6 +139,15 @@ def refuse_mask(pixels: np.ndarray) -> None:
     Example:
         >>> refuse_mask(np.full((4, 4, 3), 200, np.uint8))
     """
+    _refuse_ids(pixels)
+    if _is_black_and_white(pixels):
+        raise UsageError(
+            "is black and white: a mask, not a photograph; keep masks in a folder of "
+            "their own"
+        )
+
+
+def _refuse_ids(pixels: np.ndarray) -> None:
     grey = pixels[..., 0]
     # Most images tell by their first row that they are none.
     if any((pixels[:1, :, c] != grey[:1]).any() for c in (1, 2)):
@@ -149,6 +162,20 @@ def refuse_mask(pixels: np.ndarray) -> None:
             f"holds no values but {', '.join(map(str, values))}: a mask, not a "
             "photograph; keep masks in a folder of their own"
         )
+
+
+def _is_black_and_white(pixels: np.ndarray) -> bool:
+    """Whether 24 of 25 pixels are black or white, some this and some that."""
+
+    def dark_and_light(part: np.ndarray) -> tuple[float, float]:
+        dark = part.max(axis=-1) <= BLACK
+        return float(dark.mean()), float((part.min(axis=-1) >= WHITE).mean())
+
+    # Most images tell by their first row that they are none.
+    if sum(dark_and_light(pixels[:1])) < 0.9:
+        return False
+    dark, light = dark_and_light(pixels)
+    return min(dark, light) > 0 and dark + light >= 0.96
 
 
 def printable(text: str) -> str:

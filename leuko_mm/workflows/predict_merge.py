@@ -27,8 +27,8 @@ def merge_parts(
         force: replace a prediction in ``out``.
 
     Raises:
-        UsageError: if a part is not finished, parts do not fit together, or ``out``
-            is not to be touched.
+        UsageError: if a part is not finished, is given twice or is missing, parts do
+            not fit together, or ``out`` is not to be touched.
     """
     check_place(out, resume=False, force=force)
     if out.resolve() in {part.resolve() for part in parts}:
@@ -36,6 +36,7 @@ def merge_parts(
     states = [_finished(part) for part in parts]
     for part, state in zip(parts[1:], states[1:], strict=True):
         _refuse_different(parts[0], states[0], part, state)
+    _refuse_shards(parts, states)
     found = _joined(parts)
     names = sorted({name for state in states for name in state["images"]})
     failed = {
@@ -79,6 +80,26 @@ def _refuse_different(
             raise UsageError(
                 f"{first} was made with {key} {value!r}, but {part} with "
                 f"{state['settings'].get(key)!r}; make both with the same"
+            )
+
+
+def _refuse_shards(parts: Sequence[Path], states: Sequence[Mapping]) -> None:
+    """Refuse a part that is given twice, and parts of which some are not given."""
+    there: dict[str, Path] = {}
+    for part, state in zip(parts, states, strict=True):
+        shard = state["settings"].get("shard")
+        if shard is None:
+            continue
+        if shard in there:
+            raise UsageError(f"{there[shard]} and {part} are both the shard {shard}")
+        there[shard] = part
+    for shard in list(there):
+        count = int(shard.partition("/")[2])
+        missing = [f"{i}/{count}" for i in range(count) if f"{i}/{count}" not in there]
+        if missing:
+            raise UsageError(
+                f"the shard {', '.join(missing)} is not among the parts: the count "
+                "would be of a part of the images; give the folders of all"
             )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 
@@ -83,3 +84,30 @@ def test_a_misspelt_image_names_its_neighbour(tmp_path):
     (tmp_path / "field01.png").touch()
     with pytest.raises(UsageError, match=r"did you mean 'field01\.png'"):
         plan_inputs([str(tmp_path / "feild01.png")])
+
+
+def soft_mask(kind: str) -> np.ndarray:
+    """Return a white disc on black whose edge is blurred, nearly or quite grey."""
+    mask = np.zeros((200, 300), np.uint8)
+    cv2.circle(mask, (150, 100), 50, 255, -1)
+    soft = np.repeat(cv2.GaussianBlur(mask, (3, 3), 0)[..., None], 3, axis=2)
+    if kind == "tinted":
+        soft[..., 1] = np.maximum(soft[..., 1], 3)
+    if kind == "lossy":
+        soft = cv2.imdecode(cv2.imencode(".jpg", soft)[1], cv2.IMREAD_COLOR)
+    return soft
+
+
+@pytest.mark.parametrize("kind", ["grey", "tinted", "lossy"])
+def test_a_mask_with_soft_edges_is_one(kind):
+    """Two of the masks beside BCISC's fields are like this."""
+    with pytest.raises(UsageError, match="black and white: a mask"):
+        refuse_mask(soft_mask(kind))
+
+
+def test_dark_and_overexposed_photographs_are_none():
+    rng = np.random.default_rng(0)
+    refuse_mask(rng.integers(0, 14, (50, 60, 3), dtype=np.uint8))
+    burnt = np.full((50, 60, 3), 250, np.uint8)
+    burnt[10:20, 10:30] = (90, 40, 120)
+    refuse_mask(burnt)

@@ -66,6 +66,17 @@ def test_unfinished_and_different_parts_are_refused(place):
     assert not (place / "all").exists()
 
 
+def test_a_missing_shard_and_one_that_is_given_twice_are_refused(place):
+    predicted(place, "part0", shard="0/3")
+    predicted(place, "part2", shard="2/3")
+    parts = [place / "part0", place / "part2"]
+    with pytest.raises(UsageError, match="the shard 1/3 is not among the parts"):
+        merge_parts(parts, place / "all", exchange=BOTH)
+    with pytest.raises(UsageError, match="are both the shard 0/3"):
+        merge_parts([parts[0], parts[0]], place / "all", exchange=BOTH)
+    assert not (place / "all").exists()
+
+
 def test_two_images_of_one_name_are_not_mixed(place):
     predicted(place, "part0")
     shutil.rmtree(place / "in")
