@@ -60,6 +60,12 @@ THEIR_RESNET = {
 EVERY_NAME = {
     "VGG": VGG,
     "CBAMSkipNeck": NECK,
+    "CellEncoderDecoder": {
+        "type": "leuko_mm.CellEncoderDecoder",
+        "backbone": VGG,
+        "decode_head": OUR_HEAD,
+        "test_cfg": {"mode": "whole", "least_area": 20, "views": 8},
+    },
     "UNetHead": OUR_HEAD,
     "FocalDiceLoss": FOCAL_DICE,
     "SkipResNet": {"type": "leuko_mm.SkipResNet", "depth": 18},
