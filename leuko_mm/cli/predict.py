@@ -200,8 +200,8 @@ def _scale_lines(outcome: PredictOutcome) -> list[str]:
     counted = ", ".join(f"{WAYS.get(way, way)} {n}" for way, n in ways.items())
     sure = min(scale["confidence"] for scale in scales)
     return [
-        f"scale: {factors[0]:.3g} to {factors[-1]:.3g} ({counted}), sure to "
-        f"{sure:.0%} or more; image by image in images.csv"
+        f"scale: {factors[0]:.3g} to {factors[-1]:.3g} ({counted}), the least sure to "
+        f"{sure:.0%}; image by image in images.csv"
     ]
 
 
