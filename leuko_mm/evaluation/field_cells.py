@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 LEAST_OVERLAP = 0.5
 
@@ -31,8 +30,9 @@ def match_cells(
 ) -> FieldMatch:
     """Match true cells and predicted ones, each at most once.
 
-    The pairs are those with the largest sum of IoU; those of less than 0.5 count as a
-    missed cell and a false one.
+    The pairs of largest IoU come first; what is left with less than 0.5 counts as a
+    missed cell and a false one. Cells of one image do not overlap, so that hardly any
+    has two partners to choose from.
 
     Args:
         truth: one mask a cell.
@@ -52,15 +52,15 @@ def match_cells(
     for i, mask in enumerate(truth):
         shared = np.bincount(predicted[mask], minlength=cells + 1)[1:]
         overlaps[i] = shared / np.maximum(areas + mask.sum() - shared, 1)
-    pairs = zip(*linear_sum_assignment(overlaps, maximize=True), strict=True)
-    found = tuple(
-        (int(i), int(j), float(overlaps[i, j]))
-        for i, j in pairs
-        if overlaps[i, j] >= LEAST_OVERLAP
-    )
+    found: list[tuple[int, int, float]] = []
+    while overlaps.size and overlaps.max() >= LEAST_OVERLAP:
+        i, j = (int(at) for at in np.unravel_index(overlaps.argmax(), overlaps.shape))
+        found.append((i, j, float(overlaps[i, j])))
+        overlaps[i], overlaps[:, j] = 0, 0
+    found.sort()
     ours, theirs = {i for i, _, _ in found}, {j for _, j, _ in found}
     return FieldMatch(
-        found=found,
+        found=tuple(found),
         missed=tuple(i for i in range(len(truth)) if i not in ours),
         false=tuple(j for j in range(cells) if j not in theirs),
     )

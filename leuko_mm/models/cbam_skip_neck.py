@@ -22,15 +22,17 @@ def deeper_stage(in_channels: int, channels: int) -> nn.Sequential:
         channels: of all three convolutions.
 
     Shape:
-        (B, in_channels, H, W) -> (B, channels, H // 2, W // 2).
+        (B, in_channels, H, W) -> (B, channels, H / 2, W / 2), rounded up.
 
     Example:
+        >>> import torch
         >>> deeper_stage(8, 4)(torch.zeros(2, 8, 6, 9)).shape
-        torch.Size([2, 4, 3, 4])
+        torch.Size([2, 4, 3, 5])
     """
     norm = {"type": "BN"}
     return nn.Sequential(
-        nn.MaxPool2d(2),
+        # Rounded up: of the smallest images something is left.
+        nn.MaxPool2d(2, ceil_mode=True),
         ConvModule(in_channels, channels, 1, norm_cfg=norm),
         ConvModule(channels, channels, 3, padding=1, norm_cfg=norm),
         ConvModule(channels, channels, 3, padding=1, norm_cfg=norm),

@@ -195,7 +195,7 @@ def test_neck_goes_deeper_than_the_encoder():
     assert list(neck.blocks) == ["0", "1", "2"]
     maps = [torch.randn(2, 16, 24, 20), torch.randn(2, 16, 12, 10)]
     found = neck(maps)
-    assert [tuple(m.shape[1:]) for m in found[2:]] == [(8, 6, 5), (24, 3, 2)]
+    assert [tuple(m.shape[1:]) for m in found[2:]] == [(8, 6, 5), (24, 3, 3)]
     # From the encoder's map as it is, not from the attended one.
     neck.eval()
     below = neck.deeper[0](maps[1])

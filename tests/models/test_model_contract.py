@@ -24,9 +24,10 @@ LEAVES = sorted(path.stem for path in (ROOT / "configs").glob("*.py"))
 SIZES = json.loads((ROOT / "docs" / "model_table.json").read_text())
 CLASSES = 6
 ODD = (33, 49)
-# Batch norms after a pooling to one pixel: with one image they have one value a
-# channel, and torch refuses to take statistics from it.
-NEEDS_TWO_IMAGES = {"deeplabv3plus_r50", "pspnet_r50"}
+# Batch norms on maps of one pixel, after a pooling of everything or, of these small
+# images, after the last of many halvings: with one image they have one value a channel,
+# and torch refuses to take statistics from it.
+NEEDS_TWO_IMAGES = {"cbam_unet_compact", "deeplabv3plus_r50", "pspnet_r50"}
 
 
 def batch(number: int, size: tuple[int, int]) -> dict:
