@@ -1,10 +1,10 @@
 """Test a checkpoint on the whole fields of slides that it has not learnt from.
 
-    leuko train cbam_unet_compact --split fold1
     python tools/field_test.py work_dirs/<run>/<run>.pth --split fold1
 
 A true cell is one that was cut out of the field; it is found where a predicted cell
-overlaps it with an IoU of 0.5 or more. What else is predicted is false.
+overlaps it with an IoU of 0.5 or more. What else is predicted is false. docs/predict.md
+has the training that goes before.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pathlib import Path
 
 from leuko_mm.datasets.leukocyte_dataset import dataset_root
 from leuko_mm.datasets.prepared import DatasetError
+from leuko_mm.engine.checkpoint_files import write_text
 from leuko_mm.inference.checkpoint import CheckpointError
 from leuko_mm.inference.predictor import Predictor
 from leuko_mm.report.markdown import table
@@ -35,15 +36,7 @@ def as_table(told: dict) -> str:
     """Return the fields as a Markdown table, with a line that sums them up."""
     rows = []
     for field in told["fields"]:
-        found = ", ".join(
-            f"{cell['class']} {100 * cell['iou']:.1f}"
-            + (
-                ""
-                if cell["class"] == cell["predicted"]
-                else f", as {cell['predicted']}"
-            )
-            for cell in field["found"]
-        )
+        found = ", ".join(map(_in_words, field["found"]))
         missed, false = ", ".join(field["missed"]), len(field["false"])
         rows.append([field["field"], found or "-", missed or "-", str(false)])
     lines = table(["field", "found, IoU in percent", "missed", "false"], rows)
@@ -72,16 +65,15 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     print(as_table(told))
     if args.json:
-        command = as_typed(["tools/field_test.py", *(argv or sys.argv[1:])])
+        words = sys.argv[1:] if argv is None else argv
         told |= dict(
-            command=command,
+            command=as_typed(["tools/field_test.py", *words]),
             checkpoint=predictor.checkpoint.sidecar["sha256"],
             training=predictor.checkpoint.sidecar["training"],
             git=git_state(),
             env=environment(),
         )
-        args.json.parent.mkdir(parents=True, exist_ok=True)
-        args.json.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+        write_text(args.json, json.dumps(told, indent=1) + "\n")
     return 0
 
 

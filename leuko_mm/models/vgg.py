@@ -177,8 +177,8 @@ class VGG(BaseModule):
                 f"VGG got frozen_stages={stages}; this one can freeze 0 to {most}"
                 + (", since it has batch norms" if batch_norm else "")
             )
-        self.frozen_layers = self.tap_indices[stages - 1] + 1 if stages else 0
-        self.features[: self.frozen_layers].requires_grad_(False)
+        layers = self.tap_indices[stages - 1] + 1 if stages else 0
+        self.features[:layers].requires_grad_(False)
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         """Return the maps, finest first."""

@@ -6,7 +6,7 @@ cells are those that were cut out of it; what else is found there counts as fals
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,9 +16,9 @@ from PIL import Image
 
 from leuko_mm.classes import CLASS_NAMES
 from leuko_mm.datasets.prepared import IndexRow, read_index, read_split
-from leuko_mm.evaluation.field_cells import FieldMatch, match_cells
-from leuko_mm.inference.prediction import Prediction
+from leuko_mm.evaluation.field_cells import match_cells
 from leuko_mm.inference.predictor import Predictor
+from leuko_mm.workflows.sidecar import groups_learnt_from
 from leuko_mm.workflows.usage_error import UsageError
 
 
@@ -73,17 +73,21 @@ def _largest_piece(mask: np.ndarray) -> np.ndarray:
     return pieces == 1 + areas.argmax() if len(areas) else mask > 0
 
 
-def check_unseen_slides(sidecar: Mapping, split: str) -> None:
-    """Refuse a checkpoint that may have learnt from the slides of the fields.
+def check_unseen_slides(
+    root: Path, fields: Sequence[IndexRow], sidecar: Mapping
+) -> None:
+    """Refuse fields of slides that a checkpoint has learnt from.
 
     Raises:
-        UsageError: if it was trained on another split.
+        UsageError: naming the split that it was trained on.
     """
-    learnt = sidecar["training"]["split"]
-    if learnt != split:
+    learnt = set(groups_learnt_from(root, sidecar) or ())
+    known = [field.stem for field in fields if field.group in learnt]
+    if known:
         raise UsageError(
-            f"this checkpoint was trained on the split {learnt!r}: it may have learnt "
-            f"from the slides that {split} tests; test it on its own"
+            f"{len(known)} of the {len(fields)} fields, first {known[0]}, are of "
+            f"slides that this checkpoint has learnt from; add --split "
+            f"{sidecar['training']['split']}, or train with the split that is tested"
         )
 
 
@@ -91,8 +95,6 @@ def run_field_test(
     root: Path,
     split: str,
     predictor: Predictor,
-    *,
-    seen: Callable[[str, Prediction, FieldMatch], None] | None = None,
 ) -> dict:
     """Return what a predictor finds in the fields of a split.
 
@@ -100,15 +102,14 @@ def run_field_test(
         root: the prepared dataset.
         split: its test slides are looked at.
         predictor: with the checkpoint and scale that are tested.
-        seen: called with a field's stem, prediction and match, one after the other.
 
     Returns:
         ``fields``, a dict each with what was found, missed and false; and sums of them
         over all: ``cells``, ``found``, ``right_class``, ``false``, ``mean_iou``.
     """
-    check_unseen_slides(predictor.checkpoint.sidecar, split)
-    rows = read_index(root)
-    fields = list(_fields(root, fields_under_test(root, split), rows, predictor, seen))
+    shown = fields_under_test(root, split)
+    check_unseen_slides(root, shown, predictor.checkpoint.sidecar)
+    fields = list(_fields(root, shown, predictor))
     found = [cell for field in fields for cell in field["found"]]
     return dict(
         split=split,
@@ -121,15 +122,16 @@ def run_field_test(
     )
 
 
-def _fields(root, fields, rows, predictor, seen) -> Iterator[dict]:
+def _fields(
+    root: Path, fields: Sequence[IndexRow], predictor: Predictor
+) -> Iterator[dict]:
+    rows = read_index(root)
     for field in fields:
         truth = true_cells(root, field, rows)
         told = predictor.predict(Path(root) / field.image)
         match = match_cells(
             [cell.mask for cell in truth], told.instances, cells=len(told.cells)
         )
-        if seen is not None:
-            seen(field.stem, told, match)
         yield dict(
             field=field.stem,
             found=[

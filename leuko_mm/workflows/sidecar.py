@@ -128,8 +128,21 @@ def learnt_groups(config: Config, sidecar: Mapping) -> list[str] | None:
         config: names the dataset; of another one, the groups are not known here.
         sidecar: of the checkpoint; {} tells nothing.
     """
-    training = sidecar.get("training", {})
     root = dataset_root(cells_config(config, "test")["name"])
+    return groups_learnt_from(root, sidecar)
+
+
+def groups_learnt_from(root: Path, sidecar: Mapping) -> list[str] | None:
+    """Return which groups of a dataset a checkpoint was trained on.
+
+    Args:
+        root: the prepared dataset.
+        sidecar: of the checkpoint; {} tells nothing.
+
+    Returns:
+        None where nothing tells: without a split, or of another dataset.
+    """
+    training = sidecar.get("training", {})
     split = training.get("split")
     if not split or training.get("sha256") != read_about(root)["sha256"]:
         return None

@@ -10,7 +10,7 @@ import pytest
 
 from leuko_mm.classes import CLASS_NAMES
 from leuko_mm.datasets.places import Place
-from leuko_mm.datasets.prepared import read_index
+from leuko_mm.datasets.prepared import read_about, read_index
 from leuko_mm.datasets.prepared_writing import PreparedCell, write_prepared
 from leuko_mm.workflows.field_test import fields_under_test, run_field_test, true_cells
 from leuko_mm.workflows.usage_error import UsageError
@@ -60,6 +60,8 @@ def root(tmp_path_factory) -> Path:
                     **shared,
                 )
             )
+    other = dict(train="test", test="train")
+    turned = {stem: other[part] for stem, part in parts.items()}
     where = tmp_path_factory.mktemp("fields") / "two"
     write_prepared(
         where,
@@ -68,7 +70,7 @@ def root(tmp_path_factory) -> Path:
         source="numbers",
         licence="CC0-1.0",
         citation="none",
-        splits={"fold1": parts},
+        splits={"fold1": parts, "turned": turned},
     )
     return where
 
@@ -78,9 +80,9 @@ class Painter:
 
     classes = CLASS_NAMES
 
-    def __init__(self, *squares, split="fold1"):
+    def __init__(self, *squares, training=None):
         self.squares = squares
-        self.checkpoint = SimpleNamespace(sidecar=dict(training=dict(split=split)))
+        self.checkpoint = SimpleNamespace(sidecar=dict(training=training or {}))
 
     def predict(self, path):
         """Return the squares as cells, whatever the image."""
@@ -119,15 +121,13 @@ def test_found_right_missed_and_false_are_counted(root):
     painter = Painter(
         (10, 8, 20, "eosinophil"), (52, 26, 20, "basophil"), (0, 50, 8, "monocyte")
     )
-    seen = []
-    told = run_field_test(root, "fold1", painter, seen=lambda *what: seen.append(what))
+    told = run_field_test(root, "fold1", painter)
     assert (told["cells"], told["found"], told["right_class"]) == (2, 2, 1)
     assert told["false"] == 1
     assert told["mean_iou"] == pytest.approx((1 + 360 / 440) / 2)
     (field,) = told["fields"]
     assert field["false"][0]["box"] == [0, 50, 8, 58]
     assert [cell["predicted"] for cell in field["found"]] == ["eosinophil", "basophil"]
-    assert seen[0][0] == "a"
 
 
 def test_nothing_found_is_all_missed(root):
@@ -137,8 +137,12 @@ def test_nothing_found_is_all_missed(root):
 
 
 def test_a_checkpoint_that_saw_the_slides_is_refused(root):
-    with pytest.raises(UsageError, match="trained on the split 'fold2'"):
-        run_field_test(root, "fold1", Painter(split="fold2"))
+    sha256 = read_about(root)["sha256"]
+    saw = Painter(training=dict(split="turned", sha256=sha256))
+    with pytest.raises(UsageError, match=r"first a, are of slides .*--split turned"):
+        run_field_test(root, "fold1", saw)
+    did_not = Painter(training=dict(split="fold1", sha256=sha256))
+    assert run_field_test(root, "fold1", did_not)["cells"] == 2
 
 
 def test_a_split_without_fields_is_refused(root, tiny_dataset):
