@@ -33,6 +33,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=None,
         help="bfloat16; default: on where the processor multiplies it",
     )
+    parser.add_argument(
+        "--plain",
+        action="store_true",
+        help="without all that only makes it faster: float32, mmengine's own loop",
+    )
     add_runner_arguments(parser)
 
 
@@ -91,6 +96,7 @@ def run(args: argparse.Namespace, command: list[str]) -> int:
             resume=args.resume,
             force=args.force,
             amp=args.amp,
+            plain=args.plain,
             launcher=args.launcher,
             command=command,
         )

@@ -9,6 +9,7 @@ import torch
 from mmengine.optim import OptimWrapper
 from torch import nn
 
+from leuko_mm.engine.fused_step import fuse_step
 from leuko_mm.registry import OPTIM_WRAPPERS
 
 
@@ -34,12 +35,15 @@ class AutocastOptimWrapper(OptimWrapper):
 
     Args:
         enabled: False gives plain float32 with the same class.
+        fused: let Adam and AdamW step in one pass, on any device; see ``fuse_step``.
         **kwargs: for ``mmengine.optim.OptimWrapper``.
     """
 
-    def __init__(self, *, enabled: bool = True, **kwargs):
+    def __init__(self, *, enabled: bool = True, fused: bool = True, **kwargs):
         super().__init__(**kwargs)
         self.enabled = enabled
+        if fused:
+            fuse_step(self.optimizer)
 
     @contextmanager
     def optim_context(self, model: nn.Module) -> Iterator[None]:

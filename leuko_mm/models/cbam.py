@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+
+from leuko_mm.models.pooled_maps import over_channels, over_positions
 
 GATES = ("serial", "parallel", "channel", "spatial")
 
@@ -18,7 +19,7 @@ class ChannelGate(nn.Module):
         mlp_bias: give both linear layers of the shared MLP a bias.
 
     Shape:
-        (B, C, H, W) -> (B, C, 1, 1).
+        (B, C), (B, C) -> (B, C, 1, 1).
     """
 
     def __init__(
@@ -36,11 +37,8 @@ class ChannelGate(nn.Module):
             nn.Linear(channels // reduction, channels, bias=mlp_bias),
         )
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the gate, not the gated map."""
-        mean = x.mean(dim=(2, 3))  # (B, C)
-        # an index-keeping maximum: its backward is several times faster than amax's
-        peak = F.adaptive_max_pool2d(x, 1).flatten(1)  # (B, C)
+    def forward(self, mean: Tensor, peak: Tensor) -> Tensor:
+        """Return the gate of a map of which mean and maximum are given."""
         gate = torch.sigmoid(self.mlp(mean) + self.mlp(peak))
         return gate[:, :, None, None]
 
@@ -57,7 +55,7 @@ class SpatialGate(nn.Module):
             0.01).
 
     Shape:
-        (B, C, H, W) -> (B, 1, H, W).
+        (B, H, W), (B, H, W) -> (B, 1, H, W).
     """
 
     def __init__(self, kernel_size: int | None = 7, *, gate_norm: bool = False) -> None:
@@ -80,9 +78,9 @@ class SpatialGate(nn.Module):
             )
         self.norm = nn.BatchNorm2d(1, eps=1e-5, momentum=0.01) if gate_norm else None
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the gate, not the gated map."""
-        pooled = torch.stack((x.amax(dim=1), x.mean(dim=1)), dim=1)  # (B, 2, H, W)
+    def forward(self, mean: Tensor, peak: Tensor) -> Tensor:
+        """Return the gate of a map of which mean and maximum are given."""
+        pooled = torch.stack((peak, mean), dim=1)  # (B, 2, H, W)
         if self.conv is None:
             return torch.sigmoid(pooled.mean(dim=1, keepdim=True))
         gate = self.conv(pooled)
@@ -153,9 +151,15 @@ class CBAM(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return the reweighted map."""
         if self.gates == "parallel":
-            return x * self.channel_gate(x) * self.spatial_gate(x)
+            x, *of_channels = over_positions(x)
+            x, *of_positions = over_channels(x)
+            return (
+                x * self.channel_gate(*of_channels) * self.spatial_gate(*of_positions)
+            )
         if self.channel_gate is not None:
-            x = x * self.channel_gate(x)
+            x, *of_channels = over_positions(x)
+            x = x * self.channel_gate(*of_channels)
         if self.spatial_gate is not None:
-            x = x * self.spatial_gate(x)
+            x, *of_positions = over_channels(x)
+            x = x * self.spatial_gate(*of_positions)
         return x

@@ -16,6 +16,7 @@ from torch import nn
 
 from leuko_mm.classes import CLASS_NAMES
 from leuko_mm.engine.feature_cache import FeatureCache
+from leuko_mm.engine.kept_memory import keep_memory
 from leuko_mm.engine.staged_freeze import freeze
 from leuko_mm.inference.checkpoint import Checkpoint
 from leuko_mm.inference.onnx_file import write_onnx
@@ -25,15 +26,14 @@ from leuko_mm.inference.runtimes import (
     TorchRuntime,
     whole_logits,
 )
-from leuko_mm.workflows.bench_contenders import CACHED, FROZEN
+from leuko_mm.workflows.bench_contenders import CACHED, FROZEN, OWN
 from leuko_mm.workflows.model_size import build_bare
+from leuko_mm.workflows.plain_loop import plain_optimiser
 from leuko_mm.workflows.precision import set_precision
 from leuko_mm.workflows.resolve_config import resolve_config
 
 # The comparison on a CPU: batches of four, 256 x 256.
 PROTOCOL = "half"
-# What an optimiser computes; how it is computed is ours.
-ARITHMETIC = ("type", "lr", "weight_decay", "betas", "eps", "momentum")
 EXPORTS = {"onnxruntime": OnnxRuntime, "openvino": OpenVinoRuntime}
 
 
@@ -48,6 +48,8 @@ def build(spec: Mapping) -> Callable[[], object]:
         spec: ``job``, ``network``, ``way``, ``batch``, ``size`` in pixels, ``device``
             and, of an export, ``file``.
     """
+    if spec["way"] in (OWN, FROZEN, CACHED):
+        keep_memory()
     return _prediction(spec) if spec["job"] == "predict" else _training_step(spec)
 
 
@@ -68,20 +70,6 @@ def write_export(network: str, file: Path) -> None:
     write_onnx(random_network(bench_config(network)).eval(), file, sidecar)
 
 
-def plain_optimiser(config: Config) -> dict:
-    """Return the same optimiser as mmengine builds it where nothing is asked for.
-
-    Example:
-        >>> from mmengine.config import Config
-        >>> fast = dict(type="AdamW", lr=0.1, fused=True)
-        >>> plain_optimiser(Config(dict(optim_wrapper=dict(optimizer=fast))))
-        {'type': 'OptimWrapper', 'optimizer': {'type': 'AdamW', 'lr': 0.1}}
-    """
-    given = config.optim_wrapper.optimizer
-    kept = {key: given[key] for key in ARITHMETIC if key in given}
-    return dict(type="OptimWrapper", optimizer=kept)
-
-
 def _prediction(spec: Mapping) -> Callable[[], object]:
     drawn, shape = torch.Generator().manual_seed(0), (spec["size"], spec["size"])
     images = torch.randn(spec["batch"], 3, *shape, generator=drawn)
@@ -91,7 +79,7 @@ def _prediction(spec: Mapping) -> Callable[[], object]:
         runtime = EXPORTS[spec["way"]](export)
         return lambda: runtime(images)
     model = random_network(bench_config(spec["network"])).eval()
-    if spec["way"] == "leuko":
+    if spec["way"] == OWN:
         runtime = TorchRuntime(model, device=spec["device"])
         return lambda: runtime(images)
     model, images = model.to(spec["device"]), images.to(spec["device"])
@@ -106,7 +94,7 @@ def _prediction(spec: Mapping) -> Callable[[], object]:
 def _training_step(spec: Mapping) -> Callable[[], object]:
     config = bench_config(spec["network"])
     model = random_network(config).to(spec["device"]).train()
-    recipe = plain_optimiser(config)
+    recipe = plain_optimiser(config.optim_wrapper)
     if spec["way"] != "mmseg":
         set_precision(config, None)
         recipe = copy.deepcopy(config.optim_wrapper)

@@ -16,6 +16,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from leuko_mm.engine.data_parallel import prepare_launcher
+from leuko_mm.engine.kept_memory import keep_memory
 from leuko_mm.engine.legible_runner import LegibleRunner
 from leuko_mm.engine.own_globals import own_globals
 from leuko_mm.engine.safe_load import check_kinds, load_tensors
@@ -99,6 +100,7 @@ def run_test(request: TestRequest) -> Path:
 
 def _test(request: TestRequest, config: Config, sidecar: dict, digest: str) -> None:
     path = Path(request.checkpoint)
+    keep_memory()
     runner = _build_runner(config)
     check_sidecar(path, sidecar, config, runner.test_dataloader.dataset.metainfo)
     load_model(runner, path)

@@ -17,6 +17,7 @@ from leuko_mm.datasets.prepared import read_about
 from leuko_mm.engine.checkpoint_files import save_state
 from leuko_mm.engine.data_watch import DataWatch
 from leuko_mm.engine.graceful_stop import GracefulStopHook
+from leuko_mm.engine.kept_memory import keep_memory
 from leuko_mm.engine.once_formatted_config import formatted_once
 from leuko_mm.engine.own_globals import own_globals
 from leuko_mm.engine.training_state import TrainingStateHook
@@ -26,6 +27,7 @@ from leuko_mm.workflows.calibration_hook import CalibrationHook
 from leuko_mm.workflows.going_on import check_same_start, go_on_from
 from leuko_mm.workflows.left_behind import nothing_left_behind
 from leuko_mm.workflows.numerical_guards import guard_numbers
+from leuko_mm.workflows.plain_loop import make_plain
 from leuko_mm.workflows.precision import set_precision
 from leuko_mm.workflows.preflight import cells_config, check_run
 from leuko_mm.workflows.resolve_config import UsageError, config_hash, resolve_config
@@ -49,6 +51,7 @@ class TrainRequest:
         resume: go on from the last checkpoint of ``work_dir``.
         force: start anew in a folder that holds a run.
         amp: bfloat16 on or off; None turns it on where it helps.
+        plain: leave out all that only makes it faster; see ``make_plain``.
         launcher: ``none``, ``pytorch``, ``slurm`` or ``mpi``.
         command: the command line, for the record.
         hooks: more hooks, which watch the run and are no part of its config.
@@ -66,6 +69,7 @@ class TrainRequest:
     resume: bool = False
     force: bool = False
     amp: bool | None = None
+    plain: bool = False
     launcher: str = "none"
     command: Sequence[str] = ()
     hooks: Sequence[Hook] = ()
@@ -87,6 +91,8 @@ def prepare_config(request: TrainRequest) -> Config:
     config.launcher = request.launcher
     config.resume = request.resume
     set_precision(config, request.amp)
+    if request.plain:
+        make_plain(config, amp=request.amp)
     return formatted_once(config)
 
 
@@ -194,6 +200,8 @@ def _train(
     stop: GracefulStopHook,
     watch: DataWatch,
 ) -> None:
+    if not request.plain:
+        keep_memory()
     state = TrainingStateHook(identity_of(config))
     runner = build_runner(config)
     check_same_start(config)
