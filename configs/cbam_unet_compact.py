@@ -101,10 +101,10 @@ train_dataloader = dict(
         pipeline=[
             dict(
                 type='leuko_mm.StainJitter',
-                gain=0.4,
-                offset=0.12,
-                saturation=0.6,
-                gamma=0.6),
+                gain=0.6,
+                offset=0.2,
+                saturation=0.8,
+                gamma=0.8),
             dict(type='leuko_mm.RandomBlur', sigma=0.006),
             dict(type='PackSegInputs'),
         ]))
