@@ -14,6 +14,7 @@ from pathlib import Path
 
 from leuko_mm.cli.main import DONE, SOME_FAILED
 from leuko_mm.datasets.image_headers import MAX_PIXELS
+from leuko_mm.engine.kept_memory import keep_memory
 from leuko_mm.inference.runtime_choice import RUNTIMES
 from leuko_mm.workflows.compare_share import LAUNCHERS, share_of
 from leuko_mm.workflows.predict import predict_files
@@ -131,6 +132,7 @@ def run(args: argparse.Namespace, command: list[str]) -> int:
         raise UsageError("give images or folders: leuko predict PATH --out DIR")
     else:
         request = _request(args)
+        keep_memory()
         with ProgressLine("predicting") as line:
             outcome = predict_files(request, progress=_told_on(line))
         _warn_of_drawn_cells(request.checkpoint)
