@@ -3,10 +3,11 @@
     python tools/field_timing.py CHECKPOINT --json results/field_timing.json
 
 Fields are drawn: squares of the synthetic smears beside each other, with as many cells
-and red cells an area at every size. The first field, of 2048 x 1536, is predicted
-`--repeats` times after one that does not count; the others once each, after it. Reading
-the file, measuring its red cells for the scale, the network, the cells and the count
-are in the time, starting Python and loading the checkpoint are not.
+and red cells an area at every size. The first one, of 2048 x 1536, is predicted once
+without counting; then each is `--repeats` times, and those above 2^24 pixels once.
+Reading the file, measuring its red cells for the scale, the network, the cells and the
+count are in the time, starting Python and loading the checkpoint are not. Memory is
+kept, as `leuko predict` does.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from leuko_mm.datasets.image_files import read_image
 from leuko_mm.datasets.leukocyte_dataset import dataset_root
 from leuko_mm.datasets.prepared import DatasetError
 from leuko_mm.engine.checkpoint_files import write_text
+from leuko_mm.engine.kept_memory import keep_memory
 from leuko_mm.inference.checkpoint import CheckpointError
 from leuko_mm.inference.differential import differential
 from leuko_mm.inference.predictor import Predictor
@@ -39,6 +41,8 @@ from leuko_mm.workflows.typed_command import as_typed
 FIELD = (2048, 1536)
 SIDES = (2048, 4096, 8192, 16384)
 MOST_PIXELS = 2**30
+# Pixels of a field that is timed more than once.
+SEVERAL = 2**24
 
 
 def seconds(predictor: Predictor, path: Path) -> tuple[float, int]:
@@ -53,7 +57,7 @@ def seconds(predictor: Predictor, path: Path) -> tuple[float, int]:
 def measure(
     predictor: Predictor, root: Path, sizes: Sequence[tuple[int, int]], repeats: int
 ) -> list[dict]:
-    """Return a row for each size, width and height; the first is repeated."""
+    """Return a row for each size, width and height; the largest are timed once."""
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "field.jpg"
@@ -61,7 +65,7 @@ def measure(
             picture = drawn_field(root, width, height)
             cv2.imwrite(str(path), picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 95])
             del picture
-            again = repeats if (width, height) == sizes[0] else 1
+            again = repeats if width * height <= SEVERAL else 1
             if not rows:
                 seconds(predictor, path)
             timed = [seconds(predictor, path) for _ in range(again)]
@@ -110,6 +114,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     try:
         draw_synthetic(SYNTHETIC)
+        keep_memory()
         predictor = Predictor(args.checkpoint, runtime=args.runtime)
         sizes = [FIELD, *((side, side) for side in args.sides)]
         rows = measure(predictor, dataset_root(SYNTHETIC), sizes, args.repeats)

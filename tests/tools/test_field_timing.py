@@ -20,6 +20,7 @@ def tool():
 def test_fields_are_timed_and_told(tool, tmp_path, tiny_config, monkeypatch, capsys):
     monkeypatch.setenv("LEUKO_MM_DATA", str(tmp_path))
     monkeypatch.setattr(tool, "FIELD", (96, 64))
+    monkeypatch.setattr(tool, "SEVERAL", 128**2 - 1)
     prepare_synthetic(tmp_path / "synthetic", slides=2, cells_per_class=1, size=32)
     write_tiny(tmp_path / "net.pth", tiny_config)
     out = tmp_path / "timing.json"
