@@ -9,11 +9,14 @@ it is. Forward, and for a network that is not trained, they are the usual operat
 from __future__ import annotations
 
 import math
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
+
+COMPUTE = ("cpu", "cuda")
 
 
 def over_positions(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -63,6 +66,13 @@ def _is_trained(x: Tensor) -> bool:
     return torch.is_grad_enabled() and x.requires_grad and not torch.jit.is_tracing()
 
 
+def _as_given(x: Tensor) -> AbstractContextManager:
+    """Keep autocast, which would make float32 of a map before its mean, away."""
+    kind = x.device.type
+    # Maps without values, of the device "meta", know none.
+    return torch.autocast(kind, enabled=False) if kind in COMPUTE else nullcontext()
+
+
 def _mean(x: Tensor, dims: tuple[int, ...]) -> Tensor:
     if x.dtype != torch.bfloat16:
         return x.mean(dim=dims)
@@ -73,7 +83,7 @@ def _mean(x: Tensor, dims: tuple[int, ...]) -> Tensor:
 class _OverPositions(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x: Tensor):
-        with torch.autocast(x.device.type, enabled=False):
+        with _as_given(x):
             mean = _mean(x, (2, 3))
             peak, where = F.adaptive_max_pool2d(x, 1, return_indices=True)
         ctx.save_for_backward(where.flatten(1))
@@ -96,7 +106,7 @@ class _OverPositions(torch.autograd.Function):
 class _OverChannels(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x: Tensor):
-        with torch.autocast(x.device.type, enabled=False):
+        with _as_given(x):
             mean, peak = _mean(x, (1,)), x.amax(dim=1)
         ctx.save_for_backward(x, peak)
         return x.view_as(x), mean, peak

@@ -65,7 +65,7 @@ def test_a_step_equals_that_of_mmengines_constructor():
         type="OptimWrapper", optimizer=ADAM["optimizer"], paramwise_cfg=by_name
     )
     weights = []
-    for config in (ADAM, theirs):
+    for config in (dict(ADAM, fused=False), theirs):
         model = toy_net()
         with DefaultScope.overwrite_default_scope("mmseg"):
             wrapper = build_optim_wrapper(model, config)

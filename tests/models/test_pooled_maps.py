@@ -101,3 +101,18 @@ def test_gradient_of_a_gradient_is_refused(ours, usual):
     (first,) = torch.autograd.grad(ours(x)[1].square().sum(), x, create_graph=True)
     with pytest.raises(RuntimeError, match="once_differentiable"):
         first.sum().backward()
+
+
+@BOTH
+def test_shapes_are_found_without_values(ours, usual):
+    x = torch.empty(2, 6, 5, 7, device="meta", requires_grad=True)
+    assert [f.shape for f in ours(x)] == [f.shape for f in usual(x)]
+    sum(f.sum() for f in ours(x)).backward()
+    assert x.grad.shape == x.shape
+
+
+@BOTH
+def test_autocast_leaves_a_map_as_it_is(ours, usual):
+    x = drawn(torch.bfloat16)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert [f.dtype for f in ours(x)] == [torch.bfloat16] * 3
