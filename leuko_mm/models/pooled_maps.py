@@ -1,7 +1,7 @@
 """A feature map beside its mean and its maximum, with one pass back instead of many.
 
 Left to autograd, mean and maximum of a map each make a gradient as large as the map,
-partly in float32, which are then added to the map's own: four fifths of what attention
+partly in float32, which are then added to the map's own: two thirds of what attention
 costs in a training step on a CPU. Here both are added to the map's own gradient where
 it is. Forward, and for a network that is not trained, they are the usual operations.
 """

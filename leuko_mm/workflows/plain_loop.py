@@ -9,8 +9,8 @@ from mmengine.config import Config
 from leuko_mm.workflows.precision import WRAPPER
 from leuko_mm.workflows.usage_error import UsageError
 
-# What an optimiser computes; how it is computed is ours.
-ARITHMETIC = ("type", "lr", "weight_decay", "betas", "eps", "momentum")
+# How an optimiser computes, not what.
+WAYS = ("fused", "foreach", "capturable")
 LAYOUT_HOOK, FREEZE_HOOK = "leuko_mm.ChannelsLastHook", "leuko_mm.StagedFreezeHook"
 
 
@@ -56,6 +56,5 @@ def plain_optimiser(wrapper: Mapping) -> dict:
         >>> plain_optimiser(dict(type="leuko_mm.AutocastOptimWrapper", optimizer=fast))
         {'type': 'OptimWrapper', 'optimizer': {'type': 'AdamW', 'lr': 0.1}}
     """
-    given = wrapper["optimizer"]
-    kept = {key: given[key] for key in ARITHMETIC if key in given}
+    kept = {k: given for k, given in wrapper["optimizer"].items() if k not in WAYS}
     return dict(type="OptimWrapper", optimizer=kept)

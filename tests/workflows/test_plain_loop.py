@@ -9,7 +9,7 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from leuko_mm.workflows.plain_loop import make_plain
+from leuko_mm.workflows.plain_loop import make_plain, plain_optimiser
 from leuko_mm.workflows.resolve_config import resolve_config
 from leuko_mm.workflows.train import TrainRequest, prepare_config, train
 from leuko_mm.workflows.usage_error import UsageError
@@ -47,6 +47,12 @@ def test_how_an_optimiser_steps_is_not_asked_for():
     make_plain(config)
     assert "fused" not in config.optim_wrapper.optimizer
     assert "compile" not in config
+
+
+def test_what_an_optimiser_computes_stays():
+    sgd = dict(type="SGD", lr=0.1, momentum=0.9, nesterov=True)
+    found = plain_optimiser(dict(type="X", optimizer=dict(sgd, foreach=True)))
+    assert found == dict(type="OptimWrapper", optimizer=sgd)
 
 
 def test_a_foreign_wrapper_is_left_as_it_is():
