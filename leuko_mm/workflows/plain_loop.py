@@ -14,22 +14,28 @@ WAYS = ("fused", "foreach", "capturable")
 LAYOUT_HOOK, FREEZE_HOOK = "leuko_mm.ChannelsLastHook", "leuko_mm.StagedFreezeHook"
 
 
-def make_plain(config: Config, *, amp: bool | None = None) -> None:
+def make_plain(
+    config: Config, *, amp: bool | None = None, compiled: bool = False
+) -> None:
     """Turn off, in place, all that only makes a training faster.
 
     Float32 in mmengine's own ``OptimWrapper``, maps in the contiguous layout, Adam's
-    usual step, no maps that are remembered, nothing compiled. What is learnt, in which
-    order and at which rates, stays; the learning rates of a pretrained encoder, too.
+    usual step, no maps that are remembered. What is learnt, in which order and at which
+    rates, stays; the learning rates of a pretrained encoder, too.
 
     Args:
         config: resolved. An optimiser wrapper that is not ours is left as it is.
         amp: what the user said of bfloat16.
+        compiled: whether parts are to be compiled.
 
     Raises:
-        UsageError: if bfloat16 is asked for.
+        UsageError: if bfloat16 is asked for, or compiled parts.
     """
-    if amp:
-        raise UsageError("--plain computes in float32: leave one of it and --amp away")
+    if amp or compiled:
+        raise UsageError(
+            "--plain computes in float32, and nothing is compiled: leave "
+            f"{'--amp' if amp else '--compile'} away, or --plain"
+        )
     wrapper = config.optim_wrapper
     if wrapper.get("type") == WRAPPER:
         # Not ``update``, which would merge the old optimiser into the new one.
@@ -42,7 +48,6 @@ def make_plain(config: Config, *, amp: bool | None = None) -> None:
     for hook in config.custom_hooks:
         if hook.get("type") == FREEZE_HOOK:
             hook.cache_mib = 0
-    config.pop("compile", None)
 
 
 def plain_optimiser(wrapper: Mapping) -> dict:

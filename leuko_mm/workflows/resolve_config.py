@@ -26,7 +26,6 @@ EVERY_CELL = "all"
 RUNNER_KEYS = frozenset(
     [
         "auto_scale_lr",
-        "compile",
         "custom_hooks",
         "default_hooks",
         "default_scope",

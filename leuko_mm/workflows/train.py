@@ -15,6 +15,8 @@ from mmengine.runner import Runner
 from leuko_mm.datasets.leukocyte_dataset import dataset_root
 from leuko_mm.datasets.prepared import read_about
 from leuko_mm.engine.checkpoint_files import save_state
+from leuko_mm.engine.compiled_parts import compile_parts
+from leuko_mm.engine.data_parallel import unwrapped
 from leuko_mm.engine.data_watch import DataWatch
 from leuko_mm.engine.graceful_stop import GracefulStopHook
 from leuko_mm.engine.kept_memory import keep_memory
@@ -52,6 +54,7 @@ class TrainRequest:
         force: start anew in a folder that holds a run.
         amp: bfloat16 on or off; None turns it on where it helps.
         plain: leave out all that only makes it faster; see ``make_plain``.
+        compiled: compile encoder, neck and decoder; see ``compile_parts``.
         launcher: ``none``, ``pytorch``, ``slurm`` or ``mpi``.
         command: the command line, for the record.
         hooks: more hooks, which watch the run and are no part of its config.
@@ -70,6 +73,7 @@ class TrainRequest:
     force: bool = False
     amp: bool | None = None
     plain: bool = False
+    compiled: bool = False
     launcher: str = "none"
     command: Sequence[str] = ()
     hooks: Sequence[Hook] = ()
@@ -92,7 +96,7 @@ def prepare_config(request: TrainRequest) -> Config:
     config.resume = request.resume
     set_precision(config, request.amp)
     if request.plain:
-        make_plain(config, amp=request.amp)
+        make_plain(config, amp=request.amp, compiled=request.compiled)
     return formatted_once(config)
 
 
@@ -207,6 +211,8 @@ def _train(
     check_same_start(config)
     guard_numbers(runner, config)
     check_room(Path(config.work_dir), runner.model)
+    if request.compiled:
+        compile_parts(unwrapped(runner.model))
     for hook in (stop, beginning, state, *request.hooks):
         runner.register_hook(hook)
     with (

@@ -42,11 +42,10 @@ def test_what_is_learnt_and_at_which_rate_stays(plain):
 
 
 def test_how_an_optimiser_steps_is_not_asked_for():
-    options = {"optim_wrapper.optimizer.fused": True, "compile": True}
+    options = {"optim_wrapper.optimizer.fused": True}
     config = resolve_config("unet", protocol="half", options=options)
     make_plain(config)
     assert "fused" not in config.optim_wrapper.optimizer
-    assert "compile" not in config
 
 
 def test_what_an_optimiser_computes_stays():
@@ -85,14 +84,25 @@ def test_the_plain_loop_learns_the_same(tiny_data, tiny_config, tmp_path):
     assert (apart < 2e-5).double().mean() > 0.95
 
 
-def test_a_step_may_be_compiled(tiny_data, tiny_config, tmp_path, monkeypatch):
+def test_parts_may_be_compiled(tiny_data, tiny_config, tmp_path, monkeypatch):
     calls = []
 
-    def compiled(function, **options):
-        calls.append(options)
-        return function
+    def compiled(function, *, dynamic):
+        def call(*inputs):
+            calls.append(type(function.__self__).__name__)
+            return function(*inputs)
+
+        return call
 
     monkeypatch.setattr(torch, "compile", compiled)
-    asked = {"compile": dict(backend="inductor")}
-    trained(tiny_config, tmp_path / "compiled", options=asked)
-    assert calls == [dict(backend="inductor")]
+    usual, weights = trained(tiny_config, tmp_path / "usual")
+    assert not calls
+    fast, same = trained(tiny_config, tmp_path / "compiled", compiled=True)
+    assert calls[:3] == ["VGG", "CBAMSkipNeck", "UNetHead"]
+    assert fast["run"]["config_sha256"] == usual["run"]["config_sha256"]
+    assert list(weights) == list(same)
+
+
+def test_a_compiled_plain_loop_is_refused():
+    with pytest.raises(UsageError, match="leave --compile away"):
+        prepare_config(TrainRequest("unet", plain=True, compiled=True))
