@@ -98,7 +98,9 @@ def main() -> None:
     runs = []
     for seed in range(args.seeds):
         for loop, options in LOOPS.items():
-            work_dir = args.work_dirs / f"{loop}-s{seed}"
+            # Named so that another length or network is never taken for this one.
+            name = f"{Path(args.config).stem}-i{args.iterations}-{loop}-s{seed}"
+            work_dir = args.work_dirs / name
             command = ["leuko", "train", args.config, "--protocol", "half"]
             command += ["--data", "synthetic", "--split", "fold5"]
             command += ["--iterations", str(args.iterations), "--seed", str(seed)]

@@ -139,6 +139,8 @@ class CBAM(nn.Module):
         gates: str = "serial",
     ) -> None:
         super().__init__()
+        # False: autograd's own passes back, for ``leuko train --plain``.
+        self.one_pass = True
         if gates not in GATES:
             raise ValueError(f"CBAM got gates={gates!r}; choose one of {GATES}")
         self.gates = gates
@@ -150,16 +152,17 @@ class CBAM(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the reweighted map."""
+        one_pass = self.one_pass
         if self.gates == "parallel":
-            x, *of_channels = over_positions(x)
-            x, *of_positions = over_channels(x)
+            x, *of_channels = over_positions(x, one_pass=one_pass)
+            x, *of_positions = over_channels(x, one_pass=one_pass)
             return (
                 x * self.channel_gate(*of_channels) * self.spatial_gate(*of_positions)
             )
         if self.channel_gate is not None:
-            x, *of_channels = over_positions(x)
+            x, *of_channels = over_positions(x, one_pass=one_pass)
             x = x * self.channel_gate(*of_channels)
         if self.spatial_gate is not None:
-            x, *of_positions = over_channels(x)
+            x, *of_positions = over_channels(x, one_pass=one_pass)
             x = x * self.spatial_gate(*of_positions)
         return x

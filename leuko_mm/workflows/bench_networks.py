@@ -26,9 +26,9 @@ from leuko_mm.inference.runtimes import (
     TorchRuntime,
     whole_logits,
 )
-from leuko_mm.workflows.bench_contenders import CACHED, FROZEN, OWN
+from leuko_mm.workflows.bench_contenders import CACHED, FROZEN, OWN, PLAIN
 from leuko_mm.workflows.model_size import build_bare
-from leuko_mm.workflows.plain_loop import plain_optimiser
+from leuko_mm.workflows.plain_loop import make_model_plain, plain_optimiser
 from leuko_mm.workflows.precision import set_precision
 from leuko_mm.workflows.resolve_config import resolve_config
 
@@ -94,8 +94,10 @@ def _prediction(spec: Mapping) -> Callable[[], object]:
 def _training_step(spec: Mapping) -> Callable[[], object]:
     config = bench_config(spec["network"])
     model = random_network(config).to(spec["device"]).train()
-    recipe = plain_optimiser(config.optim_wrapper)
-    if spec["way"] != "mmseg":
+    if spec["way"] == PLAIN:
+        recipe = plain_optimiser(config.optim_wrapper)
+        make_model_plain(model)
+    else:
         set_precision(config, None)
         recipe = copy.deepcopy(config.optim_wrapper)
         model.to(memory_format=torch.channels_last)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from mmengine.config import Config
+from torch import nn
 
+from leuko_mm.models.cbam import CBAM
 from leuko_mm.workflows.precision import WRAPPER
 from leuko_mm.workflows.usage_error import UsageError
 
@@ -63,3 +65,17 @@ def plain_optimiser(wrapper: Mapping) -> dict:
     """
     kept = {k: given for k, given in wrapper["optimizer"].items() if k not in WAYS}
     return dict(type="OptimWrapper", optimizer=kept)
+
+
+def make_model_plain(model: nn.Module) -> None:
+    """Let the attention of a model take autograd's own passes back, in place.
+
+    Example:
+        >>> block = CBAM(16)
+        >>> make_model_plain(nn.Sequential(block))
+        >>> block.one_pass
+        False
+    """
+    for part in model.modules():
+        if isinstance(part, CBAM):
+            part.one_pass = False

@@ -29,7 +29,7 @@ from leuko_mm.workflows.calibration_hook import CalibrationHook
 from leuko_mm.workflows.going_on import check_same_start, go_on_from
 from leuko_mm.workflows.left_behind import nothing_left_behind
 from leuko_mm.workflows.numerical_guards import guard_numbers
-from leuko_mm.workflows.plain_loop import make_plain
+from leuko_mm.workflows.plain_loop import make_model_plain, make_plain
 from leuko_mm.workflows.precision import set_precision
 from leuko_mm.workflows.preflight import cells_config, check_run
 from leuko_mm.workflows.resolve_config import UsageError, config_hash, resolve_config
@@ -211,6 +211,8 @@ def _train(
     check_same_start(config)
     guard_numbers(runner, config)
     check_room(Path(config.work_dir), runner.model)
+    if request.plain:
+        make_model_plain(runner.model)
     if request.compiled:
         compile_parts(unwrapped(runner.model))
     for hook in (stop, beginning, state, *request.hooks):

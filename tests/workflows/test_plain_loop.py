@@ -9,6 +9,7 @@ import pytest
 import torch
 from mmengine.config import Config
 
+from leuko_mm.models.pooled_maps import over_channels
 from leuko_mm.workflows.plain_loop import make_plain, plain_optimiser
 from leuko_mm.workflows.resolve_config import resolve_config
 from leuko_mm.workflows.train import TrainRequest, prepare_config, train
@@ -74,9 +75,20 @@ def trained(config, folder, **asked):
     return json.loads((work_dir / "results.json").read_text()), weights
 
 
-def test_the_plain_loop_learns_the_same(tiny_data, tiny_config, tmp_path):
+def test_the_plain_loop_learns_the_same(tiny_data, tiny_config, tmp_path, monkeypatch):
+    kept, passes = [], []
+    monkeypatch.setattr("leuko_mm.workflows.train.keep_memory", lambda: kept.append(1))
+
+    def noted(x, *, one_pass):
+        passes.append(one_pass)
+        return over_channels(x, one_pass=one_pass)
+
+    monkeypatch.setattr("leuko_mm.models.cbam.over_channels", noted)
     usual, fast = trained(tiny_config, tmp_path / "usual", amp=False)
+    assert (len(kept), set(passes)) == (1, {True})
+    passes.clear()
     plain, slow = trained(tiny_config, tmp_path / "plain", plain=True)
+    assert (len(kept), set(passes)) == (1, {False})
     assert (usual["run"]["amp"], plain["run"]["amp"]) == (False, False)
     assert plain["run"]["config_sha256"] != usual["run"]["config_sha256"]
     apart = torch.cat([(fast[name] - slow[name]).abs().flatten() for name in slow])
