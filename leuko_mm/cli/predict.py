@@ -132,7 +132,9 @@ def run(args: argparse.Namespace, command: list[str]) -> int:
         raise UsageError("give images or folders: leuko predict PATH --out DIR")
     else:
         request = _request(args)
-        keep_memory()
+        if request.max_megapixels <= MAX_PIXELS / 1e6:
+            # Of the largest images, what fits nowhere into kept memory is too much.
+            keep_memory()
         with ProgressLine("predicting") as line:
             outcome = predict_files(request, progress=_told_on(line))
         _warn_of_drawn_cells(request.checkpoint)

@@ -160,9 +160,7 @@ import resource, sys, threading, time
 import numpy as np
 sys.path.insert(0, sys.argv[1])
 import painted_network
-from leuko_mm.engine.kept_memory import keep_memory
 from leuko_mm.inference.predictor import Predictor
-keep_memory()  # as leuko predict does
 side = 16384
 patch = np.zeros((2048, 2048), np.uint8)
 for y in range(200, 2048, 450):
