@@ -105,7 +105,7 @@ train_dataloader = dict(
                 offset=0.2,
                 saturation=0.8,
                 gamma=0.8),
-            dict(type='leuko_mm.RandomBlur', sigma=0.006),
+            dict(type='leuko_mm.CameraJitter'),
             dict(type='PackSegInputs'),
         ]))
 # The cells at the size at which they were cut out: the network halves them itself.

@@ -8,6 +8,7 @@ from leuko_mm.engine.encoder_weights import EncoderWeights
 from leuko_mm.engine.finite_loss import FiniteLossHook
 from leuko_mm.engine.safe_load import use_safe_loading
 from leuko_mm.engine.staged_freeze import StagedFreezeHook
+from leuko_mm.engine.weight_averaging import WeightAveragingHook
 
 __all__ = [
     "AutocastOptimWrapper",
@@ -17,6 +18,7 @@ __all__ = [
     "EncoderWeights",
     "FiniteLossHook",
     "StagedFreezeHook",
+    "WeightAveragingHook",
 ]
 
 # Here, so that nothing of ours is ever used with mmengine's trusting loader.

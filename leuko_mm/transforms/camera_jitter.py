@@ -1,0 +1,147 @@
+"""Vary focus, sharpening, noise and compression, the way cameras differ."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from mmcv.transforms import BaseTransform
+
+from leuko_mm.registry import TRANSFORMS
+
+# Lengths below a tenth of a pixel change no grey level.
+LEAST_SIGMA = 0.1
+
+
+@dataclass(frozen=True)
+class CameraChange:
+    """One change: blur, sharpening and its radius, noise and its grain, JPEG quality.
+
+    Lengths are in pixels, noise in grey levels; quality 100 stores nothing.
+    """
+
+    blur: float = 0.0
+    sharpen: float = 0.0
+    radius: float = 1.0
+    noise: float = 0.0
+    grain: float = 0.0
+    quality: int = 100
+
+
+def change_camera(
+    image: np.ndarray, change: CameraChange, noise: np.ndarray | None = None
+) -> np.ndarray:
+    """Apply blur, unsharp masking, noise, and JPEG there and back.
+
+    Args:
+        image: uint8 (H, W, 3), either channel order.
+        change: 0 of an amount leaves it out.
+        noise: standard normal numbers of the image's shape; needed where
+            ``change.noise`` is not 0.
+
+    Returns:
+        uint8 array of the same shape.
+
+    Example:
+        >>> stripes = np.zeros((4, 16, 3), np.uint8)
+        >>> stripes[:, 8:] = 200
+        >>> soft = change_camera(stripes, CameraChange(blur=2.0))
+        >>> int(soft[0, 7, 0]) > 0, int(soft[0, 8, 0]) < 200
+        (True, True)
+    """
+    changed = image.astype(np.float32)
+    if change.blur > LEAST_SIGMA:
+        changed = cv2.GaussianBlur(changed, (0, 0), change.blur)
+    if change.sharpen > 0:
+        soft = cv2.GaussianBlur(changed, (0, 0), max(change.radius, LEAST_SIGMA))
+        changed = changed + change.sharpen * (changed - soft)
+    if change.noise > 0:
+        changed = changed + change.noise * _coarse(noise, change.grain)
+    told = np.clip(np.rint(changed), 0, 255).astype(np.uint8)
+    if change.quality < 100:
+        asked = [cv2.IMWRITE_JPEG_QUALITY, change.quality]
+        told = cv2.imdecode(cv2.imencode(".jpg", told, asked)[1], cv2.IMREAD_COLOR)
+    return told
+
+
+@TRANSFORMS.register_module()
+class CameraJitter(BaseTransform):
+    """Change what a camera makes of an image at random (``change_camera``).
+
+    Args:
+        sigma: largest deviation of the Gaussian blur, and largest radius of sharpening,
+            as a share of the side, so that it means the same at every size.
+        sharpen: largest amount of unsharp masking.
+        noise: largest deviation of the noise, in grey levels.
+        grain: largest deviation of the blur that makes noise coarse, as ``sigma``.
+        quality: least JPEG quality, 1 to 100; 100 stores nothing.
+        prob: probability of each of the four, drawn apart.
+
+    Raises:
+        ValueError: if an amount is below 0, the quality or the probability is none.
+
+    Example:
+        >>> same = CameraJitter(sigma=0, sharpen=0, noise=0, quality=100)
+        >>> image = np.eye(8, dtype=np.uint8)[..., None].repeat(3, axis=2)
+        >>> bool((same(dict(img=image))["img"] == image).all())
+        True
+    """
+
+    def __init__(
+        self,
+        sigma: float = 0.006,
+        sharpen: float = 2.0,
+        noise: float = 15.0,
+        grain: float = 0.002,
+        quality: int = 40,
+        prob: float = 0.4,
+    ):
+        amounts = (sigma, sharpen, noise, grain)
+        if min(amounts) < 0 or not 1 <= quality <= 100 or not 0 <= prob <= 1:
+            raise ValueError(
+                f"CameraJitter: sigma={sigma}, sharpen={sharpen}, noise={noise}, "
+                f"grain={grain}, quality={quality}, prob={prob}; expected 0 or more, 1 "
+                "to 100 for quality, and 0 to 1 for prob"
+            )
+        self.sigma, self.sharpen, self.noise = sigma, sharpen, noise
+        self.grain, self.quality, self.prob = grain, quality, prob
+
+    def transform(self, results: dict) -> dict:
+        """Change ``results['img']``; labels stay."""
+        image = results["img"]
+        change = self._draw(max(image.shape[:2]))
+        noise = None
+        if change.noise > 0:
+            noise = np.random.standard_normal(image.shape).astype(np.float32)
+        results["img"] = change_camera(image, change, noise)
+        return results
+
+    def _draw(self, side: int) -> CameraChange:
+        def at_times(amount: float) -> float:
+            drawn = np.random.uniform(0, amount)
+            return drawn if np.random.random() < self.prob else 0.0
+
+        return CameraChange(
+            blur=at_times(self.sigma) * side,
+            sharpen=at_times(self.sharpen),
+            radius=np.random.uniform(0, self.sigma) * side,
+            noise=at_times(self.noise),
+            grain=np.random.uniform(0, self.grain) * side,
+            quality=100 - round(at_times(100 - self.quality)),
+        )
+
+    def __repr__(self) -> str:
+        return (
+            f"CameraJitter(sigma={self.sigma}, sharpen={self.sharpen}, "
+            f"noise={self.noise}, grain={self.grain}, quality={self.quality}, "
+            f"prob={self.prob})"
+        )
+
+
+def _coarse(noise: np.ndarray, grain: float) -> np.ndarray:
+    """Return noise whose neighbours agree over ``grain`` pixels, of deviation 1."""
+    if grain <= LEAST_SIGMA:
+        return noise
+    soft = cv2.GaussianBlur(noise, (0, 0), grain)
+    return soft / max(float(soft.std()), 1e-6)
