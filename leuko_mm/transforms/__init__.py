@@ -1,7 +1,7 @@
 """Transforms: AHE-Retinex, and the augmentation that all methods share."""
 
 from leuko_mm.transforms.ahe_retinex import ahe_retinex
-from leuko_mm.transforms.camera_jitter import CameraJitter
+from leuko_mm.transforms.camera_jitter import CameraJitter, OtherCamera
 from leuko_mm.transforms.cell_affine import RandomCellAffine
 from leuko_mm.transforms.enhance_transform import AHERetinex
 from leuko_mm.transforms.enhance_windows import enhance_image
@@ -13,6 +13,7 @@ __all__ = [
     "READINGS",
     "AHERetinex",
     "CameraJitter",
+    "OtherCamera",
     "RandomCellAffine",
     "RetinexParams",
     "StainJitter",

@@ -139,6 +139,37 @@ class CameraJitter(BaseTransform):
         )
 
 
+@TRANSFORMS.register_module()
+class OtherCamera(BaseTransform):
+    """Take every image as another camera would, to test how a network bears it.
+
+    Args:
+        **change: of ``CameraChange``, lengths in pixels. The noise is drawn from a seed
+            of its own and is the same in every image of a size.
+
+    Raises:
+        TypeError: if there is no such change.
+
+    Example:
+        >>> noisy = OtherCamera(noise=10.0)(dict(img=np.zeros((8, 8, 3), np.uint8)))
+        >>> bool((noisy["img"] > 0).any())
+        True
+    """
+
+    def __init__(self, **change: float):
+        self.change = CameraChange(**change)
+
+    def transform(self, results: dict) -> dict:
+        """Change ``results['img']``; labels stay."""
+        shape = results["img"].shape
+        numbers = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
+        results["img"] = change_camera(results["img"], self.change, numbers)
+        return results
+
+    def __repr__(self) -> str:
+        return f"OtherCamera({self.change})"
+
+
 def _coarse(noise: np.ndarray, grain: float) -> np.ndarray:
     """Return noise whose neighbours agree over ``grain`` pixels, of deviation 1."""
     if grain <= LEAST_SIGMA:

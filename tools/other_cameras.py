@@ -1,0 +1,108 @@
+"""Test a checkpoint on images as other cameras would have taken them.
+
+    python tools/other_cameras.py cbam_unet_compact work_dirs/<run>/<run>.pth \
+        --split development
+
+Blur, sharpening, noise and JPEG change the test images, one at a time, before the
+network sees them; the truth stays. docs/model_zoo.md has the figures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from leuko_mm.datasets.prepared import DatasetError
+from leuko_mm.engine.checkpoint_files import write_text
+from leuko_mm.engine.safe_load import UnsafeCheckpointError
+from leuko_mm.evaluation.leukocyte_metric import load_cells
+from leuko_mm.evaluation.statistic import statistic
+from leuko_mm.report.markdown import number, table
+from leuko_mm.workflows.resolve_config import resolve_config
+from leuko_mm.workflows.run_facts import environment, git_state
+from leuko_mm.workflows.test import TestRequest, run_test
+from leuko_mm.workflows.typed_command import as_typed
+from leuko_mm.workflows.usage_error import UsageError
+
+# In pixels and grey levels of the images that the network sees.
+CAMERAS = {
+    "as taken": {},
+    "blur of 1 pixel": dict(blur=1.0),
+    "blur of 2 pixels": dict(blur=2.0),
+    "blur of 3 pixels": dict(blur=3.0),
+    "sharpened": dict(sharpen=1.0, radius=1.5),
+    "sharpened twice as much": dict(sharpen=2.0, radius=1.5),
+    "sharpened, radius of 3 pixels": dict(sharpen=2.0, radius=3.0),
+    "noise of 5 grey levels": dict(noise=5.0),
+    "noise of 10": dict(noise=10.0),
+    "noise of 20": dict(noise=20.0),
+    "JPEG of quality 50": dict(quality=50),
+    "JPEG of quality 25": dict(quality=25),
+}
+FIGURES = ("mIoU", "pixel_accuracy", "right_class")
+PIPELINE = "test_dataloader.dataset.pipeline"
+
+
+def tested(request: TestRequest, change: Mapping, folder: Path) -> dict[str, float]:
+    """Return the figures of a test whose images are changed."""
+    config = resolve_config(
+        request.config,
+        protocol=request.protocol,
+        split=request.split,
+        data=request.data,
+        options=request.options,
+    )
+    steps = config.test_dataloader.dataset.to_dict()["pipeline"]
+    if change:
+        steps = [dict(type="leuko_mm.OtherCamera", **change), *steps]
+    request.options = {**request.options, PIPELINE: steps}
+    request.work_dir = str(folder)
+    run_test(request)
+    cells = load_cells(folder / "cells.npz").confusion
+    figures = {name: statistic(name) for name in FIGURES}
+    return {n: float(f.value(f.parts(cells).sum(0))) for n, f in figures.items()}
+
+
+def as_table(told: Mapping[str, Mapping[str, float]]) -> str:
+    """Return the figures of all cameras as a Markdown table."""
+    heads = ["camera", "mIoU", "pixel accuracy", "cells of the right class"]
+    rows = [[name, *(number(row[f]) for f in FIGURES)] for name, row in told.items()]
+    return table(heads, rows)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command; return its exit code."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("config")
+    parser.add_argument("checkpoint")
+    parser.add_argument("--split", help="default: the config's")
+    parser.add_argument("--data", help="prepared dataset; default: the config's")
+    parser.add_argument("--protocol")
+    parser.add_argument("--json", type=Path, help="write all figures here")
+    args = parser.parse_args(argv)
+    words = sys.argv[1:] if argv is None else argv
+    wish = dict(split=args.split, data=args.data, protocol=args.protocol)
+    command = as_typed(["python", "tools/other_cameras.py", *words])
+    told = {}
+    with TemporaryDirectory() as folder:
+        for name, change in CAMERAS.items():
+            request = TestRequest(args.config, args.checkpoint, command=[], **wish)
+            try:
+                told[name] = tested(request, change, Path(folder) / str(len(told)))
+            except (DatasetError, UnsafeCheckpointError, UsageError) as error:
+                print(f"other_cameras: {error}", file=sys.stderr)
+                return 2
+    print(as_table(told))
+    if args.json:
+        about = dict(command=command, split=args.split, cameras=told)
+        about |= dict(git=git_state(), env=environment())
+        write_text(args.json, json.dumps(about, indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
