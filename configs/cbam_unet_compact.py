@@ -81,6 +81,8 @@ custom_hooks = [
         weight=0.0,
         temperature=2.0,
         features=0.0),
+    # The mean of the weights over the last part of the training.
+    dict(type='leuko_mm.WeightAveragingHook', begin=0.6),
 ]
 train_dataloader = dict(
     dataset=dict(
