@@ -11,8 +11,9 @@ from torch import nn
 from leuko_mm.engine.checkpoint_files import training_states
 from leuko_mm.workflows.usage_error import UsageError
 
-# A training state holds weights and two averages of each; three states may be there at
-# once, two kept and one being written. Pictures, tables and the log take the rest.
+# A training state holds weights and two averages of each, and their mean where one is
+# made; three states may be there at once, two kept and one being written. Pictures,
+# tables and the log take the rest.
 STATE_COPIES, STATES_AT_ONCE, REST = 3, 3, 20_000_000
 
 
@@ -31,19 +32,20 @@ def check_writable(folder: Path) -> None:
         )
 
 
-def check_room(folder: Path, model: nn.Module) -> None:
+def check_room(folder: Path, model: nn.Module, *, averaged: bool = False) -> None:
     """Refuse a disk that has no room for the states of a training.
 
     Args:
         folder: where they will be; states that are there already make room for others.
         model: whose states they are.
+        averaged: whether they hold the mean of the weights, too.
 
     Raises:
         UsageError: with the room that there is and the room that is needed.
     """
     tensors = model.state_dict().values()
     weights = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
-    needed = weights * STATE_COPIES * STATES_AT_ONCE + REST
+    needed = weights * (STATE_COPIES + averaged) * STATES_AT_ONCE + REST
     there = _there_already(folder)
     states = sum(state.stat().st_size for state in training_states(folder))
     free = shutil.disk_usage(there).free + states

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from mmengine.config import Config
 from mmengine.dist import is_main_process
-from mmengine.hooks import Hook
+from mmengine.hooks import EMAHook, Hook
 from mmengine.runner import Runner
 
 from leuko_mm.datasets.leukocyte_dataset import dataset_root
@@ -210,7 +210,8 @@ def _train(
     runner = build_runner(config)
     check_same_start(config)
     guard_numbers(runner, config)
-    check_room(Path(config.work_dir), runner.model)
+    averaged = any(isinstance(hook, EMAHook) for hook in runner.hooks)
+    check_room(Path(config.work_dir), runner.model, averaged=averaged)
     if request.plain:
         make_model_plain(runner.model)
     if request.compiled:

@@ -52,6 +52,8 @@ def test_a_full_disk_is_found_before_training(tmp_path, monkeypatch):
         check_room(tmp_path / "not" / "there", model)
     free = Usage(1, 1, 60_000_000)
     check_room(tmp_path / "not" / "there", model)
+    with pytest.raises(UsageError, match="up to 68 MB"):
+        check_room(tmp_path / "not" / "there", model, averaged=True)
 
 
 def test_the_states_of_a_run_that_goes_on_make_room(tmp_path, monkeypatch):
