@@ -10,6 +10,7 @@ network sees them; the truth stays. docs/model_zoo.md has the figures.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import sys
 from collections.abc import Mapping
@@ -99,7 +100,8 @@ def main(argv: list[str] | None = None) -> int:
     print(as_table(told))
     if args.json:
         about = dict(command=command, split=args.split, cameras=told)
-        about |= dict(git=git_state(), env=environment())
+        digest = hashlib.sha256(Path(args.checkpoint).read_bytes()).hexdigest()
+        about |= dict(checkpoint=digest, git=git_state(), env=environment())
         write_text(args.json, json.dumps(about, indent=1) + "\n")
     return 0
 

@@ -11,14 +11,18 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+from matplotlib.transforms import ScaledTranslation
 
 from leuko_mm.report.curves import LINE_COLOURS, smoothed
+from leuko_mm.report.point_names import name_points
 
 INK = "#33383f"  # of axes and words; no line is drawn in it
 SIZE = (8.4, 4.4)  # inches
 MARKERS = "osD^vPX"
 # In a figure of more series than this, their names stand below it.
 IN_AXES = 6
+# Points of the page between the series of a figure of points.
+ASIDE = 5
 
 
 @dataclass(frozen=True)
@@ -85,9 +89,12 @@ def plot_svg(plot: Plot, ink: str = INK) -> bytes:
     figure = Figure(figsize=SIZE, dpi=100, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    draw = _draw_line if plot.kind == "lines" else _draw_points
     for order, series in enumerate(plot.series):
-        draw(axes, series, order, ink, joined=plot.kind == "joined")
+        if plot.kind == "lines":
+            _draw_line(axes, series, order)
+        else:
+            side = order - (len(plot.series) - 1) / 2 if plot.kind == "points" else 0
+            _draw_points(axes, series, order, side, joined=plot.kind == "joined")
     for height, words in plot.levels:
         axes.axhline(height, color=ink, linestyle="--", linewidth=0.8)
         axes.annotate(
@@ -100,6 +107,8 @@ def plot_svg(plot: Plot, ink: str = INK) -> bytes:
             fontsize=8,
         )
     _finish(axes, plot, ink)
+    if plot.kind != "lines":
+        name_points(axes, [p for s in plot.series for p in s.points if p.name], ink)
     buffer = io.BytesIO()
     # Neither date, version nor random ids: the same data draws the same file.
     about = {"Date": None, "Creator": None}
@@ -117,13 +126,15 @@ def _style(order: int) -> dict:
 
 
 def _draw_points(
-    axes: Axes, series: PlotSeries, order: int, ink: str, *, joined: bool
+    axes: Axes, series: PlotSeries, order: int, side: float, *, joined: bool
 ) -> None:
+    """Draw points; ``side`` moves them aside, so that equal x do not cover another."""
     points, style = series.points, _style(order)
     spans = [
         [p.y - p.low if p.low is not None else 0 for p in points],
         [p.high - p.y if p.high is not None else 0 for p in points],
     ]
+    aside = ScaledTranslation(side * ASIDE / 72, 0, axes.figure.dpi_scale_trans)
     axes.errorbar(
         [p.x for p in points],
         [p.y for p in points],
@@ -134,22 +145,15 @@ def _draw_points(
         capsize=2,
         markersize=6,
         label=series.name,
+        transform=axes.transData + aside,
         **style,
     )
-    for point in points:
-        axes.annotate(
-            point.name,
-            (point.x, point.y),
-            xytext=(6, 4),
-            textcoords="offset points",
-            fontsize=8,
-            color=ink,
-        )
+    # matplotlib scales its axes to nothing that is moved aside.
+    ends = [(p.x, end) for p in points for end in (p.low, p.y, p.high)]
+    axes.update_datalim([(x, end) for x, end in ends if end is not None])
 
 
-def _draw_line(
-    axes: Axes, series: PlotSeries, order: int, ink: str, *, joined: bool
-) -> None:
+def _draw_line(axes: Axes, series: PlotSeries, order: int) -> None:
     colour = _style(order)["color"]
     x, y = [p.x for p in series.points], [p.y for p in series.points]
     window = max(1, len(x) // 40) * 2 + 1 if len(x) >= 10 else 1

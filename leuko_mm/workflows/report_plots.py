@@ -37,7 +37,7 @@ def costs(results: Sequence[Result], figures: Measurements, folder: Path) -> Sec
     def milliseconds(result: Result) -> float | None:
         return per_image.get(result.method)
 
-    axes = [("macs", "multiply-adds an image, 10^9", macs)]
+    axes = [("macs", "multiply-adds an image, billions", macs)]
     if per_image:
         where = f"{timing.get('size')} px, {timing.get('machine')}"
         axes.append(("ms", f"processor milliseconds an image ({where})", milliseconds))

@@ -34,6 +34,7 @@ def test_figures_of_each_camera_are_shown_and_written(tool, words, tmp_path, cap
     assert all(0 <= value <= 100 for value in taken.values())
     assert f"| as taken | {taken['mIoU']:.1f} |" in capsys.readouterr().out
     assert "--split fold1" in told["command"]
+    assert len(told["checkpoint"]) == 64
 
 
 def test_a_checkpoint_that_is_not_there_is_one_message(tool, words, capsys):
