@@ -16,7 +16,7 @@ BESIDE, LED = 9.0, 7.0
 ROUNDS = 500
 
 
-class Named(Protocol):
+class NamedPoint(Protocol):
     """A point of a plot with its name."""
 
     x: float
@@ -61,7 +61,7 @@ def spread(wanted: np.ndarray, left: np.ndarray, right: np.ndarray, gap: float):
     return heights
 
 
-def name_points(axes: Axes, points: Sequence[Named], ink: str) -> None:
+def name_points(axes: Axes, points: Sequence[NamedPoint], ink: str) -> None:
     """Write every point's name beside it; a thin line leads to one that had to move.
 
     Args:
