@@ -84,6 +84,17 @@ def plot_svg(plot: Plot, ink: str = INK) -> bytes:
     Raises:
         ValueError: if there is nothing to draw.
     """
+    figure = plot_figure(plot, ink)
+    buffer = io.BytesIO()
+    # Neither date, version nor random ids: the same data draws the same file.
+    about = {"Date": None, "Creator": None}
+    with rc_context({"svg.hashsalt": "leuko_mm", "svg.fonttype": "path"}):
+        figure.savefig(buffer, format="svg", transparent=True, metadata=about)
+    return buffer.getvalue()
+
+
+def plot_figure(plot: Plot, ink: str = INK) -> Figure:
+    """Return a plot as matplotlib draws it; arguments and errors of ``plot_svg``."""
     if not plot.series or not all(series.points for series in plot.series):
         raise ValueError("a plot needs at least one series, and points in each")
     figure = Figure(figsize=SIZE, dpi=100, layout="constrained")
@@ -109,12 +120,7 @@ def plot_svg(plot: Plot, ink: str = INK) -> bytes:
     _finish(axes, plot, ink)
     if plot.kind != "lines":
         name_points(axes, [p for s in plot.series for p in s.points if p.name], ink)
-    buffer = io.BytesIO()
-    # Neither date, version nor random ids: the same data draws the same file.
-    about = {"Date": None, "Creator": None}
-    with rc_context({"svg.hashsalt": "leuko_mm", "svg.fonttype": "path"}):
-        figure.savefig(buffer, format="svg", transparent=True, metadata=about)
-    return buffer.getvalue()
+    return figure
 
 
 def _style(order: int) -> dict:

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from leuko_mm.report.comparison_plots import INK, Plot, PlotPoint, PlotSeries, plot_svg
+from leuko_mm.report.comparison_plots import (
+    INK,
+    Plot,
+    PlotPoint,
+    PlotSeries,
+    plot_figure,
+    plot_svg,
+)
 
 POINTS = (PlotPoint(1, 2, "one", 1.5, 2.5), PlotPoint(3, 4, "two"))
 KINDS = ("points", "joined", "lines")
@@ -28,6 +35,16 @@ def test_words_and_axes_are_of_one_ink_that_can_be_replaced():
     ink, drawn = "#010203", plot_svg(plot())
     assert drawn.count(INK.encode()) == plot_svg(plot(), ink).count(ink.encode()) > 9
     assert INK.encode() not in plot_svg(plot(), ink)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_axes_hold_every_point_and_its_interval(kind):
+    axes = plot_figure(plot(kind)).axes[0]
+    (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
+    assert 0 < left < 1
+    assert 3 < right < 4
+    assert 1 < bottom < (2 if kind == "lines" else 1.5)
+    assert 4 < top < 5
 
 
 @pytest.mark.parametrize("series", [(), (PlotSeries("a", ()),)])
