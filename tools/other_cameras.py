@@ -10,17 +10,17 @@ network sees them; the truth stays. docs/model_zoo.md has the figures.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
+import statistics
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from leuko_mm.datasets.prepared import DatasetError
 from leuko_mm.engine.checkpoint_files import write_text
 from leuko_mm.engine.safe_load import UnsafeCheckpointError
-from leuko_mm.evaluation.leukocyte_metric import load_cells
+from leuko_mm.evaluation.leukocyte_metric import CELLS_FILE, load_cells
 from leuko_mm.evaluation.statistic import statistic
 from leuko_mm.report.markdown import number, table
 from leuko_mm.workflows.resolve_config import resolve_config
@@ -28,6 +28,7 @@ from leuko_mm.workflows.run_facts import environment, git_state
 from leuko_mm.workflows.test import TestRequest, run_test
 from leuko_mm.workflows.typed_command import as_typed
 from leuko_mm.workflows.usage_error import UsageError
+from leuko_mm.workflows.zoo import digest_of
 
 # In pixels and grey levels of the images that the network sees.
 CAMERAS = {
@@ -48,22 +49,34 @@ FIGURES = ("mIoU", "pixel_accuracy", "right_class")
 PIPELINE = "test_dataloader.dataset.pipeline"
 
 
-def tested(request: TestRequest, change: Mapping, folder: Path) -> dict[str, float]:
-    """Return the figures of a test whose images are changed."""
-    config = resolve_config(
-        request.config,
-        protocol=request.protocol,
-        split=request.split,
-        data=request.data,
-        options=request.options,
-    )
-    steps = config.test_dataloader.dataset.to_dict()["pipeline"]
-    if change:
-        steps = [dict(type="leuko_mm.OtherCamera", **change), *steps]
-    request.options = {**request.options, PIPELINE: steps}
-    request.work_dir = str(folder)
-    run_test(request)
-    cells = load_cells(folder / "cells.npz").confusion
+def usual_steps(config: str, **wish: str | None) -> list[dict]:
+    """Return the transforms of a config's test images."""
+    dataset = resolve_config(config, **wish).test_dataloader.dataset
+    return dataset.to_dict()["pipeline"]
+
+
+def requests(
+    args: argparse.Namespace, steps: Sequence[dict], folder: Path
+) -> dict[str, TestRequest]:
+    """Return a test for every camera, each with a folder of its own."""
+    found = {}
+    for place, (name, change) in enumerate(CAMERAS.items()):
+        before = [dict(type="leuko_mm.OtherCamera", **change)] if change else []
+        found[name] = TestRequest(
+            args.config,
+            args.checkpoint,
+            protocol=args.protocol,
+            split=args.split,
+            data=args.data,
+            options={PIPELINE: [*before, *steps]},
+            work_dir=str(folder / str(place)),
+        )
+    return found
+
+
+def figures_of(folder: Path) -> dict[str, float]:
+    """Return the figures of a finished test."""
+    cells = load_cells(folder / CELLS_FILE).confusion
     figures = {name: statistic(name) for name in FIGURES}
     return {n: float(f.value(f.parts(cells).sum(0))) for n, f in figures.items()}
 
@@ -89,19 +102,20 @@ def main(argv: list[str] | None = None) -> int:
     wish = dict(split=args.split, data=args.data, protocol=args.protocol)
     command = as_typed(["python", "tools/other_cameras.py", *words])
     told = {}
-    with TemporaryDirectory() as folder:
-        for name, change in CAMERAS.items():
-            request = TestRequest(args.config, args.checkpoint, command=[], **wish)
-            try:
-                told[name] = tested(request, change, Path(folder) / str(len(told)))
-            except (DatasetError, UnsafeCheckpointError, UsageError) as error:
-                print(f"other_cameras: {error}", file=sys.stderr)
-                return 2
-    print(as_table(told))
+    try:
+        steps = usual_steps(args.config, **wish)
+        with TemporaryDirectory() as folder:
+            for name, request in requests(args, steps, Path(folder)).items():
+                told[name] = figures_of(run_test(request))
+    except (DatasetError, UnsafeCheckpointError, UsageError) as error:
+        print(f"other_cameras: {error}", file=sys.stderr)
+        return 2
+    mean = {f: statistics.fmean(row[f] for row in told.values()) for f in FIGURES}
+    print(as_table({**told, "mean": mean}))
     if args.json:
-        about = dict(command=command, split=args.split, cameras=told)
-        digest = hashlib.sha256(Path(args.checkpoint).read_bytes()).hexdigest()
-        about |= dict(checkpoint=digest, git=git_state(), env=environment())
+        about = dict(command=command, split=args.split, cameras=told, mean=mean)
+        about |= dict(checkpoint=digest_of(Path(args.checkpoint)))
+        about |= dict(git=git_state(), env=environment())
         write_text(args.json, json.dumps(about, indent=1) + "\n")
     return 0
 

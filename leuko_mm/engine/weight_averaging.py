@@ -21,8 +21,7 @@ class WeightAveragingHook(EMAHook):
         begin: share of the training after which averaging begins, 0 up to below 1.
 
     Raises:
-        ValueError: if ``begin`` is another number, or when training begins, if it
-            counts epochs.
+        ValueError: if ``begin`` is another number.
 
     Reference:
         Izmailov et al., Averaging weights leads to wider optima and better
@@ -47,8 +46,6 @@ class WeightAveragingHook(EMAHook):
 
     def before_train(self, runner) -> None:
         """Find the first iteration that counts."""
-        if runner.max_iters is None or runner.max_iters <= 0:
-            raise ValueError("WeightAveragingHook needs a training of known length")
         self.begin_iter = round(self.begin * runner.max_iters) + 1
 
     def after_train(self, runner) -> None:

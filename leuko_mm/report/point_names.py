@@ -24,7 +24,9 @@ class NamedPoint(Protocol):
     name: str
 
 
-def spread(wanted: np.ndarray, left: np.ndarray, right: np.ndarray, gap: float):
+def spread(
+    wanted: np.ndarray, left: np.ndarray, right: np.ndarray, gap: float
+) -> np.ndarray:
     """Return heights near the wanted ones, ``gap`` apart where words would overlap.
 
     Args:

@@ -57,7 +57,7 @@ def change_camera(
         soft = cv2.GaussianBlur(changed, (0, 0), max(change.radius, LEAST_SIGMA))
         changed = changed + change.sharpen * (changed - soft)
     if change.noise > 0:
-        changed = changed + change.noise * _coarse(noise, change.grain)
+        changed = changed + change.noise * _coarse(np.float32(noise), change.grain)
     told = np.clip(np.rint(changed), 0, 255).astype(np.uint8)
     if change.quality < 100:
         asked = [cv2.IMWRITE_JPEG_QUALITY, change.quality]
@@ -111,9 +111,7 @@ class CameraJitter(BaseTransform):
         """Change ``results['img']``; labels stay."""
         image = results["img"]
         change = self._draw(max(image.shape[:2]))
-        noise = None
-        if change.noise > 0:
-            noise = np.random.standard_normal(image.shape).astype(np.float32)
+        noise = np.random.standard_normal(image.shape) if change.noise else None
         results["img"] = change_camera(image, change, noise)
         return results
 
@@ -161,9 +159,9 @@ class OtherCamera(BaseTransform):
 
     def transform(self, results: dict) -> dict:
         """Change ``results['img']``; labels stay."""
-        shape = results["img"].shape
-        numbers = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
-        results["img"] = change_camera(results["img"], self.change, numbers)
+        image, draw = results["img"], np.random.default_rng(0).standard_normal
+        noise = draw(image.shape) if self.change.noise else None
+        results["img"] = change_camera(image, self.change, noise)
         return results
 
     def __repr__(self) -> str:

@@ -33,6 +33,7 @@ def test_figures_of_each_camera_are_shown_and_written(tool, words, tmp_path, cap
     assert taken != noisy
     assert all(0 <= value <= 100 for value in taken.values())
     assert f"| as taken | {taken['mIoU']:.1f} |" in capsys.readouterr().out
+    assert told["mean"]["mIoU"] == (taken["mIoU"] + noisy["mIoU"]) / 2
     assert "--split fold1" in told["command"]
     assert len(told["checkpoint"]) == 64
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from leuko_mm.registry import TRANSFORMS
-from leuko_mm.transforms import CameraJitter
+from leuko_mm.transforms import CameraJitter, OtherCamera
 from leuko_mm.transforms.camera_jitter import CameraChange, change_camera
 
 GREY = np.full((64, 64, 3), 128, np.uint8)
@@ -66,6 +66,16 @@ def test_at_most_the_asked_amounts_are_drawn():
 def test_without_amount_or_probability_the_image_stays(options):
     same = CameraJitter(**options)(dict(img=stripes()))["img"]
     assert (same == stripes()).all()
+
+
+def test_another_camera_is_the_same_for_every_image():
+    taken = [OtherCamera(noise=9.0)(dict(img=GREY))["img"] for _ in range(2)]
+    assert (taken[0] == taken[1]).all()
+    assert taken[0].std() == pytest.approx(9, abs=0.3)
+    soft = OtherCamera(blur=3.0)(dict(img=stripes()))["img"]
+    assert (soft == change_camera(stripes(), CameraChange(blur=3.0))).all()
+    with pytest.raises(TypeError, match="blurr"):
+        OtherCamera(blurr=3.0)
 
 
 def test_it_is_registered_and_refuses_nonsense():
