@@ -13,7 +13,7 @@ method = 'cbam_unet_compact'
 # Not that of the base: data and schedule are the recipe's own.
 protocol = 'zoo'
 
-_iterations = 900
+_iterations = 1800
 _frozen = 40
 _teacher = 'work_dirs/cbam_unet-half-{split}-s0/cbam_unet-half-{split}-s0.pth'
 # Four stages of VGG16, two light ones below them.
