@@ -40,11 +40,11 @@ def write_run(
         quality: share of a cell's pixels that is right, about.
         losses: also write a curve.
         more: ``iterations``, ``seed``, ``size``, ``n``, ``dataset``, ``classes``,
-            ``gmacs``, ``train_groups``, ``checkpoint`` (a sha256), ``tag`` (in the
-            file's name alone).
+            ``gmacs``, ``train_groups``, ``per_slide`` (cells of a class),
+            ``checkpoint`` (a sha256), ``tag`` (in the file's name alone).
     """
     given = dict(iterations=650, seed=0, size=256, n=2, dataset="bcisc", classes=6)
-    given |= dict(gmacs=30.0, train_groups=40) | more
+    given |= dict(gmacs=30.0, train_groups=40, per_slide=3) | more
     stems, groups, confusion = _cells(method, variant, split, quality, given)
     parts = [method, variant, given.get("tag"), split, f"s{given['seed']}"]
     stem = "-".join(str(part) for part in parts if part)
@@ -99,7 +99,7 @@ def _cells(method, variant, split, quality, given):
             # The same method does as well on a slide's cells, whatever the split.
             random = np.random.default_rng([key, label, slide])
             shared = np.clip(quality + random.normal(0, 0.08), 0.05, 0.99)
-            for number in range(1, 4):
+            for number in range(1, given["per_slide"] + 1):
                 share = np.clip(shared + random.normal(0, 0.03), 0.02, 0.995)
                 matrix = np.zeros((classes, classes), np.int64)
                 size = 600 + 40 * number + 10 * label

@@ -79,6 +79,13 @@ def test_the_headline_is_the_papers_method_on_every_cell(report, many):
     assert "the target is 91.89" in first.note
 
 
+def test_with_single_folds_the_headline_is_of_the_one_with_the_most_cells(tmp_path):
+    for split, cells in (("fold1", 2), ("fold2", 4)):
+        write_run(tmp_path, "cbam_unet", "B", split=split, per_slide=cells)
+    report = gather_report(read_runs(tmp_path), tmp_path)
+    assert "fold2" in report.headlines[0].note
+
+
 def test_rivals_on_one_fold_meet_that_fold_of_the_others(report):
     tables = section(report, "differences").tables
     names = {row.cells[0]: table for table in tables for row in table.rows}
