@@ -15,6 +15,7 @@ from pathlib import Path
 from leuko_mm.cli.main import DONE, SOME_FAILED
 from leuko_mm.datasets.image_headers import MAX_PIXELS
 from leuko_mm.engine.kept_memory import keep_memory
+from leuko_mm.inference.prediction import UNSURE
 from leuko_mm.inference.runtime_choice import RUNTIMES
 from leuko_mm.workflows.compare_share import LAUNCHERS, share_of
 from leuko_mm.workflows.predict import predict_files
@@ -25,6 +26,7 @@ from leuko_mm.workflows.predict_request import PredictOutcome, PredictRequest, P
 from leuko_mm.workflows.predict_state import REPORT
 from leuko_mm.workflows.predict_tables import count_table
 from leuko_mm.workflows.progress_line import ProgressLine
+from leuko_mm.workflows.report_facts import duration
 from leuko_mm.workflows.usage_error import UsageError
 
 AUTO = "auto"
@@ -49,8 +51,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--checkpoint",
         type=Path,
         metavar="FILE",
-        help="a .pth of leuko train or an .onnx of leuko export, its .json beside it; "
-        "default: that of the package, where it carries one",
+        help="a .pth of leuko train or an .onnx of leuko export, its .json beside it, "
+        "or the name of one in the package; default: cbam_unet_compact",
     )
     parser.add_argument(
         "--runtime",
@@ -203,10 +205,18 @@ def _scale_lines(outcome: PredictOutcome) -> list[str]:
     ways = Counter(scale["how"] for scale in scales)
     counted = ", ".join(f"{WAYS.get(way, way)} {n}" for way, n in ways.items())
     sure = min(scale["confidence"] for scale in scales)
-    return [
+    lines = [
         f"scale: {factors[0]:.3g} to {factors[-1]:.3g} ({counted}), the least sure to "
         f"{sure:.0%}; image by image in images.csv"
     ]
+    unsure = sum(scale["confidence"] < UNSURE for scale in scales)
+    if unsure:
+        lines.append(
+            f"in {unsure} of {len(scales)} images the scale is sure to less than "
+            f"{UNSURE:.0%}: cells there may be missed or get another class; give "
+            "--scale or --um-per-px if you know it"
+        )
+    return lines
 
 
 def _print_failed(outcome: PredictOutcome) -> None:
@@ -223,21 +233,6 @@ def _told_on(line: ProgressLine) -> Progress:
         line(done, total, time + printable(name))
 
     return tell
-
-
-def duration(seconds: float) -> str:
-    """Return a time in its two largest units.
-
-    Example:
-        >>> duration(3.2), duration(64), duration(7300)
-        ('3 s', '1 min 4 s', '2 h 1 min')
-    """
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
 def _scale(text: str) -> float | str:

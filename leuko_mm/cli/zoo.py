@@ -12,6 +12,7 @@ import argparse
 import json
 from pathlib import Path
 
+from leuko_mm.workflows.usage_error import UsageError
 from leuko_mm.workflows.zoo import checkpoint_of, describe, fetch, zoo_rows
 from leuko_mm.workflows.zoo_entries import read_entries
 from leuko_mm.workflows.zoo_verify import compare_figures, measure, verify
@@ -70,6 +71,8 @@ def _fetch(args: argparse.Namespace) -> int:
 
 
 def _verify(args: argparse.Namespace) -> int:
+    if args.out and not args.accuracy:
+        raise UsageError("--out keeps the files of a test: add --accuracy")
     path = checkpoint_of(args.name)
     sidecar = verify(path)
     print(

@@ -18,6 +18,9 @@ __all__ = [
 def __getattr__(name: str) -> type:
     # Results can be read and counted without waiting for torch.
     if name == "Predictor":
+        from leuko_mm.stack import require_stack
+
+        require_stack()
         from leuko_mm.inference.predictor import Predictor
 
         return Predictor

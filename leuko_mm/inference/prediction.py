@@ -11,6 +11,9 @@ import numpy as np
 
 from leuko_mm.classes import BACKGROUND
 
+# People are told of a scale that is less sure than this.
+UNSURE = 0.3
+
 
 @dataclass(frozen=True)
 class ImageScale:

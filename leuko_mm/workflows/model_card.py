@@ -20,7 +20,7 @@ MEANS = {
     "pixel_accuracy": "pixel accuracy",
     "found": "cells found (half of the union shared)",
     "right_class": "cells of the right class",
-    "mean_dice": "mean Dice of the cells",
+    "mean_dice": "mean Dice of the cells, 0 where they get another class",
 }
 WORST = 12  # failures that are listed
 
@@ -66,7 +66,7 @@ def model_card(
         _about(sidecar, size_bytes, command),
         _figures(tested, classes),
         _calibration(tested.calibration),
-        _failures(tested.cells, classes, pictures or {}),
+        _failures(sidecar["method"], tested.cells, classes, pictures or {}),
         *([_transfer(transfer)] if transfer else []),
     ]
     return "\n\n".join(parts) + "\n"
@@ -122,7 +122,15 @@ slides; with so few slides they are wide, and they say nothing of other laborato
 
 {table(["figure", "value", "95 % interval"], means)}
 
+Any leukocyte against background: IoU {number(_any_leukocyte(tested), 2)} %.
+
 {table(header, rows)}"""
+
+
+def _any_leukocyte(tested: Tested) -> float:
+    """Return the IoU of any leukocyte against background, in percent."""
+    pooled = np.asarray(tested.results["confusion"])
+    return scores(merge_leukocytes(pooled)).per_class["leukocyte"]["iou"]
 
 
 def _with_ends(interval: Interval) -> list[str]:
@@ -149,13 +157,16 @@ often it was right:
 {table(["confidence", "share right", "cells"], rows)}"""
 
 
-def _failures(cells: Cells, classes: Sequence[str], pictures: Mapping[str, str]) -> str:
+def _failures(
+    method: str, cells: Cells, classes: Sequence[str], pictures: Mapping[str, str]
+) -> str:
     truth, found = majority_classes(cells.confusion)
     wrong = np.flatnonzero((truth != found) & (truth != BACKGROUND))
     head = (
         f"## Known failures\n\n{len(wrong)} of {len(truth)} test cells get another "
         "class or none. Pictures of all of them, which are not the project's to copy: "
-        "`leuko zoo verify --accuracy --out FOLDER` draws them into its report."
+        f"`leuko zoo verify {method} --accuracy --out FOLDER` draws them into its "
+        "report."
     )
     if not len(wrong):
         return head
@@ -173,8 +184,6 @@ def _failures(cells: Cells, classes: Sequence[str], pictures: Mapping[str, str])
 def _transfer(tests: Sequence[Tested]) -> str:
     rows = []
     for tested in tests:
-        pooled = np.asarray(tested.results["confusion"])
-        merged = scores(merge_leukocytes(pooled)).per_class["leukocyte"]
         truth, found = majority_classes(tested.cells.confusion)
         there = truth != BACKGROUND
         right = 100 * float((truth == found)[there].mean()) if there.any() else None
@@ -182,7 +191,7 @@ def _transfer(tests: Sequence[Tested]) -> str:
             [
                 tested.results["data"]["dataset"],
                 str(len(tested.cells.stem)),
-                number(merged["iou"], 2),
+                number(_any_leukocyte(tested), 2),
                 number(right, 2),
                 number(tested.results["metrics"]["mIoU"], 2),
                 number((tested.calibration.get("cells") or {}).get("error"), 2),

@@ -19,6 +19,7 @@ from leuko_mm.workflows.usage_error import UsageError
 
 # Levels of every channel that are black and white, with what JPEG makes of them.
 BLACK, WHITE = 16, 239
+FEW = 5  # grey levels: no photograph has as few, masks of nucleus and cell have three
 
 
 @dataclass(frozen=True)
@@ -126,9 +127,8 @@ def _images_below(folder: Path, leave_out: Path | None) -> Iterable[Path]:
 def refuse_mask(pixels: np.ndarray) -> None:
     """Refuse an image that is a mask: masks often lie among the fields they belong to.
 
-    A mask has more than one value, no colour, and no value but 0 and another one, or
-    but class ids and 255; or it is black and white but for a few pixels, which soft
-    edges or a lossy file make.
+    A mask has no colour and two to five values, or class ids and 255 alone; or it is
+    black and white but for a few pixels, which soft edges or a lossy file make.
 
     Shape:
         (H, W, 3) uint8.
@@ -156,7 +156,7 @@ def _refuse_ids(pixels: np.ndarray) -> None:
     counts = cv2.calcHist([pixels], [0], None, [256], [0, 256])
     values = np.flatnonzero(counts).tolist()
     ids = {*range(len(CLASS_NAMES)), IGNORE_LABEL}
-    mask = len(values) > 1 and (set(values) <= ids or values[0] == 0 == len(values) - 2)
+    mask = len(values) > 1 and (set(values) <= ids or len(values) <= FEW)
     if mask and all(np.array_equal(pixels[..., c], grey) for c in (1, 2)):
         raise UsageError(
             f"holds no values but {', '.join(map(str, values))}: a mask, not a "

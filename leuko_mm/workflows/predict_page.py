@@ -11,6 +11,7 @@ from PIL import Image
 
 import leuko_mm
 from leuko_mm.classes import CLASSES
+from leuko_mm.inference.prediction import UNSURE
 from leuko_mm.report.predict_report import (
     FIELD_SIDE,
     CountedClass,
@@ -160,6 +161,12 @@ def _summary(records: Sequence[Mapping], failed: Mapping) -> str:
         words += (
             f"; the scale of {_number(guessed, 'image')} was not found and is only "
             "assumed"
+        )
+    unsure = sum(record["scale"]["confidence"] < UNSURE for record in records) - guessed
+    if unsure:
+        words += (
+            f"; the scale of {_number(unsure, 'image')} is sure to less than "
+            f"{UNSURE:.0%}"
         )
     if failed:
         words += f"; {_number(len(failed), 'file')} could not be read"

@@ -7,8 +7,10 @@ import json
 import pytest
 from predicted_fields import ColourPredictor, write_broken, write_fields
 
+from leuko_mm.cli import predict as predict_words
 from leuko_mm.cli.main import main
-from leuko_mm.workflows import predict
+from leuko_mm.inference import shipped
+from leuko_mm.workflows import predict, predict_page
 
 
 @pytest.fixture
@@ -32,6 +34,30 @@ def test_counts_and_page_are_told(place, capsys):
     assert "neutrophil" in said
     assert "33.3 %" in said
     assert "look at out/report.html" in said
+
+
+def test_a_model_of_the_package_is_taken_by_its_name(place, monkeypatch):
+    (place / "shipped").mkdir()
+    for suffix in (".pth", ".json"):
+        (place / "shipped" / f"small{suffix}").write_text("{}")
+    monkeypatch.setattr(shipped, "shipped_folder", lambda: place / "shipped")
+    assert leuko_predict("in", "--out", "out", "--checkpoint", "small") == 0
+    state = json.loads((place / "out" / "predict.json").read_text())
+    assert state["checkpoint"] == "small.pth"
+
+
+def test_images_whose_scale_is_unsure_are_counted(place, capsys, monkeypatch):
+    assert leuko_predict("in", "--out", "sure", "--checkpoint", "net.pth") == 0
+    assert "is sure to less than" not in capsys.readouterr().out
+    assert "is sure to less than" not in (place / "sure" / "report.html").read_text()
+    # No image is as sure as that.
+    for module in (predict_words, predict_page):
+        monkeypatch.setattr(module, "UNSURE", 1.5)
+    assert leuko_predict("in", "--out", "unsure", "--checkpoint", "net.pth") == 0
+    said = capsys.readouterr().out
+    assert "in 2 of 2 images the scale is sure to less than 150%" in said
+    page = (place / "unsure" / "report.html").read_text()
+    assert "the scale of 2 images is sure to less than 150%" in page
 
 
 @pytest.mark.parametrize(("words", "kept"), [([], 1), (["--max-megapixels", 300], 0)])
@@ -129,8 +155,6 @@ def test_numbers_that_mean_nothing_are_refused(place, words):
 
 
 def test_without_a_model_the_training_is_named(place, capsys, monkeypatch, tmp_path):
-    from leuko_mm.inference import shipped
-
     monkeypatch.setattr(shipped, "shipped_folder", lambda: tmp_path / "none")
     assert leuko_predict("in", "--out", "out") == 2
     assert "leuko train cbam_unet" in capsys.readouterr().err

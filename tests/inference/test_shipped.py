@@ -2,6 +2,8 @@
 
 import json
 import socket
+import subprocess
+import sys
 
 import cv2
 import numpy as np
@@ -49,6 +51,15 @@ def test_everything_shipped_has_a_sidecar_and_fits_the_wheel():
     assert [file.stem for file in files] == shipped_names()
     assert all(file.stat().st_size <= 8_000_000 for file in files)
     assert sum(file.stat().st_size for file in files) <= 16_000_000
+
+
+def test_taking_the_predictor_prints_nothing():
+    """MMSegmentation says twice that an optional reader of datasets is absent."""
+    words = "from leuko_mm.inference import Predictor"
+    done = subprocess.run(
+        [sys.executable, "-c", words], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == ""
 
 
 @pytest.fixture

@@ -62,7 +62,9 @@ def test_printable_keeps_every_writing_and_no_control():
     assert printable("a\x1b\n\u202e.png") == "a\ufffd\ufffd\ufffd.png"
 
 
-@pytest.mark.parametrize("values", [(0, 255), (0, 3), (0, 1, 2, 5, 255)])
+@pytest.mark.parametrize(
+    "values", [(0, 255), (0, 3), (0, 128, 255), (40, 90), (0, 1, 2, 3, 4, 5, 255)]
+)
 def test_a_mask_among_the_fields_is_refused_with_its_values(values):
     mask = np.resize(np.array(values, np.uint8), (6, 7))
     with pytest.raises(UsageError, match=f"{values[1]}.*: a mask"):

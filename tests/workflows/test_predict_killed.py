@@ -31,7 +31,7 @@ def predict(place, out, resume):
         geojson=True,
         resume=resume,
     )
-    predict_files(request, predictor_of=lambda *_: ColourPredictor(0.02))
+    predict_files(request, predictor_of=lambda *_: ColourPredictor(0.06))
 
 
 @pytest.mark.slow
