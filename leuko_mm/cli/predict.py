@@ -9,36 +9,29 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections import Counter
 from pathlib import Path
 
 from leuko_mm.cli.main import DONE, SOME_FAILED
 from leuko_mm.datasets.image_headers import MAX_PIXELS
 from leuko_mm.engine.kept_memory import keep_memory
-from leuko_mm.inference.prediction import UNSURE
 from leuko_mm.inference.runtime_choice import RUNTIMES
+from leuko_mm.inference.shipped import DEFAULT_MODEL
 from leuko_mm.workflows.compare_share import LAUNCHERS, share_of
 from leuko_mm.workflows.predict import predict_files
 from leuko_mm.workflows.predict_inputs import printable
 from leuko_mm.workflows.predict_merge import merge_parts
 from leuko_mm.workflows.predict_outputs import Exchange
 from leuko_mm.workflows.predict_request import PredictOutcome, PredictRequest, Progress
-from leuko_mm.workflows.predict_state import REPORT
-from leuko_mm.workflows.predict_tables import count_table
+from leuko_mm.workflows.predict_words import outcome_lines
 from leuko_mm.workflows.progress_line import ProgressLine
 from leuko_mm.workflows.report_facts import duration
 from leuko_mm.workflows.usage_error import UsageError
+from leuko_mm.workflows.zoo import checkpoint_of
+from leuko_mm.workflows.zoo_entries import read_entries
 
 AUTO = "auto"
 SYNTHETIC = "synthetic"
 SHOWN = 20
-# How a scale was found, in front of the number of images.
-WAYS = {
-    "factor": "as given for",
-    "um_per_px": "by the size of a pixel in",
-    "red cells": "by red cells in",
-    "assumed": "only assumed in",
-}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -52,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="FILE",
         help="a .pth of leuko train or an .onnx of leuko export, its .json beside it, "
-        "or the name of one in the package; default: cbam_unet_compact",
+        f"or a model's name as in leuko zoo list; default: {DEFAULT_MODEL}",
     )
     parser.add_argument(
         "--runtime",
@@ -173,50 +166,12 @@ def _request(args: argparse.Namespace) -> PredictRequest:
         share = share_of(args.shard, args.launcher)
         given["shard"] = f"{share.index}/{share.count}"
         given["out"] = args.out / f"part-{share.index}"
+    named = args.checkpoint
+    if named and not named.exists() and str(named) in {e.name for e in read_entries()}:
+        given["checkpoint"] = checkpoint_of(str(named))
     return PredictRequest(
         **given, scale=None if args.scale in (None, AUTO) else args.scale
     )
-
-
-def outcome_lines(outcome: PredictOutcome, out: Path) -> list[str]:
-    """Return what was found, for a terminal."""
-    total = len(outcome.records) + len(outcome.failed)
-    before = len(outcome.records) - outcome.new
-    former = f" ({before} of them before)" if before else ""
-    lines = [f"{len(outcome.records)} of {total} images done{former}"]
-    if outcome.records:
-        names = outcome.records[0]["classes"][1:]
-        rows = count_table(outcome.records, names)
-        width = max(map(len, names))
-        lines += [
-            f"  {row.name:{width}}  {row.count:5}  {row.percent:5.1f} %  "
-            f"({row.low:.1f} to {row.high:.1f})"
-            for row in rows
-        ]
-        lines += _scale_lines(outcome)
-    return [*lines, f"look at {out / REPORT}"]
-
-
-def _scale_lines(outcome: PredictOutcome) -> list[str]:
-    scales = [record["scale"] for record in outcome.records]
-    if len(scales) == 1 and scales[0]["note"]:
-        return [f"scale: {scales[0]['note']}"]
-    factors = sorted(scale["factor"] for scale in scales)
-    ways = Counter(scale["how"] for scale in scales)
-    counted = ", ".join(f"{WAYS.get(way, way)} {n}" for way, n in ways.items())
-    sure = min(scale["confidence"] for scale in scales)
-    lines = [
-        f"scale: {factors[0]:.3g} to {factors[-1]:.3g} ({counted}), the least sure to "
-        f"{sure:.0%}; image by image in images.csv"
-    ]
-    unsure = sum(scale["confidence"] < UNSURE for scale in scales)
-    if unsure:
-        lines.append(
-            f"in {unsure} of {len(scales)} images the scale is sure to less than "
-            f"{UNSURE:.0%}: cells there may be missed or get another class; give "
-            "--scale or --um-per-px if you know it"
-        )
-    return lines
 
 
 def _print_failed(outcome: PredictOutcome) -> None:

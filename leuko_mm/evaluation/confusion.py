@@ -158,18 +158,15 @@ def merge_leukocytes(confusion: np.ndarray) -> np.ndarray:
     """Merge all leukocyte classes: background against any leukocyte.
 
     Shape:
-        (C, C) -> (2, 2), rows truth, columns prediction.
+        (..., C, C) -> (..., 2, 2), rows truth, columns prediction.
 
     Example:
         >>> merge_leukocytes(np.array([[90, 1, 2], [3, 10, 4], [0, 5, 20]])).tolist()
         [[90, 3], [3, 39]]
     """
     counts = np.asarray(confusion)
-    merged = [
-        [counts[0, 0], counts[0, 1:].sum()],
-        [counts[1:, 0].sum(), counts[1:, 1:].sum()],
-    ]
-    return np.array(merged)
+    starts = [0, 1]  # of the background's rows and columns, and of all others
+    return np.add.reduceat(np.add.reduceat(counts, starts, axis=-2), starts, axis=-1)
 
 
 def _names(count: int, names: Sequence[str] | None) -> tuple[str, ...]:

@@ -45,9 +45,9 @@ def shipped_checkpoint(name: str = DEFAULT_MODEL) -> Path:
         return path
     there = ", ".join(shipped_names()) or "none yet"
     raise NotShippedError(
-        f"this package carries no checkpoint {name!r} (it carries: {there}). Train "
-        f"it,\n    {training_command(name)}\n"
-        "and give the file with --checkpoint"
+        f"this package carries no checkpoint {name!r} (it carries: {there}). If it is "
+        f"one of `leuko zoo list`, train it,\n    {training_command(name)}\n"
+        "and give that file as the checkpoint"
     )
 
 

@@ -104,7 +104,13 @@ def _figures(tested: Tested, classes: Sequence[str]) -> str:
     found = bootstrap_intervals(
         cells.confusion, cells.group.tolist(), [*MEANS, *per_class]
     )
+    any_leukocyte = bootstrap_intervals(
+        merge_leukocytes(cells.confusion), cells.group.tolist(), ["iou.leukocyte"]
+    )["iou.leukocyte"]
     means = [[MEANS[key], *_with_ends(found[key])] for key in MEANS]
+    means.append(
+        ["IoU of any leukocyte against background", *_with_ends(any_leukocyte)]
+    )
     rows = []
     for key, name in per_class.items():
         row = tested.results["per_class"][name]
@@ -122,15 +128,7 @@ slides; with so few slides they are wide, and they say nothing of other laborato
 
 {table(["figure", "value", "95 % interval"], means)}
 
-Any leukocyte against background: IoU {number(_any_leukocyte(tested), 2)} %.
-
 {table(header, rows)}"""
-
-
-def _any_leukocyte(tested: Tested) -> float:
-    """Return the IoU of any leukocyte against background, in percent."""
-    pooled = np.asarray(tested.results["confusion"])
-    return scores(merge_leukocytes(pooled)).per_class["leukocyte"]["iou"]
 
 
 def _with_ends(interval: Interval) -> list[str]:
@@ -184,6 +182,8 @@ def _failures(
 def _transfer(tests: Sequence[Tested]) -> str:
     rows = []
     for tested in tests:
+        pooled = np.asarray(tested.results["confusion"])
+        merged = scores(merge_leukocytes(pooled)).per_class["leukocyte"]
         truth, found = majority_classes(tested.cells.confusion)
         there = truth != BACKGROUND
         right = 100 * float((truth == found)[there].mean()) if there.any() else None
@@ -191,7 +191,7 @@ def _transfer(tests: Sequence[Tested]) -> str:
             [
                 tested.results["data"]["dataset"],
                 str(len(tested.cells.stem)),
-                number(_any_leukocyte(tested), 2),
+                number(merged["iou"], 2),
                 number(right, 2),
                 number(tested.results["metrics"]["mIoU"], 2),
                 number((tested.calibration.get("cells") or {}).get("error"), 2),

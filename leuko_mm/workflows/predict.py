@@ -9,7 +9,7 @@ from pathlib import Path
 from leuko_mm.classes import CLASS_NAMES
 from leuko_mm.datasets.image_files import read_image
 from leuko_mm.inference.runtime_choice import TORCH, choose_runtime
-from leuko_mm.inference.shipped import shipped_checkpoint, shipped_names
+from leuko_mm.inference.shipped import shipped_checkpoint
 from leuko_mm.workflows.compare_share import held, share_of
 from leuko_mm.workflows.compare_stop import ComparisonStopped, one_order_to_stop
 from leuko_mm.workflows.predict_inputs import (
@@ -69,8 +69,6 @@ def predict_files(
     plan = plan_inputs(request.paths, leave_out=out)
     images = share_of(request.shard, "none").order(plan.images)
     checkpoint = request.checkpoint or shipped_checkpoint()
-    if not checkpoint.exists() and str(checkpoint) in shipped_names():
-        checkpoint = shipped_checkpoint(str(checkpoint))
     if not checkpoint.is_file():
         raise UsageError(
             f"--checkpoint {checkpoint} does not exist{neighbour_of(checkpoint)}"

@@ -7,10 +7,9 @@ import json
 import pytest
 from predicted_fields import ColourPredictor, write_broken, write_fields
 
-from leuko_mm.cli import predict as predict_words
 from leuko_mm.cli.main import main
 from leuko_mm.inference import shipped
-from leuko_mm.workflows import predict, predict_page
+from leuko_mm.workflows import predict, predict_page, predict_words
 
 
 @pytest.fixture
@@ -36,14 +35,18 @@ def test_counts_and_page_are_told(place, capsys):
     assert "look at out/report.html" in said
 
 
-def test_a_model_of_the_package_is_taken_by_its_name(place, monkeypatch):
-    (place / "shipped").mkdir()
+def test_a_model_of_the_zoo_is_taken_by_its_name(place, monkeypatch, capsys):
+    monkeypatch.setenv("LEUKO_MM_DATA", str(place / "data"))
+    asked = ["in", "--out", "out", "--checkpoint", "segnet"]
+    assert leuko_predict(*asked) == 3
+    assert "leuko train segnet" in capsys.readouterr().err
+    fetched = place / "data" / "zoo"
+    fetched.mkdir(parents=True)
     for suffix in (".pth", ".json"):
-        (place / "shipped" / f"small{suffix}").write_text("{}")
-    monkeypatch.setattr(shipped, "shipped_folder", lambda: place / "shipped")
-    assert leuko_predict("in", "--out", "out", "--checkpoint", "small") == 0
+        (fetched / f"segnet{suffix}").write_text("{}")
+    assert leuko_predict(*asked) == 0
     state = json.loads((place / "out" / "predict.json").read_text())
-    assert state["checkpoint"] == "small.pth"
+    assert state["checkpoint"] == "segnet.pth"
 
 
 def test_images_whose_scale_is_unsure_are_counted(place, capsys, monkeypatch):
@@ -55,6 +58,8 @@ def test_images_whose_scale_is_unsure_are_counted(place, capsys, monkeypatch):
         monkeypatch.setattr(module, "UNSURE", 1.5)
     assert leuko_predict("in", "--out", "unsure", "--checkpoint", "net.pth") == 0
     said = capsys.readouterr().out
+    assert leuko_predict("in/a.png", "--out", "one", "--checkpoint", "net.pth") == 0
+    assert "in 1 of 1 images the scale" in capsys.readouterr().out
     assert "in 2 of 2 images the scale is sure to less than 150%" in said
     page = (place / "unsure" / "report.html").read_text()
     assert "the scale of 2 images is sure to less than 150%" in page
