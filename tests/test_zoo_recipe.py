@@ -40,7 +40,7 @@ def test_the_log_is_that_of_the_whole_training(logged):
 def test_its_first_tenth_loses_as_the_log_says(
     logged, shared_folder, project_root, tmp_path
 ):
-    """From nothing but the published files: two minutes on two cores."""
+    """From nothing but the published files: under four minutes on two cores."""
     results, losses = logged
     environment = {
         **os.environ,
