@@ -41,10 +41,11 @@ def write_run(
         losses: also write a curve.
         more: ``iterations``, ``seed``, ``size``, ``n``, ``dataset``, ``classes``,
             ``gmacs``, ``train_groups``, ``per_slide`` (cells of a class),
-            ``checkpoint`` (a sha256), ``tag`` (in the file's name alone).
+            ``checkpoint`` (a sha256), ``tag`` (in the file's name alone), ``mode`` (of
+            the mosaics; ``every`` and ``every_alike`` are tests of a checkpoint).
     """
     given = dict(iterations=650, seed=0, size=256, n=2, dataset="bcisc", classes=6)
-    given |= dict(gmacs=30.0, train_groups=40, per_slide=3) | more
+    given |= dict(gmacs=30.0, train_groups=40, per_slide=3, mode="resample") | more
     stems, groups, confusion = _cells(method, variant, split, quality, given)
     parts = [method, variant, given.get("tag"), split, f"s{given['seed']}"]
     stem = "-".join(str(part) for part in parts if part)
@@ -67,7 +68,7 @@ def write_run(
         data=dict(
             dataset=given["dataset"],
             train_groups=[f"slide_{i}" for i in range(given["train_groups"])],
-            mosaic=dict(n=given["n"], mode="resample") if given["n"] > 1 else None,
+            mosaic={k: given[k] for k in ("n", "mode")} if given["n"] > 1 else None,
             size=given["size"],
         ),
         model=dict(gmacs=given["gmacs"]),

@@ -1,4 +1,4 @@
-"""Which cells make which mosaic when every class is to be met equally often.
+"""Which cells make which mosaic when their classes matter.
 
 Like ``leuko_mm.datasets.sampling``, pure functions of (seed, global index).
 """
@@ -9,7 +9,62 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from leuko_mm.datasets.sampling import check_enough
+from leuko_mm.datasets.mosaic_options import EVERY, EVERY_ALIKE
+from leuko_mm.datasets.sampling import check_enough, compose_every, compose_fixed
+
+
+def compose_known(
+    classes: Sequence[str],
+    tiles: int,
+    *,
+    mode: str,
+    mosaics: int | None,
+    class_balanced: bool,
+    seed: int,
+) -> list[list[int | None]]:
+    """Return the mosaics of a mode that does not draw them afresh.
+
+    Args:
+        classes: class name of every cell.
+        tiles: cells a mosaic.
+        mode: ``fixed``, ``every`` or ``every_alike``, see ``MosaicDataset``.
+        mosaics: how many; the latter two need no number.
+        class_balanced: use every class equally often, in ``fixed``.
+        seed: of the deal.
+
+    Raises:
+        ValueError: in ``fixed``, if a mosaic has more tiles than there are cells.
+    """
+    if mode == EVERY:
+        return compose_every(len(classes), tiles, seed=seed)
+    if mode == EVERY_ALIKE:
+        return compose_every_alike(classes, tiles, seed=seed)
+    if class_balanced:
+        return compose_fixed_balanced(classes, mosaics, tiles, seed=seed)
+    return compose_fixed(len(classes), mosaics, tiles, seed=seed)
+
+
+def compose_every_alike(
+    classes: Sequence[str], tiles: int, *, seed: int
+) -> list[list[int | None]]:
+    """Put every cell into exactly one mosaic, in which all are of its class.
+
+    The last mosaic of each class may have spare tiles (None).
+
+    Args:
+        classes: class name of every cell.
+        tiles: cells a mosaic.
+        seed: of the order within a class.
+
+    Example:
+        >>> compose_every_alike(["basophil", "monocyte", "basophil"], 2, seed=1)
+        [[0, 2], [1, None]]
+    """
+    composed = []
+    for alike in map(np.ndarray.tolist, _cells_by_class(classes).values()):
+        for mosaic in compose_every(len(alike), tiles, seed=seed):
+            composed.append([None if i is None else alike[i] for i in mosaic])
+    return composed
 
 
 def compose_one_balanced(

@@ -7,10 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 from torch.utils.data import Dataset
 
-from leuko_mm.datasets.balanced_sampling import (
-    compose_fixed_balanced,
-    compose_one_balanced,
-)
+from leuko_mm.datasets.balanced_sampling import compose_known, compose_one_balanced
 from leuko_mm.datasets.field_windows import FieldWindows, as_binary
 from leuko_mm.datasets.leukocyte_dataset import Step, build_pipeline, with_enhancement
 from leuko_mm.datasets.mosaic_layout import LaidMosaic, lay_grid
@@ -21,7 +18,6 @@ from leuko_mm.datasets.mosaic_options import (
     check_numbers,
 )
 from leuko_mm.datasets.sampling import (
-    compose_every,
     compose_fixed,
     compose_one,
     sample_randomness,
@@ -40,7 +36,8 @@ class MosaicDataset(Dataset):
     Modes: ``fixed`` deals the cells into ``mosaics`` images once, without replacement
     until all are used; ``resample`` draws each mosaic afresh, given by (seed, global
     index); ``every`` shows every cell exactly once and is the one for testing: tiles
-    left over in its last mosaic stay background. ``layout='scattered'`` puts the cells
+    left over in its last mosaic stay background; ``every_alike`` does so with mosaics
+    of one class each. ``layout='scattered'`` puts the cells
     at random places of one background instead of side by side: no border of a tile is
     there to be learnt (see ``scattered_layout``); ``layout='smear'`` composes fields of
     few or no cells, some touching or cut off, with platelets (see ``smear_layout``).
@@ -55,8 +52,8 @@ class MosaicDataset(Dataset):
         dataset: config of a ``LeukocyteDataset``; its own pipeline is not used.
         n: tiles along a side.
         size: side s of the mosaic in pixels.
-        mode: ``fixed``, ``resample`` or ``every``.
-        mosaics: how many (``every`` needs none).
+        mode: ``fixed``, ``resample``, ``every`` or ``every_alike``.
+        mosaics: how many (the last two need none).
         split_stage: ``cells`` takes the part's cells and composes them; ``mosaics``
             composes all cells first and then takes the part's share of mosaics, as the
             paper did.
@@ -156,16 +153,12 @@ class MosaicDataset(Dataset):
         return {key: info[key] for key in ("stem", "group", "class_name")}
 
     def _compose(self, mosaics: int | None) -> list:
-        cells, tiles, seed = len(self.cells), self.n**2, self.seed
-        if self.mode == "every":
-            return compose_every(cells, tiles, seed=seed)
         if self.mode == "resample":
             # Composed on demand; composing the first one reports too few cells now.
             self._drawn(0)
             return [None] * mosaics
-        if self.class_balanced:
-            return compose_fixed_balanced(self._classes, mosaics, tiles, seed=seed)
-        return compose_fixed(cells, mosaics, tiles, seed=seed)
+        how = dict(mode=self.mode, mosaics=mosaics, class_balanced=self.class_balanced)
+        return compose_known(self._classes, self.n**2, seed=self.seed, **how)
 
     @property
     def _classes(self) -> list[str]:

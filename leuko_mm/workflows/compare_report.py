@@ -13,7 +13,7 @@ from leuko_mm.engine.checkpoint_files import write_text
 from leuko_mm.report.comparison import ComparisonReport, Section, render_comparison
 from leuko_mm.report.comparison_plots import plot_svg
 from leuko_mm.report.comparison_text import csv_table, latex_table, markdown_page
-from leuko_mm.workflows.pooled_results import results_of
+from leuko_mm.workflows.pooled_results import results_of, without_other_images
 from leuko_mm.workflows.published_runs import PublishedRuns, read_runs
 from leuko_mm.workflows.report_confusions import confusions
 from leuko_mm.workflows.report_extras import (
@@ -85,7 +85,8 @@ def gather_report(runs: PublishedRuns, folder: Path) -> ComparisonReport:
         runs: what is published.
         folder: where, for what stands beside the results files.
     """
-    figures, results = Measurements(), results_of(runs.runs)
+    figures = Measurements()
+    results = results_of(without_other_images(runs.runs))
     sections = [
         overview(results, figures),
         differences(results, figures),

@@ -108,6 +108,23 @@ def results_of(runs: Iterable[PublishedRun]) -> list[Result]:
     return found
 
 
+def without_other_images(runs: Iterable[PublishedRun]) -> list[PublishedRun]:
+    """Leave out tests of a network on other images than those of its own training.
+
+    They are no row of a comparison of methods; ``cells_per_image`` shows them.
+    """
+    own = defaultdict(set)
+    for run in runs:
+        if not run.is_test:
+            own[run.network].add((run.tiles, run.alike))
+    return [
+        run
+        for run in runs
+        if not run.is_test
+        or (run.tiles, run.alike) in own.get(run.network, {(run.tiles, run.alike)})
+    ]
+
+
 def single_folds(results: Iterable[Result]) -> list[Result]:
     """Return the folds of results over five of them, each by itself.
 

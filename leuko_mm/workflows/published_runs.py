@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from leuko_mm.datasets.mosaic_options import EVERY, EVERY_ALIKE
 from leuko_mm.evaluation.leukocyte_metric import Cells, load_cells
 from leuko_mm.report.run_report import FileLink
 
@@ -68,9 +69,8 @@ class PublishedRun:
     @property
     def network(self) -> tuple:
         """What tells one trained network, or one recipe, from another."""
-        digest = (self.results.get("checkpoint") or {}).get("sha256")
-        if digest:
-            return (digest,)
+        if self.weights:
+            return (self.weights,)
         return self.method, self.variant, self.run.get("seed"), self.iterations
 
     @property
@@ -79,16 +79,41 @@ class PublishedRun:
         return int(self.run["iterations"] or 0)
 
     @property
+    def weights(self) -> str | None:
+        """The sha256 of the weights that were scored, None where it is not told."""
+        return (self.results.get("checkpoint") or {}).get("sha256")
+
+    @property
+    def reading(self) -> Mapping:
+        """How cells are read from the network's answer; empty: pixel by pixel."""
+        return self.results["model"].get("reading") or {}
+
+    @property
     def tiles(self) -> int:
         """Cells along a side of a test image; 1 for images of one cell."""
         return int((self.results["data"].get("mosaic") or {}).get("n", 1))
 
     @property
+    def alike(self) -> bool:
+        """Whether the cells of a test image are all of one class."""
+        mosaic = self.results["data"].get("mosaic") or {}
+        return mosaic.get("mode") == EVERY_ALIKE
+
+    @property
+    def is_test(self) -> bool:
+        """Whether a checkpoint was tested; a training's file tells what it learnt."""
+        mosaic = self.results["data"].get("mosaic") or {}
+        return mosaic.get("mode") in (EVERY, EVERY_ALIKE)
+
+    @property
     def likeness(self) -> tuple:
-        """What two runs must share to be compared."""
+        """What two runs must share to be compared.
+
+        How a training's mosaics are dealt is its protocol's, which the folder names.
+        """
         data = self.results["data"]
-        how = json.dumps(data.get("mosaic"), sort_keys=True)
-        return self.folder, self.iterations, data.get("size"), how, data["dataset"]
+        images = data.get("size"), self.tiles, self.alike
+        return self.folder, self.iterations, *images, data["dataset"]
 
     @property
     def link(self) -> FileLink:

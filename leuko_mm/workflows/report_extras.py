@@ -114,10 +114,10 @@ def cells_per_image(runs: Iterable[PublishedRun], figures: Measurements) -> Sect
     networks = defaultdict(list)
     for run in runs:
         split = str(run.run.get("split"))
-        if run.tiles > 1 and split not in (*LEAKING, DEVELOPMENT):
+        if run.tiles > 1 and split not in (*LEAKING, DEVELOPMENT) and not run.reading:
             networks[run.network, split].append(Result((run,), split))
     kinds = {
-        key: {(r.first.tiles, r.variant) for r in tests}
+        key: {(r.first.tiles, r.first.alike) for r in tests}
         for key, tests in networks.items()
     }
     tiled = [r for key, tests in networks.items() if len(kinds[key]) > 1 for r in tests]
@@ -127,13 +127,16 @@ def cells_per_image(runs: Iterable[PublishedRun], figures: Measurements) -> Sect
                 r.method,
                 setting_of(r),
                 f"{r.first.tiles**2} cells, "
-                f"{r.first.results['data']['mosaic'].get('mode')}",
+                f"{'of one class' if r.first.alike else 'mixed'}",
                 protocol_words(r),
                 *figures.of(r, COMPARED).values(),
             ),
             r.links,
         )
-        for r in sorted(tiled, key=lambda r: (r.method, str(r.variant), r.first.tiles))
+        for r in sorted(
+            tiled,
+            key=lambda r: (r.method, r.first.tiles, r.first.alike, str(r.variant)),
+        )
     ]
     if not rows:
         lead = "No network is published that was tested on several kinds of mosaics."
@@ -146,6 +149,11 @@ def cells_per_image(runs: Iterable[PublishedRun], figures: Measurements) -> Sect
         words=(0, 1, 2, 3),
     )
     return Section("counts", "Cells per image (section 4.4)", tables=(table,))
+
+
+def _by_images(result: Result) -> tuple:
+    run = result.first
+    return result.method, run.tiles, run.alike, str(result.variant)
 
 
 def development(runs: Iterable[PublishedRun], figures: Measurements) -> Section:

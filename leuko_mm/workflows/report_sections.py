@@ -41,11 +41,15 @@ def setting_words(variant: str | None) -> str:
     Example:
         >>> setting_words("A"), setting_words(None)
         ('A: raw image, cross-entropy', 'as its file has it')
+        >>> setting_words("A-views8")
+        'A: raw image, cross-entropy; views8'
     """
     if variant is None:
         return "as its file has it"
-    if variant in SETTINGS:
-        return f"{variant}: {SETTINGS[variant].words}"
+    setting, _, rest = variant.partition("-")
+    if setting in SETTINGS:
+        said = f"{setting}: {SETTINGS[setting].words}"
+        return f"{said}; {rest}" if rest else said
     return variant
 
 

@@ -19,6 +19,7 @@ from mmengine.config import Config
 from torch import nn
 
 import leuko_mm
+from leuko_mm.models.cell_encoder_decoder import READING
 from leuko_mm.workflows.model_size import (
     count_parameters,
     multiply_adds,
@@ -100,7 +101,21 @@ def model_facts(model: nn.Module, config: Config) -> dict:
         input_size=size,
         # Not the model's own: one that is only tested is built without.
         pretrained=named_weights(config),
+        # How the answer is read; empty: pixel by pixel, in one view.
+        reading=reading_of(model),
     )
+
+
+def reading_of(model: nn.Module) -> dict:
+    """Return how a segmentor reads its answer: options of ``CellEncoderDecoder``.
+
+    Example:
+        >>> reading_of(nn.Identity())
+        {}
+    """
+    asked = {key: getattr(model, key, None) for key in READING}
+    plain = dict(least_area=(None,), views=(None, 1))
+    return {key: asked[key] for key in READING if asked[key] not in plain[key]}
 
 
 def _bare(recipe):

@@ -7,6 +7,7 @@ from collections import Counter
 import pytest
 
 from leuko_mm.datasets.balanced_sampling import (
+    compose_every_alike,
     compose_fixed_balanced,
     compose_one_balanced,
 )
@@ -78,3 +79,17 @@ def test_too_few_cells_are_refused():
     ):
         with pytest.raises(ValueError, match="51 tiles needs as many cells, got 50"):
             compose()
+
+
+@pytest.mark.parametrize("tiles", [1, 4, 9, 16])
+def test_cells_of_one_class_share_mosaics_and_each_is_shown_once(tiles):
+    composed = compose_every_alike(CLASSES, tiles, seed=3)
+    flat = [cell for mosaic in composed for cell in mosaic]
+    assert sorted(c for c in flat if c is not None) == list(range(len(CLASSES)))
+    for mosaic in composed:
+        assert len(mosaic) == tiles
+        assert len({CLASSES[cell] for cell in mosaic if cell is not None}) == 1
+    assert len(composed) == sum(-(-count // tiles) for count in SIZES.values())
+    assert composed == compose_every_alike(CLASSES, tiles, seed=3)
+    if tiles < 30:
+        assert composed != compose_every_alike(CLASSES, tiles, seed=4)

@@ -133,6 +133,19 @@ def test_every_shows_each_test_cell_once_and_spare_tiles_are_background(mosaics,
     assert not {tile["box"] for tile in last["tiles"]} & set(last["spare_tiles"])
 
 
+@pytest.mark.parametrize("n", [2, 3])
+def test_every_alike_shows_each_cell_once_among_cells_of_its_class(mosaics, n):
+    dataset = mosaics(dict(part="test"), n=n, test_mode=True, mode="every_alike")
+    shown = []
+    for index in range(len(dataset)):
+        tiles = dataset[index]["tiles"]
+        assert len({tile["class_name"] for tile in tiles}) == 1
+        shown += [tile["stem"] for tile in tiles]
+    expected = {dataset.cells.get_data_info(i)["stem"] for i in range(20)}
+    assert len(shown) == 20
+    assert set(shown) == expected
+
+
 def test_fixed_deals_evenly_and_repeats_each_epoch(mosaics):
     dataset = mosaics(mode="fixed", mosaics=8)
     uses = Counter(stem for i in range(8) for stem in stems_of(dataset, i))
@@ -361,7 +374,11 @@ def test_more_tiles_than_cells_are_refused_when_built(mosaics, mode):
             dict(class_balanced=True, mode="resample", mosaics=2, test_mode=True),
             "on the grid as they are",
         ),
-        (dict(class_balanced=True), "'every' and split_stage 'mosaics' fix which"),
+        (
+            dict(class_balanced=True),
+            "mode 'every' with split_stage 'cells' fixes which",
+        ),
+        (dict(class_balanced=True, mode="every_alike"), "fixes which ones are shown"),
     ],
 )
 def test_wrong_arguments_are_named(mosaics, options, words):

@@ -160,21 +160,29 @@ def test_every_section_has_something_to_show(report):
     }
 
 
-def test_tests_of_one_network_are_told_apart_by_their_files_names(tmp_path):
+def test_tests_of_one_network_on_other_images_are_no_rows_of_the_comparison(tmp_path):
     how = dict(checkpoint="a" * 64, quality=0.8)
-    write_run(tmp_path, "cbam_unet", **how)
-    write_run(tmp_path, "cbam_unet", tag="same-class", **how)
-    write_run(tmp_path, "cbam_unet", tag="3x3", n=3, **how)
+    write_run(tmp_path, "cbam_unet", "B", **how)
+    write_run(tmp_path, "cbam_unet", "B", tag="alike", mode="every_alike", **how)
+    write_run(tmp_path, "cbam_unet", "B", tag="3x3", n=3, mode="every", **how)
+    write_run(tmp_path, "cbam_unet", "B", tag="views8", mode="every", **how)
     write_run(tmp_path, "unet", "A", checkpoint="b" * 64)
     shown = gather_report(read_runs(tmp_path), tmp_path)
     (table,) = section(shown, "counts").tables
+    setting = "B: AHE-Retinex, focal + Dice loss"
     assert [row.cells[:3] for row in table.rows] == [
-        ("cbam_unet", "3x3", "9 cells, resample"),
-        ("cbam_unet", "as its file has it", "4 cells, resample"),
-        ("cbam_unet", "same-class", "4 cells, resample"),
+        ("cbam_unet", setting, "4 cells, mixed"),
+        ("cbam_unet", f"{setting}; views8", "4 cells, mixed"),
+        ("cbam_unet", f"{setting}; alike", "4 cells, of one class"),
+        ("cbam_unet", f"{setting}; 3x3", "9 cells, mixed"),
     ]
-    names = {row.cells[1] for row in section(shown, "results").tables[0].rows}
-    assert names == {"as its file has it", "same-class", "A: raw image, cross-entropy"}
+    # The same images, read in another way, do stand beside the others.
+    (table,) = section(shown, "results").tables
+    assert {row.cells[1] for row in table.rows} == {
+        setting,
+        f"{setting}; views8",
+        "A: raw image, cross-entropy",
+    }
 
 
 def test_every_figure_and_result_leads_to_its_file(report, many):

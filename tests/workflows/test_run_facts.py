@@ -50,6 +50,15 @@ def test_a_model_is_counted_on_the_image_it_is_tested_on():
     assert model.training
 
 
+def test_how_an_answer_is_read_is_told():
+    model = nn.Conv2d(3, 4, 1)
+    assert model_facts(model, CONFIG)["reading"] == {}
+    model.least_area, model.views = None, 1
+    assert model_facts(model, CONFIG)["reading"] == {}
+    model.least_area, model.views = 250, 8
+    assert model_facts(model, CONFIG)["reading"] == dict(least_area=250, views=8)
+
+
 def test_multiply_adds_are_not_doubled():
     facts = model_facts(nn.Conv2d(3, 1000, 1, bias=False), CONFIG)
     assert facts["params_m"] == 0.003
