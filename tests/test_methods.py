@@ -176,9 +176,24 @@ def test_protocols_say_what_they_are_for():
     size = {p: resolved("cbam_unet", p).train_dataloader.dataset for p in PROTOCOLS}
     iterations = {p: resolved("cbam_unet", p).train_cfg.max_iters for p in PROTOCOLS}
     assert {p: d.get("size") for p, d in size.items()} == dict(
-        paper=512, grouped=512, half=256, robust=None, smoke=64
+        paper=512, grouped=512, half=256, tuned=256, robust=None, smoke=64
     )
-    assert iterations == dict(paper=2250, grouped=2250, half=650, robust=450, smoke=2)
+    assert iterations == dict(
+        paper=2250, grouped=2250, half=650, tuned=900, robust=450, smoke=2
+    )
+    found = differences(
+        *(resolved("cbam_unet", p).to_dict() for p in ("half", "tuned"))
+    )
+    assert found == {
+        "protocol",
+        "train_cfg.max_iters",
+        "param_scheduler",
+        "custom_hooks",
+        "train_dataloader.dataset.layout",
+        "train_dataloader.dataset.class_balanced",
+        "train_dataloader.dataset.tile_augmentation",
+        "train_dataloader.dataset.pipeline",
+    }
     paper, grouped = (resolved("cbam_unet", p) for p in ("paper", "grouped"))
     assert differences(grouped.to_dict(), paper.to_dict()) == {
         "protocol",
@@ -190,7 +205,7 @@ def test_protocols_say_what_they_are_for():
     robust = resolved("cbam_unet", "robust")
     assert robust.optim_wrapper == resolved("cbam_unet", "half").optim_wrapper
     assert robust.train_dataloader.dataset.type == "leuko_mm.LeukocyteDataset"
-    # What the protocols but the paper's augment by is one.
+    # What the protocols but the paper's and the tuned one augment by is one.
     half = size["half"].tile_augmentation
     assert size["grouped"].tile_augmentation == size["smoke"].tile_augmentation == half
     assert size["robust"].pipeline[3:5] == half

@@ -1,0 +1,86 @@
+# The images of half, learnt in another way: from composed smears with as many cells of
+# one class as of another, with stain and camera varied as far as laboratories vary
+# them, and ending with the mean of the last weights.
+protocol = 'tuned'
+_iterations = 900
+_frozen = 135  # 15 %: a pretrained encoder first waits for its decoder
+
+train_cfg = dict(type='IterBasedTrainLoop', max_iters=_iterations)
+optim_wrapper = dict(
+    type='leuko_mm.AutocastOptimWrapper',
+    constructor='leuko_mm.EncoderLrConstructor',
+    optimizer=dict(type='AdamW', lr=1e-3, weight_decay=1e-4),
+    # A pretrained encoder, once thawed, learns at a tenth of the rate.
+    paramwise_cfg=dict(lr_mult=0.1))
+param_scheduler = [
+    dict(type='LinearLR', start_factor=0.1, by_epoch=False, begin=0, end=20),
+    dict(
+        type='CosineAnnealingLR',
+        eta_min_ratio=0.01,
+        by_epoch=False,
+        begin=20,
+        end=_iterations),
+]
+custom_hooks = [
+    dict(type='leuko_mm.ChannelsLastHook'),
+    dict(type='leuko_mm.StagedFreezeHook', iters=_frozen),
+    # The mean of the weights over the last part of the training.
+    dict(type='leuko_mm.WeightAveragingHook', begin=0.6),
+]
+
+train_dataloader = dict(
+    batch_size=4,
+    num_workers=1,
+    persistent_workers=True,
+    sampler=dict(type='leuko_mm.GlobalIndexSampler'),
+    dataset=dict(
+        type='leuko_mm.MosaicDataset',
+        n=2,
+        size=256,
+        mode='resample',
+        mosaics=50,
+        layout='smear',
+        class_balanced=True,
+        dataset=dict(name='bcisc', split='fold5', part='train'),
+        tile_pipeline=[
+            dict(type='LoadImageFromFile'),
+            dict(type='LoadAnnotations'),
+        ],
+        tile_augmentation=[
+            dict(type='leuko_mm.RandomCellAffine', scale=(0.75, 1.3)),
+            dict(
+                type='leuko_mm.StainJitter',
+                gain=0.1,
+                offset=0.03,
+                saturation=0.2,
+                gamma=0.2),
+        ],
+        # A smear has one stain and one focus: over the whole image.
+        pipeline=[
+            dict(
+                type='leuko_mm.StainJitter',
+                gain=0.6,
+                offset=0.2,
+                saturation=0.8,
+                gamma=0.8),
+            dict(type='leuko_mm.CameraJitter'),
+            dict(type='PackSegInputs'),
+        ]))
+test_dataloader = dict(
+    batch_size=1,
+    num_workers=0,
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    dataset=dict(
+        type='leuko_mm.MosaicDataset',
+        n=2,
+        size=256,
+        mode='every',
+        test_mode=True,
+        dataset=dict(name='bcisc', split='fold5', part='test'),
+        tile_pipeline=[
+            dict(type='LoadImageFromFile'),
+            dict(type='LoadAnnotations'),
+        ],
+        pipeline=[
+            dict(type='PackSegInputs', meta_keys=('tiles', 'ori_shape', 'img_shape'))
+        ]))
