@@ -11,6 +11,7 @@ from leuko_mm.cli.main import DONE, SOME_FAILED
 from leuko_mm.cli.prepare import at_least
 from leuko_mm.datasets.audit_splits import PURPOSE
 from leuko_mm.datasets.prepared import PARTS, is_plain_name
+from leuko_mm.workflows.resolve_config import UsageError
 from leuko_mm.workflows.split import (
     REPLACED,
     SplitReport,
@@ -38,6 +39,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="write nothing, tell of the splits that are there",
     )
+    way.add_argument(
+        "--fewer",
+        type=counts,
+        default=(),
+        metavar="N[,N...]",
+        help="instead of folds, splits that learn from N of the groups that --of "
+        "learns from, and test the same cells: for a learning curve",
+    )
+    parser.add_argument("--of", metavar="SPLIT", help="with --fewer: of which split")
     parser.add_argument(
         "--repeats",
         type=at_least(1),
@@ -59,6 +69,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--force", action="store_true", help="replace splits of these names"
     )
+
+
+def counts(text: str) -> tuple[int, ...]:
+    """Read whole numbers above 0, comma-separated.
+
+    Example:
+        >>> counts("10,20")
+        (10, 20)
+    """
+    return tuple(at_least(1)(word) for word in text.split(","))
 
 
 def fraction(text: str) -> float:
@@ -98,6 +118,11 @@ def run(args: argparse.Namespace, command: list[str]) -> int:
     if args.show:
         reports = show_splits(args.name)
     else:
+        if bool(args.of) != bool(args.fewer):
+            raise UsageError(
+                "--fewer says how many groups to learn from and --of which split is "
+                "meant; give both, such as --fewer 10,20 --of development"
+            )
         options = {k: v for k, v in vars(args).items() if k != "show"}
         reports = run_split(SplitRequest(**options))
     if not reports:

@@ -107,6 +107,61 @@ def grouped_holdout(
     }
 
 
+def fewer_groups(
+    parts: Mapping[str, str],
+    groups: Mapping[str, str],
+    classes: Mapping[str, str],
+    *,
+    count: int,
+    seed: int = 0,
+) -> dict[str, str]:
+    """Return a split that learns from fewer groups and tests the same cells.
+
+    Groups are taken by the class of most of their cells, one of each class in turn, so
+    that classes stay as even as they are. The groups of a smaller count are among those
+    of a larger one with the same seed: what a learning curve needs.
+
+    Args:
+        parts: stem -> ``train`` or ``test``, a split that is there.
+        groups: stem -> the unit that is kept or left out as a whole.
+        classes: stem -> class name.
+        count: how many groups to learn from.
+        seed: of the order in which groups of a class are taken.
+
+    Raises:
+        ValueError: if the split has not that many groups to learn from.
+
+    Example:
+        >>> groups = {"a": "s1", "b": "s2", "c": "s3", "d": "s4"}
+        >>> parts = dict(a="train", b="train", c="train", d="test")
+        >>> classes = dict(a="monocyte", b="monocyte", c="basophil", d="basophil")
+        >>> list(fewer_groups(parts, groups, classes, count=2))
+        ['b', 'c', 'd']
+    """
+    kinds: dict[str, Counter] = {}
+    for stem, part in parts.items():
+        if part == "train":
+            kinds.setdefault(groups[stem], Counter())[classes[stem]] += 1
+    if not 1 <= count <= len(kinds):
+        raise ValueError(
+            f"{count} group(s) to learn from; expected 1 up to the {len(kinds)} that "
+            "the split has"
+        )
+    number_of = _shuffled_numbers(set(kinds), seed)
+    queues: dict[str, list[str]] = {}
+    for group in sorted(kinds, key=number_of.get):
+        # The first name where two classes have as many cells.
+        kind = max(sorted(kinds[group]), key=kinds[group].get)
+        queues.setdefault(kind, []).append(group)
+    turns = sorted(
+        (turn, kind, group)
+        for kind, queue in queues.items()
+        for turn, group in enumerate(queue)
+    )
+    kept = {group for _, _, group in turns[:count]}
+    return {s: p for s, p in parts.items() if p != "train" or groups[s] in kept}
+
+
 def joined_groups(
     groups: Mapping[str, str], pairs: Iterable[tuple[str, str]]
 ) -> dict[str, str]:

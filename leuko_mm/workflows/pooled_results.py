@@ -14,7 +14,6 @@ from leuko_mm.workflows.published_runs import PublishedRun
 
 FOLDS = tuple(f"fold{k}" for k in range(1, 6))
 FIVE_FOLDS = "five folds"
-DEVELOPMENT = "development"
 
 
 @dataclass(frozen=True)
@@ -90,10 +89,10 @@ class Result:
 def results_of(runs: Iterable[PublishedRun]) -> list[Result]:
     """Return what counts as one result: all five folds where they are, else a run.
 
-    Runs on the development split are left out: they are for choosing.
+    Runs on the development fold are left out: they are for choosing.
     """
     groups: dict[tuple, dict[str, PublishedRun]] = defaultdict(dict)
-    for run in runs:
+    for run in (run for run in runs if not run.on_development):
         key = (*run.likeness, run.method, run.variant, run.run.get("seed"))
         groups[key][str(run.run.get("split") or "all cells")] = run
     found = []
@@ -104,7 +103,7 @@ def results_of(runs: Iterable[PublishedRun]) -> list[Result]:
             rest = [s for s in of_split if s not in FOLDS]
         else:
             rest = list(of_split)
-        found += [Result((of_split[s],), s) for s in rest if s != DEVELOPMENT]
+        found += [Result((of_split[s],), s) for s in rest]
     return found
 
 

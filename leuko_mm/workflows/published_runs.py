@@ -17,6 +17,7 @@ from leuko_mm.report.run_report import FileLink
 # Shorter trainings say how far a method is after a few minutes, not what it can do.
 LEAST_ITERATIONS = 300
 NEEDED = ("run", "data", "model", "metrics", "confusion", "cells")
+DEVELOPMENT = "development"
 LENGTH = re.compile(r"^i\d+$")
 
 
@@ -104,6 +105,14 @@ class PublishedRun:
         """Whether a checkpoint was tested; a training's file tells what it learnt."""
         mosaic = self.results["data"].get("mosaic") or {}
         return mosaic.get("mode") in (EVERY, EVERY_ALIKE)
+
+    @property
+    def on_development(self) -> bool:
+        """Whether it was tested where settings are chosen.
+
+        Splits that learn from fewer slides are named ``development_groups20``.
+        """
+        return str(self.run.get("split")).split("_")[0] == DEVELOPMENT
 
     @property
     def likeness(self) -> tuple:

@@ -7,13 +7,12 @@ from collections.abc import Iterable, Sequence
 
 from leuko_mm.evaluation.paired import independent_difference
 from leuko_mm.report.comparison import ResultTable, Section, TableRow
-from leuko_mm.workflows.pooled_results import (
+from leuko_mm.workflows.pooled_results import FIVE_FOLDS, Result, single_folds
+from leuko_mm.workflows.published_runs import (
     DEVELOPMENT,
-    FIVE_FOLDS,
-    Result,
-    single_folds,
+    LEAST_ITERATIONS,
+    PublishedRun,
 )
-from leuko_mm.workflows.published_runs import LEAST_ITERATIONS, PublishedRun
 from leuko_mm.workflows.report_measurements import (
     RESAMPLES,
     SEED,
@@ -114,7 +113,8 @@ def cells_per_image(runs: Iterable[PublishedRun], figures: Measurements) -> Sect
     networks = defaultdict(list)
     for run in runs:
         split = str(run.run.get("split"))
-        if run.tiles > 1 and split not in (*LEAKING, DEVELOPMENT) and not run.reading:
+        honest = split not in LEAKING and not run.on_development
+        if run.tiles > 1 and honest and not run.reading:
             networks[run.network, split].append(Result((run,), split))
     kinds = {
         key: {(r.first.tiles, r.first.alike) for r in tests}
@@ -158,11 +158,7 @@ def _by_images(result: Result) -> tuple:
 
 def development(runs: Iterable[PublishedRun], figures: Measurements) -> Section:
     """Return what was tried on the development fold."""
-    tried = [
-        Result((run,), DEVELOPMENT)
-        for run in runs
-        if run.run.get("split") == DEVELOPMENT
-    ]
+    tried = [Result((run,), DEVELOPMENT) for run in runs if run.on_development]
     tried.sort(key=lambda r: -figures.of(r, ["mIoU"])["mIoU"].value)
     rows = [
         TableRow(

@@ -12,8 +12,8 @@ from leuko_mm.report.comparison import ResultFigure, Section
 from leuko_mm.report.comparison_plots import Plot, PlotPoint, PlotSeries
 from leuko_mm.report.run_report import FileLink
 from leuko_mm.workflows.compare_results import losses_beside
-from leuko_mm.workflows.pooled_results import DEVELOPMENT, Result, shown_families
-from leuko_mm.workflows.published_runs import PublishedRun
+from leuko_mm.workflows.pooled_results import Result, shown_families
+from leuko_mm.workflows.published_runs import DEVELOPMENT, PublishedRun
 from leuko_mm.workflows.report_measurements import PAPER_METHOD, Measurements
 from leuko_mm.workflows.report_sections import protocol_words
 from leuko_mm.workflows.settings import SETTINGS
@@ -110,10 +110,11 @@ def learning(runs: Sequence[PublishedRun], figures: Measurements) -> Section:
         lines: dict[tuple, dict[float, Result]] = defaultdict(dict)
         for run in own:
             others = [other(run) for key, _, other in axes if key != name]
-            split = str(run.run.get("split"))
             data = run.results["data"]
-            where = (run.folder, run.variant, split, data.get("size"), run.tiles)
-            result = Result((run,), split)
+            # The cells, not the split's name: others learn from fewer slides.
+            tested = tuple(sorted(run.cells.stem.tolist()))
+            where = (run.folder, run.variant, tested, data.get("size"), run.tiles)
+            result = Result((run,), str(run.run.get("split")))
             lines[(*where, result.seed, *others)].setdefault(place(run), result)
         kept = {key: points for key, points in lines.items() if len(points) > 1}
         if kept:
@@ -139,7 +140,7 @@ def _learning_figure(
             figure = figures.of(result, ["mIoU"])["mIoU"]
             drawn.append(PlotPoint(x, figure.value, "", figure.low, figure.high))
             links += named_links(result)
-        words = f"{first.name}, {key[0]}, {key[2]}"
+        words = f"{first.name}, {key[0]}, {first.scope.split('_')[0]}"
         series.append(PlotSeries(words, tuple(drawn)))
     plot = Plot(tuple(series), label, WORDS["mIoU"], kind="joined")
     title = f"Mean IoU over {label}"

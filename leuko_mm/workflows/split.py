@@ -10,11 +10,6 @@ from pathlib import Path
 
 from leuko_mm.datasets.audit_finding import ERROR
 from leuko_mm.datasets.audit_splits import leak_severity, leaks_by_design
-from leuko_mm.datasets.grouped_splits import (
-    grouped_folds,
-    grouped_holdout,
-    joined_groups,
-)
 from leuko_mm.datasets.image_files import read_image
 from leuko_mm.datasets.leukocyte_dataset import dataset_root
 from leuko_mm.datasets.near_duplicates import (
@@ -32,39 +27,12 @@ from leuko_mm.datasets.prepared import (
     read_split,
 )
 from leuko_mm.datasets.prepared_writing import write_split
-from leuko_mm.datasets.splits import development_split, shared_groups
-from leuko_mm.workflows.resolve_config import UsageError
+from leuko_mm.datasets.splits import shared_groups
+from leuko_mm.workflows.split_dealing import SplitRequest, deal_splits
 
 OFFICIAL = re.compile(r"fold\d+|development|paper|paper_mosaics")
 WRITTEN, REPLACED, UNCHANGED = "written", "replaced", "there already, unchanged"
 REFUSED, THERE = "NOT written", "there"
-
-Splits = dict[str, dict[str, str]]
-
-
-@dataclass(frozen=True)
-class SplitRequest:
-    """What ``leuko split`` was asked for.
-
-    Args:
-        name: dataset, by its name or path.
-        folds: how many.
-        repeats: how often they are dealt, with seeds that follow one another.
-        seed: the first one.
-        prefix: of the splits' names; '' gives ``fold1`` ...
-        holdout: share of the cells to test, for one split instead of folds.
-        join: deal groups that share a picture as one.
-        force: replace splits of these names that differ.
-    """
-
-    name: str
-    folds: int = 5
-    repeats: int = 1
-    seed: int = 0
-    prefix: str = "grouped"
-    holdout: float | None = None
-    join: bool = False
-    force: bool = False
 
 
 @dataclass(frozen=True)
@@ -117,7 +85,7 @@ def run_split(request: SplitRequest) -> list[SplitReport]:
     root = dataset_root(request.name)
     rows = _cells(root)
     pairs = _copies(root, rows)
-    splits = _deal(request, rows, pairs)
+    splits = deal_splits(request, root, rows, pairs)
     if any(_report(name, splits[name], rows, pairs).leaks for name in splits):
         return [_report(n, parts, rows, pairs, REFUSED) for n, parts in splits.items()]
     states = {name: _state(root, name, parts) for name, parts in splits.items()}
@@ -160,37 +128,6 @@ def _copies(root: Path, rows: Sequence[IndexRow]) -> list[NearDuplicate]:
             f"{error}; see all that is wrong with:\n    leuko check {root}"
         ) from None
     return near_duplicates(hashes, {row.stem: row.group for row in rows})
-
-
-def _deal(
-    request: SplitRequest, rows: Sequence[IndexRow], pairs: Sequence[NearDuplicate]
-) -> Splits:
-    groups = {row.stem: row.group for row in rows}
-    classes = {row.stem: row.class_name for row in rows}
-    if request.join:
-        groups = joined_groups(groups, [pair[:2] for pair in pairs])
-    splits: Splits = {}
-    for seed in range(request.seed, request.seed + request.repeats):
-        marked = [f"s{seed}"] if request.repeats > 1 or request.seed else []
-        words = [request.prefix, *marked] if request.prefix else marked
-        try:
-            dealt = _dealt_once(request, groups, classes, seed)
-        except ValueError as error:
-            raise UsageError(f"{request.name}: {error}") from None
-        splits |= {"_".join([*words, end]): parts for end, parts in dealt.items()}
-    return splits
-
-
-def _dealt_once(request: SplitRequest, groups, classes, seed: int) -> Splits:
-    if request.holdout is not None:
-        share = request.holdout
-        return {"holdout": grouped_holdout(groups, classes, fraction=share, seed=seed)}
-    count = request.folds
-    folds = grouped_folds(groups, classes, folds=count, seed=seed)
-    if count < 3:
-        return folds
-    chosen = development_split(folds, test=count - 1, reserved=count)
-    return {**folds, "development": chosen}
 
 
 def _report(

@@ -12,6 +12,7 @@ import pytest
 
 from leuko_mm.datasets import grouped_splits
 from leuko_mm.datasets.grouped_splits import (
+    fewer_groups,
     grouped_folds,
     grouped_holdout,
     joined_groups,
@@ -148,3 +149,32 @@ def test_groups_are_joined_along_chains_of_copies():
     assert joined == dict.fromkeys("abcd", "s1") | dict.fromkeys("ef", "s5")
     assert list(joined) == list(groups)
     assert joined_groups(groups, []) == groups
+
+
+def test_fewer_groups_are_nested_even_and_test_the_same_cells():
+    classes = {f"{k}{g}_{i}": k for k in "abc" for g in range(8) for i in range(3)}
+    groups = {stem: stem.split("_")[0] for stem in classes}
+    parts = {s: "test" if g[1] in "67" else "train" for s, g in groups.items()}
+
+    def fewer(count, seed=0):
+        return fewer_groups(parts, groups, classes, count=count, seed=seed)
+
+    former: set = set()
+    for count in range(1, 19):
+        made = fewer(count)
+        assert {s for s, p in made.items() if p == "test"} == {
+            s for s, p in parts.items() if p == "test"
+        }
+        learnt = {groups[s] for s, p in made.items() if p == "train"}
+        assert len(learnt) == count
+        assert former < learnt
+        of_kind = [sum(group[0] == kind for group in learnt) for kind in "abc"]
+        assert max(of_kind) - min(of_kind) <= 1
+        # Whole groups.
+        assert sum(p == "train" for p in made.values()) == 3 * count
+        former = learnt
+    assert fewer(18) == parts
+    assert fewer(6, seed=1) != fewer(6)
+    for count in (0, 19):
+        with pytest.raises(ValueError, match="1 up to the 18 that the split has"):
+            fewer(count)

@@ -196,3 +196,22 @@ def test_a_cell_that_cannot_be_read_is_named(smears):
     path.write_bytes(path.read_bytes()[:200])
     with pytest.raises(DatasetError, match=rf"{row.stem}(?s:.*)leuko check"):
         deal(smears)
+
+
+def test_a_learning_curves_splits_learn_from_fewer_slides(smears):
+    before = files(smears)
+    one, three = deal(smears, of="fold1", fewer=(1, 3))
+    assert (one.name, three.name) == ("fold1_groups1", "fold1_groups3")
+    assert (one.groups, three.groups) == (dict(train=1, test=1), dict(train=3, test=1))
+    assert {n: c for n, c in files(smears).items() if n in before} == before
+    whole, few = (read_split(smears, n) for n in ("fold1", "fold1_groups3"))
+    assert few.items() < whole.items()
+    assert {r.state for r in deal(smears, of="fold1", fewer=(1, 3))} == {UNCHANGED}
+    with pytest.raises(UsageError, match="expected 1 up to the 4 that the split has"):
+        deal(smears, of="fold1", fewer=(5,))
+
+
+@pytest.mark.parametrize("words", [["--fewer", "2"], ["--of", "fold1"]])
+def test_fewer_needs_the_split_that_is_meant(smears, words, capsys):
+    assert main(["split", str(smears), *words]) == 2
+    assert "--fewer 10,20 --of development" in capsys.readouterr().err
