@@ -189,7 +189,6 @@ def test_protocols_say_what_they_are_for():
         "train_cfg.max_iters",
         "param_scheduler",
         "custom_hooks",
-        "train_dataloader.dataset.layout",
         "train_dataloader.dataset.class_balanced",
         "train_dataloader.dataset.tile_augmentation",
         "train_dataloader.dataset.pipeline",

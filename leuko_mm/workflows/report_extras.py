@@ -158,7 +158,11 @@ def _by_images(result: Result) -> tuple:
 
 def development(runs: Iterable[PublishedRun], figures: Measurements) -> Section:
     """Return what was tried on the development fold."""
-    tried = [Result((run,), DEVELOPMENT) for run in runs if run.on_development]
+    tried = [
+        Result((run,), DEVELOPMENT)
+        for run in runs
+        if run.run.get("split") == DEVELOPMENT
+    ]
     tried.sort(key=lambda r: -figures.of(r, ["mIoU"])["mIoU"].value)
     rows = [
         TableRow(

@@ -185,6 +185,29 @@ def test_tests_of_one_network_on_other_images_are_no_rows_of_the_comparison(tmp_
     }
 
 
+def test_a_learning_curve_is_over_slides_too_and_on_the_same_cells(tmp_path):
+    for split, slides in (("_groups10", 10), ("_groups20", 20), ("", 30)):
+        write_run(
+            tmp_path,
+            "cbam_unet",
+            split=f"development{split}",
+            train_groups=slides,
+            quality=0.7 + slides / 200,
+        )
+    write_run(tmp_path, "cbam_unet", split="fold4", train_groups=40)
+    shown = gather_report(read_runs(tmp_path), tmp_path)
+    (figure,) = section(shown, "learning").figures
+    (line,) = figure.plot.series
+    assert line.name == "cbam_unet, half, development"
+    assert [point.x for point in line.points] == [10, 20, 30]
+    assert len(figure.links) == 3
+    # Nothing of the development fold is a result, and ideas are of the whole split.
+    (table,) = section(shown, "results").tables
+    assert len(table.rows) == 1
+    (tried,) = section(shown, "development").tables
+    assert len(tried.rows) == 1
+
+
 def test_every_figure_and_result_leads_to_its_file(report, many):
     links = [link for figure in report.figures for link in figure.links]
     assert all(figure.links for figure in report.figures)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from leuko_mm.cli.main import main
 from leuko_mm.datasets.audit import full_audit, quick_check
 from leuko_mm.datasets.audit_finding import ERROR
 from leuko_mm.datasets.prepared import DatasetError, read_index, read_split

@@ -1,6 +1,6 @@
-# The images of half, learnt in another way: from composed smears with as many cells of
-# one class as of another, with stain and camera varied as far as laboratories vary
-# them, and ending with the mean of the last weights.
+# The images of half, learnt in another way: as many cells of one class as of another,
+# stain and camera varied as far as laboratories vary them, and ending with the mean of
+# the last weights.
 protocol = 'tuned'
 _iterations = 900
 _frozen = 135  # 15 %: a pretrained encoder first waits for its decoder
@@ -39,7 +39,6 @@ train_dataloader = dict(
         size=256,
         mode='resample',
         mosaics=50,
-        layout='smear',
         class_balanced=True,
         dataset=dict(name='bcisc', split='fold5', part='train'),
         tile_pipeline=[
@@ -55,7 +54,7 @@ train_dataloader = dict(
                 saturation=0.2,
                 gamma=0.2),
         ],
-        # A smear has one stain and one focus: over the whole image.
+        # Beyond the little that each cell varies, one stain and one focus an image.
         pipeline=[
             dict(
                 type='leuko_mm.StainJitter',
