@@ -57,6 +57,35 @@ def majority_classes(confusion: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return _largest(counts.sum(axis=2)), _largest(of_cells.sum(axis=1))
 
 
+def with_classes_right(confusion: np.ndarray) -> np.ndarray:
+    """Return the confusions that remain if every leukocyte pixel had its class.
+
+    What is left are the outlines: pixels of a cell taken for background, and background
+    taken for a part of the cell, which then counts as one of the cell's true class.
+
+    Args:
+        confusion: pixel counts, rows truth, columns prediction.
+
+    Shape:
+        (N, C, C) -> (N, C, C).
+
+    Example:
+        >>> one = np.array([[50, 0, 4], [5, 10, 30], [0, 0, 0]])
+        >>> with_classes_right(one[None])[0].tolist()
+        [[50, 4, 0], [5, 40, 0], [0, 0, 0]]
+    """
+    counts = _stacked(confusion)
+    cells = np.arange(len(counts))
+    kept = np.zeros_like(counts)
+    kept[:, :, BACKGROUND] = counts[:, :, BACKGROUND]
+    found = counts[:, :, BACKGROUND + 1 :].sum(axis=2)
+    classes = np.arange(counts.shape[1])
+    kept[:, classes, classes] += np.where(classes == BACKGROUND, 0, found)
+    truth, _ = majority_classes(counts)
+    kept[cells, BACKGROUND, truth] += found[:, BACKGROUND]
+    return kept
+
+
 def _stacked(confusion: np.ndarray) -> np.ndarray:
     counts = np.asarray(confusion)
     if counts.ndim != 3 or counts.shape[1] != counts.shape[2]:

@@ -141,6 +141,17 @@ def test_what_a_random_split_adds_has_an_interval(report):
         assert row.cells[4].value > 0
 
 
+def test_outlines_and_classes_share_the_wrong_pixels(report, many):
+    (shown,) = section(report, "confusions").confusions
+    files = sorted(many.glob("half/cbam_unet-B-fold*.json"))
+    pooled = sum(np.array(json.loads(p.read_text())["confusion"]) for p in files)
+    outlines = pooled[0, 1:].sum() + pooled[1:, 0].sum()
+    classes = pooled[1:, 1:].sum() - np.trace(pooled[1:, 1:])
+    for count in (outlines, classes):
+        assert f"{100 * count / pooled.sum():.2f} % " in shown.lead
+    assert f"pixel accuracy {100 - 100 * outlines / pooled.sum():.2f} %" in shown.lead
+
+
 def test_every_section_has_something_to_show(report):
     for one in report.sections:
         assert one.tables or one.figures or one.confusions, one.name
