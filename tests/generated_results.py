@@ -42,7 +42,8 @@ def write_run(
         more: ``iterations``, ``seed``, ``size``, ``n``, ``dataset``, ``classes``,
             ``gmacs``, ``train_groups``, ``per_slide`` (cells of a class),
             ``checkpoint`` (a sha256), ``tag`` (in the file's name alone), ``mode`` (of
-            the mosaics; ``every`` and ``every_alike`` are tests of a checkpoint).
+            the mosaics; ``every`` and ``every_alike`` are tests of a checkpoint),
+            ``reading`` (of the answer).
     """
     given = dict(iterations=650, seed=0, size=256, n=2, dataset="bcisc", classes=6)
     given |= dict(gmacs=30.0, train_groups=40, per_slide=3, mode="resample") | more
@@ -71,7 +72,7 @@ def write_run(
             mosaic={k: given[k] for k in ("n", "mode")} if given["n"] > 1 else None,
             size=given["size"],
         ),
-        model=dict(gmacs=given["gmacs"]),
+        model=dict(gmacs=given["gmacs"], reading=given.get("reading", {})),
         metrics=scored.metrics,
         per_class=scored.per_class,
         confusion=confusion.sum(axis=0).tolist(),

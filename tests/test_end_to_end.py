@@ -256,6 +256,22 @@ def refused(capfd, *arguments) -> str:
     return err[err.index("leuko test: ") :]
 
 
+def test_a_test_is_published_beside_the_trainings(
+    copied, data, config, tmp_path, capfd
+):
+    target = tmp_path / "results" / "smoke" / "cbam_unet-again-fold5-s0.json"
+    words = [str(config), str(copied), "--publish", str(target)]
+    assert main(["test", *words]) == 0
+    published = json.loads(target.read_text())
+    assert (target.parent / published["cells"]).is_file()
+    own = results_of(copied.parent / "test-smoke-fold5")
+    assert published["confusion"] == own["confusion"]
+    # Before anything is tested: what stands there is not replaced unasked.
+    stamp = target.stat().st_mtime_ns
+    assert "add --force" in refused(capfd, *words)
+    assert target.stat().st_mtime_ns == stamp
+
+
 def test_a_changed_byte_is_refused(copied, data, config, capfd):
     content = bytearray(copied.read_bytes())
     content[len(content) // 2] ^= 1

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import argparse
 import os
+from pathlib import Path
 
 from leuko_mm.cli.train import (
     add_runner_arguments,
     add_setting_argument,
     print_outcome,
 )
+from leuko_mm.workflows.compare_results import publish
 from leuko_mm.workflows.test import TestRequest, run_test
+from leuko_mm.workflows.usage_error import UsageError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,7 +33,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--force", action="store_true", help="replace the test in the work dir"
     )
+    parser.add_argument(
+        "--publish",
+        type=results_file,
+        metavar="FILE",
+        help="also copy the results to this file, with their cells beside it, such as "
+        "results/half/cbam_unet-views8-fold5-s0.json, for leuko compare --report",
+    )
     add_runner_arguments(parser)
+
+
+def results_file(text: str) -> Path:
+    """Read the name of a results file.
+
+    Example:
+        >>> results_file("results/half/unet-fold5-s0.json").name
+        'unet-fold5-s0.json'
+    """
+    path = Path(text)
+    if path.suffix != ".json":
+        raise argparse.ArgumentTypeError(f"expected a .json file, got {text!r}")
+    return path
 
 
 def run(args: argparse.Namespace, command: list[str]) -> int:
@@ -38,9 +61,24 @@ def run(args: argparse.Namespace, command: list[str]) -> int:
     os.environ.setdefault("LOCAL_RANK", str(args.local_rank))
     options = {k: v for k, v in vars(args).items() if k not in ("cfg_options",)}
     options.pop("local_rank")
+    target = options.pop("publish")
+    if target is not None and target.exists() and not args.force:
+        raise UsageError(f"{target} is there already; add --force to replace it")
     work_dir = run_test(
         TestRequest(**options, options=args.cfg_options, command=command)
     )
     if int(os.environ.get("RANK", 0)) == 0:
         print_outcome(work_dir)
+        if target is not None:
+            _publish(work_dir, target)
     return 0
+
+
+def _publish(work_dir: Path, target: Path) -> None:
+    try:
+        publish(work_dir, target)
+    except OSError as error:
+        raise UsageError(
+            f"{target} was not written ({error}); the test is done and in {work_dir}"
+        ) from error
+    print(f"published: {target}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from leuko_mm.classes import CLASSES
 from leuko_mm.report.comparison import (
@@ -54,9 +54,20 @@ def setting_words(variant: str | None) -> str:
 
 
 def setting_of(result: Result) -> str:
-    """Say what a result's variant is, with its seed where it is not 0."""
-    seed = f", seed {result.seed}" if result.seed else ""
-    return f"{setting_words(result.variant)}{seed}"
+    """Say what a result's variant is, how it was read, and a seed other than 0."""
+    words = [setting_words(result.variant), *reading_words(result.first.reading)]
+    return ", ".join(words + [f"seed {result.seed}"] * bool(result.seed))
+
+
+def reading_words(reading: Mapping) -> list[str]:
+    """Say how cells were read from a network's answer; nothing: pixel by pixel.
+
+    Example:
+        >>> reading_words(dict(least_area=250, views=8))
+        ['one class a cell', 'eight views']
+    """
+    words = ["one class a cell"] * ("least_area" in reading)
+    return words + ["eight views"] * ("views" in reading)
 
 
 def protocol_words(result: Result) -> str:

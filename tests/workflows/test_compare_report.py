@@ -176,14 +176,14 @@ def test_tests_of_one_network_on_other_images_are_no_rows_of_the_comparison(tmp_
     write_run(tmp_path, "cbam_unet", "B", **how)
     write_run(tmp_path, "cbam_unet", "B", tag="alike", mode="every_alike", **how)
     write_run(tmp_path, "cbam_unet", "B", tag="3x3", n=3, mode="every", **how)
-    write_run(tmp_path, "cbam_unet", "B", tag="views8", mode="every", **how)
+    seen = dict(mode="every", reading=dict(views=8))
+    write_run(tmp_path, "cbam_unet", "B", tag="turned", **seen, **how)
     write_run(tmp_path, "unet", "A", checkpoint="b" * 64)
     shown = gather_report(read_runs(tmp_path), tmp_path)
     (table,) = section(shown, "counts").tables
     setting = "B: AHE-Retinex, focal + Dice loss"
     assert [row.cells[:3] for row in table.rows] == [
         ("cbam_unet", setting, "4 cells, mixed"),
-        ("cbam_unet", f"{setting}; views8", "4 cells, mixed"),
         ("cbam_unet", f"{setting}; alike", "4 cells, of one class"),
         ("cbam_unet", f"{setting}; 3x3", "9 cells, mixed"),
     ]
@@ -191,7 +191,7 @@ def test_tests_of_one_network_on_other_images_are_no_rows_of_the_comparison(tmp_
     (table,) = section(shown, "results").tables
     assert {row.cells[1] for row in table.rows} == {
         setting,
-        f"{setting}; views8",
+        f"{setting}; turned, eight views",
         "A: raw image, cross-entropy",
     }
 
