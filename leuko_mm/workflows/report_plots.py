@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -77,12 +77,13 @@ def _cost_figure(
     known = [m for m in members if m.variant in DRAWN and cost(m) is not None]
     if len(known) < 2:
         return None
-    series = defaultdict(list)
+    series, named = defaultdict(list), set()
     for member in known:
         figure = figures.of(member, [metric])[metric]
-        point = PlotPoint(
-            cost(member), figure.value, member.method, figure.low, figure.high
-        )
+        # Once a method: its points of all settings stand side by side.
+        name = "" if member.method in named else member.method
+        named.add(member.method)
+        point = PlotPoint(cost(member), figure.value, name, figure.low, figure.high)
         series[member.variant or "as its file has it"].append(point)
     drawn = tuple(PlotSeries(name, tuple(points)) for name, points in series.items())
     links = tuple(link for member in known for link in named_links(member))
@@ -151,27 +152,58 @@ def _learning_figure(
 
 def losses(runs: Sequence[PublishedRun], folder: Path) -> Section:
     """Return the training losses of the runs that have published them."""
-    groups: dict[str, list[tuple[PublishedRun, list]]] = defaultdict(list)
-    for run in runs:
-        curve = _read_losses(losses_beside(folder / run.file))
-        if curve:
-            groups[run.folder].append((run, curve))
+    curves = [(run, _read_losses(losses_beside(folder / run.file))) for run in runs]
+    curves = [(run, curve) for run, curve in curves if curve]
     shown = []
-    for name, members in groups.items():
-        series, links = [], []
-        for run, curve in members:
-            title = f"{Result((run,), '').name}, {run.run.get('split')}"
-            series.append(PlotSeries(title, tuple(PlotPoint(x, y) for x, y in curve)))
-            place = losses_beside(Path(run.file)).as_posix()
-            links.append(FileLink(place, title))
-        plot = Plot(tuple(series), "iteration", "training loss", kind="lines")
-        lead = "Thin: the logged values; thick: their running mean. Losses of two "
-        lead += "settings are not of one scale."
-        key = f"losses_{name.replace('-', '_')}"
-        title = f"Training loss under {name}"
-        shown.append(ResultFigure(key, title, plot, lead, tuple(links)))
-    lead = "" if shown else "No run has published its losses."
+    for name in dict.fromkeys(run.folder for run, _ in curves):
+        members = [(run, curve) for run, curve in curves if run.folder == name]
+        groups = _by_kind(members)
+        for kind, of_kind in groups.items():
+            words = f"Training loss under {name}"
+            title = f"{words}: {kind}" if len(groups) > 1 else words
+            number = f"_{list(groups).index(kind) + 1}" if len(groups) > 1 else ""
+            key = f"losses_{name.replace('-', '_')}{number}"
+            shown.append(_loss_figure(key, title, of_kind))
+    lead = (
+        "Thin: the logged values; thick: their running mean. Losses of two settings "
+        "are not of one scale."
+        if shown
+        else "No run has published its losses."
+    )
     return Section("training", "Training curves", lead, figures=tuple(shown))
+
+
+def _by_kind(members: Sequence[tuple[PublishedRun, list]]) -> dict[str, list]:
+    """Divide curves into those that can be read together, by split and setting.
+
+    Methods are compared on one split; what else was trained stands apart.
+    """
+    splits = Counter(str(run.run.get("split")) for run, _ in members)
+    most = max(sorted(splits), key=splits.get)
+    groups: dict[str, list] = defaultdict(list)
+    for run, curve in members:
+        if str(run.run.get("split")) != most:
+            kind = "other splits"
+        elif run.variant in SETTINGS:
+            kind = f"{most}, setting {run.variant}"
+        else:
+            kind = f"{most}, other settings"
+        groups[kind].append((run, curve))
+    return {kind: groups[kind] for kind in sorted(groups, key=_others_last)}
+
+
+def _others_last(kind: str) -> tuple[bool, bool, str]:
+    return kind == "other splits", kind.endswith("other settings"), kind
+
+
+def _loss_figure(key: str, title: str, members) -> ResultFigure:
+    series, links = [], []
+    for run, curve in members:
+        words = f"{Result((run,), '').name}, {run.run.get('split')}"
+        series.append(PlotSeries(words, tuple(PlotPoint(x, y) for x, y in curve)))
+        links.append(FileLink(losses_beside(Path(run.file)).as_posix(), words))
+    plot = Plot(tuple(series), "iteration", "training loss", kind="lines")
+    return ResultFigure(key, title, plot, "", tuple(links))
 
 
 def _read_losses(path: Path) -> list[tuple[int, float]]:

@@ -52,3 +52,38 @@ def test_losses_are_drawn_where_they_are_published(tmp_path):
     (figure,) = section.figures
     assert [series.name for series in figure.plot.series] == ["unet A, fold5"]
     assert figure.links[0].path == "half/unet-A-fold5-s0.losses.csv"
+
+
+def test_losses_that_can_be_read_together_share_a_plot(tmp_path):
+    for method, variant, split in (
+        ("unet", "A", "fold5"),
+        ("unet", "B", "fold5"),
+        ("segnet", "B", "fold5"),
+        ("unet_vgg16", "retinex", "fold5"),
+        ("unet", "B", "fold1"),
+        ("unet", "smear", "development"),
+    ):
+        write_run(tmp_path, method, variant, split=split, losses=True)
+    section = losses(read_runs(tmp_path).runs, tmp_path)
+    assert {
+        figure.title.split(": ")[1]: [series.name for series in figure.plot.series]
+        for figure in section.figures
+    } == {
+        "fold5, setting A": ["unet A, fold5"],
+        "fold5, setting B": ["segnet B, fold5", "unet B, fold5"],
+        "fold5, other settings": ["unet_vgg16 retinex, fold5"],
+        "other splits": ["unet B, fold1", "unet smear, development"],
+    }
+    assert [figure.name for figure in section.figures] == [
+        f"losses_half_{number}" for number in range(1, 5)
+    ]
+
+
+def test_a_method_is_named_once_in_a_plot_of_costs(tmp_path):
+    for variant in ("A", "B"):
+        write_run(tmp_path, "unet", variant, gmacs=200.0)
+        write_run(tmp_path, "segnet", variant, gmacs=100.0)
+    results = results_of(read_runs(tmp_path).runs)
+    figure, *_ = costs(results, Measurements(), tmp_path).figures
+    names = [p.name for series in figure.plot.series for p in series.points]
+    assert sorted(names) == ["", "", "segnet", "unet"]
