@@ -13,23 +13,20 @@ from leuko_mm.engine.checkpoint_files import write_text
 from leuko_mm.report.comparison import ComparisonReport, Section, render_comparison
 from leuko_mm.report.comparison_plots import plot_svg
 from leuko_mm.report.comparison_text import csv_table, latex_table, markdown_page
-from leuko_mm.workflows.pooled_results import results_of, without_other_images
-from leuko_mm.workflows.published_runs import PublishedRuns, read_runs
-from leuko_mm.workflows.report_confusions import confusions
-from leuko_mm.workflows.report_extras import (
-    cells_per_image,
-    development,
-    leakage,
-    too_short,
+from leuko_mm.workflows.pooled_results import (
+    results_of,
+    with_compared_folds,
+    without_other_images,
 )
+from leuko_mm.workflows.published_runs import PublishedRuns, read_runs
+from leuko_mm.workflows.report_cells_per_image import cells_per_image
+from leuko_mm.workflows.report_confusions import confusions
+from leuko_mm.workflows.report_differences import differences
+from leuko_mm.workflows.report_extras import development, leakage, too_short
 from leuko_mm.workflows.report_measurements import Measurements
 from leuko_mm.workflows.report_paper_tables import paper_tables
 from leuko_mm.workflows.report_plots import costs, learning, losses
-from leuko_mm.workflows.report_sections import (
-    differences,
-    headlines,
-    overview,
-)
+from leuko_mm.workflows.report_sections import headlines, overview
 from leuko_mm.workflows.resolve_config import UsageError
 
 PAGE = "report.html"
@@ -90,7 +87,7 @@ def gather_report(runs: PublishedRuns, folder: Path) -> ComparisonReport:
     sections = [
         overview(results, figures),
         differences(results, figures),
-        paper_tables(results, figures),
+        paper_tables(with_compared_folds(results), figures),
         leakage(results, figures),
         cells_per_image(runs.runs, figures),
         confusions(results),
@@ -111,9 +108,14 @@ def gather_report(runs: PublishedRuns, folder: Path) -> ComparisonReport:
 def _summary(runs: PublishedRuns) -> str:
     methods = {run.method for run in runs.runs}
     protocols = sorted({run.folder for run in runs.runs})
-    said = f"{_counted(len(runs.runs), 'run')} of {_counted(len(methods), 'method')}"
+    tests = sum(run.is_test for run in runs.runs)
+    said = _counted(len(runs.runs) - tests, "training")
+    said += f" of {_counted(len(methods), 'method')}"
     where = f" under {', '.join(protocols)}" if protocols else ""
-    return f"{said}{where}, each beside its results file."
+    more = (
+        f", and {_counted(tests, 'other test')} of what they trained" if tests else ""
+    )
+    return f"{said}{where}{more}, each beside its results file."
 
 
 def _counted(count: int, word: str) -> str:

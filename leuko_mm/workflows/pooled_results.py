@@ -14,6 +14,8 @@ from leuko_mm.workflows.published_runs import PublishedRun
 
 FOLDS = tuple(f"fold{k}" for k in range(1, 6))
 FIVE_FOLDS = "five folds"
+# The fold that the development split tests.
+DEVELOPMENT_FOLD = "fold4"
 
 
 @dataclass(frozen=True)
@@ -153,6 +155,25 @@ def shown_families(results: Sequence[Result]) -> list[list[Result]]:
     """
     both = families([*results, *single_folds(results)]).values()
     return [members for members in both if any(r in results for r in members)]
+
+
+def with_compared_folds(results: Sequence[Result]) -> list[Result]:
+    """Return results, and single folds of wider ones where others were tested."""
+    found = {id(result): result for result in results}
+    for members in shown_families(results):
+        found |= {id(result): result for result in members}
+    return list(found.values())
+
+
+def without_development(result: Result) -> Result | None:
+    """Return a result without the fold on which settings are chosen.
+
+    None where it is not of several folds.
+    """
+    kept = tuple(r for r in result.runs if r.run.get("split") != DEVELOPMENT_FOLD)
+    if result.scope != FIVE_FOLDS or len(kept) == len(result.runs):
+        return None
+    return Result(kept, f"without {DEVELOPMENT_FOLD}")
 
 
 def _disjoint(folds: Sequence[PublishedRun]) -> bool:

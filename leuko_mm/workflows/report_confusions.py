@@ -13,7 +13,8 @@ from leuko_mm.report.comparison import ResultTable, Section, ShownConfusion, Tab
 from leuko_mm.report.run_report import ClassLabel
 from leuko_mm.workflows.pooled_results import FIVE_FOLDS, Result
 from leuko_mm.workflows.report_measurements import paper_method
-from leuko_mm.workflows.report_sections import CLASS_COUNT, protocol_words
+from leuko_mm.workflows.report_sections import CLASS_COUNT
+from leuko_mm.workflows.report_words import protocol_words
 from leuko_mm.workflows.run_report import row_percent
 
 

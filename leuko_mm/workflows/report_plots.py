@@ -12,16 +12,18 @@ from leuko_mm.report.comparison import ResultFigure, Section
 from leuko_mm.report.comparison_plots import Plot, PlotPoint, PlotSeries
 from leuko_mm.report.run_report import FileLink
 from leuko_mm.workflows.compare_results import losses_beside
+from leuko_mm.workflows.figures_methods import SAME_AS
 from leuko_mm.workflows.pooled_results import Result, shown_families
 from leuko_mm.workflows.published_runs import DEVELOPMENT, PublishedRun
 from leuko_mm.workflows.report_measurements import PAPER_METHOD, Measurements
-from leuko_mm.workflows.report_sections import protocol_words
+from leuko_mm.workflows.report_words import protocol_words
 from leuko_mm.workflows.settings import SETTINGS
 
 # Milliseconds of one image by method, where somebody has measured them.
 TIMING_FILE = "timing.json"
 # Ablations have the cost of their method.
 DRAWN = (None, *SETTINGS)
+CBAM_ROWS = {row: name[1] for name, row in SAME_AS.items() if name[0] == "cbam_unet"}
 TITLES = {"mIoU": "Mean IoU", "pixel_accuracy": "Pixel accuracy"}
 WORDS = {"mIoU": "mean IoU, %", "pixel_accuracy": "pixel accuracy, %"}
 
@@ -97,7 +99,7 @@ def named_links(result: Result) -> tuple[FileLink, ...]:
 
 def learning(runs: Sequence[PublishedRun], figures: Measurements) -> Section:
     """Return how the CBAM U-Net's figures grow with iterations and training slides."""
-    own = [run for run in runs if (run.method, run.variant) in PAPER_METHOD]
+    own = [run for run in runs if _named(run) in PAPER_METHOD and not run.reading]
     axes = (
         ("iterations", "iterations", lambda run: run.iterations),
         (
@@ -114,7 +116,8 @@ def learning(runs: Sequence[PublishedRun], figures: Measurements) -> Section:
             data = run.results["data"]
             # The cells, not the split's name: others learn from fewer slides.
             tested = tuple(sorted(run.cells.stem.tolist()))
-            where = (run.folder, run.variant, tested, data.get("size"), run.tiles)
+            images = data.get("size"), run.tiles, run.alike
+            where = (run.folder, _named(run), tested, *images)
             result = Result((run,), str(run.run.get("split")))
             lines[(*where, result.seed, *others)].setdefault(place(run), result)
         kept = {key: points for key, points in lines.items() if len(points) > 1}
@@ -128,6 +131,13 @@ def learning(runs: Sequence[PublishedRun], figures: Measurements) -> Section:
         "slides that they learnt from."
     )
     return Section("learning", "Learning curves", lead, figures=tuple(shown))
+
+
+def _named(run: PublishedRun) -> tuple[str, str | None]:
+    """Return method and setting, an ablation that is the CBAM U-Net by its name."""
+    if run.method == "unet_vgg16" and run.variant in CBAM_ROWS:
+        return "cbam_unet", CBAM_ROWS[run.variant]
+    return run.method, run.variant
 
 
 def _learning_figure(

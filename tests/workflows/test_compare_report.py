@@ -76,7 +76,7 @@ def test_the_headline_is_the_papers_method_on_every_cell(report, many):
     assert first.value == pytest.approx(scores(pooled).metrics["mIoU"])
     assert second.value == pytest.approx(scores(pooled).metrics["pixel_accuracy"])
     assert "five folds (150 cells)" in first.note
-    assert "the target is 91.89" in first.note
+    assert "the paper prints 91.89" in first.note
 
 
 def test_with_single_folds_the_headline_is_of_the_one_with_the_most_cells(tmp_path):
@@ -88,15 +88,64 @@ def test_with_single_folds_the_headline_is_of_the_one_with_the_most_cells(tmp_pa
 
 def test_rivals_on_one_fold_meet_that_fold_of_the_others(report):
     tables = section(report, "differences").tables
-    names = {row.cells[0]: table for table in tables for row in table.rows}
-    assert "fold5" in names["segnet A"].title
+    compared = {
+        (row.cells[0], row.cells[1].split(":")[0], table.title.split(",")[0]): table
+        for table in tables
+        for row in table.rows
+    }
+    assert "fold5" in compared["segnet", "A", "Setting A"].title
     whole = [t for t in tables if FIVE_FOLDS in t.title]
-    assert {row.cells[0] for t in whole for row in t.rows} >= {"unet_vgg16 B"}
+    assert {row.cells[0] for t in whole for row in t.rows} >= {"unet_vgg16"}
     for table in tables:
         for row in table.rows:
-            raw, corrected = float(row.cells[2]), float(row.cells[3])
+            raw, corrected = (float(row.cells[i]) for i in (4, 5))
             assert 0 < raw <= corrected <= 1
-            assert row.cells[1].low <= row.cells[1].value <= row.cells[1].high
+            assert row.cells[3].low <= row.cells[3].value <= row.cells[3].high
+
+
+def test_methods_are_compared_under_one_setting_and_ablations_apart(tmp_path):
+    for method in ("cbam_unet", "unet"):
+        for variant in ("A", "B"):
+            write_run(tmp_path, method, variant)
+    write_run(tmp_path, "unet_vgg16", "retinex")
+    seen = dict(mode="every", reading=dict(views=8))
+    write_run(tmp_path, "cbam_unet", "B", tag="views8", **seen)
+    shown = gather_report(read_runs(tmp_path), tmp_path)
+    told = {
+        table.title.split(":")[0]: [row.cells[:2] for row in table.rows]
+        for table in section(shown, "differences").tables
+    }
+    own = {f"Setting {name}, against cbam_unet {name}" for name in "AB"}
+    rest = "Ablations and other readings, against cbam_unet B"
+    assert told.keys() == {*own, rest}
+    for name in own:
+        assert [cells[0] for cells in told[name]] == ["unet"]
+    assert sorted(told[rest]) == [
+        # The ablation's row with CBAM alone.
+        ("cbam_unet", "A: raw image, cross-entropy"),
+        ("cbam_unet", "B: AHE-Retinex, focal + Dice loss; views8, eight views"),
+        ("unet_vgg16", "ablation: AHE-Retinex"),
+    ]
+
+
+def test_five_folds_tell_what_they_are_without_the_fold_of_the_choices(report, many):
+    runs = {
+        fold: json.loads((many / f"half/cbam_unet-B-fold{fold}-s0.json").read_text())
+        for fold in (1, 2, 3, 5)
+    }
+    pooled = sum(np.array(run["confusion"]) for run in runs.values())
+    (note,) = {t.note for t in section(report, "results").tables if t.note}
+    assert "chosen on fold4" in note
+    assert "over 120 cells" in note
+    assert f"cbam_unet B {scores(pooled).metrics['mIoU']:.2f} [" in note
+
+
+def test_the_papers_rows_meet_ours_on_the_same_cells(report):
+    *_, three, _ = section(report, "paper").tables
+    words = [row.cells[1] for row in three.rows if row.kind == "result"]
+    assert any("cbam_unet B: half, five folds" in word for word in words)
+    assert any("cbam_unet B: half, fold5" in word for word in words)
+    assert any("unet_vgg16 retinex: half, fold5" in word for word in words)
 
 
 def test_the_papers_rows_stand_beside_ours(report):
@@ -121,7 +170,10 @@ def test_the_papers_rows_stand_beside_ours(report):
         r.cells[0].split("(")[1].split(")")[0] for r in there
     }
     lacking = {r.cells[1] for r in two.rows if r.kind == "lacking"}
-    assert "no run of leukocyte_mask, setting A is published" in lacking
+    assert (
+        "no run of leukocyte_mask, setting A on two classes (protocol robust) is "
+        "published"
+    ) in lacking
     best = [r for r in three.rows if "Retinex + CBAM + Dice" in r.cells[0]]
     assert best[0].cells[2:4] == (91.89, pytest.approx(85.28, abs=0.01))
     assert any(r.cells[1] == "not in the paper" for r in three.rows)

@@ -1,0 +1,63 @@
+"""What the report calls a result: its setting, encoder, protocol and test."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from leuko_mm.workflows.figures_methods import COMBINATIONS
+from leuko_mm.workflows.pooled_results import Result
+from leuko_mm.workflows.settings import SETTINGS
+
+
+def setting_words(variant: str | None) -> str:
+    """Say what a variant is.
+
+    Example:
+        >>> setting_words("A"), setting_words(None)
+        ('A: raw image, cross-entropy', 'own: as its file has it')
+        >>> setting_words("A-views8")
+        'A: raw image, cross-entropy; views8'
+    """
+    if variant is None:
+        return "own: as its file has it"
+    setting, _, rest = variant.partition("-")
+    if setting in SETTINGS:
+        said = f"{setting}: {SETTINGS[setting].words}"
+        return f"{said}; {rest}" if rest else said
+    return variant
+
+
+def setting_of(result: Result) -> str:
+    """Say what a result's variant is, how it was read, and a seed other than 0."""
+    words = [setting_words(result.variant), *reading_words(result.first.reading)]
+    if result.method == "unet_vgg16" and result.variant in COMBINATIONS:
+        words[0] = f"ablation: {COMBINATIONS[result.variant]}"
+    return ", ".join(words + [f"seed {result.seed}"] * bool(result.seed))
+
+
+def reading_words(reading: Mapping) -> list[str]:
+    """Say how cells were read from a network's answer; nothing: pixel by pixel.
+
+    Example:
+        >>> reading_words(dict(least_area=250, views=8))
+        ['one class a cell', 'eight views']
+    """
+    words = ["one class a cell"] * ("least_area" in reading)
+    return words + ["eight views"] * ("views" in reading)
+
+
+def protocol_words(result: Result) -> str:
+    """Say under what a result was made: protocol, test, length, images."""
+    run = result.first
+    size = run.results["data"].get("size")
+    image = f"{run.tiles}x{run.tiles} cells" if run.tiles > 1 else "single cells"
+    return (
+        f"{run.folder}, {result.scope} ({len(result.stems)} cells), "
+        f"{run.iterations} iterations, {image}{f' on {size} px' if size else ''}"
+    )
+
+
+def encoder_of(result: Result) -> str:
+    """Say what a result's encoder started from."""
+    model = result.first.results["model"]
+    return str(model.get("pretrained") or "random weights")
