@@ -187,6 +187,7 @@ def test_protocols_say_what_they_are_for():
     assert found == {
         "protocol",
         "train_cfg.max_iters",
+        "optim_wrapper.paramwise_cfg.lr_mult",
         "param_scheduler",
         "custom_hooks",
         "train_dataloader.dataset.class_balanced",
