@@ -60,4 +60,4 @@ def protocol_words(result: Result) -> str:
 def encoder_of(result: Result) -> str:
     """Say what a result's encoder started from."""
     model = result.first.results["model"]
-    return str(model.get("pretrained") or "random weights")
+    return str(model.get("pretrained") or "random")
