@@ -1,6 +1,5 @@
-# The images of half, learnt in another way: as many cells of one class as of another,
-# stain and camera varied as far as laboratories vary them, an encoder that learns
-# faster once it is thawed, and the mean of the last weights at the end.
+# The protocol half as it did best on the development fold (docs/methods.md): trained
+# longer, and with an encoder that learns faster once it is thawed.
 protocol = 'tuned'
 _iterations = 900
 _frozen = 135  # 15 %: a pretrained encoder first waits for its decoder
@@ -24,8 +23,6 @@ param_scheduler = [
 custom_hooks = [
     dict(type='leuko_mm.ChannelsLastHook'),
     dict(type='leuko_mm.StagedFreezeHook', iters=_frozen),
-    # The mean of the weights over the last part of the training.
-    dict(type='leuko_mm.WeightAveragingHook', begin=0.6),
 ]
 
 train_dataloader = dict(
@@ -39,32 +36,16 @@ train_dataloader = dict(
         size=256,
         mode='resample',
         mosaics=50,
-        class_balanced=True,
         dataset=dict(name='bcisc', split='fold5', part='train'),
         tile_pipeline=[
             dict(type='LoadImageFromFile'),
             dict(type='LoadAnnotations'),
         ],
         tile_augmentation=[
-            dict(type='leuko_mm.RandomCellAffine', scale=(0.75, 1.3)),
-            dict(
-                type='leuko_mm.StainJitter',
-                gain=0.1,
-                offset=0.03,
-                saturation=0.2,
-                gamma=0.2),
+            dict(type='leuko_mm.RandomCellAffine'),
+            dict(type='leuko_mm.StainJitter'),
         ],
-        # Beyond the little that each cell varies, one stain and one focus an image.
-        pipeline=[
-            dict(
-                type='leuko_mm.StainJitter',
-                gain=0.6,
-                offset=0.2,
-                saturation=0.8,
-                gamma=0.8),
-            dict(type='leuko_mm.CameraJitter'),
-            dict(type='PackSegInputs'),
-        ]))
+        pipeline=[dict(type='PackSegInputs')]))
 test_dataloader = dict(
     batch_size=1,
     num_workers=0,
