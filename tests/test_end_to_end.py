@@ -42,7 +42,7 @@ RESULTS = {
 ADDED = {
     "run": "amp",
     "env": "leuko_mm",
-    "model": "input_size",
+    "model": "input_size reading",
 }
 SIDECAR = (
     "schema method config classes colours scale enhance normalisation training metrics "
