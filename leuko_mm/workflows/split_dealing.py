@@ -80,10 +80,10 @@ def deal_splits(
 
 
 def _fewer(request: SplitRequest, parts, groups, classes) -> Splits:
-    how = dict(seed=request.seed)
+    marked = f"_s{request.seed}" if request.seed else ""
     return {
-        f"{request.of}_groups{count}": fewer_groups(
-            parts, groups, classes, count=count, **how
+        f"{request.of}{marked}_groups{count}": fewer_groups(
+            parts, groups, classes, count=count, seed=request.seed
         )
         for count in request.fewer
     }

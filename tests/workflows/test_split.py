@@ -208,6 +208,8 @@ def test_a_learning_curves_splits_learn_from_fewer_slides(smears):
     whole, few = (read_split(smears, n) for n in ("fold1", "fold1_groups3"))
     assert few.items() < whole.items()
     assert {r.state for r in deal(smears, of="fold1", fewer=(1, 3))} == {UNCHANGED}
+    (other,) = deal(smears, of="fold1", fewer=(3,), seed=1)
+    assert (other.name, other.state) == ("fold1_s1_groups3", WRITTEN)
     with pytest.raises(UsageError, match="expected 1 up to the 4 that the split has"):
         deal(smears, of="fold1", fewer=(5,))
 
