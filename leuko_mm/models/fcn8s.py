@@ -133,10 +133,26 @@ class FCN8sHead(SkipsHead):
     def forward(self, inputs: Sequence[Tensor]) -> Tensor:
         """Return the logits at 1/8 of the image."""
         *skips, bottom = (F.max_pool2d(x, 2) for x in self._transform_inputs(inputs))
-        x = self.fc6(bottom)
+        x = self._all_of_fc6(bottom)
         x = self.fc7(x if self.dropout is None else self.dropout(x))
         scores = self.cls_seg(x)
         for index in (1, 0):
             skip = self.skip_scores[index](skips[index])
             scores = self.doublings[index](scores, skip.shape[-2:]) + skip
         return scores
+
+    def _all_of_fc6(self, bottom: Tensor) -> Tensor:
+        """Return fc6 of a map, zeros added where not all of its kernel would be used.
+
+        The answer is the same. In bfloat16 on a CPU, oneDNN leaves the gradient of
+        weights that meet nothing but padding undefined, at times not a number.
+        """
+        height, width = bottom.shape[-2:]
+        reach = self.fc6.conv.padding[0] + 1
+        lacking = max(0, reach - height), max(0, reach - width)
+        if not any(lacking):
+            return self.fc6(bottom)
+        x = self.fc6.conv(F.pad(bottom, (0, lacking[1], 0, lacking[0])))
+        x = x[..., :height, :width]
+        x = self.fc6.norm(x) if self.fc6.with_norm else x
+        return self.fc6.activate(x) if self.fc6.with_activation else x

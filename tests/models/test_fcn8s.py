@@ -82,3 +82,19 @@ def test_registry():
     config = {"type": "leuko_mm.FCN8sHead", "in_channels": [8, 8, 8], "num_classes": 2}
     head = MODELS.build({**config, "fc_channels": 8, "loss_decode": CE})
     assert isinstance(head, FCN8sHead)
+
+
+def test_weights_that_meet_only_padding_learn_nothing():
+    torch.manual_seed(0)
+    head = make_head()
+    bottom = torch.randn(2, head.fc6.conv.in_channels, 2, 1)
+    torch.testing.assert_close(head._all_of_fc6(bottom), head.fc6(bottom))
+    for _ in range(5):
+        head.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16):
+            head._all_of_fc6(bottom).float().square().sum().backward()
+        gradient = head.fc6.conv.weight.grad
+        # Of 7 x 7 weights a map of 2 x 1 meets 3 x 1.
+        assert gradient[:, :, 2:5, 3].abs().sum() > 0
+        gradient[:, :, 2:5, 3] = 0
+        assert (gradient == 0).all()
