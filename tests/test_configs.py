@@ -89,7 +89,7 @@ def depth(path: Path) -> int:
 
 def test_the_list_of_configs_is_complete():
     assert {name for name in NAMES if "/" not in name} == set(METHODS)
-    assert set(PROTOCOLS) == {"grouped", "half", "paper", "robust", "smoke", "tuned"}
+    assert set(PROTOCOLS) == {"grouped", "half", "paper", "robust", "smoke"}
     assert set(OWN_KEYS) <= set(NAMES)
     assert config_home() == CONFIGS
 

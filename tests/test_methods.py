@@ -176,15 +176,9 @@ def test_protocols_say_what_they_are_for():
     size = {p: resolved("cbam_unet", p).train_dataloader.dataset for p in PROTOCOLS}
     iterations = {p: resolved("cbam_unet", p).train_cfg.max_iters for p in PROTOCOLS}
     assert {p: d.get("size") for p, d in size.items()} == dict(
-        paper=512, grouped=512, half=256, tuned=256, robust=None, smoke=64
+        paper=512, grouped=512, half=256, robust=None, smoke=64
     )
-    assert iterations == dict(
-        paper=2250, grouped=2250, half=650, tuned=650, robust=450, smoke=2
-    )
-    found = differences(
-        *(resolved("cbam_unet", p).to_dict() for p in ("half", "tuned"))
-    )
-    assert found == {"protocol", "optim_wrapper.paramwise_cfg.lr_mult"}
+    assert iterations == dict(paper=2250, grouped=2250, half=650, robust=450, smoke=2)
     paper, grouped = (resolved("cbam_unet", p) for p in ("paper", "grouped"))
     assert differences(grouped.to_dict(), paper.to_dict()) == {
         "protocol",
@@ -198,6 +192,5 @@ def test_protocols_say_what_they_are_for():
     assert robust.train_dataloader.dataset.type == "leuko_mm.LeukocyteDataset"
     # What the protocols but the paper's augment by is one.
     half = size["half"].tile_augmentation
-    assert size["tuned"].tile_augmentation == half
     assert size["grouped"].tile_augmentation == size["smoke"].tile_augmentation == half
     assert size["robust"].pipeline[3:5] == half

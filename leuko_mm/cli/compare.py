@@ -29,7 +29,7 @@ from leuko_mm.workflows.settings import SETTINGS
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments: which runs, where to, and who does them."""
-    parser.add_argument("--protocol", help="paper, grouped, half, tuned, robust, smoke")
+    parser.add_argument("--protocol", help="paper, grouped, half, robust, smoke")
     parser.add_argument(
         "--report",
         action="store_true",

@@ -123,6 +123,11 @@ def run(args: argparse.Namespace, command: list[str]) -> int:
                 "--fewer says how many groups to learn from and --of which split is "
                 "meant; give both, such as --fewer 10,20 --of development"
             )
+        if args.fewer and (args.repeats != 1 or args.prefix != "grouped"):
+            raise UsageError(
+                "--fewer names its splits after --of and deals once; leave --repeats "
+                "and --prefix out, and draw other groups with --seed"
+            )
         options = {k: v for k, v in vars(args).items() if k != "show"}
         reports = run_split(SplitRequest(**options))
     if not reports:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 # Every cell once: in the order of chance, or cells of one class together.
 EVERY, EVERY_ALIKE = "every", "every_alike"
-MODES = ("fixed", "resample", EVERY, EVERY_ALIKE)
+EACH_ONCE = (EVERY, EVERY_ALIKE)
+MODES = ("fixed", "resample", *EACH_ONCE)
 SPLIT_STAGES = ("cells", "mosaics")
 LAYOUTS = ("grid", "scattered", "smear")
 MOSAIC_SPLIT = "paper_mosaics"
@@ -18,7 +19,7 @@ def check_numbers(n: int, size: int, *, mode: str, mosaics: int | None, fill: in
     """
     if n < 1 or size < n:
         raise ValueError(f"n must be 1 or more and at most size, got {n}, {size}")
-    if mode not in (EVERY, EVERY_ALIKE) and (mosaics is None or mosaics < 1):
+    if mode not in EACH_ONCE and (mosaics is None or mosaics < 1):
         raise ValueError(
             f"mode {mode!r} needs the number of mosaics, 1 or more; got {mosaics}"
         )
@@ -63,7 +64,7 @@ def check_choices(
             "test mosaics show their cells on the grid as they are; leave out "
             f"class_balanced={class_balanced} and layout={layout!r}, or test_mode"
         )
-    if class_balanced and (mode in (EVERY, EVERY_ALIKE) or split_stage == "mosaics"):
+    if class_balanced and (mode in EACH_ONCE or split_stage == "mosaics"):
         raise ValueError(
             f"class_balanced chooses among cells, but mode {mode!r} with split_stage "
             f"{split_stage!r} fixes which ones are shown; use mode 'resample' or "

@@ -86,7 +86,7 @@ def gather_report(runs: PublishedRuns, folder: Path) -> ComparisonReport:
     results = results_of(without_other_images(runs.runs))
     sections = [
         overview(results, figures),
-        differences(results, figures),
+        differences(results),
         paper_tables(with_compared_folds(results), figures),
         leakage(results, figures),
         cells_per_image(runs.runs, figures),

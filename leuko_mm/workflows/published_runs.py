@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from leuko_mm.datasets.mosaic_options import EVERY, EVERY_ALIKE
+from leuko_mm.datasets.mosaic_options import EACH_ONCE, EVERY_ALIKE
 from leuko_mm.evaluation.leukocyte_metric import Cells, load_cells
 from leuko_mm.report.run_report import FileLink
 
@@ -70,19 +70,15 @@ class PublishedRun:
     @property
     def network(self) -> tuple:
         """What tells one trained network, or one recipe, from another."""
-        if self.weights:
-            return (self.weights,)
+        digest = (self.results.get("checkpoint") or {}).get("sha256")
+        if digest:
+            return (digest,)
         return self.method, self.variant, self.run.get("seed"), self.iterations
 
     @property
     def iterations(self) -> int:
         """Iterations of the training."""
         return int(self.run["iterations"] or 0)
-
-    @property
-    def weights(self) -> str | None:
-        """The sha256 of the weights that were scored, None where it is not told."""
-        return (self.results.get("checkpoint") or {}).get("sha256")
 
     @property
     def reading(self) -> Mapping:
@@ -104,7 +100,7 @@ class PublishedRun:
     def is_test(self) -> bool:
         """Whether a checkpoint was tested; a training's file tells what it learnt."""
         mosaic = self.results["data"].get("mosaic") or {}
-        return mosaic.get("mode") in (EVERY, EVERY_ALIKE)
+        return mosaic.get("mode") in EACH_ONCE
 
     @property
     def on_development(self) -> bool:

@@ -8,7 +8,6 @@ from leuko_mm.report.comparison import ResultTable, Section, TableRow
 from leuko_mm.workflows.figures_methods import SAME_AS
 from leuko_mm.workflows.pooled_results import Result, shown_families
 from leuko_mm.workflows.report_measurements import (
-    Measurements,
     differences_to,
     measured,
     paper_method,
@@ -18,7 +17,7 @@ from leuko_mm.workflows.report_words import encoder_of, protocol_words, setting_
 from leuko_mm.workflows.settings import SETTINGS
 
 
-def differences(results: Sequence[Result], figures: Measurements) -> Section:
+def differences(results: Sequence[Result]) -> Section:
     """Return the paired differences to the CBAM U-Net under each setting."""
     tables = []
     for members in (m for m in shown_families(results) if len(m) > 1):

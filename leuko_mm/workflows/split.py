@@ -172,7 +172,7 @@ def _check_replaced(root: Path, states: Mapping[str, str], force: bool) -> None:
     )
     raise DatasetError(
         f"{root} has {', '.join(official or replaced)} already: {reason}; choose "
-        "another --prefix, or add --force to replace them"
+        "another --prefix (with --fewer: --seed), or add --force to replace them"
     )
 
 

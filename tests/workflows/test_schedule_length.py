@@ -21,9 +21,7 @@ def test_every_stage_is_in_proportion():
     assert freeze.iters == round(0.15 * 300)
 
 
-@pytest.mark.parametrize(
-    "protocol", ["paper", "grouped", "half", "robust", "smoke", "tuned"]
-)
+@pytest.mark.parametrize("protocol", ["paper", "grouped", "half", "robust", "smoke"])
 def test_nothing_else_of_a_protocol_changes(protocol):
     own = resolved(None, protocol=protocol).to_dict()
     other = resolved(1000, protocol=protocol).to_dict()

@@ -214,6 +214,13 @@ def test_a_learning_curves_splits_learn_from_fewer_slides(smears):
         deal(smears, of="fold1", fewer=(5,))
 
 
+@pytest.mark.parametrize("words", [["--repeats", "2"], ["--prefix", "few"]])
+def test_fewer_leaves_no_option_unheard(smears, words, capsys):
+    asked = ["split", str(smears), "--fewer", "2", "--of", "fold1"]
+    assert main([*asked, *words]) == 2
+    assert "leave --repeats and --prefix out" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("words", [["--fewer", "2"], ["--of", "fold1"]])
 def test_fewer_needs_the_split_that_is_meant(smears, words, capsys):
     assert main(["split", str(smears), *words]) == 2
