@@ -50,8 +50,9 @@ def markdown_page(
             parts += [f"![{figure.title}]({pictures[figure.name]})"]
             parts += [f"Drawn from {_linked(figure.links, up)}."]
         for shown in section.confusions:
-            parts += [f"### {shown.title}", shown.lead, _pixels(shown)]
-            parts += [f"#### {shown.cells.title}", markdown_table(shown.cells, up)]
+            parts += [f"### {shown.title}", shown.lead]
+            for table in (_pixels(shown), shown.cells):
+                parts += [f"#### {table.title}", markdown_table(table, up)]
     parts.append(report.closing)
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -77,19 +78,6 @@ def markdown_table(table: ResultTable, up: str = "") -> str:
             cells[0] = f"**{cells[0]}**"
         lines.append(f"| {' | '.join((*cells, _linked(row.links, up)))} |")
     return "\n\n".join(p for p in (table.lead, "\n".join(lines), table.note) if p)
-
-
-def _pixels(shown: ShownConfusion) -> str:
-    """Return where the pixels of each class went, in percent of the class."""
-    names = [label.name for label in shown.classes]
-    lines = [
-        f"| true class, its pixels in percent | {' | '.join(names)} |",
-        f"|---|{'---:|' * len(names)}",
-    ]
-    for name, shares in zip(names, shown.shares, strict=True):
-        cells = ["-" if share is None else f"{share:.2f}" for share in shares]
-        lines.append(f"| {name} | {' | '.join(cells)} |")
-    return "\n".join(lines)
 
 
 def csv_table(table: ResultTable) -> str:
@@ -151,6 +139,16 @@ def latex_table(table: ResultTable) -> str:
             cells = [f"\\multicolumn{{{len(cells)}}}{{l}}{{\\textbf{{{cells[0]}}}}}"]
         lines.append(f"{' & '.join(cells)} \\\\")
     return "\n".join([*lines, "\\bottomrule", "\\end{tabular}", "\\end{table}", ""])
+
+
+def _pixels(shown: ShownConfusion) -> ResultTable:
+    names = [label.name for label in shown.classes]
+    rows = [
+        TableRow((name, *map(Measured, shares)), shown.links)
+        for name, shares in zip(names, shown.shares, strict=True)
+    ]
+    title = "Pixels: true class, and the class that they got, in percent"
+    return ResultTable("confused_pixels", title, ("true class", *names), tuple(rows))
 
 
 def _filled(row: TableRow, table: ResultTable) -> tuple[Cell, ...]:
