@@ -21,8 +21,9 @@ from leuko_mm.workflows.pooled_results import (
 from leuko_mm.workflows.published_runs import PublishedRuns, read_runs
 from leuko_mm.workflows.report_cells_per_image import cells_per_image
 from leuko_mm.workflows.report_confusions import confusions
+from leuko_mm.workflows.report_development import chosen_settings, development
 from leuko_mm.workflows.report_differences import differences
-from leuko_mm.workflows.report_extras import development, leakage, too_short
+from leuko_mm.workflows.report_extras import leakage, too_short
 from leuko_mm.workflows.report_measurements import Measurements
 from leuko_mm.workflows.report_paper_tables import paper_tables
 from leuko_mm.workflows.report_plots import costs, learning, losses
@@ -84,22 +85,23 @@ def gather_report(runs: PublishedRuns, folder: Path) -> ComparisonReport:
     """
     figures = Measurements()
     results = results_of(without_other_images(runs.runs))
+    chosen = chosen_settings(results, runs.runs)
     sections = [
         overview(results, figures),
         differences(results),
         paper_tables(with_compared_folds(results), figures),
         leakage(results, figures),
         cells_per_image(runs.runs, figures),
-        confusions(results),
+        confusions(results, chosen),
         costs(results, figures, folder),
         learning(runs.runs, figures),
         losses(runs.runs, folder),
-        development(runs.runs, figures),
+        development(results, runs.runs, figures),
         too_short(runs.short),
     ]
     return ComparisonReport(
         _summary(runs),
-        headlines(results, figures),
+        headlines(results, figures, chosen),
         tuple(section for section in sections if isinstance(section, Section)),
         CLOSING,
     )

@@ -18,38 +18,49 @@ from leuko_mm.workflows.report_words import protocol_words
 from leuko_mm.workflows.run_report import row_percent
 
 
-def confusions(results: Sequence[Result]) -> Section:
-    """Return what the CBAM U-Net still confuses, over as many cells as there are."""
+def confusions(results: Sequence[Result], chosen: Sequence[Result] = ()) -> Section:
+    """Return what the CBAM U-Net still confuses, over as many cells as there are.
+
+    Args:
+        results: what is published.
+        chosen: what was chosen on the development fold, the best there first.
+    """
     many = [r for r in results if r.confusion.shape[-1] == CLASS_COUNT]
     whole = [r for r in many if r.scope == FIVE_FOLDS] or many
-    chosen = paper_method([r for r in whole if r.scope != "paper_mosaics"])
-    if chosen is None:
+    first = paper_method([r for r in whole if r.scope != "paper_mosaics"])
+    if first is None:
         lead = "No run of the CBAM U-Net is published."
         return Section("confusions", "The confusions that remain", lead)
-    pooled = chosen.confusion.sum(axis=0)
+    shown = [_shown(first, "confused_cells")]
+    if chosen and chosen[0] is not first:
+        shown.append(_shown(chosen[0], "confused_cells_chosen"))
+    return Section("confusions", "The confusions that remain", confusions=tuple(shown))
+
+
+def _shown(result: Result, name: str) -> ShownConfusion:
+    pooled = result.confusion.sum(axis=0)
     labels = tuple(ClassLabel(c.name, c.aliases[0], c.colour) for c in CLASSES)
-    truth, majority = majority_classes(chosen.confusion)
+    truth, majority = majority_classes(result.confusion)
     rows = []
     for label, row in zip(labels[1:], range(1, CLASS_COUNT), strict=True):
         of_class = majority[truth == row]
         counts = np.bincount(of_class, minlength=CLASS_COUNT).tolist()
-        rows.append(TableRow((label.name, *counts), chosen.links))
+        rows.append(TableRow((label.name, *counts), result.links))
     cells = ResultTable(
-        "confused_cells",
+        name,
         "Whole cells: true class, and the class of most of their pixels",
         ("true class", "not found", *(label.name for label in labels[1:])),
         tuple(rows),
     )
-    shown = ShownConfusion(
-        f"{chosen.name}: {protocol_words(chosen)}",
-        f"Pixels of all test cells. {_where_wrong(chosen)}",
+    return ShownConfusion(
+        f"{result.name}: {protocol_words(result)}",
+        f"Pixels of all test cells. {_where_wrong(result)}",
         labels,
         tuple(map(tuple, pooled.tolist())),
         row_percent(pooled),
         cells,
-        chosen.links,
+        result.links,
     )
-    return Section("confusions", "The confusions that remain", confusions=(shown,))
 
 
 def _where_wrong(result: Result) -> str:

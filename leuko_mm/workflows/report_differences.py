@@ -8,6 +8,7 @@ from leuko_mm.report.comparison import ResultTable, Section, TableRow
 from leuko_mm.workflows.figures_methods import SAME_AS
 from leuko_mm.workflows.pooled_results import Result, shown_families
 from leuko_mm.workflows.report_measurements import (
+    Compared,
     differences_to,
     measured,
     paper_method,
@@ -15,6 +16,13 @@ from leuko_mm.workflows.report_measurements import (
 from leuko_mm.workflows.report_sections import COMPARED
 from leuko_mm.workflows.report_words import encoder_of, protocol_words, setting_of
 from leuko_mm.workflows.settings import SETTINGS
+
+# What ``cells_of`` fills.
+HEADS = tuple(
+    f"{name}{what}"
+    for name in ("mIoU", "pixel accuracy")
+    for what in ("", ", p", ", Holm")
+)
 
 
 def differences(results: Sequence[Result]) -> Section:
@@ -68,15 +76,7 @@ def _differences(
                 c.first.method,
                 setting_of(c.first),
                 encoder_of(c.first),
-                *(
-                    cell
-                    for name in COMPARED
-                    for cell in (
-                        measured(c.differences[name]),
-                        f"{c.differences[name].p:.4f}",
-                        f"{c.corrected[name]:.4f}",
-                    )
-                ),
+                *cells_of(c),
             ),
             c.first.links,
         )
@@ -89,13 +89,22 @@ def _differences(
             "method",
             "setting",
             "encoder",
-            *(
-                f"{n}{w}"
-                for n in ("mIoU", "pixel accuracy")
-                for w in ("", ", p", ", Holm")
-            ),
+            *HEADS,
         ),
         tuple(rows),
         note=" ".join(odd),
         words=(0, 1, 2),
+    )
+
+
+def cells_of(compared: Compared) -> tuple:
+    """Return the differences, each with its p value before and after Holm."""
+    return tuple(
+        cell
+        for name in COMPARED
+        for cell in (
+            measured(compared.differences[name]),
+            f"{compared.differences[name].p:.4f}",
+            f"{compared.corrected[name]:.4f}",
+        )
     )

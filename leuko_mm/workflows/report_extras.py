@@ -1,17 +1,13 @@
-"""Sections of the report on leakage, ideas that were tried, and short runs."""
+"""Sections of the report on leakage, and on runs that are too short."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from leuko_mm.evaluation.paired import independent_difference
 from leuko_mm.report.comparison import ResultTable, Section, TableRow
 from leuko_mm.workflows.pooled_results import FIVE_FOLDS, Result, single_folds
-from leuko_mm.workflows.published_runs import (
-    DEVELOPMENT,
-    LEAST_ITERATIONS,
-    PublishedRun,
-)
+from leuko_mm.workflows.published_runs import LEAST_ITERATIONS, PublishedRun
 from leuko_mm.workflows.report_measurements import (
     RESAMPLES,
     SEED,
@@ -23,7 +19,6 @@ from leuko_mm.workflows.report_words import protocol_words, setting_of, setting_
 
 # Splits that put cells of one slide on both sides.
 LEAKING = ("paper_mosaics", "paper")
-TRIED = (*COMPARED, "right_class")
 LEAKAGE_HEADS = (
     "method",
     "setting",
@@ -104,53 +99,6 @@ def _leakage_row(
         how = dict(resamples=RESAMPLES, seed=SEED)
         cells.append(measured(independent_difference(*sides, name, **how)))
     return TableRow(tuple(cells), result.links)
-
-
-def development(runs: Iterable[PublishedRun], figures: Measurements) -> Section:
-    """Return what was tried on the development fold."""
-    tried = [
-        Result((run,), DEVELOPMENT)
-        for run in runs
-        if run.run.get("split") == DEVELOPMENT
-    ]
-    tried.sort(key=lambda r: -figures.of(r, ["mIoU"])["mIoU"].value)
-    tables = tuple(
-        _tried_table(folder, [r for r in tried if r.first.folder == folder], figures)
-        for folder in sorted({r.first.folder for r in tried})
-    )
-    lead = (
-        "Trained on folds 1 to 3, tested on fold 4; fold 5 is in neither part. "
-        "Settings were chosen here. The figures say which idea helped, and stand for "
-        "nothing else."
-        if tables
-        else "No run on the development fold is published."
-    )
-    return Section("development", "Tried on the development fold", lead, tables)
-
-
-def _tried_table(
-    folder: str, tried: Sequence[Result], figures: Measurements
-) -> ResultTable:
-    rows = [
-        TableRow(
-            (
-                r.method,
-                setting_of(r),
-                r.first.iterations,
-                *figures.of(r, TRIED).values(),
-            ),
-            r.links,
-        )
-        for r in tried
-    ]
-    heads = ("method", "setting", "iterations", "mIoU", "pixel accuracy")
-    return ResultTable(
-        f"tried_{folder.replace('-', '_')}",
-        f"Tried under {folder}",
-        (*heads, "cells of the right class"),
-        tuple(rows),
-        words=(0, 1),
-    )
 
 
 def too_short(runs: Sequence[PublishedRun]) -> Section | None:

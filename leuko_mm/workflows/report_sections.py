@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from leuko_mm.classes import CLASSES
 from leuko_mm.report.comparison import ResultTable, Section, TableRow, cell_text
@@ -19,7 +19,12 @@ from leuko_mm.workflows.report_measurements import (
     Measurements,
     paper_method,
 )
-from leuko_mm.workflows.report_words import encoder_of, protocol_words, setting_of
+from leuko_mm.workflows.report_words import (
+    encoder_of,
+    protocol_words,
+    reading_words,
+    setting_of,
+)
 
 AIM = {
     "mIoU": "the paper prints 91.89, which is the aim; see its tables for what its own "
@@ -106,22 +111,42 @@ def _without_development(ranked: Sequence[Result], figures: Measurements) -> str
     )
 
 
-def headlines(results: Sequence[Result], figures: Measurements) -> tuple[Headline, ...]:
-    """Return the CBAM U-Net's first figures, over as many cells as one result has."""
+def headlines(
+    results: Sequence[Result], figures: Measurements, chosen: Sequence[Result] = ()
+) -> tuple[Headline, ...]:
+    """Return the CBAM U-Net's first figures, over as many cells as one result has.
+
+    Args:
+        results: what is published.
+        figures: of the results.
+        chosen: what was chosen on the development fold, the best there first; it
+            stands beside the paper's method, never in its place.
+    """
     many = [r for r in results if r.confusion.shape[-1] == CLASS_COUNT]
     whole = [r for r in many if r.scope == FIVE_FOLDS]
     folds = [r for r in many if r.scope.startswith("fold")]
     # The fold with the most cells, never the one that happened to go best.
     folds.sort(key=lambda r: (-len(r.stems), r.scope))
-    chosen = paper_method(whole) or paper_method(folds)
-    if chosen is None:
+    first = paper_method(whole) or paper_method(folds)
+    if first is None:
         return ()
+    shown = _headlines(first, figures, "", AIM)
+    if chosen and chosen[0] is not first:
+        aim = dict.fromkeys(COMPARED, f"chosen on {DEVELOPMENT_FOLD}")
+        shown += _headlines(chosen[0], figures, ", settings chosen by us", aim)
+    return tuple(shown)
+
+
+def _headlines(
+    result: Result, figures: Measurements, what: str, aim: Mapping[str, str]
+) -> list[Headline]:
     shown = []
     for name, words in (("mIoU", "mean IoU"), ("pixel_accuracy", "pixel accuracy")):
-        found = figures.of(chosen, [name])[name]
+        found = figures.of(result, [name])[name]
+        read = ", ".join(["", *reading_words(result.first.reading)])
         note = (
-            f"[{found.low:.2f}, {found.high:.2f}]; {chosen.name}, "
-            f"{protocol_words(chosen)}; {AIM[name]}"
+            f"[{found.low:.2f}, {found.high:.2f}]; {result.name}{read}, "
+            f"{protocol_words(result)}; {aim[name]}"
         )
-        shown.append(Headline(words, found.value, note))
-    return tuple(shown)
+        shown.append(Headline(f"{words}{what}", found.value, note))
+    return shown

@@ -86,6 +86,57 @@ def test_with_single_folds_the_headline_is_of_the_one_with_the_most_cells(tmp_pa
     assert "fold2" in report.headlines[0].note
 
 
+def _write_choice(results):
+    """Write the paper's method and two settings of ours; the worse one does better."""
+    for fold in range(1, 6):
+        write_run(results, "cbam_unet", "B", split=f"fold{fold}", iterations=300)
+        for name, quality in (("fast", 0.85), ("slow", 0.95)):
+            write_run(results, "cbam_unet", name, split=f"fold{fold}", quality=quality)
+    for name, quality in (("fast", 0.9), ("slow", 0.7), ("odd", 0.97)):
+        write_run(results, "cbam_unet", name, split="development", quality=quality)
+
+
+def test_the_choice_of_the_development_fold_stands_beside_the_papers_method(tmp_path):
+    _write_choice(tmp_path)
+    report = gather_report(read_runs(tmp_path), tmp_path)
+    labels = [headline.label for headline in report.headlines]
+    assert labels == [
+        "mean IoU",
+        "pixel accuracy",
+        "mean IoU, settings chosen by us",
+        "pixel accuracy, settings chosen by us",
+    ]
+    # What does best on the development fold is the choice, whatever the folds say.
+    assert "cbam_unet B" in report.headlines[0].note
+    assert "cbam_unet fast" in report.headlines[2].note
+    assert report.headlines[2].value < _pooled(tmp_path, "slow")["mIoU"]
+    absolute, paired, tried = section(report, "development").tables
+    assert [row.cells[1].split(":")[0] for row in absolute.rows] == [
+        "fast",
+        "slow",
+        "B",
+    ]
+    assert absolute.title.endswith("five folds (150 cells)")
+    theirs = _pooled(tmp_path, "B")
+    for row in paired.rows:
+        ours = _pooled(tmp_path, row.cells[1])
+        assert row.cells[3].value == pytest.approx(ours["mIoU"] - theirs["mIoU"])
+        assert row.cells[3].low <= row.cells[3].value <= row.cells[3].high
+    assert [row.cells[1] for row in tried.rows] == ["odd", "fast", "slow"]
+    of_both = section(report, "confusions").confusions
+    assert [shown.title.split(":")[0] for shown in of_both] == [
+        "cbam_unet B",
+        "cbam_unet fast",
+    ]
+    assert len({table.name for table in report.tables}) == len(report.tables)
+
+
+def _pooled(results, variant):
+    files = results.glob(f"half/cbam_unet-{variant}-fold*.json")
+    pooled = sum(np.array(json.loads(p.read_text())["confusion"]) for p in files)
+    return scores(pooled).metrics
+
+
 def test_rivals_on_one_fold_meet_that_fold_of_the_others(report):
     tables = section(report, "differences").tables
     compared = {

@@ -1,0 +1,133 @@
+"""Section of the report on the development fold: what was tried, and the choice."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from leuko_mm.evaluation.confusion import scores
+from leuko_mm.report.comparison import ResultTable, Section, TableRow
+from leuko_mm.workflows.pooled_results import DEVELOPMENT_FOLD, FIVE_FOLDS, Result
+from leuko_mm.workflows.published_runs import DEVELOPMENT, PublishedRun
+from leuko_mm.workflows.report_differences import HEADS, cells_of
+from leuko_mm.workflows.report_measurements import (
+    Measurements,
+    differences_to,
+    paper_method,
+)
+from leuko_mm.workflows.report_sections import COMPARED
+from leuko_mm.workflows.report_words import setting_of
+
+TRIED = (*COMPARED, "right_class")
+TRIED_HEADS = ("mIoU", "pixel accuracy", "cells of the right class")
+
+
+def chosen_settings(
+    results: Iterable[Result], runs: Iterable[PublishedRun]
+) -> list[Result]:
+    """Return results on all folds of what was tried on the development fold first.
+
+    The best on the development fold comes first: what they reach on the folds chooses
+    nothing.
+    """
+    reached = {
+        _recipe(run): scores(run.cells.confusion.sum(axis=0)).metrics["mIoU"]
+        for run in _tried(runs)
+    }
+    found = [
+        r for r in results if r.scope == FIVE_FOLDS and _recipe(r.first) in reached
+    ]
+    return sorted(found, key=lambda result: -reached[_recipe(result.first)])
+
+
+def development(
+    results: Sequence[Result], runs: Sequence[PublishedRun], figures: Measurements
+) -> Section:
+    """Return what was tried on the development fold, and the choice on all folds."""
+    tried = [Result((run,), DEVELOPMENT) for run in _tried(runs)]
+    tried.sort(key=lambda r: -figures.of(r, ["mIoU"])["mIoU"].value)
+    tables = [
+        _tried_table(folder, [r for r in tried if r.first.folder == folder], figures)
+        for folder in sorted({r.first.folder for r in tried})
+    ]
+    lead = (
+        "Trained on folds 1 to 3, tested on fold 4; fold 5 is in neither part. "
+        "Settings were chosen here. The figures say which idea helped, and stand for "
+        "nothing else."
+        if tables
+        else "No run on the development fold is published."
+    )
+    chosen = chosen_settings(results, runs)
+    reference = paper_method([r for r in results if r.scope == FIVE_FOLDS])
+    if chosen and reference is not None:
+        tables = [*_chosen_tables(reference, chosen, figures), *tables]
+    return Section("development", "Tried on the development fold", lead, tuple(tables))
+
+
+def _tried(runs: Iterable[PublishedRun]) -> list[PublishedRun]:
+    return [run for run in runs if run.run.get("split") == DEVELOPMENT]
+
+
+def _recipe(run: PublishedRun) -> tuple:
+    return (*run.likeness, run.method, run.variant, run.run.get("seed"))
+
+
+def _chosen_tables(
+    reference: Result, chosen: Sequence[Result], figures: Measurements
+) -> list[ResultTable]:
+    """Return the choice on all folds, and its difference to the paper's method."""
+    others = [result for result in chosen if result is not reference]
+    rows = [_figures_row(result, figures) for result in (*others, reference)]
+    absolute = ResultTable(
+        "chosen",
+        f"What was chosen, on {reference.scope} ({len(reference.stems)} cells)",
+        ("method", "setting", "iterations", *TRIED_HEADS),
+        tuple(rows),
+        note=f"The choice knew the cells of {DEVELOPMENT_FOLD}, which are among these; "
+        "the table of all results has the figures without them.",
+        words=(0, 1),
+    )
+    found, odd = differences_to(reference, others, COMPARED)
+    differences = ResultTable(
+        "chosen_differences",
+        f"What was chosen, against {reference.name} of {reference.first.iterations} "
+        "iterations on the same cells",
+        ("method", "setting", "iterations", *HEADS),
+        tuple(
+            TableRow(
+                (
+                    c.first.method,
+                    setting_of(c.first),
+                    c.first.first.iterations,
+                    *cells_of(c),
+                ),
+                c.first.links,
+            )
+            for c in found
+        ),
+        note=" ".join(
+            (
+                "Setting, length and reading differ at once: this says what choosing "
+                "gained, not which of them did, and compares no methods.",
+                *odd,
+            )
+        ),
+        words=(0, 1),
+    )
+    return [absolute, differences] if found else [absolute]
+
+
+def _figures_row(result: Result, figures: Measurements) -> TableRow:
+    cells = result.method, setting_of(result), result.first.iterations
+    return TableRow((*cells, *figures.of(result, TRIED).values()), result.links)
+
+
+def _tried_table(
+    folder: str, tried: Sequence[Result], figures: Measurements
+) -> ResultTable:
+    return ResultTable(
+        f"tried_{folder.replace('-', '_')}",
+        f"Tried under {folder}",
+        ("method", "setting", "iterations", *TRIED_HEADS),
+        tuple(_figures_row(result, figures) for result in tried),
+        words=(0, 1),
+    )
