@@ -20,6 +20,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", help="prepared dataset: a name or a path")
     parser.add_argument("--seed", type=int, help="of weights, sampling, augmentation")
     add_iterations_argument(parser)
+    parser.add_argument(
+        "--load-from",
+        metavar="MODEL",
+        help="start from a trained model (fine-tuning): a .pth of leuko train, or a "
+        "name of leuko zoo list",
+    )
     parser.add_argument("--work-dir", help="default: work_dirs/<run>")
     parser.add_argument(
         "--resume", action="store_true", help="go on from the last checkpoint"
@@ -97,6 +103,7 @@ def run(args: argparse.Namespace, command: list[str]) -> int:
             seed=args.seed,
             iterations=args.iterations,
             options=args.cfg_options,
+            load_from=args.load_from,
             work_dir=args.work_dir,
             resume=args.resume,
             force=args.force,

@@ -47,7 +47,8 @@ class FieldWindows:
         if not self._fields:
             raise DatasetError(
                 f"{self.root} has no field of the {len(groups)} slides trained on in "
-                "which a cell is placed; set fields=0, or prepare a dataset with fields"
+                "which a cell is placed; add --cfg-options "
+                "train_dataloader.dataset.fields=0, or prepare a dataset with fields"
             )
         self._read: dict[int, Tile] = {}
 

@@ -28,7 +28,8 @@ from leuko_mm.workflows.browse_sheets import (
 from leuko_mm.workflows.first_batches import first_batches
 from leuko_mm.workflows.preflight import check_data, draw_synthetic
 from leuko_mm.workflows.resolve_config import UsageError, find_config, resolve_config
-from leuko_mm.workflows.train import building_errors, run_name
+from leuko_mm.workflows.run_place import run_name
+from leuko_mm.workflows.train import building_errors
 
 # Kind of sheet -> how many figures there are on it unless asked for otherwise.
 KINDS = {"cells": 30, "masks": 30, "mosaics": 8, "batches": 8}

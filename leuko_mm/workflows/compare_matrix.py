@@ -11,12 +11,11 @@ from mmengine.config import Config
 from leuko_mm.workflows.find_config import config_names
 from leuko_mm.workflows.preflight import cells_config, draw_synthetic
 from leuko_mm.workflows.resolve_config import UsageError, resolve_config
+from leuko_mm.workflows.run_place import place_run, run_name
 from leuko_mm.workflows.train import (
     TrainRequest,
     identity_of,
-    place_run,
     prepare_config,
-    run_name,
 )
 
 ALL = "all"

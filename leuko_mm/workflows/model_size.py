@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
+from pathlib import Path
 
 import torch
 from mmengine.config import Config
@@ -80,7 +81,13 @@ def count_parameters(model: nn.Module) -> float:
 
 
 def named_weights(config: Config) -> str | None:
-    """Return the name of the encoder's weights in a config, None for random ones."""
+    """Return the name of the weights that a network starts from, None for random ones.
+
+    Those of its encoder, or the file of a trained model that all of it starts from.
+    """
+    whole = config.model.get("init_cfg") or {}
+    if isinstance(whole, dict) and whole.get("checkpoint"):
+        return Path(whole["checkpoint"]).name
     recipe = config.model.get("backbone", {}).get("init_cfg") or {}
     return recipe.get("checkpoint") if isinstance(recipe, dict) else None
 

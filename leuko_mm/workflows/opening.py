@@ -12,6 +12,7 @@ from leuko_mm.datasets.audit_splits import leaks_by_design
 from leuko_mm.datasets.leukocyte_dataset import dataset_root
 from leuko_mm.datasets.prepared import read_index, read_split
 from leuko_mm.workflows.preflight import cells_config
+from leuko_mm.workflows.start_from import start_of
 
 
 def announce_training(runner: Runner, config: Config) -> None:
@@ -23,10 +24,12 @@ def announce_training(runner: Runner, config: Config) -> None:
     """
     learnt, tested = _cells(config, "train")
     start = config.get("load_from") or "its start"
+    first = start_of(config)
     lines = [
         f"training {_method(config)}",
         f"data      {_data(config)}: {learnt} cells to learn from, {tested} to test on",
         f"schedule  {_schedule(config)} on {_device(runner, config)}",
+        f"starts from {first}" if first else "",
         f"goes on from {start}" if config.get("resume") else "",
     ]
     _say(runner, lines)

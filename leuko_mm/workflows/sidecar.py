@@ -18,6 +18,7 @@ from leuko_mm.datasets.prepared import (
 from leuko_mm.inference.training_scale import trained_red_cell
 from leuko_mm.workflows.preflight import cells_config
 from leuko_mm.workflows.resolve_config import UsageError
+from leuko_mm.workflows.start_from import start_facts
 
 # What the data preprocessor does to the values of a pixel.
 NORMALISATION = ("mean", "std", "bgr_to_rgb")
@@ -55,6 +56,7 @@ def sidecar_of(config: Config, results: Mapping, metainfo: Mapping) -> dict:
             seed=results["run"]["seed"],
             iterations=results["run"]["iterations"],
             git=results["run"]["git"],
+            **start_facts(config),
         ),
         metrics=results["metrics"],
         licence="Apache-2.0",

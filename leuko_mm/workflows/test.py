@@ -26,13 +26,14 @@ from leuko_mm.workflows.opening import announce_test
 from leuko_mm.workflows.preflight import cells_config, check_data, check_output
 from leuko_mm.workflows.resolve_config import UsageError, resolve_config
 from leuko_mm.workflows.results import write_results
+from leuko_mm.workflows.run_place import place_run
 from leuko_mm.workflows.sidecar import (
     check_sidecar,
     check_unseen,
     learnt_groups,
     read_sidecar,
 )
-from leuko_mm.workflows.train import place_run, score_anew
+from leuko_mm.workflows.train import score_anew
 
 # Not mmengine's, which exists once a runner does.
 LOGGER = logging.getLogger("leuko_mm")

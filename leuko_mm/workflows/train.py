@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,10 +31,12 @@ from leuko_mm.workflows.numerical_guards import guard_numbers
 from leuko_mm.workflows.plain_loop import make_model_plain, make_plain
 from leuko_mm.workflows.precision import set_precision
 from leuko_mm.workflows.preflight import cells_config, check_run
-from leuko_mm.workflows.resolve_config import UsageError, config_hash, resolve_config
+from leuko_mm.workflows.resolve_config import config_hash, resolve_config
 from leuko_mm.workflows.results import write_results
 from leuko_mm.workflows.room_on_disk import check_room
 from leuko_mm.workflows.run_facts import git_at_start
+from leuko_mm.workflows.run_place import place_run, run_name
+from leuko_mm.workflows.start_from import start_from
 from leuko_mm.workflows.training_faults import Circumstances, tell_how_to_go_on
 from leuko_mm.workflows.typed_command import resuming
 
@@ -48,6 +49,7 @@ class TrainRequest:
         config: a config's path or name.
         protocol, setting, split, data, seed, iterations, options: see
             ``resolve_config``.
+        load_from: a trained model to start from; see ``start_from``.
         work_dir: output folder; None derives one below ``work_dirs/``, from the run's
             name and from data that is not the config's own.
         resume: go on from the last checkpoint of ``work_dir``.
@@ -68,6 +70,7 @@ class TrainRequest:
     seed: int | None = None
     iterations: int | None = None
     options: Mapping = field(default_factory=dict)
+    load_from: str | None = None
     work_dir: str | None = None
     resume: bool = False
     force: bool = False
@@ -91,6 +94,8 @@ def prepare_config(request: TrainRequest) -> Config:
         iterations=request.iterations,
         options=request.options,
     )
+    if request.load_from is not None:
+        start_from(config, request.load_from)
     place_run(config, request.work_dir or _usual_folder(request, config))
     config.launcher = request.launcher
     config.resume = request.resume
@@ -112,38 +117,6 @@ def _usual_folder(request: TrainRequest, config: Config) -> str:
     if request.data == cells_config(own, "train").get("name"):
         return folder
     return f"{folder}-{Path(request.data).name}"
-
-
-def place_run(config: Config, work_dir: str) -> None:
-    """Name the output folder wherever the config needs it.
-
-    Raises:
-        UsageError: if the evaluator is not the one that results are made of.
-    """
-    evaluator = config.test_evaluator
-    kind = evaluator.get("type") if isinstance(evaluator, Mapping) else evaluator
-    if kind != "leuko_mm.LeukocyteMetric":
-        raise UsageError(
-            "test_evaluator must be 'leuko_mm.LeukocyteMetric', which writes what "
-            f"results.json is made of; the config has {kind!r}"
-        )
-    config.work_dir = evaluator.out_dir = work_dir
-    # mmengine keeps visualizers and message hubs by name for the whole process.
-    config.experiment_name = f"{Path(work_dir).name}-{time.time_ns()}"
-
-
-def run_name(config: Config, *, protocol: bool = True) -> str:
-    """Return ``<method>[-<variant>]-<protocol>-<split>-s<seed>``.
-
-    Args:
-        config: resolved.
-        protocol: False leaves the protocol out.
-    """
-    split = cells_config(config, "train").get("split")
-    seed = config.randomness.get("seed", 0)
-    named = config.get("protocol") if protocol else None
-    parts = [config.method, config.get("variant"), named, split]
-    return "-".join([*(str(p) for p in parts if p), f"s{seed}"])
 
 
 def train(request: TrainRequest) -> Path:

@@ -3,7 +3,8 @@
 from leuko_mm.engine.autocast import bfloat16_helps
 from leuko_mm.workflows.changed_settings import changed_settings
 from leuko_mm.workflows.resolve_config import resolve_config
-from leuko_mm.workflows.train import TrainRequest, place_run, prepare_config
+from leuko_mm.workflows.run_place import place_run
+from leuko_mm.workflows.train import TrainRequest, prepare_config
 
 
 def told(rows):
