@@ -108,7 +108,7 @@ def test_smears_are_composed_of_a_dataset(tiny_data):
 
 
 def test_a_dataset_without_fields_says_so(tiny_data):
-    with pytest.raises(DatasetError, match="train_dataloader.dataset.fields=0"):
+    with pytest.raises(DatasetError, match=r"train_dataloader\.dataset\.fields=0"):
         dataset(tiny_data / "synthetic", fields=0.5)
 
 

@@ -76,7 +76,7 @@ def test_the_headline_is_the_papers_method_on_every_cell(report, many):
     assert first.value == pytest.approx(scores(pooled).metrics["mIoU"])
     assert second.value == pytest.approx(scores(pooled).metrics["pixel_accuracy"])
     assert "five folds (150 cells)" in first.note
-    assert "the paper prints 91.89" in first.note
+    assert "the paper prints, 91.89" in first.note
 
 
 def test_with_single_folds_the_headline_is_of_the_one_with_the_most_cells(tmp_path):
@@ -189,6 +189,15 @@ def test_five_folds_tell_what_they_are_without_the_fold_of_the_choices(report, m
     assert "chosen on fold4" in note
     assert "over 120 cells" in note
     assert f"cbam_unet B {scores(pooled).metrics['mIoU']:.2f} [" in note
+
+
+def test_the_fold_of_the_choices_alone_says_that_it_is_no_test_of_them(tmp_path):
+    for fold in ("fold3", "fold4"):
+        write_run(tmp_path, "cbam_unet", "fast", split=fold)
+    shown = gather_report(read_runs(tmp_path), tmp_path)
+    notes = {t.title.split(",")[1]: t.note for t in section(shown, "results").tables}
+    assert "no independent test" in notes[" fold4 (30 cells)"]
+    assert notes[" fold3 (30 cells)"] == ""
 
 
 def test_the_papers_rows_meet_ours_on_the_same_cells(report):
