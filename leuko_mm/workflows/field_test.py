@@ -18,7 +18,7 @@ from leuko_mm.classes import CLASS_NAMES
 from leuko_mm.datasets.prepared import IndexRow, read_index, read_split
 from leuko_mm.evaluation.field_cells import match_cells
 from leuko_mm.inference.predictor import Predictor
-from leuko_mm.workflows.sidecar import groups_learnt_from
+from leuko_mm.workflows.lineage import groups_learnt_from
 from leuko_mm.workflows.usage_error import UsageError
 
 

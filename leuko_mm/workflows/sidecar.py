@@ -9,16 +9,11 @@ from pathlib import Path
 from mmengine.config import Config
 
 from leuko_mm.datasets.leukocyte_dataset import dataset_root
-from leuko_mm.datasets.prepared import (
-    DatasetError,
-    read_about,
-    read_index,
-    read_split,
-)
+from leuko_mm.datasets.prepared import DatasetError
 from leuko_mm.inference.training_scale import trained_red_cell
 from leuko_mm.workflows.preflight import cells_config
-from leuko_mm.workflows.resolve_config import UsageError
 from leuko_mm.workflows.start_from import start_facts
+from leuko_mm.workflows.usage_error import UsageError
 
 # What the data preprocessor does to the values of a pixel.
 NORMALISATION = ("mean", "std", "bgr_to_rgb")
@@ -121,58 +116,3 @@ def check_sidecar(path: Path, sidecar: dict, config: Config, metainfo: Mapping) 
                 f"{path} was trained with {key} {sidecar.get(key)}, the config has "
                 f"{value}; test it with the config it was trained with"
             )
-
-
-def learnt_groups(config: Config, sidecar: Mapping) -> list[str] | None:
-    """Return the groups that a checkpoint was trained on, None where nothing tells.
-
-    Args:
-        config: names the dataset; of another one, the groups are not known here.
-        sidecar: of the checkpoint; {} tells nothing.
-    """
-    root = dataset_root(cells_config(config, "test")["name"])
-    return groups_learnt_from(root, sidecar)
-
-
-def groups_learnt_from(root: Path, sidecar: Mapping) -> list[str] | None:
-    """Return which groups of a dataset a checkpoint was trained on.
-
-    Args:
-        root: the prepared dataset.
-        sidecar: of the checkpoint; {} tells nothing.
-
-    Returns:
-        None where nothing tells: without a split, or of another dataset.
-    """
-    training = sidecar.get("training", {})
-    split = training.get("split")
-    if not split or training.get("sha256") != read_about(root)["sha256"]:
-        return None
-    parts = read_split(root, split)
-    rows = read_index(root)
-    return sorted({row.group for row in rows if parts.get(row.stem) == "train"})
-
-
-def check_unseen(config: Config, sidecar: dict) -> None:
-    """Refuse to test on cells that the checkpoint was trained on.
-
-    Raises:
-        UsageError: naming the split that the checkpoint left cells out of.
-    """
-    training = sidecar.get("training", {})
-    cells = cells_config(config, "test")
-    root = dataset_root(cells["name"])
-    learnt_from = training.get("split")
-    if not learnt_from or training.get("sha256") != read_about(root)["sha256"]:
-        return
-    learnt = {s for s, part in read_split(root, learnt_from).items() if part == "train"}
-    if cells.get("split"):
-        parts = read_split(root, cells["split"])
-        tested = {s for s, part in parts.items() if part == cells.get("part", "test")}
-    else:
-        tested = {row.stem for row in read_index(root) if row.kind == "cell"}
-    if learnt & tested and cells.get("part") != "train":
-        raise UsageError(
-            f"{len(learnt & tested)} of the {len(tested)} cells to test are cells that "
-            f"the checkpoint was trained on; add --split {learnt_from}"
-        )

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from mmengine.config import Config
 
-from leuko_mm.datasets.leukocyte_dataset import dataset_root
-from leuko_mm.datasets.prepared import DatasetError, read_about
 from leuko_mm.engine.safe_load import load_tensors
 from leuko_mm.inference.checkpoint import read_sidecar_of
+from leuko_mm.workflows.lineage import START, check_unseen
 from leuko_mm.workflows.model_size import build_bare
-from leuko_mm.workflows.preflight import cells_config
 from leuko_mm.workflows.usage_error import UsageError
 from leuko_mm.workflows.zoo import checkpoint_of
 
-# Of a sidecar's ``training``: what the model that it started from had learnt.
-START = "start"
-# The same as a key of the config; names that begin with _ are no part of its sha256.
+# Of a config, what a sidecar keeps under ``START``; a name that begins with _ is no
+# part of the config's sha256.
 KEPT = "_start"
 
 
@@ -34,14 +31,12 @@ def start_from(config: Config, name: str) -> None:
             model of ``leuko zoo list``.
 
     Raises:
-        UsageError: if there is no such checkpoint, if it is of another network, or if
-            it has learnt from cells that this run tests.
+        UsageError: if there is no such checkpoint, or if it is of another network.
         CheckpointError: if its sidecar is missing, damaged or of another file.
     """
     path = checkpoint_of(name)
     sidecar = read_sidecar_of(path)
     _check_network(config, path)
-    _check_cells(config, path, sidecar)
     # Else ImageNet's weights would be looked for, and loaded to be replaced.
     config.model.get("backbone", {}).pop("init_cfg", None)
     config.model.init_cfg = dict(type="Pretrained", checkpoint=str(path))
@@ -64,6 +59,21 @@ def start_facts(config: Config) -> dict:
     """
     kept = config.get(KEPT)
     return {START: dict(kept)} if kept else {}
+
+
+def check_start(config: Config) -> None:
+    """Refuse a start that knows the cells on which the run is tested.
+
+    Args:
+        config: its data is there.
+
+    Raises:
+        UsageError: naming the split that the start left cells out of.
+    """
+    try:
+        check_unseen(config, config.get(KEPT) or {})
+    except UsageError as error:
+        raise UsageError(f"--load-from: {start_of(config)}: {error}") from None
 
 
 def _check_network(config: Config, path: Path) -> None:
@@ -89,28 +99,3 @@ def _check_network(config: Config, path: Path) -> None:
 
 def _said(shape: tuple[int, ...] | None) -> str:
     return "missing" if shape is None else str(torch.Size(shape))[11:-1]
-
-
-def _check_cells(config: Config, path: Path, sidecar: Mapping) -> None:
-    """Refuse a model that may know the cells on which the run is tested."""
-    cells = cells_config(config, "test")
-    try:
-        digest = read_about(dataset_root(cells["name"]))["sha256"]
-    except (DatasetError, KeyError):
-        return  # the check of the data says it better
-    for training in _trainings(sidecar):
-        if training.get("sha256") == digest and training.get("split") != cells["split"]:
-            raise UsageError(
-                f"--load-from: {path} has learnt from split {training.get('split')} of "
-                f"{training.get('dataset')}, so it knows cells on which split "
-                f"{cells['split']} is tested; train on --split "
-                f"{training.get('split')}, or start from another model"
-            )
-
-
-def _trainings(sidecar: Mapping) -> Iterator[Mapping]:
-    """Yield what a model has learnt from, and the model that it started from, ..."""
-    while sidecar:
-        training = sidecar.get("training") or {}
-        yield training
-        sidecar = training.get(START) or {}

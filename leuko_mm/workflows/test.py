@@ -22,17 +22,13 @@ from leuko_mm.engine.own_globals import own_globals
 from leuko_mm.engine.safe_load import check_kinds, load_tensors
 from leuko_mm.workflows.building import building_errors
 from leuko_mm.workflows.left_behind import nothing_left_behind
+from leuko_mm.workflows.lineage import check_unseen, learnt_groups
 from leuko_mm.workflows.opening import announce_test
 from leuko_mm.workflows.preflight import cells_config, check_data, check_output
 from leuko_mm.workflows.resolve_config import UsageError, resolve_config
 from leuko_mm.workflows.results import write_results
 from leuko_mm.workflows.run_place import place_run
-from leuko_mm.workflows.sidecar import (
-    check_sidecar,
-    check_unseen,
-    learnt_groups,
-    read_sidecar,
-)
+from leuko_mm.workflows.sidecar import check_sidecar, read_sidecar
 from leuko_mm.workflows.train import score_anew
 
 # Not mmengine's, which exists once a runner does.

@@ -36,7 +36,7 @@ from leuko_mm.workflows.results import write_results
 from leuko_mm.workflows.room_on_disk import check_room
 from leuko_mm.workflows.run_facts import git_at_start
 from leuko_mm.workflows.run_place import place_run, run_name
-from leuko_mm.workflows.start_from import start_from
+from leuko_mm.workflows.start_from import check_start, start_from
 from leuko_mm.workflows.training_faults import Circumstances, tell_how_to_go_on
 from leuko_mm.workflows.typed_command import resuming
 
@@ -132,6 +132,7 @@ def train(request: TrainRequest) -> Path:
     config = prepare_config(request)
     work_dir = Path(config.work_dir)
     check_run(config, work_dir, resume=request.resume, force=request.force)
+    check_start(config)
     if request.resume:
         go_on_from(config, work_dir)
     anew = request.force and not request.resume

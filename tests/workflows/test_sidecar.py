@@ -5,12 +5,9 @@ import json
 import pytest
 
 from leuko_mm.classes import CLASS_NAMES
-from leuko_mm.datasets.prepared import read_about, read_index, read_split
 from leuko_mm.workflows.resolve_config import UsageError, resolve_config
 from leuko_mm.workflows.sidecar import (
     check_sidecar,
-    check_unseen,
-    learnt_groups,
     read_sidecar,
     sidecar_of,
 )
@@ -77,7 +74,6 @@ def test_another_normalisation_is_refused(config):
 def test_no_sidecar_passes(config, tmp_path):
     assert read_sidecar(tmp_path / "a.pth", "0") == {}
     check_sidecar("a.pth", {}, config, METAINFO)
-    check_unseen(config, {})
 
 
 def test_a_damaged_sidecar_is_named(tmp_path):
@@ -91,47 +87,3 @@ def test_a_file_that_changed_is_refused(tmp_path):
     assert read_sidecar(tmp_path / "a.pth", "a" * 64)["sha256"] == "a" * 64
     with pytest.raises(UsageError, match=r"a\.pth is not the file that a\.json"):
         read_sidecar(tmp_path / "a.pth", "b" * 64)
-
-
-def trained_on(split, home):
-    sha256 = read_about(home / "synthetic")["sha256"]
-    return dict(training=dict(split=split, sha256=sha256))
-
-
-def test_cells_that_were_learnt_are_not_tested(tiny_data, tiny_config):
-    def check(tested, learnt="fold5"):
-        config = resolve_config(str(tiny_config), split=tested)
-        check_unseen(config, trained_on(learnt, tiny_data))
-
-    check("fold5")
-    with pytest.raises(UsageError, match=r"5 of the 5 cells.*--split fold5"):
-        check("fold4")
-    with pytest.raises(UsageError, match=r"20 of the 25 cells"):
-        check("all")
-
-
-def test_learnt_cells_are_tested_where_they_are_asked_for(tiny_data, tiny_config):
-    config = resolve_config(str(tiny_config), split="fold5")
-    config.test_dataloader.dataset.dataset.part = "train"
-    check_unseen(config, trained_on("fold5", tiny_data))
-
-
-def test_another_dataset_holds_no_learnt_cells(tiny_data, tiny_config):
-    config = resolve_config(str(tiny_config), split="all")
-    check_unseen(config, dict(training=dict(split="fold5", sha256="0" * 64)))
-
-
-def test_the_groups_learnt_are_those_of_the_sidecar_not_of_the_config(
-    tiny_data, tiny_config
-):
-    config = resolve_config(str(tiny_config), split="fold2")
-    root = tiny_data / "synthetic"
-    sha256 = read_about(root)["sha256"]
-    sidecar = as_read(sidecar_of(config, results_of(sha256=sha256), METAINFO))
-    parts = read_split(root, "fold5")
-    groups = {row.stem: row.group for row in read_index(root)}
-    expected = {groups[stem] for stem, part in parts.items() if part == "train"}
-    assert learnt_groups(config, sidecar) == sorted(expected)
-    assert learnt_groups(config, {}) is None
-    sidecar["training"]["sha256"] = "0" * 64
-    assert learnt_groups(config, sidecar) is None

@@ -15,6 +15,7 @@ from leuko_mm.engine.pretrained_part import is_pretrained
 from leuko_mm.engine.safe_load import load_tensors
 from leuko_mm.inference.checkpoint import CheckpointError
 from leuko_mm.workflows.model_size import build_bare, named_weights
+from leuko_mm.workflows.start_from import check_start
 from leuko_mm.workflows.train import TrainRequest, build_runner, prepare_config, train
 from leuko_mm.workflows.usage_error import UsageError
 
@@ -74,18 +75,19 @@ def test_a_finished_run_tells_what_it_started_from(
     assert results["run"]["iterations"] == 2
 
 
-def test_a_model_that_knows_tested_cells_is_refused(tiny_data, tiny_config, start):
+def test_a_model_that_knows_tested_cells_is_refused(
+    tmp_path, tiny_data, tiny_config, start
+):
     digest = read_about(tiny_data / "synthetic")["sha256"]
     learnt = dict(dataset="synthetic", sha256=digest, split="fold1")
     rewrite(start, training=learnt)
-    with pytest.raises(UsageError, match="it knows cells on which split fold5"):
-        prepared(tiny_config, start)
-    prepared(tiny_config, start, split="fold1")
-    # What its own start had learnt counts, too.
-    other = dict(dataset="mine", sha256="1" * 64, split="fold5")
-    rewrite(start, training={**other, "start": dict(training=learnt)})
-    with pytest.raises(UsageError, match="learnt from split fold1 of synthetic"):
-        prepared(tiny_config, start)
+    check_start(prepared(tiny_config, start, split="fold1"))
+    with pytest.raises(UsageError, match=r"--load-from: .*start\.pth: 5 of the 5"):
+        check_start(prepared(tiny_config, start))
+    wish = dict(load_from=str(start), work_dir=str(tmp_path / "run"))
+    with pytest.raises(UsageError, match="--split fold1"):
+        train(TrainRequest(str(tiny_config), **wish))
+    assert not (tmp_path / "run").exists()
 
 
 def test_another_network_is_refused_by_its_tensors(tmp_path, tiny_data, start):
