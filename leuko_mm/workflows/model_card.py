@@ -84,7 +84,8 @@ def _about(sidecar: Mapping, size_bytes: int, command: str) -> str:
 ## Intended use
 
 Research on Wright- or Giemsa-stained blood smears, teaching, and a start for training \
-on your own slides. **Not a medical device, and not for diagnosis**: no figure below \
+on your own slides (`leuko train {sidecar["method"]} --data NAME --load-from \
+CHECKPOINT`). **Not a medical device, and not for diagnosis**: no figure below \
 says how the model does on your microscope, stain or patients. Cells that it has no \
 class for, such as blasts, bands or smudge cells, get the nearest of its classes.
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-import torch
 from mmengine.config import Config
 
 from leuko_mm.engine.safe_load import load_tensors
@@ -98,4 +97,4 @@ def _check_network(config: Config, path: Path) -> None:
 
 
 def _said(shape: tuple[int, ...] | None) -> str:
-    return "missing" if shape is None else str(torch.Size(shape))[11:-1]
+    return "missing" if shape is None else str(list(shape))
