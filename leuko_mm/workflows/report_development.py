@@ -14,7 +14,7 @@ from leuko_mm.workflows.report_measurements import (
     differences_to,
     paper_method,
 )
-from leuko_mm.workflows.report_sections import COMPARED
+from leuko_mm.workflows.report_sections import CLASS_COUNT, COMPARED
 from leuko_mm.workflows.report_words import setting_of
 
 TRIED = (*COMPARED, "right_class")
@@ -26,6 +26,7 @@ def chosen_settings(
 ) -> list[Result]:
     """Return results on all folds of what was tried on the development fold first.
 
+    Of all classes: leukocyte against background is another question.
     The best on the development fold comes first: what they reach on the folds chooses
     nothing.
     """
@@ -34,7 +35,11 @@ def chosen_settings(
         for run in _tried(runs)
     }
     found = [
-        r for r in results if r.scope == FIVE_FOLDS and _recipe(r.first) in reached
+        result
+        for result in results
+        if result.scope == FIVE_FOLDS
+        and result.confusion.shape[-1] == CLASS_COUNT
+        and _recipe(result.first) in reached
     ]
     return sorted(found, key=lambda result: -reached[_recipe(result.first)])
 

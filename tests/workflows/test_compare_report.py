@@ -131,6 +131,15 @@ def test_the_choice_of_the_development_fold_stands_beside_the_papers_method(tmp_
     assert len({table.name for table in report.tables}) == len(report.tables)
 
 
+def test_a_choice_for_two_classes_is_no_choice_for_six(tmp_path):
+    _write_choice(tmp_path)
+    two = dict(folder="robust", classes=2, n=1, quality=0.99)
+    for split in ("development", *(f"fold{fold}" for fold in range(1, 6))):
+        write_run(tmp_path, "cbam_unet", "two", split=split, **two)
+    report = gather_report(read_runs(tmp_path), tmp_path)
+    assert "cbam_unet fast" in report.headlines[2].note
+
+
 def _pooled(results, variant):
     files = results.glob(f"half/cbam_unet-{variant}-fold*.json")
     pooled = sum(np.array(json.loads(p.read_text())["confusion"]) for p in files)
