@@ -8,9 +8,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from leuko_mm.datasets.prepared import read_about, read_split
+from leuko_mm.datasets.prepared import read_about
 from leuko_mm.engine.checkpoint_files import STATES
 from leuko_mm.workflows.find_config import protocol_names
+from leuko_mm.workflows.lineage import learnt_cells, splits_learnt_from
 from leuko_mm.workflows.resolve_config import UsageError
 from leuko_mm.workflows.settings import SETTINGS
 from leuko_mm.workflows.sidecar import read_sidecar
@@ -150,23 +151,17 @@ def unseen(
     """
     digest, fit, left_out = read_about(root)["sha256"], [], []
     for method in methods:
-        training = method.sidecar.get("training", {})
-        here = training.get("sha256") == digest
-        learnt = _learnt(root, training.get("split")) if here else set()
+        here = method.sidecar.get("training", {}).get("sha256") == digest
+        learnt = learnt_cells(root, method.sidecar)
         if learnt & stems:
             left_out.append(
                 f"{method.path}: it learnt from {len(learnt & stems)} of the cells "
-                f"shown; --split {training.get('split')} shows others"
+                f"shown; --split {splits_learnt_from(root, method.sidecar)[0]} shows "
+                "others"
             )
         elif here or method.given:
             fit.append(method)
     return fit, left_out
-
-
-def _learnt(root: Path, split: str | None) -> set[str]:
-    if not split:
-        return set()
-    return {stem for stem, part in read_split(root, split).items() if part == "train"}
 
 
 def one_each(methods: Iterable[TrainedMethod]) -> list[TrainedMethod]:
