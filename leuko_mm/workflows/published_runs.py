@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -29,11 +29,13 @@ class PublishedRun:
         file: path below the folder of the results.
         results: its content.
         cells: of ``.cells.npz``.
+        trained_by: the command that trained its network, where that is published.
     """
 
     file: str
     results: Mapping
     cells: Cells
+    trained_by: str | None = None
 
     @property
     def folder(self) -> str:
@@ -66,6 +68,11 @@ class PublishedRun:
         return (
             "-".join(w for w in words.split("-") if w and not LENGTH.match(w)) or None
         )
+
+    @property
+    def command(self) -> str:
+        """The command that made the file."""
+        return str(self.run.get("command") or "")
 
     @property
     def network(self) -> tuple:
@@ -149,9 +156,20 @@ def read_runs(results: Path) -> PublishedRuns:
             found.append(_read(path, path.relative_to(results).as_posix()))
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as fault:
             faults.append(f"{path}: {fault}")
+    found = _with_trainings(found)
     runs = tuple(run for run in found if run.iterations >= LEAST_ITERATIONS)
     short = tuple(run for run in found if run.iterations < LEAST_ITERATIONS)
     return PublishedRuns(runs, short, tuple(faults))
+
+
+def _with_trainings(runs: list[PublishedRun]) -> list[PublishedRun]:
+    """Tell the test of a checkpoint from which training it came."""
+    trainings = {
+        run.network: run.command
+        for run in runs
+        if run.command.startswith("leuko train ")
+    }
+    return [replace(run, trained_by=trainings.get(run.network)) for run in runs]
 
 
 def _read(path: Path, file: str) -> PublishedRun:

@@ -111,8 +111,8 @@ def _chosen_tables(
         ),
         note=" ".join(
             (
-                "Setting, length and reading differ at once: this says what choosing "
-                "gained, not which of them did, and compares no methods.",
+                "Setting, length and post-processing differ at once: this says what "
+                "choosing gained, not which of them did, and compares no methods.",
                 *odd,
             )
         ),

@@ -39,8 +39,8 @@ def differences(results: Sequence[Result]) -> Section:
         "95 % intervals over slides, then cells. p is two-sided, of a permutation test "
         "that swaps whole slides; beside it stands p after Holm's correction over the "
         "table. Methods are compared under one setting; what else was tried, "
-        "ablations, other readings, is a table of its own. A method whose encoder "
-        "started from other weights differs in these, too."
+        "ablations, other post-processing, is a table of its own. A method whose "
+        "encoder started from other weights differs in these, too."
         if tables
         else "No two methods are published on the same cells and trained alike yet."
     )
@@ -62,7 +62,7 @@ def _kinds(members: Sequence[Result]) -> list[tuple[str, list[Result]]]:
             for result in members
             if (result.method, result.variant) in SAME_AS and id(result) not in known
         ]
-    return [*kinds.items(), ("Ablations and other readings", rest)]
+    return [*kinds.items(), ("Ablations and other post-processing", rest)]
 
 
 def _differences(

@@ -37,7 +37,7 @@ def setting_of(result: Result) -> str:
     words = [setting_words(result.variant), *reading_words(result.first.reading)]
     if result.method == "unet_vgg16" and result.variant in COMBINATIONS:
         words[0] = f"ablation: {COMBINATIONS[result.variant]}"
-    changed = training_options(str(result.first.run.get("command") or ""))
+    changed = training_options(result.first.trained_by or result.first.command)
     if changed:
         words[0] += f" ({', '.join(changed)})"
     return ", ".join(words + [f"seed {result.seed}"] * bool(result.seed))

@@ -176,7 +176,7 @@ def test_methods_are_compared_under_one_setting_and_ablations_apart(tmp_path):
         for table in section(shown, "differences").tables
     }
     own = {f"Setting {name}, against cbam_unet {name}" for name in "AB"}
-    rest = "Ablations and other readings, against cbam_unet B"
+    rest = "Ablations and other post-processing, against cbam_unet B"
     assert told.keys() == {*own, rest}
     for name in own:
         assert [cells[0] for cells in told[name]] == ["unet"]

@@ -45,3 +45,20 @@ def test_a_setting_of_our_own_says_what_it_is(tmp_path):
     path.write_text(json.dumps(content))
     (result,) = results_of(read_runs(tmp_path).runs)
     assert setting_of(result) == "fast (lr_mult=0.3)"
+
+
+def test_a_test_says_what_the_training_of_its_checkpoint_changed(tmp_path):
+    trained = write_run(tmp_path, "cbam_unet", "fast")
+    tested = write_run(tmp_path, "cbam_unet", "fast-cells")
+    other = write_run(tmp_path, "cbam_unet", "plain-cells")
+    for path, digest, command in (
+        (trained, "a", f"{TRAIN} variant=fast optim_wrapper.lr_mult=0.3"),
+        (tested, "a", "leuko test cbam_unet a.pth --cfg-options model.type=Cells"),
+        (other, "b", "leuko test cbam_unet b.pth --cfg-options model.type=Cells"),
+    ):
+        content = json.loads(path.read_text())
+        content["checkpoint"] = dict(sha256=digest)
+        content["run"]["command"] = command
+        path.write_text(json.dumps(content))
+    said = {setting_of(result) for result in results_of(read_runs(tmp_path).runs)}
+    assert said == {"fast (lr_mult=0.3)", "fast-cells (lr_mult=0.3)", "plain-cells"}
