@@ -208,12 +208,19 @@ def class_scores(confusion: np.ndarray) -> dict[str, np.ndarray]:
     }
 
 
-def mean_scores(confusion: np.ndarray) -> dict[str, np.ndarray]:
+def mean_scores(
+    confusion: np.ndarray, counted: np.ndarray | bool = True
+) -> dict[str, np.ndarray]:
     """Return the means over classes, with and without background, in percent.
 
+    Args:
+        confusion: pixel counts, rows truth, columns prediction.
+        counted: whether a class enters the means.
+
     Shape:
-        (..., C, C) -> ``METRIC_KEYS``, and each mean over classes with ``_fg`` behind
-        its name for the one without background, to (...) float64; NaN if undefined.
+        (..., C, C), (..., C) -> ``METRIC_KEYS``, and each mean over classes with
+        ``_fg`` behind its name for the one without background, to (...) float64; NaN
+        if undefined.
 
     Example:
         >>> means = mean_scores(np.array([[50, 10], [5, 35]]))
@@ -225,8 +232,9 @@ def mean_scores(confusion: np.ndarray) -> dict[str, np.ndarray]:
     foreground = np.arange(counts.shape[-1]) != BACKGROUND
     means = {}
     for name, key in MEAN_OF.items():
-        means[name] = _mean(columns[key])
-        means[f"{name}_fg"] = _mean(columns[key][..., foreground])
+        column = np.where(counted, columns[key], np.nan)
+        means[name] = _mean(column)
+        means[f"{name}_fg"] = _mean(column[..., foreground])
     hit = np.trace(counts, axis1=-2, axis2=-1)
     means["pixel_accuracy"] = _percent(hit, counts.sum(axis=(-2, -1)))
     return means

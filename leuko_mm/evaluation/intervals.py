@@ -69,8 +69,10 @@ def bootstrap_intervals(
     how far the figure would move with other slides of the same kind and other cells
     on them. They do not tell of another training: seeds are not resampled.
 
-    A class that a resample lost is left out of the resample's means, and a resample
-    in which the figure itself is undefined is left out of the percentiles.
+    A class that a resample lost is left out of the resample's means, even where some
+    pixel is taken for it; a resample in which the figure itself is undefined is left
+    out of the percentiles. Where no resample differs, as where every cell is found,
+    both ends are the value, which is no interval.
 
     Args:
         cells: pixel counts of every cell, or what the figures' ``parts`` take.
@@ -115,8 +117,10 @@ def figure_values(cells: np.ndarray, weights: np.ndarray, figure: Figure) -> np.
     chosen = statistic(figure) if isinstance(figure, str) else figure
     parts = np.asarray(chosen.parts(cells), np.float64)
     # (R, N) @ (N, K) -> (R, K) -> (R, ...)
-    sums = weights @ parts.reshape(len(parts), -1)
-    return chosen.value(sums.reshape(len(weights), *parts.shape[1:]))
+    sums = (weights @ parts.reshape(len(parts), -1)).reshape(-1, *parts.shape[1:])
+    if chosen.resampled is None:
+        return chosen.value(sums)
+    return chosen.resampled(sums, parts.sum(axis=0))
 
 
 def percentile_ends(values: np.ndarray, level: float) -> tuple[float, float]:

@@ -27,10 +27,13 @@ class Statistic:
     Attributes:
         parts: (N, C, C) confusions of cells -> (N, ...) what is summed over cells.
         value: (..., *sum) -> (...) the figure in percent, NaN where it is undefined.
+        resampled: (..., *sum), (*sum) -> (...) the figure of resamples, where it must
+            know the sum over all cells to see what they lost; None for ``value``.
     """
 
     parts: Callable[[np.ndarray], np.ndarray]
     value: Callable[[np.ndarray], np.ndarray]
+    resampled: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
 
 
 def statistic(name: str, names: Sequence[str] | None = None) -> Statistic:
@@ -55,7 +58,11 @@ def statistic(name: str, names: Sequence[str] | None = None) -> Statistic:
         70.0
     """
     if name in MEANS:
-        return Statistic(_whole, lambda sums: mean_scores(sums)[name])
+        return Statistic(
+            _whole,
+            lambda sums: mean_scores(sums)[name],
+            lambda sums, whole: mean_scores(sums, _not_lost(sums, whole))[name],
+        )
     if name in CELL_FIGURES:
         return Statistic(lambda cells: _counted(cell_figures(cells)[name]), _share)
     key, _, label = name.partition(".")
@@ -98,6 +105,15 @@ def cell_figures(confusion: np.ndarray) -> dict[str, np.ndarray]:
 
 def _whole(cells: np.ndarray) -> np.ndarray:
     return np.asarray(cells)
+
+
+def _not_lost(sums: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    """Tell which classes a resample kept: (..., C, C), (C, C) -> (..., C) bool.
+
+    A lost class of which some pixel is predicted would count as an IoU of 0, though
+    no cell of it was there to be found.
+    """
+    return (sums.sum(axis=-1) > 0) | (whole.sum(axis=-1) == 0)
 
 
 def _percent_where(there: np.ndarray, true: np.ndarray) -> np.ndarray:

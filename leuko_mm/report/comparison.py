@@ -42,7 +42,8 @@ class TableRow:
             an empty place.
         links: the results files that it is made of.
         kind: ``result``, ``printed`` (others have published it), ``heading`` (a line
-            of its own, in the first cell), or ``lacking`` (no run is there).
+            of its own, in the first cell), ``lacking`` (no run is there), or ``term``
+            (what a word means).
     """
 
     cells: tuple[Cell, ...]
@@ -71,6 +72,11 @@ class ResultTable:
     lead: str = ""
     words: tuple[int, ...] = (0,)
     note: str = ""
+
+    @property
+    def linked(self) -> bool:
+        """Whether any row leads to results files."""
+        return any(row.links for row in self.rows)
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ LATEX = {
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
 }
+INTERVALS = "Brackets: 95 % bootstrap intervals over slides, then cells of slides."
 
 
 def markdown_page(
@@ -60,23 +61,27 @@ def markdown_page(
 def markdown_table(table: ResultTable, up: str = "") -> str:
     """Return a table as Markdown, with its lead above and its note below.
 
+    The last column leads to the results files, where there are any.
+
     Example:
         >>> rows = (TableRow(("a|b", Measured(1.0, 0.5, 1.5))),)
         >>> print(markdown_table(ResultTable("t", "T", ("x", "y"), rows)))
-        | x | y | file |
-        |---|---:|---|
-        | a\\|b | 1.00 [0.50, 1.50] |  |
+        | x | y |
+        |---|---:|
+        | a\\|b | 1.00 [0.50, 1.50] |
     """
     rule = ["---" if i in table.words else "---:" for i in range(len(table.columns))]
+    more = table.linked
     lines = [
-        f"| {' | '.join((*table.columns, 'file'))} |",
-        f"|{'|'.join((*rule, '---'))}|",
+        f"| {' | '.join((*table.columns, *['file'] * more))} |",
+        f"|{'|'.join((*rule, *['---'] * more))}|",
     ]
     for row in table.rows:
         cells = [cell_text(cell).replace("|", r"\|") for cell in _filled(row, table)]
         if row.kind == "heading":
             cells[0] = f"**{cells[0]}**"
-        lines.append(f"| {' | '.join((*cells, _linked(row.links, up)))} |")
+        cells += [_linked(row.links, up)] * more
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n\n".join(p for p in (table.lead, "\n".join(lines), table.note) if p)
 
 
@@ -115,6 +120,8 @@ def csv_table(table: ResultTable) -> str:
 def latex_table(table: ResultTable) -> str:
     r"""Return a table as LaTeX, for the package booktabs.
 
+    Below it stands what a reader must know: what brackets hold, its lead and its note.
+
     Example:
         >>> rows = (TableRow(("a_b", Measured(1.0, 0.5, 1.5))),)
         >>> "a\\_b & 1.00 [0.50, 1.50]" in latex_table(
@@ -138,7 +145,12 @@ def latex_table(table: ResultTable) -> str:
         if row.kind == "heading":
             cells = [f"\\multicolumn{{{len(cells)}}}{{l}}{{\\textbf{{{cells[0]}}}}}"]
         lines.append(f"{' & '.join(cells)} \\\\")
-    return "\n".join([*lines, "\\bottomrule", "\\end{tabular}", "\\end{table}", ""])
+    lines += ["\\bottomrule", "\\end{tabular}"]
+    brackets = any(map(_has_interval, (c for row in table.rows for c in row.cells)))
+    below = " ".join(filter(None, (INTERVALS * brackets, table.lead, table.note)))
+    if below:
+        lines.append(f"\\par\\smallskip\\footnotesize {_latex(below)}")
+    return "\n".join([*lines, "\\end{table}", ""])
 
 
 def _pixels(shown: ShownConfusion) -> ResultTable:

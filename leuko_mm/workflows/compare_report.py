@@ -21,13 +21,18 @@ from leuko_mm.workflows.pooled_results import (
 from leuko_mm.workflows.published_runs import PublishedRuns, read_runs
 from leuko_mm.workflows.report_cells_per_image import cells_per_image
 from leuko_mm.workflows.report_confusions import confusions
-from leuko_mm.workflows.report_development import chosen_settings, development
+from leuko_mm.workflows.report_development import (
+    chosen_settings,
+    developed,
+    development,
+)
 from leuko_mm.workflows.report_differences import differences
 from leuko_mm.workflows.report_extras import leakage, too_short
 from leuko_mm.workflows.report_measurements import Measurements
 from leuko_mm.workflows.report_paper_tables import paper_tables
 from leuko_mm.workflows.report_plots import costs, learning, losses
 from leuko_mm.workflows.report_sections import headlines, overview
+from leuko_mm.workflows.report_terms import terms
 from leuko_mm.workflows.resolve_config import UsageError
 
 PAGE = "report.html"
@@ -87,7 +92,7 @@ def gather_report(runs: PublishedRuns, folder: Path) -> ComparisonReport:
     results = results_of(without_other_images(runs.runs))
     chosen = chosen_settings(results, runs.runs)
     sections = [
-        overview(results, figures),
+        overview(results, figures, developed(runs.runs)),
         differences(results),
         paper_tables(with_compared_folds(results), figures),
         leakage(results, figures),
@@ -98,12 +103,13 @@ def gather_report(runs: PublishedRuns, folder: Path) -> ComparisonReport:
         losses(runs.runs, folder),
         development(results, runs.runs, figures),
         too_short(runs.short),
+        terms(),
     ]
     return ComparisonReport(
         _summary(runs),
         headlines(results, figures, chosen),
         tuple(section for section in sections if isinstance(section, Section)),
-        CLOSING,
+        " ".join(filter(None, (CLOSING, _uncommitted(runs)))),
     )
 
 
@@ -118,6 +124,16 @@ def _summary(runs: PublishedRuns) -> str:
         f", and {_counted(tests, 'other test')} of what they trained" if tests else ""
     )
     return f"{said}{where}{more}, each beside its results file."
+
+
+def _uncommitted(runs: PublishedRuns) -> str:
+    names = [run.file for run in runs.runs if run.uncommitted]
+    if not names:
+        return ""
+    return (
+        "While these ran, files of the repository were changed and not committed, so "
+        f"their commit may not be all of their code: {', '.join(names)}."
+    )
 
 
 def _counted(count: int, word: str) -> str:

@@ -91,11 +91,15 @@ class Result:
 def results_of(runs: Iterable[PublishedRun]) -> list[Result]:
     """Return what counts as one result: all five folds where they are, else a run.
 
+    Folds are joined where method, variant, seed, length, images, what the training
+    changed and how its answer is read are the same.
+
     Runs on the development fold are left out: they are for choosing.
     """
     groups: dict[tuple, dict[str, PublishedRun]] = defaultdict(dict)
     for run in (run for run in runs if not run.on_development):
-        key = (*run.likeness, run.method, run.variant, run.run.get("seed"))
+        how = run.options, tuple(sorted(run.reading.items()))
+        key = (*run.likeness, run.method, run.variant, run.run.get("seed"), *how)
         groups[key][str(run.run.get("split") or "all cells")] = run
     found = []
     for of_split in groups.values():

@@ -13,6 +13,7 @@ import numpy as np
 from leuko_mm.datasets.mosaic_options import EACH_ONCE, EVERY_ALIKE
 from leuko_mm.evaluation.leukocyte_metric import Cells, load_cells
 from leuko_mm.report.run_report import FileLink
+from leuko_mm.workflows.training_options import training_options
 
 # Shorter trainings say how far a method is after a few minutes, not what it can do.
 LEAST_ITERATIONS = 300
@@ -75,6 +76,16 @@ class PublishedRun:
         return str(self.run.get("command") or "")
 
     @property
+    def options(self) -> tuple[str, ...]:
+        """What the training changed in the config of its method."""
+        return tuple(training_options(self.trained_by or self.command))
+
+    @property
+    def uncommitted(self) -> bool:
+        """Whether code or configs were changed and not committed."""
+        return str(self.run.get("git") or "").endswith("-dirty")
+
+    @property
     def network(self) -> tuple:
         """What tells one trained network, or one recipe, from another."""
         digest = (self.results.get("checkpoint") or {}).get("sha256")
@@ -106,6 +117,8 @@ class PublishedRun:
     @property
     def is_test(self) -> bool:
         """Whether a checkpoint was tested; a training's file tells what it learnt."""
+        if self.command:
+            return self.command.startswith("leuko test ")
         mosaic = self.results["data"].get("mosaic") or {}
         return mosaic.get("mode") in EACH_ONCE
 
@@ -163,13 +176,12 @@ def read_runs(results: Path) -> PublishedRuns:
 
 
 def _with_trainings(runs: list[PublishedRun]) -> list[PublishedRun]:
-    """Tell the test of a checkpoint from which training it came."""
-    trainings = {
-        run.network: run.command
+    """Tell the test of a checkpoint which training it came from."""
+    trainings = {run.network: run.command for run in runs if not run.is_test}
+    return [
+        replace(run, trained_by=trainings.get(run.network)) if run.is_test else run
         for run in runs
-        if run.command.startswith("leuko train ")
-    }
-    return [replace(run, trained_by=trainings.get(run.network)) for run in runs]
+    ]
 
 
 def _read(path: Path, file: str) -> PublishedRun:

@@ -49,7 +49,7 @@ def _shown(result: Result, name: str) -> ShownConfusion:
     cells = ResultTable(
         name,
         "Whole cells: true class, and the class of most of their pixels",
-        ("true class", "not found", *(label.name for label in labels[1:])),
+        ("true class", "no leukocyte pixel", *(label.name for label in labels[1:])),
         tuple(rows),
     )
     return ShownConfusion(

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from leuko_mm.evaluation.confusion import scores
 from leuko_mm.report.comparison import ResultTable, Section, TableRow
 from leuko_mm.workflows.figures_methods import SAME_AS
-from leuko_mm.workflows.pooled_results import Result, shown_families
+from leuko_mm.workflows.pooled_results import FIVE_FOLDS, Result, shown_families
+from leuko_mm.workflows.published_runs import PublishedRun
 from leuko_mm.workflows.report_measurements import (
     Compared,
     differences_to,
@@ -14,7 +16,12 @@ from leuko_mm.workflows.report_measurements import (
     paper_method,
 )
 from leuko_mm.workflows.report_sections import COMPARED
-from leuko_mm.workflows.report_words import encoder_of, protocol_words, setting_of
+from leuko_mm.workflows.report_words import (
+    RANDOM,
+    encoder_of,
+    protocol_words,
+    setting_of,
+)
 from leuko_mm.workflows.settings import SETTINGS
 
 # What ``cells_of`` fills.
@@ -23,37 +30,55 @@ HEADS = tuple(
     for name in ("mIoU", "pixel accuracy")
     for what in ("", ", p", ", Holm")
 )
+BY_FOLD = "mIoU, by fold"
+WORDS = {"method", "setting", "encoder", BY_FOLD}
 
 
 def differences(results: Sequence[Result]) -> Section:
     """Return the paired differences to the CBAM U-Net under each setting."""
     tables = []
     for members in (m for m in shown_families(results) if len(m) > 1):
-        for words, kind in _kinds(members):
-            reference = paper_method(kind) or paper_method(members)
-            if reference is not None and any(r is not reference for r in kind):
+        for words, reference, kind in _kinds(members):
+            if any(result is not reference for result in kind):
                 number = len(tables) + 1
                 tables.append(_differences(reference, kind, words, number))
     lead = (
         "Each row minus the CBAM U-Net on the same cells, in points of percent, with "
         "95 % intervals over slides, then cells. p is two-sided, of a permutation test "
-        "that swaps whole slides; beside it stands p after Holm's correction over the "
-        "table. Methods are compared under one setting; what else was tried, "
-        "ablations, other post-processing, is a table of its own. A method whose "
-        "encoder started from other weights differs in these, too."
+        "that swaps whole slides (2,000 swaps, so 0.0005 is the least there is); "
+        "beside it stands p after Holm's correction over its column. Both are of these "
+        "trained networks, not of their methods: slides are drawn anew, trainings are "
+        "not, and all slides of a fold share one network. Over five folds the "
+        "difference of each tells how much a result leans on one training. Methods are "
+        "compared under one setting, and those that start from random weights apart, "
+        "since they also lack what ImageNet's weights gave the CBAM U-Net; what else "
+        "was tried, ablations, other post-processing, is a table of its own."
         if tables
         else "No two methods are published on the same cells and trained alike yet."
     )
     return Section("differences", "Differences on the same cells", lead, tuple(tables))
 
 
-def _kinds(members: Sequence[Result]) -> list[tuple[str, list[Result]]]:
-    """Divide a family into methods under each setting, and the rest."""
-    kinds: dict[str, list[Result]] = {f"Setting {name}": [] for name in SETTINGS}
-    rest = []
-    for result in members:
-        plain = result.variant in SETTINGS and not result.first.reading
-        (kinds[f"Setting {result.variant}"] if plain else rest).append(result)
+def _kinds(
+    members: Sequence[Result],
+) -> list[tuple[str, Result, list[Result]]]:
+    """Divide a family into methods under each setting, and the rest.
+
+    Returns:
+        What each part is of, what it is compared with, and its results.
+    """
+    found = []
+    for name in SETTINGS:
+        kind = [r for r in members if r.variant == name and not r.first.reading]
+        reference = paper_method(kind) or paper_method(members)
+        if reference is None:
+            return []
+        alike = [r for r in kind if _random(r) == _random(reference)]
+        apart = [r for r in kind if _random(r) != _random(reference)]
+        found.append((f"Setting {name}", reference, alike))
+        start = "pretrained encoders" if _random(reference) else "from random weights"
+        found.append((f"Setting {name}, {start}", reference, apart))
+    rest = [r for r in members if r.variant not in SETTINGS or r.first.reading]
     if any(result.method == "unet_vgg16" for result in rest):
         # Rows of the ablation that are methods under a setting, too.
         known = {id(result) for result in rest}
@@ -62,7 +87,12 @@ def _kinds(members: Sequence[Result]) -> list[tuple[str, list[Result]]]:
             for result in members
             if (result.method, result.variant) in SAME_AS and id(result) not in known
         ]
-    return [*kinds.items(), ("Ablations and other post-processing", rest)]
+    reference = paper_method(rest) or paper_method(members)
+    return [*found, ("Ablations and other post-processing", reference, rest)]
+
+
+def _random(result: Result) -> bool:
+    return encoder_of(result) == RANDOM
 
 
 def _differences(
@@ -77,23 +107,20 @@ def _differences(
                 setting_of(c.first),
                 encoder_of(c.first),
                 *cells_of(c),
+                *by_fold(c),
             ),
             c.first.links,
         )
         for c in sorted(found, key=lambda c: -c.differences["mIoU"].value)
     ]
+    columns = ("method", "setting", "encoder", *HEADS, *fold_heads(reference))
     return ResultTable(
         f"differences_{number}",
         f"{kind}, against {reference.name}: {protocol_words(reference)}",
-        (
-            "method",
-            "setting",
-            "encoder",
-            *HEADS,
-        ),
+        columns,
         tuple(rows),
         note=" ".join(odd),
-        words=(0, 1, 2),
+        words=words_of(columns),
     )
 
 
@@ -108,3 +135,26 @@ def cells_of(compared: Compared) -> tuple:
             f"{compared.corrected[name]:.4f}",
         )
     )
+
+
+def fold_heads(reference: Result) -> tuple[str, ...]:
+    """Return the head of what :func:`by_fold` fills, none for a single split."""
+    return (BY_FOLD,) if reference.scope == FIVE_FOLDS else ()
+
+
+def words_of(columns: Sequence[str]) -> tuple[int, ...]:
+    """Return which columns of a table of differences hold words."""
+    return tuple(i for i, head in enumerate(columns) if head in WORDS)
+
+
+def by_fold(compared: Compared) -> tuple[str, ...]:
+    """Return the difference in mean IoU of every fold, which is one training each."""
+    if compared.second.scope != FIVE_FOLDS:
+        return ()
+    both = zip(compared.first.runs, compared.second.runs, strict=True)
+    apart = (_mean_iou(one) - _mean_iou(two) for one, two in both)
+    return ("; ".join(f"{round(points, 1) + 0:.1f}" for points in apart),)
+
+
+def _mean_iou(run: PublishedRun) -> float:
+    return scores(run.cells.confusion.sum(axis=0)).metrics["mIoU"]

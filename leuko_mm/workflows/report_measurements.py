@@ -14,8 +14,6 @@ from leuko_mm.report.comparison import Measured
 from leuko_mm.workflows.pooled_results import Result
 
 RESAMPLES, SEED = 2000, 0
-MEANS = ("mIoU", "mIoU_fg", "mF1", "mPrecision", "mRecall", "pixel_accuracy")
-OF_CELLS = ("ovr_accuracy", "found", "right_class", "mean_dice")
 OUTLINE = "boundary_f1"
 OF_CLASS = ("precision", "recall", "iou", "f1")
 # What the paper calls its method, then what comes nearest to it.
@@ -129,10 +127,17 @@ def paper_method(results: Sequence[Result]) -> Result | None:
 def measured(interval: Interval | Difference) -> Measured:
     """Return an interval as a table shows it; None where it is undefined.
 
+    Ends that are the value itself are none: no resample differed, as where every cell
+    is found, which does not mean that no cell could be missed.
+
     Example:
+        >>> measured(Interval(100.0, 100.0, 100.0))
+        Measured(value=100.0, low=None, high=None, digits=2)
         >>> measured(Interval(79.5, 70.0, float("nan")))
         Measured(value=79.5, low=70.0, high=None, digits=2)
     """
+    if interval.low == interval.value == interval.high:
+        return Measured(float(interval.value))
     ends = (interval.value, interval.low, interval.high)
     return Measured(*(None if math.isnan(end) else float(end) for end in ends))
 

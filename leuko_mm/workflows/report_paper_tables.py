@@ -13,7 +13,7 @@ from leuko_mm.workflows.report_sections import CLASS_COUNT
 from leuko_mm.workflows.report_words import protocol_words
 
 TABLE3 = "ablation/table3_"
-SETTINGS = ("A", "B", None)
+ORDER = ("A", "B", None)
 # Datasets that nobody may pass on: a run on one is the user's own.
 NOT_AVAILABLE = ("lisc",)
 MEANS = ("mIoU", "pixel_accuracy", "ovr_accuracy", "mIoU_fg")
@@ -75,9 +75,9 @@ def matching(
             same = SAME_AS.get((result.method, result.variant)) == wanted
             if own or same:
                 found.append(((False, 0), result))
-        elif result.method == config and result.variant in SETTINGS:
+        elif result.method == config and result.variant in ORDER:
             far = result.variant != row.get("setting")
-            found.append(((far, SETTINGS.index(result.variant)), result))
+            found.append(((far, ORDER.index(result.variant)), result))
     # Other settings only where the row's own is not published.
     nearest = min((far for (far, _), _ in found), default=False)
     return [

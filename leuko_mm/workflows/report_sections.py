@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from leuko_mm.classes import CLASSES
 from leuko_mm.report.comparison import ResultTable, Section, TableRow, cell_text
@@ -45,18 +45,31 @@ SHOWN = {
 CLASS_COUNT = len(CLASSES)
 
 
-def overview(results: Sequence[Result], figures: Measurements) -> Section:
-    """Return the section of every result, the five-fold ones first."""
+def overview(
+    results: Sequence[Result],
+    figures: Measurements,
+    developed: Collection[str] = (),
+) -> Section:
+    """Return the section of every result, the five-fold ones first.
+
+    Args:
+        results: what is published.
+        figures: of the results.
+        developed: datasets on whose development fold settings were tried.
+    """
     tables = []
     for members in shown_families(results):
-        tables.append(_overview_table(members, figures, len(tables) + 1))
+        number = len(tables) + 1
+        tables.append(_overview_table(members, figures, developed, number))
     lead = (
         "Percent. Brackets hold 95 % bootstrap intervals, over slides and then over "
         "cells within slides; in simulations they covered the truth in 86 to 95 % of "
         "the cases with the ten slides of one fold, and in 95 % and more with fifty. "
-        "One training a row, so they do not tell of another seed. The best mIoU comes "
-        "first. Only figures of one table may be "
-        "compared, and only methods whose encoders start alike."
+        "One training a row or fold, so they do not tell of another. No interval "
+        "stands where no resample differs, as where every cell is found. The best mIoU "
+        "comes first. Only figures of one table may be compared, and only rows whose "
+        "encoders start alike and whose answers are read alike: pixel by pixel, where "
+        "the setting says nothing else. The last section says what the words mean."
     )
     if not any(result.scope == FIVE_FOLDS for result in results):
         lead += (
@@ -67,7 +80,10 @@ def overview(results: Sequence[Result], figures: Measurements) -> Section:
 
 
 def _overview_table(
-    members: Sequence[Result], figures: Measurements, number: int
+    members: Sequence[Result],
+    figures: Measurements,
+    developed: Collection[str],
+    number: int,
 ) -> ResultTable:
     ranked = sorted(members, key=lambda r: -figures.of(r, ["mIoU"])["mIoU"].value)
     many = ranked[0].confusion.shape[-1] == CLASS_COUNT
@@ -91,17 +107,21 @@ def _overview_table(
         protocol_words(ranked[0]),
         ("method", "setting", "encoder", *heads.values()),
         tuple(rows),
-        note=_without_development(ranked, figures),
+        note=_without_development(ranked, figures, developed),
         words=(0, 1, 2),
     )
 
 
-def _without_development(ranked: Sequence[Result], figures: Measurements) -> str:
+def _without_development(
+    ranked: Sequence[Result], figures: Measurements, developed: Collection[str]
+) -> str:
     """Say what results over all folds are without the one of the choices."""
+    if ranked[0].first.results["data"]["dataset"] not in developed:
+        return ""
     if ranked[0].scope == DEVELOPMENT_FOLD:
         return (
-            "Settings were chosen on the cells of this fold, so it is no independent "
-            "test of them."
+            "Settings other than A and B were chosen on the cells of this fold, so it "
+            "is no independent test of them."
         )
     said = []
     for result in ranked:
@@ -113,8 +133,8 @@ def _without_development(ranked: Sequence[Result], figures: Measurements) -> str
         return ""
     cells = len(without_development(ranked[0]).stems)
     return (
-        f"Settings were chosen on {DEVELOPMENT_FOLD}. Mean IoU without it, over "
-        f"{cells} cells: {'; '.join(said)}."
+        f"Settings other than A and B were chosen on {DEVELOPMENT_FOLD}. Mean IoU "
+        f"without it, over {cells} cells: {'; '.join(said)}."
     )
 
 
@@ -151,9 +171,8 @@ def _headlines(
     for name, words in (("mIoU", "mean IoU"), ("pixel_accuracy", "pixel accuracy")):
         found = figures.of(result, [name])[name]
         read = ", ".join(["", *reading_words(result.first.reading)])
-        note = (
-            f"[{found.low:.2f}, {found.high:.2f}]; {result.name}{read}, "
-            f"{protocol_words(result)}; {aim[name]}"
-        )
+        ends = cell_text(found).partition(" ")[2]
+        said = f"{result.name}{read}, {protocol_words(result)}; {aim[name]}"
+        note = f"{ends}; {said}" if ends else said
         shown.append(Headline(f"{words}{what}", found.value, note))
     return shown

@@ -5,7 +5,11 @@ import numpy as np
 import pytest
 
 from leuko_mm.evaluation.confusion import scores
-from leuko_mm.evaluation.intervals import bootstrap_interval, bootstrap_intervals
+from leuko_mm.evaluation.intervals import (
+    bootstrap_interval,
+    bootstrap_intervals,
+    figure_values,
+)
 from leuko_mm.evaluation.resampling import resample_weights
 
 
@@ -85,6 +89,20 @@ def test_a_class_that_a_resample_loses_is_left_out_of_its_mean():
     groups = np.arange(len(counts)) % 3
     found = bootstrap_interval(counts, groups, "mIoU", resamples=300)
     assert found.low <= found.value <= found.high
+    # Two cells of the first class, of one of which a pixel is taken for the second.
+    cells = np.array(
+        [
+            [[90, 0, 0], [0, 9, 1], [0, 0, 0]],
+            [[90, 0, 0], [0, 10, 0], [0, 0, 0]],
+            [[90, 0, 0], [0, 0, 0], [0, 0, 10]],
+        ]
+    )
+    kept, lost = figure_values(cells, np.array([[1, 1, 1], [1, 1, 0]]), "mIoU")
+    assert kept == pytest.approx((100 + 95 + 100 * 10 / 11) / 3)
+    assert lost == pytest.approx((100 + 95) / 2)
+    # What no cell is of, but some pixel is taken for, counts in every resample.
+    (never,) = figure_values(cells[:2], np.ones((1, 2)), "mIoU")
+    assert never == pytest.approx((100 + 95 + 0) / 3)
     absent = counts * 0
     nothing = bootstrap_interval(absent, groups, "mIoU", resamples=20)
     assert np.isnan([nothing.value, nothing.low, nothing.high]).all()

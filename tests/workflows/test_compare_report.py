@@ -14,6 +14,7 @@ from tiny_run import leuko
 
 from leuko_mm.cli.main import main
 from leuko_mm.evaluation.confusion import scores
+from leuko_mm.report.comparison import cell_text
 from leuko_mm.workflows import report_extras, report_measurements
 from leuko_mm.workflows.compare_report import gather_report, write_report
 from leuko_mm.workflows.pooled_results import FIVE_FOLDS, results_of
@@ -117,10 +118,12 @@ def test_the_choice_of_the_development_fold_stands_beside_the_papers_method(tmp_
         "B",
     ]
     assert absolute.title.endswith("five folds (150 cells)")
-    theirs = _pooled(tmp_path, "B")
+    # All others minus the choice, whether they were chosen from or not.
+    choice = _pooled(tmp_path, "fast")
+    assert {row.cells[1].split(":")[0] for row in paired.rows} == {"slow", "B"}
     for row in paired.rows:
-        ours = _pooled(tmp_path, row.cells[1])
-        assert row.cells[3].value == pytest.approx(ours["mIoU"] - theirs["mIoU"])
+        theirs = _pooled(tmp_path, row.cells[1].split(":")[0])
+        assert row.cells[3].value == pytest.approx(theirs["mIoU"] - choice["mIoU"])
         assert row.cells[3].low <= row.cells[3].value <= row.cells[3].high
     assert [row.cells[1] for row in tried.rows] == ["odd", "fast", "slow"]
     of_both = section(report, "confusions").confusions
@@ -203,6 +206,10 @@ def test_five_folds_tell_what_they_are_without_the_fold_of_the_choices(report, m
 def test_the_fold_of_the_choices_alone_says_that_it_is_no_test_of_them(tmp_path):
     for fold in ("fold3", "fold4"):
         write_run(tmp_path, "cbam_unet", "fast", split=fold)
+    # Without anything tried on a development fold, no fold is special.
+    shown = gather_report(read_runs(tmp_path), tmp_path)
+    assert not any(table.note for table in section(shown, "results").tables)
+    write_run(tmp_path, "cbam_unet", "fast", split="development")
     shown = gather_report(read_runs(tmp_path), tmp_path)
     notes = {t.title.split(",")[1]: t.note for t in section(shown, "results").tables}
     assert "no independent test" in notes[" fold4 (30 cells)"]
@@ -432,3 +439,71 @@ def test_what_is_committed_is_what_the_results_give(tmp_path):
     done = leuko("compare", "--report", "--out", copy, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert written(copy) == before
+
+
+def change(path, **blocks):
+    """Change keys of blocks of a results file."""
+    content = json.loads(path.read_text())
+    for block, keys in blocks.items():
+        content[block] |= keys
+    path.write_text(json.dumps(content))
+
+
+def test_folds_that_were_trained_otherwise_are_not_pooled(tmp_path):
+    for number in range(1, 6):
+        path = write_run(tmp_path, "cbam_unet", "fast", split=f"fold{number}")
+        command = "leuko train cbam_unet --cfg-options a.lr_mult=0.3"
+        change(path, run=dict(command=command))
+    (joined,) = results_of(read_runs(tmp_path).runs)
+    assert joined.scope == "five folds"
+    change(path, run=dict(command=command.replace("0.3", "1.0")))
+    scopes = {result.scope for result in results_of(read_runs(tmp_path).runs)}
+    assert scopes == {f"fold{number}" for number in range(1, 6)}
+
+
+def test_methods_from_random_weights_are_compared_apart(tmp_path):
+    for method, start in (("cbam_unet", "vgg16"), ("segnet", "vgg16"), ("unet", None)):
+        for number in range(1, 6):
+            path = write_run(tmp_path, method, "A", split=f"fold{number}")
+            change(path, model=dict(pretrained=start))
+    shown = gather_report(read_runs(tmp_path), tmp_path)
+    pooled = [t for t in section(shown, "differences").tables if "five" in t.title]
+    alike, apart = pooled
+    assert alike.title.startswith("Setting A, against cbam_unet A")
+    assert apart.title.startswith("Setting A, from random weights, against")
+    assert [row.cells[0] for row in alike.rows] == ["segnet"]
+    assert [row.cells[0] for row in apart.rows] == ["unet"]
+    # What each fold, which is a training of its own, says.
+    place = alike.columns.index("mIoU, by fold")
+    assert place in alike.words
+    by_fold = list(map(float, alike.rows[0].cells[place].split("; ")))
+    runs = [
+        [
+            json.loads((tmp_path / f"half/{m}-A-fold{k}-s0.json").read_text())
+            for k in range(1, 6)
+        ]
+        for m in ("segnet", "cbam_unet")
+    ]
+    points = [
+        one["metrics"]["mIoU"] - two["metrics"]["mIoU"]
+        for one, two in zip(*runs, strict=True)
+    ]
+    assert by_fold == pytest.approx(points, abs=0.051)
+
+
+def test_a_figure_that_no_resample_changes_has_no_interval(report):
+    table = next(t for t in section(report, "results").tables)
+    found = table.columns.index("cells found")
+    shown = {cell_text(row.cells[found]) for row in table.rows}
+    assert "100.00" in shown
+    assert not any("[100.00, 100.00]" in text for text in shown)
+
+
+def test_files_of_an_uncommitted_tree_are_named(tmp_path):
+    clean = write_run(tmp_path, "cbam_unet", "A")
+    change(clean, run=dict(git="0123456789ab"))
+    shown = gather_report(read_runs(tmp_path), tmp_path)
+    assert "committed" not in shown.closing
+    change(write_run(tmp_path, "unet", "A"), run=dict(git="0123456789ab-dirty"))
+    shown = gather_report(read_runs(tmp_path), tmp_path)
+    assert shown.closing.endswith("half/unet-A-fold5-s0.json.")

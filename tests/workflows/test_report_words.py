@@ -9,7 +9,8 @@ from generated_results import write_run
 
 from leuko_mm.workflows.pooled_results import results_of
 from leuko_mm.workflows.published_runs import read_runs
-from leuko_mm.workflows.report_words import setting_of, training_options
+from leuko_mm.workflows.report_words import setting_of
+from leuko_mm.workflows.training_options import training_options
 
 TRAIN = "leuko train cbam_unet --protocol half --cfg-options"
 
