@@ -21,14 +21,21 @@ def _no_warnings():
         yield
 
 
-def two_methods(slides=10, cells=5, *, gain=0.0, seed=0):
-    """Return confusions of two methods on slides that both find hard or easy."""
+def two_methods(slides=10, cells=5, *, gain=0.0, networks=0.0, seed=0):
+    """Return confusions of two methods on slides that both find hard or easy.
+
+    With ``networks`` every fifth of the slides has a network of each method, which
+    differ by chance: the standard deviation in log odds of the right class.
+    """
     random = np.random.default_rng(seed)
     classes = np.repeat(np.arange(1, 6), slides * cells)
     slide = np.repeat(np.arange(5 * slides), cells)
     odds = 1.5 + random.standard_normal(5 * slides)[slide]
     row, sides = np.arange(len(classes)), []
+    fold = 5 * (slide % slides) // slides
     for more in (gain, 0.0):
+        if networks:
+            more = more + networks * random.standard_normal(5)[fold]
         right = random.random(len(classes)) < 1 / (1 + np.exp(-odds - more))
         wrong = (classes + random.integers(0, 4, len(classes))) % 5 + 1
         taken = np.where(right, classes, wrong)
@@ -114,6 +121,20 @@ def test_of_methods_that_are_alike_one_in_twenty_differs(slides):
     share = np.mean(np.array(p_values) <= 0.05)
     print(f"{slides} slides a class: {100 * share:.1f} % of p values at most 0.05")
     assert 0.017 <= share <= 0.083
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("networks", [0.5, 1.0])
+def test_p_is_of_trained_networks_not_of_methods(networks):
+    """Methods that are alike, but whose trainings differ, differ more often."""
+    p_values = []
+    for seed in range(400):
+        first, second, slide = two_methods(networks=networks, seed=seed)
+        found = paired_difference(first, second, slide, "mIoU", resamples=199)
+        p_values.append(found.p)
+    share = np.mean(np.array(p_values) <= 0.05)
+    print(f"networks apart by {networks}: {100 * share:.1f} % of p at most 0.05")
+    assert share > 0.083
 
 
 def test_results_on_different_cells():
