@@ -11,7 +11,7 @@ TERMS = {
     "focal + Dice loss",
     "other settings": "names of ours. In brackets stands what the training's command "
     "changed in the method's file; without brackets the recipe is that of the file at "
-    "the commit that the results file names (so `former`)",
+    "the commit that the results file names, so with former",
     "ablation": "a row of the paper's Table 3: which of AHE-Retinex, CBAM and focal + "
     "Dice the U-Net on VGG16 has",
     "encoder": "the weights that it started from; random: none",
