@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from leuko_mm.classes import BINARY_NAMES, CLASS_NAMES
+from leuko_mm.datasets.mosaic_options import EACH_ONCE
 from leuko_mm.evaluation.confusion import scores
 
 SLIDES = 10
@@ -51,6 +52,7 @@ def write_run(
     stems, groups, confusion = _cells(method, variant, split, quality, given)
     parts = [method, variant, given.get("tag"), split, f"s{given['seed']}"]
     stem = "-".join(str(part) for part in parts if part)
+    verb = "test" if given["mode"] in EACH_ONCE else "train"
     place = results / folder / f"{stem}.json"
     place.parent.mkdir(parents=True, exist_ok=True)
     cells = place.with_name(f"{stem}.cells.npz")
@@ -61,6 +63,7 @@ def write_run(
         schema=1,
         run=dict(
             name=stem,
+            command=f"leuko {verb} {method}",
             method=method,
             variant=variant,
             protocol=folder,

@@ -6,7 +6,8 @@ import cv2
 import numpy as np
 
 from leuko_mm.classes import BACKGROUND, IGNORE_LABEL
-from leuko_mm.evaluation.statistic import Statistic
+from leuko_mm.evaluation.mean_defined import mean_defined
+from leuko_mm.evaluation.statistic import Statistic, of_classes
 
 # Pixels of the mask that is scored, so of the scale that the network sees.
 TOLERANCE = 2
@@ -106,16 +107,19 @@ def boundary_statistics() -> dict[str, Statistic]:
         [[50.0], [90.0]]
     """
     return {
-        "boundary_f1": Statistic(np.asarray, _mean_of_cells),
+        "boundary_f1": of_classes(np.asarray, _mean_of_cells, _true),
         "outline_f1": Statistic(np.asarray, lambda c: boundary_f1(c)[..., BACKGROUND]),
     }
 
 
-def _mean_of_cells(counts: np.ndarray) -> np.ndarray:
-    values = np.delete(boundary_f1(counts), BACKGROUND, axis=-1)
-    known = ~np.isnan(values)
-    total, count = np.where(known, values, 0.0).sum(axis=-1), known.sum(axis=-1)
-    return np.divide(total, count, out=np.full(count.shape, np.nan), where=count > 0)
+def _mean_of_cells(counts: np.ndarray, counted: np.ndarray | bool) -> np.ndarray:
+    values = np.where(counted, boundary_f1(counts), np.nan)
+    return mean_defined(np.delete(values, BACKGROUND, axis=-1))
+
+
+def _true(counts: np.ndarray) -> np.ndarray:
+    # The first row counts the true outline: what is near the other, and all of it.
+    return counts[..., 0, 1] > 0
 
 
 def _outline(mask: np.ndarray) -> np.ndarray:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from leuko_mm.classes import BACKGROUND, BINARY_NAMES, CLASS_NAMES, IGNORE_LABEL
+from leuko_mm.evaluation.mean_defined import mean_defined
 
 Score = float | None
 
@@ -233,8 +234,8 @@ def mean_scores(
     means = {}
     for name, key in MEAN_OF.items():
         column = np.where(counted, columns[key], np.nan)
-        means[name] = _mean(column)
-        means[f"{name}_fg"] = _mean(column[..., foreground])
+        means[name] = mean_defined(column)
+        means[f"{name}_fg"] = mean_defined(column[..., foreground])
     hit = np.trace(counts, axis1=-2, axis2=-1)
     means["pixel_accuracy"] = _percent(hit, counts.sum(axis=(-2, -1)))
     return means
@@ -243,13 +244,6 @@ def mean_scores(
 def _percent(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
     undefined = np.full(np.shape(whole), np.nan)
     return 100.0 * np.divide(part, whole, out=undefined, where=whole > 0)
-
-
-def _mean(values: np.ndarray) -> np.ndarray:
-    # (..., C) -> (...), over what is defined.
-    defined = ~np.isnan(values)
-    total, count = np.where(defined, values, 0.0).sum(axis=-1), defined.sum(axis=-1)
-    return np.divide(total, count, out=np.full(count.shape, np.nan), where=count > 0)
 
 
 def _number(value: float) -> Score:

@@ -58,10 +58,8 @@ def statistic(name: str, names: Sequence[str] | None = None) -> Statistic:
         70.0
     """
     if name in MEANS:
-        return Statistic(
-            _whole,
-            lambda sums: mean_scores(sums)[name],
-            lambda sums, whole: mean_scores(sums, _not_lost(sums, whole))[name],
+        return of_classes(
+            _whole, lambda sums, counted: mean_scores(sums, counted)[name], _true
         )
     if name in CELL_FIGURES:
         return Statistic(lambda cells: _counted(cell_figures(cells)[name]), _share)
@@ -72,7 +70,33 @@ def statistic(name: str, names: Sequence[str] | None = None) -> Statistic:
             f"no figure {name!r}; expected {', '.join((*MEANS, *CELL_FIGURES))}, or "
             f"{', '.join(CLASS_KEYS)} with a dot and one of {', '.join(known)}"
         )
-    return Statistic(_whole, lambda sums: _of_class(sums, key, label, names))
+    return of_classes(
+        _whole,
+        lambda sums, counted: _of_class(sums, counted, key, label, names),
+        _true,
+    )
+
+
+def of_classes(
+    parts: Callable[[np.ndarray], np.ndarray],
+    value: Callable[[np.ndarray, np.ndarray | bool], np.ndarray],
+    true: Callable[[np.ndarray], np.ndarray],
+) -> Statistic:
+    """Return a figure of classes that leaves out those that a resample lost.
+
+    A lost class of which some pixel is predicted would score 0, though no cell of it
+    was there to be found. A class that no cell at all is of counts as it always does.
+
+    Args:
+        parts: as of :class:`Statistic`.
+        value: (..., *sum), (..., C) whether a class counts -> (...) the figure.
+        true: (..., *sum) -> (..., C) whether any cell is of the class.
+    """
+    return Statistic(
+        parts,
+        lambda sums: value(sums, True),
+        lambda sums, whole: value(sums, true(sums) | ~true(whole)),
+    )
 
 
 def cell_figures(confusion: np.ndarray) -> dict[str, np.ndarray]:
@@ -107,13 +131,8 @@ def _whole(cells: np.ndarray) -> np.ndarray:
     return np.asarray(cells)
 
 
-def _not_lost(sums: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    """Tell which classes a resample kept: (..., C, C), (C, C) -> (..., C) bool.
-
-    A lost class of which some pixel is predicted would count as an IoU of 0, though
-    no cell of it was there to be found.
-    """
-    return (sums.sum(axis=-1) > 0) | (whole.sum(axis=-1) == 0)
+def _true(sums: np.ndarray) -> np.ndarray:
+    return sums.sum(axis=-1) > 0
 
 
 def _percent_where(there: np.ndarray, true: np.ndarray) -> np.ndarray:
@@ -132,7 +151,11 @@ def _share(sums: np.ndarray) -> np.ndarray:
 
 
 def _of_class(
-    sums: np.ndarray, key: str, label: str, names: Sequence[str] | None
+    sums: np.ndarray,
+    counted: np.ndarray | bool,
+    key: str,
+    label: str,
+    names: Sequence[str] | None,
 ) -> np.ndarray:
     count = np.shape(sums)[-1]
     if names is None:
@@ -142,4 +165,5 @@ def _of_class(
             f"no class {label!r} among {count} classes named {', '.join(names)}; "
             "name one of them, and as many as the matrix has rows"
         )
-    return class_scores(sums)[key][..., list(names).index(label)]
+    scored = np.where(counted, class_scores(sums)[key], np.nan)
+    return scored[..., list(names).index(label)]

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from leuko_mm.datasets.mosaic_options import EACH_ONCE, EVERY_ALIKE
+from leuko_mm.datasets.mosaic_options import EVERY_ALIKE
+from leuko_mm.evaluation.confusion import scores
 from leuko_mm.evaluation.leukocyte_metric import Cells, load_cells
 from leuko_mm.report.run_report import FileLink
 from leuko_mm.workflows.training_options import training_options
@@ -20,6 +21,8 @@ LEAST_ITERATIONS = 300
 NEEDED = ("run", "data", "model", "metrics", "confusion", "cells")
 DEVELOPMENT = "development"
 LENGTH = re.compile(r"^i\d+$")
+# A command that tests a checkpoint, as ``leuko`` or as MMSegmentation's users know it.
+TEST = re.compile(r"^(leuko test|(python )?tools/test\.py) ")
 
 
 @dataclass(frozen=True)
@@ -117,10 +120,12 @@ class PublishedRun:
     @property
     def is_test(self) -> bool:
         """Whether a checkpoint was tested; a training's file tells what it learnt."""
-        if self.command:
-            return self.command.startswith("leuko test ")
-        mosaic = self.results["data"].get("mosaic") or {}
-        return mosaic.get("mode") in EACH_ONCE
+        return bool(TEST.match(self.command))
+
+    @property
+    def mean_iou(self) -> float:
+        """Mean IoU of its cells, in percent."""
+        return scores(self.cells.confusion.sum(axis=0)).metrics["mIoU"]
 
     @property
     def on_development(self) -> bool:

@@ -4,20 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from leuko_mm.evaluation.confusion import scores
 from leuko_mm.report.comparison import ResultTable, Section, TableRow
 from leuko_mm.workflows.pooled_results import DEVELOPMENT_FOLD, FIVE_FOLDS, Result
 from leuko_mm.workflows.published_runs import DEVELOPMENT, PublishedRun
-from leuko_mm.workflows.report_differences import (
-    HEADS,
-    by_fold,
-    cells_of,
-    fold_heads,
-    words_of,
-)
+from leuko_mm.workflows.report_differences import difference_table
 from leuko_mm.workflows.report_measurements import (
     Measurements,
-    differences_to,
     paper_method,
 )
 from leuko_mm.workflows.report_sections import CLASS_COUNT, COMPARED
@@ -36,10 +28,7 @@ def chosen_settings(
     The best on the development fold comes first: what they reach on the folds chooses
     nothing.
     """
-    reached = {
-        _recipe(run): scores(run.cells.confusion.sum(axis=0)).metrics["mIoU"]
-        for run in _tried(runs)
-    }
+    reached = {_recipe(run): run.mean_iou for run in _tried(runs)}
     found = [
         result
         for result in results
@@ -67,8 +56,8 @@ def development(
     ]
     lead = (
         "Trained on folds 1 to 3, tested on fold 4; fold 5 is in neither part. "
-        "Settings were chosen here, by the higher figure of one training each: few of "
-        "these differences are beyond chance, and the figures stand for nothing else."
+        "Settings were chosen here, by the higher figure of one training each, and "
+        "the figures stand for nothing else."
         if tables
         else "No run on the development fold is published."
     )
@@ -102,48 +91,31 @@ def _chosen_tables(
         ("method", "setting", "iterations", *TRIED_HEADS),
         tuple(rows),
         note=f"The choice knew the cells of {DEVELOPMENT_FOLD}, which are among these; "
-        "the table of all results has the figures without them. Whether images are "
-        "enhanced was decided by probes on folds 1 to 4, so only fold5 is new to all "
-        "of it.",
+        "the table of all results has the figures without them.",
         words=(0, 1),
     )
     first = chosen[0]
-    rest = [r for r in results if _same_cells(r, first) and r is not first]
-    found, _ = differences_to(first, rest, COMPARED)
-    columns = ("method", "setting", "iterations", *HEADS, *fold_heads(first))
-    differences = ResultTable(
+    differences = difference_table(
         "chosen_differences",
         f"All others on the same cells, against {first.name}: {setting_of(first)}, "
         f"{first.first.iterations} iterations",
-        columns,
-        tuple(
-            TableRow(
-                (
-                    c.first.method,
-                    setting_of(c.first),
-                    c.first.first.iterations,
-                    *cells_of(c),
-                    *by_fold(c),
-                ),
-                c.first.links,
-            )
-            for c in sorted(found, key=lambda c: -c.differences["mIoU"].value)
-        ),
+        first,
+        [result for result in results if _comparable(result, first)],
+        third=("iterations", lambda result: result.first.iterations),
         note="Each row minus the choice. Setting, length and post-processing differ at "
-        "once: this says what choosing gained, not which of them did. Nothing was "
-        "chosen for the other methods, so it does not say which method is better.",
-        words=words_of(columns),
+        "once: this says what choosing gained, not which of them did. Where nothing "
+        "was chosen for a method, it does not say which method is better.",
     )
     return [absolute, differences]
 
 
-def _same_cells(one: Result, other: Result) -> bool:
-    """Tell whether both are of all folds of the same cells, in classes alike."""
-    return (
-        one.scope == other.scope
-        and set(one.stems) == set(other.stems)
-        and (one.confusion.shape == other.confusion.shape)
-    )
+def _comparable(one: Result, other: Result) -> bool:
+    """Tell whether both are of all folds of one dataset, in the same classes."""
+    sides = [
+        (r.scope, r.first.results["data"]["dataset"], r.confusion.shape[-1])
+        for r in (one, other)
+    ]
+    return sides[0] == sides[1]
 
 
 def _figures_row(result: Result, figures: Measurements) -> TableRow:

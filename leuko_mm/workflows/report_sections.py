@@ -48,7 +48,7 @@ CLASS_COUNT = len(CLASSES)
 def overview(
     results: Sequence[Result],
     figures: Measurements,
-    developed: Collection[str] = (),
+    developed: Collection[str],
 ) -> Section:
     """Return the section of every result, the five-fold ones first.
 
@@ -120,8 +120,8 @@ def _without_development(
         return ""
     if ranked[0].scope == DEVELOPMENT_FOLD:
         return (
-            "Settings other than A and B were chosen on the cells of this fold, so it "
-            "is no independent test of them."
+            "Settings other than A and B, and how an answer is read, were chosen on "
+            "the cells of this fold, so it is no independent test of them."
         )
     said = []
     for result in ranked:
@@ -133,8 +133,9 @@ def _without_development(
         return ""
     cells = len(without_development(ranked[0]).stems)
     return (
-        f"Settings other than A and B were chosen on {DEVELOPMENT_FOLD}. Mean IoU "
-        f"without it, over {cells} cells: {'; '.join(said)}."
+        "Settings other than A and B, and how an answer is read, were chosen on "
+        f"{DEVELOPMENT_FOLD}. Mean IoU without it, over {cells} cells: "
+        f"{'; '.join(said)}."
     )
 
 

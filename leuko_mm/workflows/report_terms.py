@@ -22,6 +22,8 @@ TERMS = {
     "slide on both sides",
     "mIoU": "mean over the classes, the background among them, of the intersection "
     "over union of the pixels of all test cells together",
+    "mIoU without background": "the same over the leukocyte classes alone",
+    "pixel accuracy": "share of the pixels that have their class",
     "cells found": "cells that share at least half of their union with the pixels "
     "that were given any leukocyte class",
     "cells of the right class": "cells of which most of the pixels that were given a "

@@ -150,7 +150,10 @@ def _cells_right(cells: Cells) -> Headline:
     judged = truth != BACKGROUND
     total, right = int(judged.sum()), int((truth == majority)[judged].sum())
     missed = int((majority == BACKGROUND)[judged].sum())
-    note = f"{right} of {total} by most of their pixels; {missed} not found"
+    note = (
+        f"{right} of {total} by most of their pixels; {missed} without any leukocyte "
+        "pixel"
+    )
     return Headline("cells right", 100 * right / total if total else None, note)
 
 

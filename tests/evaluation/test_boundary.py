@@ -9,7 +9,7 @@ from leuko_mm.evaluation.boundary import (
     boundary_f1,
     boundary_statistics,
 )
-from leuko_mm.evaluation.intervals import bootstrap_interval
+from leuko_mm.evaluation.intervals import bootstrap_interval, figure_values
 
 
 @pytest.fixture(autouse=True)
@@ -108,6 +108,19 @@ def test_intervals_take_the_stored_counts():
     assert found.low <= found.value <= found.high
     with pytest.raises(ValueError, match="pass classes="):
         bootstrap_interval(counts, list("aabbcc"), figure)
+
+
+def test_a_class_that_a_resample_lost_is_left_out():
+    """The second cell has a stray outline of the class that only the first is of."""
+    outlines = [[10, 10], [10, 10]]
+    stray = [[0, 0], [0, 5]]
+    nothing = [[0, 0], [0, 0]]
+    cells = np.array([[nothing, nothing, outlines], [nothing, outlines, stray]])
+    figure = boundary_statistics()["boundary_f1"]
+    both, second = figure_values(cells, np.array([[1, 1], [0, 1]]), figure)
+    of_lost = 2 * 1 * (10 / 15) / (1 + 10 / 15)
+    assert both == pytest.approx(100 * (1 + of_lost) / 2)
+    assert second == pytest.approx(100)
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from leuko_mm.evaluation.intervals import (
     figure_values,
 )
 from leuko_mm.evaluation.resampling import resample_weights
+from leuko_mm.evaluation.statistic import statistic
 
 
 @pytest.fixture(autouse=True)
@@ -100,6 +101,13 @@ def test_a_class_that_a_resample_loses_is_left_out_of_its_mean():
     kept, lost = figure_values(cells, np.array([[1, 1, 1], [1, 1, 0]]), "mIoU")
     assert kept == pytest.approx((100 + 95 + 100 * 10 / 11) / 3)
     assert lost == pytest.approx((100 + 95) / 2)
+    own = figure_values(
+        cells,
+        np.array([[1, 1, 1], [1, 1, 0]]),
+        statistic("iou.b", names=["background", "a", "b"]),
+    )
+    assert own[0] == pytest.approx(100 * 10 / 11)
+    assert np.isnan(own[1])
     # What no cell is of, but some pixel is taken for, counts in every resample.
     (never,) = figure_values(cells[:2], np.ones((1, 2)), "mIoU")
     assert never == pytest.approx((100 + 95 + 0) / 3)

@@ -110,31 +110,28 @@ def test_a_true_gain_is_seen():
     assert found.p < 0.01
 
 
+def share_of_small_p(**simulated):
+    """Return the share of p <= 0.05 over 400 pairs of methods that are alike."""
+    small = 0
+    for seed in range(400):
+        first, second, slide = two_methods(**simulated, seed=seed)
+        found = paired_difference(first, second, slide, "mIoU", resamples=199)
+        small += found.p <= 0.05
+    print(f"{simulated}: {100 * small / 400:.1f} % of p values at most 0.05")
+    return small / 400
+
+
 @pytest.mark.parametrize("slides", [pytest.param(10, marks=pytest.mark.slow), 2])
 def test_of_methods_that_are_alike_one_in_twenty_differs(slides):
-    """The share of p <= 0.05 over 400 simulations; three standard errors are 3.3 %."""
-    p_values = []
-    for seed in range(400):
-        first, second, slide = two_methods(slides=slides, seed=seed)
-        found = paired_difference(first, second, slide, "mIoU", resamples=199)
-        p_values.append(found.p)
-    share = np.mean(np.array(p_values) <= 0.05)
-    print(f"{slides} slides a class: {100 * share:.1f} % of p values at most 0.05")
-    assert 0.017 <= share <= 0.083
+    """Three standard errors are 3.3 %."""
+    assert 0.017 <= share_of_small_p(slides=slides) <= 0.083
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("networks", [0.5, 1.0])
 def test_p_is_of_trained_networks_not_of_methods(networks):
     """Methods that are alike, but whose trainings differ, differ more often."""
-    p_values = []
-    for seed in range(400):
-        first, second, slide = two_methods(networks=networks, seed=seed)
-        found = paired_difference(first, second, slide, "mIoU", resamples=199)
-        p_values.append(found.p)
-    share = np.mean(np.array(p_values) <= 0.05)
-    print(f"networks apart by {networks}: {100 * share:.1f} % of p at most 0.05")
-    assert share > 0.083
+    assert share_of_small_p(networks=networks) > 0.083
 
 
 def test_results_on_different_cells():

@@ -4,39 +4,13 @@ from __future__ import annotations
 
 import json
 
-import pytest
 from generated_results import write_run
 
 from leuko_mm.workflows.pooled_results import results_of
 from leuko_mm.workflows.published_runs import read_runs
 from leuko_mm.workflows.report_words import setting_of
-from leuko_mm.workflows.training_options import training_options
 
 TRAIN = "leuko train cbam_unet --protocol half --cfg-options"
-
-
-@pytest.mark.parametrize(
-    ("command", "told"),
-    [
-        ("leuko train cbam_unet --protocol half", []),
-        (f"{TRAIN} variant=fast", []),
-        (
-            f"{TRAIN} a.b.lr_mult=0.3 data.layout=smear --seed 1",
-            ["lr_mult=0.3", "layout=smear"],
-        ),
-        (f"{TRAIN} 'a.widths=[1, 2]' fields=0", ["widths=[1, 2]", "fields=0"]),
-        # A path has dots of its own.
-        (f"{TRAIN} a.teacher=work_dirs/x.y/z.pth", ["teacher=work_dirs/x.y/z.pth"]),
-        (
-            "leuko test cbam_unet x.pth --cfg-options model.type=leuko_mm.Cells "
-            "model.test_cfg.least_area=250 test_dataloader.dataset.n=3",
-            [],
-        ),
-        (f"{TRAIN} a.name='unfinished", []),
-    ],
-)
-def test_what_a_training_changed_is_said_without_what_it_stands_in(command, told):
-    assert training_options(command) == told
 
 
 def test_a_setting_of_our_own_says_what_it_is(tmp_path):

@@ -167,7 +167,7 @@ def test_cells_are_counted_whole():
     results = dict(metrics=METRICS, confusion=cells.confusion.sum(axis=0).tolist())
     *_, found, right = run_report.headlines(results, cells)
     assert right.value == 50
-    assert right.note == "2 of 4 by most of their pixels; 1 not found"
+    assert right.note == "2 of 4 by most of their pixels; 1 without any leukocyte pixel"
     # 40 true pixels, 10 of them lost and none invented.
     assert found.value == 75
 
