@@ -13,6 +13,7 @@ from leuko_mm.evaluation.confusion import merge_leukocytes, scores
 from leuko_mm.evaluation.intervals import Interval, bootstrap_intervals
 from leuko_mm.evaluation.leukocyte_metric import Cells
 from leuko_mm.report.markdown import number, table
+from leuko_mm.workflows.report_measurements import measured
 
 MEANS = {
     "mIoU": "mean IoU of the classes, background included",
@@ -125,7 +126,8 @@ def _figures(tested: Tested, classes: Sequence[str]) -> str:
 On {len(cells.stem)} cells of {len(set(cells.group.tolist()))} slides that it did \
 not learn from ({tested.results["data"]["dataset"]}, split {run["split"]}), each cell \
 once, in percent. Intervals are of 2000 resamples of slides, and of cells within \
-slides; with so few slides they are wide, and they say nothing of other laboratories.
+slides; with so few slides they are wide, and they say nothing of other laboratories. \
+Where no resample moved a figure it has none.
 
 {table(["figure", "value", "95 % interval"], means)}
 
@@ -133,7 +135,16 @@ slides; with so few slides they are wide, and they say nothing of other laborato
 
 
 def _with_ends(interval: Interval) -> list[str]:
-    ends = f"{number(interval.low, 2)} to {number(interval.high, 2)}"
+    """Return a figure and its interval, blank where no resample moved the figure.
+
+    Example:
+        >>> _with_ends(Interval(79.5, 70.0, 84.25)), _with_ends(Interval(100, 100, 100))
+        (['79.50', '70.00 to 84.25'], ['100.00', ''])
+    """
+    shown = measured(interval)
+    if shown.low is None or shown.high is None:
+        return [number(interval.value, 2), ""]
+    ends = f"{number(shown.low, 2)} to {number(shown.high, 2)}"
     return [number(interval.value, 2), ends]
 
 

@@ -77,6 +77,7 @@ def test_the_card_says_what_it_must(trained, tmp_path):
         "Apache-2.0",
         "1 of 3 test cells get another class or none",
         "| monocyte_2_c | monocyte | lymphocyte |",
+        "| cells found (half of the union shared) | 100.00 |  |",
         "| segmentation_wbc_2 | 3 | 100.00 | 66.67 |",
         "`leuko train quickstart --split fold5`",
     ):
