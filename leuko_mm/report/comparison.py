@@ -6,29 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from leuko_mm.report.comparison_plots import INK as PLOT_INK
-from leuko_mm.report.comparison_plots import Plot
+from leuko_mm.report.comparison_plots import DARK_INK, INK, Drawable
 from leuko_mm.report.html import data_uri, render
+from leuko_mm.report.measured import Measured
 from leuko_mm.report.run_report import ClassLabel, FileLink, Headline
-
-INK, DARK_INK = PLOT_INK.encode(), b"#d5d9e0"
-
-
-@dataclass(frozen=True)
-class Measured:
-    """A figure with the ends of its interval; None where there is none.
-
-    Args:
-        value: in the unit of its column.
-        low, high: ends of the interval.
-        digits: behind the point.
-    """
-
-    value: float | None
-    low: float | None = None
-    high: float | None = None
-    digits: int = 2
-
 
 Cell = str | int | float | Measured | None
 
@@ -93,7 +74,7 @@ class ResultFigure:
 
     name: str
     title: str
-    plot: Plot
+    plot: Drawable
     lead: str
     links: tuple[FileLink, ...]
 
@@ -184,8 +165,8 @@ def render_comparison(
     """
     curves = {
         name: {
-            scheme: data_uri(drawn.replace(INK, ink), "image/svg+xml")
-            for scheme, ink in (("light", INK), ("dark", DARK_INK))
+            scheme: data_uri(drawn.replace(INK.encode(), ink), "image/svg+xml")
+            for scheme, ink in (("light", INK.encode()), ("dark", DARK_INK.encode()))
         }
         for name, drawn in pictures.items()
     }

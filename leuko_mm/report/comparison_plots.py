@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from matplotlib import rc_context
 from matplotlib.axes import Axes
@@ -16,7 +17,10 @@ from matplotlib.transforms import ScaledTranslation
 from leuko_mm.report.curves import LINE_COLOURS, smoothed
 from leuko_mm.report.point_names import name_points
 
-INK = "#33383f"  # of axes and words; no line is drawn in it
+# Of axes and words on light and on dark ground; no line is drawn in it.
+INK, DARK_INK = "#33383f", "#d5d9e0"
+# What matplotlib's own rule for all of an SVG ends with.
+RULES = b"stroke-linecap: butt}"
 SIZE = (8.4, 4.4)  # inches
 MARKERS = "osD^vPX"
 # In a figure of more series than this, their names stand below it.
@@ -73,18 +77,63 @@ class Plot:
     kind: str = "points"
     levels: tuple[tuple[float, str], ...] = ()
 
+    def figure(self, ink: str = INK) -> Figure:
+        """Return the plot as matplotlib draws it.
 
-def plot_svg(plot: Plot, ink: str = INK) -> bytes:
+        Args:
+            ink: colour of axes and words, ``#rrggbb``.
+
+        Raises:
+            ValueError: if there is nothing to draw.
+        """
+        if not self.series or not all(series.points for series in self.series):
+            raise ValueError("a plot needs at least one series, and points in each")
+        figure = Figure(figsize=SIZE, dpi=100, layout="constrained")
+        FigureCanvasAgg(figure)
+        axes = figure.add_subplot()
+        for order, series in enumerate(self.series):
+            if self.kind == "lines":
+                _draw_line(axes, series, order)
+            else:
+                side = (
+                    order - (len(self.series) - 1) / 2 if self.kind == "points" else 0
+                )
+                _draw_points(axes, series, order, side, joined=self.kind == "joined")
+        for height, words in self.levels:
+            axes.axhline(height, color=ink, linestyle="--", linewidth=0.8)
+            axes.annotate(
+                words,
+                (0.01, height),
+                xycoords=("axes fraction", "data"),
+                xytext=(0, 3),
+                textcoords="offset points",
+                color=ink,
+                fontsize=8,
+            )
+        _finish(axes, self, ink)
+        if self.kind != "lines":
+            name_points(axes, [p for s in self.series for p in s.points if p.name], ink)
+        return figure
+
+
+class Drawable(Protocol):
+    """What can be drawn as a figure of matplotlib."""
+
+    def figure(self, ink: str = INK) -> Figure:
+        """Return the figure, its axes and words in one colour."""
+
+
+def plot_svg(plot: Drawable, ink: str = INK) -> bytes:
     """Return a plot as an SVG file on no ground; the same plot gives the same bytes.
 
     Args:
-        plot: see there.
+        plot: a :class:`Plot`, or another that draws itself.
         ink: colour of axes and words, ``#rrggbb``.
 
     Raises:
         ValueError: if there is nothing to draw.
     """
-    figure = plot_figure(plot, ink)
+    figure = plot.figure(ink)
     buffer = io.BytesIO()
     # Neither date, version nor random ids: the same data draws the same file.
     about = {"Date": None, "Creator": None}
@@ -93,37 +142,21 @@ def plot_svg(plot: Plot, ink: str = INK) -> bytes:
     return buffer.getvalue()
 
 
-def plot_figure(plot: Plot, ink: str = INK) -> Figure:
-    """Return a plot as matplotlib draws it; arguments and errors of ``plot_svg``."""
-    if not plot.series or not all(series.points for series in plot.series):
-        raise ValueError("a plot needs at least one series, and points in each")
-    figure = Figure(figsize=SIZE, dpi=100, layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    for order, series in enumerate(plot.series):
-        if plot.kind == "lines":
-            _draw_line(axes, series, order)
-        else:
-            side = order - (len(plot.series) - 1) / 2 if plot.kind == "points" else 0
-            _draw_points(axes, series, order, side, joined=plot.kind == "joined")
-    for height, words in plot.levels:
-        axes.axhline(height, color=ink, linestyle="--", linewidth=0.8)
-        axes.annotate(
-            words,
-            (0.01, height),
-            xycoords=("axes fraction", "data"),
-            xytext=(0, 3),
-            textcoords="offset points",
-            color=ink,
-            fontsize=8,
-        )
-    _finish(axes, plot, ink)
-    if plot.kind != "lines":
-        name_points(axes, [p for s in plot.series for p in s.points if p.name], ink)
-    return figure
+def on_any_ground(drawn: bytes) -> bytes:
+    """Return an SVG of ``plot_svg`` that turns light where its page is dark.
+
+    Viewers that know no dark pages show it as it was.
+    """
+    dark = "".join(
+        f'[style*="{kind}: {INK}"]{{{kind}: {DARK_INK} !important}}'
+        for kind in ("fill", "stroke")
+    )
+    rule = f"@media (prefers-color-scheme: dark){{{dark}}}"
+    return drawn.replace(RULES, RULES + rule.encode(), 1)
 
 
-def _style(order: int) -> dict:
+def series_style(order: int) -> dict:
+    """Return colour and marker of a series by its place among them."""
     turn = order // len(LINE_COLOURS)
     return dict(
         color=LINE_COLOURS[order % len(LINE_COLOURS)],
@@ -135,7 +168,7 @@ def _draw_points(
     axes: Axes, series: PlotSeries, order: int, side: float, *, joined: bool
 ) -> None:
     """Draw points; ``side`` moves them aside, so that equal x do not cover another."""
-    points, style = series.points, _style(order)
+    points, style = series.points, series_style(order)
     spans = [
         [p.y - p.low if p.low is not None else 0 for p in points],
         [p.high - p.y if p.high is not None else 0 for p in points],
@@ -160,7 +193,7 @@ def _draw_points(
 
 
 def _draw_line(axes: Axes, series: PlotSeries, order: int) -> None:
-    colour = _style(order)["color"]
+    colour = series_style(order)["color"]
     x, y = [p.x for p in series.points], [p.y for p in series.points]
     window = max(1, len(x) // 40) * 2 + 1 if len(x) >= 10 else 1
     axes.plot(x, y, color=colour, linewidth=0.5, alpha=0.3)
@@ -175,17 +208,20 @@ def _finish(axes: Axes, plot: Plot, ink: str) -> None:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.margins(x=0.08, y=0.08)
     axes.grid(alpha=0.25)
+    colour_axes(axes, ink)
+    if len(plot.series) > 1:
+        many = len(plot.series) > IN_AXES
+        place = dict(loc="upper left", bbox_to_anchor=(1.01, 1)) if many else {}
+        axes.legend(frameon=False, fontsize=8, labelcolor=ink, **place)
+
+
+def colour_axes(axes: Axes, ink: str) -> None:
+    """Draw axes and their words in one colour, without a frame."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(colors=ink, which="both")
     for line in axes.spines.values():
         line.set_color(ink)
-    words = [axes.xaxis.label, axes.yaxis.label]
-    if len(plot.series) > 1:
-        many = len(plot.series) > IN_AXES
-        place = dict(loc="upper left", bbox_to_anchor=(1.01, 1)) if many else {}
-        legend = axes.legend(frameon=False, fontsize=8, **place)
-        words += legend.get_texts()
-    for word in words:
+    for word in (axes.xaxis.label, axes.yaxis.label):
         word.set_color(ink)
 
 

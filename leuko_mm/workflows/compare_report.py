@@ -11,7 +11,7 @@ from pathlib import Path
 from leuko_mm.datasets.replacing import move_into
 from leuko_mm.engine.checkpoint_files import write_text
 from leuko_mm.report.comparison import ComparisonReport, Section, render_comparison
-from leuko_mm.report.comparison_plots import plot_svg
+from leuko_mm.report.comparison_plots import on_any_ground, plot_svg
 from leuko_mm.report.comparison_text import csv_table, latex_table, markdown_page
 from leuko_mm.workflows.pooled_results import (
     results_of,
@@ -28,6 +28,7 @@ from leuko_mm.workflows.report_development import (
 )
 from leuko_mm.workflows.report_differences import differences
 from leuko_mm.workflows.report_extras import leakage, too_short
+from leuko_mm.workflows.report_glance import at_a_glance
 from leuko_mm.workflows.report_measurements import Measurements
 from leuko_mm.workflows.report_paper_tables import paper_tables
 from leuko_mm.workflows.report_plots import costs, learning, losses
@@ -92,6 +93,7 @@ def gather_report(runs: PublishedRuns, folder: Path) -> ComparisonReport:
     results = results_of(without_other_images(runs.runs))
     chosen = chosen_settings(results, runs.runs)
     sections = [
+        at_a_glance(results, figures),
         overview(results, figures, developed(runs.runs)),
         differences(results),
         paper_tables(with_compared_folds(results), figures),
@@ -183,5 +185,5 @@ def _write_parts(
     for name, text in texts.items():
         (building / name).write_text(text, encoding="utf-8")
     for name, drawn in pictures.items():
-        (building / places[name]).write_bytes(drawn)
+        (building / places[name]).write_bytes(on_any_ground(drawn))
     return (*texts, *places.values())

@@ -136,14 +136,18 @@ class PublishedRun:
         return str(self.run.get("split")).split("_")[0] == DEVELOPMENT
 
     @property
-    def likeness(self) -> tuple:
-        """What two runs must share to be compared.
+    def images(self) -> tuple:
+        """What tells images of one test from those of another.
 
         How a training's mosaics are dealt is its protocol's, which the folder names.
         """
         data = self.results["data"]
-        images = data.get("size"), self.tiles, self.alike
-        return self.folder, self.iterations, *images, data["dataset"]
+        return self.folder, data.get("size"), self.tiles, self.alike, data["dataset"]
+
+    @property
+    def likeness(self) -> tuple:
+        """What two runs must share to be compared: length and images."""
+        return self.folder, self.iterations, *self.images
 
     @property
     def link(self) -> FileLink:

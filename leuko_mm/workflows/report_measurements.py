@@ -10,7 +10,7 @@ from leuko_mm.evaluation.boundary import boundary_statistics
 from leuko_mm.evaluation.intervals import Interval, bootstrap_intervals, true_classes
 from leuko_mm.evaluation.paired import Difference, holm, paired_difference
 from leuko_mm.evaluation.same_cells import DifferentCellsError, same_cells
-from leuko_mm.report.comparison import Measured
+from leuko_mm.report.measured import Measured
 from leuko_mm.workflows.pooled_results import Result
 
 RESAMPLES, SEED = 2000, 0

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from leuko_mm.report.comparison import Cell, Measured, ResultTable, Section, TableRow
+from leuko_mm.report.comparison import Cell, ResultTable, Section, TableRow
+from leuko_mm.report.measured import Measured
 from leuko_mm.workflows.figures_methods import COMBINATIONS, SAME_AS
 from leuko_mm.workflows.pooled_results import Result
 from leuko_mm.workflows.published import CheckedRow, check_published, load_published

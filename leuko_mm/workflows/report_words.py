@@ -8,6 +8,8 @@ from leuko_mm.workflows.figures_methods import COMBINATIONS
 from leuko_mm.workflows.pooled_results import Result
 from leuko_mm.workflows.settings import SETTINGS
 
+# In percent: the mean IoU is the one that the paper prints.
+TARGETS = {"mIoU": 91.89, "pixel_accuracy": 99.0}
 # Where an encoder's weights are drawn.
 RANDOM = "random"
 
@@ -52,14 +54,16 @@ def reading_words(reading: Mapping) -> list[str]:
     return words + ["eight views"] * ("views" in reading)
 
 
-def protocol_words(result: Result) -> str:
-    """Say under what a result was made: protocol, test, length, images."""
-    run = result.first
+def protocol_words(*results: Result) -> str:
+    """Say under what results of one test were made: protocol, test, length, images."""
+    run = results[0].first
     size = run.results["data"].get("size")
     image = f"{run.tiles}x{run.tiles} cells" if run.tiles > 1 else "single cells"
+    lengths = sorted({result.first.iterations for result in results})
     return (
-        f"{run.folder}, {result.scope} ({len(result.stems)} cells), "
-        f"{run.iterations} iterations, {image}{f' on {size} px' if size else ''}"
+        f"{run.folder}, {results[0].scope} ({len(results[0].stems)} cells), "
+        f"{' or '.join(map(str, lengths))} iterations, "
+        f"{image}{f' on {size} px' if size else ''}"
     )
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 
 from leuko_mm.report.comparison_plots import (
+    DARK_INK,
     INK,
     Plot,
     PlotPoint,
     PlotSeries,
-    plot_figure,
+    on_any_ground,
     plot_svg,
 )
 
@@ -37,9 +38,22 @@ def test_words_and_axes_are_of_one_ink_that_can_be_replaced():
     assert INK.encode() not in plot_svg(plot(), ink)
 
 
+def test_a_file_turns_light_on_dark_ground_and_is_the_same_on_light():
+    drawn = plot_svg(plot())
+    either = on_any_ground(drawn)
+    rules = either[either.index(b"@media") : either.index(b"</style>")].decode()
+    assert either.replace(rules.encode(), b"") == drawn
+    assert rules.startswith("@media (prefers-color-scheme: dark){")
+    assert rules.count("{") == rules.count("}") == 3
+    for kind in ("fill", "stroke"):
+        # As matplotlib writes it, or the rule would meet nothing.
+        assert f"{kind}: {INK}".encode() in drawn
+        assert f'[style*="{kind}: {INK}"]{{{kind}: {DARK_INK} !important}}' in rules
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_axes_hold_every_point_and_its_interval(kind):
-    axes = plot_figure(plot(kind)).axes[0]
+    axes = plot(kind).figure().axes[0]
     (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
     assert 0 < left < 1
     assert 3 < right < 4
