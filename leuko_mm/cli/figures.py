@@ -31,6 +31,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="show this network, too; may be given several times",
     )
     parser.add_argument(
+        "--methods",
+        type=lambda text: text.split(","),
+        default=[],
+        metavar="NAME,NAME",
+        help="whose networks stand in Fig. 9, in this order, or all; default: the "
+        "paper's: U-Net, DeepLabv3+, PSPNet, CBAM U-Net",
+    )
+    parser.add_argument(
         "--work-dirs",
         default="work_dirs",
         help="the networks below it are shown; default: work_dirs",
@@ -54,6 +62,7 @@ def run(args: argparse.Namespace, command: list[str]) -> int:
             dataset=args.dataset,
             split=args.split,
             checkpoints=args.checkpoint,
+            methods=args.methods,
             work_dirs=Path(args.work_dirs),
             seed=args.seed,
             force=args.force,

@@ -34,6 +34,7 @@ class FiguresRequest:
         dataset: a prepared one, by name or path.
         split: whose test cells are shown; no checkpoint may have learnt from them.
         checkpoints: shown beside those below ``work_dirs``.
+        methods: whose networks Fig. 9 shows, ``all``, or none for the paper's.
         work_dirs: folder of the runs.
         seed: which cells.
         force: replace the figures that are there.
@@ -43,6 +44,7 @@ class FiguresRequest:
     dataset: str = "bcisc"
     split: str = "fold5"
     checkpoints: Sequence[str] = ()
+    methods: Sequence[str] = ()
     work_dirs: Path = Path("work_dirs")
     seed: int = 0
     force: bool = False
@@ -77,7 +79,11 @@ def draw_figures(
         raise UsageError(f"{request.dataset} knows leukocytes without their class")
     found = find_methods(Path(request.work_dirs), request.checkpoints, CLASS_NAMES)
     gathered = GatheredFigures(
-        CellStock(request.dataset, request.split), found, seed=request.seed, say=say
+        CellStock(request.dataset, request.split),
+        found,
+        wanted=request.methods,
+        seed=request.seed,
+        say=say,
     )
     pictures = gathered.draw()
     about = {**gathered.about(), "split": request.split, "seed": request.seed}

@@ -45,6 +45,7 @@ class CellStock:
     """
 
     def __init__(self, name: str, split: str | None, part: str = "test"):
+        self.split = split
         self.cells = LeukocyteDataset(name, split=split, part=part, test_mode=True)
         self.root = Path(self.cells.root)
         self.infos = [self.cells.get_data_info(i) for i in range(len(self.cells))]

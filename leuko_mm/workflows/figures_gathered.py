@@ -11,14 +11,9 @@ from leuko_mm.classes import CELL_CLASSES
 from leuko_mm.datasets.prepared import read_about
 from leuko_mm.report import paper_figures as draw
 from leuko_mm.workflows.figures_cells import RETINEX, SIDE, CellStock, Composed
+from leuko_mm.workflows.figures_choice import ablation, compared
 from leuko_mm.workflows.figures_enhancement import enhancement_steps
-from leuko_mm.workflows.figures_methods import (
-    COMBINATIONS,
-    TrainedMethod,
-    combinations,
-    one_each,
-    unseen,
-)
+from leuko_mm.workflows.figures_methods import COMBINATIONS, TrainedMethod, unseen
 from leuko_mm.workflows.figures_networks import load_network, segment
 
 # File and what it is, in the paper's order.
@@ -42,8 +37,12 @@ class GatheredFigures:
     Args:
         stock: the cells that may be shown.
         found: checkpoints; those that have learnt from a cell shown are left out.
+        wanted: methods of Fig. 9, see ``figures_choice.compared``.
         seed: which cells.
         say: takes a line for the user.
+
+    Raises:
+        UsageError: if a method is wanted that is not there.
     """
 
     def __init__(
@@ -51,6 +50,7 @@ class GatheredFigures:
         stock: CellStock,
         found: Sequence[TrainedMethod],
         *,
+        wanted: Sequence[str] = (),
         seed: int = 0,
         say: Callable[[str], None] = print,
     ):
@@ -62,10 +62,16 @@ class GatheredFigures:
         }
         every = [*self.four, *(c for row in self.rows.values() for c in row)]
         methods, self.left_out = unseen(found, stock.root, stock.stems(every))
-        self.compared = one_each(methods)
-        self.ablation = combinations(methods)
+        self.compared = compared(methods, wanted, stock.split)
+        self.ablation = ablation(methods, stock.split)
+        self.others = self._others(methods)
         self.counted = self._counted()
         self.predictions: dict[tuple[Path, Composed], np.ndarray] = {}
+
+    def _others(self, methods: Sequence[TrainedMethod]) -> list[str]:
+        """Return the names of methods that are there and in no figure."""
+        shown = {m.method for m in [*self.compared, *self.ablation.values()]}
+        return sorted({m.method for m in methods} - shown)
 
     def _counted(self) -> TrainedMethod | None:
         """Choose the network of Fig. 11: the paper's, or the nearest to it."""
@@ -98,6 +104,12 @@ class GatheredFigures:
             self.left_out.append(
                 "Fig. 9 and 11 show no method: no checkpoint is there that has not "
                 "learnt from these cells; leuko compare or leuko train make some"
+            )
+        if self.others:
+            self.left_out.append(
+                f"Other methods that have a checkpoint: {', '.join(self.others)}; "
+                "--methods NAME,NAME or --methods all shows those of leuko train and "
+                "leuko compare in Fig. 9, --checkpoint FILE any"
             )
         if missing:
             self.left_out.append(
@@ -216,6 +228,8 @@ class GatheredFigures:
 def _named(method: TrainedMethod) -> dict:
     return dict(
         title=method.title,
+        protocol=method.protocol,
+        iterations=method.training[1],
         checkpoint=str(method.path),
         sha256=method.sidecar.get("sha256"),
     )

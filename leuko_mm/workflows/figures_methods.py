@@ -12,11 +12,11 @@ from leuko_mm.datasets.prepared import read_about
 from leuko_mm.engine.checkpoint_files import STATES
 from leuko_mm.workflows.find_config import protocol_names
 from leuko_mm.workflows.lineage import learnt_cells, splits_learnt_from
+from leuko_mm.workflows.published_runs import LENGTH
 from leuko_mm.workflows.resolve_config import UsageError
 from leuko_mm.workflows.settings import SETTINGS
 from leuko_mm.workflows.sidecar import read_sidecar
 
-OWN_SETTINGS = ("B", "A", None)
 # A run of a method under a setting is the same network as one of the ablation.
 SAME_AS = {
     ("unet_vgg16", "A"): "none",
@@ -48,17 +48,26 @@ class TrainedMethod:
         sidecar: see ``leuko_mm.workflows.sidecar``.
         variant: setting or ablation, as the file's name says.
         given: whether the user named it.
+        protocol: as the file's name says; None where it names none.
     """
 
     path: Path
     sidecar: Mapping
     variant: str | None
     given: bool
+    protocol: str | None = None
 
     @property
     def method(self) -> str:
         """Name of the method."""
         return str(self.sidecar["method"])
+
+    @property
+    def training(self) -> tuple[str | None, int, str]:
+        """Protocol, iterations and split: what methods must share to be compared."""
+        told = self.sidecar.get("training", {})
+        length, split = told.get("iterations") or 0, told.get("split")
+        return self.protocol, int(length), str(split)
 
     @property
     def title(self) -> str:
@@ -91,7 +100,8 @@ def find_methods(
         sidecar = _loose_sidecar(path)
         if path.resolve() in known or list(sidecar.get("classes", ())) != list(classes):
             continue
-        found.append(TrainedMethod(path, sidecar, variant_of(path, sidecar), False))
+        variant, protocol = named_parts(path, sidecar)
+        found.append(TrainedMethod(path, sidecar, variant, False, protocol))
     return named + found
 
 
@@ -109,7 +119,8 @@ def _named(path: Path, classes: Sequence[str]) -> TrainedMethod:
             f"{path} tells {', '.join(sidecar['classes'])} apart, the dataset has "
             f"{', '.join(classes)}; choose another --dataset or checkpoint"
         )
-    return TrainedMethod(path, sidecar, variant_of(path, sidecar), True)
+    variant, protocol = named_parts(path, sidecar)
+    return TrainedMethod(path, sidecar, variant, True, protocol)
 
 
 def _loose_sidecar(path: Path) -> dict:
@@ -121,17 +132,22 @@ def _loose_sidecar(path: Path) -> dict:
     return content if known else {}
 
 
-def variant_of(path: Path, sidecar: Mapping) -> str | None:
-    """Return the variant in a run's name, ``<method>[-<variant>]-<protocol>-...``.
+def named_parts(path: Path, sidecar: Mapping) -> tuple[str | None, str | None]:
+    """Return variant and protocol of ``<method>[-<variant>][-iN]-<protocol>-...``.
 
     Example:
-        >>> variant_of(Path("unet-A-half-fold5-s0.pth"), dict(method="unet"))
-        'A'
+        >>> named_parts(Path("unet-A-i300-half-fold5-s0.pth"), dict(method="unet"))
+        ('A', 'half')
+        >>> named_parts(Path("mine.pth"), dict(method="unet"))
+        (None, None)
     """
     rest = path.stem.removeprefix(str(sidecar["method"])).split("-")[1:]
     protocols = set(protocol_names())
-    before = next((i for i, word in enumerate(rest) if word in protocols), 0)
-    return "-".join(rest[:before]) or None
+    for place, word in enumerate(rest):
+        if word in protocols:
+            kept = [said for said in rest[:place] if not LENGTH.match(said)]
+            return "-".join(kept) or None, word
+    return None, None
 
 
 def unseen(
@@ -147,46 +163,22 @@ def unseen(
         stems: the cells.
 
     Returns:
-        Those that have not, and a line on each of the others.
+        Those that have not, and a line on each of the others that the user named or
+        that no other network of the same method and setting stands for.
     """
-    digest, fit, left_out = read_about(root)["sha256"], [], []
+    digest, fit, learnt_some = read_about(root)["sha256"], [], []
     for method in methods:
         here = method.sidecar.get("training", {}).get("sha256") == digest
         learnt = learnt_cells(root, method.sidecar)
         if learnt & stems:
-            left_out.append(
+            said = (
                 f"{method.path}: it learnt from {len(learnt & stems)} of the cells "
                 f"shown; --split {splits_learnt_from(root, method.sidecar)[0]} shows "
                 "others"
             )
+            learnt_some.append((method, said))
         elif here or method.given:
             fit.append(method)
-    return fit, left_out
-
-
-def one_each(methods: Iterable[TrainedMethod]) -> list[TrainedMethod]:
-    """Return the named methods and one run of every other, setting B before A.
-
-    Ablations are for the figure of the ablation.
-    """
-    chosen: dict[str, TrainedMethod] = {}
-    named = []
-    for method in methods:
-        if method.given:
-            named.append(method)
-        elif method.variant in OWN_SETTINGS:
-            former = chosen.get(method.method)
-            rank = OWN_SETTINGS.index(method.variant)
-            if former is None or rank < OWN_SETTINGS.index(former.variant):
-                chosen[method.method] = method
-    known = {method.method for method in named}
-    return named + [m for name, m in sorted(chosen.items()) if name not in known]
-
-
-def combinations(methods: Iterable[TrainedMethod]) -> dict[str, TrainedMethod]:
-    """Return a run of each row of the ablation, in the paper's order."""
-    found: dict[str, TrainedMethod] = {}
-    for method in methods:
-        if method.combination:
-            found.setdefault(method.combination, method)
-    return {name: found[name] for name in COMBINATIONS if name in found}
+    there = {method.title for method in fit}
+    missed = [s for m, s in learnt_some if m.given or m.title not in there]
+    return fit, missed

@@ -17,7 +17,8 @@ from leuko_mm.cli.main import main
 from leuko_mm.datasets.prepared import read_about
 from leuko_mm.engine.checkpoint_files import write_checkpoint
 from leuko_mm.workflows import figures_cells, figures_gathered
-from leuko_mm.workflows.figures_methods import find_methods, one_each
+from leuko_mm.workflows.figures_choice import paper_columns
+from leuko_mm.workflows.figures_methods import find_methods
 from leuko_mm.workflows.figures_networks import segment
 from leuko_mm.workflows.model_size import build_bare
 from leuko_mm.workflows.resolve_config import UsageError, resolve_config
@@ -38,7 +39,7 @@ def network(tmp_path_factory):
 def trained(network, tiny_data, tmp_path):
     """Return a function that writes a checkpoint below a folder of runs."""
 
-    def write(stem, method, *, split="fold5", enhance=None, **more):
+    def write(stem, method, *, split="fold5", enhance=None, iterations=300, **more):
         config, model = network
         folder = tmp_path / "runs" / stem
         folder.mkdir(parents=True)
@@ -50,7 +51,9 @@ def trained(network, tiny_data, tmp_path):
             scale=dict(cell_px=32),
             enhance=enhance,
             training=dict(
-                sha256=read_about(tiny_data / "synthetic")["sha256"], split=split
+                sha256=read_about(tiny_data / "synthetic")["sha256"],
+                split=split,
+                iterations=iterations,
             ),
         )
         write_checkpoint(folder / f"{stem}.pth", model, {**sidecar, **more})
@@ -73,8 +76,9 @@ def figures(tmp_path, *more):
 
 def test_all_figures_are_drawn_with_what_is_there(trained, tmp_path, capsys):
     retinex = dict(type="leuko_mm.AHERetinex", reading="hsv")
-    trained("unet_vgg16-A-half-fold5-s0", "unet_vgg16")
-    trained("cbam_unet-B-half-fold5-s0", "cbam_unet", enhance=retinex)
+    # As leuko compare --iterations 300 names its runs.
+    trained("cbam_unet-B-i300-half-fold5-s0", "cbam_unet", enhance=retinex)
+    trained("unet_vgg16-A-i300-half-fold5-s0", "unet_vgg16")
     trained("unet-half-fold4-s0", "unet", split="fold4")
     out = tmp_path / "figures"
     assert figures(tmp_path) == 0
@@ -84,7 +88,9 @@ def test_all_figures_are_drawn_with_what_is_there(trained, tmp_path, capsys):
         assert np.asarray(Image.open(path)).std() > 10
     about = json.loads((out / "figures.json").read_text())
     shown = [run["title"] for run in about["compared"]]
-    assert shown == ["cbam_unet, setting B", "unet_vgg16, setting A"]
+    # In the order of the paper's columns.
+    assert shown == ["unet_vgg16, setting A", "cbam_unet, setting B"]
+    assert {run["iterations"] for run in about["compared"]} == {300}
     assert list(about["ablation"]) == ["none", "all_three"]
     assert "Fig. 10 lacks 6 of 8 rows" in said
     # It has learnt from fold 5, whose cells are shown.
@@ -141,15 +147,32 @@ def test_a_missing_dataset_names_its_command(tmp_path, monkeypatch, capsys):
     assert "leuko prepare bcisc" in capsys.readouterr().err
 
 
-def test_a_named_network_goes_before_what_is_found(trained, tmp_path):
-    found = trained("unet-B-half-fold5-s0", "unet")
-    named = trained("unet-A-half-fold5-s0", "unet")
-    methods = find_methods(tmp_path / "runs", [str(named)], CLASS_NAMES)
-    assert [method.path for method in one_each(methods)] == [named]
-    methods = find_methods(tmp_path / "runs", [], CLASS_NAMES)
-    assert [method.path for method in one_each(methods)] == [found]
+def test_states_of_an_unfinished_training_are_no_networks(trained, tmp_path):
+    trained("unet-B-half-fold5-s0", "unet")
     (tmp_path / "runs" / "unet-B-half-fold5-s0" / "iter_9.pth").touch()
-    assert len(find_methods(tmp_path / "runs", [], CLASS_NAMES)) == 2
+    assert len(find_methods(tmp_path / "runs", [], CLASS_NAMES)) == 1
+
+
+def test_other_methods_are_named_and_shown_on_request(trained, tmp_path, capsys):
+    trained("cbam_unet-B-half-fold5-s0", "cbam_unet")
+    trained("segnet-B-half-fold5-s0", "segnet")
+    assert figures(tmp_path) == 0
+    assert "Other methods that have a checkpoint: segnet;" in capsys.readouterr().out
+    assert figures(tmp_path, "--methods", "segnet,cbam_unet", "--force") == 0
+    about = json.loads((tmp_path / "figures" / "figures.json").read_text())
+    assert [run["title"].split(",")[0] for run in about["compared"]] == [
+        "segnet",
+        "cbam_unet",
+    ]
+    assert "Other methods" not in capsys.readouterr().out
+    assert figures(tmp_path, "--methods", "segnett", "--force") == 2
+    assert "did you mean segnet?" in capsys.readouterr().err
+
+
+def test_the_columns_are_those_of_the_papers_first_table():
+    assert paper_columns() == dict(
+        unet_vgg16="A", deeplabv3plus_r50="A", pspnet_r50="A", cbam_unet="B"
+    )
 
 
 def test_a_network_answers_as_its_own_test_does(network):

@@ -78,7 +78,8 @@ def test_what_its_start_had_learnt_is_learnt(tiny_data, tiny_config):
 def test_no_figure_shows_cells_that_a_start_had_learnt(tiny_data):
     root = tiny_data / "synthetic"
     start = trained_on("fold1", tiny_data)
-    tuned = dict(training=dict(split="fold5", sha256="0" * 64, start=start))
+    learnt = dict(split="fold5", sha256="0" * 64, start=start)
+    tuned = dict(method="unet", training=learnt)
     method = TrainedMethod("tuned.pth", tuned, None, True)
     parts = read_split(root, "fold1")
     tested = {stem for stem, part in parts.items() if part == "test"}
@@ -86,3 +87,7 @@ def test_no_figure_shows_cells_that_a_start_had_learnt(tiny_data):
     fit, (line,) = unseen([method], root, set(parts) - tested)
     assert fit == []
     assert "--split fold1 shows others" in line
+    # Where another network of the method stands for a found one, that is enough.
+    stranger = TrainedMethod("new.pth", dict(tuned, training={}), None, True)
+    found = TrainedMethod("tuned.pth", tuned, None, False)
+    assert unseen([found, stranger], root, set(parts) - tested) == ([stranger], [])
