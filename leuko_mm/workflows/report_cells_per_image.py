@@ -48,9 +48,10 @@ def cells_per_image(runs: Iterable[PublishedRun], figures: Measurements) -> Sect
         return Section(NAME, TITLE, lead)
     lead = (
         "The same network and the same cells, which keep their size in pixels while "
-        "the image grows; the paper keeps its images at 512 px and lets the cells "
-        "shrink. Differences are paired, and to the kind of image that it was trained "
-        "on."
+        "the image grows, unless the protocol names an image of another size. The "
+        "paper keeps its images at 512 px, so that its cells shrink as their number "
+        "grows. Differences are paired, and to the kind of image that it was trained "
+        "on. Images of one class hold as many cells as there are, and grey tiles."
     )
     table = ResultTable(
         "cells_per_image",

@@ -24,9 +24,9 @@ LEAKAGE_HEADS = (
     "setting",
     "split",
     "mIoU",
-    "more than by slides",
+    "minus the folds by slide",
     "pixel accuracy",
-    "more than by slides",
+    "minus the folds by slide",
 )
 
 
@@ -48,10 +48,9 @@ def leakage(results: Sequence[Result], figures: Measurements) -> Section:
     lead = (
         "The same method, trained anew and equally long on images of the same size. "
         "The split paper divides cells at random, paper_mosaics mosaics of cells, as "
-        "the paper did: both put a slide on both sides. They also learn from other "
-        "numbers of cells than the folds, and test others, so a difference is not of "
-        "the split alone; it is not paired, and its interval is over slides, then "
-        "cells."
+        "the paper did: both put a slide on both sides. A difference is not of the "
+        "split alone: they test other cells than the folds, and learn from other "
+        "numbers of them. It is not paired; its interval is over slides, then cells."
         if tables
         else "No training on the splits paper or paper_mosaics is published beside one "
         "of the same length on folds that divide no slide."

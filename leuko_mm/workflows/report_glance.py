@@ -12,9 +12,8 @@ from leuko_mm.workflows.pooled_results import FIVE_FOLDS, Result, shown_families
 from leuko_mm.workflows.report_measurements import Measurements
 from leuko_mm.workflows.report_plots import WORDS, named_links
 from leuko_mm.workflows.report_words import (
-    RANDOM,
     TARGETS,
-    encoder_of,
+    encoder_words,
     protocol_words,
     setting_of,
 )
@@ -81,8 +80,9 @@ def _figure(
         words = setting_of(result)
         if len(lengths) > 1:
             words += f", {result.first.iterations} iterations"
+        name = f"{result.method} ({encoder_words(result)})"
         measured = tuple(figures.of(result, list(WORDS)).values())
-        rows.append(IntervalRow(_row_name(result), words, measured))
+        rows.append(IntervalRow(name, words, measured))
     aimed = ranked[0].confusion.shape[-1] == len(CLASSES)
     levels = tuple(TARGETS[name] for name in WORDS) if aimed else ()
     lead = f"{protocol_words(*ranked)}."
@@ -99,8 +99,3 @@ def _figure(
         lead,
         tuple(link for result in ranked for link in named_links(result)),
     )
-
-
-def _row_name(result: Result) -> str:
-    encoder = encoder_of(result)
-    return f"{result.method} ({'random weights' if encoder == RANDOM else encoder})"

@@ -55,7 +55,11 @@ def costs(results: Sequence[Result], figures: Measurements, folder: Path) -> Sec
                     links = (*links, FileLink(TIMING_FILE, TIMING_FILE))
                 what = "multiply-adds" if name == "macs" else "milliseconds"
                 title = f"{TITLES[metric]} against {what}"
-                lead = f"{protocol_words(members[0])}. Bars are 95 % intervals."
+                lead = (
+                    f"{protocol_words(members[0])}. Bars are 95 % intervals. Settings "
+                    "of a method cost the same and are drawn side by side for that; "
+                    "what enhances the image is not counted."
+                )
                 key = f"{metric}_{name}_{number}"
                 shown.append(ResultFigure(key, title, plot, lead, links))
     lacks = []

@@ -68,9 +68,10 @@ def overview(
         "the cases with the ten slides of one fold, and in 95 % and more with fifty. "
         "One training a row or fold, so they do not tell of another. No interval "
         "stands where no resample differs, as where every cell is found. The best mIoU "
-        "comes first. Only figures of one table may be compared, and only rows whose "
-        "encoders start alike and whose answers are read alike: pixel by pixel, where "
-        "the setting says nothing else. The last section says what the words mean."
+        "comes first. Compare figures within one table only, and only rows whose "
+        "encoders start from the same weights and whose answers are post-processed in "
+        "the same way (not at all, unless the setting says so). The last section says "
+        "what the words mean."
     )
     if not any(result.scope == FIVE_FOLDS for result in results):
         lead += (

@@ -71,3 +71,9 @@ def encoder_of(result: Result) -> str:
     """Say what a result's encoder started from."""
     model = result.first.results["model"]
     return str(model.get("pretrained") or RANDOM)
+
+
+def encoder_words(result: Result) -> str:
+    """Say what a result's encoder started from, as a remark behind its name."""
+    encoder = encoder_of(result)
+    return "random weights" if encoder == RANDOM else encoder

@@ -15,10 +15,12 @@ from tiny_run import leuko
 from leuko_mm.cli.main import main
 from leuko_mm.evaluation.confusion import scores
 from leuko_mm.report.comparison import cell_text
+from leuko_mm.report.comparison_text import latex_table
 from leuko_mm.workflows import report_extras, report_measurements
 from leuko_mm.workflows.compare_report import gather_report, write_report
 from leuko_mm.workflows.pooled_results import FIVE_FOLDS, results_of
 from leuko_mm.workflows.published_runs import read_runs
+from leuko_mm.workflows.report_paper_tables import NOTES
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -219,9 +221,11 @@ def test_the_fold_of_the_choices_alone_says_that_it_is_no_test_of_them(tmp_path)
 def test_the_papers_rows_meet_ours_on_the_same_cells(report):
     *_, three, _ = section(report, "paper").tables
     words = [row.cells[1] for row in three.rows if row.kind == "result"]
-    assert any("cbam_unet B: half, five folds" in word for word in words)
-    assert any("cbam_unet B: half, fold5" in word for word in words)
-    assert any("unet_vgg16 retinex: half, fold5" in word for word in words)
+    assert any(
+        "cbam_unet B (random weights): half, five folds" in word for word in words
+    )
+    assert any("cbam_unet B (random weights): half, fold5" in word for word in words)
+    assert any("retinex (random weights): half, fold5" in word for word in words)
 
 
 def test_the_papers_rows_stand_beside_ours(report):
@@ -237,7 +241,7 @@ def test_the_papers_rows_stand_beside_ours(report):
         86.04,
         pytest.approx(75.50, abs=0.005),
     )
-    assert mine[1].cells[1].startswith("cbam_unet B: half, five folds")
+    assert mine[1].cells[1].startswith("cbam_unet B (random weights): half, five folds")
     assert [link.words for link in mine[1].links] == [f"fold{k}" for k in range(1, 6)]
     lisc = [row for row in two.rows if "lisc" in row.cells[0] and row.kind == "lacking"]
     assert {row.cells[1] for row in lisc} == {"not available here"}
@@ -257,6 +261,24 @@ def test_the_papers_rows_stand_beside_ours(report):
         "VGG16",
         "ResNet50",
     ]
+
+
+def test_of_two_classes_precision_and_recall_are_the_leukocytes(many, report):
+    two = section(report, "paper").tables[1]
+    for row in (row for row in two.rows if row.kind == "result"):
+        told = json.loads((many / row.links[0].path).read_text())["confusion"]
+        (_, false), (missed, right) = told
+        printed = [cell.value for cell in row.cells[2:4]]
+        wanted = [100 * right / (right + false), 100 * right / (right + missed)]
+        assert printed == pytest.approx(wanted, abs=1e-9)
+
+
+def test_a_table_alone_says_what_may_be_compared_and_whose_the_printed_is(report):
+    for number, table in enumerate(section(report, "paper").tables, 1):
+        alone = latex_table(table)
+        assert "only where split, cells and iterations are the same" in alone
+        assert "045002 (2023)" in alone
+        assert NOTES[str(number)].split(".")[0] in alone
 
 
 def test_what_a_random_split_adds_has_an_interval(report):
