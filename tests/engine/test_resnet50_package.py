@@ -127,11 +127,17 @@ def test_a_package_becomes_a_file_that_loads_as_tensors_alone(tmp_path):
 
 def test_another_or_a_damaged_package_is_named_and_nothing_written(tmp_path):
     arrays = arrays_of("conv1", "bn_conv1", (7, 7, 3, 4))
+    whole = package(tmp_path / "whole.tgz", arrays).read_bytes()
+    cut, page = tmp_path / "cut.tgz", tmp_path / "page.tgz"
+    cut.write_bytes(whole[: len(whole) // 2])
+    page.write_bytes(b"<html>not found</html>")
     for place, said in (
-        (package(tmp_path / "a.tgz", arrays, model="package/other.json"), "holds no"),
+        (package(tmp_path / "a.tgz", arrays, model="package/other.json"), "not found"),
         (package(tmp_path / "b.tgz", arrays, cut=4), "is no whole float32"),
+        (cut, "ended before"),
+        (page, "could not be opened"),
     ):
-        with pytest.raises(ValueError, match=said):
+        with pytest.raises(ValueError, match=f"{place.name} is damaged.*{said}"):
             convert_package(place, tmp_path / "out.pth")
     del arrays["bn_conv1/moving_mean"]
     with pytest.raises(ValueError, match="no batch norm"):
