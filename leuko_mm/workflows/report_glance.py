@@ -50,7 +50,7 @@ def _five_folds(results: Sequence[Result]) -> list[list[Result]]:
     for result in results:
         if result.scope == FIVE_FOLDS:
             groups[result.first.images].append(result)
-    return [members for _, members in sorted(groups.items(), key=str)]
+    return [groups[images] for images in sorted(groups, key=str)]
 
 
 def _methods(results: Sequence[Result]) -> list[list[Result]]:

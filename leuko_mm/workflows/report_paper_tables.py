@@ -215,5 +215,5 @@ def _made(table: Mapping, heads: tuple[str, ...], rows: list[TableRow]) -> Resul
         tuple(rows),
         lead=LEAD[table["kind"]],
         words=(0, 1),
-        note=f"{_source()} {ALIKE} {NOTES.get(table['table'], '')}".strip(),
+        note=f"{_source()} {ALIKE} {NOTES[table['table']]}",
     )

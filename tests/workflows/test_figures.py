@@ -166,7 +166,7 @@ def test_other_methods_are_named_and_shown_on_request(trained, tmp_path, capsys)
     ]
     assert "Other methods" not in capsys.readouterr().out
     assert figures(tmp_path, "--methods", "segnett", "--force") == 2
-    assert "did you mean segnet?" in capsys.readouterr().err
+    assert "did you mean 'segnet'?" in capsys.readouterr().err
 
 
 def test_the_columns_are_those_of_the_papers_first_table():
