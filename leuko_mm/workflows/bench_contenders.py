@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from leuko_mm.engine.channels_last import channels_last_helps
+
 JOBS = ("train", "predict")
 METHODS = ("cbam_unet", "cbam_unet_compact")
 # The first without its CBAM, to tell what that costs; and mmseg's own U-Net.
@@ -65,9 +67,9 @@ def contenders(
         found += _own(job, method, device, low)
         if method == CBAM:
             if job == "train":
+                layout = _training_layout(device)
                 found += [
-                    Contender(method, way, low, CHANNELS_LAST)
-                    for way in (FROZEN, CACHED)
+                    Contender(method, way, low, layout) for way in (FROZEN, CACHED)
                 ]
             if WITHOUT_CBAM not in methods:
                 found += _own(job, WITHOUT_CBAM, device, low)
@@ -78,9 +80,15 @@ def contenders(
     return [*found, *(Contender(CONVOLUTION, CONVOLUTION, *kind) for kind in needed)]
 
 
+def _training_layout(device: str) -> str:
+    return CHANNELS_LAST if channels_last_helps(device) else CONTIGUOUS
+
+
 def _own(job: str, method: str, device: str, low: str) -> list[Contender]:
+    if job == "train":
+        return [Contender(method, OWN, low, _training_layout(device))]
     found = [Contender(method, OWN, low, CHANNELS_LAST)]
-    if job == "predict" and device == "cpu":
+    if device == "cpu":
         found += [
             Contender(method, ONNXRUNTIME, FLOAT32, CHANNELS_LAST),
             # OpenVINO takes bfloat16 where the processor multiplies it.

@@ -15,6 +15,7 @@ from mmseg.structures import SegDataSample
 from torch import nn
 
 from leuko_mm.classes import CLASS_NAMES
+from leuko_mm.engine.channels_last import channels_last_helps
 from leuko_mm.engine.feature_cache import FeatureCache
 from leuko_mm.engine.kept_memory import keep_memory
 from leuko_mm.engine.staged_freeze import freeze
@@ -100,7 +101,8 @@ def _training_step(spec: Mapping) -> Callable[[], object]:
     else:
         set_precision(config, None)
         recipe = copy.deepcopy(config.optim_wrapper)
-        model.to(memory_format=torch.channels_last)
+        if channels_last_helps(spec["device"]):
+            model.to(memory_format=torch.channels_last)
     with DefaultScope.overwrite_default_scope("mmseg"):
         optimiser = build_optim_wrapper(model, recipe)
     if spec["way"] in (FROZEN, CACHED):

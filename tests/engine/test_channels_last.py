@@ -1,14 +1,30 @@
-"""The memory layout changes, the numbers do not."""
+"""The memory layout changes where that is faster; the numbers do not."""
 
 from __future__ import annotations
 
+import pytest
 import torch
 from toy_training import EveryIteration, toy_data, toy_net, toy_runner
 
+from leuko_mm.engine import channels_last
+from leuko_mm.engine.channels_last import channels_last_helps
+
 LAYOUT = torch.channels_last
+AVX2 = dict(architecture="x86_64", avx2=True, avx512_f=False)
+AVX512 = dict(AVX2, avx512_f=True)
 
 
-def test_weights_lie_channels_last_from_the_first_iteration(tmp_path):
+def processor(monkeypatch, capabilities):
+    monkeypatch.setattr(
+        channels_last.torch.cpu, "get_capabilities", lambda: capabilities, raising=False
+    )
+
+
+@pytest.mark.parametrize(("capabilities", "expected"), [(AVX512, True), (AVX2, False)])
+def test_weights_lie_as_the_processor_wants_them_from_the_first_iteration(
+    tmp_path, monkeypatch, capabilities, expected
+):
+    processor(monkeypatch, capabilities)
     layouts = []
 
     def look(runner):
@@ -20,10 +36,28 @@ def test_weights_lie_channels_last_from_the_first_iteration(tmp_path):
     )
     runner.register_hook(EveryIteration(look))
     runner.train()
-    assert layouts == [True] * 6
+    assert layouts == [expected] * 6
 
 
-def test_training_gives_the_same_weights(tmp_path):
+@pytest.mark.parametrize(
+    ("capabilities", "expected"),
+    [(AVX512, True), (AVX2, False), (dict(architecture="aarch64"), True), ({}, True)],
+)
+def test_only_a_processor_known_to_be_slower_keeps_the_contiguous_layout(
+    monkeypatch, capabilities, expected
+):
+    processor(monkeypatch, capabilities)
+    assert channels_last_helps("cpu") is expected
+    assert channels_last_helps(torch.device("cuda", 0)) is True
+
+
+def test_a_torch_that_cannot_tell_the_processor_means_channels_last(monkeypatch):
+    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
+    assert channels_last_helps("cpu") is True
+
+
+def test_training_gives_the_same_weights(tmp_path, monkeypatch):
+    processor(monkeypatch, AVX512)
     weights = []
     for hooks in ([], [dict(type="leuko_mm.ChannelsLastHook")]):
         runner = toy_runner(toy_net(), tmp_path, hooks=hooks, data=toy_data(24))

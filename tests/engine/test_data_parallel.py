@@ -11,6 +11,7 @@ from mmengine.model import MMSeparateDistributedDataParallel
 from torch import distributed, nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 
+from leuko_mm.engine import channels_last
 from leuko_mm.engine.channels_last import ChannelsLastHook
 from leuko_mm.engine.data_parallel import prepare_launcher, unwrapped, wrap_anew
 
@@ -90,7 +91,8 @@ def test_a_compiled_step_is_compiled_again(one_process):
     assert compiled == ["train_step"]
 
 
-def test_the_first_gradient_after_a_change_of_layout_is_right(one_process):
+def test_the_first_gradient_after_a_change_of_layout_is_right(one_process, monkeypatch):
+    monkeypatch.setattr(channels_last, "channels_last_helps", lambda device: True)
     prepare_launcher(Config(dict(launcher="pytorch")))
     expected = gradient(convolution())
     runner = runner_of(DistributedDataParallel(convolution()))
