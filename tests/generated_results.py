@@ -146,6 +146,8 @@ def write_many(results: Path) -> None:
         write_run(results, "cbam_unet", split=split, quality=0.97)
     write_run(results, "cbam_unet", "i300", iterations=300, quality=0.84)
     write_run(results, "cbam_unet", split="fold5", seed=1, train_groups=20)
+    for method, variant, quality in (kept[0], kept[2]):
+        write_run(results, method, variant, quality=quality, seed=1)
     for n in (3, 4):
         write_run(results, "cbam_unet", folder=f"half-{n}", n=n, quality=0.85)
     for quality, name in ((0.8, "raw"), (0.84, "stain")):

@@ -33,8 +33,10 @@ from leuko_mm.workflows.report_measurements import Measurements
 from leuko_mm.workflows.report_paper_tables import paper_tables
 from leuko_mm.workflows.report_plots import costs, learning, losses
 from leuko_mm.workflows.report_sections import headlines, overview
+from leuko_mm.workflows.report_seeds import other_seeds
 from leuko_mm.workflows.report_terms import terms
 from leuko_mm.workflows.resolve_config import UsageError
+from leuko_mm.workflows.seed_trainings import first_trainings
 
 PAGE = "report.html"
 # Everything else that the report consists of; replaced as a whole.
@@ -90,20 +92,22 @@ def gather_report(runs: PublishedRuns, folder: Path) -> ComparisonReport:
         folder: where, for what stands beside the results files.
     """
     figures = Measurements()
-    results = results_of(without_other_images(runs.runs))
-    chosen = chosen_settings(results, runs.runs)
+    first = first_trainings(runs.runs)
+    results = results_of(without_other_images(first))
+    chosen = chosen_settings(results, first)
     sections = [
         at_a_glance(results, figures),
-        overview(results, figures, developed(runs.runs)),
+        overview(results, figures, developed(first)),
         differences(results),
+        other_seeds(without_other_images(runs.runs)),
         paper_tables(with_compared_folds(results), figures),
         leakage(results, figures),
-        cells_per_image(runs.runs, figures),
+        cells_per_image(first, figures),
         confusions(results, chosen),
         costs(results, figures, folder),
-        learning(runs.runs, figures),
-        losses(runs.runs, folder),
-        development(results, runs.runs, figures),
+        learning(first, figures),
+        losses(first, folder),
+        development(results, first, figures),
         too_short(runs.short),
         terms(),
     ]

@@ -48,7 +48,7 @@ class Result:
     @property
     def seed(self) -> int:
         """Of the training."""
-        return int(self.first.run.get("seed") or 0)
+        return self.first.seed
 
     @property
     def name(self) -> str:
@@ -98,8 +98,7 @@ def results_of(runs: Iterable[PublishedRun]) -> list[Result]:
     """
     groups: dict[tuple, dict[str, PublishedRun]] = defaultdict(dict)
     for run in (run for run in runs if not run.on_development):
-        how = run.options, tuple(sorted(run.reading.items()))
-        key = (*run.likeness, run.method, run.variant, run.run.get("seed"), *how)
+        key = (*recipe_of(run), run.run.get("seed"))
         groups[key][str(run.run.get("split") or "all cells")] = run
     found = []
     for of_split in groups.values():
@@ -111,6 +110,12 @@ def results_of(runs: Iterable[PublishedRun]) -> list[Result]:
             rest = list(of_split)
         found += [Result((of_split[s],), s) for s in rest]
     return found
+
+
+def recipe_of(run: PublishedRun) -> tuple:
+    """What two runs share that differ in nothing but their split and their seed."""
+    how = run.options, tuple(sorted(run.reading.items()))
+    return (*run.likeness, run.method, run.variant, *how)
 
 
 def without_other_images(runs: Iterable[PublishedRun]) -> list[PublishedRun]:

@@ -74,6 +74,11 @@ class PublishedRun:
         )
 
     @property
+    def seed(self) -> int:
+        """Of the training."""
+        return int(self.run.get("seed") or 0)
+
+    @property
     def command(self) -> str:
         """The command that made the file."""
         return str(self.run.get("command") or "")

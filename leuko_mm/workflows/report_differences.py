@@ -22,7 +22,7 @@ from leuko_mm.workflows.report_words import (
 )
 from leuko_mm.workflows.settings import SETTINGS
 
-# What ``_cells_of`` fills.
+# What ``difference_cells`` fills.
 HEADS = tuple(
     f"{name}{what}"
     for name in ("mIoU", "pixel accuracy")
@@ -47,11 +47,11 @@ def differences(results: Sequence[Result]) -> Section:
         "is below 0.0020, else in 2,000 random ways, of which a p of 0.005 is known to "
         "within about 0.003. Beside it stands p after Holm's correction over its "
         "column. Interval and p are of these trained networks, not of their methods: "
-        "no method was trained again, and all slides of a fold share one network. Over "
-        "five folds the difference of each fold tells how much a result depends on one "
-        "training. Methods are compared under one setting. Those that start from "
-        "random weights have tables of their own, since the CBAM U-Net starts from "
-        "ImageNet's; so have ablations and other post-processing."
+        "all slides of a fold share one network, and of every recipe one training "
+        "stands here. Over five folds the difference of each fold tells how much a "
+        "result depends on one training. Methods are compared under one setting. Those "
+        "that start from random weights have tables of their own, since the CBAM U-Net "
+        "starts from ImageNet's; so have ablations and other post-processing."
         if tables
         else "No two methods are published on the same cells and trained alike yet."
     )
@@ -137,8 +137,7 @@ def difference_table(
                 c.first.method,
                 setting_of(c.first),
                 content(c.first),
-                *_cells_of(c),
-                *[_by_fold(c)] * folds,
+                *difference_cells(c),
             ),
             c.first.links,
         )
@@ -154,17 +153,19 @@ def difference_table(
     )
 
 
-def _cells_of(compared: Compared) -> tuple[Cell, ...]:
-    """Return the differences, each with its p value before and after Holm."""
-    return tuple(
-        cell
-        for name in COMPARED
-        for cell in (
-            measured(compared.differences[name]),
-            f"{compared.differences[name].p:.4f}",
-            f"{compared.corrected[name]:.4f}",
-        )
-    )
+def difference_cells(compared: Compared, *, corrected: bool = True) -> tuple[Cell, ...]:
+    """Return the differences with their p values, and over folds those of each.
+
+    Args:
+        compared: two results.
+        corrected: whether p after Holm's correction stands beside p.
+    """
+    cells: list[Cell] = []
+    for name in COMPARED:
+        difference = compared.differences[name]
+        cells += [measured(difference), f"{difference.p:.4f}"]
+        cells += [f"{compared.corrected[name]:.4f}"] * corrected
+    return (*cells, *[_by_fold(compared)] * (compared.second.scope == FIVE_FOLDS))
 
 
 def _by_fold(compared: Compared) -> str:

@@ -66,12 +66,12 @@ def overview(
         "Percent. Brackets hold 95 % bootstrap intervals, over slides and then over "
         "cells within slides; in simulations they covered the truth in 86 to 95 % of "
         "the cases with the ten slides of one fold, and in 95 % and more with fifty. "
-        "One training a row or fold, so they do not tell of another. No interval "
-        "stands where no resample differs, as where every cell is found. The best mIoU "
-        "comes first. Compare figures within one table only, and only rows whose "
-        "encoders start from the same weights and whose answers are post-processed in "
-        "the same way (not at all, unless the setting says so). The last section says "
-        "what the words mean."
+        "One training a row or fold, that of the lowest seed, so they do not tell of "
+        "another. No interval stands where no resample differs, as where every cell is "
+        "found. The best mIoU comes first. Compare figures within one table only, and "
+        "only rows whose encoders start from the same weights and whose answers are "
+        "post-processed in the same way (not at all, unless the setting says so). The "
+        "last section says what the words mean."
     )
     if not any(result.scope == FIVE_FOLDS for result in results):
         lead += (

@@ -73,7 +73,9 @@ def test_five_folds_are_one_result_over_every_cell(many):
 
 
 def test_the_headline_is_the_papers_method_on_every_cell(report, many):
-    runs = [json.loads(p.read_text()) for p in many.glob("half/cbam_unet-B-fold*.json")]
+    runs = [
+        json.loads(p.read_text()) for p in many.glob("half/cbam_unet-B-fold*-s0.json")
+    ]
     pooled = sum(np.array(run["confusion"]) for run in runs)
     first, second = report.headlines
     assert first.value == pytest.approx(scores(pooled).metrics["mIoU"])
@@ -293,7 +295,7 @@ def test_what_a_random_split_adds_has_an_interval(report):
 
 def test_outlines_and_classes_share_the_wrong_pixels(report, many):
     (shown,) = section(report, "confusions").confusions
-    files = sorted(many.glob("half/cbam_unet-B-fold*.json"))
+    files = sorted(many.glob("half/cbam_unet-B-fold*-s0.json"))
     pooled = sum(np.array(json.loads(p.read_text())["confusion"]) for p in files)
     outlines = pooled[0, 1:].sum() + pooled[1:, 0].sum()
     classes = pooled[1:, 1:].sum() - np.trace(pooled[1:, 1:])
