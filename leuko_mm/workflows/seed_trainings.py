@@ -70,12 +70,12 @@ def first_trainings(runs: Iterable[PublishedRun]) -> list[PublishedRun]:
 
 def repeated(results: Sequence[Result]) -> list[Trainings]:
     """Return what was trained with several seeds, single folds and all five."""
-    groups: dict[tuple, list[Result]] = defaultdict(list)
+    groups: dict[tuple, dict[int, Result]] = defaultdict(dict)
     for result in [*results, *single_folds(results)]:
         key = result.scope, *(_training(run) for run in result.runs)
-        groups[key].append(result)
+        groups[key].setdefault(result.seed, result)
     return [
-        Trainings(tuple(sorted(members, key=lambda result: result.seed)))
+        Trainings(tuple(members[seed] for seed in sorted(members)))
         for members in groups.values()
         if len(members) > 1
     ]
