@@ -41,13 +41,15 @@ def write_run(
             those of ``fold4``, any other those of ``fold5``.
         quality: share of a cell's pixels that is right, about.
         losses: also write a curve.
-        more: ``iterations``, ``seed``, ``size``, ``n``, ``dataset``, ``classes``,
-            ``gmacs``, ``train_groups``, ``per_slide`` (cells of a class),
+        more: ``iterations``, ``seed``, ``amp``, ``size``, ``n``, ``dataset``,
+            ``classes``, ``gmacs``, ``train_groups``, ``per_slide`` (cells of a class),
             ``checkpoint`` (a sha256), ``tag`` (in the file's name alone), ``mode`` (of
             the mosaics; ``every`` and ``every_alike`` are tests of a checkpoint),
             ``reading`` (of the answer).
     """
-    given = dict(iterations=650, seed=0, size=256, n=2, dataset="bcisc", classes=6)
+    given = dict(
+        iterations=650, seed=0, amp=True, size=256, n=2, dataset="bcisc", classes=6
+    )
     given |= dict(gmacs=30.0, train_groups=40, per_slide=3, mode="resample") | more
     stems, groups, confusion = _cells(method, variant, split, quality, given)
     parts = [method, variant, given.get("tag"), split, f"s{given['seed']}"]
@@ -68,7 +70,7 @@ def write_run(
             variant=variant,
             protocol=folder,
             split=split,
-            **{key: given[key] for key in ("seed", "iterations")},
+            **{key: given[key] for key in ("seed", "iterations", "amp")},
         ),
         data=dict(
             dataset=given["dataset"],

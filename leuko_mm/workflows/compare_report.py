@@ -115,7 +115,7 @@ def gather_report(runs: PublishedRuns, folder: Path) -> ComparisonReport:
         _summary(runs),
         headlines(results, figures, chosen),
         tuple(section for section in sections if isinstance(section, Section)),
-        " ".join(filter(None, (CLOSING, _uncommitted(runs)))),
+        " ".join(filter(None, (CLOSING, _precision(runs), _uncommitted(runs)))),
     )
 
 
@@ -130,6 +130,18 @@ def _summary(runs: PublishedRuns) -> str:
         f", and {_counted(tests, 'other test')} of what they trained" if tests else ""
     )
     return f"{said}{where}{more}, each beside its results file."
+
+
+def _precision(runs: PublishedRuns) -> str:
+    """Name the trainings in float32 where others multiplied in bfloat16."""
+    trainings = [run for run in runs.runs if not run.is_test]
+    names = [run.file for run in trainings if not run.run.get("amp")]
+    if not names or len(names) == len(trainings):
+        return ""
+    return (
+        "Trained in float32, and all others with bfloat16 multiplications: "
+        f"{', '.join(names)}."
+    )
 
 
 def _uncommitted(runs: PublishedRuns) -> str:

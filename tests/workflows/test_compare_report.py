@@ -372,6 +372,18 @@ def test_a_learning_curve_is_over_slides_too_and_on_the_same_cells(tmp_path):
     assert len(tried.rows) == 1
 
 
+def test_trainings_in_another_precision_are_named(tmp_path):
+    for method in ("unet", "segnet"):
+        write_run(tmp_path, method, "A", amp=method == "unet")
+    write_run(tmp_path, "unet", "A", tag="turned", mode="every", amp=False)
+    closing = gather_report(read_runs(tmp_path), tmp_path).closing
+    assert "in float32" in closing
+    assert "segnet-A-fold5-s0.json." in closing
+    assert "half/unet" not in closing
+    write_run(tmp_path, "segnet", "A", amp=True)
+    assert "float32" not in gather_report(read_runs(tmp_path), tmp_path).closing
+
+
 def test_every_figure_and_result_leads_to_its_file(report, many):
     links = [link for figure in report.figures for link in figure.links]
     assert all(figure.links for figure in report.figures)
