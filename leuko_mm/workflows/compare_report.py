@@ -135,12 +135,12 @@ def _summary(runs: PublishedRuns) -> str:
 def _precision(runs: PublishedRuns) -> str:
     """Name the trainings in float32 where others multiplied in bfloat16."""
     trainings = [run for run in runs.runs if not run.is_test]
-    names = [run.file for run in trainings if not run.run.get("amp")]
-    if not names or len(names) == len(trainings):
+    precisions = {run.file: run.run.get("amp") for run in trainings}
+    names = [file for file, amp in precisions.items() if amp is False]
+    if not names or True not in precisions.values():
         return ""
     return (
-        "Trained in float32, and all others with bfloat16 multiplications: "
-        f"{', '.join(names)}."
+        f"Trained in float32, where others multiplied in bfloat16: {', '.join(names)}."
     )
 
 
