@@ -15,7 +15,6 @@ from mmseg.structures import SegDataSample
 from torch import nn
 
 from leuko_mm.classes import CLASS_NAMES
-from leuko_mm.engine.channels_last import channels_last_helps
 from leuko_mm.engine.feature_cache import FeatureCache
 from leuko_mm.engine.kept_memory import keep_memory
 from leuko_mm.engine.staged_freeze import freeze
@@ -28,6 +27,7 @@ from leuko_mm.inference.runtimes import (
     whole_logits,
 )
 from leuko_mm.workflows.bench_contenders import CACHED, FROZEN, OWN, PLAIN
+from leuko_mm.workflows.bench_convolution import LAYOUTS
 from leuko_mm.workflows.model_size import build_bare
 from leuko_mm.workflows.plain_loop import make_model_plain, plain_optimiser
 from leuko_mm.workflows.precision import set_precision
@@ -46,8 +46,8 @@ def build(spec: Mapping) -> Callable[[], object]:
     logits of the image's size.
 
     Args:
-        spec: ``job``, ``network``, ``way``, ``batch``, ``size`` in pixels, ``device``
-            and, of an export, ``file``.
+        spec: ``job``, ``network``, ``way``, ``batch``, ``size`` in pixels, ``device``,
+            of our own training its ``layout`` and, of an export, ``file``.
     """
     if spec["way"] in (OWN, FROZEN, CACHED):
         keep_memory()
@@ -101,8 +101,7 @@ def _training_step(spec: Mapping) -> Callable[[], object]:
     else:
         set_precision(config, None)
         recipe = copy.deepcopy(config.optim_wrapper)
-        if channels_last_helps(spec["device"]):
-            model.to(memory_format=torch.channels_last)
+        model.to(memory_format=LAYOUTS[spec["layout"]])
     with DefaultScope.overwrite_default_scope("mmseg"):
         optimiser = build_optim_wrapper(model, recipe)
     if spec["way"] in (FROZEN, CACHED):

@@ -69,10 +69,8 @@ def _order(one: Trainings) -> tuple:
 
 
 def _heads(members: Sequence[Trainings]) -> dict[str, str]:
-    names = dict.fromkeys(COMPARED)
-    if members[0].first.confusion.shape[-1] == CLASS_COUNT:
-        names["right_class"] = None
-    return {name: SHOWN[name] for name in names}
+    many = members[0].first.confusion.shape[-1] == CLASS_COUNT
+    return {name: SHOWN[name] for name in (*COMPARED, *["right_class"] * many)}
 
 
 def _trainings_table(members: Sequence[Trainings], number: int) -> ResultTable:
@@ -165,17 +163,16 @@ def _difference_tables(
 
 
 def _difference_rows(one: Trainings, base: Trainings) -> Iterable[TableRow]:
-    pairs = [*zip(one.results, base.results, strict=True)]
-    pairs.append((one.together, base.together))
-    whose = [*map(str, one.seeds), f"{_listed(one.seeds)} together"]
-    for (other, reference), seed in zip(pairs, whose, strict=True):
-        (compared,), _ = differences_to(reference, [other], COMPARED)
-        cells = difference_cells(compared, corrected=False)
-        both = (one.links, base.links)
-        if other is not one.together:
-            both = named_links(other), named_links(reference)
+    whole = (*one.links, *base.links)
+    rows = [
+        (other, own, str(other.seed), (*named_links(other), *named_links(own)))
+        for other, own in zip(one.results, base.results, strict=True)
+    ]
+    rows.append((one.together, base.together, f"{_listed(one.seeds)} together", whole))
+    for other, own, seed, links in rows:
+        (compared,), _ = differences_to(own, [other], COMPARED)
         words = one.first.method, setting_of(one.first), seed
-        yield TableRow((*words, *cells), (*both[0], *both[1]))
+        yield TableRow((*words, *difference_cells(compared, corrected=False)), links)
 
 
 def _figures(members: Sequence[Trainings], number: int) -> Iterable[ResultFigure]:

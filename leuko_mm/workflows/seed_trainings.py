@@ -60,12 +60,11 @@ def first_trainings(runs: Iterable[PublishedRun]) -> list[PublishedRun]:
     A recipe that was trained more often than others must not stand more often among
     them.
     """
-    runs = list(runs)
+    found = [(run, _training(run)) for run in runs]
     lowest: dict[tuple, int] = {}
-    for run in runs:
-        key = _training(run)
+    for run, key in found:
         lowest[key] = min(run.seed, lowest.get(key, run.seed))
-    return [run for run in runs if run.seed == lowest[_training(run)]]
+    return [run for run, key in found if run.seed == lowest[key]]
 
 
 def repeated(results: Sequence[Result]) -> list[Trainings]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
+from mmengine.structures import BaseDataElement
+from torch.utils.data import DataLoader
 from toy_training import EveryIteration, toy_data, toy_net, toy_runner
 
 from leuko_mm.engine import channels_last
@@ -54,6 +56,29 @@ def test_only_a_processor_known_to_be_slower_keeps_the_contiguous_layout(
 def test_a_torch_that_cannot_tell_the_processor_means_channels_last(monkeypatch):
     monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
     assert channels_last_helps("cpu") is True
+
+
+def test_a_test_is_channels_last_on_every_processor(tmp_path, monkeypatch):
+    processor(monkeypatch, AVX2)
+    net, layouts = toy_net(), []
+
+    def answer(data):
+        weight = net.backbone[0].weight
+        layouts.append(weight.is_contiguous(memory_format=LAYOUT))
+        return [BaseDataElement()]
+
+    net.test_step = answer
+    runner = toy_runner(
+        net,
+        tmp_path,
+        hooks=[dict(type="leuko_mm.ChannelsLastHook")],
+        test_dataloader=DataLoader(toy_data(), batch_size=4),
+        test_cfg=dict(type="TestLoop"),
+        test_evaluator=[],
+    )
+    runner.test()
+    assert layouts
+    assert all(layouts)
 
 
 def test_training_gives_the_same_weights(tmp_path, monkeypatch):

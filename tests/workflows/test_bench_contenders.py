@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
+
+from leuko_mm.workflows import bench_contenders
 from leuko_mm.workflows.bench_contenders import Contender, contenders
 
 
@@ -66,3 +69,14 @@ def test_no_network_is_named_twice():
 def test_each_has_a_home():
     homes = [Contender("net", way).home for way in ("mmseg", "eager", "leuko frozen")]
     assert homes == ["bench_networks", "bench_peer", "bench_networks"]
+
+
+@pytest.mark.parametrize(
+    ("helps", "layout"), [(True, "channels-last"), (False, "contiguous")]
+)
+def test_our_trainings_have_the_layout_of_the_processor(monkeypatch, helps, layout):
+    monkeypatch.setattr(bench_contenders, "channels_last_helps", lambda device: helps)
+    for job, wanted in (("train", layout), ("predict", "channels-last")):
+        found = contenders(job, ["cbam_unet"], device="cpu", bfloat16=False)
+        own = [one.layout for one in found if one.way.startswith("leuko")]
+        assert set(own) == {wanted}

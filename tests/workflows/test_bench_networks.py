@@ -8,14 +8,14 @@ from exported_network import need_exports
 from torch import nn
 
 from leuko_mm.engine.autocast import AutocastOptimWrapper
-from leuko_mm.engine.channels_last import channels_last_helps
 from leuko_mm.workflows import bench_networks
 from leuko_mm.workflows.bench_networks import build, write_export
 
 
 @pytest.fixture
 def spec(tiny_config):
-    return dict(network=str(tiny_config), batch=2, size=64, device="cpu")
+    how = dict(device="cpu", layout="channels-last")
+    return dict(network=str(tiny_config), batch=2, size=64, **how)
 
 
 @pytest.fixture
@@ -74,12 +74,13 @@ def test_the_plain_step_is_float32_and_contiguous(spec, built):
     assert not wrapper.optimizer.defaults["fused"]
 
 
-def test_our_step_is_that_of_the_protocol(spec, built):
-    call = build(dict(spec, job="train", way="leuko"))
+@pytest.mark.parametrize("layout", ["contiguous", "channels-last"])
+def test_our_step_is_that_of_the_protocol(spec, built, layout):
+    call = build(dict(spec, job="train", way="leuko", layout=layout))
     (model,), (wrapper,) = built["models"], built["wrappers"]
     before = model.backbone.features[0].weight.clone()
     call()
-    assert channels_last(model) == {channels_last_helps("cpu")}
+    assert channels_last(model) == {layout == "channels-last"}
     assert isinstance(wrapper, AutocastOptimWrapper)
     assert not torch.equal(before, model.backbone.features[0].weight)
 
