@@ -3,6 +3,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
+# Processes that share the tests of `make test`; 0 runs them in pytest's own.
+WORKERS ?= auto
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 
@@ -20,8 +22,9 @@ quickstart: $(STAMP) ## from nothing to a trained network, its table and its pic
 	  $(PY) tools/test.py configs/quickstart.py work_dirs/quickstart/quickstart.pth \
 	    --data bcisc --split all --work-dir work_dirs/quickstart/bcisc --force; }
 
-test: $(STAMP) ## the test suite without the slow tests; ARGS="-k cbam" picks some
-	$(PY) -m pytest -m "not slow" $(ARGS)
+test: $(STAMP) ## the test suite without the slow tests; ARGS="-k cbam" picks some, WORKERS=0 takes one process
+	OMP_NUM_THREADS=1 $(PY) -m pytest -m "not slow" \
+	  -n $(WORKERS) --maxprocesses 4 --dist worksteal $(ARGS)
 
 test-all: $(STAMP) ## every test; LEUKO_MM_SHARED names the real images and weights
 	$(PY) -m pytest $(ARGS)

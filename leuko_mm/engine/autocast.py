@@ -34,14 +34,15 @@ class AutocastOptimWrapper(OptimWrapper):
     loss scaling is needed on any device.
 
     Args:
-        enabled: False gives plain float32 with the same class.
+        enabled: False gives plain float32 with the same class; None, bfloat16 where
+            it helps, see ``bfloat16_helps``.
         fused: let Adam and AdamW step in one pass, on any device; see ``fuse_step``.
         **kwargs: for ``mmengine.optim.OptimWrapper``.
     """
 
-    def __init__(self, *, enabled: bool = True, fused: bool = True, **kwargs):
+    def __init__(self, *, enabled: bool | None = None, fused: bool = True, **kwargs):
         super().__init__(**kwargs)
-        self.enabled = enabled
+        self.enabled = bfloat16_helps() if enabled is None else enabled
         if fused:
             fuse_step(self.optimizer)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 import io
 from collections.abc import Mapping
@@ -47,8 +48,12 @@ def render(template: str, data: Mapping) -> str:
     return environment().get_template(template).render(**data)
 
 
+@functools.cache
 def environment() -> Environment:
-    """Return the templates' environment: everything escaped, nothing undefined."""
+    """Return the templates' environment: everything escaped, nothing undefined.
+
+    One a process, which then compiles each template once.
+    """
     made = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,

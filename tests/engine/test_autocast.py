@@ -51,6 +51,14 @@ def test_only_the_activations_are_bfloat16(enabled):
     assert {p.grad.dtype for p in net.parameters()} == {torch.float32}
 
 
+@pytest.mark.parametrize("helps", [True, False])
+def test_unless_told_bfloat16_is_on_where_it_helps(helps, monkeypatch):
+    monkeypatch.setattr(autocast, "bfloat16_helps", lambda: helps)
+    assert wrapped(small_net()).enabled is helps
+    for enabled in (True, False):
+        assert wrapped(small_net(), enabled=enabled).enabled is enabled
+
+
 def test_outside_the_context_nothing_is_cast():
     net, (image, _) = small_net(), batch()
     with wrapped(net).optim_context(net):

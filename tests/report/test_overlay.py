@@ -58,7 +58,15 @@ def test_blend_inside_is_the_weighted_mean(image, labels):
     drawn = overlay(image, labels, alpha=0.25, outline=0)
     inside = labels == 1
     expected = 0.75 * image[inside] + 0.25 * np.array([255, 0, 0])
-    assert np.abs(drawn[inside] - expected).max() <= 0.5
+    assert (drawn[inside] == np.rint(expected)).all()
+
+
+def test_the_light_line_stands_beside_the_edge(image, labels):
+    drawn = overlay(image, labels, alpha=0, outline=2)
+    light = np.rint(0.35 * image[18, 7] + 0.65 * 255)
+    assert labels[18, 5] == labels[18, 7] == 1
+    assert (drawn[18, 7] == light).all()
+    assert (drawn[18, 8] == image[18, 8]).all()
 
 
 def test_alpha_limits(image, labels):
