@@ -17,6 +17,7 @@ from leuko_mm.workflows.report_sections import COMPARED
 from leuko_mm.workflows.report_words import (
     RANDOM,
     encoder_of,
+    precision_note,
     protocol_words,
     setting_of,
 )
@@ -49,9 +50,12 @@ def differences(results: Sequence[Result]) -> Section:
         "column. Interval and p are of these trained networks, not of their methods: "
         "all slides of a fold share one network, and of every recipe one training "
         "stands here. Over five folds the difference of each fold tells how much a "
-        "result depends on one training. Methods are compared under one setting. Those "
-        "that start from random weights have tables of their own, since the CBAM U-Net "
-        "starts from ImageNet's; so have ablations and other post-processing."
+        "result depends on one training. Methods are compared under one setting, but "
+        "on single cells: there the paper's Table 2 compares whole recipes, its method "
+        "with enhancement and loss (B), the others without (A). Those that start from "
+        "random weights have tables of their own, since the CBAM U-Net starts from "
+        "ImageNet's; so have ablations and other post-processing. U-Net on VGG16 is a "
+        "method and an ablation, and Holm's correction is of each table by itself."
         if tables
         else "No two methods are published on the same cells and trained alike yet."
     )
@@ -103,6 +107,7 @@ def _differences(
         reference,
         members,
         third=("encoder", encoder_of),
+        note=precision_note([reference, *members]),
     )
 
 

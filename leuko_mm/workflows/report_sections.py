@@ -22,6 +22,7 @@ from leuko_mm.workflows.report_measurements import (
 from leuko_mm.workflows.report_words import (
     TARGETS,
     encoder_of,
+    precision_note,
     protocol_words,
     reading_words,
     setting_of,
@@ -109,7 +110,15 @@ def _overview_table(
         protocol_words(ranked[0]),
         ("method", "setting", "encoder", *heads.values()),
         tuple(rows),
-        note=_without_development(ranked, figures, developed),
+        note=" ".join(
+            filter(
+                None,
+                (
+                    precision_note(ranked),
+                    _without_development(ranked, figures, developed),
+                ),
+            )
+        ),
         words=(0, 1, 2),
     )
 

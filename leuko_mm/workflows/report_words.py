@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from leuko_mm.workflows.figures_methods import COMBINATIONS
 from leuko_mm.workflows.pooled_results import Result
@@ -65,6 +65,19 @@ def protocol_words(*results: Result) -> str:
         f"{' or '.join(map(str, lengths))} iterations, "
         f"{image}{f' on {size} px' if size else ''}"
     )
+
+
+def precision_note(results: Sequence[Result]) -> str:
+    """Name the trainings in float32 where others multiplied in bfloat16; else ''."""
+    amp = {
+        result.name: {run.run.get("amp") for run in result.runs}
+        for result in results
+        if not result.first.is_test
+    }
+    names = [name for name, found in amp.items() if False in found]
+    if not names or not any(True in found for found in amp.values()):
+        return ""
+    return f"Trained in float32, the others in bfloat16: {', '.join(names)}."
 
 
 def encoder_of(result: Result) -> str:

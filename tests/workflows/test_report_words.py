@@ -8,7 +8,7 @@ from generated_results import write_run
 
 from leuko_mm.workflows.pooled_results import results_of
 from leuko_mm.workflows.published_runs import read_runs
-from leuko_mm.workflows.report_words import setting_of
+from leuko_mm.workflows.report_words import precision_note, setting_of
 
 TRAIN = "leuko train cbam_unet --protocol half --cfg-options"
 
@@ -37,3 +37,20 @@ def test_a_test_says_what_the_training_of_its_checkpoint_changed(tmp_path):
         path.write_text(json.dumps(content))
     said = {setting_of(result) for result in results_of(read_runs(tmp_path).runs)}
     assert said == {"fast (lr_mult=0.3)", "fast-cells (lr_mult=0.3)", "plain-cells"}
+
+
+def test_float32_is_named_only_beside_bfloat16(tmp_path):
+    write_run(tmp_path, "unet", "A", amp=True)
+    write_run(tmp_path, "segnet", "A", amp=False)
+    tested = write_run(tmp_path, "unet", "A-cells", amp=False)
+    content = json.loads(tested.read_text())
+    content["run"]["command"] = "leuko test unet a.pth --cfg-options model.type=Cells"
+    tested.write_text(json.dumps(content))
+    results = results_of(read_runs(tmp_path).runs)
+    assert len(results) == 3
+    assert precision_note(results) == (
+        "Trained in float32, the others in bfloat16: segnet A."
+    )
+    # A test of a checkpoint multiplies in float32, whatever its training did.
+    assert precision_note([r for r in results if r.method == "unet"]) == ""
+    assert precision_note([r for r in results if r.method == "segnet"]) == ""
