@@ -35,6 +35,7 @@ from leuko_mm.workflows.report_plots import costs, learning, losses
 from leuko_mm.workflows.report_sections import headlines, overview
 from leuko_mm.workflows.report_seeds import other_seeds
 from leuko_mm.workflows.report_terms import terms
+from leuko_mm.workflows.report_words import float32_files
 from leuko_mm.workflows.resolve_config import UsageError
 from leuko_mm.workflows.seed_trainings import first_trainings
 
@@ -133,11 +134,8 @@ def _summary(runs: PublishedRuns) -> str:
 
 
 def _precision(runs: PublishedRuns) -> str:
-    """Name the trainings in float32 where others multiplied in bfloat16."""
-    trainings = [run for run in runs.runs if not run.is_test]
-    precisions = {run.file: run.run.get("amp") for run in trainings}
-    names = [file for file, amp in precisions.items() if amp is False]
-    if not names or True not in precisions.values():
+    names = float32_files(runs.runs)
+    if not names:
         return ""
     return (
         f"Trained in float32, where others multiplied in bfloat16: {', '.join(names)}."

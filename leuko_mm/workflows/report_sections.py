@@ -105,20 +105,16 @@ def _overview_table(
         )
         for r in ranked
     ]
+    notes = (
+        precision_note(ranked),
+        _without_development(ranked, figures, developed),
+    )
     return ResultTable(
         f"results_{number}",
         protocol_words(ranked[0]),
         ("method", "setting", "encoder", *heads.values()),
         tuple(rows),
-        note=" ".join(
-            filter(
-                None,
-                (
-                    precision_note(ranked),
-                    _without_development(ranked, figures, developed),
-                ),
-            )
-        ),
+        note=" ".join(filter(None, notes)),
         words=(0, 1, 2),
     )
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from leuko_mm.workflows.figures_methods import COMBINATIONS
 from leuko_mm.workflows.pooled_results import Result
+from leuko_mm.workflows.published_runs import PublishedRun
 from leuko_mm.workflows.settings import SETTINGS
 
 # In percent: the mean IoU is the one that the paper prints.
@@ -67,15 +68,18 @@ def protocol_words(*results: Result) -> str:
     )
 
 
+def float32_files(runs: Iterable[PublishedRun]) -> list[str]:
+    """Return the trainings in float32 where others multiplied in bfloat16."""
+    # A test of a checkpoint multiplies in float32, whatever its training did.
+    amp = {run.file: run.run.get("amp") for run in runs if not run.is_test}
+    return [file for file in amp if amp[file] is False and True in amp.values()]
+
+
 def precision_note(results: Sequence[Result]) -> str:
-    """Name the trainings in float32 where others multiplied in bfloat16; else ''."""
-    amp = {
-        result.name: {run.run.get("amp") for run in result.runs}
-        for result in results
-        if not result.first.is_test
-    }
-    names = [name for name, found in amp.items() if False in found]
-    if not names or not any(True in found for found in amp.values()):
+    """Name the results of trainings in float32 beside others; else ''."""
+    files = set(float32_files(run for result in results for run in result.runs))
+    names = [r.name for r in results if files & {run.file for run in r.runs}]
+    if not names:
         return ""
     return f"Trained in float32, the others in bfloat16: {', '.join(names)}."
 

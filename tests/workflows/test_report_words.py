@@ -51,6 +51,5 @@ def test_float32_is_named_only_beside_bfloat16(tmp_path):
     assert precision_note(results) == (
         "Trained in float32, the others in bfloat16: segnet A."
     )
-    # A test of a checkpoint multiplies in float32, whatever its training did.
     assert precision_note([r for r in results if r.method == "unet"]) == ""
     assert precision_note([r for r in results if r.method == "segnet"]) == ""
