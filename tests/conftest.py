@@ -34,7 +34,6 @@ def shared_folder() -> Path:
 def _no_folders_of_the_user(monkeypatch):
     # A test that forgets to name its data folder must not read the user's.
     monkeypatch.delenv("LEUKO_MM_DATA", raising=False)
-    monkeypatch.setenv("LEUKO_MM_CACHE", "off")
 
 
 @pytest.fixture(scope="session")

@@ -69,7 +69,6 @@ def test_the_dataset_says_it_too(binary):
         ["check"],
         ["split", "--show"],
         ["browse", "--count", "2"],
-        ["mosaics", "--out", "mosaics", "--size", "64"],
     ],
 )
 def test_every_look_at_it_works(binary, tmp_path, monkeypatch, capfd, command):

@@ -7,26 +7,20 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
-from leuko_mm.datasets.preprocessing_cache import PreprocessingCache
-from leuko_mm.datasets.preprocessing_recipe import cell_key, pipeline_recipe
 from leuko_mm.datasets.sampling import sample_randomness
 
 Tile = tuple[np.ndarray, np.ndarray]
 
 
 class TileStore:
-    """Load cells through a pipeline, resize them, and keep what was made.
-
-    Tiles are kept in memory. What a pipeline of deterministic steps makes of a cell is
-    also kept on disk, where ``LEUKO_MM_CACHE`` says, whole rather than as tiles: it is
-    resized in 0.03 ms, and then serves tiles of every size.
+    """Load cells through a pipeline, resize them, and keep the tiles in memory.
 
     Args:
         cells: a dataset with ``get_data_info``.
         pipeline: from such an entry to a sample with ``img`` and ``gt_seg_map``.
         seed: of whatever the pipeline draws; it draws the same for a cell every time,
-            so that it does not show whether a worker still held the tile.
-        limit: bytes of tiles that are kept at most; further ones are made anew.
+            so that the tile is the same whether it was kept or not.
+        limit: bytes of tiles that are kept at most; others are made again.
     """
 
     def __init__(
@@ -40,9 +34,6 @@ class TileStore:
         self.cells, self.pipeline, self.seed = cells, pipeline, seed
         self.limit, self.used = limit, 0
         self._kept: dict[tuple[int, int, int], Tile] = {}
-        self._recipe = pipeline_recipe(pipeline)
-        # Opened here, before workers start, so that one process tells of its faults.
-        self._cache = PreprocessingCache.of_environment() if self._recipe else None
 
     def tile(self, cell: int, height: int, width: int) -> Tile:
         """Return image (H, W, 3) and labels (H, W) of a cell; do not write to them.
@@ -53,27 +44,14 @@ class TileStore:
         key = (cell, height, width)
         if key in self._kept:
             return self._kept[key]
-        tile = resize_tile(*self._loaded(cell), height, width)
+        tile = resize_tile(*self._load(cell), height, width)
         size = sum(array.nbytes for array in tile)
         if self.used + size <= self.limit:
             self._kept[key] = tile
             self.used += size
         return tile
 
-    def _loaded(self, cell: int) -> Tile:
-        if self._cache is None:
-            return self._made(cell)
-        try:
-            key = cell_key(self._recipe, self.cells.get_data_info(cell))
-        except OSError:
-            return self._made(cell)  # the pipeline itself may know how to read it
-        loaded = self._cache.read(key)
-        if loaded is None:
-            loaded = self._made(cell)
-            self._cache.write(key, *loaded)
-        return loaded
-
-    def _made(self, cell: int) -> Tile:
+    def _load(self, cell: int) -> Tile:
         with sample_randomness(self.seed, cell):
             sample = self.pipeline(self.cells.get_data_info(cell))
         missing = [key for key in ("img", "gt_seg_map") if key not in sample]

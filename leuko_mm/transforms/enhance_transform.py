@@ -26,10 +26,6 @@ class AHERetinex(BaseTransform):
         ValueError: if an argument is none of the values named.
     """
 
-    # To be raised with every change of what the enhancement makes of an image, be it in
-    # this file or in those that it calls: what older numbers made is cached on disk.
-    cache_version = 2
-
     def __init__(
         self,
         reading: str = "hsv",

@@ -58,9 +58,6 @@ class ValueEqualisation(BaseTransform):
         ValueError: if the window is no whole number of at least 2.
     """
 
-    # Of the cache on disk: to be raised with every change of what comes out.
-    cache_version = 1
-
     def __init__(self, window: int = 256) -> None:
         if not isinstance(window, int) or window < 2:
             raise ValueError(

@@ -7,12 +7,10 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from dataclasses import replace
 from pathlib import Path
 
 from leuko_mm.datasets.audit import quick_check
 from leuko_mm.datasets.prepared import DatasetError, data_home, read_about
-from leuko_mm.datasets.preprocessing_cache import cache_setting, read_setting
 from leuko_mm.engine.autocast import bfloat16_helps
 from leuko_mm.engine.encoder_weights import (
     KNOWN,
@@ -32,7 +30,6 @@ def check_surroundings() -> list[Finding]:
         check_bfloat16(),
         *check_datasets(),
         *check_weights(),
-        check_cache(),
         check_writable("work_dirs", Path("work_dirs"), "run leuko where you may write"),
         *check_plugins(),
     ]
@@ -95,18 +92,6 @@ def check_weights() -> list[Finding]:
             words = "not found; a training that wants them fetches them first"
             findings.append(Finding(name, WARN, words, fetching_command(checkpoint)))
     return findings
-
-
-def check_cache() -> Finding:
-    """Write into the folder of the cache; a training does without it if need be."""
-    setting = cache_setting()
-    if setting is None:
-        return Finding("cache", OK, "off: cells are enhanced anew at every start")
-    other = "export LEUKO_MM_CACHE=~/.cache/leuko_mm"
-    if setting == read_setting(""):
-        other = "export LEUKO_MM_CACHE=FOLDER    (or: off)"
-    found = check_writable("cache", setting[0], other)
-    return replace(found, state=WARN) if found.state == FAULT else found
 
 
 def check_writable(name: str, folder: Path, cure: str) -> Finding:

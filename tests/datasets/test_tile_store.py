@@ -1,4 +1,4 @@
-"""Tiles: the same for a cell every time, whether kept in memory or made anew."""
+"""Tiles: the same for a cell every time, whether kept in memory or made again."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import cv2
 import numpy as np
 import pytest
 
-from leuko_mm.datasets.leukocyte_dataset import LeukocyteDataset, build_pipeline
 from leuko_mm.datasets.tile_store import TileStore, resize_tile
 
 
@@ -101,70 +100,3 @@ def test_labels_stay_where_the_image_is():
         for axis in ("m10", "m01"):
             shift = centre[axis] / centre["m00"] - other[axis] / other["m00"]
             assert abs(shift) < 0.3
-
-
-class CountedEnhancement:
-    """Leave an image as it is, promise to do so every time, and count."""
-
-    cache_version = 1
-    calls = 0
-
-    def __call__(self, sample: dict) -> dict:
-        CountedEnhancement.calls += 1
-        return sample
-
-
-@pytest.fixture
-def on_disk(tiny_dataset, tmp_path, monkeypatch):
-    """Return a function that makes a store of the tiny dataset, cached in a folder."""
-    monkeypatch.setenv("LEUKO_MM_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(CountedEnhancement, "calls", 0)
-    loading = [dict(type="LoadImageFromFile"), dict(type="LoadAnnotations")]
-    pipeline = build_pipeline([*loading, CountedEnhancement()])
-
-    def make(**cells) -> TileStore:
-        return TileStore(LeukocyteDataset(str(tiny_dataset), **cells), pipeline)
-
-    return make
-
-
-def test_a_second_training_reads_what_the_first_one_made(on_disk, monkeypatch):
-    first, second = on_disk(), on_disk()
-    tiles = [first.tile(cell, 9, 7) for cell in range(4)]
-    assert CountedEnhancement.calls == 4
-    for cell, (image, labels) in enumerate(tiles):
-        again = second.tile(cell, 9, 7)
-        assert (again[0] == image).all()
-        assert (again[1] == labels).all()
-        assert second.tile(cell, 20, 24)[0].shape == (20, 24, 3)
-    assert CountedEnhancement.calls == 4
-    monkeypatch.setenv("LEUKO_MM_CACHE", "off")
-    without = on_disk()
-    for cell, (image, labels) in enumerate(tiles):
-        assert (without.tile(cell, 9, 7)[0] == image).all()
-        assert (without.tile(cell, 9, 7)[1] == labels).all()
-
-
-def test_other_labels_are_another_entry(on_disk):
-    plain, binary = (on_disk(binary=way).tile(39, 20, 24)[1] for way in (False, True))
-    assert plain.max() == 5
-    assert binary.max() == 1
-
-
-def test_a_damaged_entry_does_not_show(on_disk, tmp_path):
-    image, labels = on_disk().tile(5, 20, 24)
-    (entry,) = (tmp_path / "cache").iterdir()
-    entry.write_bytes(entry.read_bytes()[:-1] + b"x")
-    again = on_disk().tile(5, 20, 24)
-    assert (again[0] == image).all()
-    assert (again[1] == labels).all()
-    assert CountedEnhancement.calls == 2
-    on_disk().tile(5, 20, 24)
-    assert CountedEnhancement.calls == 2
-
-
-def test_a_file_in_the_way_costs_nothing_but_time(on_disk, tmp_path):
-    (tmp_path / "cache").touch()
-    store = on_disk()
-    assert store.tile(5, 20, 24)[0].shape == (20, 24, 3)
-    assert (tmp_path / "cache").read_bytes() == b""

@@ -88,7 +88,6 @@ def compared(tiny_home, configs, tmp_path_factory):
     place, said = tmp_path_factory.mktemp("compared"), []
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LEUKO_MM_DATA", str(tiny_home))
-        patch.setenv("LEUKO_MM_CACHE", "off")
         compare(wish(place / "before", configs[:1]), say=said.append)
         before = counts()
         outcomes = compare(wish(place, configs), say=said.append)

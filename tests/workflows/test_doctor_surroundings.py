@@ -85,39 +85,22 @@ def test_weights_that_are_there_are_found(place):
     assert (finding.state, finding.detail) == (OK, "weights/vgg16-397923af.pth")
 
 
-def test_planted_read_only_cache(place, monkeypatch):
+def test_planted_read_only_folder(place, monkeypatch):
     def refuse(dir):
         raise OSError(errno.EROFS, "Read-only file system", str(dir))
 
-    monkeypatch.setenv("LEUKO_MM_CACHE", str(place / "kept"))
     # Simulated: tests run as root write everywhere.
     monkeypatch.setattr(surroundings.tempfile, "TemporaryFile", refuse)
-    finding = surroundings.check_cache()
-    assert finding.state == WARN  # a training goes on without it
+    finding = surroundings.check_writable("work_dirs", place, "go elsewhere")
+    assert finding.state == FAULT
     assert "Read-only file system" in finding.detail
-    assert finding.cure == "export LEUKO_MM_CACHE=~/.cache/leuko_mm"
-    monkeypatch.delenv("LEUKO_MM_CACHE")
-    assert surroundings.check_cache().cure.startswith("export LEUKO_MM_CACHE=FOLDER")
+    assert finding.cure == "go elsewhere"
 
 
-def test_planted_cache_that_is_a_file(place, monkeypatch):
-    (place / "kept").touch()
-    monkeypatch.setenv("LEUKO_MM_CACHE", str(place / "kept"))
-    finding = surroundings.check_cache()
-    assert finding.state == WARN  # a training goes on without it
-    assert "Not a directory" in finding.detail
-
-
-def test_a_cache_need_not_exist_and_is_not_made(place, monkeypatch):
-    monkeypatch.setenv("LEUKO_MM_CACHE", str(place / "far" / "away"))
-    assert surroundings.check_cache().state == OK
+def test_a_folder_need_not_exist_and_is_not_made(place):
+    far = place / "far" / "away"
+    assert surroundings.check_writable("work_dirs", far, "").state == OK
     assert list(place.iterdir()) == []
-
-
-def test_no_cache_is_fine():
-    finding = surroundings.check_cache()
-    assert finding.state == OK
-    assert finding.detail.startswith("off")
 
 
 def test_planted_full_disk(place, monkeypatch):
@@ -153,4 +136,4 @@ def test_no_plugin_is_fine(monkeypatch):
 
 def test_everything_else_is_looked_at():
     names = [f.name for f in surroundings.check_surroundings()]
-    assert {"bfloat16", "datasets", "weights vgg16", "cache", "work_dirs"} <= set(names)
+    assert {"bfloat16", "datasets", "weights vgg16", "work_dirs"} <= set(names)

@@ -41,7 +41,6 @@ def trained(tiny_home, tmp_path_factory):
     folder = tmp_path_factory.mktemp("config")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LEUKO_MM_DATA", str(tiny_home))
-        patch.setenv("LEUKO_MM_CACHE", "off")
         config = prepare_config(
             TrainRequest(
                 config=str(write_config(folder, enhance=ENHANCE)),
