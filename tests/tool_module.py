@@ -11,7 +11,10 @@ TOOLS = Path(__file__).resolve().parents[1] / "tools"
 
 
 def load_tool(name: str) -> ModuleType:
-    """Return ``tools/<name>.py``, run anew; nothing remembers it."""
+    """Return ``tools/<name>.py``, run again; it may import the scripts beside it."""
+    beside = str((TOOLS / name).parent)
+    if beside not in sys.path:
+        sys.path.append(beside)
     spec = importlib.util.spec_from_file_location(f"tool_{name}", TOOLS / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     # Dataclasses look their module up while they are made.

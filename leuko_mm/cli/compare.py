@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from leuko_mm.cli.cfg_options import add_cfg_options
-from leuko_mm.cli.compare_published import published_lines
 from leuko_mm.cli.main import DONE, SOME_FAILED
 from leuko_mm.cli.train import add_iterations_argument
 from leuko_mm.workflows import compare_results as states
@@ -22,7 +21,6 @@ from leuko_mm.workflows.compare import FAILED, Outcome, compare, survey
 from leuko_mm.workflows.compare_matrix import DEFAULT_SETTINGS, OWN, CompareRequest
 from leuko_mm.workflows.compare_report import write_report
 from leuko_mm.workflows.compare_share import LAUNCHERS
-from leuko_mm.workflows.published import PAPER, check_published
 from leuko_mm.workflows.resolve_config import UsageError
 from leuko_mm.workflows.settings import SETTINGS
 
@@ -72,13 +70,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--shard", metavar="I/N", help="do the I-th of N parts, I from 0"
     )
     parser.add_argument("--launcher", choices=["none", *LAUNCHERS], default="none")
-    parser.add_argument(
-        "--check-published",
-        nargs="?",
-        const=PAPER,
-        metavar="FILE",
-        help="only hold printed tables against themselves; default: the paper's",
-    )
     _add_run_arguments(parser)
 
 
@@ -99,13 +90,10 @@ def run(args: argparse.Namespace, command: list[str]) -> int:
     """Do or show the runs, then print what became of them; or write the report."""
     if args.report:
         return _report(args)
-    if args.check_published is not None:
-        print("\n".join(published_lines(check_published(args.check_published))))
-        return DONE
     if args.protocol is None:
         raise UsageError(
             "--protocol says under what to compare: paper, grouped, half, robust, "
-            "smoke; --report and --check-published need none"
+            "smoke; --report needs none"
         )
     request = CompareRequest(
         protocol=args.protocol,

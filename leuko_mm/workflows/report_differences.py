@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from leuko_mm.report.comparison import Cell, ResultTable, Section, TableRow
-from leuko_mm.workflows.figures_methods import SAME_AS
 from leuko_mm.workflows.pooled_results import FIVE_FOLDS, Result, shown_families
 from leuko_mm.workflows.report_measurements import (
     Compared,
@@ -21,7 +20,7 @@ from leuko_mm.workflows.report_words import (
     protocol_words,
     setting_of,
 )
-from leuko_mm.workflows.settings import SETTINGS
+from leuko_mm.workflows.settings import SAME_AS, SETTINGS
 
 # What ``difference_cells`` fills.
 HEADS = tuple(

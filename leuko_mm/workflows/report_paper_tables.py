@@ -6,13 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from leuko_mm.report.comparison import Cell, ResultTable, Section, TableRow
 from leuko_mm.report.measured import Measured
-from leuko_mm.workflows.figures_methods import COMBINATIONS, SAME_AS
 from leuko_mm.workflows.pooled_results import Result
-from leuko_mm.workflows.published import CheckedRow, check_published, load_published
+from leuko_mm.workflows.published import implied_scores, load_published
 from leuko_mm.workflows.report_measurements import OF_CLASS, Measurements
 from leuko_mm.workflows.report_sections import CLASS_COUNT
 from leuko_mm.workflows.report_words import encoder_words, protocol_words
-from leuko_mm.workflows.settings import SETTINGS
+from leuko_mm.workflows.settings import COMBINATIONS, SAME_AS, SETTINGS
 
 TABLE3 = "ablation/table3_"
 ORDER = ("A", "B", None)
@@ -66,11 +65,11 @@ def paper_tables(results: Sequence[Result], figures: Measurements) -> Section:
         results: what counts as one result each.
         figures: where intervals come from.
     """
-    published = load_published()
+    tables = load_published()["tables"]
     makers = {"class": _class_table, "binary": _binary_table, "means": _means_table}
     shown = tuple(
-        makers[table["kind"]](table, checked.rows, results, figures)
-        for table, checked in zip(published["tables"], check_published(), strict=True)
+        makers[table["kind"]](table, _rows(table, tables), results, figures)
+        for table in tables
     )
     lead = (
         f"{_source()} Tested on 5 mosaics, 20 cells, "
@@ -132,9 +131,9 @@ def _asked(row: Mapping, *, binary: bool = False) -> str:
     return f"no run of {name}{setting}{on} is published"
 
 
-def _class_table(table, checked, results, figures) -> ResultTable:
+def _class_table(table, printed_rows, results, figures) -> ResultTable:
     rows = []
-    for row, implied in _rows(checked):
+    for row, implied in printed_rows:
         printed = [row[key] for key in OF_CLASS]
         name = f"{row['class']}, {row['method']}"
         rows.append(
@@ -151,9 +150,9 @@ def _class_table(table, checked, results, figures) -> ResultTable:
     return _made(table, heads, rows)
 
 
-def _binary_table(table, checked, results, figures) -> ResultTable:
+def _binary_table(table, printed_rows, results, figures) -> ResultTable:
     rows = []
-    for row, implied in _rows(checked):
+    for row, implied in printed_rows:
         keys = ("precision", "recall", "f1", "mIoU", "accuracy")
         name = f"{row['dataset']} ({row['data']}), {row['method']}"
         printed = [row[key] for key in keys]
@@ -174,9 +173,9 @@ def _binary_table(table, checked, results, figures) -> ResultTable:
     return _made(table, heads, rows)
 
 
-def _means_table(table, checked, results, figures) -> ResultTable:
+def _means_table(table, printed_rows, results, figures) -> ResultTable:
     rows, lacking = [], dict(COMBINATIONS) if table["table"] == "3" else {}
-    for row, implied in _rows(checked):
+    for row, implied in printed_rows:
         lacking.pop(row["config"].removeprefix(TABLE3), None)
         given = implied.get("class_mIoU")
         cells = (row["method"], "as printed", row["mIoU"], given, row["accuracy"])
@@ -202,9 +201,10 @@ def _ours(row: Mapping, name: str, results, figures: Measurements) -> list[Table
     return rows or [TableRow((name, _asked(row)), kind="lacking")]
 
 
-def _rows(checked: Sequence[CheckedRow]) -> list[tuple[Mapping, Mapping[str, float]]]:
-    """Return printed rows, each with what its own figures imply."""
-    return [(one.row, one.implied) for one in checked]
+def _rows(table: Mapping, tables: Sequence[Mapping]) -> list[tuple[Mapping, Mapping]]:
+    """Return printed rows, each with what its own scores imply."""
+    kind = table["kind"]
+    return [(row, implied_scores(kind, row, tables)) for row in table["rows"]]
 
 
 def _made(table: Mapping, heads: tuple[str, ...], rows: list[TableRow]) -> ResultTable:

@@ -12,12 +12,11 @@ from leuko_mm.report.comparison import ResultFigure, Section
 from leuko_mm.report.comparison_plots import Plot, PlotPoint, PlotSeries
 from leuko_mm.report.run_report import FileLink
 from leuko_mm.workflows.compare_results import losses_beside
-from leuko_mm.workflows.figures_methods import SAME_AS
 from leuko_mm.workflows.pooled_results import Result, shown_families
 from leuko_mm.workflows.published_runs import DEVELOPMENT, PublishedRun
 from leuko_mm.workflows.report_measurements import PAPER_METHOD, Measurements
 from leuko_mm.workflows.report_words import protocol_words
-from leuko_mm.workflows.settings import SETTINGS
+from leuko_mm.workflows.settings import SAME_AS, SETTINGS
 
 # Milliseconds of one image by method, where somebody has measured them.
 TIMING_FILE = "timing.json"

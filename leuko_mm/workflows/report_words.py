@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from leuko_mm.workflows.figures_methods import COMBINATIONS
 from leuko_mm.workflows.pooled_results import Result
 from leuko_mm.workflows.published_runs import PublishedRun
-from leuko_mm.workflows.settings import SETTINGS
+from leuko_mm.workflows.settings import COMBINATIONS, SETTINGS
 
 # In percent: the mean IoU is the one that the paper prints.
 TARGETS = {"mIoU": 91.89, "pixel_accuracy": 99.0}

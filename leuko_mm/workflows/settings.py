@@ -57,6 +57,27 @@ SETTINGS = {
     ),
 }
 
+# A run of a method under a setting is the same network as a row of the ablation.
+SAME_AS = {
+    ("unet_vgg16", "A"): "none",
+    ("unet_vgg16", None): "dice_focal",
+    ("unet_vgg16", "B"): "retinex_dice_focal",
+    ("cbam_unet", "A"): "cbam",
+    ("cbam_unet", None): "cbam_dice_focal",
+    ("cbam_unet", "B"): "all_three",
+}
+# The rows of the paper's ablation (its Fig. 10), then those that it does not have.
+COMBINATIONS = {
+    "none": "cross-entropy",
+    "retinex": "AHE-Retinex",
+    "retinex_cbam": "AHE-Retinex, CBAM",
+    "retinex_dice_focal": "AHE-Retinex, focal + Dice",
+    "all_three": "AHE-Retinex, CBAM, focal + Dice",
+    "cbam": "CBAM",
+    "dice_focal": "focal + Dice",
+    "cbam_dice_focal": "CBAM, focal + Dice",
+}
+
 
 def apply_setting(config: Config, name: str) -> None:
     """Put a resolved config under a setting, in place.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from leuko_mm.datasets.prepared import read_about, read_index, read_split
-from leuko_mm.workflows.figures_methods import TrainedMethod, unseen
 from leuko_mm.workflows.lineage import check_unseen, learnt_cells, learnt_groups
 from leuko_mm.workflows.resolve_config import resolve_config
 from leuko_mm.workflows.usage_error import UsageError
@@ -73,21 +72,3 @@ def test_what_its_start_had_learnt_is_learnt(tiny_data, tiny_config):
     twice["training"]["start"] = start
     with pytest.raises(UsageError, match="5 of the 5"):
         check_unseen(resolve_config(str(tiny_config), split="fold2"), twice)
-
-
-def test_no_figure_shows_cells_that_a_start_had_learnt(tiny_data):
-    root = tiny_data / "synthetic"
-    start = trained_on("fold1", tiny_data)
-    learnt = dict(split="fold5", sha256="0" * 64, start=start)
-    tuned = dict(method="unet", training=learnt)
-    method = TrainedMethod("tuned.pth", tuned, None, True)
-    parts = read_split(root, "fold1")
-    tested = {stem for stem, part in parts.items() if part == "test"}
-    assert unseen([method], root, tested) == ([method], [])
-    fit, (line,) = unseen([method], root, set(parts) - tested)
-    assert fit == []
-    assert "--split fold1 shows others" in line
-    # Where another network of the method stands for a found one, that is enough.
-    stranger = TrainedMethod("new.pth", dict(tuned, training={}), None, True)
-    found = TrainedMethod("tuned.pth", tuned, None, False)
-    assert unseen([found, stranger], root, set(parts) - tested) == ([stranger], [])

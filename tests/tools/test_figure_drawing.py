@@ -1,12 +1,12 @@
-"""The paper's figures, drawn from plain pictures and labels."""
+"""The paper's figures, drawn from plain pictures and labels, and their table."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
+from tool_module import load_tool
 
-from leuko_mm.report import paper_figures as draw
-
+draw = load_tool("paper/figure_drawing")
 GREY = np.full((32, 32, 3), 120, np.uint8)
 ORANGE = np.full((32, 32, 3), (250, 140, 20), np.uint8)
 LABELS = np.zeros((32, 32), np.uint8)
@@ -64,3 +64,54 @@ def test_every_class_has_its_colour():
         assert share(picture, colour) > 0.05
     samples = draw.samples_figure({"basophil": [GREY] * 3, "monocyte": [GREY] * 3})
     assert share(samples, (120, 120, 120)) > 0.4
+
+
+RED = np.full((10, 10, 3), (255, 0, 0), np.uint8)
+
+
+def reds(sheet):
+    return int((sheet == (255, 0, 0)).all(axis=2).sum())
+
+
+def test_every_picture_is_there_at_its_size():
+    sheet = draw.figure_sheet([[RED, RED], [RED, None]], ["a", "b"], tile=40)
+    assert reds(sheet) == 3 * 40 * 40
+
+
+def test_columns_that_do_not_fit_go_below():
+    one = draw.figure_sheet([[RED] * 4], list("abcd"), tile=40)
+    two = draw.figure_sheet([[RED] * 4], list("abcd"), tile=40, per_band=2)
+    assert two.shape[1] == 2 * 40 + draw.GAP + 2 * draw.MARGIN < one.shape[1]
+    assert reds(one) == reds(two) == 4 * 40 * 40
+
+
+def test_names_and_colours_take_their_room():
+    bare = draw.figure_sheet([[RED]], [""], tile=40)
+    named = draw.figure_sheet([[RED]], [""], row_names=["a row"], tile=40)
+    wider = draw.figure_sheet([[RED]], [""], name_width=90, tile=40)
+    assert bare.shape[1] < named.shape[1] < wider.shape[1]
+    legend = dict(basophil=(1, 2, 3), monocyte=(4, 5, 6))
+    legended = draw.figure_sheet([[RED]], [""], tile=40, legend=legend)
+    for colour in legend.values():
+        assert (legended == colour).all(axis=2).any()
+    # Side by side they would be wider than the sheet: one below the other.
+    assert legended.shape[0] > bare.shape[0] + 2 * 19
+
+
+def test_proportions_are_kept():
+    wide = np.full((10, 40, 3), (255, 0, 0), np.uint8)
+    assert reds(draw.figure_sheet([[wide]], [""], tile=40)) == 40 * 10
+
+
+@pytest.mark.parametrize(
+    ("rows", "columns", "more", "said"),
+    [
+        ([], ["a"], {}, "at least one row"),
+        ([[RED], [RED, RED]], ["a"], {}, r"\[1, 2\] pictures under 1 columns"),
+        ([[RED]], ["a"], dict(row_names=["b", "c"]), "2 names for 1 rows"),
+        ([[RED[..., 0]]], ["a"], {}, r"\(10, 10\) uint8"),
+    ],
+)
+def test_what_does_not_fit_is_refused(rows, columns, more, said):
+    with pytest.raises((ValueError, IndexError), match=said):
+        draw.figure_sheet(rows, columns, **more)

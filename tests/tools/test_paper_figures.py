@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,18 +12,15 @@ import torch
 from mmseg.structures import SegDataSample
 from PIL import Image
 from tiny_run import write_config
+from tool_module import load_tool
 
 from leuko_mm.classes import CLASS_COLOURS, CLASS_NAMES
-from leuko_mm.cli.main import main
-from leuko_mm.datasets.prepared import read_about
+from leuko_mm.datasets.prepared import read_about, read_split
 from leuko_mm.engine.checkpoint_files import write_checkpoint
-from leuko_mm.workflows import figures_cells, figures_gathered
-from leuko_mm.workflows.figures_choice import paper_columns
-from leuko_mm.workflows.figures_methods import find_methods
-from leuko_mm.workflows.figures_networks import segment
 from leuko_mm.workflows.model_size import build_bare
 from leuko_mm.workflows.resolve_config import UsageError, resolve_config
 
+TOOL = load_tool("paper/figures")
 NAMES = ("02_cells", "03_mosaic", "04_enhancement", "08_colours")
 NAMES += ("09_methods", "10_ablation", "11_counts")
 
@@ -65,13 +63,12 @@ def trained(network, tiny_data, tmp_path):
 @pytest.fixture(autouse=True)
 def _small(monkeypatch):
     """Draw small mosaics: the time goes into their enhancement and their files."""
-    for module in (figures_cells, figures_gathered):
-        monkeypatch.setattr(module, "SIDE", 128)
+    monkeypatch.setattr(TOOL, "SIDE", 128)
 
 
 def figures(tmp_path, *more):
     places = "--work-dirs", tmp_path / "runs", "--out", tmp_path / "figures"
-    return main(["figures", "--dataset", "synthetic", *map(str, (*places, *more))])
+    return TOOL.main(["--dataset", "synthetic", *map(str, (*places, *more))])
 
 
 def test_all_figures_are_drawn_with_what_is_there(trained, tmp_path, capsys):
@@ -94,7 +91,7 @@ def test_all_figures_are_drawn_with_what_is_there(trained, tmp_path, capsys):
     assert list(about["ablation"]) == ["none", "all_three"]
     assert "Fig. 10 lacks 6 of 8 rows" in said
     # It has learnt from fold 5, whose cells are shown.
-    assert "unet-half-fold4-s0.pth: it learnt from" in said
+    assert "unet-half-fold4-s0.pth: it was trained on" in said
 
 
 @pytest.mark.slow
@@ -143,14 +140,14 @@ def test_what_a_named_checkpoint_lacks_is_told(trained, tmp_path, capsys):
 
 def test_a_missing_dataset_names_its_command(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("LEUKO_MM_DATA", str(tmp_path))
-    assert main(["figures", "--out", str(tmp_path / "figures")]) == 2
+    assert TOOL.main(["--out", str(tmp_path / "figures")]) == 2
     assert "leuko prepare bcisc" in capsys.readouterr().err
 
 
 def test_states_of_an_unfinished_training_are_no_networks(trained, tmp_path):
     trained("unet-B-half-fold5-s0", "unet")
     (tmp_path / "runs" / "unet-B-half-fold5-s0" / "iter_9.pth").touch()
-    assert len(find_methods(tmp_path / "runs", [], CLASS_NAMES)) == 1
+    assert len(TOOL.find_methods(tmp_path / "runs", [], CLASS_NAMES)) == 1
 
 
 def test_other_methods_are_named_and_shown_on_request(trained, tmp_path, capsys):
@@ -170,7 +167,7 @@ def test_other_methods_are_named_and_shown_on_request(trained, tmp_path, capsys)
 
 
 def test_the_columns_are_those_of_the_papers_first_table():
-    assert paper_columns() == dict(
+    assert TOOL.paper_columns() == dict(
         unet_vgg16="A", deeplabv3plus_r50="A", pspnet_r50="A", cbam_unet="B"
     )
 
@@ -178,7 +175,7 @@ def test_the_columns_are_those_of_the_papers_first_table():
 def test_a_network_answers_as_its_own_test_does(network):
     _, model = network
     image = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
-    (labels,) = segment(model.eval(), [image], 128)
+    (labels,) = TOOL.segment(model.eval(), [image], 128)
     bgr = torch.from_numpy(image[..., ::-1].transpose(2, 0, 1).copy())
     batch = dict(inputs=[bgr], data_samples=[SegDataSample()])
     inputs = model.data_preprocessor(batch, False)["inputs"]
@@ -189,10 +186,106 @@ def test_a_network_answers_as_its_own_test_does(network):
 
 
 def test_weights_of_another_network_are_refused(trained, tmp_path):
-    from leuko_mm.workflows.figures_networks import load_network
-
     path = trained("cbam_unet-half-fold5-s0", "cbam_unet")
     torch.save({"stem.weight": torch.zeros(1)}, path)
-    (method,) = find_methods(tmp_path / "runs", [], CLASS_NAMES)
+    (method,) = TOOL.find_methods(tmp_path / "runs", [], CLASS_NAMES)
     with pytest.raises(UsageError, match="does not fit its sidecar"):
-        load_network(method)
+        TOOL.load_network(method)
+
+
+def checkpoint(stem, *, iterations=300, given=False):
+    """Return a network as its file's name and sidecar tell it."""
+    method = stem.split("-")[0]
+    words = stem.split("-")
+    split = words[-2] if len(words) > 2 else None
+    training = dict(iterations=iterations, split=split)
+    sidecar = dict(method=method, training=training)
+    variant, protocol = TOOL.named_parts(Path(f"{stem}.pth"), sidecar)
+    return TOOL.TrainedMethod(Path(f"{stem}.pth"), sidecar, variant, given, protocol)
+
+
+def stems(methods):
+    return [method.path.stem for method in methods]
+
+
+PAPER = [
+    checkpoint(f"{name}-i300-half-fold5-s0")
+    for name in ("cbam_unet-B", "unet_vgg16-B", "unet_vgg16-A", "pspnet_r50-B")
+]
+
+
+def test_a_file_names_its_variant_and_protocol():
+    unet = dict(method="unet")
+    parts = TOOL.named_parts(Path("unet-A-i300-half-fold5-s0.pth"), unet)
+    assert parts == ("A", "half")
+    assert TOOL.named_parts(Path("mine.pth"), unet) == (None, None)
+
+
+def test_the_papers_columns_come_under_the_papers_settings():
+    others = [checkpoint("segnet-A-i300-half-fold5-s0")]
+    assert stems(TOOL.compared([*PAPER, *others], [], "fold5")) == [
+        "unet_vgg16-A-i300-half-fold5-s0",
+        "pspnet_r50-B-i300-half-fold5-s0",
+        "cbam_unet-B-i300-half-fold5-s0",
+    ]
+
+
+def test_networks_of_one_figure_are_trained_alike():
+    longer = [checkpoint("cbam_unet-B-half-fold5-s0", iterations=650)]
+    former = [checkpoint("deeplabv3plus_r50-A-i300-former-fold5-s0")]
+    developed = [checkpoint("cbam_unet-i300-half-development-s0")]
+    found = TOOL.compared([*longer, *former, *developed, *PAPER], [], "fold5")
+    assert {method.training for method in found} == {("half", 300, "fold5")}
+    assert len(found) == 3
+    # Of equally many, those that are trained on the split of the cells shown.
+    assert stems(TOOL.compared([*developed, PAPER[0]], [], "fold5")) == [
+        PAPER[0].path.stem
+    ]
+
+
+def test_a_named_network_stands_for_its_method_whatever_its_training():
+    mine = checkpoint("mine", given=True)
+    named = checkpoint("unet_vgg16-half-fold5-s0", iterations=900, given=True)
+    found = TOOL.compared([mine, named, *PAPER], [], "fold5")
+    assert stems(found)[:2] == ["mine", named.path.stem]
+    assert [m.method for m in found[2:]] == ["pspnet_r50", "cbam_unet"]
+
+
+def test_all_shows_every_method_once():
+    others = [checkpoint("segnet-A-i300-half-fold5-s0"), checkpoint("dev")]
+    found = TOOL.compared([*PAPER, *others], ["all"], "fold5")
+    names = [method.method for method in found]
+    assert names == ["cbam_unet", "pspnet_r50", "segnet", "unet_vgg16"]
+    assert found[-1].variant == "B"
+
+
+def test_the_ablation_is_of_one_length_in_the_papers_order():
+    row = checkpoint("unet_vgg16-retinex-i300-half-fold5-s0")
+    longer = checkpoint("unet_vgg16-cbam-half-fold5-s0", iterations=650)
+    found = TOOL.ablation([longer, row, *PAPER], "fold5")
+    assert list(found) == ["none", "retinex", "retinex_dice_focal", "all_three"]
+    given = checkpoint("unet_vgg16-cbam-half-fold5-s0", iterations=650, given=True)
+    assert list(TOOL.ablation([given, row, *PAPER], "fold5"))[-1] == "cbam"
+
+
+def test_nothing_is_chosen_of_nothing():
+    assert TOOL.compared([], [], "fold5") == []
+    assert TOOL.ablation([], None) == {}
+
+
+def test_no_figure_shows_cells_that_a_start_had_learnt(tiny_data):
+    root = tiny_data / "synthetic"
+    start = dict(training=dict(split="fold1", sha256=read_about(root)["sha256"]))
+    learnt = dict(split="fold5", sha256="0" * 64, start=start)
+    tuned = dict(method="unet", training=learnt)
+    method = TOOL.TrainedMethod("tuned.pth", tuned, None, True)
+    parts = read_split(root, "fold1")
+    tested = {stem for stem, part in parts.items() if part == "test"}
+    assert TOOL.unseen([method], root, tested) == ([method], [])
+    fit, (line,) = TOOL.unseen([method], root, set(parts) - tested)
+    assert fit == []
+    assert "--split fold1 shows others" in line
+    # Where another network of the method stands for a found one, that is enough.
+    stranger = TOOL.TrainedMethod("new.pth", dict(tuned, training={}), None, True)
+    found = TOOL.TrainedMethod("tuned.pth", tuned, None, False)
+    assert TOOL.unseen([found, stranger], root, set(parts) - tested) == ([stranger], [])

@@ -1,18 +1,36 @@
-"""The paper's figures, drawn: plain pictures and labels in, one RGB array out."""
+"""The paper's figures, drawn: plain pictures and labels in, one RGB array out.
+
+Used by ``tools/paper/figures.py``.
+"""
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
+from PIL import Image, ImageDraw, ImageFont
 
-from leuko_mm.report.figure_sheet import figure_sheet
 from leuko_mm.report.overlay import CLASS_LEGEND, overlay
 from leuko_mm.report.palette import RGB, colourise, label_bytes
+from leuko_mm.transforms.ahe_retinex import ahe_retinex, equalise
+from leuko_mm.transforms.retinex_fast import restored_planes, surrounds
+from leuko_mm.transforms.retinex_params import READINGS, RetinexParams
 
 NAMES = 130  # px for the words beside a row
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
+MARGIN = 14
+GAP = 6
+WORDS_SIZE = 15
+LINE = 19
+INK = (30, 30, 30)
+WHITE = (255, 255, 255)
+# Average pixels of a letter, and room for one more.
+LETTER = 7.6
+
+Picture = tuple[str, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -237,3 +255,181 @@ def _rgb(picture: np.ndarray) -> np.ndarray:
         return picture
     plane = np.rint(np.clip(picture, 0, 255)).astype(np.uint8)
     return np.repeat(plane[..., None], 3, axis=2)
+
+
+def enhancement_steps(
+    image: np.ndarray, params: RetinexParams | None = None
+) -> list[tuple[str, list[Picture]]]:
+    """Return the steps of the reading ``hsv``, then what every reading gives.
+
+    Args:
+        image: one window, uint8 RGB.
+        params: the numbers to use; None: the default ones.
+
+    Returns:
+        Words on each step, with captioned pictures: RGB, or planes of 0-255.
+    """
+    params = params or RetinexParams()
+    hsv = cv2.cvtColor(image.astype(np.float32), cv2.COLOR_RGB2HSV)
+    hue, saturation, value = cv2.split(hsv)
+    saturation *= 255
+    lights = [
+        (f"light of S, sigma {sigma:g}", cv2.resize(light, image.shape[1::-1]))
+        for sigma, light in zip(
+            params.sigmas, surrounds(saturation, params.sigmas), strict=True
+        )
+    ]
+    new_hue, new_saturation, _ = restored_planes(image, "hsv", params)
+    readings = [(name, ahe_retinex(image, reading=name)) for name in READINGS]
+    return [
+        (
+            "1 RGB to HSV",
+            [
+                ("cell as taken", image),
+                ("H", hue * (255 / 360)),
+                ("S", saturation),
+                ("V", value),
+            ],
+        ),
+        ("2 light around each pixel", lights),
+        (
+            "3 MSRCR on H and S, AHE on V",
+            [
+                ("H, its cast taken off", np.mod(new_hue, 255)),
+                ("S, restored", new_saturation),
+                ("V, equalised", equalise(value, params)),
+                ("back to RGB", ahe_retinex(image, params=params)),
+            ],
+        ),
+        ("the readings", [(f"reading {name}", shown) for name, shown in readings]),
+    ]
+
+
+def figure_sheet(
+    rows: Sequence[Sequence[np.ndarray | None]],
+    columns: Sequence[str],
+    *,
+    row_names: Sequence[str] = (),
+    name_width: int = 0,
+    tile: int = 192,
+    per_band: int = 8,
+    legend: Mapping[str, RGB] | None = None,
+) -> np.ndarray:
+    """Lay pictures out in a table; more columns than fit go below, in further bands.
+
+    Args:
+        rows: of each row one RGB uint8 picture a column; proportions are kept, and
+            None leaves a place empty.
+        columns: words above each column.
+        row_names: words to the left of each row; empty for none.
+        name_width: pixels kept for these at least, so that sheets line up.
+        tile: pixels of a picture's longer side.
+        per_band: columns beside one another.
+        legend: names and colours below the table; None for none.
+
+    Shape:
+        -> (height, width, 3) uint8 RGB.
+
+    Raises:
+        ValueError: if there is nothing to show, or a row has another number of
+            pictures than there are columns.
+
+    Example:
+        >>> cell = np.zeros((8, 8, 3), np.uint8)
+        >>> figure_sheet([[cell] * 3], ["a", "b", "c"], tile=64, per_band=2).shape
+        (216, 162, 3)
+    """
+    counts = {len(row) for row in rows}
+    if not rows or not columns or counts != {len(columns)}:
+        raise ValueError(
+            f"rows of {sorted(counts)} pictures under {len(columns)} columns; expected "
+            "at least one row, with one picture a column"
+        )
+    if row_names and len(row_names) != len(rows):
+        raise ValueError(f"{len(row_names)} names for {len(rows)} rows")
+    bands = [
+        range(start, min(start + per_band, len(columns)))
+        for start in range(0, len(columns), per_band)
+    ]
+    drawn = [_band(rows, columns, row_names, name_width, band, tile) for band in bands]
+    if legend:
+        drawn.append(_legend(legend, max(band.width for band in drawn)))
+    return _joined(drawn)
+
+
+def _band(rows, columns, row_names, side: int, band: range, tile: int) -> Image.Image:
+    """Draw some of the columns, all rows."""
+    words = [textwrap.wrap(columns[i], max(6, int(tile / LETTER))) for i in band]
+    head = LINE * max(len(lines) for lines in words) + 4
+    names = [textwrap.wrap(name, 16) for name in row_names]
+    letters = max((len(w) for n in names for w in n), default=0)
+    side = max(side, int(letters * LETTER) + GAP if letters else 0)
+    heights = [_height([row[i] for i in band], tile) + GAP for row in rows]
+    size = (side + len(band) * (tile + GAP) - GAP, head + sum(heights) - GAP)
+    sheet = Image.new("RGB", size, WHITE)
+    draw = ImageDraw.Draw(sheet)
+    font = ImageFont.load_default(WORDS_SIZE)
+    for place, lines in enumerate(words):
+        left = side + place * (tile + GAP)
+        draw.multiline_text((left, 0), "\n".join(lines), INK, font, spacing=3)
+    top = head
+    for number, row in enumerate(rows):
+        if names:
+            said = "\n".join(names[number])
+            draw.multiline_text((0, top), said, INK, font, spacing=3)
+        for place, i in enumerate(band):
+            if row[i] is not None:
+                picture = Image.fromarray(_fitted(row[i], tile))
+                sheet.paste(picture, (side + place * (tile + GAP), top))
+        top += heights[number]
+    return sheet
+
+
+def _height(pictures: Sequence[np.ndarray | None], tile: int) -> int:
+    shapes = [picture.shape for picture in pictures if picture is not None]
+    return max((_fitted_size(shape, tile)[1] for shape in shapes), default=0)
+
+
+def _fitted_size(shape: Sequence[int], tile: int) -> tuple[int, int]:
+    factor = tile / max(shape[:2])
+    return max(1, round(shape[1] * factor)), max(1, round(shape[0] * factor))
+
+
+def _fitted(image: np.ndarray, tile: int) -> np.ndarray:
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+        raise ValueError(
+            f"a picture is {image.shape} {image.dtype}; expected (H, W, 3) uint8"
+        )
+    size = _fitted_size(image.shape, tile)
+    method = cv2.INTER_AREA if size[0] < image.shape[1] else cv2.INTER_CUBIC
+    return cv2.resize(image, size, interpolation=method)
+
+
+def _legend(legend: Mapping[str, RGB], width: int) -> Image.Image:
+    """Draw the classes' colours, in as many lines as they need."""
+    font = ImageFont.load_default(WORDS_SIZE)
+    places, x, y = [], 0, 0
+    for name, colour in legend.items():
+        wide = int(font.getlength(name)) + LINE + 2 * GAP
+        if x and x + wide > width:
+            x, y = 0, y + LINE + GAP
+        places.append((x, y, name, colour))
+        x += wide
+    strip = Image.new("RGB", (width, y + LINE), WHITE)
+    draw = ImageDraw.Draw(strip)
+    for left, top, name, colour in places:
+        box = (left, top + 2, left + WORDS_SIZE - 1, top + WORDS_SIZE + 1)
+        draw.rectangle(box, colour, INK)
+        draw.text((left + LINE, top), name, INK, font)
+    return strip
+
+
+def _joined(parts: Sequence[Image.Image]) -> np.ndarray:
+    width = max(part.width for part in parts) + 2 * MARGIN
+    height = sum(part.height + MARGIN for part in parts) + MARGIN
+    sheet = Image.new("RGB", (width, height), WHITE)
+    top = MARGIN
+    for part in parts:
+        sheet.paste(part, (MARGIN, top))
+        top += part.height + MARGIN
+    return np.asarray(sheet)
