@@ -20,7 +20,8 @@ PAGES = [
 ]
 COMMAND = re.compile(
     r"^(?:    |\$ )?(?:[A-Z_]+=\S+ )*"
-    r"(?P<tool>(?:\S*/)?leuko|(?:\S*python3? )?tools/\w+\.py|make) (?P<rest>.*)$"
+    r"(?P<tool>(?:\S*/)?leuko|(?:\S*python3? )?tools/(?:\w+/)*\w+\.py|make) "
+    r"(?P<rest>.*)$"
 )
 LINK = re.compile(r"\]\((?!https?://|#|mailto:)([^)#]+)")
 
@@ -41,7 +42,8 @@ def commands() -> list[tuple[str, str, str]]:
             for piece in line.split(" && "):
                 match = COMMAND.match(piece.split("  #")[0].rstrip())
                 if match:
-                    tool = match["tool"].split("/")[-1]
+                    tool = match["tool"].split()[-1].removeprefix("tools/")
+                    tool = "leuko" if tool.endswith("/leuko") else tool
                     found.append((page.name, tool, match["rest"]))
     return sorted(set(found))
 

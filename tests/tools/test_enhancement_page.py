@@ -1,12 +1,9 @@
-import pytest
+"""The page on enhancement: every number of the data, and what people wrote."""
 
-from leuko_mm.report.enhancement_accuracy import accuracy_section
-from leuko_mm.report.enhancement_page import (
-    VERDICT,
-    colour_findings,
-    enhancement_page,
-    kept_verdict,
-)
+import pytest
+from tool_module import load_tool
+
+TOOL = load_tool("paper/enhancement_page")
 
 
 def method(spread, separability=2.0, **more):
@@ -49,7 +46,7 @@ RUN = dict(
 
 
 def page(evidence, runs=(), **more):
-    return enhancement_page(
+    return TOOL.enhancement_page(
         evidence, list(runs), picture="images/e.jpg", json_name="r.json", **more
     )
 
@@ -68,11 +65,11 @@ def test_every_figure_stands_in_the_page(evidence):
 
 def test_what_people_concluded_survives_the_next_making(evidence):
     once = page(evidence, verdict="`rgb` helps.\n\nSay why.")
-    again = page(evidence, verdict=kept_verdict(once))
+    again = page(evidence, verdict=TOOL.kept_verdict(once))
     assert again == once
     assert "`rgb` helps.\n\nSay why." in once
-    assert kept_verdict(page(evidence)) == ""
-    assert VERDICT[0] in page(evidence)
+    assert TOOL.kept_verdict(page(evidence)) == ""
+    assert TOOL.VERDICT[0] in page(evidence)
 
 
 def test_nuclei_have_a_table_where_they_were_measured(evidence):
@@ -88,7 +85,7 @@ def test_nuclei_have_a_table_where_they_were_measured(evidence):
 
 
 def test_findings_compare_with_the_image_as_taken(evidence):
-    (said,) = colour_findings(evidence["colour"]["methods"])
+    (said,) = TOOL.colour_findings(evidence["colour"]["methods"])
     assert "`hsv`" in said
     assert "background -25 %" in said
     assert "separability of classes -50 %" in said
@@ -96,10 +93,10 @@ def test_findings_compare_with_the_image_as_taken(evidence):
 
 def test_unequal_or_missing_trainings_are_called_so():
     other = dict(RUN, variant=None, enhance=None, iterations=100)
-    assert "not of equal length" in accuracy_section(None, [RUN, other])
-    assert "| as configured | none | 100 |" in accuracy_section(None, [RUN, other])
-    assert "450 iterations each" in accuracy_section(None, [RUN])
-    assert "No training" in accuracy_section(None, [])
+    assert "not of equal length" in TOOL.accuracy_section(None, [RUN, other])
+    assert "| as configured | none | 100 |" in TOOL.accuracy_section(None, [RUN, other])
+    assert "450 iterations each" in TOOL.accuracy_section(None, [RUN])
+    assert "No training" in TOOL.accuracy_section(None, [])
 
 
 def test_a_missing_figure_is_a_hyphen(evidence):
