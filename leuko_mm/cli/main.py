@@ -33,7 +33,6 @@ VERBS = {
     "figures": ("figures", "draw the paper's figures with your cells and networks"),
     "predict": ("predict", "find, name and count the leukocytes of images"),
     "export": ("export", "write a checkpoint as ONNX, for faster runtimes"),
-    "bench": ("bench", "time training and prediction against mmseg and peers"),
 }
 # These work where the libraries underneath do not fit.
 WITHOUT_STACK = {"doctor"}
