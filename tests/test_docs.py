@@ -9,6 +9,7 @@ import shlex
 from pathlib import Path
 
 import pytest
+from tool_module import load_tool
 
 from leuko_mm.cli.main import VERBS
 
@@ -20,8 +21,7 @@ PAGES = [
 ]
 COMMAND = re.compile(
     r"^(?:    |\$ )?(?:[A-Z_]+=\S+ )*"
-    r"(?P<tool>(?:\S*/)?leuko|(?:\S*python3? )?tools/(?:\w+/)*\w+\.py|make) "
-    r"(?P<rest>.*)$"
+    r"(?P<tool>(?:\S*/)?leuko|(?:\S*python3? )?tools/[\w/]+\.py|make) (?P<rest>.*)$"
 )
 LINK = re.compile(r"\]\((?!https?://|#|mailto:)([^)#]+)")
 
@@ -42,8 +42,7 @@ def commands() -> list[tuple[str, str, str]]:
             for piece in line.split(" && "):
                 match = COMMAND.match(piece.split("  #")[0].rstrip())
                 if match:
-                    tool = match["tool"].split()[-1].removeprefix("tools/")
-                    tool = "leuko" if tool.endswith("/leuko") else tool
+                    tool = re.sub(r".*tools/|.*/(?=leuko$)", "", match["tool"])
                     found.append((page.name, tool, match["rest"]))
     return sorted(set(found))
 
@@ -84,6 +83,8 @@ def test_a_printed_command_can_be_typed(page, tool, rest):
         verb = tool.removesuffix(".py")
         if verb in VERBS:
             parses(verb, words)
+        elif hasattr(script := load_tool(verb), "parser"):
+            script.parser().parse_args(words)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

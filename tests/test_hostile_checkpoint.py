@@ -12,6 +12,7 @@ from hostile_files import FILES
 from mmengine.runner import load_checkpoint
 from tiny_checkpoint import rewrite, write_tiny
 from tiny_run import write_config
+from tool_module import load_tool
 
 from leuko_mm.engine.encoder_weights import EncoderWeights
 from leuko_mm.engine.safe_load import UnsafeCheckpointError, load_tensors
@@ -19,10 +20,11 @@ from leuko_mm.engine.teacher import load_teacher
 from leuko_mm.inference.checkpoint import read_checkpoint
 from leuko_mm.workflows.export import export
 from leuko_mm.workflows.model_size import build_bare
-from leuko_mm.workflows.publish import PublishRequest, publish
 from leuko_mm.workflows.resolve_config import resolve_config
 from leuko_mm.workflows.test import TestRequest, run_test
 from leuko_mm.workflows.zoo_verify import verify
+
+publishing = load_tool("publish")
 
 
 class Harm:
@@ -90,8 +92,8 @@ REFUSED = {
         build_bare(resolve_config(config)).backbone
     ),
     "export": exported,
-    "publish": lambda path, config: publish(
-        PublishRequest(path, path.parent / "published")
+    "publish": lambda path, config: publishing.publish(
+        publishing.PublishRequest(path, path.parent / "published")
     ),
     "test": lambda path, config: run_test(
         TestRequest(config, str(path), split="fold5", force=True)

@@ -10,14 +10,14 @@ from tool_module import load_tool
 from leuko_mm.cli.main import main
 from leuko_mm.inference.shipped import shipped_folder, shipped_names
 from leuko_mm.workflows.usage_error import UsageError
-from leuko_mm.workflows.zoo_entries import ZooEntry, read_entries, renewed, to_yaml
+from leuko_mm.workflows.zoo_entries import ZooEntry, read_entries
 
-HOW = "run python tools/model_zoo.py"
+HOW = "run python tools/publish.py list"
 
 
 @pytest.fixture(scope="module")
 def writer():
-    return load_tool("model_zoo")
+    return load_tool("publish")
 
 
 def test_every_method_is_an_entry_with_a_config():
@@ -28,11 +28,12 @@ def test_every_method_is_an_entry_with_a_config():
 
 
 def test_the_files_are_those_that_the_tool_writes(writer):
-    models = writer.entries()
-    text = writer.HEAD + to_yaml(models)
+    models = writer.current_entries()
+    text = writer.HEAD + writer.to_yaml(models)
     assert (CONFIGS / "metafile.yml").read_text(encoding="utf-8") == text, HOW
     page = (ROOT / "docs" / "model_zoo.md").read_text(encoding="utf-8")
-    assert writer.put_into(page, models) == page, HOW
+    table = writer.list_table(models)
+    assert writer.put_into(page, "models", table) == page, HOW
 
 
 def test_sizes_are_the_measured_ones():
@@ -77,7 +78,7 @@ def test_every_printed_training_command_parses():
         assert end.value.code == 0
 
 
-def test_a_list_is_read_back_as_it_was_written(tmp_path):
+def test_a_list_is_read_back_as_it_was_written(writer, tmp_path):
     entries = [
         ZooEntry("a", "configs/a.py", 1.5, 2.0, "vgg16"),
         ZooEntry(
@@ -91,7 +92,7 @@ def test_a_list_is_read_back_as_it_was_written(tmp_path):
         ),
     ]
     path = tmp_path / "metafile.yml"
-    path.write_text(to_yaml(entries))
+    path.write_text(writer.to_yaml(entries))
     assert read_entries(path) == entries
 
 
@@ -114,7 +115,7 @@ def test_a_broken_list_is_named(tmp_path, text, said):
         read_entries(path)
 
 
-def test_renewing_keeps_addresses_and_takes_what_the_package_carries():
+def test_an_update_keeps_addresses_and_takes_what_the_package_carries(writer):
     former = [
         ZooEntry("a", "configs/a.py", 1, 1, weights="http://x/a.pth", sha256="1"),
         ZooEntry("gone", "configs/gone.py", 1, 1),
@@ -123,7 +124,7 @@ def test_renewing_keeps_addresses_and_takes_what_the_package_carries():
     sizes = {n: dict(params_m=2.0, gmacs=3.0, pretrained=None) for n in "abc"}
     training = dict(dataset="bcisc", split="fold5")
     sidecars = {"b": dict(training=training, metrics=dict(mIoU=81.234), sha256="2")}
-    a, b, c = renewed(former, sizes, sidecars)
+    a, b, c = writer.updated_entries(former, sizes, sidecars)
     assert (a.weights, a.sha256, a.params_m) == ("http://x/a.pth", "1", 2.0)
     assert (b.weights, b.sha256) == ("package", "2")
     assert b.metrics == {"bcisc fold5": {"mIoU": 81.23}}

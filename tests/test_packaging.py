@@ -71,9 +71,9 @@ def test_every_bound_has_its_reason_on_the_line_above(name):
             assert above.startswith("#"), f"{name}.txt: no reason above {line!r}"
 
 
-# The benchmark and the evidence on enhancement compare with the first two where they
-# are installed, and say so where they are not; exports say what to install.
-OPTIONAL = {"skimage", "torchstain", "onnx", "onnxruntime", "openvino"}
+# The evidence on enhancement compares with the first where it is installed, and says
+# so where it is not; exports say what to install.
+OPTIONAL = {"torchstain", "onnx", "onnxruntime", "openvino"}
 
 
 def test_the_package_imports_only_what_it_requires():
@@ -83,9 +83,8 @@ def test_the_package_imports_only_what_it_requires():
         for requirement in requirements_of(name)
     }
     homes = metadata.packages_distributions()
-    own = {"leuko_mm", *sys.stdlib_module_names, *OPTIONAL}
-    # Scripts import those beside them.
-    own |= {file.stem for file in (ROOT / "tools").rglob("*.py")}
+    scripts = {path.stem for path in (ROOT / "tools").rglob("*.py")}
+    own = {"leuko_mm", *scripts, *sys.stdlib_module_names, *OPTIONAL}
     undeclared = {}
     for folder in ("leuko_mm", "tools"):
         for file in (ROOT / folder).rglob("*.py"):

@@ -30,7 +30,6 @@ VERBS = {
     "zoo": ("zoo", "list, fetch and verify the models of the project"),
     "predict": ("predict", "find, name and count the leukocytes of images"),
     "export": ("export", "write a checkpoint as ONNX, for faster runtimes"),
-    "bench": ("bench", "time training and prediction against mmseg and peers"),
 }
 # These work where the libraries underneath do not fit.
 WITHOUT_STACK = {"doctor"}

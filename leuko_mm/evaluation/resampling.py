@@ -28,10 +28,10 @@ def resample_weights(
     together, and a class can be missing from a resample: what is done then is up to
     the figure (NaN, left out of means).
 
-    On simulated slides (``tools/interval_coverage.py``), 95 % intervals from these
-    weights cover the truth in 95 to 99 % at ten slides a class, up to a third too wide
-    since cells vary between slides and again within, and in 86 to 95 % at two; without
-    the second stage in 91 to 95 % and in 61 to 75 %.
+    On simulated slides (``tools/paper/interval_coverage.py``), 95 % intervals from
+    these weights cover the truth in 95 to 99 % at ten slides a class, up to a third too
+    wide since cells vary between slides and again within, and in 86 to 95 % at two;
+    without the second stage in 91 to 95 % and in 61 to 75 %.
 
     Args:
         groups: the slide of each cell.

@@ -67,7 +67,7 @@ def costs(results: Sequence[Result], figures: Measurements, folder: Path) -> Sec
     if not per_image:
         lacks.append(
             f"Milliseconds are not drawn: there is no {TIMING_FILE} "
-            "(tools/method_timing.py measures it)."
+            "(tools/paper/timings.py methods measures it)."
         )
     return Section("cost", "Accuracy and cost", " ".join(lacks), figures=tuple(shown))
 

@@ -154,10 +154,10 @@ def test_two_classes_give_two_logits(name):
 
 @pytest.mark.parametrize("name", LEAVES)
 def test_size_is_that_of_the_committed_table(name):
-    how = "python tools/model_table.py --json docs/model_table.json --page "
-    assert name in SIZES, f"not in the table; run {how}docs/methods.md"
+    how = "run python tools/publish.py sizes"
+    assert name in SIZES, f"not in the table; {how}"
     measured = model_size(resolve_config(name), 512)
-    assert measured == SIZES[name], f"run {how}docs/methods.md"
+    assert measured == SIZES[name], how
 
 
 def test_the_table_has_no_method_that_is_gone():

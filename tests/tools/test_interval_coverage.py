@@ -9,7 +9,7 @@ from leuko_mm.evaluation.intervals import bootstrap_interval
 
 @pytest.fixture(scope="module")
 def measuring():
-    module = load_tool("interval_coverage")
+    module = load_tool("paper/interval_coverage")
     module.FIGURES, module.TRUTH_SLIDES = ("mIoU",), 2000
     return module
 

@@ -12,7 +12,7 @@ from tool_module import load_tool
 @pytest.fixture
 def tool(monkeypatch):
     """Return the tool as a module, with two cameras."""
-    module = load_tool("other_cameras")
+    module = load_tool("paper/other_cameras")
     two = {"as taken": {}, "all noise": dict(noise=500.0)}
     monkeypatch.setattr(module, "CAMERAS", two)
     return module

@@ -1,6 +1,6 @@
 """Measure how often the bootstrap's intervals cover the truth, on simulated slides.
 
-    python tools/interval_coverage.py
+    python tools/paper/interval_coverage.py
 
 Draws slides of five classes as a random intercept each, cells on them, and what a
 network makes of each cell; takes the figures of 4000 slides a class for the truth;

@@ -1,6 +1,6 @@
 """Test a checkpoint on images as other cameras would have taken them.
 
-    python tools/other_cameras.py cbam_unet_compact work_dirs/<run>/<run>.pth \
+    python tools/paper/other_cameras.py cbam_unet_compact work_dirs/<run>/<run>.pth \
         --split development
 
 Blur, sharpening, noise and JPEG change the test images, one at a time, before the
@@ -100,7 +100,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     words = sys.argv[1:] if argv is None else argv
     wish = dict(split=args.split, data=args.data, protocol=args.protocol)
-    command = as_typed(["python", "tools/other_cameras.py", *words])
+    command = as_typed(["tools/paper/other_cameras.py", *words])
     told = {}
     try:
         steps = usual_steps(args.config, **wish)

@@ -1,11 +1,17 @@
-"""Test a checkpoint on whole fields: the cells it finds there, and those that are none.
+"""Test a checkpoint on the whole fields of slides that it was not trained on.
 
-A field counts where its slide is tested by the split and was not learnt from. Its true
-cells are those that were cut out of it; what else is found there counts as false.
+    python tools/paper/field_test.py work_dirs/<run>/<run>.pth --split fold1
+
+The true cells of a field are those that were cut out of it. One is found where a
+predicted cell overlaps it with an IoU of 0.5 or more; every other predicted cell is
+false. docs/predict.md has the training that goes before.
 """
 
 from __future__ import annotations
 
+import argparse
+import json
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +21,16 @@ import numpy as np
 from PIL import Image
 
 from leuko_mm.classes import CLASS_NAMES
-from leuko_mm.datasets.prepared import IndexRow, read_index, read_split
+from leuko_mm.datasets.leukocyte_dataset import dataset_root
+from leuko_mm.datasets.prepared import DatasetError, IndexRow, read_index, read_split
+from leuko_mm.engine.checkpoint_files import write_text
 from leuko_mm.evaluation.field_cells import match_cells
+from leuko_mm.inference.checkpoint import CheckpointError
 from leuko_mm.inference.predictor import Predictor
+from leuko_mm.report.markdown import table
 from leuko_mm.workflows.lineage import groups_learnt_from
+from leuko_mm.workflows.run_facts import environment, git_state
+from leuko_mm.workflows.typed_command import as_typed
 from leuko_mm.workflows.usage_error import UsageError
 
 
@@ -156,3 +168,58 @@ def _fields(
             scale=told.scale.factor,
             how=told.scale.how,
         )
+
+
+def _in_words(cell: dict) -> str:
+    words = f"{cell['class']} {100 * cell['iou']:.1f}"
+    right = cell["class"] == cell["predicted"]
+    return words if right else f"{words}, as {cell['predicted']}"
+
+
+def as_table(told: dict) -> str:
+    """Return the fields as a Markdown table, with a line that sums them up."""
+    rows = []
+    for field in told["fields"]:
+        found = ", ".join(map(_in_words, field["found"]))
+        missed, false = ", ".join(field["missed"]), len(field["false"])
+        rows.append([field["field"], found or "-", missed or "-", str(false)])
+    lines = table(["field", "found, IoU in percent", "missed", "false"], rows)
+    total = (
+        f"{told['found']} of {told['cells']} cells found, {told['right_class']} with "
+        f"their class; {told['false']} false cells in {len(rows)} fields"
+    )
+    return f"{lines}\n\n{total}"
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command; return its exit code."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("--data", default="bcisc", help="prepared dataset")
+    parser.add_argument("--split", default="fold1", help="its test slides are used")
+    parser.add_argument("--tta", action="store_true", help="eight views of each field")
+    parser.add_argument("--runtime", help="as leuko predict takes it")
+    parser.add_argument("--json", type=Path, help="write all figures here")
+    args = parser.parse_args(argv)
+    try:
+        predictor = Predictor(args.checkpoint, tta=args.tta, runtime=args.runtime)
+        told = run_field_test(dataset_root(args.data), args.split, predictor)
+    except (CheckpointError, DatasetError, UsageError, ValueError) as error:
+        print(f"field_test: {error}", file=sys.stderr)
+        return 2
+    print(as_table(told))
+    if args.json:
+        words = sys.argv[1:] if argv is None else argv
+        told |= dict(
+            command=as_typed(["tools/paper/field_test.py", *words]),
+            checkpoint=predictor.checkpoint.sidecar["sha256"],
+            training=predictor.checkpoint.sidecar["training"],
+            git=git_state(),
+            env=environment(),
+        )
+        write_text(args.json, json.dumps(told, indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,6 +1,6 @@
 """Train by mmengine's plain loop and as this package does; compare what was learnt.
 
-    python tools/plain_loop_check.py --json results/plain_loop.json
+    python tools/paper/plain_loop.py --json results/plain_loop.json
 
 Each seed is trained twice, with and without `leuko train --plain`, from the same
 weights, on the same images in the same order, and tested on slides of the synthetic
@@ -108,7 +108,7 @@ def main() -> None:
             runs.append(dict(loop=loop, seed=seed, **run(work_dir, command)))
             print(json.dumps(runs[-1]), flush=True)
     found = dict(
-        command=as_typed(["python", "tools/plain_loop_check.py", *sys.argv[1:]]),
+        command=as_typed(["tools/paper/plain_loop.py", *sys.argv[1:]]),
         env=environment(),
         runs=runs,
         **compared(runs),
