@@ -6,7 +6,6 @@
 #   --split fold1 ... fold5              which slides are tested
 #   _iterations                          how long to train
 #   frozen_stages                        stages of VGG16 that never learn
-#   custom_hooks.2.weight                above 0: be taught by _teacher, too
 #   --protocol paper | grouped | half | robust | smoke     compare it
 _base_ = ['_base_/runtime.py', '_base_/protocols/half.py']
 method = 'cbam_unet_compact'
@@ -15,7 +14,6 @@ protocol = 'zoo'
 
 _iterations = 1800
 _frozen = 40
-_teacher = 'work_dirs/cbam_unet-half-{split}-s0/cbam_unet-half-{split}-s0.pth'
 # Four stages of VGG16, two light ones below them.
 _widths = [64, 128, 256, 512, 96, 96]
 _decoder = [56, 48, 48, 32, 16]
@@ -75,12 +73,6 @@ param_scheduler = [
 custom_hooks = [
     dict(type='leuko_mm.ChannelsLastHook'),
     dict(type='leuko_mm.StagedFreezeHook', iters=_frozen),
-    dict(
-        type='leuko_mm.DistillationHook',
-        teacher=_teacher,
-        weight=0.0,
-        temperature=2.0,
-        features=0.0),
     # The mean of the weights over the last part of the training.
     dict(type='leuko_mm.WeightAveragingHook', begin=0.6),
 ]

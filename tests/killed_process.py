@@ -20,6 +20,7 @@ import signal
 import socket
 import sys
 import time
+import traceback
 from pathlib import Path
 
 from killed_compare import ended
@@ -71,6 +72,8 @@ def started(
     code = 1
     try:
         code = leuko(command)
+    except Exception:
+        traceback.print_exc()
     finally:
         sys.stdout.flush()
         sys.stderr.flush()

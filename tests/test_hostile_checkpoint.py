@@ -16,7 +16,6 @@ from tool_module import load_tool
 
 from leuko_mm.engine.encoder_weights import EncoderWeights
 from leuko_mm.engine.safe_load import UnsafeCheckpointError, load_tensors
-from leuko_mm.engine.teacher import load_teacher
 from leuko_mm.inference.checkpoint import read_checkpoint
 from leuko_mm.workflows.export import export
 from leuko_mm.workflows.model_size import build_bare
@@ -68,11 +67,6 @@ def vouched(tmp_path_factory):
     return good, str(config), mark
 
 
-def teach(path, config_file):
-    config = resolve_config(config_file)
-    load_teacher(str(path), config, build_bare(config))
-
-
 def exported(path, config_file):
     need_exports()
     export(path, path.parent / "exported" / "net.onnx")
@@ -84,7 +78,6 @@ WAYS = {
         build_bare(resolve_config(config)), str(path)
     ),
     "verify": lambda path, config: verify(path),
-    "teacher": teach,
     "predict": lambda path, config: read_checkpoint(path),
 }
 REFUSED = {
@@ -127,7 +120,7 @@ def test_an_encoder_refuses_weights_of_the_wrong_kind(vouched):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", FILES)
-@pytest.mark.parametrize("way", ["teacher", "publish", "test"])
+@pytest.mark.parametrize("way", ["publish", "test"])
 def test_every_slow_way_refuses_every_hostile_file(vouched, tiny_data, way, name):
     good, config, mark = vouched
     with pytest.raises(UnsafeCheckpointError, match="was not loaded"):
@@ -151,7 +144,7 @@ def test_every_way_refuses_it_and_takes_the_good_one(planted, tiny_config, way):
         WAYS[way](good, str(tiny_config))
 
 
-@pytest.mark.parametrize("way", ["verify", "teacher", "predict"])
+@pytest.mark.parametrize("way", ["verify", "predict"])
 def test_a_sidecar_that_names_a_function_is_refused(planted, tiny_config, way):
     good, _, mark = planted
     sidecar = json.loads(good.with_suffix(".json").read_text())

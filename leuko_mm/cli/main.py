@@ -77,7 +77,8 @@ def run_verb(verb: str, argv: Sequence[str], *, prog: str) -> int:
         code = exit_code_of(error)
         if code is None:
             raise
-        print(f"{prog}: {error}", file=sys.stderr)
+        notes = getattr(error, "__notes__", ())  # from Python 3.11 on
+        print(f"{prog}: {error}", *notes, sep="\n", file=sys.stderr)
         return code
 
 

@@ -44,11 +44,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="without all that only makes it faster: float32, mmengine's own loop",
     )
-    parser.add_argument(
-        "--compile",
-        action="store_true",
-        help="encoder and decoder by torch.compile; needs a C++ compiler or a GPU",
-    )
     add_runner_arguments(parser)
 
 
@@ -109,7 +104,6 @@ def run(args: argparse.Namespace, command: list[str]) -> int:
             force=args.force,
             amp=args.amp,
             plain=args.plain,
-            compiled=args.compile,
             launcher=args.launcher,
             command=command,
         )

@@ -2,7 +2,6 @@
 
 from leuko_mm.engine.autocast import AutocastOptimWrapper
 from leuko_mm.engine.channels_last import ChannelsLastHook
-from leuko_mm.engine.distillation import DistillationHook
 from leuko_mm.engine.encoder_lr import EncoderLrConstructor
 from leuko_mm.engine.encoder_weights import EncoderWeights
 from leuko_mm.engine.finite_loss import FiniteLossHook
@@ -13,7 +12,6 @@ from leuko_mm.engine.weight_averaging import WeightAveragingHook
 __all__ = [
     "AutocastOptimWrapper",
     "ChannelsLastHook",
-    "DistillationHook",
     "EncoderLrConstructor",
     "EncoderWeights",
     "FiniteLossHook",

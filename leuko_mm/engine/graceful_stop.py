@@ -59,11 +59,6 @@ class GracefulStopHook(Hook):
         self._received = 0
         self._former: dict = {}
 
-    @property
-    def asked(self) -> bool:
-        """Whether a signal has come."""
-        return bool(self._received)
-
     @contextmanager
     def listening(self, runner: Runner) -> Iterator[None]:
         """Take over both signals while ``runner`` trains.

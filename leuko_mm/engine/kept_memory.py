@@ -1,4 +1,4 @@
-"""Large arrays in memory that the process keeps, instead of new pages every time."""
+"""Memory of freed arrays that the process keeps for the next ones."""
 
 from __future__ import annotations
 
@@ -9,22 +9,14 @@ M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 
 
 def keep_memory() -> bool:
-    """Let this process keep the memory that its arrays gave back; say whether it does.
+    """Let this process reuse the memory of freed arrays; return whether it does.
 
-    A feature map of a training takes tens of MiB. glibc maps so much anew for every one
-    of them and unmaps it at its end, and the system clears each page at its first
-    touch, which takes longer than an elementwise operation on it: 15 ms against 2.5 ms
-    for the product of 17 million bfloat16 numbers with a constant. Afterwards such
-    memory comes from the heap, and what is given back to the heap stays there for the
-    next one. No number changes.
-
-    The process then holds about as much as at its busiest moment until its end. What
-    lies unused at the moment of the call is returned to the system, so that one may
-    call this between two trainings.
+    By default glibc maps new pages for every large array, and the kernel clears each
+    of them. Here freed memory stays with the process, as much as it held at its peak.
+    Unused memory is returned once, at the call. docs/speed.md gives the gain.
 
     Returns:
-        False where the C library is another one than glibc (macOS, Windows, musl);
-        nothing has changed there.
+        False where the C library is not glibc (macOS, Windows, musl).
 
     Example:
         >>> keep_memory() in (True, False)

@@ -8,8 +8,6 @@ import re
 from mmengine.logging import MMLogger
 from mmengine.runner import Runner
 
-from leuko_mm.engine.steady_timer import with_steady_timer
-
 # Hundreds of lines before the first useful one, and what the command says itself.
 FOR_THE_FILE = re.compile(
     r"\s*-*\s*System environment:"
@@ -44,7 +42,7 @@ class ConsoleFilter(logging.Filter):
 
 
 class LegibleRunner(Runner):
-    """mmengine's runner with ``ConsoleFilter`` before its console, and steady times.
+    """mmengine's runner with ``ConsoleFilter`` before its console.
 
     It logs its environment and config while it is being built, so nobody can filter
     them afterwards.
@@ -57,7 +55,3 @@ class LegibleRunner(Runner):
             if not isinstance(handler, logging.FileHandler):
                 handler.addFilter(ConsoleFilter())
         return logger
-
-    def register_default_hooks(self, hooks: dict | None = None) -> None:
-        """Register mmengine's hooks, with a timer that survives a clock that is set."""
-        super().register_default_hooks(with_steady_timer(hooks))

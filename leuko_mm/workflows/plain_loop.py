@@ -16,9 +16,7 @@ WAYS = ("fused", "foreach", "capturable")
 LAYOUT_HOOK, FREEZE_HOOK = "leuko_mm.ChannelsLastHook", "leuko_mm.StagedFreezeHook"
 
 
-def make_plain(
-    config: Config, *, amp: bool | None = None, compiled: bool = False
-) -> None:
+def make_plain(config: Config, *, amp: bool | None = None) -> None:
     """Turn off, in place, all that only makes a training faster.
 
     Float32 in mmengine's own ``OptimWrapper``, maps in the contiguous layout, Adam's
@@ -28,16 +26,12 @@ def make_plain(
     Args:
         config: resolved. An optimiser wrapper that is not ours is left as it is.
         amp: what the user said of bfloat16.
-        compiled: whether parts are to be compiled.
 
     Raises:
-        UsageError: if bfloat16 is asked for, or compiled parts.
+        UsageError: if bfloat16 is asked for.
     """
-    if amp or compiled:
-        raise UsageError(
-            "--plain computes in float32, and nothing is compiled: leave "
-            f"{'--amp' if amp else '--compile'} away, or --plain"
-        )
+    if amp:
+        raise UsageError("--plain trains in float32; remove --amp or --plain")
     wrapper = config.optim_wrapper
     if wrapper.get("type") == WRAPPER:
         # Not ``update``, which would merge the old optimiser into the new one.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from mmengine.config import Config
@@ -17,7 +18,6 @@ from leuko_mm.engine.encoder_weights import find_weights
 from leuko_mm.nearest import did_you_mean
 from leuko_mm.workflows.progress_line import ProgressLine
 from leuko_mm.workflows.resolve_config import UsageError
-from leuko_mm.workflows.room_on_disk import check_writable
 
 SYNTHETIC = "synthetic"
 
@@ -37,7 +37,6 @@ def check_run(config: Config, work_dir: Path, *, resume: bool, force: bool) -> N
         WeightsError: if pretrained weights are missing.
     """
     check_output(work_dir, resume=resume, force=force)
-    check_writable(work_dir)
     if cells_config(config, "train").get("split") is None:
         raise UsageError(
             "training needs a split, or it would be tested on the cells it learnt; "
@@ -58,8 +57,7 @@ def check_optimizer(config: Config) -> None:
 
 def check_output(work_dir: Path, *, resume: bool, force: bool) -> None:
     """Refuse to write over a run, or to go on with one that is not there."""
-    if work_dir.exists() and not work_dir.is_dir():
-        raise UsageError(f"{work_dir} is a file; choose another --work-dir")
+    _check_writable(work_dir)
     if resume:
         _check_state(work_dir)
     if resume or force:
@@ -74,6 +72,16 @@ def check_output(work_dir: Path, *, resume: bool, force: bool) -> None:
             f"{work_dir} holds an unfinished run; add --resume to go on with it, "
             "--force to start anew, or choose another --work-dir"
         )
+
+
+def _check_writable(work_dir: Path) -> None:
+    place = work_dir.absolute()
+    while not place.exists():
+        place = place.parent
+    if not place.is_dir():
+        raise UsageError(f"{place} is a file; choose another --work-dir")
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise UsageError(f"{place} cannot be written to; choose another --work-dir")
 
 
 def _check_state(work_dir: Path) -> None:

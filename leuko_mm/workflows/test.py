@@ -21,7 +21,6 @@ from leuko_mm.engine.legible_runner import LegibleRunner
 from leuko_mm.engine.own_globals import own_globals
 from leuko_mm.engine.safe_load import check_kinds, load_tensors
 from leuko_mm.workflows.building import building_errors
-from leuko_mm.workflows.left_behind import nothing_left_behind
 from leuko_mm.workflows.lineage import check_unseen, learnt_groups
 from leuko_mm.workflows.opening import announce_test
 from leuko_mm.workflows.preflight import cells_config, check_data, check_output
@@ -89,8 +88,7 @@ def run_test(request: TestRequest) -> Path:
             path.with_suffix(".json").name,
         )
     check_unseen(config, sidecar)
-    # In this order: a log is closed before it is removed.
-    with nothing_left_behind(work_dir), own_globals():
+    with own_globals():
         _test(request, config, sidecar, digest)
     return work_dir
 

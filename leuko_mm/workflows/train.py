@@ -2,43 +2,41 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from mmengine.config import Config
 from mmengine.dist import is_main_process
-from mmengine.hooks import EMAHook, Hook
+from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from leuko_mm.datasets.leukocyte_dataset import dataset_root
 from leuko_mm.datasets.prepared import read_about
-from leuko_mm.engine.checkpoint_files import save_state
-from leuko_mm.engine.compiled_parts import compile_parts
-from leuko_mm.engine.data_parallel import unwrapped
-from leuko_mm.engine.data_watch import DataWatch
-from leuko_mm.engine.graceful_stop import GracefulStopHook
+from leuko_mm.engine.checkpoint_files import training_states
+from leuko_mm.engine.finite_loss import NotFiniteError
+from leuko_mm.engine.graceful_stop import GracefulStopHook, Interrupted
 from leuko_mm.engine.kept_memory import keep_memory
-from leuko_mm.engine.once_formatted_config import formatted_once
 from leuko_mm.engine.own_globals import own_globals
 from leuko_mm.engine.training_state import TrainingStateHook
 from leuko_mm.workflows.beginning import BeginningHook
 from leuko_mm.workflows.building import build_runner, building_errors
 from leuko_mm.workflows.calibration_hook import CalibrationHook
 from leuko_mm.workflows.going_on import check_same_start, go_on_from
-from leuko_mm.workflows.left_behind import nothing_left_behind
 from leuko_mm.workflows.numerical_guards import guard_numbers
 from leuko_mm.workflows.plain_loop import make_model_plain, make_plain
 from leuko_mm.workflows.precision import set_precision
 from leuko_mm.workflows.preflight import cells_config, check_run
 from leuko_mm.workflows.resolve_config import config_hash, resolve_config
 from leuko_mm.workflows.results import write_results
-from leuko_mm.workflows.room_on_disk import check_room
 from leuko_mm.workflows.run_facts import git_at_start
 from leuko_mm.workflows.run_place import place_run, run_name
 from leuko_mm.workflows.start_from import check_start, start_from
-from leuko_mm.workflows.training_faults import Circumstances, tell_how_to_go_on
 from leuko_mm.workflows.typed_command import resuming
+
+# Not mmengine's, which exists once a runner does.
+LOGGER = logging.getLogger("leuko_mm")
 
 
 @dataclass
@@ -56,7 +54,6 @@ class TrainRequest:
         force: start anew in a folder that holds a run.
         amp: bfloat16 on or off; None turns it on where it helps.
         plain: leave out all that only makes it faster; see ``make_plain``.
-        compiled: compile encoder, neck and decoder; see ``compile_parts``.
         launcher: ``none``, ``pytorch``, ``slurm`` or ``mpi``.
         command: the command line, for the record.
         hooks: more hooks, which watch the run and are no part of its config.
@@ -76,7 +73,6 @@ class TrainRequest:
     force: bool = False
     amp: bool | None = None
     plain: bool = False
-    compiled: bool = False
     launcher: str = "none"
     command: Sequence[str] = ()
     hooks: Sequence[Hook] = ()
@@ -101,8 +97,8 @@ def prepare_config(request: TrainRequest) -> Config:
     config.resume = request.resume
     set_precision(config, request.amp)
     if request.plain:
-        make_plain(config, amp=request.amp, compiled=request.compiled)
-    return formatted_once(config)
+        make_plain(config, amp=request.amp)
+    return config
 
 
 def _usual_folder(request: TrainRequest, config: Config) -> str:
@@ -125,8 +121,6 @@ def train(request: TrainRequest) -> Path:
     Raises:
         UsageError, DatasetError, WeightsError: before anything is trained.
         Interrupted: on SIGINT or SIGTERM, after the state was saved.
-        TrainingFaultError: if its data, its disk, a worker or another process of it is
-            lost later, with the last state kept.
     """
     git_at_start()
     config = prepare_config(request)
@@ -139,35 +133,25 @@ def train(request: TrainRequest) -> Path:
     beginning = BeginningHook(former=work_dir if anew else None)
     go_on = resuming(request.command, launcher=request.launcher)
     stop = GracefulStopHook(work_dir, go_on=go_on)
-    watch = DataWatch(save_state, asked_to_stop=lambda: stop.asked)
     try:
-        # In this order: a log is closed before it is removed.
-        with (
-            nothing_left_behind(work_dir, begun=lambda: beginning.begun),
-            own_globals(),
-        ):
-            _train(request, config, beginning, stop=stop, watch=watch)
+        with own_globals():
+            _train(request, config, beginning, stop=stop)
+    except (Interrupted, NotFiniteError):  # their messages say what to do
+        raise
     except Exception as error:
-        if beginning.begun:
-            where = _circumstances(config, waited=watch.failed)
-            tell_how_to_go_on(error, where, go_on=go_on)
+        if beginning.begun and training_states(work_dir):
+            _add_note(error, f"the last state is in {work_dir}; {go_on}")
         raise
     finally:
         stop.give_back()
-        watch.give_back()
     return work_dir
 
 
-def _circumstances(config: Config, *, waited: bool) -> Circumstances:
-    without = ["num_workers=0"]
-    if config.train_dataloader.get("persistent_workers"):
-        without.append("persistent_workers=False")
-    return Circumstances(
-        Path(config.work_dir),
-        dataset_root(cells_config(config, "train")["name"]),
-        " ".join(["--cfg-options", *(f"train_dataloader.{w}" for w in without)]),
-        waited,
-    )
+def _add_note(error: Exception, words: str) -> None:
+    if hasattr(error, "add_note"):
+        error.add_note(words)
+    else:  # Python 3.10
+        LOGGER.error(words)
 
 
 def _train(
@@ -176,7 +160,6 @@ def _train(
     beginning: BeginningHook,
     *,
     stop: GracefulStopHook,
-    watch: DataWatch,
 ) -> None:
     if not request.plain:
         keep_memory()
@@ -184,19 +167,11 @@ def _train(
     runner = build_runner(config)
     check_same_start(config)
     guard_numbers(runner, config)
-    averaged = any(isinstance(hook, EMAHook) for hook in runner.hooks)
-    check_room(Path(config.work_dir), runner.model, averaged=averaged)
     if request.plain:
         make_model_plain(runner.model)
-    if request.compiled:
-        compile_parts(unwrapped(runner.model))
     for hook in (stop, beginning, state, *request.hooks):
         runner.register_hook(hook)
-    with (
-        watch.watching(runner),
-        stop.listening(runner),
-        building_errors(beginning, config=config),
-    ):
+    with stop.listening(runner), building_errors(beginning, config=config):
         runner.train()
     wall_s = state.trained_s
     score_anew(runner, config)

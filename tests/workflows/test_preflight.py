@@ -40,8 +40,16 @@ def test_a_run_that_is_there_is_not_written_over(tmp_path, mark, flag):
 def test_a_file_is_no_folder(tmp_path):
     path = tmp_path / "run"
     path.write_text("")
-    with pytest.raises(UsageError, match="is a file"):
-        check_output(path, resume=False, force=True)
+    for place in (path, path / "below"):
+        with pytest.raises(UsageError, match="is a file"):
+            check_output(place, resume=False, force=True)
+
+
+def test_a_folder_without_permission_is_refused(tmp_path, monkeypatch):
+    check_output(tmp_path / "run", resume=False, force=False)
+    monkeypatch.setattr("leuko_mm.workflows.preflight.os.access", lambda *_: False)
+    with pytest.raises(UsageError, match=r"cannot be written to.*--work-dir"):
+        check_output(tmp_path / "run", resume=False, force=False)
 
 
 def test_a_state_that_is_gone_is_named(tmp_path):

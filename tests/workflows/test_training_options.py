@@ -20,7 +20,7 @@ TRAIN = "leuko train cbam_unet --protocol half --cfg-options"
         ),
         (f"{TRAIN} 'a.widths=[1, 2]' fields=0", ["widths=[1, 2]", "fields=0"]),
         # A path has dots of its own.
-        (f"{TRAIN} a.teacher=work_dirs/x.y/z.pth", ["teacher=work_dirs/x.y/z.pth"]),
+        (f"{TRAIN} a.file=work_dirs/x.y/z.pth", ["file=work_dirs/x.y/z.pth"]),
         (
             "leuko test cbam_unet x.pth --cfg-options model.type=leuko_mm.Cells "
             "model.test_cfg.least_area=250 test_dataloader.dataset.n=3",
