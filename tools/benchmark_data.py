@@ -36,8 +36,9 @@ from mmengine.runner import Runner
 from leuko_mm.datasets.converters.bcisc import prepare_bcisc
 from leuko_mm.datasets.mosaic_dataset import MosaicDataset
 from leuko_mm.datasets.prepared import DatasetError
+from leuko_mm.errors import UsageError
 from leuko_mm.workflows.preflight import draw_synthetic
-from leuko_mm.workflows.resolve_config import UsageError, resolve_config
+from leuko_mm.workflows.resolve_config import resolve_config
 
 # What is to be kept; a figure above is marked.
 BOUNDS = {"mosaic 2x2 grid": 2.0, "waiting": 5.0, "prepare bcisc": 20.0}

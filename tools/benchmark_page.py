@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from leuko_mm.engine.checkpoint_files import write_text
+from leuko_mm.files import write_text
 from leuko_mm.report.bench_table import bench_page
 
 ROOT = Path(__file__).resolve().parents[1]

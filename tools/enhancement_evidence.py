@@ -26,7 +26,7 @@ import cv2
 from leuko_mm.datasets.image_files import read_image
 from leuko_mm.datasets.leukocyte_dataset import dataset_root
 from leuko_mm.datasets.prepared import DatasetError, read_index
-from leuko_mm.engine.checkpoint_files import write_text
+from leuko_mm.files import write_text
 from leuko_mm.report.contact_sheet import contact_sheet, write_sheet
 from leuko_mm.report.enhancement_page import enhancement_page, kept_verdict
 from leuko_mm.workflows.enhancement_evidence import colour_evidence

@@ -16,14 +16,14 @@ from pathlib import Path
 
 from leuko_mm.datasets.leukocyte_dataset import dataset_root
 from leuko_mm.datasets.prepared import DatasetError
-from leuko_mm.engine.checkpoint_files import write_text
+from leuko_mm.errors import UsageError
+from leuko_mm.files import write_text
 from leuko_mm.inference.checkpoint import CheckpointError
 from leuko_mm.inference.predictor import Predictor
 from leuko_mm.report.markdown import table
 from leuko_mm.workflows.field_test import run_field_test
 from leuko_mm.workflows.run_facts import environment, git_state
 from leuko_mm.workflows.typed_command import as_typed
-from leuko_mm.workflows.usage_error import UsageError
 
 
 def _in_words(cell: dict) -> str:

@@ -28,8 +28,8 @@ from leuko_mm.datasets.drawn_field import drawn_field
 from leuko_mm.datasets.image_files import read_image
 from leuko_mm.datasets.leukocyte_dataset import dataset_root
 from leuko_mm.datasets.prepared import DatasetError
-from leuko_mm.engine.checkpoint_files import write_text
 from leuko_mm.engine.kept_memory import keep_memory
+from leuko_mm.files import write_text
 from leuko_mm.inference.checkpoint import CheckpointError
 from leuko_mm.inference.differential import differential
 from leuko_mm.inference.predictor import Predictor

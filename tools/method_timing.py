@@ -18,7 +18,7 @@ from pathlib import Path
 
 import torch
 
-from leuko_mm.engine.checkpoint_files import write_text
+from leuko_mm.files import write_text
 from leuko_mm.workflows.compare_matrix import method_names
 from leuko_mm.workflows.model_size import build_bare
 from leuko_mm.workflows.resolve_config import resolve_config

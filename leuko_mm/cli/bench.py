@@ -13,12 +13,12 @@ import sys
 from pathlib import Path
 
 from leuko_mm.cli.main import DONE
-from leuko_mm.engine.checkpoint_files import write_text
+from leuko_mm.errors import UsageError
+from leuko_mm.files import write_text
 from leuko_mm.report.bench_table import bench_page
 from leuko_mm.workflows.bench import BenchRequest, bench
 from leuko_mm.workflows.bench_contenders import JOBS, METHODS
 from leuko_mm.workflows.typed_command import as_typed
-from leuko_mm.workflows.usage_error import UsageError
 
 USUAL = BenchRequest()
 CLOCKS = ("wall", "processor")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,16 +15,16 @@ from torch.nn import functional as F
 
 from leuko_mm.engine.part_names import foreign_parts
 from leuko_mm.engine.safe_load import check_kinds, load_tensors
+from leuko_mm.errors import LeukoError
+from leuko_mm.files import sha256_of_file
 from leuko_mm.registry import MODELS
 
 # Sides of images that every encoder of the project takes.
 DIVISOR = 32
 
 
-class TeacherError(ValueError):
+class TeacherError(LeukoError, ValueError):
     """There is no such teacher, or it may not teach this student."""
-
-    exit_code = 2
 
 
 class Teacher:
@@ -134,7 +133,7 @@ def _sidecar(path: Path, split: str | None) -> dict:
             "any: weight=0 there"
         )
     sidecar = json.loads(place.read_text(encoding="utf-8"))
-    if hashlib.sha256(path.read_bytes()).hexdigest() != sidecar.get("sha256"):
+    if sha256_of_file(path) != sidecar.get("sha256"):
         raise TeacherError(f"{path} is not the file that {place.name} describes")
     return sidecar
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 
 from leuko_mm.engine.autocast import bfloat16_helps
+from leuko_mm.errors import UsageError
 from leuko_mm.workflows.bench_contenders import (
     EAGER,
     EXPORTED,
@@ -27,7 +28,6 @@ from leuko_mm.workflows.bench_process import ContenderProcess
 from leuko_mm.workflows.bench_rows import make_rows, remedy
 from leuko_mm.workflows.bench_targets import targets
 from leuko_mm.workflows.run_facts import environment, git_state
-from leuko_mm.workflows.usage_error import UsageError
 
 SCHEMA = 1
 # Above it, other work on the machine takes a noticeable share of two cores.

@@ -13,10 +13,10 @@ from leuko_mm.engine.checkpoint_files import save_states_whole
 from leuko_mm.engine.data_parallel import prepare_launcher
 from leuko_mm.engine.legible_runner import LegibleRunner
 from leuko_mm.engine.safe_load import UnsafeCheckpointError
+from leuko_mm.errors import UsageError
 from leuko_mm.workflows.beginning import BeginningHook
 from leuko_mm.workflows.key_hints import hint_on
 from leuko_mm.workflows.opening import announce_training
-from leuko_mm.workflows.usage_error import UsageError
 
 # What the libraries raise when a config names or sets something that is not there;
 # mmcv and mmseg check arguments by assertion.

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from leuko_mm.datasets.preprocessing_cache import PreprocessingCache, cache_setting
-from leuko_mm.workflows.resolve_config import UsageError
+from leuko_mm.errors import UsageError
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 from mmengine.config import Config
 
+from leuko_mm.errors import UsageError
 from leuko_mm.report.run_report import SettingRow
 from leuko_mm.workflows.precision import set_precision
-from leuko_mm.workflows.resolve_config import UsageError, resolve_config
+from leuko_mm.workflows.resolve_config import resolve_config
 
 # Where and how it runs, not what: set anew by every command.
 LOCAL_KEYS = frozenset(

@@ -16,10 +16,10 @@ from PIL import Image
 
 from leuko_mm.classes import CLASS_NAMES
 from leuko_mm.datasets.prepared import IndexRow, read_index, read_split
+from leuko_mm.errors import UsageError
 from leuko_mm.evaluation.field_cells import match_cells
 from leuko_mm.inference.predictor import Predictor
 from leuko_mm.workflows.lineage import groups_learnt_from
-from leuko_mm.workflows.usage_error import UsageError
 
 
 @dataclass(frozen=True)

@@ -15,12 +15,12 @@ from PIL import Image
 from leuko_mm.classes import CLASS_NAMES
 from leuko_mm.datasets.audit import quick_check
 from leuko_mm.datasets.leukocyte_dataset import dataset_root, is_binary
-from leuko_mm.datasets.replacing import move_into
+from leuko_mm.errors import UsageError
+from leuko_mm.files import replace_folder
 from leuko_mm.workflows.figures_cells import CellStock
 from leuko_mm.workflows.figures_gathered import FIGURES, GatheredFigures
 from leuko_mm.workflows.figures_methods import find_methods
 from leuko_mm.workflows.preflight import draw_synthetic
-from leuko_mm.workflows.resolve_config import UsageError
 
 ABOUT = "figures.json"
 
@@ -122,7 +122,7 @@ def _write(
             Image.fromarray(picture).save(building / name)
         text = json.dumps(about, indent=1) + "\n"
         (building / ABOUT).write_text(text, encoding="utf-8")
-        move_into(place, building)
+        replace_folder(place, building)
     except OSError as error:
         raise UsageError(
             f"{out} was not written ({error}); mend the cause, or choose another --out"

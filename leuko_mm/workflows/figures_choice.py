@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 
+from leuko_mm.errors import UsageError
 from leuko_mm.nearest import did_you_mean
 from leuko_mm.workflows.figures_methods import COMBINATIONS, TrainedMethod
 from leuko_mm.workflows.published import load_published
-from leuko_mm.workflows.resolve_config import UsageError
 
 ALL = "all"
 # Where a method is there under several settings; an ablation is none of them.

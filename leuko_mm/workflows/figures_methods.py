@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,10 +9,11 @@ from pathlib import Path
 
 from leuko_mm.datasets.prepared import read_about
 from leuko_mm.engine.checkpoint_files import STATES
+from leuko_mm.errors import UsageError
+from leuko_mm.files import sha256_of_file
 from leuko_mm.workflows.find_config import protocol_names
 from leuko_mm.workflows.lineage import learnt_cells, splits_learnt_from
 from leuko_mm.workflows.published_runs import LENGTH
-from leuko_mm.workflows.resolve_config import UsageError
 from leuko_mm.workflows.settings import SETTINGS
 from leuko_mm.workflows.sidecar import read_sidecar
 
@@ -108,7 +108,7 @@ def find_methods(
 def _named(path: Path, classes: Sequence[str]) -> TrainedMethod:
     if not path.is_file():
         raise UsageError(f"checkpoint {path} does not exist")
-    sidecar = read_sidecar(path, hashlib.sha256(path.read_bytes()).hexdigest())
+    sidecar = read_sidecar(path, sha256_of_file(path))
     if not sidecar:
         raise UsageError(
             f"{path} has no {path.with_suffix('.json').name} beside it, which says how "

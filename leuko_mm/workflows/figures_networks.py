@@ -15,9 +15,9 @@ from torch import nn
 
 from leuko_mm.datasets.sampling import sample_randomness
 from leuko_mm.engine.safe_load import load_tensors
+from leuko_mm.errors import UsageError
 from leuko_mm.workflows.figures_methods import TrainedMethod
 from leuko_mm.workflows.model_size import build_bare
-from leuko_mm.workflows.resolve_config import UsageError
 
 
 def load_network(method: TrainedMethod) -> nn.Module:

@@ -14,10 +14,10 @@ from mmengine.registry import (
     VISUALIZERS,
 )
 
+from leuko_mm.errors import UsageError
 from leuko_mm.nearest import did_you_mean, nearest
 from leuko_mm.workflows.part_details import arguments_of
 from leuko_mm.workflows.parts_list import REGISTRIES
-from leuko_mm.workflows.usage_error import UsageError
 
 # Beside those that have parts of ours, and whatever is above these.
 FURTHER = (OPTIMIZERS, PARAM_SCHEDULERS, LOOPS, VISUALIZERS, VISBACKENDS)

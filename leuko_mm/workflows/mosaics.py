@@ -19,8 +19,9 @@ from leuko_mm.datasets.mosaic_dataset import MosaicDataset
 from leuko_mm.datasets.mosaic_options import MOSAIC_SPLIT
 from leuko_mm.datasets.prepared import DatasetError, read_about
 from leuko_mm.datasets.prepared_writing import save_mask
-from leuko_mm.datasets.replacing import move_into, restore_interrupted, write_table
-from leuko_mm.workflows.resolve_config import EVERY_CELL, UsageError
+from leuko_mm.errors import UsageError
+from leuko_mm.files import replace_folder, restore_folder, write_table
+from leuko_mm.workflows.resolve_config import EVERY_CELL
 
 SCHEMA = 1
 ABOUT = "mosaics.json"
@@ -94,7 +95,7 @@ def write_mosaics(request: MosaicsRequest) -> MosaicsOutcome:
     building = None
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
-        restore_interrupted(place)
+        restore_folder(place)
         building = Path(tempfile.mkdtemp(prefix=f".{place.name}-", dir=place.parent))
         rows = list(_write_all(building, dataset))
         write_table(building / "index.csv", COLUMNS, rows)
@@ -106,7 +107,7 @@ def write_mosaics(request: MosaicsRequest) -> MosaicsOutcome:
                 "choose another --out"
             )
         if written:
-            move_into(place, building)
+            replace_folder(place, building)
     except OSError as error:
         raise DatasetError(
             f"{request.out} was not written ({error}), and what stood there is as it "

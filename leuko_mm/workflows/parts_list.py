@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from leuko_mm.errors import UsageError
 from leuko_mm.nearest import nearest
 from leuko_mm.registry import (
     DATA_SAMPLERS,
@@ -22,7 +23,6 @@ from leuko_mm.registry import (
     PartRegistry,
 )
 from leuko_mm.workflows.find_config import config_names
-from leuko_mm.workflows.usage_error import UsageError
 
 REGISTRIES = {
     "datasets": DATASETS,

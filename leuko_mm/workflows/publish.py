@@ -13,12 +13,12 @@ import torch
 
 from leuko_mm.datasets.prepared import is_plain_name
 from leuko_mm.engine.safe_load import load_tensors
+from leuko_mm.errors import UsageError
 from leuko_mm.evaluation.leukocyte_metric import CELLS_FILE, load_cells
+from leuko_mm.files import sha256_of_file
 from leuko_mm.inference.shipped import training_command
 from leuko_mm.workflows.calibration_hook import CALIBRATION_FILE
 from leuko_mm.workflows.model_card import Tested, model_card
-from leuko_mm.workflows.usage_error import UsageError
-from leuko_mm.workflows.zoo import digest_of
 from leuko_mm.workflows.zoo_verify import measure, verify
 
 # Bytes that a file in the package may have, and all of them together.
@@ -144,7 +144,7 @@ def _check_size(draft: Path, target: Path, limit: tuple[int, int]) -> None:
 
 def _described(draft: Path, sidecar: dict) -> dict:
     """Write the sidecar of a draft and return it."""
-    told = {**sidecar, "sha256": digest_of(draft)}
+    told = {**sidecar, "sha256": sha256_of_file(draft)}
     _write_json(draft.with_suffix(".json"), told)
     return told
 

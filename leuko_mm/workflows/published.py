@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
 
+from leuko_mm.errors import UsageError
 from leuko_mm.evaluation.binary_consistency import binary_contradictions, binary_miou
 from leuko_mm.evaluation.consistency import (
     Contradiction,
@@ -16,7 +17,6 @@ from leuko_mm.evaluation.consistency import (
     implied_iou,
     mean_contradictions,
 )
-from leuko_mm.workflows.usage_error import UsageError
 
 PAPER = Path(str(files("leuko_mm.report") / "published.json"))
 # The figures of a table's row -> those of means over classes. Not F1: printed ones

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
 from mmengine.config import Config
 
+from leuko_mm.errors import UsageError
+from leuko_mm.files import sha256_of
 from leuko_mm.nearest import did_you_mean
 from leuko_mm.workflows.find_config import find_config
 from leuko_mm.workflows.key_hints import check_option_keys
@@ -19,7 +20,6 @@ from leuko_mm.workflows.under_protocol import (
     fit_to_method,
     under_protocol,
 )
-from leuko_mm.workflows.usage_error import UsageError
 
 # A split's name that stands for no split.
 EVERY_CELL = "all"
@@ -183,7 +183,7 @@ def config_hash(config: Config) -> str:
     kept = {k: v for k, v in config.to_dict().items() if not _is_local(k)}
     if isinstance(kept.get("test_evaluator"), dict):
         kept["test_evaluator"].pop("out_dir", None)
-    return hashlib.sha256(repr(_sorted(kept)).encode()).hexdigest()
+    return sha256_of(repr(_sorted(kept)))
 
 
 def _is_local(key: str) -> bool:

@@ -9,7 +9,7 @@ from pathlib import Path
 from torch import nn
 
 from leuko_mm.engine.checkpoint_files import training_states
-from leuko_mm.workflows.usage_error import UsageError
+from leuko_mm.errors import UsageError
 
 # A training state holds weights and two averages of each, and their mean where one is
 # made; three states may be there at once, two kept and one being written. Pictures,

@@ -10,10 +10,10 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 from leuko_mm.classes import BACKGROUND, CLASSES
-from leuko_mm.engine.checkpoint_files import write_text
 from leuko_mm.evaluation.cell_scores import majority_classes
 from leuko_mm.evaluation.confusion import merge_leukocytes, scores
 from leuko_mm.evaluation.leukocyte_metric import CELLS_FILE, Cells, load_cells
+from leuko_mm.files import write_text
 from leuko_mm.report.run_report import (
     CellCard,
     ClassLabel,

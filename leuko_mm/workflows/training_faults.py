@@ -13,6 +13,7 @@ from mmengine.dist import get_rank, get_world_size
 
 from leuko_mm.datasets.prepared import DatasetError
 from leuko_mm.engine.checkpoint_files import training_states
+from leuko_mm.errors import LeukoError
 
 # Not mmengine's, which exists once a runner does.
 LOGGER = logging.getLogger("leuko_mm")
@@ -35,7 +36,7 @@ UNWRITTEN = re.compile(r"PytorchStreamWriter|inline_container|file write failed"
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
-class TrainingFaultError(RuntimeError):
+class TrainingFaultError(LeukoError, RuntimeError):
     """Something around a training has ended it; its last state is kept."""
 
     exit_code = 1
@@ -72,7 +73,7 @@ def tell_how_to_go_on(error: Exception, where: Circumstances, *, go_on: str) -> 
     Raises:
         TrainingFaultError: if the failure is one of ``FAULTS``.
     """
-    if hasattr(error, "exit_code"):
+    if isinstance(error, LeukoError) and not isinstance(error, DatasetError):
         return
     states = training_states(where.work_dir)
     found = next((words for look in FAULTS if (words := look(error, where))), None)

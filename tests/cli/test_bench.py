@@ -8,7 +8,7 @@ import pytest
 
 from leuko_mm.cli import bench as verb
 from leuko_mm.cli.main import main
-from leuko_mm.workflows.usage_error import UsageError
+from leuko_mm.errors import UsageError
 
 
 @pytest.fixture

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from leuko_mm.errors import UsageError
 from leuko_mm.workflows import bench as workflow
 from leuko_mm.workflows.bench import BenchRequest, bench
-from leuko_mm.workflows.usage_error import UsageError
 
 
 class Pretender:

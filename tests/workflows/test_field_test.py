@@ -12,8 +12,8 @@ from leuko_mm.classes import CLASS_NAMES
 from leuko_mm.datasets.places import Place
 from leuko_mm.datasets.prepared import read_about, read_index
 from leuko_mm.datasets.prepared_writing import PreparedCell, write_prepared
+from leuko_mm.errors import UsageError
 from leuko_mm.workflows.field_test import fields_under_test, run_field_test, true_cells
-from leuko_mm.workflows.usage_error import UsageError
 
 SIDE, FIELD = 16, (60, 80)
 # Upper left corners of the cells that are cut out, in field pixels; they show their

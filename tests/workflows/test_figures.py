@@ -16,12 +16,13 @@ from leuko_mm.classes import CLASS_COLOURS, CLASS_NAMES
 from leuko_mm.cli.main import main
 from leuko_mm.datasets.prepared import read_about
 from leuko_mm.engine.checkpoint_files import write_checkpoint
+from leuko_mm.errors import UsageError
 from leuko_mm.workflows import figures_cells, figures_gathered
 from leuko_mm.workflows.figures_choice import paper_columns
 from leuko_mm.workflows.figures_methods import find_methods
 from leuko_mm.workflows.figures_networks import segment
 from leuko_mm.workflows.model_size import build_bare
-from leuko_mm.workflows.resolve_config import UsageError, resolve_config
+from leuko_mm.workflows.resolve_config import resolve_config
 
 NAMES = ("02_cells", "03_mosaic", "04_enhancement", "08_colours")
 NAMES += ("09_methods", "10_ablation", "11_counts")

@@ -2,9 +2,9 @@
 
 import pytest
 
+from leuko_mm.errors import UsageError
 from leuko_mm.workflows.key_hints import check_option_keys, hint_on
 from leuko_mm.workflows.resolve_config import resolve_config
-from leuko_mm.workflows.usage_error import UsageError
 
 
 @pytest.mark.parametrize(

@@ -14,9 +14,9 @@ from leuko_mm.classes import class_id
 from leuko_mm.datasets.prepared import DatasetError, read_index, read_split
 from leuko_mm.datasets.prepared_writing import write_split
 from leuko_mm.datasets.splits import random_mosaics
+from leuko_mm.errors import UsageError
 from leuko_mm.workflows import mosaics as workflow
 from leuko_mm.workflows.mosaics import MosaicsRequest, write_mosaics
-from leuko_mm.workflows.resolve_config import UsageError
 
 
 @pytest.fixture

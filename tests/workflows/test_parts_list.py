@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 from torch import nn
 
+from leuko_mm.errors import UsageError
 from leuko_mm.plugins import Plugin
 from leuko_mm.registry import PLUGINS
 from leuko_mm.workflows.parts_list import (
@@ -21,7 +22,6 @@ from leuko_mm.workflows.parts_list import (
     opening_words,
     summary_of,
 )
-from leuko_mm.workflows.resolve_config import UsageError
 
 
 def names(kind=None, **options):

@@ -8,11 +8,11 @@ import torch
 from tiny_checkpoint import write_tiny
 
 from leuko_mm.classes import CLASS_NAMES
+from leuko_mm.errors import UsageError
 from leuko_mm.evaluation.calibration import summary
 from leuko_mm.evaluation.confusion import scores
 from leuko_mm.workflows import publish as module
 from leuko_mm.workflows.publish import PublishRequest, publish, read_tested
-from leuko_mm.workflows.usage_error import UsageError
 from leuko_mm.workflows.zoo_verify import verify
 
 STEMS = ["basophil_1_a", "lymphocyte_1_b", "monocyte_2_c"]

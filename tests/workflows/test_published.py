@@ -3,6 +3,7 @@ import json
 import pytest
 
 from leuko_mm.classes import CLASS_NAMES
+from leuko_mm.errors import UsageError
 from leuko_mm.evaluation.confusion import scores
 from leuko_mm.workflows.find_config import config_home
 from leuko_mm.workflows.published import (
@@ -10,7 +11,6 @@ from leuko_mm.workflows.published import (
     check_published,
     load_published,
 )
-from leuko_mm.workflows.resolve_config import UsageError
 
 
 @pytest.fixture(scope="module")

@@ -4,9 +4,9 @@ import pytest
 from mmengine.config import Config
 from tiny_run import write_config
 
+from leuko_mm.errors import UsageError
 from leuko_mm.workflows.find_config import find_config, protocol_names
 from leuko_mm.workflows.resolve_config import check_keys, config_hash, resolve_config
-from leuko_mm.workflows.usage_error import UsageError
 
 
 def cells(config, part):

@@ -13,11 +13,12 @@ import torch
 from torch import nn
 
 from leuko_mm.cli.main import main
-from leuko_mm.engine.checkpoint_files import write_checkpoint, write_text
+from leuko_mm.engine.checkpoint_files import write_checkpoint
 from leuko_mm.engine.safe_load import load_tensors
+from leuko_mm.errors import UsageError
+from leuko_mm.files import write_text
 from leuko_mm.workflows import room_on_disk
 from leuko_mm.workflows.room_on_disk import check_room, check_writable
-from leuko_mm.workflows.usage_error import UsageError
 
 Usage = namedtuple("Usage", "total used free")
 
