@@ -18,7 +18,7 @@ from leuko_mm.errors import LeukoError
 # verb -> (module of leuko_mm.cli, one line of help). Modules are imported when their
 # verb is used: `leuko --help` must not wait for torch.
 VERBS = {
-    "doctor": ("doctor", "examine the environment and say what mends a lack"),
+    "doctor": ("doctor", "examine the installation and say what fixes a fault"),
     "list": ("list", "show every part that a config can name, and the configs"),
     "prepare": ("prepare", "turn a published or your own folder into a dataset"),
     "split": ("split", "deal a dataset into folds that divide no slide"),
@@ -66,7 +66,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def run_verb(verb: str, argv: Sequence[str], *, prog: str) -> int:
-    """Parse and run one verb; print what the user can mend as one message."""
+    """Parse and run one verb; print what the user can fix as one message."""
     try:
         if verb not in WITHOUT_STACK:
             # Before the verb's module, which may import one of them by itself.

@@ -155,6 +155,24 @@ def first_sentence(text: str) -> str:
     return sentence + stop.strip()
 
 
+def signatures(target: Callable) -> Iterator[tuple[str, inspect.Signature]]:
+    """Yield a part's name with its arguments, then each base's that it hands them to.
+
+    A base follows as long as ``**kwargs`` leads there.
+
+    Example:
+        >>> [name for name, _ in signatures(PartRegistry)]
+        ['PartRegistry', 'Registry']
+    """
+    kinds = inspect.getmro(target) if inspect.isclass(target) else ()
+    takers = [k for k in kinds if "__init__" in vars(k) and k is not object]
+    for taker in takers if kinds else [target]:
+        takes = inspect.signature(taker)
+        yield taker.__name__, takes
+        if all(p.kind is not p.VAR_KEYWORD for p in takes.parameters.values()):
+            return
+
+
 def find_parts(name: str) -> list[Part]:
     """Return the parts of a name, ours first, with or without the scope.
 

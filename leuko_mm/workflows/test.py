@@ -149,7 +149,7 @@ def _build_runner(config: Config) -> Runner:
     # The checkpoint brings every weight; pretrained ones need not be there.
     if "init_cfg" in slim.model.get("backbone", {}):
         slim.model.backbone.init_cfg = None
-    with building_errors(config=slim):
+    with building_errors():
         prepare_launcher(slim)
         runner = LegibleRunner.from_cfg(slim)
         _ = runner.test_loop

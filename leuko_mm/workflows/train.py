@@ -195,7 +195,7 @@ def _train(
     with (
         watch.watching(runner),
         stop.listening(runner),
-        building_errors(beginning, config=config),
+        building_errors(beginning),
     ):
         runner.train()
     wall_s = state.trained_s
