@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
 from typing import Protocol
 
+from leuko_mm.errors import LeukoError
+
 GROUP = "leuko_mm.plugins"
 
 
@@ -20,11 +22,8 @@ class PluginWarning(UserWarning):
     """A plug-in was left out; the message names its package and the reason."""
 
 
-class NameTakenError(KeyError):
+class NameTakenError(LeukoError, KeyError):
     """A plug-in wants to register a name that somebody else has registered."""
-
-    def __str__(self) -> str:
-        return str(self.args[0])
 
 
 class Node(Protocol):

@@ -8,6 +8,7 @@ installed plug-ins are loaded with the first part that is looked up.
 
 from typing import Any
 
+from leuko_mm.errors import LeukoError
 from leuko_mm.nearest import nearest
 from leuko_mm.plugins import PluginLoader
 from leuko_mm.stack import require_stack
@@ -21,13 +22,8 @@ SCOPE = "leuko_mm"
 PLUGINS = PluginLoader()
 
 
-class UnknownPartError(KeyError):
+class UnknownPartError(LeukoError, KeyError):
     """A config names a part that nobody has registered."""
-
-    exit_code = 2
-
-    def __str__(self) -> str:
-        return str(self.args[0])
 
 
 class PartRegistry(Registry):

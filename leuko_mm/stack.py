@@ -17,6 +17,8 @@ from importlib import metadata
 
 from packaging.specifiers import SpecifierSet
 
+from leuko_mm.errors import LeukoError
+
 TORCH = "torch>=2.10,<2.14"
 TRIO = {
     "onedl-mmengine": ">=0.10.12,<0.11",
@@ -30,7 +32,7 @@ UPSTREAM = {
 }
 
 
-class StackError(ImportError):
+class StackError(LeukoError, ImportError):
     """The installed libraries do not fit; the message says which, and the cure."""
 
 

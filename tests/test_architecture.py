@@ -30,6 +30,8 @@ FLOORS = {
     "classes": 0,
     "stack": 0,
     "nearest": 0,
+    "errors": 0,
+    "files": 0,
     PACKAGE: 0,  # leuko_mm/__init__.py itself
 }
 # Rooms of one floor know nothing of each other, but for these (importer, imported).

@@ -32,9 +32,9 @@ from leuko_mm.datasets.prepared import (
     read_split,
 )
 from leuko_mm.engine.safe_load import UnsafeCheckpointError, load_tensors
+from leuko_mm.errors import UsageError
 from leuko_mm.inference.checkpoint import CheckpointError, read_checkpoint
 from leuko_mm.workflows.resolve_config import resolve_config
-from leuko_mm.workflows.usage_error import UsageError
 
 COUNT = int(os.environ.get("LEUKO_MM_FUZZ", 180))
 SEED = int(os.environ.get("LEUKO_MM_FUZZ_SEED", 0))

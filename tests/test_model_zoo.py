@@ -8,8 +8,8 @@ from shipped_configs import CONFIGS, METHODS, ROOT
 from tool_module import load_tool
 
 from leuko_mm.cli.main import main
+from leuko_mm.errors import UsageError
 from leuko_mm.inference.shipped import shipped_folder, shipped_names
-from leuko_mm.workflows.usage_error import UsageError
 from leuko_mm.workflows.zoo_entries import ZooEntry, read_entries
 
 HOW = "run python tools/publish.py list"

@@ -46,10 +46,10 @@ from bench_contender import (
 from leuko_mm.engine.autocast import bfloat16_helps
 from leuko_mm.engine.channels_last import channels_last_helps
 from leuko_mm.engine.checkpoint_files import write_text
+from leuko_mm.errors import UsageError
 from leuko_mm.report.markdown import number, table
 from leuko_mm.workflows.run_facts import environment, git_state
 from leuko_mm.workflows.typed_command import as_typed
-from leuko_mm.workflows.usage_error import UsageError
 
 SCHEMA = 1
 JOBS = ("train", "predict")

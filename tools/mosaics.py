@@ -26,9 +26,9 @@ from leuko_mm.datasets.mosaic_options import LAYOUTS, MOSAIC_SPLIT
 from leuko_mm.datasets.prepared import PARTS, read_about
 from leuko_mm.datasets.prepared_writing import save_mask
 from leuko_mm.datasets.replacing import write_table
+from leuko_mm.errors import UsageError
 from leuko_mm.transforms import READINGS
 from leuko_mm.workflows.resolve_config import EVERY_CELL
-from leuko_mm.workflows.usage_error import UsageError
 
 COLUMNS = (
     *("mosaic", "image", "mask", "place"),

@@ -30,7 +30,9 @@ from publish_card import Tested, model_card
 from leuko_mm.cli.main import exit_code_of
 from leuko_mm.datasets.prepared import is_plain_name
 from leuko_mm.engine.safe_load import load_tensors
+from leuko_mm.errors import UsageError
 from leuko_mm.evaluation.leukocyte_metric import CELLS_FILE, load_cells
+from leuko_mm.files import sha256_of_file
 from leuko_mm.inference.shipped import (
     shipped_folder,
     shipped_names,
@@ -40,8 +42,6 @@ from leuko_mm.workflows.calibration_hook import CALIBRATION_FILE
 from leuko_mm.workflows.find_config import config_home
 from leuko_mm.workflows.model_size import model_size
 from leuko_mm.workflows.resolve_config import resolve_config
-from leuko_mm.workflows.usage_error import UsageError
-from leuko_mm.workflows.zoo import digest_of
 from leuko_mm.workflows.zoo_entries import (
     PACKAGE,
     ZooEntry,
@@ -181,7 +181,7 @@ def _check_size(draft: Path, target: Path, limit: tuple[int, int]) -> None:
 
 def _described(draft: Path, sidecar: dict) -> dict:
     """Write the sidecar of a draft and return it."""
-    told = {**sidecar, "sha256": digest_of(draft)}
+    told = {**sidecar, "sha256": sha256_of_file(draft)}
     _write_json(draft.with_suffix(".json"), told)
     return told
 

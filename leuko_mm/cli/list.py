@@ -10,7 +10,6 @@ from contextlib import redirect_stdout
 from pathlib import Path
 
 from leuko_mm.workflows.find_config import config_home, protocol_names
-from leuko_mm.workflows.part_details import Argument, arguments_of, snippet_of
 from leuko_mm.workflows.parts_list import (
     KINDS,
     OPENMMLAB,
@@ -19,6 +18,7 @@ from leuko_mm.workflows.parts_list import (
     find_parts,
     list_parts,
     opening_words,
+    signatures,
 )
 
 
@@ -59,9 +59,9 @@ def _answer(name: str | None, everything: bool) -> Iterator[str]:
     elif name is None or (kind := _kind(name)):
         yield from _by_kind(list_parts(kind if name else None, everything=everything))
         if name is None:
-            yield "\n`leuko list NAME` shows one with its arguments and how a config"
-            yield "names it; `--all` adds MMSegmentation's; see also `leuko list"
-            yield "configs` and `leuko list protocols`."
+            yield "\n`leuko list NAME` shows one with its arguments; `--all` adds"
+            yield "MMSegmentation's; see also `leuko list configs` and `leuko list"
+            yield "protocols`."
     elif name in config_names():
         yield from _config(config_names()[name])
     elif name in protocol_names():
@@ -111,15 +111,10 @@ def _detail(part: Part) -> Iterator[str]:
     yield f"{part.name}: one of the {part.kind} of {part.package}"
     yield f"{target.__module__}.{target.__qualname__}\n"
     yield inspect.cleandoc(target.__doc__ or "(without a docstring)")
-    arguments = arguments_of(target)
-    yield "\nArguments and defaults:" if arguments else "\nNo arguments."
-    own = getattr(target, "__name__", "")
-    yield from _columns([(f"    {a.name}", _default(a, own)) for a in arguments])
-    yield "\nIn a config:\n"
-    yield from (f"    {line}" for line in snippet_of(part).splitlines())
-    yield ""
-
-
-def _default(argument: Argument, own: str) -> str:
-    words = "must be given" if argument.required else argument.default
-    return words if argument.taken_by == own else f"{words}  ({argument.taken_by})"
+    for owner, signature in signatures(target):
+        yield f"\n{owner}("
+        for argument in signature.parameters.values():
+            yield f"    {argument.replace(annotation=argument.empty)},"
+        yield ")"
+    key = "constructor" if part.kind == "optim_constructors" else "type"
+    yield f"\nIn a config: dict({key}={part.name!r}, ...)"

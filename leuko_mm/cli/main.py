@@ -9,15 +9,16 @@ from __future__ import annotations
 import argparse
 import importlib
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import leuko_mm
 from leuko_mm.cli.parser import HelpfulParser
+from leuko_mm.errors import LeukoError
 
 # verb -> (module of leuko_mm.cli, one line of help). Modules are imported when their
 # verb is used: `leuko --help` must not wait for torch.
 VERBS = {
-    "doctor": ("doctor", "examine the environment and say what mends a lack"),
+    "doctor": ("doctor", "examine the installation and say what fixes a fault"),
     "list": ("list", "show every part that a config can name, and the configs"),
     "prepare": ("prepare", "turn a published or your own folder into a dataset"),
     "split": ("split", "deal a dataset into folds that divide no slide"),
@@ -61,7 +62,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def run_verb(verb: str, argv: Sequence[str], *, prog: str) -> int:
-    """Parse and run one verb; print what the user can mend as one message."""
+    """Parse and run one verb; print what the user can fix as one message."""
     try:
         if verb not in WITHOUT_STACK:
             # Before the verb's module, which may import one of them by itself.
@@ -83,34 +84,11 @@ def run_verb(verb: str, argv: Sequence[str], *, prog: str) -> int:
 
 
 def exit_code_of(error: Exception) -> int | None:
-    """Return the exit code of an error that the user can mend, None for a bug.
+    """Return the exit code of an error that the user can fix, None for a bug.
 
-    Such errors are classes of our own: a bare ValueError from deep inside is a bug,
-    and its traceback is wanted.
+    A bare ValueError from deep inside is a bug, and its traceback is wanted.
     """
-    if hasattr(error, "exit_code"):
-        return error.exit_code
-    for kind in _user_errors():
-        if isinstance(error, kind()):
-            return WRONG_USE
-    return None
-
-
-def _user_errors() -> list[Callable[[], type[Exception]]]:
-    """Return getters, so that a broken stack is reported before torch is imported."""
-
-    def imported(module: str, name: str) -> Callable[[], type[Exception]]:
-        return lambda: getattr(importlib.import_module(module), name)
-
-    kinds = [imported("leuko_mm.stack", "StackError")]
-    if "leuko_mm.registry" in sys.modules:
-        kinds += [
-            imported("leuko_mm.datasets.prepared", "DatasetError"),
-            imported("leuko_mm.engine.encoder_weights", "WeightsError"),
-            imported("leuko_mm.engine.safe_load", "UnsafeCheckpointError"),
-            imported("leuko_mm.workflows.resolve_config", "UsageError"),
-        ]
-    return kinds
+    return error.exit_code if isinstance(error, LeukoError) else None
 
 
 if __name__ == "__main__":

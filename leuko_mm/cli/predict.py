@@ -14,18 +14,18 @@ from pathlib import Path
 from leuko_mm.cli.main import DONE, SOME_FAILED
 from leuko_mm.datasets.image_headers import MAX_PIXELS
 from leuko_mm.engine.kept_memory import keep_memory
+from leuko_mm.errors import UsageError
+from leuko_mm.files import printable
 from leuko_mm.inference.runtime_choice import RUNTIMES
 from leuko_mm.inference.shipped import DEFAULT_MODEL
 from leuko_mm.workflows.compare_share import LAUNCHERS, share_of
 from leuko_mm.workflows.predict import predict_files
-from leuko_mm.workflows.predict_inputs import printable
 from leuko_mm.workflows.predict_merge import merge_parts
 from leuko_mm.workflows.predict_outputs import Exchange
 from leuko_mm.workflows.predict_request import PredictOutcome, PredictRequest, Progress
 from leuko_mm.workflows.predict_words import outcome_lines
 from leuko_mm.workflows.progress_line import ProgressLine
 from leuko_mm.workflows.report_facts import duration
-from leuko_mm.workflows.usage_error import UsageError
 from leuko_mm.workflows.zoo import checkpoint_of
 from leuko_mm.workflows.zoo_entries import read_entries
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from leuko_mm.datasets.prepared import data_home, read_about
-from leuko_mm.workflows.resolve_config import UsageError
+from leuko_mm.errors import UsageError
 
 
 @dataclass(frozen=True)

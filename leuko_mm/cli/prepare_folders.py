@@ -10,7 +10,7 @@ from pathlib import Path
 
 from leuko_mm.cli.prepare import at_least, print_outcome
 from leuko_mm.datasets.prepared import data_home, is_plain_name, read_about
-from leuko_mm.workflows.resolve_config import UsageError
+from leuko_mm.errors import UsageError
 
 SHOWN_KEYS = 20
 UNSAID = "not stated"

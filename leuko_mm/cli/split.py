@@ -11,7 +11,7 @@ from leuko_mm.cli.main import DONE, SOME_FAILED
 from leuko_mm.cli.prepare import at_least
 from leuko_mm.datasets.audit_splits import PURPOSE
 from leuko_mm.datasets.prepared import PARTS, is_plain_name
-from leuko_mm.workflows.resolve_config import UsageError
+from leuko_mm.errors import UsageError
 from leuko_mm.workflows.split import (
     REPLACED,
     SplitReport,

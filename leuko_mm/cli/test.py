@@ -14,9 +14,9 @@ from leuko_mm.cli.train import (
     add_setting_argument,
     print_outcome,
 )
+from leuko_mm.errors import UsageError
 from leuko_mm.workflows.compare_results import publish
 from leuko_mm.workflows.test import TestRequest, run_test
-from leuko_mm.workflows.usage_error import UsageError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

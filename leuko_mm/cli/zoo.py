@@ -12,7 +12,7 @@ import argparse
 import json
 from pathlib import Path
 
-from leuko_mm.workflows.usage_error import UsageError
+from leuko_mm.errors import UsageError
 from leuko_mm.workflows.zoo import checkpoint_of, describe, fetch, zoo_rows
 from leuko_mm.workflows.zoo_entries import read_entries
 from leuko_mm.workflows.zoo_verify import compare_figures, measure, verify

@@ -6,7 +6,6 @@ The rules stand in the files beside this one, ``audit_files``, ``audit_labels``,
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -43,6 +42,7 @@ from leuko_mm.datasets.prepared import (
     read_index,
     read_split,
 )
+from leuko_mm.files import sha256_of_file
 
 SHOWN = 5
 
@@ -106,7 +106,7 @@ def dataset_classes(about: Mapping) -> tuple[str, ...]:
 def index_findings(root: Path) -> list[AuditFinding]:
     """Find an index that is not the one ``dataset.json`` was written for."""
     path = Path(root) / "index.csv"
-    if hashlib.sha256(path.read_bytes()).hexdigest() == read_about(root).get("sha256"):
+    if sha256_of_file(path) == read_about(root).get("sha256"):
         return []
     words = "is not the one that dataset.json was written for: edited or cut short"
     return [AuditFinding("broken-table", str(path), words)]

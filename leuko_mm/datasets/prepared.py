@@ -35,6 +35,7 @@ from leuko_mm.datasets.how_to_prepare import data_home as data_home
 from leuko_mm.datasets.how_to_prepare import how_to_mend, not_prepared
 from leuko_mm.datasets.how_to_prepare import prepare_command as prepare_command
 from leuko_mm.datasets.places import Place, parse_place
+from leuko_mm.errors import LeukoError
 from leuko_mm.nearest import did_you_mean
 
 SCHEMA = 1
@@ -42,7 +43,7 @@ PARTS = ("train", "test")
 KINDS = ("cell", "field")
 
 
-class DatasetError(ValueError):
+class DatasetError(LeukoError, ValueError):
     """A prepared dataset is missing or broken; the message says what to do."""
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -26,14 +25,8 @@ from leuko_mm.datasets.prepared import (
     is_plain_name,
 )
 from leuko_mm.datasets.prepared_cell import PreparedCell, check_cell
-from leuko_mm.datasets.replacing import (
-    content_hash,
-    holds_all,
-    move_into,
-    refuse_foreign,
-    restore_interrupted,
-    write_table,
-)
+from leuko_mm.datasets.replacing import content_hash, holds_all, refuse_foreign
+from leuko_mm.files import replace_folder, restore_folder, sha256_of_file, write_table
 
 
 def write_prepared(
@@ -83,7 +76,7 @@ def write_prepared(
     about.update(notes=notes, classes=list(classes))
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
-        restore_interrupted(place)
+        restore_folder(place)
         refuse_foreign(out, place)
         building = Path(tempfile.mkdtemp(prefix=f".{place.name}-", dir=place.parent))
         _write_all(building, cells, splits, about)
@@ -94,7 +87,7 @@ def write_prepared(
                 f"{out} exists and holds different content; "
                 "add --force to replace it, or choose another --out"
             )
-        move_into(place, building)
+        replace_folder(place, building)
         return True
     except OSError as error:
         # Processes that start together may all find the dataset missing.
@@ -139,7 +132,7 @@ def _write_all(root, cells, splits, said: dict) -> None:
         "counts": {c: counts[c] for c in said["classes"] if counts[c]},
         "groups": len({row.group for row in described}),
         "fields": len(rows) - len(described),
-        "sha256": hashlib.sha256((root / "index.csv").read_bytes()).hexdigest(),
+        "sha256": sha256_of_file(root / "index.csv"),
     }
     text = json.dumps(about, indent=2) + "\n"
     (root / "dataset.json").write_text(text, encoding="utf-8")

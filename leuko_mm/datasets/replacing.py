@@ -1,13 +1,7 @@
-"""How what is newly written takes the place of what stood there, in one move."""
+"""Whether a prepared dataset may replace what is there, and whether it differs."""
 
 from __future__ import annotations
 
-import csv
-import glob
-import hashlib
-import os
-import shutil
-from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +9,7 @@ from PIL import Image
 
 from leuko_mm.datasets.nuclei import read_nucleus
 from leuko_mm.datasets.prepared import DatasetError, IndexRow, read_index
+from leuko_mm.files import sha256_of
 
 
 def refuse_foreign(out: Path, place: Path) -> None:
@@ -35,29 +30,6 @@ def refuse_foreign(out: Path, place: Path) -> None:
             f"{out} exists and is not a prepared dataset, so it is not replaced; "
             "choose another --out"
         )
-
-
-def move_into(place: Path, building: Path) -> None:
-    """Put the new folder in place; the old one is given up only after that."""
-    building.chmod(0o755)
-    aside = building.with_name(f"{building.name}-old")
-    if place.exists():
-        os.replace(place, aside)
-    try:
-        os.replace(building, place)
-    except BaseException:
-        if aside.exists() and not place.exists():
-            os.replace(aside, place)
-        raise
-    shutil.rmtree(aside, ignore_errors=True)
-
-
-def restore_interrupted(place: Path) -> None:
-    """Put back a dataset that was set aside by a run killed between two moves."""
-    if not place.exists():
-        pattern = f".{glob.escape(place.name)}-*-old"
-        for aside in sorted(place.parent.glob(pattern))[-1:]:
-            os.replace(aside, place)
 
 
 def holds_all(place: Path, new: Path) -> bool:
@@ -98,17 +70,4 @@ def content_hash(
     else:
         content = image.read_bytes()
     layers = mask.tobytes() + (b"" if nucleus is None else nucleus.tobytes())
-    return hashlib.sha256(content + layers).hexdigest()
-
-
-def write_table(path: Path, header: Iterable[str], rows: Iterable[Iterable]) -> None:
-    """Write a table in one move, so that no reader meets half of it."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with open(temporary, "w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(header)
-            writer.writerows(rows)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    return sha256_of(content + layers)

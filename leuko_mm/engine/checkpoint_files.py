@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
-import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -17,6 +14,7 @@ from torch import nn
 
 from leuko_mm.engine.data_parallel import unwrapped
 from leuko_mm.engine.safe_load import UnsafeCheckpointError, load_tensors
+from leuko_mm.files import replacing, sha256_of_file, write_text
 
 SCHEMA = 1
 # Not mmengine's, which exists once a runner does.
@@ -46,16 +44,10 @@ def write_checkpoint(path: Path, model: nn.Module, sidecar: Mapping) -> dict:
     content = {"schema": SCHEMA, **sidecar}
     with replacing(path) as part:
         torch.save(tensors, part)
-        content["sha256"] = hashlib.sha256(part.read_bytes()).hexdigest()
+        content["sha256"] = sha256_of_file(part)
         text = json.dumps(content, indent=2) + "\n"
     write_text(path.with_suffix(".json"), text)
     return content
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file so that a reader sees the old one or the new one whole."""
-    with replacing(path) as part:
-        part.write_text(text, encoding="utf-8")
 
 
 def training_states(work_dir: Path) -> list[Path]:
@@ -130,18 +122,3 @@ def save_state(runner: Runner, done: int) -> None:
     if max(kept, default=-1) > 0:
         for state in training_states(folder)[max(kept) :]:
             state.unlink()
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Give a file to write, which takes the place of ``path`` once it is complete."""
-    path = Path(path)
-    part = path.with_name(f".{path.name}.part")
-    try:
-        yield part
-        # A machine that loses power may else keep the new name and not the content.
-        with open(part, "r+b") as file:
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)

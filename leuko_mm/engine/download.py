@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
 from contextlib import contextmanager
 from http.client import HTTPException
 from pathlib import Path
@@ -13,12 +12,7 @@ from urllib.request import Request, urlopen
 
 from mmengine.logging import print_log
 
-try:
-    import fcntl
-except ImportError:  # Windows: processes that start together each fetch the file
-    fcntl = None
-
-CHUNK = 1 << 20  # bytes
+from leuko_mm.files import CHUNK, locked
 
 
 def download(
@@ -53,7 +47,8 @@ def download(
     whose = "" if resume else f".{os.getpid()}"
     part = target.with_name(f".{target.name}{whose}.part")
     wrong = True
-    with _alone_in(target.parent):
+    # Others wait here until this process has fetched.
+    with locked(target.parent, wait=True):
         if target.is_file():
             return target
         print_log(f"fetching {url} to {target}", "current")
@@ -74,21 +69,6 @@ def download(
             if wrong:
                 part.unlink(missing_ok=True)
     return target
-
-
-@contextmanager
-def _alone_in(folder: Path) -> Iterator[None]:
-    """Wait until no other process is fetching into the folder."""
-    if fcntl is None:
-        yield
-        return
-    # The system frees the lock of a process that dies; nothing is left behind.
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def _stream(url: str, part: Path, timeout_s: float, *, resume: bool) -> str:

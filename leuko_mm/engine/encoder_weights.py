@@ -14,6 +14,7 @@ from torch import nn
 from leuko_mm.engine.download import download as fetch
 from leuko_mm.engine.resnet50_package import convert_package
 from leuko_mm.engine.safe_load import check_kinds, load_tensors
+from leuko_mm.errors import LeukoError
 from leuko_mm.registry import WEIGHT_INITIALIZERS
 
 
@@ -59,7 +60,7 @@ KNOWN = {
 CLASSIFIERS = ("classifier.", "fc.")
 
 
-class WeightsError(FileNotFoundError):
+class WeightsError(LeukoError, FileNotFoundError):
     """The weights are not there; the message says where they were looked for."""
 
 

@@ -11,8 +11,9 @@ from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from torch import Tensor
 
-from leuko_mm.engine.checkpoint_files import replacing
 from leuko_mm.engine.data_parallel import unwrapped
+from leuko_mm.errors import LeukoError
+from leuko_mm.files import replacing
 from leuko_mm.registry import HOOKS
 
 SHOWN = 8
@@ -22,7 +23,7 @@ OPTION = (
 )
 
 
-class NotFiniteError(ArithmeticError):
+class NotFiniteError(LeukoError, ArithmeticError):
     """The loss is NaN or infinite; the weights are those before that batch."""
 
     exit_code = 1

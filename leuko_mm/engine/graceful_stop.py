@@ -14,9 +14,10 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from leuko_mm.engine.checkpoint_files import save_state
+from leuko_mm.errors import LeukoError
 
 
-class Interrupted(Exception):  # noqa: N818 - not an error, an order
+class Interrupted(LeukoError):  # noqa: N818 - not an error, an order
     """The run was asked to stop; its state is saved.
 
     Args:

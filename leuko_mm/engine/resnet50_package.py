@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import torch
 
-from leuko_mm.engine.checkpoint_files import replacing
+from leuko_mm.files import replacing
 
 # Keras' batch norms add 1e-3 to a variance, torch's 1e-5: the rest goes into it.
 EPSILON = 1e-3 - 1e-5

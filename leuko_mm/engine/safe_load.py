@@ -18,13 +18,14 @@ from torch import nn
 
 from leuko_mm.engine.download import download
 from leuko_mm.engine.pickled_sizes import check_contents
+from leuko_mm.errors import LeukoError
 
 NUMBERS = ("b1", "u1", "i4", "i8", "f2", "f4", "f8")
 # What mmengine stores behind every curve; written out, it asks for ``getattr``.
 STATISTICS = {"min", "max", "current", "mean"}
 
 
-class UnsafeCheckpointError(ValueError):
+class UnsafeCheckpointError(LeukoError, ValueError):
     """The file is damaged or asks for more than tensors; it was not loaded."""
 
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from mmengine.dist import is_main_process
@@ -19,6 +18,7 @@ from leuko_mm.classes import IGNORE_LABEL
 from leuko_mm.evaluation.boundary import boundary_counts
 from leuko_mm.evaluation.confusion import Scores, confusion_matrix, scores
 from leuko_mm.evaluation.tables import per_class_table
+from leuko_mm.files import replacing, write_text
 from leuko_mm.registry import METRICS
 
 METRICS_FILE = "metrics.json"
@@ -159,10 +159,9 @@ class LeukocyteMetric(BaseMetric):
             "classes": list(self.classes),
         }
         text = json.dumps(content, indent=2, allow_nan=False) + "\n"
-        _replace(
-            self.out_dir / CELLS_FILE, lambda f: np.savez_compressed(f, **vars(cells))
-        )
-        _replace(self.out_dir / METRICS_FILE, lambda f: f.write(text.encode()))
+        with replacing(self.out_dir / CELLS_FILE) as part, part.open("wb") as file:
+            np.savez_compressed(file, **vars(cells))
+        write_text(self.out_dir / METRICS_FILE, text)
 
 
 def load_cells(path: str | Path) -> Cells:
@@ -232,13 +231,3 @@ def _tiles(sample: dict, shape: tuple[int, int]) -> list[dict]:
                 "boxes are (x0, y0, x1, y1) in the pixels of the mask"
             )
     return sample["tiles"]
-
-
-def _replace(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with temporary.open("wb") as file:
-            write(file)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,6 +18,8 @@ from leuko_mm.engine.safe_load import (
     check_kinds,
     load_tensors,
 )
+from leuko_mm.errors import LeukoError
+from leuko_mm.files import sha256_of_file
 from leuko_mm.registry import MODELS, SCOPE
 
 SCHEMA = 1
@@ -27,10 +28,8 @@ NEEDED = ("config", "classes", "colours", "scale", "normalisation", "sha256")
 PREPARED_PX = 256
 
 
-class CheckpointError(ValueError):
+class CheckpointError(LeukoError, ValueError):
     """A checkpoint and its sidecar do not fit each other, or this version."""
-
-    exit_code = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,12 +133,7 @@ def read_sidecar_of(path: Path) -> dict:
             f"{place} is no sidecar of schema {SCHEMA} ({lack}); expected the one that "
             "`leuko train` wrote"
         )
-    with open(path, "rb") as file:
-        digest = (
-            hashlib.file_digest(file, "sha256").hexdigest()
-            if hasattr(hashlib, "file_digest")
-            else hashlib.sha256(file.read()).hexdigest()
-        )
+    digest = sha256_of_file(path)
     if digest != sidecar["sha256"]:
         raise CheckpointError(
             f"{path} is not the file that {place.name} describes: its sha256 is "

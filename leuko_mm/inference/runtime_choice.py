@@ -5,6 +5,8 @@ from __future__ import annotations
 from importlib.util import find_spec
 from pathlib import Path
 
+from leuko_mm.errors import LeukoError
+
 EXPORT_SUFFIX = ".onnx"
 TORCH, ONNXRUNTIME, OPENVINO = RUNTIMES = ("torch", "onnxruntime", "openvino")
 # Of an exported file, the first that is installed: OpenVINO uses bfloat16 where the
@@ -12,10 +14,8 @@ TORCH, ONNXRUNTIME, OPENVINO = RUNTIMES = ("torch", "onnxruntime", "openvino")
 FOR_EXPORTS = (OPENVINO, ONNXRUNTIME)
 
 
-class RuntimeChoiceError(ValueError):
+class RuntimeChoiceError(LeukoError, ValueError):
     """A runtime is not installed or cannot run this file; the message says what can."""
-
-    exit_code = 2
 
 
 def choose_runtime(path: Path, wanted: str | None = None) -> str:

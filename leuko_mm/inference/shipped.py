@@ -5,15 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import leuko_mm
+from leuko_mm.errors import LeukoError
 
 DEFAULT_MODEL = "cbam_unet_compact"
 RECIPES = (DEFAULT_MODEL, "quickstart")
 
 
-class NotShippedError(ValueError):
+class NotShippedError(LeukoError, ValueError):
     """The package carries no such checkpoint; the message says how to make one."""
-
-    exit_code = 2
 
 
 def shipped_folder() -> Path:

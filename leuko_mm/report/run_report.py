@@ -124,15 +124,6 @@ class FactGroup:
 
 
 @dataclass(frozen=True)
-class SettingRow:
-    """One setting that differs: its dotted key, the default, and the run's value."""
-
-    key: str
-    default: str | None
-    value: str | None
-
-
-@dataclass(frozen=True)
 class FileLink:
     """A file beside the page, by its relative path, and what it holds."""
 
@@ -156,8 +147,6 @@ class RunReport:
         cells: some of the test cells, the worst first.
         cell_count: all test cells.
         facts: what was trained on what.
-        settings: what the user changed; None where it could not be found out.
-        protocol_settings: what the chosen protocol changed.
         files: files beside the page.
         closing: the last sentences: what the figures stand for.
     """
@@ -174,8 +163,6 @@ class RunReport:
     cells: tuple[CellCard, ...]
     cell_count: int
     facts: tuple[FactGroup, ...]
-    settings: tuple[SettingRow, ...] | None
-    protocol_settings: tuple[SettingRow, ...]
     files: tuple[FileLink, ...]
     closing: str
 

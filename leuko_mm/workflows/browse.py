@@ -17,6 +17,7 @@ from leuko_mm.datasets.leukocyte_dataset import (
     is_binary,
 )
 from leuko_mm.datasets.prepared import data_home
+from leuko_mm.errors import UsageError
 from leuko_mm.report.browse_page import BrowsePage, Sheet
 from leuko_mm.workflows.browse_files import PAGE_FILE, check_place, write_page
 from leuko_mm.workflows.browse_sheets import (
@@ -27,7 +28,7 @@ from leuko_mm.workflows.browse_sheets import (
 )
 from leuko_mm.workflows.first_batches import first_batches
 from leuko_mm.workflows.preflight import check_data, draw_synthetic
-from leuko_mm.workflows.resolve_config import UsageError, find_config, resolve_config
+from leuko_mm.workflows.resolve_config import find_config, resolve_config
 from leuko_mm.workflows.run_place import run_name
 from leuko_mm.workflows.train import building_errors
 

@@ -7,10 +7,10 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from leuko_mm.datasets.replacing import move_into
+from leuko_mm.errors import UsageError
+from leuko_mm.files import replace_folder
 from leuko_mm.report.browse_page import BrowsePage, draw_sheet, render_browse_page
 from leuko_mm.report.contact_sheet import write_sheet
-from leuko_mm.workflows.resolve_config import UsageError
 
 PAGE_FILE = "browse.html"
 
@@ -54,7 +54,7 @@ def write_page(out: Path, page: BrowsePage) -> None:
         (building / PAGE_FILE).write_text(render_browse_page(page), encoding="utf-8")
         for sheet in page.sheets:
             write_sheet(building / f"{sheet.name}.png", draw_sheet(sheet))
-        move_into(place, building)
+        replace_folder(place, building)
     except OSError as error:
         raise UsageError(
             f"{out} was not written ({error}); mend the cause, or choose another --out"

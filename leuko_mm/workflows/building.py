@@ -13,10 +13,9 @@ from leuko_mm.engine.checkpoint_files import save_states_whole
 from leuko_mm.engine.data_parallel import prepare_launcher
 from leuko_mm.engine.legible_runner import LegibleRunner
 from leuko_mm.engine.safe_load import UnsafeCheckpointError
+from leuko_mm.errors import UsageError
 from leuko_mm.workflows.beginning import BeginningHook
-from leuko_mm.workflows.key_hints import hint_on
 from leuko_mm.workflows.opening import announce_training
-from leuko_mm.workflows.usage_error import UsageError
 
 # What the libraries raise when a config names or sets something that is not there;
 # mmcv and mmseg check arguments by assertion.
@@ -36,7 +35,7 @@ def build_runner(config: Config) -> Runner:
     Raises:
         UsageError: if a part of the config does not build.
     """
-    with building_errors(config=config):
+    with building_errors():
         prepare_launcher(config)
         runner = LegibleRunner.from_cfg(config)
         # Before the parts that follow say details of themselves.
@@ -48,14 +47,11 @@ def build_runner(config: Config) -> Runner:
 
 
 @contextmanager
-def building_errors(
-    beginning: BeginningHook | None = None, *, config: Config | None = None
-) -> Iterator[None]:
+def building_errors(beginning: BeginningHook | None = None) -> Iterator[None]:
     """Turn mistakes in a config, met while building, into one clear line.
 
     Args:
         beginning: tells when to let errors pass; None never does.
-        config: what is built, to say what a misspelt argument is meant to be.
 
     Raises:
         UsageError: with what the failing part said; the cause stays attached.
@@ -68,5 +64,4 @@ def building_errors(
         if beginning is not None and beginning.begun:
             raise
         message = error.args[0] if isinstance(error, KeyError) and error.args else error
-        hint = hint_on(str(message), config.to_dict() if config else {})
-        raise UsageError(f"the config does not build: {message}{hint}") from error
+        raise UsageError(f"the config does not build: {message}") from error

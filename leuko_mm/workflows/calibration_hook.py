@@ -11,8 +11,8 @@ import numpy as np
 from mmengine.dist import all_gather_object, is_main_process
 from mmengine.hooks import Hook
 
-from leuko_mm.engine.checkpoint_files import write_text
 from leuko_mm.evaluation.calibration import BINS, cell_class, pixel_bins, summary
+from leuko_mm.files import write_text
 
 CALIBRATION_FILE = "calibration.json"
 

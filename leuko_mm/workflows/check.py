@@ -13,12 +13,11 @@ import leuko_mm
 from leuko_mm.datasets.audit import Audit, full_audit
 from leuko_mm.datasets.audit_finding import by_rule, tally
 from leuko_mm.datasets.leukocyte_dataset import dataset_root
-from leuko_mm.datasets.replacing import move_into
-from leuko_mm.engine.checkpoint_files import write_text
+from leuko_mm.errors import UsageError
+from leuko_mm.files import replace_folder, write_text
 from leuko_mm.report.check_report import render_check_report
 from leuko_mm.workflows.check_page import check_page
 from leuko_mm.workflows.preflight import draw_synthetic
-from leuko_mm.workflows.resolve_config import UsageError
 
 PAGE_FILE, JSON_FILE = "check.html", "check.json"
 SCHEMA = 1
@@ -168,6 +167,6 @@ def write_folder(
         (building / PAGE_FILE).write_text(page, encoding="utf-8")
         text = json.dumps(content, indent=2) + "\n"
         (building / JSON_FILE).write_text(text, encoding="utf-8")
-        move_into(place, building)
+        replace_folder(place, building)
     finally:
         shutil.rmtree(building, ignore_errors=True)

@@ -15,6 +15,7 @@ from mmengine.hooks import Hook
 
 from leuko_mm.engine.checkpoint_files import training_states
 from leuko_mm.engine.graceful_stop import Interrupted
+from leuko_mm.files import locked
 from leuko_mm.workflows.compare_matrix import CompareRequest, PlannedRun, plan_runs
 from leuko_mm.workflows.compare_results import (
     DIFFERS,
@@ -26,7 +27,7 @@ from leuko_mm.workflows.compare_results import (
     publish,
     read_results,
 )
-from leuko_mm.workflows.compare_share import Share, gathered, held, share_of
+from leuko_mm.workflows.compare_share import Share, gathered, share_of
 from leuko_mm.workflows.compare_stop import one_order_to_stop
 from leuko_mm.workflows.compare_time import Pace
 from leuko_mm.workflows.report_facts import duration
@@ -88,7 +89,7 @@ def survey(request: CompareRequest) -> list[tuple[PlannedRun, str, str]]:
         UsageError, DatasetError: if the runs cannot be told.
     """
     # Synthetic data is drawn by the first process alone.
-    with held(_lock(request, "data"), wait=True):
+    with locked(_lock(request, "data"), wait=True):
         runs = plan_runs(request)
     return [(run, *look_at(run, force=request.force)) for run in runs]
 
@@ -117,7 +118,7 @@ def compare(
     """
     share = share_of(shard, launcher)
     with one_order_to_stop():
-        with held(_lock(request, "data"), wait=True):
+        with locked(_lock(request, "data"), wait=True):
             runs = plan_runs(request)
         part = _Part(request, runs, share, verbose=verbose, say=say)
         with _modules_at_rest():
@@ -162,7 +163,7 @@ class _Part:
 
     def _outcome(self, run: PlannedRun, title: str) -> Outcome:
         helping = run.name not in self.own
-        with held(_lock(self.request, run.name)) as mine:
+        with locked(_lock(self.request, run.name)) as mine:
             if not mine:
                 return Outcome(run.name, ELSEWHERE)
             status, note = look_at(run, force=self.request.force)

@@ -8,9 +8,10 @@ from pathlib import Path
 
 from mmengine.config import Config
 
+from leuko_mm.errors import UsageError
 from leuko_mm.workflows.find_config import config_names
 from leuko_mm.workflows.preflight import cells_config, draw_synthetic
-from leuko_mm.workflows.resolve_config import UsageError, resolve_config
+from leuko_mm.workflows.resolve_config import resolve_config
 from leuko_mm.workflows.run_place import place_run, run_name
 from leuko_mm.workflows.train import (
     TrainRequest,

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from leuko_mm.datasets.replacing import move_into
-from leuko_mm.engine.checkpoint_files import write_text
+from leuko_mm.errors import UsageError
+from leuko_mm.files import replace_folder, write_text
 from leuko_mm.report.comparison import ComparisonReport, Section, render_comparison
 from leuko_mm.report.comparison_plots import on_any_ground, plot_svg
 from leuko_mm.report.comparison_text import csv_table, latex_table, markdown_page
@@ -36,7 +36,6 @@ from leuko_mm.workflows.report_sections import headlines, overview
 from leuko_mm.workflows.report_seeds import other_seeds
 from leuko_mm.workflows.report_terms import terms
 from leuko_mm.workflows.report_words import float32_files
-from leuko_mm.workflows.resolve_config import UsageError
 from leuko_mm.workflows.seed_trainings import first_trainings
 
 PAGE = "report.html"
@@ -175,7 +174,7 @@ def _write(results: Path, report: ComparisonReport) -> tuple[Path, ...]:
         names = _write_parts(building, report, pictures)
         files = {table.name: f"{FOLDER}/tables/{table.name}" for table in report.tables}
         page = render_comparison(report, pictures, files)
-        move_into((results / FOLDER).resolve(), building)
+        replace_folder((results / FOLDER).resolve(), building)
         write_text(results / PAGE, page)
     except OSError as error:
         raise UsageError(

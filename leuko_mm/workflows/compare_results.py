@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from leuko_mm.engine.checkpoint_files import newest_state, write_text
+from leuko_mm.engine.checkpoint_files import newest_state
 from leuko_mm.engine.training_state import read_identity
 from leuko_mm.evaluation.leukocyte_metric import CELLS_FILE
+from leuko_mm.files import replacing, write_text
 from leuko_mm.workflows.compare_matrix import PlannedRun
 from leuko_mm.workflows.pictures import read_losses
 
@@ -142,12 +142,8 @@ def publish(work_dir: Path, target: Path) -> None:
     results = json.loads((work_dir / RESULTS_FILE).read_text(encoding="utf-8"))
     cells = cells_beside(target)
     target.parent.mkdir(parents=True, exist_ok=True)
-    part = cells.with_name(f".{cells.name}.{os.getpid()}")
-    try:
+    with replacing(cells) as part:
         shutil.copyfile(work_dir / CELLS_FILE, part)
-        os.replace(part, cells)
-    finally:
-        part.unlink(missing_ok=True)
     losses = read_losses(work_dir)
     if losses:
         lines = ["iteration,loss", *(f"{i},{loss!r}" for i, loss in losses.items())]

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import Path
 from typing import TypeVar
 
 import torch
 from torch import distributed
 
-from leuko_mm.workflows.usage_error import UsageError
+from leuko_mm.errors import UsageError
 
 Item = TypeVar("Item")
 # What a launcher tells each process: its number, how many there are, its number on
@@ -93,31 +91,6 @@ def _share_of_shard(shard: str) -> Share:
     raise UsageError(
         f"--shard is {shard!r}; expected i/n with i from 0 to n-1, such as 0/4"
     )
-
-
-@contextmanager
-def held(path: Path, *, wait: bool = False) -> Iterator[bool]:
-    """Hold a lock that ends with this process; yield False where another holds it.
-
-    Args:
-        path: the lock's file, which stays.
-        wait: wait for it instead of giving up.
-    """
-    try:
-        import fcntl
-    except ImportError:  # Windows: the division alone keeps processes apart there
-        yield True
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
-            yield False
-            return
-        except OSError:  # a file system without locks: as on Windows
-            pass
-        yield True
 
 
 def gathered(outcomes: list, launcher: str) -> list:

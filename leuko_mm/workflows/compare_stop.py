@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from leuko_mm.engine.graceful_stop import Interrupted
+from leuko_mm.errors import LeukoError
 
 
-class ComparisonStopped(Exception):  # noqa: N818 - not an error, an order
+class ComparisonStopped(LeukoError):  # noqa: N818 - not an error, an order
     """The comparison was asked to stop; what it has done, and its state, are kept.
 
     Args:

@@ -13,9 +13,10 @@ from PIL import Image
 
 from leuko_mm.datasets.image_files import read_image
 from leuko_mm.datasets.image_headers import SUFFIXES, ImageFileError
+from leuko_mm.errors import UsageError
+from leuko_mm.files import replacing
 from leuko_mm.report.side_by_side import side_by_side
 from leuko_mm.transforms import RetinexParams, enhance_image
-from leuko_mm.workflows.resolve_config import UsageError
 
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP")
 READ = frozenset(suffix for name in FORMATS for suffix in SUFFIXES[name])
@@ -186,12 +187,8 @@ def beside(target: Path) -> Path:
 
 def write_png(path: Path, image: np.ndarray) -> None:
     """Write an image (H, W, 3) uint8 RGB, so that the file is there whole or not."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        Image.fromarray(image).save(temporary, "PNG")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(path) as part:
+        Image.fromarray(image).save(part, "PNG")
 
 
 def _where(path: Path) -> str:

@@ -12,13 +12,13 @@ from pathlib import Path
 
 import torch
 
+from leuko_mm.errors import UsageError
+from leuko_mm.files import sha256_of_file
 from leuko_mm.inference.checkpoint import Checkpoint, read_checkpoint
 from leuko_mm.inference.exported import read_export
 from leuko_mm.inference.onnx_file import OPSET, described_tensors, write_onnx
 from leuko_mm.inference.runtime_choice import EXPORT_SUFFIX, ONNXRUNTIME
 from leuko_mm.inference.runtimes import OnnxRuntime, TorchRuntime
-from leuko_mm.workflows.usage_error import UsageError
-from leuko_mm.workflows.zoo import digest_of
 
 # What an export needs; onnx writes it, and ONNX Runtime runs the comparison.
 LIBRARIES = ("onnx", ONNXRUNTIME)
@@ -121,7 +121,7 @@ def _write_and_compare(read: Checkpoint, draft: Path) -> Agreement:
         torch=torch.__version__,
         **described_tensors(sidecar),
     )
-    sidecar["sha256"] = digest_of(draft)
+    sidecar["sha256"] = sha256_of_file(draft)
     _write_json(draft, sidecar)
     try:
         agreement = compare(read, read_export(draft))

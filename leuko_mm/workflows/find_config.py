@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import leuko_mm
+from leuko_mm.errors import UsageError
 from leuko_mm.nearest import did_you_mean
-from leuko_mm.workflows.usage_error import UsageError
 
 
 def config_home() -> Path:

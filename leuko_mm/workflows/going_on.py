@@ -9,7 +9,7 @@ from mmengine.config import Config
 from mmengine.dist import all_gather_object
 
 from leuko_mm.engine.checkpoint_files import newest_state
-from leuko_mm.workflows.usage_error import UsageError
+from leuko_mm.errors import UsageError
 
 # Not mmengine's, which exists once a runner does.
 LOGGER = logging.getLogger("leuko_mm")

@@ -9,8 +9,8 @@ from mmengine.config import Config
 
 from leuko_mm.datasets.leukocyte_dataset import dataset_root
 from leuko_mm.datasets.prepared import read_about, read_index, read_split
+from leuko_mm.errors import UsageError
 from leuko_mm.workflows.preflight import cells_config
-from leuko_mm.workflows.usage_error import UsageError
 
 # In a sidecar's ``training``: method, sha256 and training of what it started from.
 START = "start"

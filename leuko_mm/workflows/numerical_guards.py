@@ -13,7 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from leuko_mm.engine.data_parallel import unwrapped
 from leuko_mm.engine.finite_loss import FiniteLossHook
-from leuko_mm.workflows.usage_error import UsageError
+from leuko_mm.errors import UsageError
 
 USUAL_SIDE = 256
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from leuko_mm.errors import UsageError
 from leuko_mm.nearest import nearest
 from leuko_mm.registry import (
     DATA_SAMPLERS,
@@ -22,7 +23,6 @@ from leuko_mm.registry import (
     PartRegistry,
 )
 from leuko_mm.workflows.find_config import config_names
-from leuko_mm.workflows.usage_error import UsageError
 
 REGISTRIES = {
     "datasets": DATASETS,
@@ -153,6 +153,24 @@ def first_sentence(text: str) -> str:
     """
     sentence, stop, _ = " ".join(text.split()).partition(". ")
     return sentence + stop.strip()
+
+
+def signatures(target: Callable) -> Iterator[tuple[str, inspect.Signature]]:
+    """Yield a part's name with its arguments, then each base's that it hands them to.
+
+    A base follows as long as ``**kwargs`` leads there.
+
+    Example:
+        >>> [name for name, _ in signatures(PartRegistry)]
+        ['PartRegistry', 'Registry']
+    """
+    kinds = inspect.getmro(target) if inspect.isclass(target) else ()
+    takers = [k for k in kinds if "__init__" in vars(k) and k is not object]
+    for taker in takers if kinds else [target]:
+        takes = inspect.signature(taker)
+        yield taker.__name__, takes
+        if all(p.kind is not p.VAR_KEYWORD for p in takes.parameters.values()):
+            return
 
 
 def find_parts(name: str) -> list[Part]:

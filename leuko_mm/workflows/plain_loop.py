@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from mmengine.config import Config
 from torch import nn
 
+from leuko_mm.errors import UsageError
 from leuko_mm.models.cbam import CBAM
 from leuko_mm.workflows.precision import WRAPPER
-from leuko_mm.workflows.usage_error import UsageError
 
 # How an optimiser computes, not what.
 WAYS = ("fused", "foreach", "capturable")

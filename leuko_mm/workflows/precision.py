@@ -5,7 +5,7 @@ from __future__ import annotations
 from mmengine.config import Config
 
 from leuko_mm.engine.autocast import bfloat16_helps
-from leuko_mm.workflows.usage_error import UsageError
+from leuko_mm.errors import UsageError
 
 WRAPPER = "leuko_mm.AutocastOptimWrapper"
 

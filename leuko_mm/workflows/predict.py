@@ -8,9 +8,11 @@ from pathlib import Path
 
 from leuko_mm.classes import CLASS_NAMES
 from leuko_mm.datasets.image_files import read_image
+from leuko_mm.errors import UsageError
+from leuko_mm.files import locked, sha256_of_file
 from leuko_mm.inference.runtime_choice import TORCH, choose_runtime
 from leuko_mm.inference.shipped import shipped_checkpoint
-from leuko_mm.workflows.compare_share import held, share_of
+from leuko_mm.workflows.compare_share import share_of
 from leuko_mm.workflows.compare_stop import ComparisonStopped, one_order_to_stop
 from leuko_mm.workflows.predict_inputs import (
     InputImage,
@@ -36,11 +38,9 @@ from leuko_mm.workflows.predict_state import (
     check_place,
     check_settings,
     clear,
-    file_hash,
     read_state,
     write_state,
 )
-from leuko_mm.workflows.usage_error import UsageError
 
 
 def predict_files(
@@ -87,7 +87,7 @@ def predict_files(
     }
     try:
         out.mkdir(parents=True, exist_ok=True)
-        with held(out / LOCK) as alone, one_order_to_stop():
+        with locked(out / LOCK) as alone, one_order_to_stop():
             if not alone:
                 raise UsageError(f"another leuko predict is writing into {out}")
             clear(out, images=request.force)
@@ -114,7 +114,7 @@ def settings_of(request: PredictRequest, checkpoint: Path) -> dict:
     """
     runtime = choose_runtime(checkpoint, request.runtime)
     return {
-        "checkpoint_sha256": file_hash(checkpoint),
+        "checkpoint_sha256": sha256_of_file(checkpoint),
         # None where it was not told yet: what versions before this one began goes on.
         "runtime": None if runtime == TORCH else runtime,
         "scale": request.scale,
@@ -166,7 +166,8 @@ def results_there(images: Sequence[InputImage], out: Path) -> dict[str, dict]:
     return {
         image.name: there[image.name]
         for image in known
-        if image.path.is_file() and there[image.name]["sha256"] == file_hash(image.path)
+        if image.path.is_file()
+        and there[image.name]["sha256"] == sha256_of_file(image.path)
     }
 
 
@@ -188,7 +189,7 @@ def _look_at(
             progress(len(done) + number, len(images), image.name, left)
         begun = time.monotonic()
         try:
-            digest = file_hash(image.path)
+            digest = sha256_of_file(image.path)
             pixels = read_image(image.path, max_pixels=limit)
             refuse_mask(pixels)
             prediction = predictor.predict(pixels)

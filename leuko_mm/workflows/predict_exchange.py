@@ -17,7 +17,7 @@ import numpy as np
 from leuko_mm.classes import BACKGROUND
 from leuko_mm.datasets.cell_outlines import pixel_rings
 from leuko_mm.datasets.converters.folders_coco import run_lengths
-from leuko_mm.engine.checkpoint_files import write_text
+from leuko_mm.files import write_text
 
 COCO, GEOJSON = "coco.json", "geojson"
 MEASURED = ("area", "eccentricity", "solidity", "circularity")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import glob
 import os
-import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +13,8 @@ import numpy as np
 
 from leuko_mm.classes import CLASS_NAMES, IGNORE_LABEL
 from leuko_mm.datasets.image_headers import IMAGE_SUFFIXES
+from leuko_mm.errors import UsageError
 from leuko_mm.nearest import did_you_mean
-from leuko_mm.workflows.usage_error import UsageError
 
 # Levels of every channel that are black and white, with what JPEG makes of them.
 BLACK, WHITE = 16, 239
@@ -176,21 +175,3 @@ def _is_black_and_white(pixels: np.ndarray) -> bool:
         return False
     dark, light = dark_and_light(pixels)
     return min(dark, light) > 0 and dark + light >= 0.96
-
-
-def printable(text: str) -> str:
-    r"""Return a name with what a terminal, a table or a page cannot show replaced.
-
-    Names of files may hold bytes that are no text, and control characters.
-
-    Example:
-        >>> printable("a\x1b[2Jb\udcff.png")
-        'a\ufffd[2Jb\ufffd.png'
-    """
-    return "".join("\ufffd" if _is_odd(c) else c for c in text)
-
-
-def _is_odd(character: str) -> bool:
-    odd = unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp")
-    # These turn the writing around, so that an ending can be hidden.
-    return odd or character in "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"

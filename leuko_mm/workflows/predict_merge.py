@@ -7,12 +7,12 @@ import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from leuko_mm.workflows.compare_share import held
+from leuko_mm.errors import UsageError
+from leuko_mm.files import locked
 from leuko_mm.workflows.predict_outputs import Exchange, write_outputs
 from leuko_mm.workflows.predict_record import BUILDING, folder_of, records_below
 from leuko_mm.workflows.predict_request import PredictOutcome
 from leuko_mm.workflows.predict_state import LOCK, check_place, clear, read_state
-from leuko_mm.workflows.usage_error import UsageError
 
 
 def merge_parts(
@@ -46,7 +46,7 @@ def merge_parts(
         if name not in found
     }
     out.mkdir(parents=True, exist_ok=True)
-    with held(out / LOCK) as alone:
+    with locked(out / LOCK) as alone:
         if not alone:
             raise UsageError(f"another leuko predict is writing into {out}")
         clear(out, images=True)

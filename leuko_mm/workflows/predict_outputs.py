@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from leuko_mm.engine.checkpoint_files import write_text
+from leuko_mm.files import write_text
 from leuko_mm.report.predict_report import render_predict_report
 from leuko_mm.workflows.predict_exchange import write_exchange
 from leuko_mm.workflows.predict_page import predict_page

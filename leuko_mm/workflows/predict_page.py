@@ -11,6 +11,7 @@ from PIL import Image
 
 import leuko_mm
 from leuko_mm.classes import CLASSES
+from leuko_mm.files import printable
 from leuko_mm.inference.prediction import UNSURE
 from leuko_mm.report.predict_report import (
     FIELD_SIDE,
@@ -22,7 +23,6 @@ from leuko_mm.report.predict_report import (
     fitted,
 )
 from leuko_mm.report.run_report import ClassLabel
-from leuko_mm.workflows.predict_inputs import printable
 from leuko_mm.workflows.predict_record import CUTOUTS, OVERLAY, folder_of
 from leuko_mm.workflows.predict_tables import count_table
 

@@ -11,6 +11,7 @@ from typing import Protocol
 import numpy as np
 
 from leuko_mm.datasets.image_headers import MAX_PIXELS
+from leuko_mm.errors import LeukoError
 from leuko_mm.inference.prediction import Prediction
 
 # Images done, all images, the next one, seconds left (None at first).
@@ -24,7 +25,7 @@ class SegmentsImages(Protocol):
         """Return the cells of an image, uint8 RGB (H, W, 3)."""
 
 
-class PredictionStopped(Exception):  # noqa: N818 - not an error, an order
+class PredictionStopped(LeukoError):  # noqa: N818 - not an error, an order
     """The prediction was asked to stop; what is done is kept.
 
     Args:

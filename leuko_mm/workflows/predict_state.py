@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
 import leuko_mm
-from leuko_mm.engine.checkpoint_files import write_text
+from leuko_mm.errors import UsageError
+from leuko_mm.files import write_text
 from leuko_mm.workflows.predict_exchange import COCO, GEOJSON
 from leuko_mm.workflows.predict_record import BUILDING, IMAGES
 from leuko_mm.workflows.predict_tables import CELLS, DIFFERENTIAL, IMAGE_TABLE
-from leuko_mm.workflows.usage_error import UsageError
 
 STATE, REPORT, LOCK = "predict.json", "report.html", ".lock"
 STATE_SCHEMA = 1
@@ -106,12 +105,3 @@ def check_settings(former: Mapping, now: Mapping, out: Path) -> None:
             f"{out} was made with {'; '.join(differing)}; give the same, --force, or "
             "another --out"
         )
-
-
-def file_hash(path: Path) -> str:
-    """Return the sha256 of a file, read piece by piece."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while piece := file.read(1 << 20):
-            digest.update(piece)
-    return digest.hexdigest()

@@ -6,9 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from leuko_mm.classes import BACKGROUND
-from leuko_mm.datasets.replacing import write_table
+from leuko_mm.files import printable, write_table
 from leuko_mm.inference.differential import DifferentialRow, differential_of_counts
-from leuko_mm.workflows.predict_inputs import printable
 
 CELLS, DIFFERENTIAL, IMAGE_TABLE = "cells.csv", "differential.csv", "images.csv"
 # What makes a spreadsheet take a text for a formula, alone or after white space.

@@ -15,9 +15,9 @@ from leuko_mm.datasets.converters.synthetic import prepare_synthetic
 from leuko_mm.datasets.leukocyte_dataset import check_binary, dataset_root
 from leuko_mm.engine.checkpoint_files import training_states
 from leuko_mm.engine.encoder_weights import find_weights
+from leuko_mm.errors import UsageError
 from leuko_mm.nearest import did_you_mean
 from leuko_mm.workflows.progress_line import ProgressLine
-from leuko_mm.workflows.resolve_config import UsageError
 
 SYNTHETIC = "synthetic"
 

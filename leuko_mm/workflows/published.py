@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 
-from leuko_mm.workflows.usage_error import UsageError
+from leuko_mm.errors import UsageError
 
 PAPER = Path(str(files("leuko_mm.report") / "published.json"))
 # What the rows of a table are, by its ``kind``.

@@ -180,6 +180,10 @@ def files_beside(work_dir: Path) -> tuple[FileLink, ...]:
     )
     links += [FileLink(n, words) for n, words in more if (work_dir / n).is_file()]
     links += [
+        FileLink(path.name, "the complete config, with every choice of the command")
+        for path in sorted(work_dir.glob("*.py"))
+    ]
+    links += [
         FileLink(f"overlays/{path.name}", "test image beside its truth")
         for path in sorted((work_dir / "overlays").glob("*.png"))
     ]

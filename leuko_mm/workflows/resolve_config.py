@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
 from mmengine.config import Config
 
-from leuko_mm.nearest import did_you_mean
+from leuko_mm.errors import UsageError
+from leuko_mm.files import sha256_of
+from leuko_mm.nearest import did_you_mean, nearest
 from leuko_mm.workflows.find_config import find_config
-from leuko_mm.workflows.key_hints import check_option_keys
 from leuko_mm.workflows.schedule_length import train_for
 from leuko_mm.workflows.settings import apply_setting
 from leuko_mm.workflows.under_protocol import (
@@ -19,10 +19,11 @@ from leuko_mm.workflows.under_protocol import (
     fit_to_method,
     under_protocol,
 )
-from leuko_mm.workflows.usage_error import UsageError
 
 # A split's name that stands for no split.
 EVERY_CELL = "all"
+# Keys that are this alike are taken for one; further apart, both may be meant.
+ALIKE = 0.85
 RUNNER_KEYS = frozenset(
     [
         "auto_scale_lr",
@@ -136,13 +137,43 @@ def _load(path: Path) -> Config:
 
 
 def _merge_options(config: Config, options: Mapping) -> None:
-    check_option_keys(config.to_dict(), options)
+    for option in options:
+        _check_option(config, option)
     try:
         config.merge_from_dict(dict(options))
     except (KeyError, TypeError, IndexError, AttributeError) as error:
         given = " ".join(f"{key}={value}" for key, value in options.items())
         said = error.args[0] if isinstance(error, KeyError) and error.args else error
         raise UsageError(f"--cfg-options {given}: {said}") from error
+
+
+def _check_option(config: Config, option: str) -> None:
+    """Refuse an option that would change nothing, or that misspells a key.
+
+    A key that is not there may be an argument that the config leaves at its default,
+    so it is refused only where a key beside it is nearly the same.
+    """
+    if option.startswith("_"):
+        raise UsageError(
+            f"--cfg-options {option}: a name that begins with _ is read only inside "
+            "the config file; change a copy of the file, or give --iterations N for "
+            "the length"
+        )
+    place, *path = config.to_dict(), *option.split(".")
+    for depth, key in enumerate(path):
+        if isinstance(place, (list, tuple)) and key.isdecimal():
+            place = place[int(key)] if int(key) < len(place) else None
+        elif isinstance(place, Mapping) and key in place:
+            place = place[key]
+        else:
+            # Top-level keys are checked after merging; mmengine checks the rest.
+            meant = nearest(key, place, alike=ALIKE) if isinstance(place, dict) else []
+            if depth and meant:
+                raise UsageError(
+                    f"--cfg-options {option}: {'.'.join(path[:depth])} has no {key!r} "
+                    f"(did you mean {meant[0]!r}?)"
+                )
+            return
 
 
 def _check_complete(config: Config, path: Path) -> None:
@@ -183,7 +214,7 @@ def config_hash(config: Config) -> str:
     kept = {k: v for k, v in config.to_dict().items() if not _is_local(k)}
     if isinstance(kept.get("test_evaluator"), dict):
         kept["test_evaluator"].pop("out_dir", None)
-    return hashlib.sha256(repr(_sorted(kept)).encode()).hexdigest()
+    return sha256_of(repr(_sorted(kept)))
 
 
 def _is_local(key: str) -> bool:

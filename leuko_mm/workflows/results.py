@@ -14,10 +14,11 @@ from mmengine.runner import Runner
 
 from leuko_mm.datasets.leukocyte_dataset import dataset_root
 from leuko_mm.datasets.prepared import read_about, read_index, read_split
-from leuko_mm.engine.checkpoint_files import write_checkpoint, write_text
+from leuko_mm.engine.checkpoint_files import write_checkpoint
 from leuko_mm.evaluation.confusion import merge_leukocytes, scores
 from leuko_mm.evaluation.leukocyte_metric import CELLS_FILE, METRICS_FILE
 from leuko_mm.evaluation.tables import per_class_table
+from leuko_mm.files import write_text
 from leuko_mm.workflows.preflight import cells_config
 from leuko_mm.workflows.resolve_config import config_hash
 from leuko_mm.workflows.run_facts import (

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from mmengine.config import Config
 
+from leuko_mm.errors import UsageError
 from leuko_mm.workflows.preflight import cells_config
-from leuko_mm.workflows.usage_error import UsageError
 
 
 def place_run(config: Config, work_dir: str) -> None:

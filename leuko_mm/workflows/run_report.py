@@ -10,10 +10,10 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 from leuko_mm.classes import BACKGROUND, CLASSES
-from leuko_mm.engine.checkpoint_files import write_text
 from leuko_mm.evaluation.cell_scores import majority_classes
 from leuko_mm.evaluation.confusion import merge_leukocytes, scores
 from leuko_mm.evaluation.leukocyte_metric import CELLS_FILE, Cells, load_cells
+from leuko_mm.files import write_text
 from leuko_mm.report.run_report import (
     CellCard,
     ClassLabel,
@@ -24,7 +24,6 @@ from leuko_mm.report.run_report import (
     RunReport,
     render_run_report,
 )
-from leuko_mm.workflows.changed_settings import changed_settings
 from leuko_mm.workflows.pictures import (
     draw_pictures,
     read_losses,
@@ -91,7 +90,6 @@ def gather_report(
     tested: bool,
 ) -> RunReport:
     """Return a run's page as plain data."""
-    changed = changed_settings(config, tested=tested)
     confusion = np.array(results["confusion"])
     return RunReport(
         name=results["run"]["name"],
@@ -106,8 +104,6 @@ def gather_report(
         cells=cards,
         cell_count=len(cells.stem),
         facts=fact_groups(results, tested=tested),
-        settings=None if changed is None else changed.chosen,
-        protocol_settings=() if changed is None else changed.by_protocol,
         files=files_beside(Path(config.work_dir)),
         closing=closing_of(results, tested=tested),
     )

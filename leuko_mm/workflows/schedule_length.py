@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mmengine.config import Config
 
-from leuko_mm.workflows.usage_error import UsageError
+from leuko_mm.errors import UsageError
 
 
 def train_for(config: Config, iterations: int) -> None:

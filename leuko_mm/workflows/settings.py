@@ -13,8 +13,8 @@ from typing import Any
 
 from mmengine.config import Config
 
+from leuko_mm.errors import UsageError
 from leuko_mm.nearest import did_you_mean
-from leuko_mm.workflows.usage_error import UsageError
 
 LOADERS = ("train_dataloader", "test_dataloader")
 # Where the loss of a method stands in its model, unless ``setting_losses`` says more.

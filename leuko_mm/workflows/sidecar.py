@@ -10,10 +10,10 @@ from mmengine.config import Config
 
 from leuko_mm.datasets.leukocyte_dataset import dataset_root
 from leuko_mm.datasets.prepared import DatasetError
+from leuko_mm.errors import UsageError
 from leuko_mm.inference.training_scale import trained_red_cell
 from leuko_mm.workflows.preflight import cells_config
 from leuko_mm.workflows.start_from import start_facts
-from leuko_mm.workflows.usage_error import UsageError
 
 # What the data preprocessor does to the values of a pixel.
 NORMALISATION = ("mean", "std", "bgr_to_rgb")

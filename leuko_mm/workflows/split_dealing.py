@@ -15,7 +15,7 @@ from leuko_mm.datasets.grouped_splits import (
 from leuko_mm.datasets.near_duplicates import NearDuplicate
 from leuko_mm.datasets.prepared import IndexRow, read_split
 from leuko_mm.datasets.splits import development_split
-from leuko_mm.workflows.resolve_config import UsageError
+from leuko_mm.errors import UsageError
 
 Splits = dict[str, dict[str, str]]
 

@@ -8,10 +8,10 @@ from pathlib import Path
 from mmengine.config import Config
 
 from leuko_mm.engine.safe_load import load_tensors
+from leuko_mm.errors import UsageError
 from leuko_mm.inference.checkpoint import read_sidecar_of
 from leuko_mm.workflows.lineage import START, check_unseen
 from leuko_mm.workflows.model_size import build_bare
-from leuko_mm.workflows.usage_error import UsageError
 from leuko_mm.workflows.zoo import checkpoint_of
 
 # Of a config, what a sidecar keeps under ``START``; a name that begins with _ is no

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 import logging
 import time
 from collections.abc import Mapping, Sequence
@@ -20,11 +19,13 @@ from leuko_mm.engine.kept_memory import keep_memory
 from leuko_mm.engine.legible_runner import LegibleRunner
 from leuko_mm.engine.own_globals import own_globals
 from leuko_mm.engine.safe_load import check_kinds, load_tensors
+from leuko_mm.errors import UsageError
+from leuko_mm.files import sha256_of_file
 from leuko_mm.workflows.building import building_errors
 from leuko_mm.workflows.lineage import check_unseen, learnt_groups
 from leuko_mm.workflows.opening import announce_test
 from leuko_mm.workflows.preflight import cells_config, check_data, check_output
-from leuko_mm.workflows.resolve_config import UsageError, resolve_config
+from leuko_mm.workflows.resolve_config import resolve_config
 from leuko_mm.workflows.results import write_results
 from leuko_mm.workflows.run_place import place_run
 from leuko_mm.workflows.sidecar import check_sidecar, read_sidecar
@@ -74,7 +75,7 @@ def run_test(request: TestRequest) -> Path:
     path = Path(request.checkpoint)
     if not path.is_file():
         raise UsageError(f"checkpoint {path} does not exist")
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    digest = sha256_of_file(path)
     sidecar = read_sidecar(path, digest)
     config = _config(request, path, sidecar)
     work_dir = Path(config.work_dir)
@@ -146,7 +147,7 @@ def _build_runner(config: Config) -> Runner:
     # The checkpoint brings every weight; pretrained ones need not be there.
     if "init_cfg" in slim.model.get("backbone", {}):
         slim.model.backbone.init_cfg = None
-    with building_errors(config=slim):
+    with building_errors():
         prepare_launcher(slim)
         runner = LegibleRunner.from_cfg(slim)
         _ = runner.test_loop

@@ -171,7 +171,7 @@ def _train(
         make_model_plain(runner.model)
     for hook in (stop, beginning, state, *request.hooks):
         runner.register_hook(hook)
-    with stop.listening(runner), building_errors(beginning, config=config):
+    with stop.listening(runner), building_errors(beginning):
         runner.train()
     wall_s = state.trained_s
     score_anew(runner, config)

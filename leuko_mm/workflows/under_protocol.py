@@ -8,10 +8,10 @@ from typing import Any
 from mmengine.config import Config
 
 from leuko_mm.classes import BINARY_NAMES
+from leuko_mm.errors import UsageError
 from leuko_mm.models.cell_encoder_decoder import READING
 from leuko_mm.nearest import did_you_mean
 from leuko_mm.workflows.find_config import config_home, protocol_folder, protocol_names
-from leuko_mm.workflows.usage_error import UsageError
 
 # What a method file may define; the protocol defines everything else.
 METHOD_KEYS = (

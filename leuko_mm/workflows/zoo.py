@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 from leuko_mm.datasets.prepared import data_home
 from leuko_mm.engine.download import download
+from leuko_mm.errors import LeukoError, UsageError
+from leuko_mm.files import sha256_of_file
 from leuko_mm.inference.shipped import shipped_checkpoint, shipped_folder, shipped_names
 from leuko_mm.report.markdown import number
-from leuko_mm.workflows.usage_error import UsageError
 from leuko_mm.workflows.zoo_entries import (
     NotPublishedError,
     ZooEntry,
@@ -126,7 +126,7 @@ def fetch(name: str, *, out: Path | None = None, force: bool = False) -> Path:
     if force:
         for file in (path, sidecar):
             file.unlink(missing_ok=True)
-    if path.is_file() and digest_of(path) != entry.sha256:
+    if path.is_file() and sha256_of_file(path) != entry.sha256:
         raise UsageError(
             f"{path} is not the published file; add --force to fetch that in its place"
         )
@@ -139,15 +139,10 @@ def fetch(name: str, *, out: Path | None = None, force: bool = False) -> Path:
     return path
 
 
-class FetchError(OSError):
+class FetchError(LeukoError, OSError):
     """The file could not be had."""
 
     exit_code = 3
-
-
-def digest_of(path: Path) -> str:
-    """Return the sha256 of a file."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _not_published(entry: ZooEntry) -> NotPublishedError:

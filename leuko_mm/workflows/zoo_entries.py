@@ -9,9 +9,9 @@ from pathlib import Path
 
 import yaml
 
+from leuko_mm.errors import LeukoError, UsageError
 from leuko_mm.inference.shipped import training_command
 from leuko_mm.workflows.find_config import config_home
-from leuko_mm.workflows.usage_error import UsageError
 
 METAFILE = "metafile.yml"
 PACKAGE = "package"
@@ -19,7 +19,7 @@ KEYS = {"Name", "In Collection", "Config", "Metadata", "Results", "Weights"}
 NEEDED = {"Name", "Config", "Metadata", "Weights"}
 
 
-class NotPublishedError(ValueError):
+class NotPublishedError(LeukoError, ValueError):
     """Nobody has published the file; the message says how to make it."""
 
     exit_code = 3

@@ -15,12 +15,12 @@ from leuko_mm.classes import BINARY_NAMES, CLASS_NAMES
 from leuko_mm.engine.checkpoint_files import SCHEMA
 from leuko_mm.engine.part_names import foreign_parts
 from leuko_mm.engine.safe_load import check_kinds, load_tensors
+from leuko_mm.errors import UsageError
+from leuko_mm.files import sha256_of_file
 from leuko_mm.inference.checkpoint import build_model
 from leuko_mm.workflows.resolve_config import resolve_config
 from leuko_mm.workflows.sidecar import read_sidecar
 from leuko_mm.workflows.test import TestRequest, run_test
-from leuko_mm.workflows.usage_error import UsageError
-from leuko_mm.workflows.zoo import digest_of
 
 NEEDED = (
     "schema",
@@ -68,7 +68,7 @@ def verify(path: Path) -> dict:
     path = Path(path)
     if not path.with_suffix(".json").is_file():
         raise UsageError(f"{path} has no sidecar {path.with_suffix('.json').name}")
-    sidecar = read_sidecar(path, digest_of(path))
+    sidecar = read_sidecar(path, sha256_of_file(path))
     _check_keys(path, sidecar)
     _check_classes(path, sidecar)
     if foreign := foreign_parts(sidecar["enhance"]):

@@ -14,12 +14,12 @@ import pytest
 
 from leuko_mm.cli import doctor
 from leuko_mm.cli.main import main
-from leuko_mm.workflows.finding import FAULT, OK, WARN, Finding
+from leuko_mm.workflows.doctor import FAULT, OK, WARN, Check
 
 ROOT = Path(__file__).resolve().parents[2]
-FINE = Finding("python", OK, "3.11")
-LACK = Finding("weights vgg16", WARN, "not found", "curl it")
-BAD = Finding("torch", FAULT, "torch is 1.0", "python -m pip install torch")
+FINE = Check("python", OK, "3.11")
+LACK = Check("weights vgg16", WARN, "not found", "curl it")
+BAD = Check("torch", FAULT, "torch is 1.0", "python -m pip install torch")
 
 
 @pytest.fixture
@@ -82,9 +82,9 @@ def test_the_doctor_needs_none_of_the_libraries(tmp_path):
     code = (
         "import sys\n"
         "from leuko_mm.workflows import doctor\n"
-        "doctor.probe_imports = lambda names: {n: doctor_probe(n) for n in names}\n"
-        "from leuko_mm.workflows.import_probe import ImportedLibrary\n"
-        "doctor_probe = lambda name: ImportedLibrary(error='gone', absent=True)\n"
+        "names = [*doctor.LIBRARIES, 'torchvision']\n"
+        "gone = dict(error='gone', absent=True)\n"
+        "doctor.import_libraries = lambda: dict.fromkeys(names, gone)\n"
         "from leuko_mm.cli.main import main\n"
         "sys.exit(main(['doctor']))\n"
     )

@@ -10,7 +10,7 @@ import leuko_mm
 from leuko_mm.cli import main as door
 from leuko_mm.datasets.prepared import DatasetError
 from leuko_mm.engine.graceful_stop import Interrupted
-from leuko_mm.workflows.resolve_config import UsageError
+from leuko_mm.errors import UsageError
 
 FLAGS = ["--work-dir", "--cfg-options", "--launcher", "--local_rank"]
 FLAGS += ["--protocol", "--split", "--data"]

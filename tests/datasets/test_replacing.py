@@ -2,74 +2,12 @@
 
 from __future__ import annotations
 
-import os
-
 import numpy as np
 import pytest
 from PIL import Image
 
-from leuko_mm.datasets import replacing
 from leuko_mm.datasets.prepared import DatasetError, read_index
-from leuko_mm.datasets.replacing import (
-    content_hash,
-    holds_all,
-    move_into,
-    refuse_foreign,
-    restore_interrupted,
-    write_table,
-)
-
-
-@pytest.fixture
-def folders(tmp_path):
-    """An old folder and a new one beside it."""
-    for name in ("data", ".data-x1"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "who").write_text(name)
-    return tmp_path / "data", tmp_path / ".data-x1"
-
-
-def names(folder) -> list[str]:
-    return sorted(path.name for path in folder.iterdir())
-
-
-def test_the_new_folder_stands_in_place_of_the_old_one(folders):
-    old, new = folders
-    move_into(old, new)
-    assert (old / "who").read_text() == ".data-x1"
-    assert names(old.parent) == ["data"]
-    assert old.stat().st_mode & 0o777 == 0o755
-
-
-def test_a_failed_move_puts_the_old_one_back(folders, monkeypatch):
-    old, new = folders
-    move = os.replace
-
-    def fails(source, target):
-        if source == new:
-            raise KeyboardInterrupt
-        move(source, target)
-
-    monkeypatch.setattr(replacing.os, "replace", fails)
-    with pytest.raises(KeyboardInterrupt):
-        move_into(old, new)
-    assert (old / "who").read_text() == "data"
-
-
-def test_what_a_kill_between_two_moves_set_aside_is_put_back(folders):
-    old, _ = folders
-    os.replace(old, old.with_name(".data-x1-old"))
-    (old.parent / ".database-x1-old").mkdir()
-    restore_interrupted(old)
-    assert (old / "who").read_text() == "data"
-    assert names(old.parent) == [".data-x1", ".database-x1-old", "data"]
-
-
-def test_nothing_is_put_back_over_what_stands(folders):
-    old, new = folders
-    os.replace(new, old.with_name(".data-x1-old"))
-    restore_interrupted(old)
-    assert (old / "who").read_text() == "data"
+from leuko_mm.datasets.replacing import content_hash, holds_all, refuse_foreign
 
 
 def test_only_datasets_and_empty_folders_may_be_replaced(tmp_path, tiny_dataset):
@@ -112,17 +50,3 @@ def test_a_png_counts_by_its_pixels_and_a_jpeg_by_its_bytes(tmp_path):
     assert hashes["0.png"] == hashes["1.png"]
     assert hashes["0.jpg"] != hashes["1.jpg"]
     assert content_hash(tmp_path / "0.png", mask + 1) != hashes["0.png"]
-
-
-def test_a_table_is_replaced_whole_or_not_at_all(tmp_path):
-    def broken():
-        yield ("a", "test")
-        raise RuntimeError
-
-    path = tmp_path / "fold1.csv"
-    write_table(path, ("stem", "part"), [("a", "train"), ("b,c", "test")])
-    assert path.read_text() == 'stem,part\na,train\n"b,c",test\n'
-    with pytest.raises(RuntimeError):
-        write_table(path, ("stem", "part"), broken())
-    assert "train" in path.read_text()
-    assert names(tmp_path) == ["fold1.csv"]

@@ -16,9 +16,9 @@ from leuko_mm.engine.checkpoint_files import (
     newest_state,
     save_states_whole,
     write_checkpoint,
-    write_text,
 )
 from leuko_mm.engine.safe_load import load_tensors
+from leuko_mm.files import write_text
 
 SIDECAR = dict(method="toy", classes=["background", "leukocyte"])
 
@@ -116,7 +116,7 @@ def test_the_content_is_on_the_disk_before_its_name(tmp_path, monkeypatch):
             order.append(name)
             return real(*args)
 
-        monkeypatch.setattr(checkpoint_files.os, name, noting)
+        monkeypatch.setattr(os, name, noting)
     write_text(tmp_path / "a.json", "{}")
     assert order == ["fsync", "replace"]
 

@@ -8,6 +8,7 @@ import urllib.request
 
 import pytest
 
+from leuko_mm import files
 from leuko_mm.engine import download as module
 from leuko_mm.engine.download import download
 
@@ -82,7 +83,7 @@ def test_a_server_that_says_nothing_is_given_up(tmp_path, monkeypatch):
     assert waits == [3]
 
 
-@pytest.mark.skipif(module.fcntl is None, reason="this system has no flock")
+@pytest.mark.skipif(files.fcntl is None, reason="this system has no flock")
 def test_of_several_one_fetches_and_the_others_wait(web, file, tmp_path, monkeypatch):
     target = tmp_path / "file.pth"
     started = threading.Barrier(3)

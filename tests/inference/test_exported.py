@@ -9,11 +9,11 @@ import pytest
 from exported_network import need_exports
 from painted_network import painted_model, write_checkpoint
 
+from leuko_mm.files import sha256_of_file
 from leuko_mm.inference.checkpoint import CheckpointError
 from leuko_mm.inference.exported import check_outputs, read_export, read_model
 from leuko_mm.inference.runtimes import open_runtime
 from leuko_mm.workflows.export import export
-from leuko_mm.workflows.zoo import digest_of
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def test_the_sidecar_is_that_of_the_checkpoint_and_tells_the_export(exported, pa
     assert {k: v for k, v in own.items() if k not in ("sha256", "export")} == {
         k: v for k, v in of.items() if k != "sha256"
     }
-    assert own["sha256"] == digest_of(exported)
+    assert own["sha256"] == sha256_of_file(exported)
     about = own["export"]
     assert (about["format"], about["precision"]) == ("onnx", "float32")
     assert (about["opset"], about["of"]) == (17, of["sha256"])
@@ -68,7 +68,7 @@ def test_the_sidecar_of_a_checkpoint_is_not_that_of_an_export(painted, tmp_path)
 
 def test_what_is_no_network_is_refused(exported):
     exported.write_bytes(b"no network")
-    change(exported, sha256=digest_of(exported))
+    change(exported, sha256=sha256_of_file(exported))
     with pytest.raises(CheckpointError, match="cannot be loaded"):
         open_runtime(read_export(exported), "onnxruntime")
 
@@ -121,11 +121,11 @@ def test_weights_from_outside_its_folder_are_refused(exported, tmp_path, above):
     entry = tensor.external_data.add()
     entry.key, entry.value = "location", place
     exported.write_bytes(graph.SerializeToString())
-    change(exported, sha256=digest_of(exported))
+    change(exported, sha256=sha256_of_file(exported))
     with pytest.raises(CheckpointError, match="cannot be loaded"):
         open_runtime(read_export(exported), "onnxruntime")
     # Beside the file they are taken: it is the place that is refused.
     entry.value = secret.rename(exported.with_name(secret.name)).name
     exported.write_bytes(graph.SerializeToString())
-    change(exported, sha256=digest_of(exported))
+    change(exported, sha256=sha256_of_file(exported))
     open_runtime(read_export(exported), "onnxruntime")

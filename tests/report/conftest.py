@@ -29,7 +29,6 @@ from leuko_mm.report.run_report import (
     MeanRow,
     PixelRow,
     RunReport,
-    SettingRow,
 )
 
 EVIL = "<script>alert('x')</script>\"&"
@@ -113,8 +112,6 @@ def page():
             FactGroup("Data", (("dataset", EVIL, None), ("GPU", None, None))),
             FactGroup("Groups", (("test groups", "9", "a_1, a_2"),)),
         ),
-        settings=(SettingRow("model.depth", "16", EVIL), SettingRow("amp", None, "1")),
-        protocol_settings=(SettingRow("train_cfg.max_iters", "2250", "450"),),
         files=(FileLink("overlays/01 #2?.png", "a picture"),),
         closing="For research.",
     )

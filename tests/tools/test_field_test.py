@@ -14,7 +14,7 @@ from leuko_mm.classes import CLASS_NAMES
 from leuko_mm.datasets.places import Place
 from leuko_mm.datasets.prepared import read_about, read_index
 from leuko_mm.datasets.prepared_writing import PreparedCell, write_prepared
-from leuko_mm.workflows.usage_error import UsageError
+from leuko_mm.errors import UsageError
 
 tool = load_tool("paper/field_test")
 SIDE, FIELD = 16, (60, 80)

@@ -9,9 +9,9 @@ from tiny_checkpoint import write_tiny
 from tool_module import load_tool
 
 from leuko_mm.classes import CLASS_NAMES
+from leuko_mm.errors import UsageError
 from leuko_mm.evaluation.calibration import summary
 from leuko_mm.evaluation.confusion import scores
-from leuko_mm.workflows.usage_error import UsageError
 from leuko_mm.workflows.zoo_verify import verify
 
 module = load_tool("publish")

@@ -10,11 +10,12 @@ from PIL import Image
 from tiny_run import write_config
 
 from leuko_mm.datasets.prepared import DatasetError
+from leuko_mm.errors import UsageError
 from leuko_mm.workflows import browse_files
 from leuko_mm.workflows.browse import KINDS, BrowseRequest, browse
 from leuko_mm.workflows.browse_sheets import choose_spread
 from leuko_mm.workflows.first_batches import first_batches
-from leuko_mm.workflows.resolve_config import UsageError, resolve_config
+from leuko_mm.workflows.resolve_config import resolve_config
 
 
 @pytest.fixture

@@ -12,9 +12,9 @@ from PIL import Image
 
 from leuko_mm.datasets.audit import full_audit
 from leuko_mm.datasets.prepared import DatasetError
+from leuko_mm.errors import UsageError
 from leuko_mm.workflows.check import CheckRequest, as_json, check
 from leuko_mm.workflows.check_page import SHOWN, check_page, class_labels
-from leuko_mm.workflows.resolve_config import UsageError
 
 
 @pytest.fixture

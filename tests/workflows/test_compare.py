@@ -17,11 +17,11 @@ from mmengine.runner import Runner
 from mmengine.visualization import Visualizer
 from tiny_run import write_config
 
+from leuko_mm.files import locked
 from leuko_mm.workflows import compare as module
 from leuko_mm.workflows.compare import FAILED, Outcome, ProgressHook, compare, merged
 from leuko_mm.workflows.compare_matrix import CompareRequest, plan_runs
 from leuko_mm.workflows.compare_results import DIFFERS, DONE
-from leuko_mm.workflows.compare_share import held
 from leuko_mm.workflows.compare_stop import ComparisonStopped
 
 # Dropout draws from a global generator, which nothing else of a tiny run does.
@@ -229,7 +229,7 @@ def test_what_differs_is_left_unless_forced(compared, configs, tiny_data, monkey
 def test_a_run_that_another_process_holds_is_left_to_it(configs, tiny_data, tmp_path):
     pytest.importorskip("fcntl")
     request = wish(tmp_path, configs[:1])
-    with held(tmp_path / "runs" / ".locks" / "tiny-smoke-fold5-s0"):
+    with locked(tmp_path / "runs" / ".locks" / "tiny-smoke-fold5-s0"):
         (outcome,) = compare(request, say=lambda line: pytest.fail(line))
     assert outcome.status == "left to another process"
 

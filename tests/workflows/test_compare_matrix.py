@@ -9,13 +9,14 @@ import pytest
 from tiny_run import make_data, write_config
 
 from leuko_mm.datasets.prepared import DatasetError
+from leuko_mm.errors import UsageError
 from leuko_mm.workflows import compare_matrix
 from leuko_mm.workflows.compare_matrix import (
     CompareRequest,
     method_names,
     plan_runs,
 )
-from leuko_mm.workflows.resolve_config import UsageError, config_hash
+from leuko_mm.workflows.resolve_config import config_hash
 from leuko_mm.workflows.typed_command import as_typed
 
 

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import pytest
 
-from leuko_mm.workflows.compare_share import Share, gathered, held, share_of
-from leuko_mm.workflows.resolve_config import UsageError
+from leuko_mm.errors import UsageError
+from leuko_mm.workflows.compare_share import Share, gathered, share_of
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 7])
@@ -57,37 +54,6 @@ def test_a_launcher_that_did_not_launch_is_refused(monkeypatch, launcher, start)
         share_of(None, launcher)
     with pytest.raises(UsageError, match="give one"):
         share_of("0/2", launcher)
-
-
-HOLDER = """
-import fcntl, sys
-file = open(sys.argv[1], "a")
-fcntl.flock(file, fcntl.LOCK_EX)
-print("held", flush=True)
-sys.stdin.read()
-"""
-
-
-def test_a_lock_is_held_once_and_ends_with_its_process(tmp_path):
-    pytest.importorskip("fcntl")
-    path = tmp_path / "locks" / "run"
-    with held(path) as mine, held(path) as again:
-        assert (mine, again) == (True, False)
-    with held(path) as mine:
-        assert mine
-    process = subprocess.Popen(
-        [sys.executable, "-c", HOLDER, str(path)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout.readline() == "held\n"
-    with held(path) as mine:
-        assert not mine
-    process.kill()
-    process.wait()
-    with held(path) as mine:
-        assert mine
 
 
 def test_one_process_has_nothing_to_gather(monkeypatch):

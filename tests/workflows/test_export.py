@@ -8,11 +8,11 @@ from exported_network import need_exports, write_uneven
 from shipped_configs import CONFIGS, METHODS
 from tiny_checkpoint import rewrite, write_tiny
 
+from leuko_mm.errors import UsageError
 from leuko_mm.inference.checkpoint import CheckpointError
 from leuko_mm.inference.exported import read_model
 from leuko_mm.workflows import export as workflow
 from leuko_mm.workflows.export import Agreement, export
-from leuko_mm.workflows.usage_error import UsageError
 
 # Their layers depend on the size of the image in ways that ONNX cannot say, or on what
 # is seen in it, or on chance.

@@ -6,9 +6,9 @@ import pytest
 import torch
 from mmengine.config import Config
 
+from leuko_mm.errors import UsageError
 from leuko_mm.workflows import going_on
 from leuko_mm.workflows.going_on import check_same_start, go_on_from
-from leuko_mm.workflows.usage_error import UsageError
 
 
 def config_of(work_dir, **more) -> Config:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from leuko_mm.datasets.prepared import read_about, read_index, read_split
+from leuko_mm.errors import UsageError
 from leuko_mm.workflows.lineage import check_unseen, learnt_cells, learnt_groups
 from leuko_mm.workflows.resolve_config import resolve_config
-from leuko_mm.workflows.usage_error import UsageError
 
 
 def trained_on(split, home):

@@ -14,11 +14,11 @@ from leuko_mm.cli.main import main
 from leuko_mm.datasets.mosaic_dataset import MosaicDataset
 from leuko_mm.engine.finite_loss import names_of
 from leuko_mm.engine.safe_load import load_tensors
+from leuko_mm.errors import UsageError
 from leuko_mm.losses.focal_dice import FocalDiceLoss
 from leuko_mm.workflows.model_size import build_bare
 from leuko_mm.workflows.numerical_guards import check_single_image
 from leuko_mm.workflows.resolve_config import resolve_config
-from leuko_mm.workflows.usage_error import UsageError
 
 
 @pytest.fixture(scope="module")

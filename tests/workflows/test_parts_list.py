@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 from torch import nn
 
+from leuko_mm.errors import UsageError
 from leuko_mm.plugins import Plugin
 from leuko_mm.registry import PLUGINS
 from leuko_mm.workflows.parts_list import (
@@ -19,9 +20,9 @@ from leuko_mm.workflows.parts_list import (
     list_parts,
     model_kind,
     opening_words,
+    signatures,
     summary_of,
 )
-from leuko_mm.workflows.resolve_config import UsageError
 
 
 def names(kind=None, **options):
@@ -119,6 +120,53 @@ def test_no_words_are_borrowed_from_a_base():
 def test_a_sentence_ends_at_its_stop():
     assert first_sentence("By 0.5 at\nmost. Then more.") == "By 0.5 at most."
     assert first_sentence("no stop") == "no stop"
+
+
+class Base:
+    def __init__(self, channels, depth=3, **kwargs):
+        pass
+
+
+class Silent(Base):
+    pass
+
+
+class Child(Silent):
+    def __init__(self, width=1.0, *, channels=8, **kwargs):
+        super().__init__(channels, **kwargs)
+
+
+class Closed(Base):
+    def __init__(self, width):
+        super().__init__(4)
+
+
+def step(image, *, strength=0.5):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("target", "shown"),
+    [
+        (
+            Child,
+            {
+                "Child": "(width=1.0, *, channels=8, **kwargs)",
+                "Base": "(channels, depth=3, **kwargs)",
+            },
+        ),
+        (Closed, {"Closed": "(width)"}),
+        (type("Plain", (), {}), {}),
+        (step, {"step": "(image, *, strength=0.5)"}),
+    ],
+)
+def test_bases_are_shown_as_long_as_arguments_reach_them(target, shown):
+    assert {name: str(takes) for name, takes in signatures(target)} == shown
+
+
+def test_every_part_shows_its_arguments():
+    for part in list_parts(everything=True):
+        list(signatures(part.target))
 
 
 @pytest.mark.parametrize("name", ["FocalDiceLoss", "leuko_mm.FocalDiceLoss"])

@@ -9,11 +9,11 @@ import pytest
 import torch
 from mmengine.config import Config
 
+from leuko_mm.errors import UsageError
 from leuko_mm.models.pooled_maps import over_channels
 from leuko_mm.workflows.plain_loop import make_plain, plain_optimiser
 from leuko_mm.workflows.resolve_config import resolve_config
 from leuko_mm.workflows.train import TrainRequest, prepare_config, train
-from leuko_mm.workflows.usage_error import UsageError
 
 
 def kinds(config) -> list[str]:

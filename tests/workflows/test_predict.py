@@ -20,9 +20,9 @@ from predicted_fields import (
 )
 
 from leuko_mm.classes import CLASS_COLOURS
+from leuko_mm.errors import UsageError
 from leuko_mm.workflows.predict import predict_files
 from leuko_mm.workflows.predict_request import PredictionStopped, PredictRequest
-from leuko_mm.workflows.usage_error import UsageError
 
 
 @pytest.fixture

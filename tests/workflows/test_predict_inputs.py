@@ -6,8 +6,9 @@ import cv2
 import numpy as np
 import pytest
 
-from leuko_mm.workflows.predict_inputs import plan_inputs, printable, refuse_mask
-from leuko_mm.workflows.usage_error import UsageError
+from leuko_mm.errors import UsageError
+from leuko_mm.files import printable
+from leuko_mm.workflows.predict_inputs import plan_inputs, refuse_mask
 
 
 @pytest.fixture

@@ -8,11 +8,11 @@ import shutil
 import pytest
 from predicted_fields import ColourPredictor, content_of, write_broken, write_fields
 
+from leuko_mm.errors import UsageError
 from leuko_mm.workflows.predict import predict_files
 from leuko_mm.workflows.predict_merge import merge_parts
 from leuko_mm.workflows.predict_outputs import Exchange
 from leuko_mm.workflows.predict_request import PredictRequest
-from leuko_mm.workflows.usage_error import UsageError
 
 BOTH = Exchange(coco=True, geojson=True)
 

@@ -5,6 +5,7 @@ from tiny_run import make_data
 
 from leuko_mm.datasets.prepared import DatasetError
 from leuko_mm.engine.encoder_weights import WeightsError
+from leuko_mm.errors import UsageError
 from leuko_mm.workflows.preflight import (
     cells_config,
     check_data,
@@ -12,7 +13,7 @@ from leuko_mm.workflows.preflight import (
     check_run,
     check_weights,
 )
-from leuko_mm.workflows.resolve_config import UsageError, resolve_config
+from leuko_mm.workflows.resolve_config import resolve_config
 
 
 @pytest.fixture

@@ -4,9 +4,9 @@ import pytest
 from mmengine.config import Config
 from tiny_run import write_config
 
+from leuko_mm.errors import UsageError
 from leuko_mm.workflows.find_config import find_config, protocol_names
 from leuko_mm.workflows.resolve_config import check_keys, config_hash, resolve_config
-from leuko_mm.workflows.usage_error import UsageError
 
 
 def cells(config, part):
@@ -167,6 +167,42 @@ def test_options_that_fit_nowhere_are_named(tiny_config, options):
     with pytest.raises(UsageError, match=r"--cfg-options .*=") as caught:
         resolve_config(str(tiny_config), options=options)
     assert next(iter(options)) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"randomness.deterministic": True},
+        # Arguments that the file leaves at their defaults.
+        {"optim_wrapper.accumulative_counts": 2},
+        {"default_hooks.checkpoint.save_last": False},
+        {"model.decode_head.dropout_ratio": 0.5},
+        {"train_dataloader.pin_memory": True},
+    ],
+)
+def test_a_key_that_is_new_is_taken(tiny_config, options):
+    config = resolve_config(str(tiny_config), options=options)
+    ((key, value),) = options.items()
+    place = config
+    for name in key.split("."):
+        place = place[name]
+    assert place == value
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ("model.decode_head.chanels", "model.decode_head has no 'chanels' (did you"),
+        ("randomness.sed", "randomness has no 'sed' (did you mean 'seed'?)"),
+        ("modle.backbone.depth", "did you mean 'model'"),
+        ("_iterations", "give --iterations"),
+        ("_widths", "begins with _"),
+    ],
+)
+def test_a_misspelt_option_is_refused(tiny_config, option, said):
+    with pytest.raises(UsageError) as caught:
+        resolve_config(str(tiny_config), options={option: 1})
+    assert said in str(caught.value)
 
 
 def test_the_hash_tells_the_config_and_not_the_place(tiny_config):

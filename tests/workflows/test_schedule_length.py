@@ -2,7 +2,8 @@
 
 import pytest
 
-from leuko_mm.workflows.resolve_config import UsageError, resolve_config
+from leuko_mm.errors import UsageError
+from leuko_mm.workflows.resolve_config import resolve_config
 from leuko_mm.workflows.schedule_length import train_for
 from leuko_mm.workflows.train import TrainRequest, prepare_config
 

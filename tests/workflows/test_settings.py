@@ -6,10 +6,10 @@ import pytest
 from mmengine.config import Config
 from tiny_run import write_config
 
+from leuko_mm.errors import UsageError
 from leuko_mm.workflows.resolve_config import resolve_config
 from leuko_mm.workflows.run_place import run_name
 from leuko_mm.workflows.settings import SETTINGS, apply_setting
-from leuko_mm.workflows.usage_error import UsageError
 
 OWN_IMAGE = "dict(type='leuko_mm.AHERetinex', reading='rgb')"
 TWO_LOSSES = """

@@ -5,7 +5,8 @@ import json
 import pytest
 
 from leuko_mm.classes import CLASS_NAMES
-from leuko_mm.workflows.resolve_config import UsageError, resolve_config
+from leuko_mm.errors import UsageError
+from leuko_mm.workflows.resolve_config import resolve_config
 from leuko_mm.workflows.sidecar import (
     check_sidecar,
     read_sidecar,

@@ -14,7 +14,7 @@ from leuko_mm.cli.main import main
 from leuko_mm.datasets.audit import full_audit, quick_check
 from leuko_mm.datasets.audit_finding import ERROR
 from leuko_mm.datasets.prepared import DatasetError, read_index, read_split
-from leuko_mm.workflows.resolve_config import UsageError
+from leuko_mm.errors import UsageError
 from leuko_mm.workflows.split import (
     REFUSED,
     REPLACED,

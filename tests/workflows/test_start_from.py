@@ -13,11 +13,11 @@ from tiny_run import leuko, write_config
 from leuko_mm.datasets.prepared import read_about
 from leuko_mm.engine.pretrained_part import is_pretrained
 from leuko_mm.engine.safe_load import load_tensors
+from leuko_mm.errors import UsageError
 from leuko_mm.inference.checkpoint import CheckpointError
 from leuko_mm.workflows.model_size import build_bare, named_weights
 from leuko_mm.workflows.start_from import check_start
 from leuko_mm.workflows.train import TrainRequest, build_runner, prepare_config, train
-from leuko_mm.workflows.usage_error import UsageError
 
 IMAGENET = dict(type="leuko_mm.EncoderWeights", checkpoint="vgg16")
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from leuko_mm.workflows.resolve_config import UsageError
+from leuko_mm.errors import UsageError
 from leuko_mm.workflows.test import TestRequest, load_model, run_test
 
 

@@ -4,8 +4,8 @@ import pytest
 
 from leuko_mm.datasets.prepared import DatasetError
 from leuko_mm.engine.safe_load import UnsafeCheckpointError
+from leuko_mm.errors import UsageError
 from leuko_mm.workflows.beginning import BeginningHook, forget_run
-from leuko_mm.workflows.resolve_config import UsageError
 from leuko_mm.workflows.run_place import place_run
 from leuko_mm.workflows.train import (
     TrainRequest,

@@ -10,8 +10,8 @@ import pytest
 from tiny_checkpoint import write_tiny
 
 from leuko_mm.cli.main import exit_code_of
+from leuko_mm.errors import UsageError
 from leuko_mm.workflows import zoo
-from leuko_mm.workflows.usage_error import UsageError
 from leuko_mm.workflows.zoo import checkpoint_of, describe, fetch, zoo_rows
 from leuko_mm.workflows.zoo_entries import NotPublishedError, ZooEntry
 from leuko_mm.workflows.zoo_verify import verify

@@ -8,7 +8,7 @@ import pytest
 import torch
 from tiny_checkpoint import METRICS, rewrite, write_tiny
 
-from leuko_mm.workflows.usage_error import UsageError
+from leuko_mm.errors import UsageError
 from leuko_mm.workflows.zoo_verify import (
     SaidAndFound,
     compare_figures,

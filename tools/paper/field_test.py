@@ -24,6 +24,7 @@ from leuko_mm.classes import CLASS_NAMES
 from leuko_mm.datasets.leukocyte_dataset import dataset_root
 from leuko_mm.datasets.prepared import DatasetError, IndexRow, read_index, read_split
 from leuko_mm.engine.checkpoint_files import write_text
+from leuko_mm.errors import UsageError
 from leuko_mm.evaluation.field_cells import match_cells
 from leuko_mm.inference.checkpoint import CheckpointError
 from leuko_mm.inference.predictor import Predictor
@@ -31,7 +32,6 @@ from leuko_mm.report.markdown import table
 from leuko_mm.workflows.lineage import groups_learnt_from
 from leuko_mm.workflows.run_facts import environment, git_state
 from leuko_mm.workflows.typed_command import as_typed
-from leuko_mm.workflows.usage_error import UsageError
 
 
 @dataclass(frozen=True)

@@ -45,6 +45,7 @@ from leuko_mm.datasets.sampling import compose_every, sample_randomness
 from leuko_mm.datasets.tile_store import TileStore
 from leuko_mm.engine.checkpoint_files import STATES
 from leuko_mm.engine.safe_load import load_tensors
+from leuko_mm.errors import UsageError
 from leuko_mm.nearest import did_you_mean
 from leuko_mm.workflows.browse_sheets import as_rgb
 from leuko_mm.workflows.find_config import protocol_names
@@ -55,7 +56,6 @@ from leuko_mm.workflows.published import load_published
 from leuko_mm.workflows.published_runs import LENGTH
 from leuko_mm.workflows.settings import COMBINATIONS, SAME_AS, SETTINGS
 from leuko_mm.workflows.sidecar import read_sidecar
-from leuko_mm.workflows.usage_error import UsageError
 
 # File and what it is, in the paper's order.
 FIGURES = {

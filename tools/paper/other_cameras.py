@@ -18,17 +18,16 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from leuko_mm.datasets.prepared import DatasetError
-from leuko_mm.engine.checkpoint_files import write_text
 from leuko_mm.engine.safe_load import UnsafeCheckpointError
+from leuko_mm.errors import UsageError
 from leuko_mm.evaluation.leukocyte_metric import CELLS_FILE, load_cells
 from leuko_mm.evaluation.statistic import statistic
+from leuko_mm.files import sha256_of_file, write_text
 from leuko_mm.report.markdown import number, table
 from leuko_mm.workflows.resolve_config import resolve_config
 from leuko_mm.workflows.run_facts import environment, git_state
 from leuko_mm.workflows.test import TestRequest, run_test
 from leuko_mm.workflows.typed_command import as_typed
-from leuko_mm.workflows.usage_error import UsageError
-from leuko_mm.workflows.zoo import digest_of
 
 # In pixels and grey levels of the images that the network sees.
 CAMERAS = {
@@ -114,7 +113,7 @@ def main(argv: list[str] | None = None) -> int:
     print(as_table({**told, "mean": mean}))
     if args.json:
         about = dict(command=command, split=args.split, cameras=told, mean=mean)
-        about |= dict(checkpoint=digest_of(Path(args.checkpoint)))
+        about |= dict(checkpoint=sha256_of_file(Path(args.checkpoint)))
         about |= dict(git=git_state(), env=environment())
         write_text(args.json, json.dumps(about, indent=1) + "\n")
     return 0

@@ -17,7 +17,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from leuko_mm.engine.checkpoint_files import write_text
+from leuko_mm.files import write_text
 from leuko_mm.report.markdown import number, table
 from leuko_mm.workflows.run_facts import environment
 from leuko_mm.workflows.typed_command import as_typed

@@ -37,6 +37,7 @@ from leuko_mm.datasets.leukocyte_dataset import dataset_root
 from leuko_mm.datasets.prepared import DatasetError
 from leuko_mm.engine.checkpoint_files import write_text
 from leuko_mm.engine.kept_memory import keep_memory
+from leuko_mm.errors import UsageError
 from leuko_mm.inference.checkpoint import CheckpointError
 from leuko_mm.inference.differential import differential
 from leuko_mm.inference.predictor import Predictor
@@ -50,7 +51,6 @@ from leuko_mm.workflows.preflight import SYNTHETIC, draw_synthetic
 from leuko_mm.workflows.resolve_config import resolve_config
 from leuko_mm.workflows.run_facts import cpu_name, environment
 from leuko_mm.workflows.typed_command import as_typed
-from leuko_mm.workflows.usage_error import UsageError
 
 # retinex
 

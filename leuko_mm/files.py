@@ -1,0 +1,156 @@
+"""Files that appear whole or not at all, their sha256, locks and printable names."""
+
+from __future__ import annotations
+
+import csv
+import glob
+import hashlib
+import os
+import shutil
+import unicodedata
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+try:
+    import fcntl
+except ImportError:  # Windows: nothing is locked there
+    fcntl = None
+
+CHUNK = 1 << 20  # bytes
+# These turn the writing around, so that a file's ending can be hidden.
+TURNING = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a file to write, which takes the place of ``path`` once it is complete.
+
+    Its name is always ``.<name>.part``, so that the next run replaces what a killed
+    one left. Two processes that write one file at once need a lock.
+    """
+    path = Path(path)
+    part = path.with_name(f".{path.name}.part")
+    try:
+        yield part
+        # A machine that loses power may else keep the new name and not the content.
+        with open(part, "r+b") as file:
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file so that a reader sees the old one or the new one whole."""
+    with replacing(path) as part:
+        part.write_text(text, encoding="utf-8")
+
+
+def write_table(path: Path, header: Iterable[str], rows: Iterable[Iterable]) -> None:
+    """Write a CSV file so that a reader sees the old one or the new one whole."""
+    with replacing(path) as part, open(part, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows(rows)
+
+
+def replace_folder(place: Path, building: Path) -> None:
+    """Move a new folder to ``place``; the old one is removed only after that.
+
+    Args:
+        place: need not exist.
+        building: the new folder, beside it, as ``tempfile.mkdtemp`` makes it with the
+            prefix ``.<name>-``.
+    """
+    building.chmod(0o755)
+    aside = building.with_name(f"{building.name}-old")
+    if place.exists():
+        os.replace(place, aside)
+    try:
+        os.replace(building, place)
+    except BaseException:
+        if aside.exists() and not place.exists():
+            os.replace(aside, place)
+        raise
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def restore_folder(place: Path) -> None:
+    """Put back the old folder where ``replace_folder`` was killed between two moves."""
+    if not place.exists():
+        pattern = f".{glob.escape(place.name)}-*-old"
+        for aside in sorted(place.parent.glob(pattern))[-1:]:
+            os.replace(aside, place)
+
+
+def sha256_of(content: bytes | str) -> str:
+    """Return the sha256 of bytes, or of a text as UTF-8, in hexadecimal.
+
+    Example:
+        >>> sha256_of("abc")[:16]
+        'ba7816bf8f01cfea'
+    """
+    if isinstance(content, str):
+        content = content.encode()
+    return hashlib.sha256(content).hexdigest()
+
+
+def sha256_of_file(path: Path) -> str:
+    """Return the sha256 of a file, read piece by piece."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while piece := file.read(CHUNK):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+@contextmanager
+def locked(path: Path, *, wait: bool = False) -> Iterator[bool]:
+    """Hold a lock that ends with this process; yield False where another holds it.
+
+    Where the system or the file system has no locks, it yields True.
+
+    Args:
+        path: a folder, or the lock's file, which is made and stays.
+        wait: wait for the lock instead of giving up.
+    """
+    if fcntl is None:
+        yield True
+        return
+    path = Path(path)
+    if path.is_dir():
+        descriptor = os.open(path, os.O_RDONLY)
+    else:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o666)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            mine = True
+        except BlockingIOError:
+            mine = False
+        except OSError:
+            mine = True
+        yield mine
+    finally:
+        os.close(descriptor)
+
+
+def printable(text: str) -> str:
+    r"""Return a name with what a terminal, a table or a page cannot show replaced.
+
+    Names of files may hold bytes that are no text, and control characters.
+
+    Example:
+        >>> printable("a\x1b[2Jb\udcff.png")
+        'a\ufffd[2Jb\ufffd.png'
+    """
+    return "".join("\ufffd" if _is_odd(c) else c for c in text)
+
+
+def _is_odd(character: str) -> bool:
+    return (
+        unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp")
+        or character in TURNING
+    )

@@ -1,0 +1,165 @@
+"""Files and folders are replaced in one move, hashed, locked, and shown safely."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+
+import pytest
+
+from leuko_mm.files import (
+    CHUNK,
+    locked,
+    replace_folder,
+    replacing,
+    restore_folder,
+    sha256_of,
+    sha256_of_file,
+    write_table,
+    write_text,
+)
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """An old folder and a new one beside it."""
+    for name in ("data", ".data-x1"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "who").write_text(name)
+    return tmp_path / "data", tmp_path / ".data-x1"
+
+
+def names(folder) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_the_new_folder_stands_in_place_of_the_old_one(folders):
+    old, new = folders
+    replace_folder(old, new)
+    assert (old / "who").read_text() == ".data-x1"
+    assert names(old.parent) == ["data"]
+    assert old.stat().st_mode & 0o777 == 0o755
+
+
+def test_a_failed_move_puts_the_old_one_back(folders, monkeypatch):
+    old, new = folders
+    move = os.replace
+
+    def fails(source, target):
+        if source == new:
+            raise KeyboardInterrupt
+        move(source, target)
+
+    monkeypatch.setattr(os, "replace", fails)
+    with pytest.raises(KeyboardInterrupt):
+        replace_folder(old, new)
+    assert (old / "who").read_text() == "data"
+
+
+def test_what_a_kill_between_two_moves_set_aside_is_put_back(folders):
+    old, _ = folders
+    os.replace(old, old.with_name(".data-x1-old"))
+    (old.parent / ".database-x1-old").mkdir()
+    restore_folder(old)
+    assert (old / "who").read_text() == "data"
+    assert names(old.parent) == [".data-x1", ".database-x1-old", "data"]
+
+
+def test_nothing_is_put_back_over_what_stands(folders):
+    old, new = folders
+    os.replace(new, old.with_name(".data-x1-old"))
+    restore_folder(old)
+    assert (old / "who").read_text() == "data"
+
+
+def test_a_table_is_replaced_whole_or_not_at_all(tmp_path):
+    def broken():
+        yield ("a", "test")
+        raise RuntimeError
+
+    path = tmp_path / "fold1.csv"
+    write_table(path, ("stem", "part"), [("a", "train"), ("b,c", "test")])
+    assert path.read_text() == 'stem,part\na,train\n"b,c",test\n'
+    with pytest.raises(RuntimeError):
+        write_table(path, ("stem", "part"), broken())
+    assert "train" in path.read_text()
+    assert names(tmp_path) == ["fold1.csv"]
+
+
+def test_a_text_is_replaced_whole_or_not_at_all(tmp_path, monkeypatch):
+    path = tmp_path / "a.json"
+    (tmp_path / ".a.json.part").write_text("of a killed process")
+    write_text(path, "müde")
+    assert path.read_bytes() == "müde".encode()
+
+    def refused(source, target):
+        raise OSError("no space left")
+
+    monkeypatch.setattr(os, "replace", refused)
+    with pytest.raises(OSError, match="no space"):
+        write_text(path, "new")
+    assert path.read_bytes() == "müde".encode()
+    assert names(tmp_path) == ["a.json"]
+
+
+def test_an_interrupted_write_leaves_the_old_file(tmp_path):
+    path = tmp_path / "a.png"
+    path.write_bytes(b"old")
+
+    def interrupted():
+        with replacing(path) as part:
+            part.write_bytes(b"half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert path.read_bytes() == b"old"
+    assert names(tmp_path) == ["a.png"]
+
+
+@pytest.mark.parametrize("size", [0, 1, CHUNK, 2 * CHUNK + 3])
+def test_a_file_is_hashed_piece_by_piece(tmp_path, size):
+    content = bytes(range(256)) * (size // 256 + 1)
+    (tmp_path / "a").write_bytes(content[:size])
+    expected = hashlib.sha256(content[:size]).hexdigest()
+    assert sha256_of_file(tmp_path / "a") == sha256_of(content[:size]) == expected
+
+
+def test_a_folder_is_locked_without_a_file(tmp_path):
+    pytest.importorskip("fcntl")
+    with locked(tmp_path) as mine, locked(tmp_path) as again:
+        assert (mine, again) == (True, False)
+    assert names(tmp_path) == []
+
+
+HOLDER = """
+import fcntl, sys
+file = open(sys.argv[1], "a")
+fcntl.flock(file, fcntl.LOCK_EX)
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_lock_is_held_once_and_ends_with_its_process(tmp_path):
+    pytest.importorskip("fcntl")
+    path = tmp_path / "locks" / "run"
+    with locked(path) as mine, locked(path) as again:
+        assert (mine, again) == (True, False)
+    with locked(path) as mine:
+        assert mine
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout.readline() == "held\n"
+    with locked(path) as mine:
+        assert not mine
+    process.kill()
+    process.wait()
+    with locked(path) as mine:
+        assert mine
