@@ -8,8 +8,7 @@ installed plug-ins are loaded with the first part that is looked up.
 
 from typing import Any
 
-from leuko_mm.errors import LeukoError
-from leuko_mm.nearest import nearest
+from leuko_mm.errors import LeukoError, nearest
 from leuko_mm.plugins import PluginLoader
 from leuko_mm.stack import require_stack
 

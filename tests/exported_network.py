@@ -10,8 +10,8 @@ from tiny_checkpoint import write_tiny
 from tiny_run import write_config
 from torch import nn
 
-from leuko_mm.engine.checkpoint_files import write_checkpoint
-from leuko_mm.inference.checkpoint import read_checkpoint
+from leuko_mm.engine.checkpoints import write_checkpoint
+from leuko_mm.inference.model import read_checkpoint
 
 
 def need_exports() -> None:

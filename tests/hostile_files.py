@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from leuko_mm.engine.safe_load import load_tensors
+from leuko_mm.engine.checkpoints import load_tensors
 
 
 class Call:

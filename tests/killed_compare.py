@@ -14,9 +14,9 @@ import sys
 import time
 from pathlib import Path
 
-from leuko_mm.workflows import results
-from leuko_mm.workflows.compare import compare
-from leuko_mm.workflows.compare_matrix import CompareRequest
+from leuko_mm.comparison.plan import CompareRequest
+from leuko_mm.comparison.runner import compare
+from leuko_mm.training import results
 
 OPTIONS = {
     "train_cfg.max_iters": 6,

@@ -26,7 +26,7 @@ from pathlib import Path
 from killed_compare import ended
 
 from leuko_mm.cli.main import main as leuko
-from leuko_mm.engine.graceful_stop import GracefulStopHook
+from leuko_mm.engine.hooks import GracefulStopHook
 
 # The wrapper of each forked process would import it anew, for half a minute together.
 importlib.import_module("torch._dynamo")

@@ -21,9 +21,8 @@ from pathlib import Path
 from killed_compare import ended
 from mmengine.fileio.backends import LocalBackend
 
-from leuko_mm.engine.checkpoint_files import training_states
-from leuko_mm.engine.safe_load import load_tensors
-from leuko_mm.workflows.train import TrainRequest, train
+from leuko_mm.engine.checkpoints import load_tensors, training_states
+from leuko_mm.training.run import TrainRequest, train
 
 OPTIONS = {
     "train_cfg.max_iters": 12,

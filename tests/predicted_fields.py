@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from leuko_mm.classes import CLASS_COLOURS, CLASS_NAMES
-from leuko_mm.inference.prediction import Cell, ImageScale, Prediction
+from leuko_mm.inference.cells import Cell, ImageScale, Prediction
 
 PAPER = 230
 HOSTILE_NAMES = (
@@ -147,7 +147,7 @@ if __name__ == "__main__":
     import sys
 
     from leuko_mm.cli.main import main
-    from leuko_mm.workflows import predict
+    from leuko_mm.inference import folder_run as predict
 
     pause = float(os.environ.get("PREDICT_SECONDS", "0"))
     predict.make_predictor = lambda request, checkpoint: ColourPredictor(pause)

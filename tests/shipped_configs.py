@@ -7,9 +7,7 @@ from pathlib import Path
 
 from mmengine.config import Config
 
-from leuko_mm.workflows.find_config import protocol_names
-from leuko_mm.workflows.resolve_config import resolve_config
-from leuko_mm.workflows.under_protocol import METHOD_KEYS
+from leuko_mm.training.config import METHOD_KEYS, protocol_names, resolve_config
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = ROOT / "configs"

@@ -8,7 +8,7 @@ import pytest
 from shipped_configs import PROTOCOLS, SHIPPED_ABLATIONS, differences, resolved
 
 from leuko_mm.errors import UsageError
-from leuko_mm.workflows.resolve_config import resolve_config
+from leuko_mm.training.config import resolve_config
 
 LOSS = "model.decode_head.loss_decode"
 NECK = "model.neck"

@@ -11,7 +11,7 @@ from PIL import Image
 from tiny_run import write_config
 
 from leuko_mm.cli.main import main
-from leuko_mm.datasets.leukocyte_dataset import LeukocyteDataset
+from leuko_mm.datasets.leukocyte import LeukocyteDataset
 from leuko_mm.datasets.prepared import DatasetError, read_index
 
 

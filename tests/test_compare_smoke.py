@@ -13,10 +13,10 @@ from mmseg.models.backbones import ResNet
 from tiny_run import make_data
 
 from leuko_mm.cli.main import main
+from leuko_mm.comparison import runner as compare
+from leuko_mm.comparison.plan import method_names
 from leuko_mm.models.vgg import VGG
-from leuko_mm.workflows import compare
-from leuko_mm.workflows.compare_matrix import method_names
-from leuko_mm.workflows.find_config import config_names
+from leuko_mm.training.config import config_names
 
 # Seconds of one core: four minutes on the processors that the bound was set for. On one
 # with AVX2 alone the comparison took 340.

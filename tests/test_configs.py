@@ -24,9 +24,7 @@ from shipped_configs import (
 )
 from tiny_run import make_data, process_environment
 
-from leuko_mm.workflows.find_config import config_home
-from leuko_mm.workflows.resolve_config import KNOWN_KEYS, check_keys
-from leuko_mm.workflows.under_protocol import METHOD_KEYS
+from leuko_mm.training.config import KNOWN_KEYS, METHOD_KEYS, check_keys, config_home
 
 # Leaves that declare a data set and a schedule of their own: exactly these keys.
 OWN_KEYS = {

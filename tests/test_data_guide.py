@@ -25,7 +25,7 @@ def five_commands() -> list[list[str]]:
 
 def make_smears(folder: Path, *, size: int) -> None:
     """Draw the folder that the page speaks of."""
-    from leuko_mm.datasets.converters.synthetic import synthetic_cells
+    from leuko_mm.datasets.converters.synthetic.dataset import synthetic_cells
 
     for name in ("images", "masks"):
         (folder / name).mkdir(parents=True)

@@ -23,11 +23,12 @@ from leuko_mm.classes import CLASS_COLOURS, CLASS_NAMES
 from leuko_mm.cli.main import main
 from leuko_mm.datasets.converters.bcisc import prepare_bcisc
 from leuko_mm.datasets.prepared import read_about
-from leuko_mm.engine.graceful_stop import GracefulStopHook
-from leuko_mm.engine.safe_load import load_tensors
-from leuko_mm.evaluation.leukocyte_metric import load_cells
+from leuko_mm.engine.checkpoints import load_tensors
+from leuko_mm.engine.hooks import GracefulStopHook
+from leuko_mm.evaluation.metric import load_cells
 from leuko_mm.models.vgg import VGG
-from leuko_mm.workflows.train import TrainRequest, build_runner, prepare_config
+from leuko_mm.training.building import build_runner
+from leuko_mm.training.run import TrainRequest, prepare_config
 
 # The keys of a results file, by block: what is published must not change unnoticed.
 RESULTS = {

@@ -39,8 +39,8 @@ def test_exit_codes_by_class():
     [
         ("leuko_mm.datasets.prepared", "DatasetError", ValueError),
         ("leuko_mm.engine.encoder_weights", "WeightsError", FileNotFoundError),
-        ("leuko_mm.engine.safe_load", "UnsafeCheckpointError", ValueError),
-        ("leuko_mm.inference.checkpoint", "CheckpointError", ValueError),
+        ("leuko_mm.engine.checkpoints", "UnsafeCheckpointError", ValueError),
+        ("leuko_mm.inference.model", "CheckpointError", ValueError),
         ("leuko_mm.registry", "UnknownPartError", KeyError),
         ("leuko_mm.stack", "StackError", ImportError),
         ("leuko_mm.errors", "UsageError", ValueError),

@@ -21,20 +21,14 @@ from PIL import Image
 from tiny_checkpoint import write_tiny
 from tiny_run import write_config
 
-from leuko_mm.cli.cfg_options import add_cfg_options
-from leuko_mm.datasets.converters.folders_json import geojson_reader, labelme_reader
-from leuko_mm.datasets.image_files import read_image
-from leuko_mm.datasets.mask_files import read_mask_file
-from leuko_mm.datasets.prepared import (
-    DatasetError,
-    read_about,
-    read_index,
-    read_split,
-)
-from leuko_mm.engine.safe_load import UnsafeCheckpointError, load_tensors
+from leuko_mm.cli.train import add_cfg_options
+from leuko_mm.datasets.converters.folders.outlines import geojson_reader, labelme_reader
+from leuko_mm.datasets.images import read_image, read_mask_file
+from leuko_mm.datasets.prepared import DatasetError, read_about, read_index, read_split
+from leuko_mm.engine.checkpoints import UnsafeCheckpointError, load_tensors
 from leuko_mm.errors import UsageError
-from leuko_mm.inference.checkpoint import CheckpointError, read_checkpoint
-from leuko_mm.workflows.resolve_config import resolve_config
+from leuko_mm.inference.model import CheckpointError, read_checkpoint
+from leuko_mm.training.config import resolve_config
 
 COUNT = int(os.environ.get("LEUKO_MM_FUZZ", 180))
 SEED = int(os.environ.get("LEUKO_MM_FUZZ_SEED", 0))

@@ -14,14 +14,14 @@ from tiny_checkpoint import rewrite, write_tiny
 from tiny_run import write_config
 from tool_module import load_tool
 
+from leuko_mm.engine.checkpoints import UnsafeCheckpointError, load_tensors
 from leuko_mm.engine.encoder_weights import EncoderWeights
-from leuko_mm.engine.safe_load import UnsafeCheckpointError, load_tensors
-from leuko_mm.inference.checkpoint import read_checkpoint
-from leuko_mm.workflows.export import export
-from leuko_mm.workflows.model_size import build_bare
-from leuko_mm.workflows.resolve_config import resolve_config
-from leuko_mm.workflows.test import TestRequest, run_test
-from leuko_mm.workflows.zoo_verify import verify
+from leuko_mm.inference.export import export
+from leuko_mm.inference.model import read_checkpoint
+from leuko_mm.models.size import build_bare
+from leuko_mm.training.config import resolve_config
+from leuko_mm.training.run import TestRequest, run_test
+from leuko_mm.zoo.zoo import verify
 
 publishing = load_tool("publish")
 

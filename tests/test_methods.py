@@ -18,10 +18,10 @@ from shipped_configs import (
 )
 from torch import nn
 
-from leuko_mm.engine.encoder_lr import encoder_groups
 from leuko_mm.engine.encoder_weights import KNOWN
+from leuko_mm.engine.optim import encoder_groups
 from leuko_mm.registry import HOOKS, MODELS
-from leuko_mm.workflows.settings import SETTINGS
+from leuko_mm.training.config import SETTINGS
 
 # What the weights expect: torchvision's VGG16, caffe's ResNet50; random ones anything.
 NORMALISATION = {

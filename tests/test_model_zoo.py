@@ -9,8 +9,8 @@ from tool_module import load_tool
 
 from leuko_mm.cli.main import main
 from leuko_mm.errors import UsageError
-from leuko_mm.inference.shipped import shipped_folder, shipped_names
-from leuko_mm.workflows.zoo_entries import ZooEntry, read_entries
+from leuko_mm.inference.model import shipped_folder, shipped_names
+from leuko_mm.zoo.entries import ZooEntry, read_entries
 
 HOW = "run python tools/publish.py list"
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from leuko_mm.nearest import did_you_mean, nearest
+from leuko_mm.errors import did_you_mean, nearest
 
 SPLITS = ["fold1", "fold2", "paper", "paper_mosaics", "development"]
 

@@ -15,9 +15,9 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import DefaultScope
 from tiny_run import ROOT
 
+from leuko_mm.models.size import build_bare
 from leuko_mm.registry import DATASETS
-from leuko_mm.workflows.model_size import build_bare
-from leuko_mm.workflows.resolve_config import resolve_config
+from leuko_mm.training.config import resolve_config
 
 LEAVES = sorted(path.stem for path in (ROOT / "configs").glob("*.py"))
 ITERATIONS, WARM_UP, LOOK_EVERY = 240, 20, 20

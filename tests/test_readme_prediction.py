@@ -17,8 +17,10 @@ import numpy as np
 import pytest
 
 from leuko_mm.cli.main import main
-from leuko_mm.datasets.converters.synthetic import prepare_synthetic
-from leuko_mm.datasets.drawn_field import drawn_field
+from leuko_mm.datasets.converters.synthetic.dataset import (
+    drawn_field,
+    prepare_synthetic,
+)
 
 pytestmark = pytest.mark.slow
 PICTURE = "docs/images/predicted_field.jpg"

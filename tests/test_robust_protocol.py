@@ -10,7 +10,7 @@ from tiny_run import write_config
 
 from leuko_mm.cli.main import main
 from leuko_mm.datasets.prepared import read_index, read_split
-from leuko_mm.evaluation.leukocyte_metric import load_cells
+from leuko_mm.evaluation.metric import load_cells
 
 QUICK = [
     "train_cfg.max_iters=1",

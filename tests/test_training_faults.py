@@ -23,10 +23,9 @@ import torch
 from tiny_run import write_config
 
 from leuko_mm.cli.main import main
-from leuko_mm.datasets.tile_store import TileStore
-from leuko_mm.engine.checkpoint_files import training_states
-from leuko_mm.engine.graceful_stop import GracefulStopHook
-from leuko_mm.engine.safe_load import load_tensors
+from leuko_mm.datasets.mosaic import TileStore
+from leuko_mm.engine.checkpoints import load_tensors, training_states
+from leuko_mm.engine.hooks import GracefulStopHook
 
 ITERATIONS = 8
 # Random numbers of the model, a thaw half way, and no state that would come in time.

@@ -12,7 +12,7 @@ import pytest
 import torch
 from tiny_run import process_environment, write_config
 
-from leuko_mm.engine.safe_load import load_tensors
+from leuko_mm.engine.checkpoints import load_tensors
 
 KILLS = int(os.environ.get("LEUKO_MM_KILLS", 50))
 DROPOUT = "\nmodel['decode_head']['dropout_ratio'] = 0.5\n"

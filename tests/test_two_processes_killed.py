@@ -13,7 +13,7 @@ import pytest
 import torch
 from tiny_run import process_environment, write_config
 
-from leuko_mm.engine.safe_load import load_tensors
+from leuko_mm.engine.checkpoints import load_tensors
 
 pytestmark = [
     pytest.mark.slow,

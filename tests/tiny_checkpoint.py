@@ -9,9 +9,9 @@ import torch
 from mmengine.config import Config
 
 from leuko_mm.classes import CLASS_COLOURS, CLASS_NAMES
-from leuko_mm.engine.checkpoint_files import write_checkpoint
-from leuko_mm.workflows.model_size import build_bare
-from leuko_mm.workflows.resolve_config import resolve_config
+from leuko_mm.engine.checkpoints import write_checkpoint
+from leuko_mm.models.size import build_bare
+from leuko_mm.training.config import resolve_config
 
 METRICS = dict(mIoU=50.0, pixel_accuracy=90.0, mIoU_fg=None)
 

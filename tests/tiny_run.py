@@ -68,7 +68,7 @@ def write_config(
 
 def make_data(home: Path, name: str = "synthetic") -> Path:
     """Prepare 25 cells of 64x64 pixels on five slides below a data home."""
-    from leuko_mm.datasets.converters.synthetic import prepare_synthetic
+    from leuko_mm.datasets.converters.synthetic.dataset import prepare_synthetic
 
     prepare_synthetic(home / name, slides=SLIDES, cells_per_class=1, size=64)
     return home / name

@@ -43,13 +43,11 @@ from bench_contender import (
     write_export,
 )
 
-from leuko_mm.engine.autocast import bfloat16_helps
-from leuko_mm.engine.channels_last import channels_last_helps
-from leuko_mm.engine.checkpoint_files import write_text
+from leuko_mm.engine.optim import bfloat16_helps, channels_last_helps
 from leuko_mm.errors import UsageError
-from leuko_mm.report.markdown import number, table
-from leuko_mm.workflows.run_facts import environment, git_state
-from leuko_mm.workflows.typed_command import as_typed
+from leuko_mm.files import write_text
+from leuko_mm.report.html import number, table
+from leuko_mm.training.results import as_typed, environment, git_state
 
 SCHEMA = 1
 JOBS = ("train", "predict")
@@ -417,7 +415,7 @@ def tables(found: Mapping) -> str:
 
 
 def _table_line(row: Mapping) -> list[str]:
-    from leuko_mm.report.markdown import number
+    from leuko_mm.report.html import number
 
     share = row["conv_share"]
     return [

@@ -52,7 +52,7 @@ def build(spec: Mapping) -> Callable[[], object]:
     if spec["way"] == EAGER:
         return _peer(spec)
     if spec["way"] in (OWN, FROZEN, CACHED):
-        from leuko_mm.engine.kept_memory import keep_memory
+        from leuko_mm.engine.runner import keep_memory
 
         keep_memory()
     return _prediction(spec) if spec["job"] == "predict" else _training_step(spec)
@@ -136,14 +136,14 @@ def _peer(spec: Mapping) -> Callable[[], object]:
 
 def bench_config(network: str):
     """Return a method's config under the protocol of the bench."""
-    from leuko_mm.workflows.resolve_config import resolve_config
+    from leuko_mm.training.config import resolve_config
 
     return resolve_config(network, protocol=PROTOCOL)
 
 
 def _random_network(config) -> torch.nn.Module:
     """Return a config's network; every process draws the same weights."""
-    from leuko_mm.workflows.model_size import build_bare
+    from leuko_mm.models.size import build_bare
 
     torch.manual_seed(0)
     return build_bare(config)
@@ -152,7 +152,7 @@ def _random_network(config) -> torch.nn.Module:
 def write_export(network: str, file: Path) -> None:
     """Write a network with random weights as ONNX, batch norms folded."""
     from leuko_mm.classes import CLASS_NAMES
-    from leuko_mm.inference.onnx_file import write_onnx
+    from leuko_mm.inference.export import write_onnx
 
     sidecar = dict(classes=list(CLASS_NAMES), normalisation=dict(bgr_to_rgb=True))
     write_onnx(_random_network(bench_config(network)).eval(), file, sidecar)
@@ -160,8 +160,8 @@ def write_export(network: str, file: Path) -> None:
 
 def _prediction(spec: Mapping) -> Callable[[], object]:
     from leuko_mm.classes import CLASS_NAMES
-    from leuko_mm.inference import runtimes
-    from leuko_mm.inference.checkpoint import Checkpoint
+    from leuko_mm.inference import model as runtimes
+    from leuko_mm.inference.model import Checkpoint
 
     shape = (spec["batch"], 3, spec["size"], spec["size"])
     images = torch.randn(shape, generator=torch.Generator().manual_seed(0))
@@ -190,10 +190,12 @@ def _training_step(spec: Mapping) -> Callable[[], object]:
     from mmengine.optim import build_optim_wrapper
     from mmengine.registry import DefaultScope
 
-    from leuko_mm.engine.feature_cache import FeatureCache
-    from leuko_mm.engine.staged_freeze import freeze
-    from leuko_mm.workflows.plain_loop import make_model_plain, plain_optimiser
-    from leuko_mm.workflows.precision import set_precision
+    from leuko_mm.engine.staged_freeze import FeatureCache, freeze
+    from leuko_mm.training.building import (
+        make_model_plain,
+        plain_optimiser,
+        set_precision,
+    )
 
     config = bench_config(spec["network"])
     model = _random_network(config).to(spec["device"]).train()

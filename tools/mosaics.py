@@ -20,15 +20,14 @@ from PIL import Image
 from leuko_mm.cli.main import WRONG_USE, exit_code_of
 from leuko_mm.cli.prepare import at_least
 from leuko_mm.datasets.audit import quick_check
-from leuko_mm.datasets.leukocyte_dataset import dataset_root, is_binary
-from leuko_mm.datasets.mosaic_dataset import MosaicDataset
-from leuko_mm.datasets.mosaic_options import LAYOUTS, MOSAIC_SPLIT
+from leuko_mm.datasets.leukocyte import dataset_root, is_binary
+from leuko_mm.datasets.mosaic import MosaicDataset
 from leuko_mm.datasets.prepared import PARTS, read_about
-from leuko_mm.datasets.prepared_writing import save_mask
-from leuko_mm.datasets.replacing import write_table
+from leuko_mm.datasets.prepared_writing import save_mask, write_table
+from leuko_mm.datasets.sampling import LAYOUTS, MOSAIC_SPLIT
 from leuko_mm.errors import UsageError
+from leuko_mm.training.config import EVERY_CELL
 from leuko_mm.transforms import READINGS
-from leuko_mm.workflows.resolve_config import EVERY_CELL
 
 COLUMNS = (
     *("mosaic", "image", "mask", "place"),

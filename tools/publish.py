@@ -29,26 +29,16 @@ from publish_card import Tested, model_card
 
 from leuko_mm.cli.main import exit_code_of
 from leuko_mm.datasets.prepared import is_plain_name
-from leuko_mm.engine.safe_load import load_tensors
+from leuko_mm.engine.checkpoints import load_tensors
 from leuko_mm.errors import UsageError
-from leuko_mm.evaluation.leukocyte_metric import CELLS_FILE, load_cells
+from leuko_mm.evaluation.metric import CELLS_FILE, load_cells
 from leuko_mm.files import sha256_of_file
-from leuko_mm.inference.shipped import (
-    shipped_folder,
-    shipped_names,
-    training_command,
-)
-from leuko_mm.workflows.calibration_hook import CALIBRATION_FILE
-from leuko_mm.workflows.find_config import config_home
-from leuko_mm.workflows.model_size import model_size
-from leuko_mm.workflows.resolve_config import resolve_config
-from leuko_mm.workflows.zoo_entries import (
-    PACKAGE,
-    ZooEntry,
-    metafile_path,
-    read_entries,
-)
-from leuko_mm.workflows.zoo_verify import measure, verify
+from leuko_mm.inference.model import shipped_folder, shipped_names, training_command
+from leuko_mm.models.size import model_size
+from leuko_mm.training.building import CALIBRATION_FILE
+from leuko_mm.training.config import config_home, resolve_config
+from leuko_mm.zoo.entries import PACKAGE, ZooEntry, metafile_path, read_entries
+from leuko_mm.zoo.zoo import measure, verify
 
 # Bytes that a file in the package may have, and all of them together.
 LIMIT, LIMIT_TOGETHER = 8_000_000, 16_000_000

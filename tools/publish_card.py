@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from leuko_mm.classes import BACKGROUND
-from leuko_mm.evaluation.cell_scores import majority_classes
+from leuko_mm.comparison.measurements import measured
 from leuko_mm.evaluation.confusion import merge_leukocytes, scores
-from leuko_mm.evaluation.intervals import Interval, bootstrap_intervals
-from leuko_mm.evaluation.leukocyte_metric import Cells
-from leuko_mm.report.markdown import number, table
-from leuko_mm.workflows.report_measurements import measured
+from leuko_mm.evaluation.metric import Cells
+from leuko_mm.evaluation.scores import majority_classes
+from leuko_mm.evaluation.statistics import Interval, bootstrap_intervals
+from leuko_mm.report.html import number, table
 
 MEANS = {
     "mIoU": "mean IoU of the classes, background included",

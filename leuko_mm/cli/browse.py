@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import argparse
 
-from leuko_mm.cli.cfg_options import add_cfg_options
+from leuko_mm.browse import KINDS, BrowseRequest, browse
 from leuko_mm.cli.prepare import at_least
-from leuko_mm.workflows.browse import KINDS, BrowseRequest, browse
+from leuko_mm.cli.train import add_cfg_options
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

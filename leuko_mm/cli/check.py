@@ -6,11 +6,10 @@ import argparse
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from leuko_mm.check import PAGE_FILE, CheckRequest, check, class_labels, inside, summary
 from leuko_mm.cli.main import DONE, SOME_FAILED
 from leuko_mm.datasets.audit import Audit, dataset_classes
-from leuko_mm.datasets.audit_finding import RULES, by_rule, tally
-from leuko_mm.workflows.check import PAGE_FILE, CheckRequest, check, inside
-from leuko_mm.workflows.check_page import class_labels, summary
+from leuko_mm.datasets.audit_checks import RULES, by_rule, tally
 
 SHOWN = 5
 SHOWN_PARTS = 24

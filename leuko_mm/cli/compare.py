@@ -13,16 +13,15 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from leuko_mm.cli.cfg_options import add_cfg_options
 from leuko_mm.cli.main import DONE, SOME_FAILED
-from leuko_mm.cli.train import add_iterations_argument
+from leuko_mm.cli.train import add_cfg_options, add_iterations_argument
+from leuko_mm.comparison import run_files as states
+from leuko_mm.comparison.plan import DEFAULT_SETTINGS, OWN, CompareRequest
+from leuko_mm.comparison.report import write_report
+from leuko_mm.comparison.runner import FAILED, Outcome, compare, survey
 from leuko_mm.errors import UsageError
-from leuko_mm.workflows import compare_results as states
-from leuko_mm.workflows.compare import FAILED, Outcome, compare, survey
-from leuko_mm.workflows.compare_matrix import DEFAULT_SETTINGS, OWN, CompareRequest
-from leuko_mm.workflows.compare_report import write_report
-from leuko_mm.workflows.compare_share import LAUNCHERS
-from leuko_mm.workflows.settings import SETTINGS
+from leuko_mm.processes import LAUNCHERS
+from leuko_mm.training.config import SETTINGS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

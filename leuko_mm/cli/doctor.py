@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from contextlib import redirect_stdout
 from dataclasses import asdict
 
-from leuko_mm.workflows.doctor import FAULT, OK, WARN, Check, examine
+from leuko_mm.doctor import FAULT, OK, WARN, Check, examine
 
 SIGNS = {OK: "ok", WARN: "warn", FAULT: "FAULT"}
 

@@ -12,9 +12,9 @@ import sys
 from pathlib import Path
 
 from leuko_mm.cli.main import DONE, SOME_FAILED
-from leuko_mm.transforms.retinex_params import PRESETS, READINGS
-from leuko_mm.workflows.enhance import EnhanceRequest, enhance_files
-from leuko_mm.workflows.progress_line import ProgressLine
+from leuko_mm.enhance import EnhanceRequest, enhance_files
+from leuko_mm.progress import ProgressLine
+from leuko_mm.transforms.retinex import PRESETS, READINGS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -11,7 +11,7 @@ import argparse
 from pathlib import Path
 
 from leuko_mm.cli.main import DONE
-from leuko_mm.workflows.export import export
+from leuko_mm.inference.export import export
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -9,17 +9,16 @@ from collections.abc import Iterator
 from contextlib import redirect_stdout
 from pathlib import Path
 
-from leuko_mm.workflows.find_config import config_home, protocol_names
-from leuko_mm.workflows.parts_list import (
+from leuko_mm.parts import (
     KINDS,
     OPENMMLAB,
     Part,
-    config_names,
     find_parts,
     list_parts,
     opening_words,
     signatures,
 )
+from leuko_mm.training.config import config_home, config_names, protocol_names
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -9,25 +9,81 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections import Counter
 from pathlib import Path
 
 from leuko_mm.cli.main import DONE, SOME_FAILED
-from leuko_mm.datasets.image_headers import MAX_PIXELS
-from leuko_mm.engine.kept_memory import keep_memory
+from leuko_mm.datasets.images import MAX_PIXELS
+from leuko_mm.engine.runner import keep_memory
 from leuko_mm.errors import UsageError
 from leuko_mm.files import printable
-from leuko_mm.inference.runtime_choice import RUNTIMES
-from leuko_mm.inference.shipped import DEFAULT_MODEL
-from leuko_mm.workflows.compare_share import LAUNCHERS, share_of
-from leuko_mm.workflows.predict import predict_files
-from leuko_mm.workflows.predict_merge import merge_parts
-from leuko_mm.workflows.predict_outputs import Exchange
-from leuko_mm.workflows.predict_request import PredictOutcome, PredictRequest, Progress
-from leuko_mm.workflows.predict_words import outcome_lines
-from leuko_mm.workflows.progress_line import ProgressLine
-from leuko_mm.workflows.report_facts import duration
-from leuko_mm.workflows.zoo import checkpoint_of
-from leuko_mm.workflows.zoo_entries import read_entries
+from leuko_mm.inference.cells import UNSURE
+from leuko_mm.inference.folder_run import (
+    REPORT,
+    Exchange,
+    PredictOutcome,
+    PredictRequest,
+    Progress,
+    merge_parts,
+    predict_files,
+)
+from leuko_mm.inference.model import DEFAULT_MODEL, RUNTIMES
+from leuko_mm.inference.outputs import count_table
+from leuko_mm.processes import LAUNCHERS, share_of
+from leuko_mm.progress import ProgressLine
+from leuko_mm.training.run_report import duration
+from leuko_mm.zoo.entries import checkpoint_of, read_entries
+
+# How a scale was found, in front of the number of images.
+WAYS = {
+    "factor": "as given for",
+    "um_per_px": "by the size of a pixel in",
+    "red cells": "by red cells in",
+    "assumed": "only assumed in",
+}
+
+
+def outcome_lines(outcome: PredictOutcome, out: Path) -> list[str]:
+    """Return what was found, for a terminal."""
+    total = len(outcome.records) + len(outcome.failed)
+    before = len(outcome.records) - outcome.new
+    former = f" ({before} of them before)" if before else ""
+    lines = [f"{len(outcome.records)} of {total} images done{former}"]
+    if outcome.records:
+        names = outcome.records[0]["classes"][1:]
+        rows = count_table(outcome.records, names)
+        width = max(map(len, names))
+        lines += [
+            f"  {row.name:{width}}  {row.count:5}  {row.percent:5.1f} %  "
+            f"({row.low:.1f} to {row.high:.1f})"
+            for row in rows
+        ]
+        lines += _scale_lines(outcome)
+    return [*lines, f"look at {out / REPORT}"]
+
+
+def _scale_lines(outcome: PredictOutcome) -> list[str]:
+    scales = [record["scale"] for record in outcome.records]
+    factors = sorted(scale["factor"] for scale in scales)
+    ways = Counter(scale["how"] for scale in scales)
+    counted = ", ".join(f"{WAYS.get(way, way)} {n}" for way, n in ways.items())
+    sure = min(scale["confidence"] for scale in scales)
+    told = (
+        f"{factors[0]:.3g} to {factors[-1]:.3g} ({counted}), the least sure to "
+        f"{sure:.0%}; image by image in images.csv"
+    )
+    if len(scales) == 1:
+        told = scales[0]["note"] or told
+    lines = [f"scale: {told}"]
+    unsure = sum(scale["confidence"] < UNSURE for scale in scales)
+    if unsure:
+        lines.append(
+            f"in {unsure} of {len(scales)} images the scale is sure to less than "
+            f"{UNSURE:.0%}: cells there may be missed or get another class; give "
+            "--scale or --um-per-px if you know it"
+        )
+    return lines
+
 
 AUTO = "auto"
 SYNTHETIC = "synthetic"

@@ -59,10 +59,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, command: list[str]) -> int:
     """Show what was found, agree on what it means, and write the dataset."""
     # Only here: `leuko prepare` declares the arguments of every source.
-    from leuko_mm.datasets.converters.folders import FoldersRequest, prepare_folders
-    from leuko_mm.datasets.converters.folders_groups import group_images
-    from leuko_mm.datasets.converters.folders_map import check_map, parse_map
-    from leuko_mm.datasets.converters.folders_survey import survey_folders
+    from leuko_mm.datasets.converters.folders.class_map import check_map, parse_map
+    from leuko_mm.datasets.converters.folders.convert import (
+        FoldersRequest,
+        prepare_folders,
+    )
+    from leuko_mm.datasets.converters.folders.pairs import group_images
+    from leuko_mm.datasets.converters.folders.survey import survey_folders
 
     name, out = _place(args)
     given = parse_map(args.class_map) if args.class_map else None
@@ -152,7 +155,7 @@ def _print_groups(grouping, images: int) -> None:
 
 def _agree(survey, *, yes: bool, command: list[str], out: Path) -> None:
     """Ask for the guessed map, or say how it is agreed to."""
-    from leuko_mm.datasets.converters.folders_map import map_text, where
+    from leuko_mm.datasets.converters.folders.class_map import map_text, where
 
     targets = survey.guess
     open_ones = [

@@ -6,9 +6,9 @@ import argparse
 from pathlib import Path
 
 from leuko_mm.cli.prepare import at_least, print_outcome
-from leuko_mm.datasets.converters.synthetic import prepare_synthetic
+from leuko_mm.datasets.converters.synthetic.dataset import prepare_synthetic
 from leuko_mm.datasets.prepared import data_home
-from leuko_mm.workflows.progress_line import ProgressLine
+from leuko_mm.progress import ProgressLine
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

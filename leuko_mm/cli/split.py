@@ -9,16 +9,10 @@ from collections.abc import Iterator, Sequence
 from leuko_mm.classes import BINARY_NAMES, CLASS_NAMES
 from leuko_mm.cli.main import DONE, SOME_FAILED
 from leuko_mm.cli.prepare import at_least
-from leuko_mm.datasets.audit_splits import PURPOSE
+from leuko_mm.datasets.audit import PURPOSE
 from leuko_mm.datasets.prepared import PARTS, is_plain_name
 from leuko_mm.errors import UsageError
-from leuko_mm.workflows.split import (
-    REPLACED,
-    SplitReport,
-    SplitRequest,
-    run_split,
-    show_splits,
-)
+from leuko_mm.split import REPLACED, SplitReport, SplitRequest, run_split, show_splits
 
 LISTED = 10
 

@@ -13,9 +13,8 @@ import json
 from pathlib import Path
 
 from leuko_mm.errors import UsageError
-from leuko_mm.workflows.zoo import checkpoint_of, describe, fetch, zoo_rows
-from leuko_mm.workflows.zoo_entries import read_entries
-from leuko_mm.workflows.zoo_verify import compare_figures, measure, verify
+from leuko_mm.zoo.entries import checkpoint_of, read_entries
+from leuko_mm.zoo.zoo import compare_figures, describe, fetch, measure, verify, zoo_rows
 
 HEADER = ("name", "parameters", "multiply-adds", "mIoU", "checkpoint")
 

@@ -1,4 +1,4 @@
-"""Write a prepared dataset, all of it or nothing (see ``datasets.prepared``)."""
+"""Write a prepared dataset, all of it or nothing."""
 
 from __future__ import annotations
 
@@ -8,25 +8,181 @@ import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import astuple
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from leuko_mm.classes import CLASS_NAMES, cell_class_name, label_lut
-from leuko_mm.datasets.nuclei import save_nucleus
+from leuko_mm.classes import (
+    BACKGROUND,
+    CLASS_NAMES,
+    IGNORE_LABEL,
+    NUM_CLASSES,
+    cell_class_name,
+    label_lut,
+)
 from leuko_mm.datasets.prepared import (
     COLUMNS,
+    KINDS,
     PARTS,
     SCHEMA,
     DatasetError,
     IndexRow,
+    Place,
     is_plain_name,
+    read_index,
+    read_nucleus,
+    save_nucleus,
 )
-from leuko_mm.datasets.prepared_cell import PreparedCell, check_cell
-from leuko_mm.datasets.replacing import content_hash, holds_all, refuse_foreign
-from leuko_mm.files import replace_folder, restore_folder, sha256_of_file, write_table
+from leuko_mm.files import (
+    replace_folder,
+    restore_folder,
+    sha256_of,
+    sha256_of_file,
+    write_table,
+)
+
+
+@dataclass(frozen=True)
+class PreparedCell:
+    """One image with its label array, ready to be written.
+
+    Args:
+        stem: unique name, also of the files written.
+        class_name: a name or alias of ``leuko_mm.classes``; '' for a field.
+        group: the unit that no split may divide, such as a slide.
+        image: RGB uint8 array (H, W, 3), or a file that is copied as it is.
+        mask: uint8 labels (H, W): class ids and 255 for pixels to ignore.
+        kind: ``cell`` or ``field``.
+        source: the published file that the image came from.
+        place: where the cell lies in its field, a row of the same dataset.
+        nucleus: bool (H, W), where the nucleus was drawn too; part of the cell.
+    """
+
+    stem: str
+    class_name: str
+    group: str
+    image: np.ndarray | Path
+    mask: np.ndarray
+    kind: str = "cell"
+    source: str = ""
+    place: Place | None = None
+    nucleus: np.ndarray | None = None
+
+
+def check_cell(cell: PreparedCell) -> None:
+    """Refuse what cannot be written; whether image and mask fit shows later.
+
+    Raises:
+        ValueError: naming the cell, what it holds and what was expected.
+    """
+    if not is_plain_name(cell.stem):
+        raise ValueError(f"the stem {cell.stem!r} cannot be part of a file's name")
+    if cell.kind not in KINDS:
+        raise ValueError(f"{cell.stem}: kind {cell.kind!r}, expected one of {KINDS}")
+    if cell.kind == "cell" and not (cell.class_name and cell.group):
+        raise ValueError(
+            f"{cell.stem}: class {cell.class_name!r}, group {cell.group!r}; a cell "
+            "needs both, its group being the unit that no split may divide"
+        )
+    mask, image = cell.mask, cell.image
+    if mask.dtype != np.uint8 or mask.ndim != 2:
+        raise ValueError(
+            f"{cell.stem}: the mask must be (H, W) uint8, got {mask.shape} {mask.dtype}"
+        )
+    strange = np.setdiff1d(mask, [*range(NUM_CLASSES), IGNORE_LABEL]).tolist()
+    if strange:
+        raise ValueError(
+            f"{cell.stem}: the mask holds {strange[:5]}; expected 0 to "
+            f"{NUM_CLASSES - 1}, or {IGNORE_LABEL} to ignore"
+        )
+    if isinstance(image, np.ndarray) and (
+        image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3
+    ):
+        raise ValueError(
+            f"{cell.stem}: the image must be (H, W, 3) uint8 in RGB, got {image.shape} "
+            f"{image.dtype}"
+        )
+    _check_nucleus(cell)
+
+
+def _check_nucleus(cell: PreparedCell) -> None:
+    nucleus, mask = cell.nucleus, cell.mask
+    if nucleus is None:
+        return
+    if nucleus.dtype != bool or nucleus.shape != mask.shape:
+        raise ValueError(
+            f"{cell.stem}: the nucleus must be bool {mask.shape}, got "
+            f"{nucleus.dtype} {nucleus.shape}"
+        )
+    outside = int((nucleus & (mask == BACKGROUND)).sum())
+    if outside:
+        raise ValueError(
+            f"{cell.stem}: {outside} pixel(s) of the nucleus are background in the "
+            "mask; the nucleus is part of the cell"
+        )
+
+
+def refuse_foreign(out: Path, place: Path) -> None:
+    """Refuse to touch what is no dataset: a file, or a folder of other things.
+
+    Args:
+        out: the folder as the user named it.
+        place: the same, without links.
+
+    Raises:
+        DatasetError: if something else stands there.
+    """
+    if not place.exists():
+        return
+    ours = any((place / known).is_file() for known in ("dataset.json", "index.csv"))
+    if not place.is_dir() or (any(place.iterdir()) and not ours):
+        raise DatasetError(
+            f"{out} exists and is not a prepared dataset, so it is not replaced; "
+            "choose another --out"
+        )
+
+
+def holds_all(place: Path, new: Path) -> bool:
+    """Tell whether a dataset holds all that a new one does, pixel for pixel."""
+    try:
+        rows = read_index(place)
+        tables = [new / "index.csv", *(new / "splits").glob("*.csv")]
+        return all(
+            (place / t.relative_to(new)).read_bytes() == t.read_bytes() for t in tables
+        ) and all(row_hash(place, row) == row.sha256 for row in rows)
+    except (DatasetError, OSError, SyntaxError):
+        return False
+
+
+def row_hash(root: Path, row: IndexRow) -> str:
+    """Return the sha256 of a row's files as they stand; the index holds what it was."""
+    with Image.open(root / row.mask) as mask:
+        labels = np.array(mask)
+    return content_hash(root / row.image, labels, nucleus=read_nucleus(root, row))
+
+
+def content_hash(
+    image: Path, mask: np.ndarray, *, nucleus: np.ndarray | None = None
+) -> str:
+    """Return the sha256 of an image with its labels, as ``index.csv`` holds it.
+
+    A PNG counts by its RGB pixels, since encoders differ from one version to the
+    next; any other file counts by its bytes.
+
+    Args:
+        image: an image file.
+        mask: uint8 labels (H, W).
+        nucleus: bool (H, W), counted where there is one.
+    """
+    if image.suffix == ".png":
+        with Image.open(image) as opened:
+            content = np.array(opened.convert("RGB")).tobytes()
+    else:
+        content = image.read_bytes()
+    layers = mask.tobytes() + (b"" if nucleus is None else nucleus.tobytes())
+    return sha256_of(content + layers)
 
 
 def write_prepared(

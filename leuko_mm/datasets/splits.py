@@ -1,4 +1,4 @@
-"""Splits of a dataset: who trains, who tests. Pure functions, no files.
+"""Splits of a dataset: no group is divided, classes are spread evenly.
 
 Stain and light belong to the slide, so an honest split divides slides, never the
 cells of one slide. The random splits of the paper are offered beside, to measure
@@ -7,7 +7,10 @@ what they leak.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import warnings
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from fractions import Fraction
 
 import numpy as np
 
@@ -171,3 +174,218 @@ def shared_groups(parts: Mapping[str, str], groups: Mapping[str, str]) -> list[s
     for stem, part in parts.items():
         found[part].add(groups[stem])
     return sorted(found["train"] & found["test"])
+
+
+# The most folds that a holdout is put together from.
+FINEST = 20
+
+
+def grouped_folds(
+    groups: Mapping[str, str],
+    classes: Mapping[str, str],
+    *,
+    folds: int = 5,
+    seed: int = 0,
+) -> dict[str, dict[str, str]]:
+    """Return ``fold1`` ... of which each tests groups that no other one tests.
+
+    The groups are dealt by scikit-learn's ``StratifiedGroupKFold``. What comes out
+    depends on who belongs where and on the seed, not on the order of the mappings.
+
+    Args:
+        groups: stem -> the unit that may not be divided, such as a slide.
+        classes: stem -> class name, whose shares are to be alike in all folds.
+        folds: how many, 2 or more.
+        seed: of the order in which groups that are alike are dealt.
+
+    Returns:
+        Fold name -> {stem: ``train`` or ``test``}, stems in the order of ``groups``.
+
+    Raises:
+        ValueError: if there are fewer groups than folds, less than 2 folds, or no class
+            with as many cells as folds; or if the mappings name different stems.
+
+    Example:
+        >>> groups = {"a": "s1", "b": "s1", "c": "s2", "d": "s3"}
+        >>> made = grouped_folds(groups, dict.fromkeys(groups, "monocyte"), folds=3)
+        >>> all(made[fold]["a"] == made[fold]["b"] for fold in made)
+        True
+        >>> [list(parts.values()).count("test") for parts in made.values()]
+        [1, 1, 2]
+    """
+    _check(groups, classes, folds)
+    # scikit-learn takes seconds to import, and most commands deal no folds.
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    stems = sorted(groups)
+    number_of = _shuffled_numbers(set(groups.values()), seed)
+    kinds = [classes[stem] for stem in stems]
+    numbers = [number_of[groups[stem]] for stem in stems]
+    with warnings.catch_warnings():
+        # A class of fewer cells than folds is absent from some test part, which the
+        # printed table of counts shows with its figures.
+        warnings.filterwarnings("ignore", message="The least populated class")
+        dealt = list(StratifiedGroupKFold(folds).split(stems, kinds, numbers))
+    made = {}
+    for fold, (_, tested) in enumerate(dealt, 1):
+        test = {stems[i] for i in tested}
+        made[f"fold{fold}"] = {s: "test" if s in test else "train" for s in groups}
+    return made
+
+
+def grouped_holdout(
+    groups: Mapping[str, str],
+    classes: Mapping[str, str],
+    *,
+    fraction: float = 0.2,
+    seed: int = 0,
+) -> dict[str, str]:
+    """Return one split that tests about a fraction of the cells, in whole groups.
+
+    The groups are dealt into equal folds, of which some are tested: for 0.3, three of
+    ten. With few groups the nearest share that they allow is taken.
+
+    Args:
+        groups: stem -> the unit that may not be divided.
+        classes: stem -> class name.
+        fraction: share to be tested, between 0 and 1.
+        seed: of the deal.
+
+    Raises:
+        ValueError: if the fraction leaves a part empty, or as ``grouped_folds``.
+
+    Example:
+        >>> groups = {f"c{i}": f"slide_{i}" for i in range(10)}
+        >>> parts = grouped_holdout(groups, dict.fromkeys(groups, "monocyte"))
+        >>> sorted(parts.values()).count("test")
+        2
+    """
+    if not 0 < fraction < 1:
+        raise ValueError(f"a holdout of {fraction}; expected more than 0, less than 1")
+    most = min(len(set(groups.values())), max(Counter(classes.values()).values()))
+    share = Fraction(fraction).limit_denominator(max(2, min(most, FINEST)))
+    # A small share of few groups would be rounded to none of them, or to all.
+    share = min(max(share, Fraction(1, max(2, most))), 1 - Fraction(1, max(2, most)))
+    folds = grouped_folds(groups, classes, folds=share.denominator, seed=seed)
+    tested = list(folds.values())[: share.numerator]
+    return {
+        stem: "test" if any(parts[stem] == "test" for parts in tested) else "train"
+        for stem in groups
+    }
+
+
+def fewer_groups(
+    parts: Mapping[str, str],
+    groups: Mapping[str, str],
+    classes: Mapping[str, str],
+    *,
+    count: int,
+    seed: int = 0,
+) -> dict[str, str]:
+    """Return a split that learns from fewer groups and tests the same cells.
+
+    Groups are taken by the class of most of their cells, one of each class in turn, so
+    that classes stay as even as they are. The groups of a smaller count are among those
+    of a larger one with the same seed: what a learning curve needs.
+
+    Args:
+        parts: stem -> ``train`` or ``test``, a split that is there.
+        groups: stem -> the unit that is kept or left out as a whole.
+        classes: stem -> class name.
+        count: how many groups to learn from.
+        seed: of the order in which groups of a class are taken.
+
+    Raises:
+        ValueError: if the split has not that many groups to learn from.
+
+    Example:
+        >>> groups = {"a": "s1", "b": "s2", "c": "s3", "d": "s4"}
+        >>> parts = dict(a="train", b="train", c="train", d="test")
+        >>> classes = dict(a="monocyte", b="monocyte", c="basophil", d="basophil")
+        >>> list(fewer_groups(parts, groups, classes, count=2))
+        ['b', 'c', 'd']
+    """
+    kinds: dict[str, Counter] = {}
+    for stem, part in parts.items():
+        if part == "train":
+            kinds.setdefault(groups[stem], Counter())[classes[stem]] += 1
+    if not 1 <= count <= len(kinds):
+        raise ValueError(
+            f"{count} group(s) to learn from; expected 1 up to the {len(kinds)} that "
+            "the split has"
+        )
+    number_of = _shuffled_numbers(set(kinds), seed)
+    queues: dict[str, list[str]] = {}
+    for group in sorted(kinds, key=number_of.get):
+        # The first name where two classes have as many cells.
+        kind = max(sorted(kinds[group]), key=kinds[group].get)
+        queues.setdefault(kind, []).append(group)
+    turns = sorted(
+        (turn, kind, group)
+        for kind, queue in queues.items()
+        for turn, group in enumerate(queue)
+    )
+    kept = {group for _, _, group in turns[:count]}
+    return {s: p for s, p in parts.items() if p != "train" or groups[s] in kept}
+
+
+def joined_groups(
+    groups: Mapping[str, str], pairs: Iterable[tuple[str, str]]
+) -> dict[str, str]:
+    """Return the groups with those made one that share a picture.
+
+    Args:
+        groups: stem -> group.
+        pairs: of stems that show the same thing.
+
+    Returns:
+        Stem -> the first name, in alphabetical order, of all groups that it is joined
+        with.
+
+    Example:
+        >>> joined_groups({"a": "s1", "b": "s2", "c": "s3"}, [("b", "c")])
+        {'a': 's1', 'b': 's2', 'c': 's2'}
+    """
+    joined_to: dict[str, str] = {}
+
+    def first(group: str) -> str:
+        while group in joined_to:
+            group = joined_to[group]
+        return group
+
+    for one, other in pairs:
+        early, late = sorted((first(groups[one]), first(groups[other])))
+        if early != late:
+            joined_to[late] = early
+    return {stem: first(group) for stem, group in groups.items()}
+
+
+def _shuffled_numbers(names: set[str], seed: int) -> dict[str, int]:
+    """Return group -> number; groups alike in content are dealt in number's order.
+
+    The seed enters here and not through scikit-learn's own shuffling, which has
+    meant different things in different versions.
+    """
+    order = np.random.default_rng(seed).permutation(len(names)).tolist()
+    return dict(zip(sorted(names), order, strict=True))
+
+
+def _check(groups: Mapping[str, str], classes: Mapping[str, str], folds: int) -> None:
+    if groups.keys() != classes.keys():
+        odd = sorted(groups.keys() ^ classes.keys())
+        raise ValueError(
+            f"{len(odd)} stem(s) have a group or a class but not both, first {odd[0]!r}"
+        )
+    count = len(set(groups.values()))
+    if not 2 <= folds <= count:
+        raise ValueError(
+            f"{folds} folds of {count} group(s); expected at least 2 folds, and as "
+            "many groups as folds or more; ask for fewer folds, or divide the data "
+            "into more groups (slides or patients)"
+        )
+    most = max(Counter(classes.values()).values())
+    if most < folds:
+        raise ValueError(
+            f"{folds} folds, but no class has more than {most} cell(s), so nothing can "
+            "be spread evenly; ask for fewer folds"
+        )

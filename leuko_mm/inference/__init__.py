@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from leuko_mm.inference.differential import DifferentialRow, differential
-from leuko_mm.inference.prediction import Cell, ImageScale, Prediction
+from leuko_mm.inference.cells import (
+    Cell,
+    DifferentialRow,
+    ImageScale,
+    Prediction,
+    differential,
+)
 
 __all__ = [
     "Cell",

@@ -1,28 +1,304 @@
-"""Point at an image, get its cells: the one class that a user of Python needs."""
+"""From an image to its cells: the one class that a user of Python needs."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import pairwise
 from os import PathLike
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
 
-from leuko_mm.datasets.image_files import read_image
-from leuko_mm.inference.assembly import assemble
-from leuko_mm.inference.cells import find_cell_masks
-from leuko_mm.inference.evidence import Evidence
-from leuko_mm.inference.exported import read_model
-from leuko_mm.inference.network_image import NetworkImage
-from leuko_mm.inference.prediction import ImageScale, Prediction
-from leuko_mm.inference.runtime_choice import choose_runtime
-from leuko_mm.inference.runtimes import open_runtime
+from leuko_mm.datasets.images import read_image
+from leuko_mm.inference.cells import (
+    Evidence,
+    ImageScale,
+    Prediction,
+    assemble,
+    find_cell_masks,
+)
+from leuko_mm.inference.model import (
+    DEFAULT_MODEL,
+    Checkpoint,
+    Runtime,
+    choose_runtime,
+    open_runtime,
+    read_model,
+    shipped_checkpoint,
+)
 from leuko_mm.inference.scale import AUTO, check_scale, find_scale, network_red_cell
-from leuko_mm.inference.shipped import DEFAULT_MODEL, shipped_checkpoint
-from leuko_mm.inference.tile_network import TileNetwork
-from leuko_mm.inference.tiling import probability_bands
-from leuko_mm.transforms.image_input import as_rgb_uint8
+from leuko_mm.registry import SCOPE, TRANSFORMS
+from leuko_mm.transforms.ahe_retinex import as_rgb_uint8, window_starts
+
+Bands = Iterable[tuple[int, np.ndarray]]
+
+
+class NetworkImage:
+    """An image at the scale of a network.
+
+    Shrunk or enhanced, it is held as a whole, which takes no more memory than the
+    image itself; enlarged, every part is made when it is asked for. What comes back
+    is kept on a ``grid`` that is never finer than the image.
+
+    Args:
+        image: RGB uint8 (H, W, 3).
+        factor: network pixels per pixel of the image.
+        enhance: config of the enhancement that the training used; None for none.
+        enhanced_at: pixels at the scale of the enhancement per network pixel.
+    """
+
+    def __init__(
+        self,
+        image: np.ndarray,
+        factor: float,
+        *,
+        enhance: Mapping | None = None,
+        enhanced_at: float = 1.0,
+    ):
+        self.image_shape = image.shape[:2]
+        self.shape = _scaled(self.image_shape, factor)
+        self.grid = tuple(map(min, self.shape, self.image_shape))
+        if enhance:
+            wanted = _scaled(self.image_shape, factor * enhanced_at)
+            image = _enhanced(_resized(image, wanted), enhance)
+        shrinks = self.shape[0] <= image.shape[0] and self.shape[1] <= image.shape[1]
+        self._pixels = _resized(image, self.shape) if shrinks else image
+
+    def window(self, rows: slice, columns: slice) -> np.ndarray:
+        """Return a part of the image, RGB uint8."""
+        if self._pixels.shape[:2] == self.shape:
+            return self._pixels[rows, columns]
+        spans, starts, matrix = [], [], np.eye(2, 3)
+        for axis, span in ((0, rows), (1, columns)):
+            ratio = self._pixels.shape[axis] / self.shape[axis]
+            start = max(0, int(span.start * ratio) - 2)
+            spans.append(slice(start, int(np.ceil(span.stop * ratio)) + 2))
+            starts.append((span.start + 0.5) * ratio - 0.5 - start)
+            matrix[1 - axis, 1 - axis] = ratio
+        matrix[:, 2] = starts[::-1]
+        return cv2.warpAffine(
+            self._pixels[tuple(spans)],
+            matrix,
+            (columns.stop - columns.start, rows.stop - rows.start),
+            flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+            borderMode=cv2.BORDER_REPLICATE,
+        )
+
+    def on_grid(self, bands: Bands) -> Iterator[tuple[int, np.ndarray]]:
+        """Yield bands (C, rows, W) of the network's size in that of the grid."""
+        for first, band in bands:
+            if self.grid == self.shape:
+                yield first, band
+                continue
+            rows = _below(first, band.shape[1], self.grid[0], self.shape[0])
+            columns = _nearest(np.arange(self.grid[1]), self.grid[1], self.shape[1])
+            at = _nearest(rows, self.grid[0], self.shape[0]) - first
+            if len(rows):
+                yield int(rows[0]), band[:, at][:, :, columns]
+
+    def spread(self, first: int, band: np.ndarray, out: np.ndarray) -> None:
+        """Write a band (C, rows, W) of the grid into an array of the image's size."""
+        height, width = self.image_shape
+        rows = _below(first, band.shape[1], height, self.grid[0])
+        at = _nearest(rows, height, self.grid[0]) - first
+        columns = _nearest(np.arange(width), width, self.grid[1])
+        if len(rows):
+            out[:, rows[0] : rows[-1] + 1] = band[:, at][:, :, columns]
+
+
+def _scaled(shape: tuple[int, int], factor: float) -> tuple[int, int]:
+    return tuple(max(1, round(side * factor)) for side in shape)
+
+
+def _resized(image: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    if image.shape[:2] == shape:
+        return image
+    # As training shrinks its cells; see datasets.tile_store.
+    shrinks = shape[0] * shape[1] < image.shape[0] * image.shape[1]
+    way = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    return cv2.resize(image, shape[::-1], interpolation=way)
+
+
+def _enhanced(image: np.ndarray, enhance: Mapping) -> np.ndarray:
+    step = TRANSFORMS.build({"_scope_": SCOPE, **enhance})
+    # Transforms take what mmcv loads, which is BGR.
+    out = step({"img": np.ascontiguousarray(image[..., ::-1])})["img"]
+    return np.ascontiguousarray(out[..., ::-1])
+
+
+def _nearest(places: np.ndarray, size: int, other: int) -> np.ndarray:
+    """Return under which pixel of another size the middle of each pixel lies."""
+    return np.minimum(((places + 0.5) * (other / size)).astype(np.intp), other - 1)
+
+
+def _below(first: int, count: int, size: int, other: int) -> np.ndarray:
+    """Return the rows, of ``size``, that lie on some rows of an image of ``other``."""
+    low = max(0, int(first * size / other) - 2)
+    high = min(size, int((first + count) * size / other) + 3)
+    rows = np.arange(low, high)
+    at = _nearest(rows, size, other)
+    return rows[(at >= first) & (at < first + count)]
+
+
+# What every network here halves at most; others pad for themselves.
+DIVISOR = 32
+
+
+class TileNetwork:
+    """Call a network on a tile as its training did.
+
+    Args:
+        checkpoint: tells how pixels are normalised.
+        runtime: computes the logits.
+        tta: average over the eight views of a square, mirrored and turned.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, runtime: Runtime, *, tta: bool = False):
+        self.runtime, self.tta = runtime, tta
+        normalisation = checkpoint.sidecar["normalisation"]
+        mean, std = normalisation.get("mean"), normalisation.get("std")
+        self.mean = np.array(mean or [0, 0, 0], np.float32)
+        self.std = np.array(std or [1, 1, 1], np.float32)
+        # Training reads BGR; where it was not turned, the network knows BGR.
+        self.flips = not normalisation.get("bgr_to_rgb")
+
+    def __call__(self, tile: np.ndarray) -> np.ndarray:
+        """Return the probabilities of a tile.
+
+        Shape:
+            RGB uint8 (h, w, 3) -> (C, h, w) float32, sum 1 over C.
+        """
+        if not self.tta:
+            return self._one(tile)
+        total = 0.0
+        for turn in range(4):
+            for mirror in (False, True):
+                view = np.rot90(tile[:, ::-1] if mirror else tile, turn)
+                seen = np.rot90(self._one(view), -turn, axes=(1, 2))
+                total = total + (seen[:, :, ::-1] if mirror else seen)
+        return total / 8
+
+    def _one(self, tile: np.ndarray) -> np.ndarray:
+        height, width = tile.shape[:2]
+        bottom, right = -height % DIVISOR, -width % DIVISOR
+        # Mirrored, so that no dark frame is seen that training never showed; the
+        # border of a tile narrower than that is repeated.
+        way = (
+            cv2.BORDER_REFLECT
+            if min(height, width) >= DIVISOR
+            else (cv2.BORDER_REPLICATE)
+        )
+        full = cv2.copyMakeBorder(
+            np.ascontiguousarray(tile), 0, bottom, 0, right, way
+        ).astype(np.float32)
+        values = ((full[..., ::-1] if self.flips else full) - self.mean) / self.std
+        inputs = torch.from_numpy(np.ascontiguousarray(values)).permute(2, 0, 1)[None]
+        logits = self.runtime(inputs)
+        if logits.shape[1] == 1:
+            cell = torch.sigmoid(logits)
+            probabilities = torch.cat([1 - cell, cell], dim=1)
+        else:
+            probabilities = logits.softmax(dim=1)
+        return probabilities[0, :, :height, :width].cpu().numpy()
+
+
+# From the tile (h, w, 3) uint8 to the probability of each class, (C, h, w) float32.
+Network = Callable[[np.ndarray], np.ndarray]
+# From two slices to that part of the image.
+Window = Callable[[slice, slice], np.ndarray]
+
+
+def probability_bands(
+    shape: tuple[int, int],
+    window: Window,
+    network: Network,
+    *,
+    tile: int = 512,
+    overlap: int = 128,
+    margin: int = 32,
+) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield the class probabilities of an image in bands of finished rows.
+
+    An image no larger than a tile in both directions is one tile. Neighbouring
+    tiles overlap; the outermost ``margin`` pixels of a tile at an inner border do
+    not count, since the network could not see what is beyond, and over the rest of
+    the overlap one fades into the other. Only one band of tiles is held.
+
+    Args:
+        shape: height and width at the network's scale.
+        window: gives a part of the image, so that it need not exist as a whole.
+        network: see ``Network``.
+        tile: side of a tile in pixels.
+        overlap: least overlap of neighbouring tiles in pixels.
+        margin: in pixels; at most half of the overlap.
+
+    Yields:
+        The first row of a band, and the band (C, rows, W) float32; the bands follow
+        each other without a gap, the probabilities of a pixel sum to 1.
+
+    Raises:
+        ValueError: if the three lengths do not fit.
+
+    Example:
+        >>> field = np.zeros((300, 50, 3), np.uint8)
+        >>> half = lambda tile: np.full((2, *tile.shape[:2]), 0.5, np.float32)
+        >>> bands = probability_bands(
+        ...     (300, 50), lambda y, x: field[y, x], half, tile=128, overlap=64
+        ... )
+        >>> [(first, band.shape) for first, band in bands]
+        [(0, (2, 57, 50)), (57, (2, 58, 50)), (115, (2, 57, 50)), (172, (2, 128, 50))]
+    """
+    if tile < 1 or not 0 <= 2 * margin <= overlap < tile:
+        raise ValueError(
+            f"tile={tile}, overlap={overlap}, margin={margin}; expected a margin of at "
+            "most half of the overlap, and an overlap smaller than the tile"
+        )
+    height, width = shape
+    tops, lefts = (window_starts(side, tile, overlap) for side in shape)
+    rows, columns = min(tile, height), min(tile, width)
+    fades_y = tile_weights(tops, rows, margin)
+    fades_x = tile_weights(lefts, columns, margin)
+    band: np.ndarray | None = None
+    for i, top in enumerate(tops):
+        for left, fade_x in zip(lefts, fades_x, strict=True):
+            place = slice(left, left + columns)
+            piece = network(window(slice(top, top + rows), place))
+            if band is None:
+                band = np.zeros((len(piece), rows, width), np.float32)
+            band[:, :, place] += piece * (fades_y[i][:, None] * fade_x)
+        done = rows if i == len(tops) - 1 else tops[i + 1] - top
+        yield top, band[:, :done].copy()
+        band[:, : rows - done] = band[:, done:].copy()
+        band[:, rows - done :] = 0
+
+
+def tile_weights(starts: list[int], size: int, margin: int) -> list[np.ndarray]:
+    """Return each tile's weights (size,); at every pixel they sum to 1.
+
+    Example:
+        >>> [w.tolist() for w in tile_weights([0, 4], 8, 1)]
+        [[1.0, 1.0, 1.0, 1.0, 1.0, 0.75, 0.25, 0.0], \
+[0.0, 0.25, 0.75, 1.0, 1.0, 1.0, 1.0, 1.0]]
+    """
+    centre = np.arange(size) + 0.5
+    weights = [np.ones(size) for _ in starts]
+    for i, (start, after) in enumerate(pairwise(starts)):
+        shared = start + size - after
+        if shared > 0:
+            # At least one pixel of fading, where the margin is half of the overlap.
+            fade_in = np.clip((centre - margin) / max(shared - 2 * margin, 1), 0, 1)
+            weights[i + 1] = np.minimum(weights[i + 1], fade_in)
+            weights[i] = np.minimum(weights[i], fade_in[::-1])
+    total = np.zeros(starts[-1] + size)
+    for start, weight in zip(starts, weights, strict=True):
+        total[start : start + size] += weight
+    return [
+        (weight / total[start : start + size]).astype(np.float32)
+        for start, weight in zip(starts, weights, strict=True)
+    ]
+
 
 ImageOrPath = np.ndarray | str | PathLike
 

@@ -1,14 +1,227 @@
-"""To what size an image must be brought for a network that learnt at one size."""
+"""The scale of an image, measured on its red cells.
+
+Red cells are all around, of nearly one size in everybody, and round. Every edge
+pixel votes, for every radius, for the point that lies so far from it towards the
+darker side; where enough of a circle's rim votes for one point, a red cell is seen.
+That needs no threshold on colour, works under uneven light, and sees the free arcs of
+cells in a clump.
+"""
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
+import cv2
 import numpy as np
 
-from leuko_mm.inference.checkpoint import Checkpoint
-from leuko_mm.inference.prediction import ImageScale
-from leuko_mm.inference.red_cells import measure_red_cells
+from leuko_mm.inference.cells import ImageScale
+from leuko_mm.inference.model import Checkpoint
+
+# Circles are looked for at a size at which a rim is sharp and an image small.
+SMALLEST, LARGEST, BEST = 20.0, 44.0, 30.0
+RIM = 0.25  # share of the rim that must vote
+PATCH = 256  # side of what is looked at, where an image is larger; 4 of them
+KIND = 0.08  # red cells of a smear differ by about so much, in log diameter
+FEWEST = 2
+SEEN = 0.38  # the best rim has at least so much; in noise 0.32 was met
+MOST = 300  # circles of a patch
+SHARPNESS = 5  # power of the rim's share, by which a circle counts
+
+
+@dataclass(frozen=True)
+class RedCells:
+    """What was measured of the red cells of an image.
+
+    Args:
+        diameter: pixels, the usual one.
+        count: how many were measured.
+        spread: standard error of the diameter, as a share of it.
+        confidence: 0 to 1: how many there are, how well they are seen, and how much
+            of all that is round is of one size.
+    """
+
+    diameter: float
+    count: int
+    spread: float
+    confidence: float
+
+
+def measure_red_cells(image: np.ndarray) -> RedCells | None:
+    """Return the size of the red cells in an image, None where too few are seen.
+
+    Sizes from 10 pixels to half of the image's shorter side are told apart without
+    a hint: at every octave round things are looked for, and what covers the largest
+    part of the image are the red cells.
+
+    Args:
+        image: RGB.
+
+    Shape:
+        (H, W, 3) uint8.
+
+    Example:
+        >>> measure_red_cells(np.full((90, 90, 3), 200, np.uint8)) is None
+        True
+    """
+    rough = _most_area(_at_octaves(image))
+    if rough is None:
+        return None
+    # Once more where they are best seen; all that is of another size is left out.
+    found = _circles_at(image, BEST / rough)
+    peak = _most_area(found)
+    if peak is None:
+        return None
+    weight = found[:, 1] ** SHARPNESS
+    near = np.abs(np.log(found[:, 0] / peak)) < 3 * KIND
+    sizes, rims = found[near, 0], np.sort(found[near, 1])
+    if near.sum() < FEWEST or rims[-1] < SEEN:
+        return None
+    diameter = _weighted_median(sizes, weight[near])
+    spread = 1.25 * float(np.std(np.log(sizes))) / math.sqrt(len(sizes))
+    area = weight * found[:, 0] ** 2
+    sure = float(area[near].sum() / area.sum()) * (1 - math.exp(-len(sizes) / 6))
+    # In noise, too, some rims are seen: down to RIM they count for nothing.
+    sure *= min(1.0, float(rims[-3:].mean() - RIM) / (SEEN - RIM) / 2)
+    return RedCells(diameter, len(sizes), spread, sure)
+
+
+def _at_octaves(image: np.ndarray) -> np.ndarray:
+    shorter = min(image.shape[:2])
+    factor, found = 2.0, []
+    while factor * shorter >= 2 * SMALLEST:
+        circles = _circles_at(image, factor)
+        # Octaves overlap; what two of them see counts once.
+        found.append(circles[circles[:, 0] * factor < 2 * SMALLEST])
+        factor /= 2
+    return np.concatenate(found) if found else np.empty((0, 3))
+
+
+def _most_area(circles: np.ndarray) -> float | None:
+    """Return the diameter around which circles cover most of what was looked at."""
+    if len(circles) < FEWEST:
+        return None
+    logs = np.log(circles[:, 0])
+    weight = circles[:, 1] ** SHARPNESS * circles[:, 0] ** 2 * circles[:, 2]
+    near = np.exp(-0.5 * ((logs[:, None] - logs[None]) / KIND) ** 2)
+    return float(circles[np.argmax(near @ weight), 0])
+
+
+def _circles_at(image: np.ndarray, factor: float) -> np.ndarray:
+    """Return circles as (diameter in image pixels, rim, 1 / pixels looked at)."""
+    found = []
+    patches = _patches(image.shape[:2], round(PATCH / factor))
+    for rows, columns in patches:
+        patch = image[rows, columns]
+        size = [max(1, round(side * factor)) for side in patch.shape[1::-1]]
+        way = cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
+        small = cv2.resize(patch, size, interpolation=way) if factor != 1 else patch
+        for diameter, rim in find_circles(small):
+            area = patch.shape[0] * patch.shape[1] * len(patches)
+            found.append((diameter / factor, rim, 1 / area))
+    return np.array(found).reshape(-1, 3)
+
+
+def _patches(shape: tuple[int, int], side: int) -> list[tuple[slice, slice]]:
+    """Return what is looked at: everything, or four patches spread over it."""
+
+    def spans(length: int) -> list[slice]:
+        if length <= 2 * side:
+            return [slice(0, length)]
+        starts = (length // 4 - side // 2, 3 * length // 4 - side // 2)
+        return [slice(max(0, start), start + side) for start in starts]
+
+    return [(rows, columns) for rows in spans(shape[0]) for columns in spans(shape[1])]
+
+
+def find_circles(image: np.ndarray) -> list[tuple[float, float]]:
+    """Return (diameter, share of the rim that is seen) of dark discs in an image.
+
+    Args:
+        image: RGB; diameters from 20 to 44 pixels are looked for.
+
+    Shape:
+        (H, W, 3) uint8.
+    """
+    radii = np.arange(SMALLEST / 2, LARGEST / 2 + 0.1)
+    votes = _votes(image, radii)
+    if votes is None:
+        return []
+    best, which = votes.max(axis=0), votes.argmax(axis=0)
+    peaks = (best == cv2.dilate(best, np.ones((9, 9)))) & (best > RIM)
+    rows, columns = np.nonzero(peaks)
+    order = np.argsort(-best[peaks], kind="stable")[:MOST]
+    x, y = columns[order], rows[order]
+    diameters, rims = 2 * _between(votes[:, y, x], which[y, x], radii), best[y, x]
+    free = np.ones(len(order), bool)
+    for i in range(len(order)):
+        if free[i]:
+            # Of two circles in one place the better seen one counts.
+            apart = np.hypot(x - x[i], y - y[i])
+            free &= apart > 0.4 * np.maximum(diameters, diameters[i])
+            free[i] = True
+    return list(zip(diameters[free].tolist(), rims[free].tolist(), strict=True))
+
+
+def _between(votes: np.ndarray, at: np.ndarray, radii: np.ndarray) -> np.ndarray:
+    """Return the radius of a parabola's peak through the votes around each best one.
+
+    Shape:
+        votes (R, N), at (N,) -> (N,).
+    """
+    inner = np.clip(at, 1, len(radii) - 2)
+    below, peak, above = (votes[inner + k, np.arange(len(at))] for k in (-1, 0, 1))
+    bend = 2 * peak - below - above
+    shift = np.divide(above - below, 2 * bend, out=np.zeros_like(bend), where=bend > 0)
+    return radii[inner] + np.clip(shift, -1, 1) * (radii[1] - radii[0])
+
+
+def _votes(image: np.ndarray, radii: np.ndarray) -> np.ndarray | None:
+    """Return the share of a rim that votes for each radius and place.
+
+    Shape:
+        (H, W, 3) -> (R, H, W) float32.
+    """
+    # Haemoglobin takes green; in its logarithm a shadow is a mere offset.
+    light = image[..., 1].astype(np.float32)
+    density = cv2.GaussianBlur(-1000 * np.log((light + 4) / 260), (0, 0), 1.2)
+    right = cv2.Sobel(density, cv2.CV_32F, 1, 0)
+    down = cv2.Sobel(density, cv2.CV_32F, 0, 1)
+    steep = np.hypot(right, down)
+    enough = max(0.6 * float(np.percentile(steep, 92)), 60.0)
+    edges = cv2.Canny(
+        *(np.clip(4 * d, -32000, 32000).astype(np.int16) for d in (right, down)),
+        2.4 * enough,
+        4 * enough,
+        L2gradient=True,
+    )
+    rows, columns = np.nonzero(edges)
+    if not len(rows):
+        return None
+    length = steep[rows, columns]
+    towards_x, towards_y = right[rows, columns] / length, down[rows, columns] / length
+    height, width = steep.shape
+    votes = np.empty((len(radii), height, width), np.float32)
+    sigma = 1.5
+    for i, radius in enumerate(radii):
+        x = np.rint(columns + radius * towards_x).astype(np.intp)
+        y = np.rint(rows + radius * towards_y).astype(np.intp)
+        inside = (x >= 0) & (y >= 0) & (x < width) & (y < height)
+        counts = np.bincount(y[inside] * width + x[inside], minlength=height * width)
+        counts = counts.reshape(height, width).astype(np.float32)
+        votes[i] = cv2.GaussianBlur(counts, (0, 0), sigma)
+        # As many votes as fall into the blur, of those that the rim has.
+        votes[i] *= 2 * np.pi * sigma**2 / (2 * np.pi * radius)
+    # A cell is not quite round: neighbouring radii add up.
+    padded = np.concatenate([votes[:1], votes, votes[-1:]])
+    return (padded[:-2] + padded[1:-1] + padded[2:]) / 3
+
+
+def _weighted_median(values: np.ndarray, weights: np.ndarray) -> float:
+    order = np.argsort(values)
+    shares = np.cumsum(weights[order]) - weights[order] / 2
+    return float(np.interp(weights.sum() / 2, shares, values[order]))
+
 
 AUTO = "auto"
 # A red cell in a dried and stained smear, in um.
@@ -17,7 +230,7 @@ RED_CELL_UM = 7.5
 USUAL_SHARE = 0.204
 # Beyond these a measure is a mistake, or the image no smear; a network that is shown
 # every pixel as thousands would only fill the memory.
-SMALLEST, LARGEST = 1 / 32, 16.0
+MIN_FACTOR, MAX_FACTOR = 1 / 32, 16.0
 # What a pixel of a microscope's picture may be, in um: red cells of 2 to 1500 pixels.
 FINEST_UM, COARSEST_UM = RED_CELL_UM / 1500, RED_CELL_UM / 2
 
@@ -72,9 +285,9 @@ def check_scale(scale: float | str | None, um_per_px: float | None) -> None:
             f"um_per_px={um_per_px:g}: a red cell would be {wide:.3g} pixels wide; "
             "give the side of a pixel in micrometres, usually 0.05 to 0.5"
         )
-    if "scale" in told and not SMALLEST <= scale <= LARGEST:
+    if "scale" in told and not MIN_FACTOR <= scale <= MAX_FACTOR:
         raise ValueError(
-            f"scale={scale:g}: expected {SMALLEST:g} to {LARGEST:g}, how many pixels "
+            f"scale={scale:g}: expected {MIN_FACTOR:g} to {MAX_FACTOR:g}, how many pixels "
             "of the network a pixel of the image makes"
         )
 
@@ -102,10 +315,10 @@ def _by_pixel_size(checkpoint: Checkpoint, um_per_px: float) -> ImageScale:
 
 
 def _check_factor(factor: float, um_per_px: float) -> None:
-    if not SMALLEST <= factor <= LARGEST:
+    if not MIN_FACTOR <= factor <= MAX_FACTOR:
         raise ValueError(
             f"um_per_px={um_per_px:g} would scale the image by {factor:.3g} for this "
-            f"network; {SMALLEST:g} to {LARGEST:g} can be: is it the size of a pixel?"
+            f"network; {MIN_FACTOR:g} to {MAX_FACTOR:g} can be: is it the size of a pixel?"
         )
 
 
@@ -113,7 +326,7 @@ def _by_red_cells(image: np.ndarray, checkpoint: Checkpoint) -> ImageScale:
     measured = measure_red_cells(image)
     known = network_red_cell(checkpoint)
     factor = known / measured.diameter if measured else 0.0
-    if SMALLEST <= factor <= LARGEST:
+    if MIN_FACTOR <= factor <= MAX_FACTOR:
         return ImageScale(
             factor,
             "red cells",

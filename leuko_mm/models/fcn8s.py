@@ -10,7 +10,7 @@ from mmcv.cnn import ConvModule
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from leuko_mm.models.skips_head import SkipsHead
+from leuko_mm.models.unet_head import SkipsHead
 from leuko_mm.registry import MODELS
 
 

@@ -11,8 +11,7 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from leuko_mm.models.enlarge import Enlarge
-from leuko_mm.models.skips_head import SkipsHead
+from leuko_mm.models.unet_head import Enlarge, SkipsHead
 from leuko_mm.registry import MODELS
 
 WIDTHS = (32, 64, 128, 256, 512)  # of U-Net++

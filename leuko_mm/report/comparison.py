@@ -1,15 +1,17 @@
-"""The page about a comparison: tables, plots and where their figures stand."""
+"""The page about a comparison, and its tables as Markdown, CSV and LaTeX."""
 
 from __future__ import annotations
 
+import csv
+import io
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from leuko_mm.report.comparison_plots import DARK_INK, INK, Drawable
-from leuko_mm.report.html import data_uri, render
-from leuko_mm.report.measured import Measured
-from leuko_mm.report.run_report import ClassLabel, FileLink, Headline
+from leuko_mm.report.html import Measured, data_uri, render
+from leuko_mm.report.plots import DARK_INK, INK, Drawable
+from leuko_mm.report.run_page import ClassLabel, FileLink, Headline
 
 Cell = str | int | float | Measured | None
 
@@ -159,7 +161,7 @@ def render_comparison(
 
     Args:
         report: see :class:`ComparisonReport`.
-        pictures: its plots as :func:`leuko_mm.report.comparison_plots.plot_svg` draws
+        pictures: its plots as :func:`leuko_mm.report.plots.plot_svg` draws
             them, by their names.
         files: paths of the same tables as files, without suffix, by their names.
     """
@@ -205,3 +207,174 @@ def cell_text(cell: Cell) -> str:
     if value is None:
         return "-"
     return value if None in (low, high) else f"{value} [{low}, {high}]"
+
+
+LATEX = {
+    **{sign: f"\\{sign}" for sign in "&%$#_{}"},
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+}
+INTERVALS = "Brackets: 95 % bootstrap intervals over slides, then cells of slides."
+
+
+def markdown_page(
+    report: ComparisonReport, pictures: Mapping[str, str], up: str
+) -> str:
+    """Return the whole report as Markdown.
+
+    Args:
+        report: as for the page.
+        pictures: paths of the plots, by their names.
+        up: what leads from the Markdown file to the folder of the results: ``../``.
+    """
+    parts = ["# Comparison of methods", report.summary]
+    parts += [
+        f"- **{h.label}**: {cell_text(Measured(h.value))} % ({h.note})"
+        for h in report.headlines
+    ]
+    for section in report.sections:
+        parts += [f"## {section.title}", section.lead]
+        for table in section.tables:
+            parts += [f"### {table.title}", markdown_table(table, up)]
+        for figure in section.figures:
+            parts += [f"### {figure.title}", figure.lead]
+            parts += [f"![{figure.title}]({pictures[figure.name]})"]
+            parts += [f"Drawn from {_linked(figure.links, up)}."]
+        for shown in section.confusions:
+            parts += [f"### {shown.title}", shown.lead]
+            for table in (_pixels(shown), shown.cells):
+                parts += [f"#### {table.title}", markdown_table(table, up)]
+    parts.append(report.closing)
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def markdown_table(table: ResultTable, up: str = "") -> str:
+    """Return a table as Markdown, with its lead above and its note below.
+
+    The last column leads to the results files, where there are any.
+
+    Example:
+        >>> rows = (TableRow(("a|b", Measured(1.0, 0.5, 1.5))),)
+        >>> print(markdown_table(ResultTable("t", "T", ("x", "y"), rows)))
+        | x | y |
+        |---|---:|
+        | a\\|b | 1.00 [0.50, 1.50] |
+    """
+    rule = ["---" if i in table.words else "---:" for i in range(len(table.columns))]
+    more = table.linked
+    lines = [
+        f"| {' | '.join((*table.columns, *['file'] * more))} |",
+        f"|{'|'.join((*rule, *['---'] * more))}|",
+    ]
+    for row in table.rows:
+        cells = [cell_text(cell).replace("|", r"\|") for cell in _filled(row, table)]
+        if row.kind == "heading":
+            cells[0] = f"**{cells[0]}**"
+        cells += [_linked(row.links, up)] * more
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n\n".join(p for p in (table.lead, "\n".join(lines), table.note) if p)
+
+
+def csv_table(table: ResultTable) -> str:
+    """Return a table as CSV: an interval in two columns of its own, links in the last.
+
+    Numbers have all their digits.
+
+    Example:
+        >>> rows = (TableRow(("a", Measured(1.25, 0.5, 1.5))),)
+        >>> print(csv_table(ResultTable("t", "T", ("x", "y"), rows)), end="")
+        x,y,y low,y high,files
+        a,1.25,0.5,1.5,
+    """
+    columns = range(len(table.columns))
+    wide = {
+        i
+        for i in columns
+        for row in table.rows
+        if _has_interval(_filled(row, table)[i])
+    }
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    header = []
+    for i, name in enumerate(table.columns):
+        header += [name, f"{name} low", f"{name} high"] if i in wide else [name]
+    writer.writerow([*header, "files"])
+    for row in table.rows:
+        cells: list = []
+        for i, cell in enumerate(_filled(row, table)):
+            cells += _plain(cell, wide=i in wide)
+        writer.writerow([*cells, " ".join(link.path for link in row.links)])
+    return buffer.getvalue()
+
+
+def latex_table(table: ResultTable) -> str:
+    r"""Return a table as LaTeX, for the package booktabs.
+
+    Below it stands what a reader must know: what brackets hold, its lead and its note.
+
+    Example:
+        >>> rows = (TableRow(("a_b", Measured(1.0, 0.5, 1.5))),)
+        >>> "a\\_b & 1.00 [0.50, 1.50]" in latex_table(
+        ...     ResultTable("t", "T", ("x", "y"), rows)
+        ... )
+        True
+    """
+    kinds = ["l" if i in table.words else "r" for i in range(len(table.columns))]
+    lines = [
+        "% needs \\usepackage{booktabs}",
+        "\\begin{table}",
+        f"\\caption{{{_latex(table.title)}}}",
+        f"\\label{{tab:{table.name}}}",
+        f"\\begin{{tabular}}{{{''.join(kinds)}}}",
+        "\\toprule",
+        f"{' & '.join(_latex(name) for name in table.columns)} \\\\",
+        "\\midrule",
+    ]
+    for row in table.rows:
+        cells = [_latex(cell_text(cell)) for cell in _filled(row, table)]
+        if row.kind == "heading":
+            cells = [f"\\multicolumn{{{len(cells)}}}{{l}}{{\\textbf{{{cells[0]}}}}}"]
+        lines.append(f"{' & '.join(cells)} \\\\")
+    lines += ["\\bottomrule", "\\end{tabular}"]
+    brackets = any(map(_has_interval, (c for row in table.rows for c in row.cells)))
+    below = " ".join(filter(None, (INTERVALS * brackets, table.lead, table.note)))
+    if below:
+        lines.append(f"\\par\\smallskip\\footnotesize {_latex(below)}")
+    return "\n".join([*lines, "\\end{table}", ""])
+
+
+def _pixels(shown: ShownConfusion) -> ResultTable:
+    names = [label.name for label in shown.classes]
+    rows = [
+        TableRow((name, *map(Measured, shares)), shown.links)
+        for name, shares in zip(names, shown.shares, strict=True)
+    ]
+    title = "Pixels: true class, and the class that they got, in percent"
+    return ResultTable("confused_pixels", title, ("true class", *names), tuple(rows))
+
+
+def _filled(row: TableRow, table: ResultTable) -> tuple[Cell, ...]:
+    return (*row.cells, *[None] * (len(table.columns) - len(row.cells)))
+
+
+def _has_interval(cell: Cell) -> bool:
+    return isinstance(cell, Measured) and cell.low is not None
+
+
+def _plain(cell: Cell, *, wide: bool) -> list:
+    if isinstance(cell, Measured):
+        ends = [cell.value, cell.low, cell.high]
+    else:
+        ends = [cell, None, None]
+    # NaN is the only number that differs from itself.
+    known = ["" if end is None or end != end else end for end in ends]
+    return known if wide else known[:1]
+
+
+def _latex(text: str) -> str:
+    return re.sub(r"[&%$#_{}\\~^]", lambda found: LATEX[found[0]], text)
+
+
+def _linked(links: tuple[FileLink, ...], up: str) -> str:
+    return ", ".join(f"[{link.words}]({up}{link.path})" for link in links)

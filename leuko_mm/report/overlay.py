@@ -1,15 +1,96 @@
-"""Masks drawn on images: one overlay, or a row that sets two masks side by side."""
+"""Masks and cells drawn on images, in the class colours."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from leuko_mm.classes import BACKGROUND, CLASSES, IGNORE_LABEL, label_lut
-from leuko_mm.report.palette import RGB, label_bytes
+from leuko_mm.classes import BACKGROUND, CLASS_COLOURS, CLASSES, IGNORE_LABEL, label_lut
+
+RGB = tuple[int, int, int]
+
+
+def label_bytes(labels: np.ndarray) -> np.ndarray:
+    """Return a label map as uint8, refusing what a byte cannot hold.
+
+    Shape:
+        (H, W) integers -> (H, W) uint8.
+
+    Raises:
+        ValueError: if the array is not two-dimensional, not of integers, or
+            holds values outside 0-255.
+    """
+    labels = np.asarray(labels)
+    if labels.ndim != 2 or labels.dtype.kind not in "biu":
+        raise ValueError(
+            f"labels have shape {labels.shape} and dtype {labels.dtype}; expected "
+            "(H, W) integers; take the argmax of logits and drop the batch axis"
+        )
+    if labels.size and not 0 <= int(labels.min()) <= int(labels.max()) <= 255:
+        raise ValueError(
+            f"labels run from {labels.min()} to {labels.max()}; expected 0 to 255"
+        )
+    return labels.astype(np.uint8)
+
+
+def colourise(
+    labels: np.ndarray, colours: tuple[RGB, ...] = CLASS_COLOURS
+) -> np.ndarray:
+    """Paint a label map in the class colours; ids without one come out grey.
+
+    Args:
+        labels: class ids, 0-255.
+        colours: RGB of each id in order.
+
+    Shape:
+        (H, W) -> (H, W, 3) uint8 RGB.
+
+    Example:
+        >>> colourise(np.array([[0, 3, 255]])).tolist()
+        [[[0, 0, 0], [255, 255, 0], [128, 128, 128]]]
+    """
+    return label_lut(colours)[label_bytes(labels)]
+
+
+def flat_palette(colours: tuple[RGB, ...] = CLASS_COLOURS) -> list[int]:
+    """Return the 768 numbers (r, g, b of ids 0-255) that a palette PNG carries.
+
+    Example:
+        >>> flat_palette()[3:9]
+        [255, 0, 0, 0, 255, 0]
+    """
+    # (256, 3) -> (768,)
+    return label_lut(colours).ravel().tolist()
+
+
+def save_palette_png(
+    path: str | Path, labels: np.ndarray, colours: tuple[RGB, ...] = CLASS_COLOURS
+) -> None:
+    """Write a mask whose pixels stay the ids while viewers show the colours.
+
+    Args:
+        path: file to write, ending in .png; its folder must exist.
+        labels: class ids, 0-255.
+        colours: RGB of each id in order.
+
+    Shape:
+        labels (H, W).
+
+    Raises:
+        ValueError: if the name does not end in .png: other formats change ids.
+    """
+    if Path(path).suffix.lower() != ".png":
+        raise ValueError(f"{path}: masks are kept as .png, which preserves the ids")
+    picture = Image.fromarray(label_bytes(labels), mode="L")
+    # Attaching a palette turns L into P without touching a pixel.
+    picture.putpalette(flat_palette(colours))
+    picture.save(path, optimize=True)
+
 
 CLASS_LEGEND: Mapping[str, RGB] = {c.name: c.colour for c in CLASSES}
 
@@ -229,3 +310,158 @@ def _draw_legend(
     if len(cells) == 1:
         del errors["wrong class"]
     entries(width - PANEL_WIDTH - MARGIN, errors)
+
+
+ALPHA = 0.22
+# Share of a cell's width: an outline that is seen and hides nothing, a readable number.
+OUTLINE_SHARE, NUMBER_SHARE = 0.03, 0.22
+OUTLINES, NUMBERS = (1, 6), (11, 48)
+INK_CELL_OVERLAY, PAPER = (0, 0, 0), (255, 255, 255)
+
+
+@dataclass(frozen=True)
+class DrawnCell:
+    """One cell to draw.
+
+    Args:
+        id: its number in the map of instances, and on the picture.
+        colour: of its class.
+        box: x0, y0, x1, y1, ends excluded.
+    """
+
+    id: int
+    colour: RGB
+    box: tuple[int, int, int, int]
+
+
+def cell_overlay(
+    image: np.ndarray, instances: np.ndarray, cells: Sequence[DrawnCell]
+) -> np.ndarray:
+    """Draw every cell in its colour, with an outline and its number.
+
+    Cells are drawn one by one in their boxes, so that touching cells of a class are
+    told apart, and a large image costs no more than its copy. Pixels without a cell,
+    outline or number keep their exact value.
+
+    Args:
+        image: uint8 RGB.
+        instances: ids of cells, 0 where none is.
+        cells: to draw; others are left out.
+
+    Shape:
+        (H, W, 3), (H, W) -> (H, W, 3) uint8 RGB.
+
+    Raises:
+        ValueError: if image and instances do not fit.
+
+    Example:
+        >>> image = np.full((40, 40, 3), 200, np.uint8)
+        >>> instances = np.zeros((40, 40), np.int32)
+        >>> instances[10:30, 10:30] = 1
+        >>> drawn = cell_overlay(
+        ...     image, instances, [DrawnCell(1, (255, 0, 0), (10, 10, 30, 30))]
+        ... )
+        >>> drawn[10, 20].tolist(), drawn[39, 39].tolist()
+        ([255, 0, 0], [200, 200, 200])
+    """
+    if image.shape != (*instances.shape, 3) or image.dtype != np.uint8:
+        raise ValueError(
+            f"the image has shape {image.shape} and dtype {image.dtype}, the instances "
+            f"{instances.shape}; expected (H, W, 3) uint8 RGB and (H, W)"
+        )
+    drawn = image.copy()
+    for cell in cells:
+        _paint(drawn, instances, cell)
+    return _numbered(drawn, cells) if cells else drawn
+
+
+def reduced(
+    image: np.ndarray, instances: np.ndarray, factor: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return image and instances shrunk by a whole number.
+
+    Shape:
+        (H, W, 3), (H, W) -> (H // factor, W // factor, 3) and the same without 3.
+    """
+    if factor == 1:
+        return image, instances
+    height, width = (max(1, side // factor) for side in instances.shape)
+    small = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+    middle = factor // 2
+    return small, instances[middle::factor, middle::factor][:height, :width]
+
+
+def _size(cell: DrawnCell) -> int:
+    x0, y0, x1, y1 = cell.box
+    return max(x1 - x0, y1 - y0)
+
+
+def _between(value: float, limits: tuple[int, int]) -> int:
+    return int(min(max(round(value), limits[0]), limits[1]))
+
+
+def _paint(drawn: np.ndarray, instances: np.ndarray, cell: DrawnCell) -> None:
+    width = _between(OUTLINE_SHARE * _size(cell), OUTLINES)
+    x0, y0, x1, y1 = cell.box
+    inside = (instances[y0:y1, x0:x1] == cell.id).astype(np.uint8)
+    kernel = np.ones((3, 3), np.uint8)
+    # Beyond the image counts as outside, so that a cut cell is outlined there too.
+    padded = np.pad(inside, 1)
+    inner = cv2.erode(padded, kernel, iterations=width)[1:-1, 1:-1]
+    light = cv2.erode(padded, kernel, iterations=width + 1)[1:-1, 1:-1]
+    window = drawn[y0:y1, x0:x1]
+    colour = np.array(cell.colour, np.float32)
+    core = light.astype(bool)
+    window[core] = np.rint((1 - ALPHA) * window[core] + ALPHA * colour)
+    # Without a light line beside it a purple edge is lost on a purple cell.
+    window[(inner > light)] = PAPER
+    window[(inside > inner)] = cell.colour
+
+
+def _numbered(drawn: np.ndarray, cells: Sequence[DrawnCell]) -> np.ndarray:
+    picture = Image.fromarray(drawn)
+    draw = ImageDraw.Draw(picture)
+    for cell in cells:
+        size = _between(NUMBER_SHARE * _size(cell), NUMBERS)
+        font = ImageFont.load_default(size)
+        text, border = str(cell.id), max(1, size // 10)
+        _, _, right, bottom = draw.textbbox((0, 0), text, font, stroke_width=border)
+        # At the upper left corner of its box, moved into the picture.
+        x = min(max(cell.box[0] - right // 3, border), picture.width - right)
+        y = min(max(cell.box[1] - bottom // 2, border), picture.height - bottom)
+        draw.text(
+            (x, y), text, PAPER, font, stroke_width=border, stroke_fill=INK_CELL_OVERLAY
+        )
+    return np.asarray(picture)
+
+
+GAP = 8
+
+
+def side_by_side(images: Sequence[np.ndarray]) -> np.ndarray:
+    """Lay images of one size out in a row, with a white gap between them.
+
+    Args:
+        images: uint8 RGB, one or more.
+
+    Shape:
+        n times (H, W, 3) -> (H, n * W + (n - 1) * GAP, 3).
+
+    Raises:
+        ValueError: if there is none, or their shapes differ.
+
+    Example:
+        >>> one = np.zeros((4, 5, 3), np.uint8)
+        >>> side_by_side([one, one]).shape
+        (4, 18, 3)
+    """
+    shapes = {image.shape for image in images}
+    if len(shapes) != 1:
+        raise ValueError(f"expected images of one shape, got {sorted(shapes)}")
+    height, width, channels = shapes.pop()
+    wide = (height, len(images) * (width + GAP) - GAP, channels)
+    row = np.full(wide, 255, np.uint8)
+    for i, image in enumerate(images):
+        left = i * (width + GAP)
+        row[:, left : left + width] = image
+    return row

@@ -10,7 +10,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from leuko_mm.transforms.retinex_params import RetinexParams
+from leuko_mm.transforms.retinex import RetinexParams
 
 KERNEL_REACH = 4  # standard deviations at which the Gaussian ends
 

@@ -6,7 +6,7 @@ import pytest
 
 from leuko_mm.cli import compare as module
 from leuko_mm.cli.main import main
-from leuko_mm.workflows.compare import Outcome
+from leuko_mm.comparison.runner import Outcome
 
 
 @pytest.fixture

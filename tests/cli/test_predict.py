@@ -7,9 +7,11 @@ import json
 import pytest
 from predicted_fields import ColourPredictor, write_broken, write_fields
 
+from leuko_mm.cli import predict as predict_words
 from leuko_mm.cli.main import main
-from leuko_mm.inference import shipped
-from leuko_mm.workflows import predict, predict_page, predict_words
+from leuko_mm.inference import folder_run as predict
+from leuko_mm.inference import model as shipped
+from leuko_mm.inference import outputs as predict_page
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from leuko_mm.cli.main import main
-from leuko_mm.datasets.converters.synthetic import prepare_synthetic
+from leuko_mm.datasets.converters.synthetic.dataset import prepare_synthetic
 from leuko_mm.datasets.prepared import read_about
 
 SMALL = ["--slides", "2", "--cells", "1"]

@@ -16,7 +16,7 @@ from tiny_run import leuko, write_config
 from leuko_mm.cli.main import main
 from leuko_mm.datasets.prepared import DatasetError
 from leuko_mm.engine import encoder_weights
-from leuko_mm.workflows import preflight
+from leuko_mm.training import preflight
 
 LONGEST = 10
 

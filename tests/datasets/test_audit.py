@@ -1,4 +1,9 @@
-"""The quick check: everything that would stop or mislead a training, named before."""
+"""The quick check: everything that would stop or mislead a training, named before.
+
+Findings about splits: leaks, unknown cells, absent classes.
+
+Colours of groups, held against numbers of the CIE and of scikit-style sums.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +15,25 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from leuko_mm.datasets.audit import full_audit, quick_check, row_findings
-from leuko_mm.datasets.audit_finding import tally
+from leuko_mm.datasets.audit import (
+    absent_classes,
+    class_counts,
+    divided_copies,
+    divided_groups,
+    full_audit,
+    group_stains,
+    leak_severity,
+    quick_check,
+    region_means,
+    row_findings,
+    same_pictures,
+    stain_findings,
+    unfit_split,
+)
+from leuko_mm.datasets.audit_checks import tally
+from leuko_mm.datasets.duplicates import NearDuplicate
 from leuko_mm.datasets.prepared import COLUMNS, DatasetError, read_index
-from leuko_mm.datasets.prepared_writing import write_split
-from leuko_mm.datasets.replacing import content_hash
+from leuko_mm.datasets.prepared_writing import content_hash, write_split
 
 MASK = "masks/baso_1-1_0.png"
 IMAGE = "images/baso_1-1_0.png"
@@ -281,3 +300,149 @@ def test_a_planted_leak_is_found(unlike_cells):
         "mono_1-1_0: shows what mono_3-1_0 shows (monocyte_1 and monocyte_3); 0 of "
         "255 bits differ"
     ]
+
+
+FOLD, PAPER = Path("splits/fold1.csv"), Path("splits/paper.csv")
+GROUPS = {"a": "s1", "b": "s1", "c": "s2", "d": "s3"}
+HONEST = {"a": "train", "b": "train", "c": "test", "d": "train"}
+LEAKING = {"a": "train", "b": "test", "c": "test"}
+
+
+def test_an_honest_split_has_no_findings():
+    assert unfit_split(FOLD, HONEST, set(GROUPS)) == []
+    assert divided_groups(FOLD, HONEST, GROUPS) == []
+    assert divided_copies(FOLD, HONEST, [], GROUPS) == []
+
+
+def test_unknown_cells_and_empty_parts_are_found():
+    findings = unfit_split(FOLD, {"x": "train", "a": "train"}, set(GROUPS))
+    assert [f.words for f in findings] == [
+        "names 1 cell(s) that are not in the index, first 'x'",
+        "leaves train or test empty",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "severity"),
+    [
+        ("fold1", "error"),
+        ("mine", "error"),
+        # Only the official names leak on purpose, not what begins like them.
+        ("paper_fold1", "error"),
+        ("random", "error"),
+        ("paper", "note"),
+        ("paper_mosaics", "note"),
+    ],
+)
+def test_a_divided_group_is_an_error_but_in_the_papers_splits(name, severity):
+    (finding,) = divided_groups(Path(f"splits/{name}.csv"), LEAKING, GROUPS)
+    assert finding.severity == severity == leak_severity(name)
+    assert "1 group(s) in train and test: s1" in finding.words
+    assert ("by design" in finding.words) == (severity == "note")
+
+
+def test_many_divided_groups_are_counted_and_some_named():
+    groups = {f"{i}{side}": f"s{i}" for i in range(8) for side in "ab"}
+    parts = {stem: "train" if stem.endswith("a") else "test" for stem in groups}
+    (finding,) = divided_groups(FOLD, parts, groups)
+    assert finding.words.endswith("s0, s1, s2, s3, s4 and 3 more")
+
+
+def test_a_copy_on_the_other_side_is_found_where_groups_are_not():
+    pairs = [NearDuplicate("a", "c", 4), NearDuplicate("a", "b", 1)]
+    (finding,) = divided_copies(FOLD, {**HONEST, "b": "test"}, pairs, GROUPS)
+    assert finding.stems == ("a", "c")
+    assert finding.severity == "error"
+    assert "a (train) shows what c (test) shows; 4 of 255 bits" in finding.words
+
+
+def test_the_same_picture_twice_weighs_more_across_groups():
+    pairs = [NearDuplicate("a", "c", 4), NearDuplicate("a", "b", 1)]
+    across, inside = same_pictures(pairs, GROUPS)
+    assert (across.severity, inside.severity) == ("warning", "note")
+    assert "s1 and s2" in across.words
+    assert "both of s1" in inside.words
+
+
+def test_classes_are_counted_by_split_and_part(tiny_dataset):
+    rows = read_index(tiny_dataset)
+    parts = {row.stem: "train" for row in rows[:10]} | {rows[10].stem: "test"}
+    counts = class_counts({"mine": parts}, rows)
+    assert counts[""]["all"] == dict.fromkeys(
+        ("basophil", "eosinophil", "lymphocyte", "monocyte", "neutrophil"), 8
+    )
+    assert counts["mine"] == {
+        "train": {"basophil": 8, "eosinophil": 2},
+        "test": {"eosinophil": 1},
+    }
+    assert [str(f) for f in absent_classes(counts)] == [
+        "splits/mine.csv: train has no lymphocyte, no monocyte, no neutrophil",
+        "splits/mine.csv: test has no basophil, no lymphocyte, no monocyte, no "
+        "neutrophil",
+    ]
+
+
+# sRGB red under D65: L* 53.24, a* 80.09, b* 67.20.
+RED = np.full((8, 8, 3), (255, 0, 0), np.uint8)
+
+
+def test_means_are_cielab_and_ignored_pixels_count_nowhere():
+    labels = np.zeros((8, 8), np.uint8)
+    labels[:4] = 3
+    labels[4, :] = 255
+    image = RED.copy()
+    image[:4], image[4] = 255, 0
+    means = region_means(image, labels)
+    np.testing.assert_allclose(means[0], (53.24, 80.09, 67.20), atol=0.05)
+    np.testing.assert_allclose(means[1], (100, 0, 0), atol=0.05)
+
+
+def test_a_region_of_few_pixels_has_no_colour():
+    labels = np.zeros((8, 8), np.uint8)
+    labels[0] = 2
+    assert np.isnan(region_means(RED, labels)[1]).all()
+    (stain,) = group_stains({"a": region_means(RED, labels)}, {"a": "s1"})
+    assert stain.regions["cell"] is None
+    assert stain.regions["background"].rgb == (255, 0, 0)
+
+
+def cell(light: float, a: float = 0.0) -> np.ndarray:
+    """Return the means of a cell whose background is grey."""
+    return np.array([[light, a, 0.0], [50.0, 20.0, -30.0]])
+
+
+def test_mean_spread_and_distance_are_those_of_the_cells():
+    means = {"a": cell(80), "b": cell(90), "c": cell(70), "d": cell(100)}
+    groups = {"a": "s1", "b": "s1", "c": "s2", "d": "s3"}
+    stains = group_stains(means, groups)
+    assert [(s.group, s.cells) for s in stains] == [("s1", 2), ("s2", 1), ("s3", 1)]
+    first = stains[0].regions["background"]
+    assert first.lab == pytest.approx((85, 0, 0))
+    assert first.spread == pytest.approx(5)
+    # The groups' means are 85, 70, 100; their median is 85.
+    assert [s.regions["background"].distance for s in stains] == pytest.approx(
+        [0, 15, 15]
+    )
+    assert not any(s.regions["background"].far for s in stains)  # of three groups
+
+
+def test_a_group_far_out_is_found_and_shown():
+    means = {f"c{i}": cell(80 + i % 3) for i in range(12)} | {"odd": cell(80, 30)}
+    groups = {stem: f"s_{stem}" for stem in means}
+    stains = group_stains(means, groups)
+    (finding,) = stain_findings(stains, {"s_odd": "odd"})
+    assert str(finding) == (
+        "group s_odd: its background lies 30 delta E from the median group"
+    )
+    assert finding.stems == ("odd",)
+    assert finding.severity == "note"
+
+
+def test_what_no_eye_sees_is_not_far_out():
+    means = {f"c{i}": cell(80) for i in range(12)} | {"odd": cell(80, 5)}
+    stains = group_stains(means, {stem: stem for stem in means})
+    assert stain_findings(stains, {}) == []
+
+
+def test_nothing_gives_nothing():
+    assert group_stains({}, {}) == []

@@ -1,4 +1,7 @@
-"""Grey masks: nearest level, strays told, and what is no such mask refused."""
+"""Grey masks: nearest level, strays told, and what is no such mask refused.
+
+Pictures without a known slide: a group each, and one for copies.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from PIL import Image
 from leuko_mm.datasets.converters.grey_levels import (
     cell_and_nucleus,
     nearest_levels,
+    picture_groups,
     read_grey,
 )
 from leuko_mm.datasets.prepared import DatasetError
@@ -109,3 +113,40 @@ def test_a_mask_that_cannot_be_read_is_named(tmp_path):
     (tmp_path / "7.png").write_bytes(b"no picture")
     with pytest.raises(DatasetError, match=r"7.png: cannot be read"):
         cell_and_nucleus(tmp_path / "7.png", 1, LEVELS, [], "7")
+
+
+@pytest.fixture
+def images(tmp_path) -> dict:
+    """Six pictures of noise; c is b mirrored, e is b larger."""
+    pictures = {}
+    for name in "abcdef":
+        noise = np.random.default_rng(ord(name)).integers(0, 256, (24, 30, 3), np.uint8)
+        pictures[name] = Image.fromarray(noise)
+    pictures["c"] = pictures["b"].transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    pictures["e"] = pictures["b"].resize((60, 48), Image.Resampling.NEAREST)
+    for name, picture in pictures.items():
+        picture.save(tmp_path / f"{name}.bmp")
+    return {name: tmp_path / f"{name}.bmp" for name in pictures}
+
+
+def test_copies_share_the_group_of_the_first(images):
+    notes = []
+    groups = picture_groups(images, notes)
+    assert groups == dict(a="a", b="b", c="b", d="d", e="b", f="f")
+    assert "every picture is a group of its own" in notes[0]
+    assert notes[1].startswith("3 pair(s) of pictures show the same cell and share")
+    for pair in ("b = c", "b = e", "c = e"):
+        assert pair in notes[1]
+
+
+def test_without_copies_there_is_one_note(images):
+    notes = []
+    strangers = {name: images[name] for name in "abdf"}
+    assert picture_groups(strangers, notes) == {name: name for name in "abdf"}
+    assert len(notes) == 1
+
+
+def test_a_picture_that_cannot_be_read_is_named(images):
+    images["d"].write_bytes(b"no picture")
+    with pytest.raises(DatasetError, match=r"d.bmp: cannot be read"):
+        picture_groups(images, [])

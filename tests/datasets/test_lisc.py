@@ -13,8 +13,13 @@ from PIL import Image
 from leuko_mm.classes import class_id
 from leuko_mm.datasets.audit import quick_check
 from leuko_mm.datasets.converters.lisc import prepare_lisc
-from leuko_mm.datasets.nuclei import read_nucleus
-from leuko_mm.datasets.prepared import DatasetError, read_about, read_index, read_split
+from leuko_mm.datasets.prepared import (
+    DatasetError,
+    read_about,
+    read_index,
+    read_nucleus,
+    read_split,
+)
 
 WIDTH, HEIGHT = 36, 29  # a twentieth of the real 720x576; the border stays 4
 FOLDERS = {

@@ -13,8 +13,13 @@ from PIL import Image
 from leuko_mm.classes import class_id
 from leuko_mm.datasets.audit import quick_check
 from leuko_mm.datasets.converters.segmentation_wbc import prepare_segmentation_wbc
-from leuko_mm.datasets.nuclei import read_nucleus
-from leuko_mm.datasets.prepared import DatasetError, read_about, read_index, read_split
+from leuko_mm.datasets.prepared import (
+    DatasetError,
+    read_about,
+    read_index,
+    read_nucleus,
+    read_split,
+)
 from leuko_mm.datasets.splits import shared_groups
 
 FOLDS = ["fold1", "fold2", "fold3", "fold4", "fold5"]

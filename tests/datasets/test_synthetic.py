@@ -1,4 +1,7 @@
-"""The synthetic smear: labels, anatomy, stain by slide; colour alone is not enough."""
+"""A drawn field is made of whole and cut squares of one slide.
+
+The synthetic smear: labels, anatomy, stain by slide; colour alone is not enough.
+"""
 
 from __future__ import annotations
 
@@ -11,24 +14,51 @@ import numpy as np
 import pytest
 
 from leuko_mm.classes import CELL_CLASSES, NUM_CLASSES, class_id
-from leuko_mm.datasets.converters.synthetic import (
+from leuko_mm.datasets.converters.synthetic.cells import draw_leukocyte, nucleus
+from leuko_mm.datasets.converters.synthetic.dataset import (
+    drawn_field,
     prepare_synthetic,
-    render_cell,
-    render_field,
-    slide_style,
     synthetic_cells,
 )
-from leuko_mm.datasets.converters.synthetic_canvas import Canvas, Stamp
-from leuko_mm.datasets.converters.synthetic_cells import draw_leukocyte
-from leuko_mm.datasets.converters.synthetic_nuclei import nucleus
-from leuko_mm.datasets.converters.synthetic_stain import (
+from leuko_mm.datasets.converters.synthetic.scene import render_cell, render_field
+from leuko_mm.datasets.converters.synthetic.stain import (
     AZURE,
     CHROMATIN,
     EOSIN,
+    Canvas,
+    Stamp,
     develop,
+    slide_style,
 )
 from leuko_mm.datasets.prepared import DatasetError, read_index, read_split
 from leuko_mm.datasets.splits import slide_folds
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    where = tmp_path_factory.mktemp("drawn") / "synthetic"
+    prepare_synthetic(where, slides=2, cells_per_class=1, size=32)
+    return where
+
+
+def test_squares_lie_beside_each_other_and_come_again(root):
+    field = drawn_field(root, 64 * 5, 100)
+    assert field.shape == (100, 320, 3)
+    squares = [field[:64, x : x + 64] for x in range(0, 320, 64)]
+    # Five cells of the slide, each another one; the next row begins anew.
+    assert len({square.tobytes() for square in squares}) == 5
+    assert np.array_equal(field[64:100, :64], squares[0][:36])
+
+
+def test_a_larger_field_is_the_same_where_both_are(root):
+    small, wide = drawn_field(root, 320, 64), drawn_field(root, 320, 640)
+    assert np.array_equal(wide[:64], small)
+
+
+def test_without_drawn_smears_it_says_so(tmp_path):
+    with pytest.raises(DatasetError):
+        drawn_field(tmp_path / "nothing")
+
 
 NAMES = [kind.name for kind in CELL_CLASSES]
 SCALE = 7.2  # pixels per um of a 256-pixel crop

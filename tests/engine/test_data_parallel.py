@@ -11,9 +11,9 @@ from mmengine.model import MMSeparateDistributedDataParallel
 from torch import distributed, nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 
-from leuko_mm.engine import channels_last
-from leuko_mm.engine.channels_last import ChannelsLastHook
+from leuko_mm.engine import optim as channels_last
 from leuko_mm.engine.data_parallel import prepare_launcher, unwrapped, wrap_anew
+from leuko_mm.engine.optim import ChannelsLastHook
 
 
 @pytest.fixture

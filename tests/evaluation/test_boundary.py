@@ -9,7 +9,7 @@ from leuko_mm.evaluation.boundary import (
     boundary_f1,
     boundary_statistics,
 )
-from leuko_mm.evaluation.intervals import bootstrap_interval, figure_values
+from leuko_mm.evaluation.statistics import bootstrap_interval, figure_values
 
 
 @pytest.fixture(autouse=True)

@@ -5,13 +5,13 @@ import numpy as np
 import pytest
 
 from leuko_mm.evaluation.confusion import scores
-from leuko_mm.evaluation.intervals import (
+from leuko_mm.evaluation.scores import statistic
+from leuko_mm.evaluation.statistics import (
     bootstrap_interval,
     bootstrap_intervals,
     figure_values,
+    resample_weights,
 )
-from leuko_mm.evaluation.resampling import resample_weights
-from leuko_mm.evaluation.statistic import statistic
 
 
 @pytest.fixture(autouse=True)

@@ -4,14 +4,14 @@ import warnings
 import numpy as np
 import pytest
 
-from leuko_mm.evaluation.intervals import bootstrap_interval
-from leuko_mm.evaluation.paired import (
+from leuko_mm.evaluation.scores import statistic
+from leuko_mm.evaluation.statistics import (
+    DifferentCellsError,
+    bootstrap_interval,
     holm,
     independent_difference,
     paired_difference,
 )
-from leuko_mm.evaluation.same_cells import DifferentCellsError
-from leuko_mm.evaluation.statistic import statistic
 
 
 @pytest.fixture(autouse=True)

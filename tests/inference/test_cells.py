@@ -1,14 +1,31 @@
-"""Single cells out of foreground."""
+"""Single cells out of foreground.
+
+The differential count and its intervals.
+
+Probabilities kept in bounded memory, and what is summed of them.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 from painted_network import disc
+from scipy.stats import binomtest
 
-from leuko_mm.datasets.converters.synthetic import render_cell, slide_style
+from leuko_mm.classes import CLASS_COLOURS, CLASS_NAMES
+from leuko_mm.datasets.converters.synthetic.scene import render_cell
+from leuko_mm.datasets.converters.synthetic.stain import slide_style
 from leuko_mm.inference import cells as module
-from leuko_mm.inference.cells import find_cell_masks
+from leuko_mm.inference.cells import (
+    Cell,
+    Evidence,
+    ImageScale,
+    Prediction,
+    differential,
+    differential_of_counts,
+    find_cell_masks,
+    wilson_interval,
+)
 
 SHAPE = (120, 200)
 
@@ -100,3 +117,126 @@ def test_a_piece_taller_than_a_strip_is_cut_and_not_lost():
     mask = np.ones((100, 5), np.uint8)
     boxes = [piece.box for piece in module._pieces(mask, strip=30)]
     assert boxes == [(0, 0, 5, 30), (0, 30, 5, 60), (0, 60, 5, 90), (0, 90, 5, 100)]
+
+
+def a_cell(number: int, class_id: int, *, border: bool = False) -> Cell:
+    probabilities = [0.0] * len(CLASS_NAMES)
+    probabilities[class_id] = 1.0
+    return Cell(
+        id=number,
+        class_id=class_id,
+        confidence=1.0,
+        probabilities=tuple(probabilities),
+        background=0.1,
+        area=12,
+        centroid=(3.0, 4.0),
+        box=(1, 2, 5, 6),
+        touches_border=border,
+        eccentricity=0.0,
+        solidity=1.0,
+        circularity=1.0,
+    )
+
+
+def a_prediction(*cells: Cell, classes=CLASS_NAMES) -> Prediction:
+    return Prediction(
+        labels=np.zeros((8, 9), np.uint8),
+        instances=np.zeros((8, 9), np.int32),
+        cells=cells,
+        classes=classes,
+        colours=CLASS_COLOURS,
+        scale=ImageScale(1.0, "factor", 1.0),
+    )
+
+
+@pytest.mark.parametrize("level", [0.9, 0.95, 0.99])
+@pytest.mark.parametrize("total", [1, 7, 40, 1000])
+def test_the_interval_is_that_of_scipy(total, level):
+    for count in {0, 1, total // 3, total - 1, total}:
+        theirs = binomtest(count, total).proportion_ci(level, method="wilson")
+        ours = wilson_interval(count, total, level=level)
+        assert ours == pytest.approx((theirs.low, theirs.high), abs=1e-12)
+
+
+def test_nothing_counted_says_nothing():
+    assert wilson_interval(0, 0) == (0.0, 1.0)
+    (row,) = differential_of_counts({"monocyte": 0})
+    assert (row.percent, row.low, row.high) == (0.0, 0.0, 100.0)
+
+
+@pytest.mark.parametrize(("count", "total"), [(-1, 3), (4, 3)])
+def test_a_count_that_cannot_be_is_refused(count, total):
+    with pytest.raises(ValueError, match=f"{count} of {total}"):
+        wilson_interval(count, total)
+
+
+@pytest.mark.parametrize("level", [0, 1, 95])
+def test_a_level_that_cannot_be_is_refused(level):
+    with pytest.raises(ValueError, match="level"):
+        wilson_interval(1, 2, level=level)
+
+
+def test_cells_of_many_images_are_counted_together():
+    one = a_prediction(a_cell(1, 5), a_cell(2, 3))
+    other = a_prediction(a_cell(1, 5), a_cell(2, 5, border=True))
+    rows = {row.name: row for row in differential(iter([one, other]))}
+    assert list(rows) == list(CLASS_NAMES[1:])
+    assert (rows["neutrophil"].count, rows["neutrophil"].percent) == (3, 75.0)
+    assert rows["basophil"].count == 0
+    assert sum(row.percent for row in rows.values()) == pytest.approx(100)
+    inner = {row.name: row.count for row in differential([other], border=False)}
+    assert inner["neutrophil"] == 1
+
+
+def test_counts_name_every_class_but_background():
+    counts = a_prediction(a_cell(1, 2)).counts
+    assert dict(counts) == {name: int(name == "eosinophil") for name in counts}
+    assert "background" not in counts
+    with pytest.raises(TypeError):
+        counts["eosinophil"] = 3
+
+
+def test_predictions_of_different_models_are_not_mixed():
+    binary = a_prediction(classes=("background", "leukocyte"))
+    with pytest.raises(ValueError, match="one model"):
+        differential([a_prediction(), binary])
+
+
+def random_probabilities(shape, classes=3):
+    logits = np.random.default_rng(0).normal(size=(classes, *shape))
+    shares = np.exp(logits)
+    return (shares / shares.sum(axis=0)).astype(np.float32)
+
+
+def kept(probabilities, heights, **options):
+    evidence = Evidence(probabilities.shape[1:], len(probabilities), **options)
+    first = 0
+    for height in heights:
+        evidence.add(first, probabilities[:, first : first + height])
+        first += height
+    return evidence
+
+
+@pytest.mark.parametrize("heights", [(20,), (7, 1, 12), (1,) * 20])
+def test_sums_are_those_of_the_pixels(heights):
+    probabilities = random_probabilities((20, 30))
+    evidence = kept(probabilities, heights)
+    mask = np.random.default_rng(1).random((8, 9)) < 0.5
+    sums = evidence.sums((3, 5, 12, 13), mask)
+    wanted = probabilities[:, 5:13, 3:12][:, mask].sum(axis=1)
+    np.testing.assert_allclose(sums, wanted, atol=mask.sum() / 500)
+    np.testing.assert_array_equal(evidence.foreground, probabilities[0] < 0.5)
+
+
+@pytest.mark.parametrize("heights", [(21,), (7, 1, 13), (1,) * 21])
+def test_beyond_the_limit_blocks_are_kept(heights):
+    probabilities = random_probabilities((21, 32))
+    evidence = kept(probabilities, heights, limit=250)
+    assert evidence.block == 3
+    assert evidence._kept.nbytes <= 3 * 7 * 11
+    block = np.ones((3, 3), bool)
+    sums = evidence.sums((3, 6, 6, 9), block)
+    wanted = probabilities[:, 6:9, 3:6].sum(axis=(1, 2))
+    np.testing.assert_allclose(sums, wanted, atol=0.03)
+    np.testing.assert_array_equal(evidence.foreground, probabilities[0] < 0.5)
+    assert np.isfinite(evidence.sums((30, 19, 32, 21), np.ones((2, 2), bool))).all()

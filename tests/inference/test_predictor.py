@@ -1,4 +1,9 @@
-"""From an image to cells, by a network whose answer is known."""
+"""An image at the network's scale, in parts, and the way back.
+
+From an image to cells, by a network whose answer is known.
+
+Tiles: every pixel once, no seams, one band at a time.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +16,73 @@ import pytest
 from painted_network import disc, paint
 from PIL import Image
 
-from leuko_mm.datasets.image_headers import ImageFileError
-from leuko_mm.inference.predictor import Predictor
-from leuko_mm.inference.shipped import shipped_names
+from leuko_mm.datasets.images import ImageFileError
+from leuko_mm.inference.model import shipped_names
+from leuko_mm.inference.predictor import (
+    NetworkImage,
+    Predictor,
+    probability_bands,
+    tile_weights,
+)
+from leuko_mm.transforms import enhance_image
+from leuko_mm.transforms.ahe_retinex import window_starts
+
+
+@pytest.fixture
+def image():
+    noise = np.random.default_rng(0).integers(0, 256, (60, 90, 3), dtype=np.uint8)
+    return cv2.GaussianBlur(noise, (0, 0), 2)
+
+
+def test_shrunk_it_is_what_training_would_have_seen(image):
+    seen = NetworkImage(image, 0.5)
+    assert seen.shape == seen.grid == (30, 45)
+    wanted = cv2.resize(image, (45, 30), interpolation=cv2.INTER_AREA)
+    np.testing.assert_array_equal(seen.window(slice(0, 30), slice(0, 45)), wanted)
+
+
+def test_enlarged_its_parts_are_those_of_the_whole(image):
+    seen = NetworkImage(image, 1.7)
+    assert (seen.shape, seen.grid) == ((102, 153), (60, 90))
+    wanted = cv2.resize(image, (153, 102), interpolation=cv2.INTER_LINEAR)
+    for rows, columns in [
+        (slice(0, 102), slice(0, 153)),
+        (slice(0, 40), slice(100, 153)),
+        (slice(37, 80), slice(20, 60)),
+    ]:
+        part = seen.window(rows, columns).astype(int)
+        assert np.abs(part - wanted[rows, columns]).max() <= 3
+
+
+def test_the_enhancement_of_the_training_is_done_at_its_scale(image):
+    enhance = dict(type="leuko_mm.AHERetinex", reading="hsv", window=64)
+    seen = NetworkImage(image, 0.5, enhance=enhance, enhanced_at=2.0)
+    enhanced = enhance_image(image, window=64, overlap=16)
+    wanted = cv2.resize(enhanced, (45, 30), interpolation=cv2.INTER_AREA)
+    np.testing.assert_array_equal(seen.window(slice(0, 30), slice(0, 45)), wanted)
+
+
+@pytest.mark.parametrize("factor", [0.4, 1.0, 2.3])
+@pytest.mark.parametrize("heights", [13, 1000])
+def test_bands_come_back_to_the_size_of_the_image(image, factor, heights):
+    seen = NetworkImage(image, factor)
+    rows, columns = np.mgrid[: seen.shape[0], : seen.shape[1]]
+    places = np.stack([rows / seen.shape[0], columns / seen.shape[1]])
+    bands = [
+        (first, places[:, first : first + heights])
+        for first in range(0, seen.shape[0], heights)
+    ]
+    out = np.full((2, 60, 90), np.nan)
+    following = 0
+    for first, band in seen.on_grid(bands):
+        assert first == following
+        following += band.shape[1]
+        assert band.shape[2] == seen.grid[1]
+        seen.spread(first, band, out)
+    assert following == seen.grid[0]
+    wanted = np.stack(np.mgrid[:60, :90]) / np.array([60, 90])[:, None, None]
+    assert np.abs(out - wanted).max() <= max(1.5 / 60, 1.0 / seen.shape[0])
+
 
 SHAPE = (150, 260)
 
@@ -203,3 +272,57 @@ def test_a_huge_image_takes_two_gib_beyond_itself(painted, factor, project_root)
     cells, gib = done.stdout.split()[-2:]
     assert int(cells) == 25 * 64
     assert float(gib) < 2
+
+
+def pixelwise(tile: np.ndarray) -> np.ndarray:
+    share = tile[..., 0].astype(np.float32) / 255
+    return np.stack([share, 1 - share])
+
+
+def local(tile: np.ndarray) -> np.ndarray:
+    """A network that sees 8 pixels around each pixel."""
+    plane = cv2.blur(tile[..., 0].astype(np.float32), (17, 17))
+    return np.stack([plane / 255, 1 - plane / 255])
+
+
+def joined(image, network, **options):
+    bands = list(
+        probability_bands(image.shape[:2], lambda y, x: image[y, x], network, **options)
+    )
+    firsts = [first for first, _ in bands]
+    heights = [band.shape[1] for _, band in bands]
+    assert firsts == [sum(heights[:i]) for i in range(len(bands))]
+    return np.concatenate([band for _, band in bands], axis=1)
+
+
+@pytest.mark.parametrize("shape", [(40, 300), (300, 40), (64, 64), (201, 170), (1, 9)])
+def test_a_network_of_single_pixels_sees_no_tiles(shape):
+    image = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
+    tiled = joined(image, pixelwise, tile=64, overlap=32, margin=8)
+    np.testing.assert_allclose(tiled, pixelwise(image), atol=1e-6)
+
+
+def test_a_margin_as_wide_as_the_network_sees_hides_the_tiles():
+    image = np.random.default_rng(0).integers(0, 256, (150, 170, 3), dtype=np.uint8)
+    tiled = joined(image, local, tile=64, overlap=32, margin=9)
+    np.testing.assert_allclose(tiled, local(image), atol=1e-6)
+    without = joined(image, local, tile=64, overlap=32, margin=0)
+    assert np.abs(without - local(image)).max() > 1e-3
+
+
+@pytest.mark.parametrize("margin", [0, 5, 16])
+def test_the_weights_of_a_pixel_sum_to_one(margin):
+    starts = window_starts(333, 64, 32)
+    total = np.zeros(333)
+    for start, weight in zip(starts, tile_weights(starts, 64, margin), strict=True):
+        total[start : start + 64] += weight
+    np.testing.assert_allclose(total, 1, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "lengths", [(0, 0, 0), (64, 64, 0), (64, 32, 17), (64, -1, 0), (64, 32, -1)]
+)
+def test_lengths_that_do_not_fit_are_refused(lengths):
+    options = dict(zip(("tile", "overlap", "margin"), lengths, strict=True))
+    with pytest.raises(ValueError, match="tile="):
+        joined(np.zeros((9, 9, 3), np.uint8), pixelwise, **options)

@@ -1,3 +1,5 @@
+from __future__ import annotations
+
 import numpy as np
 import pytest
 import torch
@@ -5,6 +7,7 @@ from torch import distributed, multiprocessing
 from torch.nn.parallel import DistributedDataParallel
 
 from leuko_mm.losses import soft_dice_loss
+from leuko_mm.losses.dice import split_ignored
 
 IGNORE = 255
 
@@ -138,3 +141,45 @@ def test_two_processes_give_value_and_gradient_of_the_joint_batch(tmp_path):
         loss, grad = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
         torch.testing.assert_close(loss, whole.detach(), atol=1e-6, rtol=0)
         torch.testing.assert_close(grad, net.weight.grad, atol=1e-6, rtol=0)
+
+
+def test_value():
+    logits = torch.full((1, 2, 3), 7.0, dtype=torch.bfloat16)
+    target = torch.tensor([[0, 255, 1]], dtype=torch.uint8)
+    clean, labels, valid = split_ignored(logits, target, 255)
+    assert clean.dtype == torch.float32
+    assert clean.tolist() == [[[7, 0, 7], [7, 0, 7]]]
+    assert labels.tolist() == [[0, 0, 1]]
+    assert labels.dtype == torch.int64
+    assert valid.tolist() == [[True, False, True]]
+
+
+def test_limits_nothing_ignored_and_empty():
+    _, _, valid = split_ignored(torch.zeros(1, 2, 3), torch.ones(1, 3), None)
+    assert valid.all()
+    clean, _, _ = split_ignored(torch.zeros(0, 2, 3), torch.zeros(0, 3), 255)
+    assert clean.shape == (0, 2, 3)
+
+
+@pytest.mark.parametrize(
+    ("label", "message"),
+    [(6, "label 6, but the logits have classes 0 to 5"), (-1, "label -1")],
+)
+def test_raises_on_a_label_without_a_channel(label, message):
+    target = torch.zeros(2, 4, 4, dtype=torch.long)
+    target[1, 2, 3] = label
+    with pytest.raises(ValueError, match=message):
+        split_ignored(torch.zeros(2, 6, 4, 4), target, 255)
+
+
+@pytest.mark.parametrize(
+    ("logits", "target", "message"),
+    [
+        ((2, 6, 4, 4), (2, 4, 5), r"\(2, 6, 4, 4\) and a target of shape \(2, 4, 5\)"),
+        ((2, 6, 4, 4), (2, 1, 4, 4), r"target of shape \(2, 1, 4, 4\)"),
+        ((2, 1, 4, 4), (2, 4, 4), "at least two classes"),
+    ],
+)
+def test_raises_on_shapes(logits, target, message):
+    with pytest.raises(ValueError, match=message):
+        split_ignored(torch.zeros(logits), torch.zeros(target, dtype=torch.long), 255)

@@ -16,8 +16,8 @@ import torch
 from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
 
-from leuko_mm.workflows.model_size import build_bare, model_size
-from leuko_mm.workflows.resolve_config import resolve_config
+from leuko_mm.models.size import build_bare, model_size
+from leuko_mm.training.config import resolve_config
 
 ROOT = Path(__file__).resolve().parents[2]
 LEAVES = sorted(path.stem for path in (ROOT / "configs").glob("*.py"))

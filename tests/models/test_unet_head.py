@@ -1,3 +1,5 @@
+from __future__ import annotations
+
 import warnings
 
 import pytest
@@ -5,11 +7,87 @@ import torch
 from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
 from torch import nn
+from torch.nn import functional as F
 
-from leuko_mm.models import UNetDecoder, UNetHead
+from leuko_mm.models import FCN8sHead, NestedUNetHead, SegNetHead, UNetDecoder, UNetHead
+from leuko_mm.models.unet_head import Enlarge
 from leuko_mm.registry import MODELS
 
+
+@pytest.mark.parametrize("mode", ["nearest", "bilinear", "deconv"])
+@pytest.mark.parametrize("size", [(7, 10), (6, 11), (5, 9)])
+def test_shape_is_the_one_asked_for(mode, size):
+    assert Enlarge(4, mode)(torch.randn(2, 4, 3, 5), size).shape == (2, 4, *size)
+
+
+def test_a_deconvolution_is_the_plain_one_on_even_sizes():
+    enlarge, x = Enlarge(4, "deconv"), torch.randn(1, 4, 3, 5)
+    weight, bias = enlarge.deconv.weight, enlarge.deconv.bias
+    expected = F.conv_transpose2d(x, weight, bias, stride=2)
+    torch.testing.assert_close(enlarge(x, (6, 10)), expected, atol=1e-6, rtol=0)
+    # Where a halving had rounded up, the surplus row and column are cut.
+    torch.testing.assert_close(enlarge(x, (5, 9)), expected[..., :5, :9])
+
+
+def test_bilinear_aligns_corners_where_told():
+    x = torch.randn(1, 2, 3, 3)
+    plain = nn.Upsample(size=(6, 6), mode="bilinear", align_corners=True)(x)
+    ours = Enlarge(2, "bilinear", align_corners=True)(x, (6, 6))
+    torch.testing.assert_close(ours, plain)
+
+
+def test_only_a_deconvolution_has_parameters():
+    assert list(Enlarge(4, "bilinear").parameters()) == []
+    assert len(list(Enlarge(4, "deconv").parameters())) == 2
+
+
+def test_raises():
+    with pytest.raises(ValueError, match="upsample='cubic'"):
+        Enlarge(4, "cubic")
+    with pytest.raises(ValueError, match=r"cannot make \(12, 10\) of \(3, 5\)"):
+        Enlarge(4, "deconv")(torch.zeros(1, 4, 3, 5), (12, 10))
+
+
 CE = {"type": "mmseg.CrossEntropyLoss", "avg_non_ignore": True}
+HEADS = {
+    # head, and how many values its classifier sums up
+    "unet": (lambda **o: UNetHead([64, 64], [64], **o), 64),
+    "nested": (lambda **o: NestedUNetHead([64, 64], **o), 64),
+    "segnet": (lambda **o: SegNetHead([64, 64], convs=[2, 1], **o), 9 * 64),
+    "fcn8s": (lambda **o: FCN8sHead([8, 8, 8], fc_channels=64, **o), 64),
+}
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_the_classifier_starts_with_logits_of_the_size_of_the_features(name):
+    torch.manual_seed(0)
+    make, summed = HEADS[name]
+    head = make(num_classes=6, loss_decode=CE)
+    head.init_weights()
+    weight = head.conv_seg.weight
+    assert weight.std().item() == pytest.approx(summed**-0.5, rel=0.12)
+    assert head.conv_seg.bias.abs().max() == 0
+    assert weight[0].numel() == summed
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_two_classes_are_a_softmax_of_two(name, recwarn):
+    head = HEADS[name][0](num_classes=2, loss_decode=CE)
+    assert head.out_channels == head.conv_seg.out_channels == 2
+    assert not [w for w in recwarn if "out_channels" in str(w.message)]
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_several_losses_add_up_in_the_log(name):
+    focal = {"type": "leuko_mm.FocalDiceLoss"}
+    head = HEADS[name][0](num_classes=3, loss_decode=[CE, focal])
+    assert [loss.loss_name for loss in head.loss_decode] == [
+        "loss_ce",
+        "loss_focal_dice",
+    ]
+
+
+CE_UNET_HEAD = {"type": "mmseg.CrossEntropyLoss", "avg_non_ignore": True}
 
 
 def make_maps(channels, size=(32, 32)):
@@ -20,7 +98,7 @@ def make_maps(channels, size=(32, 32)):
 
 
 def make_head(**options):
-    options = {"num_classes": 6, "loss_decode": CE, **options}
+    options = {"num_classes": 6, "loss_decode": CE_UNET_HEAD, **options}
     return UNetHead([8, 16, 24], [16, 8], **options)
 
 
@@ -77,7 +155,7 @@ def test_norm_replaces_the_bias():
 
 def test_start_survives_init_weights():
     torch.manual_seed(0)
-    head = UNetHead([64, 128], [64], num_classes=6, loss_decode=CE)
+    head = UNetHead([64, 128], [64], num_classes=6, loss_decode=CE_UNET_HEAD)
     head.init_weights()
     conv = head.decoder.steps[0][0].conv
     expected = (2 / (64 * 9)) ** 0.5  # Kaiming, fan out
@@ -148,7 +226,7 @@ def test_bfloat16_channels_last_trains(upsample):
         ({"final_upsample": 0}, "final_upsample=0"),
     ],
 )
-def test_raises(options, message):
+def test_raises_unet_head(options, message):
     with pytest.raises(ValueError, match=message):
         UNetDecoder(**{"in_channels": [8, 16, 24], "channels": [16, 8], **options})
 
@@ -164,6 +242,6 @@ def test_registry():
         "in_channels": [8, 16],
         "channels": [8],
         "num_classes": 6,
-        "loss_decode": CE,
+        "loss_decode": CE_UNET_HEAD,
     }
     assert isinstance(MODELS.build(config), UNetHead)

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from leuko_mm.classes import CLASSES
-from leuko_mm.report.browse_page import BrowsePage, Figure, Sheet
-from leuko_mm.report.check_report import (
+from leuko_mm.report.check_page import (
     CheckReport,
     CountRow,
     FindingSection,
@@ -18,7 +17,8 @@ from leuko_mm.report.check_report import (
     StainRow,
     colour_cell,
 )
-from leuko_mm.report.run_report import (
+from leuko_mm.report.contact_sheet import BrowsePage, Figure, Sheet
+from leuko_mm.report.run_page import (
     CellCard,
     ClassLabel,
     ClassRow,

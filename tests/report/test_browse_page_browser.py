@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from leuko_mm.report.browse_page import render_browse_page
+from leuko_mm.report.contact_sheet import render_browse_page
 
 DESKTOP, PHONE = (1280, 900), (390, 844)
 

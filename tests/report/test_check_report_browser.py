@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from leuko_mm.report.check_report import render_check_report
+from leuko_mm.report.check_page import render_check_report
 
 DESKTOP, PHONE = (1280, 900), (390, 844)
 OPEN_ALL = "for (const d of document.querySelectorAll('details')) d.open = true"

@@ -10,8 +10,9 @@ from urllib.parse import unquote, urlparse
 import pytest
 from generated_results import write_many
 
-from leuko_mm.workflows import report_extras, report_measurements
-from leuko_mm.workflows.compare_report import write_report
+from leuko_mm.comparison import measurements as report_measurements
+from leuko_mm.comparison import report_differences as report_extras
+from leuko_mm.comparison.report import write_report
 
 DESKTOP, PHONE = (1280, 900), (390, 844)
 

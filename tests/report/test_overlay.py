@@ -1,14 +1,80 @@
+"""Cells drawn one by one: colours, outlines, numbers, and what is left alone."""
+
+from __future__ import annotations
+
 import numpy as np
 import pytest
+from PIL import Image
 
-from leuko_mm.classes import CLASS_COLOURS
+from leuko_mm.classes import BINARY_COLOURS, CLASS_COLOURS
 from leuko_mm.report.overlay import (
     CLASS_LEGEND,
     ERROR_COLOURS,
+    GAP,
     PANEL_WIDTH,
+    DrawnCell,
+    cell_overlay,
+    colourise,
+    flat_palette,
     overlay,
+    reduced,
+    save_palette_png,
+    side_by_side,
     truth_against_prediction,
 )
+
+RED, GREEN = (255, 0, 0), (0, 255, 0)
+
+
+@pytest.fixture
+def scene():
+    """Return an image with two touching cells of 40 pixels a side."""
+    image = np.full((120, 160, 3), 180, np.uint8)
+    instances = np.zeros((120, 160), np.int32)
+    instances[60:100, 20:60], instances[60:100, 60:100] = 1, 2
+    return image, instances
+
+
+def test_touching_cells_have_outlines_of_their_own(scene):
+    cells = [
+        DrawnCell(1, RED, (20, 60, 60, 100)),
+        DrawnCell(2, GREEN, (60, 60, 100, 100)),
+    ]
+    drawn = cell_overlay(*scene, cells)
+    assert drawn[90, 59].tolist() == list(RED)
+    assert drawn[90, 60].tolist() == list(GREEN)
+    # 22 % of the colour over the image.
+    assert drawn[90, 40].tolist() == [196, 140, 140]
+
+
+def test_far_from_cells_nothing_changes(scene):
+    image, instances = scene
+    drawn = cell_overlay(image, instances, [DrawnCell(1, RED, (20, 60, 60, 100))])
+    assert (drawn[:40] == image[:40]).all()
+    assert (drawn[:, 60:] == image[:, 60:]).all()
+    assert (cell_overlay(image, instances, []) == image).all()
+
+
+def test_a_number_stays_inside_the_image(scene):
+    image, instances = scene
+    instances[:] = 0
+    instances[:20, 150:] = 7
+    drawn = cell_overlay(image, instances, [DrawnCell(7, RED, (150, 0, 160, 20))])
+    assert drawn.shape == image.shape
+    assert (drawn == 255).all(-1).any()
+
+
+def test_a_large_image_is_reduced_with_its_cells(scene):
+    image, instances = reduced(*scene, 4)
+    assert (image.shape, instances.shape) == ((30, 40, 3), (30, 40))
+    assert set(np.unique(instances)) == {0, 1, 2}
+
+
+def test_what_does_not_fit_is_refused(scene):
+    image, instances = scene
+    with pytest.raises(ValueError, match="the instances"):
+        cell_overlay(image, instances[:50], [])
+
 
 BINARY = {"background": (0, 0, 0), "leukocyte": (255, 255, 255)}
 
@@ -175,3 +241,77 @@ def test_row_refuses_what_does_not_fit(image, labels):
         truth_against_prediction(image, labels, labels[:, :-1])
     with pytest.raises(ValueError, match="expected"):
         truth_against_prediction(image, labels, labels, enhanced=image[:-1])
+
+
+def every_id():
+    return np.arange(256, dtype=np.uint8).reshape(16, 16)
+
+
+def test_colourise_gives_each_class_its_colour():
+    painted = colourise(every_id())
+    assert painted.shape == (16, 16, 3)
+    assert painted.dtype == np.uint8
+    assert [tuple(pixel) for pixel in painted[0, :6].tolist()] == list(CLASS_COLOURS)
+    assert (painted.reshape(-1, 3)[6:] == 128).all()
+
+
+def test_colourise_takes_the_binary_colours():
+    painted = colourise(np.array([[0, 1, 2]]), BINARY_COLOURS)
+    assert painted[0].tolist() == [[0, 0, 0], [255, 255, 255], [128, 128, 128]]
+
+
+def test_png_keeps_ids_and_shows_colours(tmp_path):
+    path = tmp_path / "mask.png"
+    labels = every_id()
+    save_palette_png(path, labels.astype(np.int64))
+    with Image.open(path) as picture:
+        assert picture.mode == "P"
+        assert (np.asarray(picture) == labels).all()
+        assert (np.asarray(picture.convert("RGB")) == colourise(labels)).all()
+
+
+def test_png_of_few_ids_is_not_renumbered(tmp_path):
+    path = tmp_path / "mask.png"
+    labels = np.array([[0, 5], [255, 3]], dtype=np.uint8)
+    save_palette_png(path, labels)
+    with Image.open(path) as picture:
+        assert (np.asarray(picture) == labels).all()
+
+
+def test_palette_has_an_entry_for_every_byte():
+    assert len(flat_palette()) == 768
+    assert flat_palette()[15:18] == [128, 0, 128]
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (np.array([[0, 256]]), "from 0 to 256"),
+        (np.array([[-1, 0]]), "from -1 to 0"),
+        (np.zeros((2, 2)), "float64"),
+        (np.zeros((1, 2, 2), int), r"\(1, 2, 2\)"),
+    ],
+)
+def test_refuses_what_is_no_label_map(labels, message):
+    with pytest.raises(ValueError, match=message):
+        colourise(labels)
+
+
+def test_refuses_formats_that_change_ids(tmp_path):
+    with pytest.raises(ValueError, match=r"mask\.jpg"):
+        save_palette_png(tmp_path / "mask.jpg", every_id())
+
+
+def test_images_stand_in_order_with_white_between():
+    images = [np.full((3, 4, 3), level, np.uint8) for level in (10, 20, 30)]
+    row = side_by_side(images)
+    assert row.shape == (3, 3 * 4 + 2 * GAP, 3)
+    assert (row[:, :4] == 10).all()
+    assert (row[:, 4 : 4 + GAP] == 255).all()
+    assert (row[:, -4:] == 30).all()
+
+
+@pytest.mark.parametrize("widths", [[], [4, 5]])
+def test_raises_for_none_and_for_other_shapes(widths):
+    with pytest.raises(ValueError, match="one shape"):
+        side_by_side([np.zeros((3, width, 3), np.uint8) for width in widths])

@@ -20,8 +20,7 @@ from predicted_fields import (
 )
 
 from leuko_mm.cli.main import main
-from leuko_mm.workflows.predict import predict_files
-from leuko_mm.workflows.predict_request import PredictRequest
+from leuko_mm.inference.folder_run import PredictRequest, predict_files
 
 DESKTOP, PHONE = (1280, 900), (390, 844)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 
-from leuko_mm.report.run_report import render_run_report
+from leuko_mm.report.run_page import render_run_report
 
 DESKTOP, PHONE = (1280, 900), (390, 844)
 

@@ -13,7 +13,7 @@ from tool_module import load_tool
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from leuko_mm.engine.autocast import AutocastOptimWrapper
+from leuko_mm.engine.optim import AutocastOptimWrapper
 
 bench = load_tool("bench")
 worker = load_tool("bench_contender")

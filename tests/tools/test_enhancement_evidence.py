@@ -13,8 +13,7 @@ import torch
 from PIL import Image
 from tool_module import load_tool
 
-from leuko_mm.datasets.prepared_cell import PreparedCell
-from leuko_mm.datasets.prepared_writing import write_prepared
+from leuko_mm.datasets.prepared_writing import PreparedCell, write_prepared
 
 TOOL = load_tool("paper/enhancement_evidence")
 VERDICT = load_tool("paper/enhancement_page").VERDICT

@@ -11,8 +11,7 @@ from tiny_checkpoint import write_tiny
 from tool_module import load_tool
 
 from leuko_mm.classes import CLASS_NAMES
-from leuko_mm.datasets.places import Place
-from leuko_mm.datasets.prepared import read_about, read_index
+from leuko_mm.datasets.prepared import Place, read_about, read_index
 from leuko_mm.datasets.prepared_writing import PreparedCell, write_prepared
 from leuko_mm.errors import UsageError
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from tool_module import load_tool
 
-from leuko_mm.evaluation.intervals import bootstrap_interval
+from leuko_mm.evaluation.statistics import bootstrap_interval
 
 
 @pytest.fixture(scope="module")

@@ -16,10 +16,10 @@ from tool_module import load_tool
 
 from leuko_mm.classes import CLASS_COLOURS, CLASS_NAMES
 from leuko_mm.datasets.prepared import read_about, read_split
-from leuko_mm.engine.checkpoint_files import write_checkpoint
+from leuko_mm.engine.checkpoints import write_checkpoint
 from leuko_mm.errors import UsageError
-from leuko_mm.workflows.model_size import build_bare
-from leuko_mm.workflows.resolve_config import resolve_config
+from leuko_mm.models.size import build_bare
+from leuko_mm.training.config import resolve_config
 
 TOOL = load_tool("paper/figures")
 NAMES = ("02_cells", "03_mosaic", "04_enhancement", "08_colours")

@@ -12,7 +12,7 @@ from leuko_mm.classes import CLASS_NAMES
 from leuko_mm.errors import UsageError
 from leuko_mm.evaluation.calibration import summary
 from leuko_mm.evaluation.confusion import scores
-from leuko_mm.workflows.zoo_verify import verify
+from leuko_mm.zoo.zoo import verify
 
 module = load_tool("publish")
 PublishRequest, publish = module.PublishRequest, module.publish

@@ -9,15 +9,15 @@ import pytest
 from tool_module import load_tool
 
 from leuko_mm.classes import CLASS_NAMES
-from leuko_mm.evaluation.confusion import scores
-from leuko_mm.workflows.find_config import config_home
-from leuko_mm.workflows.published import (
+from leuko_mm.comparison.paper_tables import (
     binary_miou,
     implied_f1,
     implied_iou,
     iou_of_f1,
     load_published,
 )
+from leuko_mm.evaluation.confusion import scores
+from leuko_mm.training.config import config_home
 
 TOOL = load_tool("paper/published_tables")
 KEYS = ("precision", "recall", "f1", "iou")

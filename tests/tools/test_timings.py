@@ -9,8 +9,8 @@ import pytest
 from tiny_checkpoint import write_tiny
 from tool_module import load_tool
 
-from leuko_mm.datasets.converters.synthetic import prepare_synthetic
-from leuko_mm.workflows.report_plots import read_timing
+from leuko_mm.comparison.report_plots import read_timing
+from leuko_mm.datasets.converters.synthetic.dataset import prepare_synthetic
 
 
 @pytest.fixture

@@ -10,11 +10,11 @@ import cv2
 import numpy as np
 import pytest
 from scipy.fft import dctn, idctn
-from test_retinex_fast import deviation
+from test_retinex import deviation
 
 from leuko_mm.transforms import retinex_reference as reference
 from leuko_mm.transforms.ahe_retinex import ahe_retinex
-from leuko_mm.transforms.retinex_params import PRESETS, READINGS, RetinexParams
+from leuko_mm.transforms.retinex import PRESETS, READINGS, RetinexParams
 
 textbook_surround = reference.surround
 

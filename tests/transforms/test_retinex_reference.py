@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from leuko_mm.transforms import retinex_reference as reference
-from leuko_mm.transforms.retinex_params import PRESETS, RetinexParams
+from leuko_mm.transforms.retinex import PRESETS, RetinexParams
 
 
 def dense_gaussian(side, sigma):

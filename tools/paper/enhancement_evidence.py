@@ -33,22 +33,23 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from leuko_mm.classes import BACKGROUND, IGNORE_LABEL
-from leuko_mm.datasets.image_files import read_image
-from leuko_mm.datasets.leukocyte_dataset import dataset_root
-from leuko_mm.datasets.nuclei import read_nucleus
+from leuko_mm.datasets.images import read_image
+from leuko_mm.datasets.leukocyte import dataset_root
+from leuko_mm.datasets.mosaic import resize_tile
 from leuko_mm.datasets.prepared import (
     DatasetError,
     IndexRow,
     read_about,
     read_index,
+    read_nucleus,
     read_split,
 )
-from leuko_mm.datasets.tile_store import resize_tile
-from leuko_mm.engine.checkpoint_files import write_text
+from leuko_mm.engine.checkpoints import load_tensors
 from leuko_mm.engine.encoder_weights import find_weights
-from leuko_mm.engine.safe_load import load_tensors
+from leuko_mm.files import write_text
 from leuko_mm.models.vgg import VGG
 from leuko_mm.report.contact_sheet import contact_sheet, write_sheet
+from leuko_mm.training.preflight import draw_synthetic
 from leuko_mm.transforms import (
     READINGS,
     RandomCellAffine,
@@ -57,9 +58,8 @@ from leuko_mm.transforms import (
     enhance_image,
     equalise_value,
 )
-from leuko_mm.transforms.enhance_windows import in_windows
-from leuko_mm.transforms.retinex_params import PRESETS
-from leuko_mm.workflows.preflight import draw_synthetic
+from leuko_mm.transforms.ahe_retinex import in_windows
+from leuko_mm.transforms.retinex import PRESETS
 
 ROOT = Path(__file__).resolve().parents[2]
 Method = Callable[[np.ndarray], np.ndarray]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from leuko_mm.report.markdown import change, number, table
+from leuko_mm.report.html import change, number, table
 
 REGIONS = ("background", "red cells", "leukocyte")
 PARTS = ("leukocyte", "nucleus", "cytoplasm")

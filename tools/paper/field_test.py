@@ -21,17 +21,16 @@ import numpy as np
 from PIL import Image
 
 from leuko_mm.classes import CLASS_NAMES
-from leuko_mm.datasets.leukocyte_dataset import dataset_root
+from leuko_mm.datasets.leukocyte import dataset_root
 from leuko_mm.datasets.prepared import DatasetError, IndexRow, read_index, read_split
-from leuko_mm.engine.checkpoint_files import write_text
 from leuko_mm.errors import UsageError
 from leuko_mm.evaluation.field_cells import match_cells
-from leuko_mm.inference.checkpoint import CheckpointError
+from leuko_mm.files import write_text
+from leuko_mm.inference.model import CheckpointError
 from leuko_mm.inference.predictor import Predictor
-from leuko_mm.report.markdown import table
-from leuko_mm.workflows.lineage import groups_learnt_from
-from leuko_mm.workflows.run_facts import environment, git_state
-from leuko_mm.workflows.typed_command import as_typed
+from leuko_mm.report.html import table
+from leuko_mm.training.results import as_typed, environment, git_state
+from leuko_mm.training.sidecar import groups_learnt_from
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,14 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from leuko_mm.report.overlay import CLASS_LEGEND, overlay
-from leuko_mm.report.palette import RGB, colourise, label_bytes
+from leuko_mm.report.overlay import CLASS_LEGEND, RGB, colourise, label_bytes, overlay
 from leuko_mm.transforms.ahe_retinex import ahe_retinex, equalise
-from leuko_mm.transforms.retinex_fast import restored_planes, surrounds
-from leuko_mm.transforms.retinex_params import READINGS, RetinexParams
+from leuko_mm.transforms.retinex import (
+    READINGS,
+    RetinexParams,
+    restored_planes,
+    surrounds,
+)
 
 NAMES = 130  # px for the words beside a row
 LETTERS = "abcdefghijklmnopqrstuvwxyz"

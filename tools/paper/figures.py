@@ -28,34 +28,30 @@ from mmseg.structures import SegDataSample
 from PIL import Image
 from torch import nn
 
+from leuko_mm.browse import as_rgb
 from leuko_mm.classes import CELL_CLASSES, CLASS_NAMES
 from leuko_mm.cli.main import WRONG_USE, exit_code_of
 from leuko_mm.cli.prepare import at_least
+from leuko_mm.comparison.paper_tables import load_published
+from leuko_mm.comparison.results import LENGTH
 from leuko_mm.datasets.audit import quick_check
-from leuko_mm.datasets.leukocyte_dataset import (
+from leuko_mm.datasets.layouts import lay_grid
+from leuko_mm.datasets.leukocyte import (
     LeukocyteDataset,
     build_pipeline,
     dataset_root,
     is_binary,
     with_enhancement,
 )
-from leuko_mm.datasets.mosaic_layout import lay_grid
+from leuko_mm.datasets.mosaic import TileStore
 from leuko_mm.datasets.prepared import read_about
 from leuko_mm.datasets.sampling import compose_every, sample_randomness
-from leuko_mm.datasets.tile_store import TileStore
-from leuko_mm.engine.checkpoint_files import STATES
-from leuko_mm.engine.safe_load import load_tensors
-from leuko_mm.errors import UsageError
-from leuko_mm.nearest import did_you_mean
-from leuko_mm.workflows.browse_sheets import as_rgb
-from leuko_mm.workflows.find_config import protocol_names
-from leuko_mm.workflows.lineage import learnt_cells, splits_learnt_from
-from leuko_mm.workflows.model_size import build_bare
-from leuko_mm.workflows.preflight import draw_synthetic
-from leuko_mm.workflows.published import load_published
-from leuko_mm.workflows.published_runs import LENGTH
-from leuko_mm.workflows.settings import COMBINATIONS, SAME_AS, SETTINGS
-from leuko_mm.workflows.sidecar import read_sidecar
+from leuko_mm.engine.checkpoints import STATES, load_tensors
+from leuko_mm.errors import UsageError, did_you_mean
+from leuko_mm.models.size import build_bare
+from leuko_mm.training.config import COMBINATIONS, SAME_AS, SETTINGS, protocol_names
+from leuko_mm.training.preflight import draw_synthetic
+from leuko_mm.training.sidecar import learnt_cells, read_sidecar, splits_learnt_from
 
 # File and what it is, in the paper's order.
 FIGURES = {

@@ -17,9 +17,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from leuko_mm.classes import CLASS_NAMES
-from leuko_mm.evaluation.intervals import figure_values, percentile_ends
-from leuko_mm.evaluation.resampling import resample_weights
-from leuko_mm.report.markdown import number, table
+from leuko_mm.evaluation.statistics import (
+    figure_values,
+    percentile_ends,
+    resample_weights,
+)
+from leuko_mm.report.html import number, table
 
 FIGURES = ("mIoU", "pixel_accuracy", "iou.lymphocyte", "right_class")
 # As on the slides of BCISC.

@@ -18,16 +18,15 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from leuko_mm.datasets.prepared import DatasetError
-from leuko_mm.engine.safe_load import UnsafeCheckpointError
+from leuko_mm.engine.checkpoints import UnsafeCheckpointError
 from leuko_mm.errors import UsageError
-from leuko_mm.evaluation.leukocyte_metric import CELLS_FILE, load_cells
-from leuko_mm.evaluation.statistic import statistic
+from leuko_mm.evaluation.metric import CELLS_FILE, load_cells
+from leuko_mm.evaluation.scores import statistic
 from leuko_mm.files import sha256_of_file, write_text
-from leuko_mm.report.markdown import number, table
-from leuko_mm.workflows.resolve_config import resolve_config
-from leuko_mm.workflows.run_facts import environment, git_state
-from leuko_mm.workflows.test import TestRequest, run_test
-from leuko_mm.workflows.typed_command import as_typed
+from leuko_mm.report.html import number, table
+from leuko_mm.training.config import resolve_config
+from leuko_mm.training.results import as_typed, environment, git_state
+from leuko_mm.training.run import TestRequest, run_test
 
 # In pixels and grey levels of the images that the network sees.
 CAMERAS = {

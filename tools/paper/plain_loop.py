@@ -18,9 +18,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from leuko_mm.files import write_text
-from leuko_mm.report.markdown import number, table
-from leuko_mm.workflows.run_facts import environment
-from leuko_mm.workflows.typed_command import as_typed
+from leuko_mm.report.html import number, table
+from leuko_mm.training.results import as_typed, environment
 
 LOOPS = {"leuko": [], "plain": ["--plain"]}
 

@@ -16,8 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
 
-from leuko_mm.errors import UsageError
-from leuko_mm.workflows.published import (
+from leuko_mm.comparison.paper_tables import (
     binary_miou,
     classes_of,
     implied_f1,
@@ -26,6 +25,7 @@ from leuko_mm.workflows.published import (
     iou_of_f1,
     load_published,
 )
+from leuko_mm.errors import UsageError
 
 # Of scores that were not rounded, in percent points.
 EXACT = 1e-9

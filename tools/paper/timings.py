@@ -31,26 +31,25 @@ import cv2
 import numpy as np
 import torch
 
-from leuko_mm.datasets.drawn_field import drawn_field
-from leuko_mm.datasets.image_files import read_image
-from leuko_mm.datasets.leukocyte_dataset import dataset_root
+from leuko_mm.comparison.plan import method_names
+from leuko_mm.datasets.converters.synthetic.dataset import drawn_field
+from leuko_mm.datasets.images import read_image
+from leuko_mm.datasets.leukocyte import dataset_root
 from leuko_mm.datasets.prepared import DatasetError
-from leuko_mm.engine.checkpoint_files import write_text
-from leuko_mm.engine.kept_memory import keep_memory
+from leuko_mm.engine.runner import keep_memory
 from leuko_mm.errors import UsageError
-from leuko_mm.inference.checkpoint import CheckpointError
-from leuko_mm.inference.differential import differential
+from leuko_mm.files import write_text
+from leuko_mm.inference.cells import differential
+from leuko_mm.inference.model import CheckpointError
 from leuko_mm.inference.predictor import Predictor
-from leuko_mm.report.markdown import number, table
+from leuko_mm.models.size import build_bare
+from leuko_mm.report.html import number, table
+from leuko_mm.training.config import resolve_config
+from leuko_mm.training.preflight import SYNTHETIC, draw_synthetic
+from leuko_mm.training.results import as_typed, cpu_name, environment
 from leuko_mm.transforms import READINGS, RetinexParams, ahe_retinex, enhance_image
-from leuko_mm.transforms.retinex_params import PRESETS
+from leuko_mm.transforms.retinex import PRESETS
 from leuko_mm.transforms.retinex_reference import ahe_retinex_reference
-from leuko_mm.workflows.compare_matrix import method_names
-from leuko_mm.workflows.model_size import build_bare
-from leuko_mm.workflows.preflight import SYNTHETIC, draw_synthetic
-from leuko_mm.workflows.resolve_config import resolve_config
-from leuko_mm.workflows.run_facts import cpu_name, environment
-from leuko_mm.workflows.typed_command import as_typed
 
 # retinex
 

@@ -1,5 +1,13 @@
 """Convert BCISC as published into a prepared dataset.
 
+Expected beside ``sub-images/``, for as many fields as the copy has:
+
+    BCISC/original-images/<class>/<slide>-<field>.jpg    2048x1536 RGB
+
+A cell ``<class>_<slide>-<field>_<cell>`` shows 512x512 pixels of its field at half
+size. The PNG files that lie beside some fields are masks of single cells and are
+not read: the masks of the cells, put back, say the same and more.
+
 Expected tree (https://github.com/fpklipic/BCISC, Apache-2.0):
 
     BCISC/
@@ -14,27 +22,219 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
+import cv2
 import numpy as np
 from PIL import Image
 
 from leuko_mm.classes import CLASS_NAMES, class_id
-from leuko_mm.datasets.converters.bcisc_fields import (
-    FieldOfCells,
-    field_rows,
-    find_fields,
-)
-from leuko_mm.datasets.places import Place
-from leuko_mm.datasets.prepared import DatasetError
-from leuko_mm.datasets.prepared_cell import PreparedCell
-from leuko_mm.datasets.prepared_writing import write_prepared
+from leuko_mm.datasets.images import read_image
+from leuko_mm.datasets.prepared import DatasetError, Place, field_labels
+from leuko_mm.datasets.prepared_writing import PreparedCell, write_prepared
 from leuko_mm.datasets.splits import (
     development_split,
     random_cells,
     random_mosaics,
     slide_folds,
 )
+
+MATCH = 0.99  # correlation from which on a cell is taken to lie there
+SHRINKS = (2, 1)  # field pixels per cell pixel; 1 where a field is itself half size
+COARSE = 4  # how much smaller again the first search is
+REACH = 2 * COARSE  # cell pixels around a coarse finding that the second one searches
+PEAKS = 3  # coarse findings that are looked at closely
+NAME = re.compile(r"^\d+-\d+$")
+
+
+@dataclass(frozen=True)
+class FieldOfCells:
+    """A field's file with the places of the cells that were found in it."""
+
+    stem: str
+    path: Path
+    places: dict[str, Place] = field(default_factory=dict)
+
+
+def locate_crop(
+    picture: np.ndarray, crop: np.ndarray, *, shrink: int = 2
+) -> tuple[int, int, float]:
+    """Find the part of a field that a crop shows.
+
+    A search at a quarter of the crop's scale names candidates; around each, every
+    position that a field pixel can have is compared at the crop's own scale.
+
+    Args:
+        picture: the field, RGB uint8.
+        crop: RGB uint8; each of its pixels is the mean of ``shrink`` x ``shrink`` of
+            the field's.
+        shrink: 1 or more.
+
+    Shape:
+        (H, W, 3), (h, w, 3) -> x, y of the crop's corner in field pixels, and the
+        normalised correlation of the colours there, at most 1; 0 where there is
+        nothing to compare.
+
+    Example:
+        >>> rng = np.random.default_rng(0)
+        >>> picture = rng.integers(0, 256, (40, 50, 3), dtype=np.uint8)
+        >>> x, y, match = locate_crop(picture, picture[7:27, 11:31], shrink=1)
+        >>> x, y, round(match, 3)
+        (11, 7, 1.0)
+    """
+    height, width = crop.shape[:2]
+    fits = shrink * height <= picture.shape[0] and shrink * width <= picture.shape[1]
+    if not fits or crop.std() < 1:
+        return 0, 0, 0.0
+    found = [
+        _refine(picture, crop, shrink, x, y)
+        for x, y in _candidates(picture, crop, shrink)
+    ]
+    return max(found, key=lambda place: place[2])
+
+
+def _candidates(
+    picture: np.ndarray, crop: np.ndarray, shrink: int
+) -> list[tuple[int, int]]:
+    """Return the likeliest corners in field pixels, from much smaller pictures."""
+    step = max(1, min(COARSE, min(crop.shape[:2]) // 8))
+    scores = _scores(_shrunk(picture, shrink * step), _shrunk(crop, step))
+    corners = []
+    for _ in range(PEAKS):
+        _, _, _, (x, y) = cv2.minMaxLoc(scores)
+        corners.append((x * shrink * step, y * shrink * step))
+        near = slice(max(0, y - 2), y + 3), slice(max(0, x - 2), x + 3)
+        scores[near] = -1
+    return corners
+
+
+def _refine(
+    picture: np.ndarray, crop: np.ndarray, shrink: int, x: int, y: int
+) -> tuple[int, int, float]:
+    """Return the best corner near (x, y), by all phases of the field's pixels."""
+    height, width = (shrink * side for side in crop.shape[:2])
+    reach = shrink * REACH
+    left, top = max(0, x - reach), max(0, y - reach)
+    window = picture[top : y + height + reach, left : x + width + reach]
+    best = (x, y, 0.0)
+    for down in range(shrink):
+        for right in range(shrink):
+            phase = window[down:, right:]
+            if phase.shape[0] < height or phase.shape[1] < width:
+                continue
+            scores = _scores(_shrunk(phase, shrink), crop)
+            _, match, _, (u, v) = cv2.minMaxLoc(scores)
+            if match > best[2]:
+                place = left + right + shrink * u, top + down + shrink * v
+                best = (*place, float(match))
+    return best
+
+
+def _shrunk(picture: np.ndarray, factor: int) -> np.ndarray:
+    """Return means of factor x factor pixels, without what is left at the far sides."""
+    rows, columns = (side // factor for side in picture.shape[:2])
+    whole = picture[: rows * factor, : columns * factor]
+    return cv2.resize(whole, (columns, rows), interpolation=cv2.INTER_AREA)
+
+
+def _scores(picture: np.ndarray, crop: np.ndarray) -> np.ndarray:
+    return cv2.matchTemplate(picture, crop, cv2.TM_CCOEFF_NORMED)
+
+
+def find_fields(
+    source: Path, cells: Mapping[str, Path], notes: list[str]
+) -> list[FieldOfCells]:
+    """Return the fields that a copy of BCISC has, with their cells placed.
+
+    Args:
+        source: the folder of BCISC.
+        cells: stem -> image, of all cells.
+        notes: takes what a user must know: no fields, cells that were not found.
+
+    Raises:
+        DatasetError: if a field or a cell cannot be read.
+    """
+    found, matches = [], []
+    for path in _field_paths(Path(source)):
+        stem = f"{path.parent.name}_{path.stem}"
+        own = {cell: image for cell, image in cells.items() if _field_of(cell) == stem}
+        picture = read_image(path) if own else None
+        places = {}
+        for cell, image in own.items():
+            place, match = _place(stem, picture, read_image(image))
+            if place is None:
+                notes.append(
+                    f"{cell} was not found in {path.name} (best match {match:.3f}, "
+                    f"expected {MATCH} or more), so its place is empty"
+                )
+                continue
+            places[cell] = place
+            matches.append(match)
+        if places:
+            found.append(FieldOfCells(stem, path, places))
+    notes.append(_summary(found, matches))
+    return found
+
+
+def _field_of(cell: str) -> str:
+    return cell.rpartition("_")[0]
+
+
+def _field_paths(source: Path) -> list[Path]:
+    paths = (source / "original-images").glob("*/*")
+    pictures = (path for path in paths if path.suffix.lower() in (".jpg", ".jpeg"))
+    return sorted(path for path in pictures if NAME.match(path.stem))
+
+
+def _place(
+    stem: str, picture: np.ndarray, crop: np.ndarray
+) -> tuple[Place | None, float]:
+    best = 0.0
+    for shrink in SHRINKS:
+        x, y, match = locate_crop(picture, crop, shrink=shrink)
+        if match >= MATCH:
+            return Place(stem, x, y, 1 / shrink), match
+        best = max(best, match)
+    return None, best
+
+
+def _summary(found: list[FieldOfCells], matches: list[float]) -> str:
+    if not matches:
+        return (
+            "no whole field of these cells in original-images/, so their places are "
+            "empty; training and testing on cells do not need them"
+        )
+    return (
+        f"{len(found)} whole fields with {len(matches)} of the cells placed in them, "
+        f"match {min(matches):.4f} to {max(matches):.4f}; what no cell's image shows "
+        "is labelled 255 (ignore) there"
+    )
+
+
+def field_rows(
+    fields: list[FieldOfCells], cells: Mapping[str, PreparedCell]
+) -> Iterator[PreparedCell]:
+    """Yield the fields as rows, each labelled by its cells, of their group.
+
+    Args:
+        fields: from ``find_fields``.
+        cells: stem -> cell, at least of the cells that have a place.
+    """
+    for one in fields:
+        placed = [(cells[cell].mask, place) for cell, place in one.places.items()]
+        with Image.open(one.path) as opened:
+            width, height = opened.size
+        yield PreparedCell(
+            stem=one.stem,
+            class_name="",
+            group=cells[next(iter(one.places))].group,
+            image=one.path,
+            mask=field_labels((height, width), placed),
+            kind="field",
+            source=f"original-images/{one.path.parent.name}/{one.path.name}",
+        )
+
 
 STEM = re.compile(r"^(?P<cls>[a-z]+)_(?P<slide>\d+)-(?P<field>\d+)_(?P<cell>\d+)$")
 CELLS = 268

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 from leuko_mm.classes import BACKGROUND
-from leuko_mm.datasets.mask_files import read_mask_file
+from leuko_mm.datasets.duplicates import near_duplicates, perceptual_hash
+from leuko_mm.datasets.images import read_image, read_mask_file
 from leuko_mm.datasets.prepared import DatasetError
+from leuko_mm.datasets.splits import joined_groups
 
 # Of what is not background. Where more has no level of its own, the mask is of
 # another kind, or of another class.
@@ -96,3 +99,35 @@ def cell_and_nucleus(
         notes.append(f"{name}: stray value {told}, taken as the nearest level")
     labels = np.where(numbers > 0, label, BACKGROUND).astype(np.uint8)
     return labels, numbers == 2 if len(levels) > 2 else None
+
+
+SHOWN = 8
+
+
+def picture_groups(images: Mapping[str, Path], notes: list[str]) -> dict[str, str]:
+    """Return a group for each picture: its own, or that of one that shows the same.
+
+    Publishers have cut out the same cell twice now and then; such a pair on both
+    sides of a split would test a network on what it learnt.
+
+    Args:
+        images: stem -> file.
+        notes: takes what a user must know of the groups.
+
+    Raises:
+        DatasetError: if a file cannot be read.
+    """
+    notes.append(
+        "no slide is known, so every picture is a group of its own, and pictures of "
+        "one slide may stand on both sides of a split"
+    )
+    hashes = {stem: perceptual_hash(read_image(path)) for stem, path in images.items()}
+    pairs = near_duplicates(hashes)
+    if pairs:
+        told = ", ".join(f"{pair.first} = {pair.second}" for pair in pairs[:SHOWN])
+        more = f" and {len(pairs) - SHOWN} more" if len(pairs) > SHOWN else ""
+        notes.append(
+            f"{len(pairs)} pair(s) of pictures show the same cell and share a group: "
+            f"{told}{more}"
+        )
+    return joined_groups({stem: stem for stem in images}, [pair[:2] for pair in pairs])

@@ -22,14 +22,11 @@ from pathlib import Path
 import numpy as np
 
 from leuko_mm.classes import CLASS_NAMES, IGNORE_LABEL, class_id
-from leuko_mm.datasets.converters.grey_levels import cell_and_nucleus
-from leuko_mm.datasets.converters.picture_groups import picture_groups
-from leuko_mm.datasets.grouped_splits import grouped_folds
-from leuko_mm.datasets.image_files import read_image
+from leuko_mm.datasets.converters.grey_levels import cell_and_nucleus, picture_groups
+from leuko_mm.datasets.images import read_image
 from leuko_mm.datasets.prepared import DatasetError
-from leuko_mm.datasets.prepared_cell import PreparedCell
-from leuko_mm.datasets.prepared_writing import write_prepared
-from leuko_mm.datasets.splits import development_split, random_cells
+from leuko_mm.datasets.prepared_writing import PreparedCell, write_prepared
+from leuko_mm.datasets.splits import development_split, grouped_folds, random_cells
 
 PUBLISHED = 242
 BORDER = 4  # pixels of the picture on each side that its mask leaves out

@@ -10,7 +10,7 @@ Expected tree (https://github.com/zxaoyou/segmentation_WBC, GPL-3.0):
 
 A mask holds 255 for the nucleus, 128 for the cytoplasm and 0 for the rest. Both are
 merged to the cell, whose class stands in the table; the nucleus is kept as a layer
-(``leuko_mm.datasets.nuclei``). Images are kept pixel for pixel, as PNG. The two sets
+(``leuko_mm.datasets.prepared``). Images are kept pixel for pixel, as PNG. The two sets
 come from two laboratories: stain, camera and magnification differ.
 """
 
@@ -21,14 +21,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from leuko_mm.classes import class_id
-from leuko_mm.datasets.converters.grey_levels import cell_and_nucleus
-from leuko_mm.datasets.converters.picture_groups import picture_groups
-from leuko_mm.datasets.grouped_splits import grouped_folds
-from leuko_mm.datasets.image_files import read_image
+from leuko_mm.datasets.converters.grey_levels import cell_and_nucleus, picture_groups
+from leuko_mm.datasets.images import read_image
 from leuko_mm.datasets.prepared import DatasetError
-from leuko_mm.datasets.prepared_cell import PreparedCell
-from leuko_mm.datasets.prepared_writing import write_prepared
-from leuko_mm.datasets.splits import development_split, random_cells
+from leuko_mm.datasets.prepared_writing import PreparedCell, write_prepared
+from leuko_mm.datasets.splits import development_split, grouped_folds, random_cells
 
 SETS = ("1", "2", "both")
 PUBLISHED = {1: 300, 2: 100}

@@ -1,0 +1,1 @@
+"""Comparing methods: the planned runs, training them, and the report of their results."""

@@ -1,0 +1,206 @@
+"""The runs of a comparison: methods and ablations, by settings, splits and seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from mmengine.config import Config
+
+from leuko_mm.errors import UsageError
+from leuko_mm.training.config import config_names, resolve_config
+from leuko_mm.training.preflight import cells_config, draw_synthetic
+from leuko_mm.training.results import place_run, run_name
+from leuko_mm.training.run import TrainRequest, identity_of, prepare_config
+
+ALL = "all"
+# A method as its file has it, under neither setting.
+OWN = "own"
+DEFAULT_SETTINGS = (OWN, "A", "B")
+ABLATION = "ablation/"
+# Its protocol is its own: small data and a network that trains in minutes.
+NO_METHODS = ("quickstart",)
+
+
+@dataclass(frozen=True)
+class CompareRequest:
+    """What a user asked to compare.
+
+    Args:
+        protocol: a file of ``configs/_base_/protocols``.
+        methods: configs by name or path, or ``all``; None: all where no ablation is
+            named either.
+        settings: ``own``, and names of ``SETTINGS``; for the methods.
+        ablations: names below ``configs/ablation``, or ``all``; None: all where no
+            method is named either.
+        splits, data: as in ``resolve_config``; no split: the protocol's own.
+        seeds: one run each.
+        iterations: of every run; None: the protocol's own number.
+        options: ``--cfg-options`` of every run.
+        amp: bfloat16 on or off; None turns it on where it helps.
+        out: folder of the published results.
+        work_dirs: folder of the runs.
+        force: run again what is there, but does not fit.
+    """
+
+    protocol: str
+    methods: Sequence[str] | None = None
+    settings: Sequence[str] = DEFAULT_SETTINGS
+    ablations: Sequence[str] | None = None
+    splits: Sequence[str | None] = (None,)
+    seeds: Sequence[int] = (0,)
+    data: str | None = None
+    iterations: int | None = None
+    options: Mapping = field(default_factory=dict)
+    amp: bool | None = None
+    out: str = "results"
+    work_dirs: str = "work_dirs"
+    force: bool = False
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """One run of a comparison.
+
+    Attributes:
+        request: what ``train`` is asked for.
+        config: its resolved config.
+        identity: sha256 of the config and of the dataset.
+        target: the published results file.
+    """
+
+    request: TrainRequest
+    config: Config
+    identity: Mapping[str, str]
+    target: Path
+
+    @property
+    def work_dir(self) -> Path:
+        """Folder of the run."""
+        return Path(self.config.work_dir)
+
+    @property
+    def name(self) -> str:
+        """Name of the run, which is that of its folder."""
+        return self.work_dir.name
+
+    @property
+    def iterations(self) -> int:
+        """Iterations of the training."""
+        return int(self.config.train_cfg.max_iters)
+
+
+def plan_runs(request: CompareRequest) -> list[PlannedRun]:
+    """Return the runs of a comparison, in the order they are started.
+
+    The first split and seed of every method come first, so that a comparison that is
+    cut short has a row of each.
+
+    Raises:
+        UsageError: for an unknown name, or two runs of one name.
+        DatasetError: if the dataset is missing.
+    """
+    other_data = _other_data(request)
+    rows = _rows(request)
+    runs = [
+        _planned(request, name, setting, split, seed, other_data)
+        for seed in request.seeds
+        for split in request.splits
+        for name, setting in rows
+    ]
+    if not runs:
+        raise UsageError("nothing to compare: name methods, ablations, splits, seeds")
+    named: dict[Path, PlannedRun] = {}
+    for run in runs:
+        other = named.setdefault(run.target, run)
+        if other is not run:
+            raise UsageError(
+                f"{other.request.config} and {run.request.config} would both be "
+                f"{run.target}; name each once, and give the configs different "
+                "'method' or 'variant'"
+            )
+    return runs
+
+
+def _rows(request: CompareRequest) -> list[tuple[str, str | None]]:
+    """Return (config, setting) of every row; ablations have the setting they are of."""
+    neither = request.methods is None and request.ablations is None
+    methods = request.methods or ([ALL] if neither else [])
+    ablations = request.ablations or ([ALL] if neither else [])
+    settings = [None if name == OWN else name for name in request.settings]
+    rows = [(m, s) for m in _expanded(methods, method_names()) for s in settings]
+    known = [name for name in config_names() if name.startswith(ABLATION)]
+    wanted = [a if a == ALL or a in known else f"{ABLATION}{a}" for a in ablations]
+    return [*rows, *((name, None) for name in _expanded(wanted, known))]
+
+
+def method_names() -> list[str]:
+    """Return the methods that ``all`` stands for."""
+    return [name for name in config_names() if "/" not in name and _compared(name)]
+
+
+def _compared(name: str) -> bool:
+    return name not in NO_METHODS
+
+
+def _expanded(names: Iterable[str], known: Sequence[str]) -> list[str]:
+    every = [n for name in names for n in (known if name == ALL else [name])]
+    return list(dict.fromkeys(every))
+
+
+def _other_data(request: CompareRequest) -> str | None:
+    """Return the name of the data where it is not the protocol's own."""
+    if request.data is None:
+        return None
+    config = resolve_config(method_names()[0], protocol=request.protocol)
+    own = cells_config(config, "train")["name"]
+    return None if request.data == own else Path(request.data).name
+
+
+def _planned(
+    request: CompareRequest,
+    name: str,
+    setting: str | None,
+    split: str | None,
+    seed: int,
+    other_data: str | None,
+) -> PlannedRun:
+    choices = dict(protocol=request.protocol, setting=setting, split=split, seed=seed)
+    wish = TrainRequest(
+        config=name,
+        **choices,
+        data=request.data,
+        iterations=request.iterations,
+        options=request.options,
+        amp=request.amp,
+        work_dir=request.work_dirs,  # until its name is known
+        command=_command(request, name, choices),
+    )
+    config = prepare_config(wish)
+    # Other data has names of its own: the rest of a name may be the same.
+    tail = f"-{other_data}" if other_data else ""
+    place_run(config, str(Path(request.work_dirs) / f"{run_name(config)}{tail}"))
+    draw_synthetic(cells_config(config, "train")["name"])
+    file = f"{run_name(config, protocol=False)}.json"
+    return PlannedRun(
+        request=replace(wish, work_dir=config.work_dir),
+        config=config,
+        identity=identity_of(config),
+        target=Path(request.out) / f"{config.protocol}{tail}" / file,
+    )
+
+
+def _command(request: CompareRequest, name: str, choices: Mapping) -> list[str]:
+    """Return the command that gives this run by itself, for its results file."""
+    words = ["leuko", "train", name]
+    asked = dict(choices, data=request.data, iterations=request.iterations)
+    for key, value in asked.items():
+        if value is not None:
+            words += [f"--{key}", str(value)]
+    if request.amp is not None:
+        words.append("--amp" if request.amp else "--no-amp")
+    if request.options:
+        words.append("--cfg-options")
+        words += [f"{k}={v}" for k, v in request.options.items()]
+    return words

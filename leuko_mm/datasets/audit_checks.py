@@ -1,0 +1,497 @@
+"""Checks of single files of a dataset: images, masks, labels and cells."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from leuko_mm.classes import BACKGROUND, CLASS_NAMES, IGNORE_LABEL, class_id
+from leuko_mm.datasets.images import (
+    ImageFacts,
+    ImageFileError,
+    check_frames,
+    image_facts,
+    read_image,
+    read_mask_file,
+)
+from leuko_mm.datasets.prepared import DatasetError, IndexRow
+from leuko_mm.datasets.prepared_writing import row_hash
+
+ERROR, WARNING, NOTE = "error", "warning", "note"
+SEVERITIES = (ERROR, WARNING, NOTE)
+
+
+class AuditRule(NamedTuple):
+    """One thing that is looked for: its heading, usual weight, and usual cure."""
+
+    title: str
+    severity: str
+    cure: str
+
+
+AGAIN = "put a sound copy in its place, or prepare the dataset again with --force"
+
+RULES = {
+    "broken-table": AuditRule("tables that cannot be trusted", ERROR, AGAIN),
+    "missing-file": AuditRule("missing files", ERROR, AGAIN),
+    "unreadable-file": AuditRule("files that cannot be read", ERROR, AGAIN),
+    "turned-file": AuditRule(
+        "files turned by an EXIF tag",
+        ERROR,
+        "some readers turn such a file and others do not: save it upright",
+    ),
+    "size-mismatch": AuditRule(
+        "sizes that do not fit",
+        ERROR,
+        "an image and its mask show the same pixels: export both at one size",
+    ),
+    "shared-file": AuditRule(
+        "files of several cells", ERROR, "give every row of the index its own files"
+    ),
+    "strange-label": AuditRule(
+        "mask values outside the classes",
+        ERROR,
+        "map them to class ids: leuko prepare folders --map",
+    ),
+    "only-ignored": AuditRule(
+        "masks of 0 and 255 only",
+        ERROR,
+        "255 is ignored in training: give the cell's pixels its class id",
+    ),
+    "empty-mask": AuditRule(
+        "masks without a cell", ERROR, "draw the cell, or take the row out"
+    ),
+    "class-mismatch": AuditRule(
+        "class of the index and of the mask differ",
+        ERROR,
+        "decide which of the two is right, and mend the other",
+    ),
+    "split-leak": AuditRule(
+        "the same on both sides of a split",
+        ERROR,
+        "a test on cells that training knows says nothing: leuko split NAME --join",
+    ),
+    "near-duplicate": AuditRule(
+        "the same picture twice",
+        WARNING,
+        "remove one of the two; leuko split NAME --join keeps such groups together",
+    ),
+    "changed-file": AuditRule(
+        "files changed since the dataset was prepared",
+        WARNING,
+        "prepare it again from the mended originals, or undo the change",
+    ),
+    "odd-file": AuditRule(
+        "files that not every program reads alike",
+        WARNING,
+        "leuko_mm reads it by a fixed rule; save an image as 8-bit RGB, a mask as PNG",
+    ),
+    "extra-file": AuditRule(
+        "files that the index does not name", WARNING, "nothing uses it: remove it"
+    ),
+    "several-classes": AuditRule(
+        "masks of several classes",
+        WARNING,
+        "a cell has one class: give all its pixels that id, the rest 255 or 0",
+    ),
+    "several-cells": AuditRule(
+        "several cells in one picture",
+        WARNING,
+        "cut a picture for each, or mark the others with 255",
+    ),
+    "full-mask": AuditRule(
+        "masks that leave no background", WARNING, "is background and cell swapped?"
+    ),
+    "absent-class": AuditRule(
+        "classes that a part of a split lacks",
+        WARNING,
+        "scores of this class are undefined: take more groups or fewer folds",
+    ),
+    "cut-cell": AuditRule(
+        "cells that touch the border",
+        NOTE,
+        "harmless for training; size and shape of such a cell are not the whole cell's",
+    ),
+    "ignored-pixels": AuditRule(
+        "masks with pixels to ignore",
+        NOTE,
+        "255 is neither trained nor scored; if it was meant as a cell, use its id",
+    ),
+    "odd-stain": AuditRule(
+        "groups stained or lit unlike the others",
+        NOTE,
+        "look at the slide; keep it if it is real, so that tests know such slides",
+    ),
+}
+
+
+@dataclass(frozen=True)
+class AuditFinding:
+    """One fault.
+
+    Args:
+        rule: a key of ``RULES``.
+        file: what it is about: a file, or a split or group by its name.
+        words: what is wrong with it.
+        stems: the pictures that show it.
+        severity: ``error``, ``warning`` or ``note``; '' takes the rule's.
+    """
+
+    rule: str
+    file: str
+    words: str
+    stems: tuple[str, ...] = ()
+    severity: str = ""
+
+    def __post_init__(self):
+        """Take the rule's severity where none is given."""
+        if not self.severity:
+            object.__setattr__(self, "severity", RULES[self.rule].severity)
+
+    @property
+    def cure(self) -> str:
+        """What mends it."""
+        return RULES[self.rule].cure
+
+    def __str__(self) -> str:
+        gap = " " if self.words.startswith("is ") else ": "
+        return f"{self.file}{gap}{self.words}"
+
+
+def about_file(rule: str, path: Path, error: object, stem: str) -> AuditFinding:
+    """Return a finding from an error whose message opens with the file's path.
+
+    Example:
+        >>> str(about_file("missing-file", Path("a.png"), "a.png is missing", "a"))
+        'a.png is missing'
+    """
+    words = str(error).removeprefix(str(path)).lstrip(": ")
+    return AuditFinding(rule, str(path), words, (stem,))
+
+
+def by_rule(findings: Iterable[AuditFinding]) -> list[tuple[str, list[AuditFinding]]]:
+    """Return the findings grouped by severity and rule, the gravest first.
+
+    Example:
+        >>> found = [
+        ...     AuditFinding("cut-cell", "a", "x"),
+        ...     AuditFinding("empty-mask", "b", "y"),
+        ... ]
+        >>> [(rule, len(group)) for rule, group in by_rule(found)]
+        [('empty-mask', 1), ('cut-cell', 1)]
+    """
+    groups: dict[tuple[int, int], list[AuditFinding]] = {}
+    order = list(RULES)
+    for finding in findings:
+        place = SEVERITIES.index(finding.severity), order.index(finding.rule)
+        groups.setdefault(place, []).append(finding)
+    return [(order[place[1]], groups[place]) for place in sorted(groups)]
+
+
+def tally(findings: Iterable[AuditFinding]) -> dict[str, int]:
+    """Return how many findings there are of each severity.
+
+    Example:
+        >>> tally([AuditFinding("cut-cell", "a", "x")])
+        {'error': 0, 'warning': 0, 'note': 1}
+    """
+    counts = dict.fromkeys(SEVERITIES, 0)
+    for finding in findings:
+        counts[finding.severity] += 1
+    return counts
+
+
+FOLDERS = ("images", "masks", "nuclei")
+# What file managers leave behind.
+LITTER = {"Thumbs.db", "desktop.ini"}
+
+
+@dataclass(frozen=True)
+class CellFiles:
+    """What could be read of one row, and what is wrong with its files.
+
+    Args:
+        image: RGB uint8 (H, W, 3); None if it was not decoded or cannot be.
+        labels: whole numbers (H, W); None if the mask cannot be used.
+        findings: about the two files.
+    """
+
+    image: np.ndarray | None
+    labels: np.ndarray | None
+    findings: tuple[AuditFinding, ...]
+
+
+def open_cell(root: Path, row: IndexRow, *, decode: bool = True) -> CellFiles:
+    """Read a row's mask, and its image too or only what its header says.
+
+    Args:
+        root: a prepared dataset.
+        row: of its index.
+        decode: read the image to its end; without, a file cut short goes unnoticed.
+    """
+    found: list[AuditFinding] = []
+    image_path, mask_path = root / row.image, root / row.mask
+    facts = _facts(image_path, row, found)
+    image = None
+    if facts is not None and decode:
+        try:
+            image = read_image(image_path)
+        except ImageFileError as error:
+            found.append(about_file("unreadable-file", image_path, error, row.stem))
+    mask_facts = _facts(mask_path, row, found)
+    labels = None if mask_facts is None else _labels(mask_path, row, found)
+    if labels is not None and not _plain_mask(mask_facts):
+        found.append(_odd_file(mask_facts, row))
+    if facts is not None:
+        if not facts.plain and (image is not None or not decode):
+            found.append(_odd_file(facts, row))
+        if (facts.width, facts.height) != (row.width, row.height):
+            words = f"{facts.width}x{facts.height}, but the index says "
+            found.append(_size(image_path, words + f"{row.width}x{row.height}", row))
+        if labels is not None and labels.shape != (facts.height, facts.width):
+            words = f"{labels.shape[1]}x{labels.shape[0]}, but its image is "
+            found.append(_size(mask_path, words + f"{facts.width}x{facts.height}", row))
+    return CellFiles(image, labels, tuple(found))
+
+
+def _size(path: Path, words: str, row: IndexRow) -> AuditFinding:
+    return AuditFinding("size-mismatch", str(path), words, (row.stem,))
+
+
+def _facts(path: Path, row: IndexRow, found: list) -> ImageFacts | None:
+    """Return what a header says, or None after noting why the file is of no use."""
+    if not path.is_file():
+        found.append(AuditFinding("missing-file", str(path), "is missing", (row.stem,)))
+        return None
+    try:
+        facts = image_facts(path)
+        check_frames(facts)
+    except ImageFileError as error:
+        found.append(about_file("unreadable-file", path, error, row.stem))
+        return None
+    if facts.turned:
+        words = "an EXIF tag turns or mirrors it"
+        found.append(AuditFinding("turned-file", str(path), words, (row.stem,)))
+        return None
+    return facts
+
+
+def _labels(path: Path, row: IndexRow, found: list) -> np.ndarray | None:
+    try:
+        values = read_mask_file(path).values
+    except ImageFileError as error:
+        found.append(about_file("unreadable-file", path, error, row.stem))
+        return None
+    if values.ndim != 2:
+        words = "holds colours; a mask holds one whole number a pixel, the class id"
+        found.append(AuditFinding("unreadable-file", str(path), words, (row.stem,)))
+        return None
+    return values
+
+
+def _plain_mask(facts: ImageFacts) -> bool:
+    """Tell whether a mask is what datasets hold: a PNG of bytes."""
+    usual = facts.format == "PNG" and facts.mode in ("L", "P") and facts.bits == 8
+    return usual and not facts.alpha and facts.suffix_fits
+
+
+def _odd_file(facts: ImageFacts, row: IndexRow) -> AuditFinding:
+    odd = []
+    if facts.bits != 8:
+        odd.append(f"{facts.bits} bits a channel")
+    if facts.alpha:
+        odd.append("an alpha channel")
+    if not facts.suffix_fits:
+        odd.append(f"{facts.format} by its content")
+    if not odd:
+        odd.append(f"{facts.format} of type {facts.mode}")
+    return AuditFinding("odd-file", str(facts.path), ", ".join(odd), (row.stem,))
+
+
+def changed_since(root: Path, row: IndexRow) -> list[AuditFinding]:
+    """Compare the content of a row's files, which are known to be readable."""
+    try:
+        if row_hash(root, row) == row.sha256:
+            return []
+    except DatasetError as error:  # of the nucleus, which nothing else has read
+        path = root / "nuclei" / f"{row.stem}.png"
+        return [about_file("unreadable-file", path, error, row.stem)]
+    words = "image or mask is not what the index was written for"
+    return [AuditFinding("changed-file", str(root / row.image), words, (row.stem,))]
+
+
+def file_lists(root: Path, rows: Sequence[IndexRow]) -> list[AuditFinding]:
+    """Compare the folders with the index: files beside it, and files named twice."""
+    named = Counter(path for row in rows for path in (row.image, row.mask))
+    owners = {path: row.stem for row in rows for path in (row.image, row.mask)}
+    findings = [
+        AuditFinding(
+            "shared-file",
+            str(root / path),
+            f"named {count} times in the index",
+            (owners[path],),
+        )
+        for path, count in named.items()
+        if count > 1
+    ]
+    known = named.keys() | {f"nuclei/{row.stem}.png" for row in rows}
+    for folder in FOLDERS:
+        for path in sorted((root / folder).rglob("*")):
+            inside = path.relative_to(root)
+            hidden = any(p.startswith(".") for p in inside.parts) or path.name in LITTER
+            if path.is_dir() or hidden or inside.as_posix() in known:
+                continue
+            findings.append(
+                AuditFinding("extra-file", str(path), "is not in the index")
+            )
+    return findings
+
+
+# A second class on fewer pixels of a cell is the fringe of a brush.
+FRINGE = 0.02
+
+
+def label_findings(
+    path: Path | str,
+    labels: np.ndarray,
+    class_name: str,
+    *,
+    classes: Sequence[str] = CLASS_NAMES,
+    stem: str = "",
+) -> list[AuditFinding]:
+    """Return what is wrong with the values of one mask.
+
+    Args:
+        path: of the mask.
+        labels: whole numbers.
+        class_name: that the index gives; '' for a field, which may hold any cells.
+        classes: of the dataset, by their ids.
+        stem: of the row.
+
+    Shape:
+        labels (H, W).
+
+    Example:
+        >>> [str(f) for f in label_findings("m.png", np.array([[0, 9]]), "monocyte")]
+        ['m.png: value 9 on 1 pixel(s); expected 0 to 5, or 255 to ignore']
+    """
+    values, pixels = np.unique(labels, return_counts=True)
+    counts = dict(zip(values.tolist(), pixels.tolist(), strict=True))
+    strange = sorted(counts.keys() - {*range(len(classes)), IGNORE_LABEL})
+
+    def found(rule: str, words: str) -> list[AuditFinding]:
+        return [AuditFinding(rule, str(path), words, (stem,) if stem else ())]
+
+    if strange:
+        return found(
+            "strange-label",
+            f"value {strange[0]} on {counts[strange[0]]} pixel(s); expected "
+            f"0 to {len(classes) - 1}, or {IGNORE_LABEL} to ignore",
+        )
+    if not class_name:
+        return []
+    present = {k: n for k, n in counts.items() if k not in (BACKGROUND, IGNORE_LABEL)}
+    if not present and IGNORE_LABEL in counts:
+        return found(
+            "only-ignored",
+            f"only 0 and {IGNORE_LABEL}; {IGNORE_LABEL} is ignored in training, so a "
+            "{0, 255} mask has no leukocyte; give its pixels the class id",
+        )
+    held = ", ".join(classes[value] for value in present) or "background only"
+    if _label_of(class_name, classes) not in present:
+        rule = "class-mismatch" if present else "empty-mask"
+        return found(rule, f"holds {held}, but the index says {class_name}")
+    return _remarks(found, counts, present, _label_of(class_name, classes), classes)
+
+
+def _remarks(found, counts, present, own: int, classes) -> list[AuditFinding]:
+    """Return what training bears, but a user should know."""
+    remarks = []
+    cell = sum(present.values())
+    others = {k: n for k, n in present.items() if k != own and n > FRINGE * cell}
+    if others:
+        words = ", ".join(f"{classes[k]} on {n} pixel(s)" for k, n in others.items())
+        remarks += found("several-classes", f"beside {classes[own]} also {words}")
+    if BACKGROUND not in counts and IGNORE_LABEL not in counts:
+        remarks += found("full-mask", f"{classes[own]} on every pixel")
+    if IGNORE_LABEL in counts:
+        share = counts[IGNORE_LABEL] / sum(counts.values())
+        remarks += found(
+            "ignored-pixels",
+            f"{counts[IGNORE_LABEL]} pixel(s), {share:.1%} of the picture, are "
+            f"{IGNORE_LABEL}",
+        )
+    return remarks
+
+
+def _label_of(class_name: str, classes: Sequence[str]) -> int:
+    if class_name in classes:
+        return list(classes).index(class_name)
+    # A binary dataset may still tell the class of each cell in its index.
+    return 1 if len(classes) == 2 else class_id(class_name)
+
+
+# A piece counts as a cell of its own from this share of the largest one's area on;
+# crumbs of a lobed nucleus or a torn outline are smaller.
+CELL_SHARE = 0.2
+
+
+def cell_findings(
+    path: Path | str, labels: np.ndarray, *, stem: str = ""
+) -> list[AuditFinding]:
+    """Return what is odd about the pieces that one cell's mask marks.
+
+    Args:
+        path: of the mask.
+        labels: class ids; 255 belongs to nothing.
+        stem: of the row.
+
+    Shape:
+        labels (H, W).
+
+    Example:
+        >>> labels = np.zeros((9, 9), np.uint8)
+        >>> labels[2:4, 2:4] = labels[6:8, 6:8] = 3
+        >>> [str(finding) for finding in cell_findings("m.png", labels)]
+        ['m.png: 2 separate pieces of 4, 4 pixels']
+    """
+    cell = (labels != BACKGROUND) & (labels != IGNORE_LABEL)
+    stems = (stem,) if stem else ()
+    findings = []
+    areas = cell_areas(cell)
+    if len(areas) > 1:
+        words = f"{len(areas)} separate pieces of {', '.join(map(str, areas))} pixels"
+        findings.append(AuditFinding("several-cells", str(path), words, stems))
+    sides = {"top": cell[0], "bottom": cell[-1], "left": cell[:, 0]}
+    cut = {name: int(line.sum()) for name, line in sides.items()}
+    cut["right"] = int(cell[:, -1].sum())
+    if any(cut.values()) and not cell.all():
+        words = ", ".join(f"{n} px {name}" for name, n in cut.items() if n)
+        findings.append(
+            AuditFinding("cut-cell", str(path), f"on the border: {words}", stems)
+        )
+    return findings
+
+
+def cell_areas(cell: np.ndarray) -> list[int]:
+    """Return the areas of the pieces large enough to be cells, the largest first.
+
+    Args:
+        cell: bool.
+
+    Shape:
+        cell (H, W).
+
+    Example:
+        >>> cell_areas(np.array([[1, 1, 0, 1, 1], [1, 1, 0, 0, 0]], bool))
+        [4, 2]
+    """
+    found = cv2.connectedComponentsWithStats(cell.astype(np.uint8), connectivity=8)
+    areas = sorted(found[2][1:, cv2.CC_STAT_AREA].tolist(), reverse=True)
+    return [area for area in areas if area >= CELL_SHARE * areas[0]]

@@ -1,0 +1,1 @@
+"""Convert a user's own images with masks or outlines."""

@@ -1,0 +1,178 @@
+"""Masks as image files: values, a palette, colours, or one file a class."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from leuko_mm.datasets.converters.folders.annotation import (
+    Annotation,
+    Annotations,
+    Reader,
+)
+from leuko_mm.datasets.images import MaskFile, read_mask_file
+from leuko_mm.datasets.prepared import DatasetError
+
+# More of them in one file are no classes: a photograph, or instances.
+MOST_VALUES = 300
+MOST_LAYERS = 40
+SHOWN = 6
+
+
+def value_masks(masks: Mapping[str, Path]) -> Annotations:
+    """Return the annotations of one mask an image, after a look at all of them.
+
+    They are taken by value if they are grey, or if their palettes agree on the
+    colours that are used; else by colour.
+
+    Args:
+        masks: key of an image -> its mask.
+    """
+    coloured = with_palette = 0
+    palette: dict[int, tuple] = {}
+    agree = True
+    for path in masks.values():
+        mask = read_mask_file(path)
+        coloured += _has_colours(mask.values)
+        if mask.palette is None:
+            continue
+        with_palette += 1
+        for value in np.unique(mask.values).tolist():
+            colour = _palette_colour(path, mask.palette, value)
+            agree = agree and palette.setdefault(value, colour) == colour
+    by_colour = bool(coloured) or not agree
+    if by_colour:
+        words = "masks of RGB colours"
+    elif with_palette == len(masks):
+        words = "palette masks"
+    else:
+        words = "masks of values"
+    named = not by_colour and with_palette == len(masks)
+    return Annotations(
+        words,
+        {key: _value_reader(path, by_colour) for key, path in masks.items()},
+        {key: str(path) for key, path in masks.items()},
+        colours={str(v): c for v, c in palette.items()} if named else {},
+    )
+
+
+def _has_colours(values: np.ndarray) -> bool:
+    return values.ndim == 3 and bool((values != values[..., :1]).any())
+
+
+def _palette_colour(path: Path, palette: np.ndarray, value: int) -> tuple:
+    if value >= len(palette):
+        raise DatasetError(
+            f"{path}: value {value}, but its palette has {len(palette)} colours"
+        )
+    return tuple(palette[value].tolist())
+
+
+def _value_reader(path: Path, by_colour: bool) -> Reader:
+    def read(height: int, width: int) -> Annotation:
+        mask = read_mask_file(path)
+        _check_shape(path, mask.values, height, width)
+        if by_colour:
+            packed, name = _packed(path, mask), _hexadecimal
+        else:
+            values = mask.values
+            packed, name = values if values.ndim == 2 else values[..., 0], str
+        values, codes = np.unique(packed, return_inverse=True)
+        if len(values) > MOST_VALUES:
+            raise DatasetError(
+                f"{path}: {len(values)} different values; expected one a class; a JPEG "
+                "changes values, so export masks as PNG, and give every cell of a "
+                "class the same one"
+            )
+        keys = tuple(name(value) for value in values.tolist())
+        return Annotation(codes.reshape(height, width).astype(np.uint16) + 1, keys)
+
+    return read
+
+
+def _packed(path: Path, mask: MaskFile) -> np.ndarray:
+    """Return one whole number a pixel: its colour."""
+    values = mask.values
+    if mask.palette is not None:
+        for value in np.unique(values).tolist():
+            _palette_colour(path, mask.palette, value)
+        values = mask.palette[values]
+    if values.ndim == 2:
+        values = np.repeat(values[..., None], 3, axis=2)
+    red, green, blue = np.moveaxis(values.astype(np.uint32), -1, 0)
+    return (red << 16) + (green << 8) + blue
+
+
+def _hexadecimal(colour: int) -> str:
+    return f"#{colour:06x}"
+
+
+def _check_shape(path: Path, values: np.ndarray, height: int, width: int) -> None:
+    if values.shape[:2] != (height, width):
+        raise DatasetError(
+            f"{path} has {values.shape[1]}x{values.shape[0]} pixels, but its image "
+            f"has {width}x{height}; expected the same"
+        )
+
+
+def class_masks(layers: Mapping[str, Mapping[str, Path]]) -> Annotations:
+    """Return the annotations of several {0, 255} masks an image, one a class.
+
+    Where masks of one image overlap, the pixels have a key of their own, such as
+    ``cytoplasm+nucleus``, so that what they are is said and not guessed.
+
+    Args:
+        layers: key of an image -> {word: mask}.
+    """
+    words = sorted({word for masks in layers.values() for word in masks})
+    if len(words) > MOST_LAYERS:
+        raise DatasetError(
+            f"{len(words)} different words in the names of the masks "
+            f"({', '.join(words[:SHOWN])}, ...); expected one a class: "
+            "<image>_<class>.png or <class>/<image>.png"
+        )
+    return Annotations(
+        f"one mask a class ({', '.join(words[:SHOWN])})",
+        {key: _layer_reader(masks) for key, masks in layers.items()},
+        {key: ", ".join(map(str, masks.values())) for key, masks in layers.items()},
+    )
+
+
+def _layer_reader(masks: Mapping[str, Path]) -> Reader:
+    order = sorted(masks)
+
+    def read(height: int, width: int) -> Annotation:
+        packed = np.zeros((height, width), np.int64)
+        for bit, word in enumerate(order):
+            packed |= _layer(masks[word], height, width).astype(np.int64) << bit
+        combinations, codes = np.unique(packed, return_inverse=True)
+        keys = tuple(_joined(order, int(c)) for c in combinations if c)
+        first = 0 if combinations[0] == 0 else 1
+        codes = codes.reshape(height, width).astype(np.uint16) + first
+        return Annotation(codes, keys)
+
+    return read
+
+
+def _joined(words: Sequence[str], combination: int) -> str:
+    return "+".join(w for bit, w in enumerate(words) if combination >> bit & 1)
+
+
+def _layer(path: Path, height: int, width: int) -> np.ndarray:
+    values = read_mask_file(path).values
+    _check_shape(path, values, height, width)
+    if values.ndim == 3:
+        if _has_colours(values):
+            raise DatasetError(f"{path} has colours; expected 0 and one other value")
+        values = values[..., 0]
+    there, pixels = np.unique(values, return_counts=True)
+    others = [v for v in zip(there.tolist(), pixels.tolist(), strict=True) if v[0]]
+    if len(others) > 1:
+        value, count = min(others, key=lambda other: other[1])
+        raise DatasetError(
+            f"{path}: value {value} on {count} pixel(s) besides {len(others) - 1} "
+            "other(s) above 0; the mask of one class holds 0 and one other value"
+        )
+    return values != 0

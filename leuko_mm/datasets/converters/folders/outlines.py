@@ -1,0 +1,158 @@
+"""One JSON file an image: LabelMe's shapes, and the GeoJSON that QuPath exports."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from leuko_mm.datasets.converters.folders.annotation import (
+    Annotation,
+    Patch,
+    Reader,
+    fill_circle,
+    fill_rings,
+    painted,
+)
+from leuko_mm.datasets.prepared import DatasetError
+
+UNNAMED = "unclassified"
+
+
+def load_json(path: Path) -> object:
+    """Return the content of a JSON file.
+
+    Raises:
+        DatasetError: if it cannot be read.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise DatasetError(f"{path} cannot be read as JSON ({error})") from None
+
+
+def is_labelme(content: object) -> bool:
+    """Tell whether a JSON file is one of LabelMe."""
+    return isinstance(content, dict) and isinstance(content.get("shapes"), list)
+
+
+def is_geojson(content: object) -> bool:
+    """Tell whether a JSON file holds features: a collection, a list, or one."""
+    first = content[0] if isinstance(content, list) and content else content
+    kinds = ("FeatureCollection", "Feature")
+    return content == [] or (isinstance(first, dict) and first.get("type") in kinds)
+
+
+def labelme_reader(path: Path) -> Reader:
+    """Return the reader of a LabelMe file: polygons, rectangles, circles and masks."""
+
+    def read(height: int, width: int) -> Annotation:
+        content = load_json(path)
+        if not is_labelme(content):
+            raise DatasetError(f"{path} is no LabelMe file; it has no list 'shapes'")
+        size = content.get("imageHeight"), content.get("imageWidth")
+        if None not in size and size != (height, width):
+            raise DatasetError(
+                f"{path} was drawn on {size[1]}x{size[0]} pixels, but its image has "
+                f"{width}x{height}"
+            )
+        return _painted(path, _labelme_patches(content, height, width), height, width)
+
+    return read
+
+
+def _painted(path: Path, patches: Iterator[Patch], height: int, width: int):
+    try:
+        return painted(patches, height, width)
+    except DatasetError:
+        raise
+    except (ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
+        raise DatasetError(f"{path}: {error}") from None
+
+
+def _labelme_patches(content: dict, height: int, width: int) -> Iterator[Patch]:
+    for number, shape in enumerate(content["shapes"]):
+        key = str(shape.get("label", "")).strip() or UNNAMED
+        kind, points = shape.get("shape_type", "polygon"), shape.get("points", [])
+        if kind == "polygon":
+            yield fill_rings(key, [points], height=height, width=width)
+        elif kind == "rectangle" and len(points) == 2:
+            (ax, ay), (bx, by) = points
+            corners = [(ax, ay), (bx, ay), (bx, by), (ax, by)]
+            yield fill_rings(key, [corners], height=height, width=width)
+        elif kind == "circle" and len(points) == 2:
+            yield fill_circle(key, *points, (height, width))
+        elif kind == "mask" and shape.get("mask"):
+            yield _stored_mask(key, shape["mask"], points)
+        else:
+            raise ValueError(
+                f"shape {number} ({key!r}) is a {kind} of {len(points)} point(s); "
+                "expected a polygon, rectangle, circle or mask, which have an inside"
+            )
+
+
+def _stored_mask(key: str, text: str, points: list) -> Patch:
+    try:
+        with Image.open(io.BytesIO(base64.b64decode(text)), formats=["PNG"]) as image:
+            inside = np.array(image.convert("L")) > 0
+    except Exception as error:  # decoders raise anything on broken content
+        raise ValueError(f"the mask of {key!r} cannot be read ({error})") from None
+    x, y = (round(float(value)) for value in points[0])
+    return Patch(key, x, y, inside)
+
+
+def geojson_reader(path: Path) -> Reader:
+    """Return the reader of a GeoJSON file as QuPath exports it, in pixels."""
+
+    def read(height: int, width: int) -> Annotation:
+        content = load_json(path)
+        if not is_geojson(content):
+            raise DatasetError(f"{path} holds no GeoJSON features")
+        features = content
+        if isinstance(content, dict):
+            features = content.get("features", [content])
+        return _painted(path, _geojson_patches(features, height, width), height, width)
+
+    return read
+
+
+def _geojson_patches(features: list, height: int, width: int) -> Iterator[Patch]:
+    for number, feature in enumerate(features):
+        key = _classification(feature)
+        geometry = feature.get("geometry") or {}
+        kind, places = geometry.get("type"), geometry.get("coordinates")
+        if kind not in ("Polygon", "MultiPolygon"):
+            raise ValueError(
+                f"feature {number} ({key!r}) is a {kind}; expected a Polygon or "
+                "MultiPolygon, which have an inside"
+            )
+        parts = [places] if kind == "Polygon" else places
+        patches = [
+            fill_rings(key, rings, height=height, width=width) for rings in parts
+        ]
+        yield patches[0] if len(patches) == 1 else union(key, patches, height, width)
+
+
+def _classification(feature: dict) -> str:
+    properties = feature.get("properties") or {}
+    named = properties.get("classification") or {}
+    # Newer QuPath writes "names", with the derived classes after the first.
+    names = named.get("names") or [named.get("name") or properties.get("name") or ""]
+    return ": ".join(str(name).strip() for name in names) or UNNAMED
+
+
+def union(key: str, patches: list[Patch], height: int, width: int) -> Patch:
+    """Return several patches as one thing.
+
+    Example:
+        >>> dot = np.ones((1, 1), bool)
+        >>> union("a", [Patch("a", 0, 0, dot), Patch("a", 2, 0, dot)], 1, 3).inside
+        array([[ True, False,  True]])
+    """
+    inside = painted(patches, height, width).codes > 0
+    return Patch(key, 0, 0, inside)

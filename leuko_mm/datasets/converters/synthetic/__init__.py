@@ -1,0 +1,1 @@
+"""Drawn blood smears: the data of the quickstart and of the tests."""

@@ -1,0 +1,434 @@
+"""The five leukocytes of a synthetic smear: nucleus, cytoplasm and granules.
+
+A spine is an (N, 3) array of x, y and radius in um from the cell's centre. One
+spine is one lobe; filaments are thin spines between lobes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+
+import cv2
+import numpy as np
+
+from leuko_mm.datasets.converters.synthetic.stain import (
+    AZURE,
+    CHROMATIN,
+    EOSIN,
+    Stamp,
+    fill_discs,
+    fill_outline,
+    smooth_noise,
+    warp,
+)
+
+
+@dataclass(frozen=True)
+class Nucleus:
+    """Shape of a nucleus.
+
+    Args:
+        lobes: one spine a lobe.
+        filaments: thin spines that join neighbouring lobes.
+    """
+
+    lobes: tuple[np.ndarray, ...]
+    filaments: tuple[np.ndarray, ...] = ()
+
+
+def nucleus(class_name: str, radius: float, rng: np.random.Generator) -> Nucleus:
+    """Draw the nucleus that a leukocyte of this class has.
+
+    Args:
+        class_name: canonical name of a leukocyte class.
+        radius: of the cell, um.
+        rng: source of randomness.
+
+    Example:
+        >>> rng = np.random.default_rng(0)
+        >>> len(nucleus("lymphocyte", 7.0, rng).lobes)
+        1
+        >>> 2 <= len(nucleus("neutrophil", 8.0, rng).lobes) <= 5
+        True
+    """
+    return _NUCLEI[class_name](radius, rng)
+
+
+def _turned(spines: list[np.ndarray], angle: float) -> tuple[np.ndarray, ...]:
+    """Rotate spines about the cell's centre."""
+    cos, sin = np.cos(angle), np.sin(angle)
+    turn = np.array([[cos, sin, 0.0], [-sin, cos, 0.0], [0.0, 0.0, 1.0]])
+    return tuple(spine @ turn for spine in spines)
+
+
+def _rod(
+    middle: np.ndarray, half: float, angle: float, radius: float, bend: float
+) -> np.ndarray:
+    """A sausage: 7 discs along a slightly bent line, thinner towards the ends."""
+    t = np.linspace(-1.0, 1.0, 7)
+    along, across = half * t, bend * half * (t**2 - 0.4)
+    cos, sin = np.cos(angle), np.sin(angle)
+    x = middle[0] + along * cos - across * sin
+    y = middle[1] + along * sin + across * cos
+    return np.column_stack([x, y, radius * (1.0 - 0.12 * t**2)])
+
+
+def _thread(start: np.ndarray, end: np.ndarray, radius: float) -> np.ndarray:
+    """A filament between two points, thinnest in the middle."""
+    t = np.linspace(0.0, 1.0, 25)[:, None]
+    thin = radius * (1.0 + 0.8 * np.abs(2 * t - 1) ** 2)
+    return np.hstack([start + (end - start) * t, thin])
+
+
+def _segmented(
+    radius: float, rng: np.random.Generator, count: int, share: float
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Lobes along an open arc with filaments between neighbours.
+
+    ``share`` is the part of the cell's disc that the lobes fill together.
+    """
+    span = {1: 0.0, 2: 2.4, 3: 3.7, 4: 4.2, 5: 4.6}[count] * rng.uniform(0.9, 1.05)
+    angles = np.linspace(-span / 2, span / 2, count)
+    angles += rng.normal(0, 0.08, count)
+    away = radius * (0.44 + 0.02 * count) * rng.uniform(0.92, 1.08, count)
+    middles = away[:, None] * np.column_stack([np.cos(angles), np.sin(angles)])
+    size = radius * np.sqrt(share / count)
+    lobes = []
+    for middle, angle in zip(middles, angles, strict=True):
+        lobe = size * rng.uniform(0.82, 1.12)
+        stretch = rng.uniform(0.25, 0.75)  # half length of the spine in radii
+        thick = lobe / np.sqrt(1 + 4 * stretch / np.pi)
+        lean = angle + rng.choice([0.0, np.pi / 2]) + rng.normal(0, 0.35)
+        lobes.append(_rod(middle, stretch * thick, lean, thick, rng.uniform(-0.5, 0.5)))
+    threads = [_thread(a, b, rng.uniform(0.16, 0.3)) for a, b in pairwise(middles)]
+    return lobes, threads
+
+
+def _neutrophil(radius: float, rng: np.random.Generator) -> Nucleus:
+    count = int(rng.choice([2, 3, 4, 5], p=[0.12, 0.42, 0.34, 0.12]))
+    lobes, threads = _segmented(radius, rng, count, share=rng.uniform(0.30, 0.37))
+    turn = rng.uniform(0, 2 * np.pi)
+    return Nucleus(_turned(lobes, turn), _turned(threads, turn))
+
+
+def _eosinophil(radius: float, rng: np.random.Generator) -> Nucleus:
+    count = int(rng.choice([2, 3], p=[0.88, 0.12]))
+    share = rng.uniform(0.30, 0.38)
+    lobes, threads = _segmented(radius, rng, count, share=share)
+    for thread in threads:
+        thread[:, 2] *= 1.8
+    shift = np.array([rng.uniform(-0.18, 0.0) * radius, 0.0, 0.0])
+    turn = rng.uniform(0, 2 * np.pi)
+    return Nucleus(
+        _turned([lobe + shift for lobe in lobes], turn),
+        _turned([thread + shift for thread in threads], turn),
+    )
+
+
+def _basophil(radius: float, rng: np.random.Generator) -> Nucleus:
+    bend, half = rng.uniform(0.3, 1.2), radius * rng.uniform(0.3, 0.5)
+    spine = _rod(np.zeros(2), half, 0.0, radius * rng.uniform(0.42, 0.55), bend)
+    spine[:, 2] *= rng.uniform(0.85, 1.15, len(spine))
+    return Nucleus(_turned([spine], rng.uniform(0, 2 * np.pi)))
+
+
+def _lymphocyte(radius: float, rng: np.random.Generator) -> Nucleus:
+    filled = rng.uniform(0.70, 0.86)
+    half = radius * rng.uniform(0.05, 0.22)
+    thick = radius * filled - 0.5 * half
+    away = (1.0 - filled) * radius * rng.uniform(0.2, 0.75)
+    spine = _rod(np.array([away, 0.0]), half, np.pi / 2, thick, rng.uniform(0, 0.6))
+    return Nucleus(_turned([spine], rng.uniform(0, 2 * np.pi)))
+
+
+def _monocyte(radius: float, rng: np.random.Generator) -> Nucleus:
+    """A kidney or a horseshoe: a thick arc, off the middle of the cell."""
+    span = rng.uniform(2.3, 4.2)
+    bow = radius * rng.uniform(0.40, 0.48)
+    angles = np.linspace(-span / 2, span / 2, 15)
+    swell = 1.0 + 0.13 * np.sin(rng.uniform(0, 6.3) + 2.4 * angles)
+    thick = radius * rng.uniform(0.25, 0.31) * (1.22 - 0.11 * span) * swell
+    spine = np.column_stack([bow * np.cos(angles), bow * np.sin(angles), thick * 1.12])
+    spine[:, 0] -= bow * rng.uniform(0.1, 0.35)
+    return Nucleus(_turned([spine], rng.uniform(0, 2 * np.pi)))
+
+
+_NUCLEI: dict[str, Callable[[float, np.random.Generator], Nucleus]] = {
+    "basophil": _basophil,
+    "eosinophil": _eosinophil,
+    "lymphocyte": _lymphocyte,
+    "monocyte": _monocyte,
+    "neutrophil": _neutrophil,
+}
+
+
+@dataclass(frozen=True)
+class Chromatin:
+    """How the nucleus of a class takes the stain.
+
+    Args:
+        amount: of chromatin stain.
+        clumps: contrast of its texture, 0-1.
+        grain: distance over which the texture changes, um.
+    """
+
+    amount: float
+    clumps: float
+    grain: float
+
+
+@dataclass(frozen=True)
+class CellSheets:
+    """What painting one cell needs; ``dyes`` is painted in place.
+
+    Args:
+        rng: source of randomness.
+        scale: pixels per um.
+        radius: mean radius of the cell, um.
+        body: (side, side) coverage of the cell, 0-1.
+        inner: (side, side) distance to the outline, um.
+        core: (side, side) coverage of the nucleus, 0-1.
+        dyes: (side, side, 4) amounts of dye.
+    """
+
+    rng: np.random.Generator
+    scale: float
+    radius: float
+    body: np.ndarray
+    inner: np.ndarray
+    core: np.ndarray
+    dyes: np.ndarray
+
+    def noise(self, grain: float) -> np.ndarray:
+        """Texture over the cell that changes over ``grain`` um."""
+        return smooth_noise(self.rng, self.body.shape[0], self.scale, grain)
+
+
+def _paint_nucleus(s: CellSheets, chromatin: Chromatin) -> None:
+    """Lay chromatin where the nucleus is; it hides the cytoplasm there."""
+    clumps = 1.0 + chromatin.clumps * (
+        0.7 * s.noise(chromatin.grain) + 0.5 * s.noise(0.45)
+    )
+    amount = chromatin.amount * s.rng.uniform(0.85, 1.15)
+    s.dyes[:] *= (1.0 - 0.85 * s.core)[..., None]
+    s.dyes[..., CHROMATIN] += s.core * amount * np.clip(clumps, 0.45, 1.7)
+
+
+def _paint_cytoplasm(s: CellSheets, azure: float, eosin: float, rim: float) -> None:
+    """Lay an even, cloudy cytoplasm that may be darker along the outline."""
+    clouds = 1.0 + 0.14 * s.noise(1.6) + 0.10 * s.noise(0.5)
+    edge = 1.0 + rim * np.exp(-s.inner / 0.7)
+    amount = clouds * edge * s.rng.uniform(0.8, 1.2)
+    s.dyes[..., AZURE] += azure * amount
+    s.dyes[..., EOSIN] += eosin * amount
+
+
+def _grain_grid(s: CellSheets, spacing: float, jitter: float) -> np.ndarray:
+    """Jittered grid of points (N, 2) in um over the cell's disc."""
+    ticks = np.arange(-1.35 * s.radius, 1.35 * s.radius, spacing)
+    x, y = np.meshgrid(ticks, ticks)
+    points = np.column_stack([x.ravel(), y.ravel()])
+    return points + s.rng.uniform(-jitter, jitter, points.shape) * spacing
+
+
+def _at(sheet: np.ndarray, points: np.ndarray, scale: float) -> np.ndarray:
+    """Values of a sheet at points in um."""
+    side = sheet.shape[0]
+    index = np.rint(points * scale + (side - 1) / 2).astype(int).clip(0, side - 1)
+    return sheet[index[:, 1], index[:, 0]]
+
+
+def _vacuoles(s: CellSheets, count: int, size: tuple[float, float]) -> None:
+    """Clear round holes in the cytoplasm."""
+    if count == 0:
+        return
+    points = s.rng.uniform(-s.radius, s.radius, (12 * count, 2))
+    free = (_at(s.inner, points, s.scale) > 0.8) & (_at(s.core, points, s.scale) < 0.3)
+    points = points[free][:count]
+    if len(points) == 0:
+        return
+    discs = np.column_stack([points, s.rng.uniform(*size, len(points))])
+    holes = fill_discs(discs, s.body.shape[0], s.scale)
+    s.dyes[:] *= (1.0 - 0.85 * holes)[..., None]
+
+
+def _neutrophil_synthetic_painting(s: CellSheets, chromatin: Chromatin) -> None:
+    """Pale pink cytoplasm dusted with fine granules, dark segmented nucleus."""
+    _paint_cytoplasm(s, azure=0.16, eosin=0.26, rim=0.15)
+    dust = np.clip(s.noise(0.33) - 0.4, 0, 2)
+    s.dyes[..., CHROMATIN] += s.rng.uniform(0.08, 0.16) * dust
+    s.dyes[..., EOSIN] += 0.10 * dust
+    _paint_nucleus(s, chromatin)
+
+
+def _eosinophil_synthetic_painting(s: CellSheets, chromatin: Chromatin) -> None:
+    """Cytoplasm packed with coarse orange-red granules around a two-lobed nucleus."""
+    _paint_cytoplasm(s, azure=0.10, eosin=0.20, rim=0.1)
+    _paint_nucleus(s, chromatin)
+    points = _grain_grid(s, spacing=0.82, jitter=0.36)
+    room = _at(s.inner, points, s.scale) > 0.35
+    over_nucleus = _at(s.core, points, s.scale) > 0.5
+    keep = room & (~over_nucleus | (s.rng.random(len(points)) < 0.06))
+    points = points[keep]
+    discs = np.column_stack([points, s.rng.uniform(0.30, 0.46, len(points))])
+    order = s.rng.permutation(len(discs))
+    values = s.rng.uniform(0.55, 1.0, len(discs))
+    grains = fill_discs(discs[order], s.body.shape[0], s.scale, values)
+    s.dyes[..., EOSIN] += grains * 1.5 * s.rng.uniform(0.85, 1.15)
+    s.dyes[..., CHROMATIN] += grains * 0.10
+
+
+def _basophil_synthetic_painting(s: CellSheets, chromatin: Chromatin) -> None:
+    """Coarse dark granules all over the cell, the nucleus half hidden under them."""
+    _paint_cytoplasm(s, azure=0.22, eosin=0.22, rim=0.2)
+    _paint_nucleus(s, chromatin)
+    points = _grain_grid(s, spacing=s.rng.uniform(0.9, 1.15), jitter=0.42)
+    inner, core = _at(s.inner, points, s.scale), _at(s.core, points, s.scale)
+    chance = np.where(core > 0.5, s.rng.uniform(0.3, 0.9), 0.9)
+    points = points[(inner > 0.3) & (s.rng.random(len(points)) < chance)]
+    discs = np.column_stack([points, s.rng.uniform(0.34, 0.64, len(points))])
+    washed = s.rng.random(len(discs)) < 0.10
+    grains = fill_discs(
+        discs[~washed], s.body.shape[0], s.scale, s.rng.uniform(0.7, 1, (~washed).sum())
+    )
+    s.dyes[..., CHROMATIN] += grains * 1.15
+    s.dyes[..., AZURE] += grains * 0.5
+    holes = fill_discs(discs[washed], s.body.shape[0], s.scale)
+    s.dyes[:] *= (1.0 - 0.75 * holes)[..., None]
+
+
+def _lymphocyte_synthetic_painting(s: CellSheets, chromatin: Chromatin) -> None:
+    """A thin clear blue rim around a dense round nucleus."""
+    _paint_cytoplasm(s, azure=0.52, eosin=0.02, rim=0.45)
+    halo = cv2.GaussianBlur(s.core, (0, 0), 0.7 * s.scale)
+    s.dyes[..., AZURE] *= 1.0 - 0.35 * halo  # the pale zone beside the nucleus
+    _paint_nucleus(s, chromatin)
+
+
+def _monocyte_synthetic_painting(s: CellSheets, chromatin: Chromatin) -> None:
+    """Wide grey-blue, ground-glass cytoplasm with vacuoles and a folded nucleus."""
+    _paint_cytoplasm(s, azure=0.50, eosin=0.20, rim=0.2)
+    s.dyes[..., CHROMATIN] += 0.07 * np.clip(s.noise(0.4) + 0.4, 0, 2)
+    _paint_nucleus(s, chromatin)
+    _vacuoles(s, int(s.rng.poisson(4.0)), (0.3, 0.75))
+
+
+PAINTERS: dict[str, Callable[[CellSheets, Chromatin], None]] = {
+    "basophil": _basophil_synthetic_painting,
+    "eosinophil": _eosinophil_synthetic_painting,
+    "lymphocyte": _lymphocyte_synthetic_painting,
+    "monocyte": _monocyte_synthetic_painting,
+    "neutrophil": _neutrophil_synthetic_painting,
+}
+
+
+@dataclass(frozen=True)
+class Anatomy:
+    """What the cells of one class have in common.
+
+    Args:
+        radius: smallest and largest radius of the cell, um.
+        bumps: unevenness of the outline, relative to the radius.
+        corners: chance of an outline drawn out into a corner.
+        chromatin: how the nucleus takes the stain.
+        wobble: bending of the nucleus' outline, um.
+    """
+
+    radius: tuple[float, float]
+    bumps: float
+    corners: float
+    chromatin: Chromatin
+    wobble: float
+
+
+ANATOMY = {
+    "basophil": Anatomy((7.0, 8.4), 0.050, 0.20, Chromatin(0.90, 0.15, 1.0), 0.35),
+    "eosinophil": Anatomy((7.4, 9.2), 0.045, 0.20, Chromatin(1.05, 0.22, 1.1), 0.22),
+    "lymphocyte": Anatomy((5.6, 7.6), 0.055, 0.40, Chromatin(1.30, 0.16, 1.3), 0.18),
+    "monocyte": Anatomy((8.6, 10.6), 0.065, 0.35, Chromatin(0.95, 0.30, 0.9), 0.30),
+    "neutrophil": Anatomy((7.2, 8.9), 0.050, 0.25, Chromatin(1.35, 0.20, 1.0), 0.22),
+}
+
+
+@dataclass(frozen=True)
+class Leukocyte:
+    """A leukocyte ready to be put on a canvas.
+
+    Args:
+        stamp: its drawing.
+        radius: mean radius, um.
+        nucleus: shape of the nucleus.
+        core: (side, side) coverage of the nucleus in the stamp, 0-1.
+    """
+
+    stamp: Stamp
+    radius: float
+    nucleus: Nucleus
+    core: np.ndarray
+
+
+def draw_leukocyte(
+    class_name: str, rng: np.random.Generator, *, scale: float
+) -> Leukocyte:
+    """Draw one leukocyte.
+
+    Args:
+        class_name: canonical name of a leukocyte class.
+        rng: draws everything individual about the cell.
+        scale: pixels per um.
+
+    Raises:
+        ValueError: if no leukocyte goes by that name.
+    """
+    if class_name not in ANATOMY:
+        raise ValueError(
+            f"no leukocyte named {class_name!r} to draw; expected one of "
+            f"{', '.join(ANATOMY)}"
+        )
+    anatomy = ANATOMY[class_name]
+    radius = rng.uniform(*anatomy.radius)
+    side = int(np.ceil(2.9 * radius * scale)) + 2
+    body = fill_outline(_outline(anatomy, radius, rng), side, scale)
+    inside = cv2.distanceTransform((body > 0.5).astype(np.uint8), cv2.DIST_L2, 3)
+    inner = inside / np.float32(scale)
+    shape = nucleus(class_name, radius, rng)
+    core = _nucleus_sheet(shape, anatomy.wobble, side, scale, rng)
+    core *= np.clip(inner / 0.5 - 0.4, 0, 1)  # a membrane stays free around it
+    dyes = np.zeros((side, side, 4), np.float32)
+    sheets = CellSheets(rng, scale, radius, body, inner, core, dyes)
+    PAINTERS[class_name](sheets, anatomy.chromatin)
+    dyes *= body[..., None]
+    return Leukocyte(Stamp(dyes, body), radius, shape, core)
+
+
+def _outline(anatomy: Anatomy, radius: float, rng: np.random.Generator) -> np.ndarray:
+    """Closed outline (96, 2) in um: a circle with low waves and maybe a corner."""
+    angle = np.linspace(0, 2 * np.pi, 96, endpoint=False)
+    reach = np.ones(96)
+    for order in range(2, 6):
+        size, phase = rng.normal(0, anatomy.bumps / order**0.5), rng.uniform(0, 6.3)
+        reach += size * np.cos(order * angle + phase)
+    if rng.random() < anatomy.corners:
+        off = np.abs((angle - rng.uniform(0, 6.28) + np.pi) % (2 * np.pi) - np.pi)
+        reach += rng.uniform(0.1, 0.3) * np.exp(-off / rng.uniform(0.2, 0.35))
+    reach = radius * np.clip(reach, 0.75, 1.4)
+    return reach[:, None] * np.column_stack([np.cos(angle), np.sin(angle)])
+
+
+def _nucleus_sheet(
+    shape: Nucleus, wobble: float, side: int, scale: float, rng: np.random.Generator
+) -> np.ndarray:
+    """Rasterise lobes and filaments and bend them into grown shapes."""
+    spines = [_dense(lobe) for lobe in shape.lobes] + list(shape.filaments)
+    sheet = fill_discs(np.vstack(spines), side, scale)
+    return warp(sheet, rng, scale, wobble, 2.2)
+
+
+def _dense(spine: np.ndarray) -> np.ndarray:
+    """Put two more discs between the discs of a spine, so that its edge is smooth."""
+    steps = np.linspace(0, len(spine) - 1, 3 * len(spine) - 2)
+    return np.column_stack(
+        [np.interp(steps, np.arange(len(spine)), column) for column in spine.T]
+    )

@@ -1,0 +1,333 @@
+"""How a synthetic slide looks: canvas, dyes, light and camera.
+
+Lengths are in um and become pixels only here, so that the same strokes draw a crop,
+a small test image or a whole field.
+
+A scene is drawn as amounts of four dyes per pixel. What the camera sees follows
+from Beer and Lambert's law, so that cells lying on each other darken, a pale stain
+pales everything it dyes, and no class owns a colour.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+
+_SUBPIXEL_BITS = 4
+_THINNED = 0.35  # of the thinner of two overlapping cells
+
+
+@dataclass
+class Stamp:
+    """A small square drawing with its centre in the middle.
+
+    Args:
+        dyes: (side, side, 4) amounts of dye, float32.
+        alpha: (side, side) how much of a pixel the drawn thing covers, 0-1.
+    """
+
+    dyes: np.ndarray
+    alpha: np.ndarray
+
+
+@dataclass
+class Canvas:
+    """Amounts of dye and class labels of a scene.
+
+    Args:
+        height: pixels.
+        width: pixels.
+        scale: pixels per um.
+    """
+
+    height: int
+    width: int
+    scale: float
+    dyes: np.ndarray = field(init=False)
+    labels: np.ndarray = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.dyes = np.zeros((self.height, self.width, 4), np.float32)
+        self.labels = np.zeros((self.height, self.width), np.uint8)
+
+    def overlay(self, stamp: Stamp, x: float, y: float) -> None:
+        """Lay a cell on others: flattened against them, it adds a part of its dye."""
+        there, here = self._windows(stamp, x, y)
+        old, new = self.dyes[there], stamp.dyes[here]
+        self.dyes[there] = np.maximum(old, new) + _THINNED * np.minimum(old, new)
+
+    def add(self, stamp: Stamp, x: float, y: float) -> None:
+        """Lay a stamp on what is there: dyes add up, labels stay."""
+        there, here = self._windows(stamp, x, y)
+        self.dyes[there] += stamp.dyes[here]
+
+    def cover(self, stamp: Stamp, x: float, y: float, label: int) -> None:
+        """Put a stamp in the place of what is there, labels included."""
+        there, here = self._windows(stamp, x, y)
+        alpha = stamp.alpha[here]
+        self.dyes[there] *= 1.0 - alpha[..., None]
+        self.dyes[there] += stamp.dyes[here]
+        self.labels[there][alpha >= 0.5] = label
+
+    def _windows(self, stamp: Stamp, x: float, y: float) -> tuple[tuple, tuple]:
+        """Slices of canvas and stamp that meet when the stamp is centred at (x, y)."""
+        there, here = [], []
+        for middle, limit in ((y, self.height), (x, self.width)):
+            side = stamp.alpha.shape[0]
+            start = round(middle * self.scale - side / 2)
+            low, high = max(start, 0), min(start + side, limit)
+            high = max(low, high)
+            there.append(slice(low, high))
+            here.append(slice(low - start, high - start))
+        return tuple(there), tuple(here)
+
+
+def fill_outline(outline: np.ndarray, side: int, scale: float) -> np.ndarray:
+    """Rasterise a closed outline with smooth edges.
+
+    Args:
+        outline: (N, 2) points x, y in um from the centre.
+        side: pixels of the square sheet.
+        scale: pixels per um.
+
+    Shape:
+        -> (side, side), float32 coverage 0-1.
+    """
+    sheet = np.zeros((side, side), np.uint8)
+    points = _fixed(outline, side, scale)
+    cv2.fillPoly(sheet, [points], 255, cv2.LINE_AA, _SUBPIXEL_BITS)
+    return sheet.astype(np.float32) / 255.0
+
+
+def fill_discs(
+    discs: np.ndarray, side: int, scale: float, values: np.ndarray | None = None
+) -> np.ndarray:
+    """Rasterise discs; where they overlap the last one drawn holds.
+
+    Args:
+        discs: (N, 3) x, y and radius in um from the centre.
+        side: pixels of the square sheet.
+        scale: pixels per um.
+        values: (N,) brightness 0-1 of each disc; 1 where not given.
+
+    Shape:
+        -> (side, side), float32 0-1.
+    """
+    sheet = np.zeros((side, side), np.uint8)
+    centres = _fixed(discs[:, :2], side, scale).tolist()
+    unit = scale * 2**_SUBPIXEL_BITS
+    radii = np.rint(discs[:, 2] * unit).astype(int).tolist()
+    greys = [255] * len(discs) if values is None else (values * 255).tolist()
+    for centre, radius, grey in zip(centres, radii, greys, strict=True):
+        cv2.circle(sheet, centre, radius, grey, -1, cv2.LINE_AA, _SUBPIXEL_BITS)
+    return sheet.astype(np.float32) / 255.0
+
+
+def _fixed(points: np.ndarray, side: int, scale: float) -> np.ndarray:
+    """Points in um from the centre -> OpenCV's fixed-point pixels."""
+    pixels = points * scale + (side - 1) / 2
+    return np.rint(pixels * 2**_SUBPIXEL_BITS).astype(np.int32)
+
+
+def smooth_noise(
+    rng: np.random.Generator, side: int, scale: float, grain: float
+) -> np.ndarray:
+    """Return smooth random texture with mean 0 and a standard deviation near 1.
+
+    Args:
+        rng: source of randomness.
+        side: pixels of the square sheet.
+        scale: pixels per um.
+        grain: distance in um over which the texture changes.
+
+    Shape:
+        -> (side, side), float32.
+    """
+    cells = max(int(np.ceil(side / max(grain * scale, 1.0))), 1) + 2
+    coarse = rng.standard_normal((cells, cells), dtype=np.float32)
+    fine = cv2.resize(coarse, (side, side), interpolation=cv2.INTER_CUBIC)
+    return fine * np.float32(1.3)
+
+
+def warp(
+    sheet: np.ndarray, rng: np.random.Generator, scale: float, bend: float, grain: float
+) -> np.ndarray:
+    """Bend a drawing irregularly, so that drawn geometry looks grown.
+
+    Args:
+        sheet: (side, side) drawing.
+        rng: source of randomness.
+        scale: pixels per um.
+        bend: typical displacement in um.
+        grain: distance in um over which the displacement changes.
+    """
+    side = sheet.shape[0]
+    y, x = np.mgrid[0:side, 0:side].astype(np.float32)
+    x += smooth_noise(rng, side, scale, grain) * np.float32(bend * scale)
+    y += smooth_noise(rng, side, scale, grain) * np.float32(bend * scale)
+    return cv2.remap(sheet, x, y, cv2.INTER_LINEAR)
+
+
+# Planes of a canvas, in this order.
+HAEMOGLOBIN, EOSIN, AZURE, CHROMATIN = range(4)
+
+# Optical density (natural logarithm) in R, G, B of one unit of each dye.
+_DYES = np.array(
+    [
+        (0.40, 0.60, 0.64),  # red cells: grey-brown to salmon
+        (0.16, 0.60, 0.56),  # eosin: orange-pink
+        (0.52, 0.36, 0.16),  # azure: blue
+        (0.80, 1.30, 0.58),  # azure bound to chromatin: purple
+    ]
+)
+_HUE_SPREAD = np.array([0.12, 0.12, 0.09, 0.09])  # of a channel's density, by slide
+_STYLE_STREAM = 7919  # keeps the random stream of styles apart from that of cells
+
+
+@dataclass(frozen=True)
+class SlideStyle:
+    """Stain, light and camera shared by everything on one slide.
+
+    Args:
+        dyes: optical density in R, G, B of one unit of haemoglobin, eosin, azure
+            and chromatin stain.
+        light: colour of the empty field in R, G, B, 0-1.
+        gradient: relative change of the light per field of view along x and y.
+        glare: chance that a saturated patch of light reaches into a crop.
+        glare_colour: what that patch adds to R, G, B, 0-1.
+        saturation: factor on the distance from grey.
+        gamma: exponent of the camera's response.
+        blur: standard deviation of the defocus in um.
+        noise: standard deviation of the sensor's noise in grey levels of 255.
+        crowding: share of the free field covered by red cells.
+        pallor: depth of the red cells' pale centre, 0-1.
+        clumping: share of red cells that may lie on each other.
+        mottle: dye left by plasma proteins between the cells.
+        dirt: platelets and stain deposit, relative to an ordinary slide.
+    """
+
+    dyes: tuple[tuple[float, float, float], ...]
+    light: tuple[float, float, float]
+    gradient: tuple[float, float]
+    glare: float
+    glare_colour: tuple[float, float, float]
+    saturation: float
+    gamma: float
+    blur: float
+    noise: float
+    crowding: float
+    pallor: float
+    clumping: float
+    mottle: float
+    dirt: float
+
+
+def slide_style(seed: int, slide: int) -> SlideStyle:
+    """Draw the style of a slide; the same (seed, slide) always gives the same one.
+
+    Args:
+        seed: seed of the dataset, 0 or more.
+        slide: number of the slide, 0 or more.
+
+    Raises:
+        ValueError: if either number is negative.
+
+    Example:
+        >>> (
+        ...     slide_style(0, 1) == slide_style(0, 1),
+        ...     slide_style(0, 1) == slide_style(0, 2),
+        ... )
+        (True, False)
+    """
+    if seed < 0 or slide < 0:
+        raise ValueError(
+            f"seed and slide are {seed} and {slide}; expected numbers from 0 on"
+        )
+    rng = np.random.default_rng([seed, slide, _STYLE_STREAM])
+    glare_hue = np.array([rng.uniform(-0.25, 0.05), 0.22, rng.uniform(0.10, 0.30)])
+    return SlideStyle(
+        dyes=_draw_dyes(rng),
+        light=_draw_light(rng),
+        gradient=tuple(rng.uniform(-0.16, 0.16, 2).tolist()),
+        glare=float(rng.choice([0.0, 0.1, 0.35])),
+        glare_colour=tuple(glare_hue.tolist()),
+        saturation=float(rng.uniform(0.6, 1.3)),
+        gamma=float(rng.uniform(0.75, 1.25)),
+        blur=float(rng.uniform(0.04, 0.15)),
+        noise=float(rng.uniform(0.8, 3.0)),
+        crowding=float(rng.uniform(0.28, 0.62)),
+        pallor=float(rng.uniform(0.3, 0.85)),
+        clumping=float(rng.uniform(0.05, 0.5)),
+        mottle=float(rng.uniform(0.0, 0.03)),
+        dirt=float(rng.uniform(0.3, 1.8)),
+    )
+
+
+def _draw_dyes(rng: np.random.Generator) -> tuple[tuple[float, float, float], ...]:
+    """Vary hue (each channel on its own) and strength (each dye as a whole)."""
+    hue = np.exp(rng.normal(0.0, 1.0, (4, 3)) * _HUE_SPREAD[:, None])
+    low, high = (0.75, 0.65, 0.6, 0.7), (1.3, 1.5, 1.5, 1.5)
+    strength = rng.uniform(low, high)[:, None]
+    return tuple(tuple(row) for row in (_DYES * hue * strength).tolist())
+
+
+def _draw_light(rng: np.random.Generator) -> tuple[float, float, float]:
+    """Draw a lamp from warm to cold, tinted towards green or magenta."""
+    warmth, tint = rng.uniform(-0.20, 0.20), rng.uniform(-0.09, 0.09)
+    colour = np.exp([warmth - tint / 2, tint, -warmth - tint / 2])
+    return tuple((colour / colour.max() * rng.uniform(0.60, 0.92)).tolist())
+
+
+def develop(
+    dyes: np.ndarray,
+    style: SlideStyle,
+    rng: np.random.Generator,
+    *,
+    scale: float,
+    view: float = 1.0,
+) -> np.ndarray:
+    """Turn amounts of dye into the image that the slide's camera takes.
+
+    Args:
+        dyes: amounts of the four dyes, float32.
+        style: the slide's style.
+        rng: draws light patches and sensor noise.
+        scale: pixels per um.
+        view: how much of the gradient the image spans; a crop of a field sees less.
+
+    Shape:
+        (H, W, 4) -> (H, W, 3), uint8.
+    """
+    height, width = dyes.shape[:2]
+    density = dyes.reshape(-1, 4) @ np.asarray(style.dyes, np.float32)
+    image = np.exp(-density).reshape(height, width, 3)
+    image *= _illumination((height, width), style, rng, view)
+    image *= np.float32(np.exp(rng.normal(0.0, 0.04)))  # exposure
+    focus = style.blur * rng.uniform(0.8, 1.4) * scale
+    image = cv2.GaussianBlur(image, (0, 0), max(focus, 0.3))
+    grey = image.mean(axis=2, keepdims=True)
+    image = grey + (image - grey) * np.float32(style.saturation)
+    image = cv2.pow(np.clip(image, 0.0, 1.0), style.gamma)
+    noise = rng.standard_normal(image.shape, dtype=np.float32)
+    image = image * 255.0 + noise * np.float32(style.noise)
+    return np.clip(np.rint(image), 0, 255).astype(np.uint8)
+
+
+def _illumination(
+    shape: tuple[int, int], style: SlideStyle, rng: np.random.Generator, view: float
+) -> np.ndarray:
+    """Light reaching each pixel: lamp colour, gradient and now and then a glare."""
+    height, width = shape
+    y, x = np.mgrid[0:height, 0:width].astype(np.float32)
+    x, y = x / width - 0.5, y / height - 0.5
+    field = 1.0 + view * (style.gradient[0] * x + style.gradient[1] * y)
+    light = field[..., None] * np.asarray(style.light, np.float32)
+    glared = rng.random() < style.glare
+    angle, reach, spread = rng.uniform((0, 0.45, 0.12), (2 * np.pi, 0.7, 0.3))
+    if glared:
+        away = (x - reach * np.cos(angle)) ** 2 + (y - reach * np.sin(angle)) ** 2
+        patch = np.exp(-away / (2 * spread**2)).astype(np.float32)
+        light += patch[..., None] * np.asarray(style.glare_colour, np.float32)
+    return light.astype(np.float32)

@@ -1,0 +1,447 @@
+"""n x n mosaics of single cells: the images that the paper trains and tests on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+from torch.utils.data import Dataset
+
+from leuko_mm.classes import BACKGROUND, IGNORE_LABEL
+from leuko_mm.datasets.images import read_image, read_mask_file
+from leuko_mm.datasets.layouts import (
+    LaidMosaic,
+    SmearOdds,
+    lay_grid,
+    lay_scattered,
+    lay_smear,
+)
+from leuko_mm.datasets.layouts import Tile as Tile_field_windows
+from leuko_mm.datasets.leukocyte import Step, build_pipeline, with_enhancement
+from leuko_mm.datasets.prepared import DatasetError, read_index
+from leuko_mm.datasets.sampling import (
+    MOSAIC_SPLIT,
+    check_choices,
+    check_fields,
+    check_numbers,
+    compose_fixed,
+    compose_known,
+    compose_one,
+    compose_one_balanced,
+    sample_randomness,
+)
+from leuko_mm.datasets.splits import split_mosaics
+from leuko_mm.registry import DATASETS, SCOPE
+
+Tile = tuple[np.ndarray, np.ndarray]
+
+
+class TileStore:
+    """Load cells through a pipeline, resize them, and keep the tiles in memory.
+
+    Args:
+        cells: a dataset with ``get_data_info``.
+        pipeline: from such an entry to a sample with ``img`` and ``gt_seg_map``.
+        seed: of whatever the pipeline draws; it draws the same for a cell every time,
+            so that the tile is the same whether it was kept or not.
+        limit: bytes of tiles that are kept at most; others are made again.
+    """
+
+    def __init__(
+        self,
+        cells,
+        pipeline: Callable[[dict], dict],
+        *,
+        seed: int = 0,
+        limit: int = 2**29,
+    ):
+        self.cells, self.pipeline, self.seed = cells, pipeline, seed
+        self.limit, self.used = limit, 0
+        self._kept: dict[tuple[int, int, int], Tile] = {}
+
+    def tile(self, cell: int, height: int, width: int) -> Tile:
+        """Return image (H, W, 3) and labels (H, W) of a cell; do not write to them.
+
+        Raises:
+            ValueError: if the pipeline loads no image or no labels.
+        """
+        key = (cell, height, width)
+        if key in self._kept:
+            return self._kept[key]
+        tile = resize_tile(*self._load(cell), height, width)
+        size = sum(array.nbytes for array in tile)
+        if self.used + size <= self.limit:
+            self._kept[key] = tile
+            self.used += size
+        return tile
+
+    def _load(self, cell: int) -> Tile:
+        with sample_randomness(self.seed, cell):
+            sample = self.pipeline(self.cells.get_data_info(cell))
+        missing = [key for key in ("img", "gt_seg_map") if key not in sample]
+        if missing:
+            raise ValueError(
+                f"tile_pipeline gives no {' and no '.join(missing)}; expected at least "
+                "LoadImageFromFile and LoadAnnotations in it"
+            )
+        return sample["img"], sample["gt_seg_map"]
+
+
+def resize_tile(image: np.ndarray, labels: np.ndarray, height: int, width: int) -> Tile:
+    """Resize an image smoothly and its labels without mixing them.
+
+    Example:
+        >>> tile = resize_tile(np.zeros((4, 4, 3), np.uint8), np.eye(4), 2, 3)
+        >>> [array.shape for array in tile]
+        [(2, 3, 3), (2, 3)]
+    """
+    # Area averaging when shrinking: a linear kernel would alias granules.
+    shrinks = height * width < image.shape[0] * image.shape[1]
+    way = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    size, exact = (width, height), cv2.INTER_NEAREST_EXACT
+    return (
+        cv2.resize(image, size, interpolation=way),
+        cv2.resize(labels, size, interpolation=exact),
+    )
+
+
+def augmented(
+    augmentation: Callable[[dict], dict], image: np.ndarray, labels: np.ndarray
+) -> Tile:
+    """Return what an augmentation makes of a tile, which is left as it is.
+
+    Raises:
+        ValueError: if it changes the size.
+    """
+    if not augmentation.transforms:
+        return image, labels
+    sample = augmentation(
+        dict(
+            img=image.copy(),
+            gt_seg_map=labels.copy(),
+            seg_fields=["gt_seg_map"],
+            img_shape=labels.shape,
+        )
+    )
+    if sample["img"].shape[:2] != labels.shape:
+        raise ValueError(
+            f"tile_augmentation changed a tile from {labels.shape} to "
+            f"{sample['img'].shape[:2]}; it must keep the size"
+        )
+    return sample["img"], sample["gt_seg_map"]
+
+
+class FieldWindows:
+    """Draw squares from the fields of the slides that are trained on.
+
+    What nobody has labelled keeps the label 255. Every window shows some pixel that
+    somebody has.
+
+    Args:
+        root: a prepared dataset.
+        groups: slides of which fields may be shown; the others' are not read.
+        size: side of a window in pixels.
+        cell_px: side that a prepared cell image has where the network sees it.
+
+    Raises:
+        DatasetError: if no field of these slides has a cell whose place is known.
+    """
+
+    def __init__(self, root: Path, groups: Collection[str], *, size: int, cell_px: int):
+        self.root, self.size = Path(root), size
+        rows = read_index(self.root)
+        factor = {
+            row.place.parent: row.place.scale * cell_px / row.width
+            for row in rows
+            if row.kind == "cell" and row.place is not None
+        }
+        self._fields = [
+            (row, factor[row.stem])
+            for row in rows
+            if row.kind == "field" and row.group in groups and row.stem in factor
+        ]
+        if not self._fields:
+            raise DatasetError(
+                f"{self.root} has no field of the {len(groups)} slides trained on in "
+                "which a cell is placed; add --cfg-options "
+                "train_dataloader.dataset.fields=0, or prepare a dataset with fields"
+            )
+        self._read: dict[int, Tile_field_windows] = {}
+
+    def __len__(self) -> int:
+        return len(self._fields)
+
+    @property
+    def stems(self) -> list[str]:
+        """Names of the fields."""
+        return [row.stem for row, _ in self._fields]
+
+    def field(self, number: int) -> Tile_field_windows:
+        """Return a field, BGR, and its labels, at the network's scale."""
+        if number not in self._read:
+            row, factor = self._fields[number]
+            image = np.ascontiguousarray(read_image(self.root / row.image)[..., ::-1])
+            labels = read_mask_file(self.root / row.mask).values.astype(np.uint8)
+            shape = tuple(max(1, round(s * factor)) for s in (row.width, row.height))
+            self._read[number] = (
+                cv2.resize(image, shape, interpolation=cv2.INTER_AREA),
+                cv2.resize(labels, shape, interpolation=cv2.INTER_NEAREST_EXACT),
+            )
+        return self._read[number]
+
+    def window(self, rng: np.random.Generator) -> Tile_field_windows:
+        """Return a square of a field and its labels, around a labelled pixel.
+
+        Shape:
+            image (size, size, 3) uint8, labels (size, size) uint8.
+        """
+        image, labels = self.field(int(rng.integers(len(self))))
+        lack = [max(0, self.size - side) for side in labels.shape]
+        if any(lack):
+            grown = ((0, lack[0]), (0, lack[1]))
+            image = np.pad(image, (*grown, (0, 0)), mode="symmetric")
+            labels = np.pad(labels, grown, constant_values=IGNORE_LABEL)
+        rows, columns = np.nonzero(labels != IGNORE_LABEL)
+        pick = int(rng.integers(len(rows))) if len(rows) else None
+        middle = (rows[pick], columns[pick]) if pick is not None else (0, 0)
+        y, x = (
+            int(np.clip(at - rng.integers(self.size), 0, whole - self.size))
+            for at, whole in zip(middle, labels.shape, strict=True)
+        )
+        here = np.s_[y : y + self.size, x : x + self.size]
+        return image[here].copy(), labels[here].copy()
+
+
+def as_binary(labels: np.ndarray) -> np.ndarray:
+    """Return labels with every leukocyte as 1; 255 stays.
+
+    Example:
+        >>> as_binary(np.array([[0, 4, 255]], np.uint8)).tolist()
+        [[0, 1, 255]]
+    """
+    cells = (labels != BACKGROUND) & (labels != IGNORE_LABEL)
+    return np.where(cells, 1, labels).astype(np.uint8)
+
+
+@DATASETS.register_module()
+class MosaicDataset(Dataset):
+    """Compose cells of a dataset into mosaics of n x n.
+
+    Modes: ``fixed`` deals the cells into ``mosaics`` images once, without replacement
+    until all are used; ``resample`` draws each mosaic afresh, given by (seed, global
+    index); ``every`` shows every cell exactly once and is the one for testing: tiles
+    left over in its last mosaic stay background; ``every_alike`` does so with mosaics
+    of one class each. ``layout='scattered'`` puts the cells
+    at random places of one background instead of side by side: no border of a tile is
+    there to be learnt (see ``scattered_layout``); ``layout='smear'`` composes fields of
+    few or no cells, some touching or cut off, with platelets (see ``smear_layout``).
+
+    Tiles go through ``tile_pipeline`` (loading and enhancement: the same for a cell
+    every time, so it is kept in memory), are resized to their place, go through
+    ``tile_augmentation`` one by one, and the mosaic through ``pipeline``. Each sample
+    carries ``tiles``, a list of ``{stem, group, class_name, box}`` with box
+    (x0, y0, x1, y1) in mosaic pixels, and ``spare_tiles``, the boxes without a cell.
+
+    Args:
+        dataset: config of a ``LeukocyteDataset``; its own pipeline is not used.
+        n: tiles along a side.
+        size: side s of the mosaic in pixels.
+        mode: ``fixed``, ``resample``, ``every`` or ``every_alike``.
+        mosaics: how many (the last two need none).
+        split_stage: ``cells`` takes the part's cells and composes them; ``mosaics``
+            composes all cells first and then takes the part's share of mosaics, as the
+            paper did.
+        split_seed: of composition and division with ``split_stage='mosaics'``, so that
+            every training seed meets the same test mosaics.
+        test_fraction: share of the mosaics tested, with ``split_stage='mosaics'``.
+        class_balanced: draw every class equally often, instead of every cell.
+        layout: ``grid``, ``scattered`` or ``smear``.
+        smear: options of ``SmearOdds``, for the layout of that name.
+        fields: share of the images that are windows of whole fields of the same slides
+            instead, augmented as one tile (see ``FieldWindows``).
+        enhance: a transform's config, inserted behind the loading of each tile.
+        tile_pipeline, tile_augmentation, pipeline: transforms or configs, see above.
+        fill: grey level of spare tiles, 0-255.
+        seed: of composition and augmentation.
+        test_mode: as in MMSegmentation: the sample's index is not a global one.
+
+    Raises:
+        ValueError: if a number or name does not fit, or a mosaic has more tiles than
+            there are cells.
+        DatasetError: as ``LeukocyteDataset``.
+    """
+
+    def __init__(
+        self,
+        dataset: Mapping,
+        *,
+        n: int = 2,
+        size: int = 512,
+        mode: str = "fixed",
+        mosaics: int | None = None,
+        split_stage: str = "cells",
+        split_seed: int = 0,
+        test_fraction: float = 0.1,
+        class_balanced: bool = False,
+        layout: str = "grid",
+        smear: Mapping | None = None,
+        fields: float = 0.0,
+        enhance: Step | None = None,
+        tile_pipeline: Sequence[Step] = (),
+        tile_augmentation: Sequence[Step] = (),
+        pipeline: Sequence[Step] = (),
+        fill: int = 230,
+        seed: int = 0,
+        test_mode: bool = False,
+    ):
+        check_choices(
+            mode,
+            split_stage,
+            layout=layout,
+            class_balanced=class_balanced,
+            test_mode=test_mode,
+        )
+        check_numbers(n, size, mode=mode, mosaics=mosaics, fill=fill)
+        check_fields(fields, enhance=enhance, mode=mode)
+        self.n, self.size, self.mode, self.seed = n, size, mode, seed
+        self.fill, self.test_mode = fill, test_mode
+        self.class_balanced, self.layout = class_balanced, layout
+        self.odds, self.fields = SmearOdds(**(smear or {})), fields
+        self.cells = self._build_cells(dict(dataset), split_stage, test_mode)
+        self._about = [self._known_of(cell) for cell in range(len(self.cells))]
+        if split_stage == "mosaics":
+            self._mosaics = self._share(mosaics, split_seed, test_fraction)
+        else:
+            self._mosaics = self._compose(mosaics)
+        self.tile_pipeline = build_pipeline(with_enhancement(tile_pipeline, enhance))
+        self.tile_augmentation = build_pipeline(tile_augmentation)
+        self.pipeline = build_pipeline(pipeline)
+        self.store = TileStore(self.cells, self.tile_pipeline, seed=seed)
+        self.windows = self._windows() if fields else None
+
+    @staticmethod
+    def _build_cells(dataset: dict, split_stage: str, test_mode: bool):
+        if split_stage == "mosaics":
+            if dataset.get("split") not in (None, MOSAIC_SPLIT):
+                raise ValueError(
+                    f"split_stage 'mosaics' divides mosaics, not the cells of split "
+                    f"{dataset['split']!r}; name {MOSAIC_SPLIT!r} or no split"
+                )
+            dataset["split"] = None
+        dataset.setdefault("type", "leuko_mm.LeukocyteDataset")
+        dataset["test_mode"] = test_mode
+        return DATASETS.build({"_scope_": SCOPE, **dataset})
+
+    def _share(self, mosaics: int, seed: int, test_fraction: float) -> list[list[int]]:
+        composed = compose_fixed(len(self.cells), mosaics, self.n**2, seed=seed)
+        parts = split_mosaics(mosaics, test_fraction=test_fraction, seed=seed)
+        return [composed[i] for i in parts[self.cells.part]]
+
+    def _windows(self) -> FieldWindows:
+        groups = {about["group"] for about in self._about}
+        root, side = self.cells.root, self.size // self.n
+        return FieldWindows(root, groups, size=self.size, cell_px=side)
+
+    def _known_of(self, cell: int) -> dict:
+        info = self.cells.get_data_info(cell)
+        return {key: info[key] for key in ("stem", "group", "class_name")}
+
+    def _compose(self, mosaics: int | None) -> list:
+        if self.mode == "resample":
+            # Composed on demand; composing the first one reports too few cells now.
+            self._drawn(0)
+            return [None] * mosaics
+        how = dict(mode=self.mode, mosaics=mosaics, class_balanced=self.class_balanced)
+        return compose_known(self._classes, self.n**2, seed=self.seed, **how)
+
+    @property
+    def _classes(self) -> list[str]:
+        return [about["class_name"] for about in self._about]
+
+    def _drawn(self, index: int) -> list[int]:
+        how = dict(seed=self.seed, index=index)
+        if self.class_balanced:
+            return compose_one_balanced(self._classes, self.n**2, **how)
+        return compose_one(len(self.cells), self.n**2, **how)
+
+    @property
+    def metainfo(self) -> dict:
+        """Classes and palette, as MMSegmentation asks for them."""
+        return self.cells.metainfo
+
+    def full_init(self) -> None:
+        """Do nothing: everything was read when the dataset was built."""
+
+    def __len__(self) -> int:
+        return len(self._mosaics)
+
+    def cells_of(self, index: int) -> list[int | None]:
+        """Return the cells of a mosaic by global index; None marks a spare tile."""
+        if self.mode == "resample":
+            return self._drawn(index)
+        return self._mosaics[index % len(self)]
+
+    def __getitem__(self, index: int) -> dict:
+        """Return one mosaic by global index (see ``GlobalIndexSampler``)."""
+        if self.test_mode and not 0 <= index < len(self):
+            raise IndexError(f"mosaic {index} of {len(self)}, counted from 0")
+        with sample_randomness(self.seed, index):
+            mosaic = self.compose(index)
+            sample = self.pipeline({**mosaic})
+        if "data_samples" in sample:
+            # Told in training, too: a loss that is no number is traced to its cells.
+            sample["data_samples"].set_metainfo(dict(tiles=mosaic["tiles"]))
+        return sample
+
+    def __iter__(self) -> Iterator[dict]:
+        """Yield one epoch; global indices alone would never end."""
+        return (self[i] for i in range(len(self)))
+
+    def compose(self, index: int) -> dict:
+        """Return one mosaic before ``pipeline``: img BGR, gt_seg_map, tiles."""
+        cells, laid = self._laid(index)
+        places = list(zip(cells, laid.boxes, strict=True))
+        shape = (self.size, self.size)
+        return dict(
+            img=laid.image,
+            gt_seg_map=laid.labels,
+            seg_fields=["gt_seg_map"],
+            img_shape=shape,
+            ori_shape=shape,
+            tiles=[
+                {**self._about[cell], "box": box}
+                for cell, box in places
+                if cell is not None
+            ],
+            spare_tiles=[box for cell, box in places if cell is None],
+            sample_idx=index,
+            reduce_zero_label=False,
+        )
+
+    def _laid(self, index: int) -> tuple[list[int | None], LaidMosaic]:
+        if self.windows is not None:
+            rng = np.random.default_rng([self.seed, index, 2])
+            if rng.random() < self.fields:
+                window = augmented(self.tile_augmentation, *self.windows.window(rng))
+                return [], LaidMosaic(*self._as_classes(*window), [])
+        cells, n, size = self.cells_of(index), self.n, self.size
+        if self.layout == "grid":
+            return cells, lay_grid(
+                cells, self._augmented, n=n, size=size, fill=self.fill
+            )
+        cells = [cell for cell in cells if cell is not None]
+        tiles = [self._augmented(cell, size // n, size // n) for cell in cells]
+        # A stream of its own, so that places do not follow from which cells they are.
+        rng = np.random.default_rng([self.seed, index, 1])
+        if self.layout == "smear":
+            laid = lay_smear(tiles, n=n, size=size, rng=rng, odds=self.odds)
+            return cells, laid
+        return cells, lay_scattered(tiles, n=n, size=size, rng=rng)
+
+    def _as_classes(self, image: np.ndarray, labels: np.ndarray):
+        return image, as_binary(labels) if self.cells.binary else labels
+
+    def _augmented(self, cell: int, height: int, width: int):
+        return augmented(self.tile_augmentation, *self.store.tile(cell, height, width))

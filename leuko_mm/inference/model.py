@@ -1,0 +1,618 @@
+"""A network's file: the shipped one, its sidecar, and the runtime that runs it."""
+
+from __future__ import annotations
+
+import copy
+import importlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from mmcv.cnn import ConvModule
+from mmengine.registry import DefaultScope
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+import leuko_mm
+from leuko_mm.engine.checkpoints import (
+    check_kinds,
+    foreign_parts,
+    load_tensors,
+)
+from leuko_mm.engine.optim import bfloat16_helps
+from leuko_mm.errors import LeukoError
+from leuko_mm.files import sha256_of_file
+from leuko_mm.registry import MODELS, SCOPE
+
+EXPORT_SUFFIX = ".onnx"
+TORCH, ONNXRUNTIME, OPENVINO = RUNTIMES = ("torch", "onnxruntime", "openvino")
+# Of an exported file, the first that is installed: OpenVINO uses bfloat16 where the
+# processor multiplies it, ONNX Runtime does not.
+FOR_EXPORTS = (OPENVINO, ONNXRUNTIME)
+
+
+class RuntimeChoiceError(LeukoError, ValueError):
+    """A runtime is not installed or cannot run this file; the message says what can."""
+
+
+def choose_runtime(path: Path, wanted: str | None = None) -> str:
+    """Return the name of what runs a file, without reading it.
+
+    Args:
+        path: a ``.pth`` or an exported ``.onnx``.
+        wanted: one of ``RUNTIMES``; None takes torch for a ``.pth``, and of an export
+            the fastest that is installed.
+
+    Raises:
+        RuntimeChoiceError: naming what runs such a file, or the pip command.
+
+    Example:
+        >>> choose_runtime(Path("net.pth"))
+        'torch'
+    """
+    exported = Path(path).suffix == EXPORT_SUFFIX
+    if wanted is not None and wanted not in RUNTIMES:
+        raise RuntimeChoiceError(
+            f"runtime {wanted!r} is not known; expected one of {', '.join(RUNTIMES)}"
+        )
+    if not exported:
+        if wanted in FOR_EXPORTS:
+            raise RuntimeChoiceError(
+                f"{wanted} runs exported networks, and {path} is a checkpoint of "
+                f"torch; export it first: leuko export {path} NAME{EXPORT_SUFFIX}"
+            )
+        return TORCH
+    if wanted == TORCH:
+        raise RuntimeChoiceError(
+            f"{path} is exported, and torch runs the .pth that it was made of; "
+            f"expected the runtime {' or '.join(FOR_EXPORTS)}"
+        )
+    there = [name for name in FOR_EXPORTS if find_spec(name)]
+    if wanted is None and not there:
+        raise RuntimeChoiceError(
+            f"nothing that runs {path} is installed: pip install {ONNXRUNTIME}, or "
+            f"pip install {OPENVINO}"
+        )
+    if wanted is not None and wanted not in there:
+        raise RuntimeChoiceError(f"{wanted} is not installed: pip install {wanted}")
+    return wanted or there[0]
+
+
+DEFAULT_MODEL = "cbam_unet_compact"
+RECIPES = (DEFAULT_MODEL, "quickstart")
+
+
+class NotShippedError(LeukoError, ValueError):
+    """The package carries no such checkpoint; the message says how to make one."""
+
+
+def shipped_folder() -> Path:
+    """Return the folder of the package in which its checkpoints lie."""
+    return Path(leuko_mm.__file__).parent / "zoo"
+
+
+def shipped_names() -> list[str]:
+    """Return the names of the checkpoints that the package carries."""
+    return sorted(
+        path.stem
+        for path in shipped_folder().glob("*.pth")
+        if path.with_suffix(".json").is_file()
+    )
+
+
+def shipped_checkpoint(name: str = DEFAULT_MODEL) -> Path:
+    """Return the file of a checkpoint of the package; its sidecar lies beside it.
+
+    Args:
+        name: of the checkpoint, as ``leuko zoo list`` prints it.
+
+    Raises:
+        NotShippedError: if the package has none of that name; the message names the
+            command that trains it.
+    """
+    path = shipped_folder() / f"{name}.pth"
+    if path.is_file() and path.with_suffix(".json").is_file():
+        return path
+    there = ", ".join(shipped_names()) or "none yet"
+    raise NotShippedError(
+        f"this package carries no checkpoint {name!r} (it carries: {there}). If it is "
+        f"one of `leuko zoo list`, train it,\n    {training_command(name)}\n"
+        "and give that file as the checkpoint"
+    )
+
+
+def training_command(method: str) -> str:
+    """Return the command that trains a method as its published checkpoint is.
+
+    Example:
+        >>> training_command("cbam_unet")
+        'leuko train cbam_unet --protocol half --split fold5'
+    """
+    # These files are recipes of their own, data and schedule included.
+    protocol = "" if method in RECIPES else " --protocol half"
+    return f"leuko train {method}{protocol} --split fold5"
+
+
+SCHEMA = 1
+NEEDED = ("config", "classes", "colours", "scale", "normalisation", "sha256")
+# A prepared cell image's side in pixels, where a sidecar does not tell.
+PREPARED_PX = 256
+
+
+class CheckpointError(LeukoError, ValueError):
+    """A checkpoint and its sidecar do not fit each other, or this version."""
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """A model that was read from a file, and what it knows about itself.
+
+    Args:
+        path: of the tensors.
+        sidecar: what stands beside them.
+        model: in evaluation mode, on the CPU, float32; None for an exported network,
+            which no module of torch stands for.
+    """
+
+    path: Path
+    sidecar: Mapping[str, Any]
+    model: nn.Module | None
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names by class id, background first."""
+        return tuple(self.sidecar["classes"])
+
+    @property
+    def colours(self) -> tuple[tuple[int, int, int], ...]:
+        """RGB by class id."""
+        return tuple(tuple(colour) for colour in self.sidecar["colours"])
+
+    @property
+    def cell_px(self) -> float | None:
+        """The side that one prepared cell image has when the network sees it."""
+        return self.sidecar["scale"].get("cell_px")
+
+    @property
+    def rbc_px(self) -> float | None:
+        """Diameter of a red cell when the network sees it, None if not known."""
+        return self.sidecar["scale"].get("rbc_px")
+
+    @property
+    def px_per_um(self) -> float | None:
+        """Pixels per um when the network sees them, None if not known."""
+        return self.sidecar["scale"].get("px_per_um")
+
+    @property
+    def prepared_px(self) -> float:
+        """The side of a prepared cell image, at whose scale enhancements work."""
+        return self.sidecar["scale"].get("prepared_px") or PREPARED_PX
+
+
+def read_checkpoint(path: str | Path) -> Checkpoint:
+    """Read a checkpoint; nothing in its two files can run.
+
+    Args:
+        path: a ``.pth`` file; its sidecar lies beside it as ``.json``.
+
+    Raises:
+        CheckpointError: if a file is missing or of another make, or if tensors,
+            classes and config do not fit one another.
+        UnsafeCheckpointError: if the file holds more than tensors.
+    """
+    path = Path(path).expanduser()
+    sidecar = read_sidecar_of(path)
+    model = build_model(path, sidecar)
+    tensors = load_tensors(path)
+    tensors = tensors.get("state_dict", tensors)
+    check_kinds(model, tensors, file=path)
+    try:
+        model.load_state_dict(tensors)
+    except (RuntimeError, AttributeError, TypeError) as error:
+        lines = [line.strip() for line in str(error).splitlines()[1:3]]
+        raise CheckpointError(
+            f"{path} does not fit the config in its sidecar: {' '.join(lines)[:300]}; "
+            "take the two files from one training"
+        ) from None
+    return Checkpoint(path, sidecar, model.eval().requires_grad_(False))
+
+
+def read_sidecar_of(path: Path) -> dict:
+    """Return the checked sidecar of a checkpoint.
+
+    Raises:
+        CheckpointError: if it is missing, damaged, or describes another file.
+    """
+    place = path.with_suffix(".json")
+    if not path.is_file():
+        raise CheckpointError(
+            f"checkpoint {path} does not exist; `leuko train cbam_unet` makes one"
+        )
+    if not place.is_file():
+        raise CheckpointError(
+            f"{path} has no sidecar {place.name}: nothing tells its classes, scale and "
+            "model. `leuko train` writes both; keep them together"
+        )
+    try:
+        sidecar = json.loads(place.read_text(encoding="utf-8"))
+        missing = [key for key in NEEDED if key not in sidecar]
+    except (ValueError, TypeError) as error:
+        raise CheckpointError(f"{place} is damaged ({error})") from None
+    if missing or not isinstance(sidecar, dict) or sidecar.get("schema") != SCHEMA:
+        lack = f"it has no {', '.join(missing)}" if missing else "another schema"
+        raise CheckpointError(
+            f"{place} is no sidecar of schema {SCHEMA} ({lack}); expected the one that "
+            "`leuko train` wrote"
+        )
+    digest = sha256_of_file(path)
+    if digest != sidecar["sha256"]:
+        raise CheckpointError(
+            f"{path} is not the file that {place.name} describes: its sha256 is "
+            f"{digest[:12]}..., expected {str(sidecar['sha256'])[:12]}...; fetch or "
+            "copy both again"
+        )
+    try:
+        _check_classes(place, sidecar)
+    except (AttributeError, TypeError) as error:
+        raise CheckpointError(f"{place} is damaged ({error})") from None
+    return sidecar
+
+
+def _check_classes(place: Path, sidecar: dict) -> None:
+    config, classes = sidecar["config"], sidecar["classes"]
+    if not isinstance(config, dict) or not isinstance(config.get("model"), dict):
+        raise CheckpointError(f"{place}: its config names no model")
+    head = config["model"].get("decode_head")
+    head = head[-1] if isinstance(head, list) and head else head
+    outputs = head.get("num_classes") if isinstance(head, dict) else None
+    told = dict(
+        config=config.get("classes"),
+        colours=len(sidecar["colours"]),
+        num_classes=outputs,
+    )
+    fits = dict(config=classes, colours=len(classes), num_classes=len(classes))
+    wrong = {key: told[key] for key in told if told[key] != fits[key]}
+    if wrong:
+        raise CheckpointError(
+            f"{place}: {wrong} does not fit its {len(classes)} classes {classes}"
+        )
+    preprocessor = config["model"].get("data_preprocessor") or {}
+    for key, value in sidecar["normalisation"].items():
+        if preprocessor.get(key) != value:
+            raise CheckpointError(
+                f"{place}: normalisation {key} {value}, but its config has "
+                f"{preprocessor.get(key)}"
+            )
+
+
+def build_model(path: Path, sidecar: Mapping) -> nn.Module:
+    """Return the model that a sidecar describes, with weights drawn at random.
+
+    Raises:
+        CheckpointError: if a part is none of the registered ones, or refuses what
+            the config gives it.
+    """
+    recipe = _without_weights(copy.deepcopy(sidecar["config"]["model"]))
+    for name in foreign_parts(recipe):
+        raise CheckpointError(
+            f"{path}: its config asks for the part {name!r}; expected the name of a "
+            "registered part such as 'leuko_mm.VGG'"
+        )
+    try:
+        with DefaultScope.overwrite_default_scope(SCOPE):
+            return MODELS.build(recipe)
+    except (KeyError, TypeError, ValueError, RuntimeError, AssertionError) as error:
+        raise CheckpointError(
+            f"{path}: the model of its sidecar cannot be built ({error}); it was "
+            "written by another version, or a plug-in is missing"
+        ) from error
+
+
+def _without_weights(node: Any) -> Any:
+    """Drop what would read other files: the checkpoint brings every weight."""
+    if isinstance(node, dict):
+        kept = {k: v for k, v in node.items() if k not in ("init_cfg", "pretrained")}
+        return {key: _without_weights(value) for key, value in kept.items()}
+    return [_without_weights(v) for v in node] if isinstance(node, list) else node
+
+
+# Names of the two tensors in the file.
+INPUT, OUTPUT = "image", "logits"
+# What `export` in the sidecar holds, besides what describes input and output.
+TOLD = ("format", "opset", "precision")
+
+
+def read_model(path: str | Path) -> Checkpoint:
+    """Read a checkpoint or an export, whichever it is.
+
+    Args:
+        path: a ``.pth``, or an ``.onnx`` of ``leuko export``; its sidecar lies beside
+            it as ``.json``.
+
+    Raises:
+        CheckpointError: as ``read_checkpoint`` and ``read_export``.
+        UnsafeCheckpointError: if a ``.pth`` holds more than tensors.
+    """
+    path = Path(path).expanduser()
+    return read_export(path) if path.suffix == EXPORT_SUFFIX else read_checkpoint(path)
+
+
+def read_export(path: Path) -> Checkpoint:
+    """Return what an export knows about itself; its ``model`` is None.
+
+    Raises:
+        CheckpointError: if a file is missing, the two do not fit each other, or the
+            sidecar is not that of an export.
+    """
+    for needed in (path, path.with_suffix(".json")):
+        if not needed.is_file():
+            raise CheckpointError(
+                f"{needed} does not exist; `leuko export` writes an .onnx and the "
+                ".json beside it: keep them together"
+            )
+    sidecar = read_sidecar_of(path)
+    told = sidecar.get("export")
+    if not isinstance(told, dict) or any(key not in told for key in TOLD):
+        raise CheckpointError(
+            f"{path.with_suffix('.json')} is no sidecar of an export: expected "
+            f"`export` with {', '.join(TOLD)}; write both files again with leuko export"
+        )
+    return Checkpoint(path, sidecar, None)
+
+
+def check_outputs(
+    checkpoint: Checkpoint, inputs: Sequence[str], output: Sequence[int | str | None]
+) -> None:
+    """Refuse a file whose tensors are not those that its sidecar promises.
+
+    Args:
+        checkpoint: of an export.
+        inputs: names of the file's inputs.
+        output: sides of its first output; those that vary are no numbers.
+
+    Raises:
+        CheckpointError: naming what differs.
+    """
+    classes = len(checkpoint.classes)
+    # A single logit stands for leukocyte against background.
+    channels = {classes, 1} if classes == 2 else {classes}
+    told = output[1] if len(output) == 4 else None
+    if list(inputs) != [INPUT] or (isinstance(told, int) and told not in channels):
+        raise CheckpointError(
+            f"{checkpoint.path} takes {list(inputs)} and gives {list(output)}; its "
+            f"sidecar promises ['{INPUT}'] and logits of {classes} classes: take both "
+            "files from one export"
+        )
+
+
+def fold_batch_norms(model: nn.Module) -> int:
+    """Replace convolution and batch norm by one convolution; return how many.
+
+    Only where the norm is sure to be what reads the convolution: neighbours in an
+    ``nn.Sequential``, and the two of an mmcv ``ConvModule``. Positions and names stay,
+    an identity stands where the norm was.
+
+    Args:
+        model: in evaluation mode; changed in place.
+
+    Example:
+        >>> pair = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)).eval()
+        >>> fold_batch_norms(pair), type(pair[1]).__name__
+        (1, 'Identity')
+    """
+    folded = 0
+    for module in list(model.modules()):
+        if type(module) is nn.Sequential:
+            for place in range(len(module) - 1):
+                if _fits(module[place], module[place + 1]):
+                    module[place] = fuse_conv_bn_eval(module[place], module[place + 1])
+                    module[place + 1] = nn.Identity()
+                    folded += 1
+        elif _begins_with_both(module) and _fits(module.conv, module.norm):
+            module.conv = fuse_conv_bn_eval(module.conv, module.norm)
+            setattr(module, module.norm_name, nn.Identity())
+            folded += 1
+    return folded
+
+
+def _begins_with_both(module: nn.Module) -> bool:
+    ours = type(module) is ConvModule and module.with_norm
+    return ours and module.order[:2] == ("conv", "norm")
+
+
+def _fits(convolution: nn.Module, norm: nn.Module) -> bool:
+    plain = type(convolution) is nn.Conv2d and type(norm) is nn.BatchNorm2d
+    # A hook may change weights or look at what passes between the two.
+    hooks = ("_forward_hooks", "_forward_pre_hooks")
+    hooked = any(getattr(m, name) for m in (convolution, norm) for name in hooks)
+    return plain and not hooked and not norm.training and norm.running_mean is not None
+
+
+class Runtime(Protocol):
+    """A network that is ready to be called.
+
+    Shape:
+        float32 (B, 3, H, W), normalised, on the CPU; H and W multiples of 32 ->
+        logits float32 (B, C, H, W), on any device.
+    """
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Return the logits of a batch."""
+
+
+def open_runtime(
+    checkpoint: Checkpoint,
+    name: str | None = None,
+    *,
+    device: str | torch.device | None = None,
+    float32: bool = False,
+) -> Runtime:
+    """Make a network ready to be called.
+
+    Args:
+        checkpoint: what ``read_model`` returned.
+        name: see ``choose_runtime``.
+        device: for torch; None takes a GPU where there is one. The others run on the
+            CPU.
+        float32: never compute in bfloat16, even where that is faster.
+
+    Raises:
+        RuntimeChoiceError: if the runtime is not installed or does not fit.
+        CheckpointError: if an exported file is damaged or not what its sidecar says.
+        ValueError: if there is no such device.
+    """
+    name = choose_runtime(checkpoint.path, name)
+    if name == TORCH:
+        return TorchRuntime(checkpoint.model, device=device, float32=float32)
+    if device is not None and str(device).partition(":")[0] != "cpu":
+        raise RuntimeChoiceError(
+            f"device {str(device)!r}: {name} computes on the CPU here; leave the "
+            "device out, or use the .pth"
+        )
+    if name == ONNXRUNTIME:
+        return OnnxRuntime(checkpoint)
+    return OpenVinoRuntime(checkpoint, float32=float32)
+
+
+class TorchRuntime:
+    """Call a model as its training did, channels-last, in bfloat16 where that helps.
+
+    Batch norms are folded into convolutions first.
+
+    Args:
+        model: a segmentor; it is copied, not moved.
+        device: None takes a GPU where there is one.
+        float32: never compute in bfloat16.
+
+    Raises:
+        ValueError: if there is no such device.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        device: str | torch.device | None = None,
+        float32: bool = False,
+    ):
+        self.device = _device(device)
+        model = copy.deepcopy(model).eval()
+        fold_batch_norms(model)
+        self.model = model.to(self.device, memory_format=torch.channels_last)
+        capable = self.device.type in ("cpu", "cuda")
+        self.low_precision = capable and not float32 and bfloat16_helps()
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Return the logits of a batch, on the model's device."""
+        images = images.to(self.device, memory_format=torch.channels_last)
+        with (
+            torch.inference_mode(),
+            torch.autocast(
+                self.device.type, torch.bfloat16, enabled=self.low_precision
+            ),
+        ):
+            return whole_logits(self.model, images).float()
+
+
+def whole_logits(model: nn.Module, images: Tensor) -> Tensor:
+    """Return a segmentor's logits at the images' own size.
+
+    Shape:
+        (B, 3, H, W) -> (B, C, H, W).
+    """
+    shape = tuple(images.shape[-2:])
+    about = dict(ori_shape=shape, img_shape=shape, pad_shape=shape)
+    return model.encode_decode(images, [about] * len(images))
+
+
+class OnnxRuntime:
+    """Run an export by ONNX Runtime on as many threads as torch may use, in float32.
+
+    Args:
+        checkpoint: what ``read_export`` returned.
+
+    Raises:
+        CheckpointError: if the file is damaged or not what its sidecar says.
+    """
+
+    def __init__(self, checkpoint: Checkpoint):
+        library = importlib.import_module("onnxruntime")
+        options = library.SessionOptions()
+        options.intra_op_num_threads = torch.get_num_threads()
+        options.log_severity_level = 4  # what goes wrong is raised as well
+        try:
+            self.session = library.InferenceSession(
+                str(checkpoint.path), options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:
+            raise _damaged(checkpoint, error) from None
+        (output,) = self.session.get_outputs()[:1]
+        names = [each.name for each in self.session.get_inputs()]
+        check_outputs(checkpoint, names, output.shape)
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Return the logits of a batch."""
+        values = images.contiguous().numpy()
+        return torch.from_numpy(self.session.run([OUTPUT], {INPUT: values})[0])
+
+
+class OpenVinoRuntime:
+    """Run an export by OpenVINO on as many threads as torch may use.
+
+    Args:
+        checkpoint: what ``read_export`` returned.
+        float32: do not leave the precision to OpenVINO, which takes bfloat16 where the
+            processor multiplies it.
+
+    Raises:
+        CheckpointError: if the file is damaged or not what its sidecar says.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, *, float32: bool = False):
+        library = importlib.import_module("openvino")
+        wishes = {
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+        }
+        if float32:
+            wishes["INFERENCE_PRECISION_HINT"] = "f32"
+        try:
+            model = library.Core().read_model(str(checkpoint.path))
+            self.compiled = library.Core().compile_model(model, "CPU", wishes)
+        except Exception as error:
+            raise _damaged(checkpoint, error) from None
+        shape = [
+            None if side.is_dynamic else side.get_length()
+            for side in model.outputs[0].partial_shape
+        ]
+        check_outputs(checkpoint, [x.any_name for x in model.inputs], shape)
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Return the logits of a batch."""
+        return torch.from_numpy(self.compiled([images.contiguous().numpy()])[0])
+
+
+def _damaged(checkpoint: Checkpoint, error: Exception) -> CheckpointError:
+    line = (str(error).splitlines() or [type(error).__name__])[0]
+    return CheckpointError(
+        f"{checkpoint.path} cannot be loaded ({line[:200]}); export it again with "
+        "leuko export --force"
+    )
+
+
+def _device(device: str | torch.device | None) -> torch.device:
+    if device is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        found = torch.device(device)
+        torch.empty(1, device=found)
+    except (RuntimeError, AssertionError) as error:
+        line = (str(error).splitlines() or ["unknown"])[0]
+        raise ValueError(
+            f"device {device!r} cannot be used ({line}); expected cpu, cuda or cuda:0"
+        ) from None
+    return found

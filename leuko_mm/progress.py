@@ -1,0 +1,47 @@
+"""Progress of a long job: one line that is rewritten, or one every few seconds."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TextIO
+
+EVERY_S = 5.0
+WIDTH = 120
+
+
+class ProgressLine:
+    """Tell on standard error how far a job is; called with what is done.
+
+    On a terminal it is one line, gone when the job ends. Elsewhere, where nothing can
+    be written over, it is a line every few seconds, none for a short job.
+
+    Args:
+        words: what is done, such as ``drawing cells``.
+        stream: where to write; None: standard error.
+
+    Example:
+        >>> with ProgressLine("drawing cells", stream=sys.stdout) as line:
+        ...     line(1, 50)
+    """
+
+    def __init__(self, words: str, *, stream: TextIO | None = None):
+        self.words, self.stream = words, stream or sys.stderr
+        self.live = self.stream.isatty()
+        self._told = time.monotonic()
+
+    def __enter__(self) -> ProgressLine:
+        return self
+
+    def __exit__(self, *error) -> None:
+        if self.live:
+            print("\r\033[K", end="", file=self.stream, flush=True)
+
+    def __call__(self, done: int, total: int, item: object = "") -> None:
+        """Tell that so many of so many are done, and which comes next."""
+        text = f"{self.words}: {done} of {total} {item}".rstrip()
+        if self.live:
+            print(f"\r\033[K{text[:WIDTH]}", end="", file=self.stream, flush=True)
+        elif time.monotonic() - self._told >= EVERY_S:
+            self._told = time.monotonic()
+            print(text, file=self.stream, flush=True)

@@ -1,0 +1,360 @@
+"""Write the files of a run: results, checkpoint, table and pictures."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shlex
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timezone
+from functools import cache
+from pathlib import Path
+
+import cv2
+import mmcv
+import mmengine
+import mmseg
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+from torch import nn
+
+import leuko_mm
+from leuko_mm.datasets.leukocyte import dataset_root
+from leuko_mm.datasets.prepared import read_about, read_index, read_split
+from leuko_mm.engine.checkpoints import write_checkpoint
+from leuko_mm.errors import UsageError
+from leuko_mm.evaluation.confusion import merge_leukocytes, per_class_table, scores
+from leuko_mm.evaluation.metric import CELLS_FILE, METRICS_FILE
+from leuko_mm.files import write_text
+from leuko_mm.models.cell_encoder_decoder import READING
+from leuko_mm.models.size import count_parameters, multiply_adds, named_weights
+from leuko_mm.training.config import config_hash
+from leuko_mm.training.preflight import cells_config
+from leuko_mm.training.run_report import show_run
+from leuko_mm.training.sidecar import sidecar_of
+
+
+def place_run(config: Config, work_dir: str) -> None:
+    """Name the output folder wherever the config needs it.
+
+    Raises:
+        UsageError: if the evaluator is not the one that results are made of.
+    """
+    evaluator = config.test_evaluator
+    kind = evaluator.get("type") if isinstance(evaluator, Mapping) else evaluator
+    if kind != "leuko_mm.LeukocyteMetric":
+        raise UsageError(
+            "test_evaluator must be 'leuko_mm.LeukocyteMetric', which writes what "
+            f"results.json is made of; the config has {kind!r}"
+        )
+    config.work_dir = evaluator.out_dir = work_dir
+    # mmengine keeps visualizers and message hubs by name for the whole process.
+    config.experiment_name = f"{Path(work_dir).name}-{time.time_ns()}"
+
+
+def run_name(config: Config, *, protocol: bool = True) -> str:
+    """Return ``<method>[-<variant>]-<protocol>-<split>-s<seed>``.
+
+    Args:
+        config: resolved.
+        protocol: False leaves the protocol out.
+    """
+    split = cells_config(config, "train").get("split")
+    seed = config.randomness.get("seed", 0)
+    named = config.get("protocol") if protocol else None
+    parts = [config.method, config.get("variant"), named, split]
+    return "-".join([*(str(p) for p in parts if p), f"s{seed}"])
+
+
+# What a resumed run must not be given again, abbreviations of argparse included.
+ENTRANCE = ("--force", "--resume")
+SHORTEST = len("--f")
+
+
+def as_typed(command: Sequence[str]) -> str:
+    """Return a command line, quoted for a shell.
+
+    Args:
+        command: the program, as one word or several, and its arguments.
+
+    Example:
+        >>> as_typed(["leuko train", "unet", "--data", "my cells"])
+        "leuko train unet --data 'my cells'"
+        >>> as_typed(["tools/train.py", "unet"])
+        'python tools/train.py unet'
+    """
+    if not command:
+        return ""
+    words = [*command[0].split(), *command[1:]]
+    if words[0].endswith(".py"):
+        words.insert(0, "python")
+    return shlex.join(words)
+
+
+def resuming(command: Sequence[str], *, launcher: str = "none") -> str:
+    """Say what to type to go on with an unfinished run.
+
+    Args:
+        command: that began it; empty where it was begun from Python.
+        launcher: what started its processes; its own command is not known here.
+
+    Example:
+        >>> resuming(["leuko train", "unet", "--force"])
+        'go on with:\\n    leuko train unet --resume'
+    """
+    if not command:
+        return "go on with resume=True"
+    kept = [w for w in command if not any(_means(w, option) for option in ENTRANCE)]
+    text = as_typed([*kept, "--resume"])
+    if launcher == "none":
+        return f"go on with:\n    {text}"
+    return f"go on by starting, as before, the processes of:\n    {text}"
+
+
+def _means(word: str, option: str) -> bool:
+    return len(word) >= SHORTEST and option.startswith(word)
+
+
+def git_state() -> str | None:
+    """Return the commit of the code that runs, ``-dirty`` if changed, or None.
+
+    None where the package is installed without its repository.
+    """
+    root = Path(leuko_mm.__file__).parent.parent
+    if not (root / ".git").exists():
+        return None
+    command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return done.stdout.strip() or None
+
+
+@cache
+def git_at_start() -> str | None:
+    """Return ``git_state`` as it was when this process asked first.
+
+    A training runs the code that it began with, whatever is committed meanwhile.
+    """
+    return git_state()
+
+
+def environment() -> dict:
+    """Return the ``env`` block of a results file."""
+    return dict(
+        leuko_mm=leuko_mm.__version__,
+        python=platform.python_version(),
+        torch=torch.__version__,
+        mmengine=mmengine.__version__,
+        mmcv=mmcv.__version__,
+        mmseg=mmseg.__version__,
+        opencv=cv2.__version__,
+        numpy=np.__version__,
+        cpu=cpu_name(),
+        gpu=torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+    )
+
+
+def cpu_name() -> str:
+    """Return the processor's name with the machine's cores.
+
+    Not those that the process may use: an OpenMP that binds its threads leaves the
+    main one a single core. The threads of a run are told beside.
+    """
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        names = [line.split(":")[1].strip() for line in lines if "model name" in line]
+    except OSError:
+        names = []
+    return f"{names[0] if names else platform.processor()}, {os.cpu_count() or 1} cores"
+
+
+# Counting takes a second, and many runs of a comparison are of one network.
+_counted: dict[str, float] = {}
+
+
+def model_facts(model: nn.Module, config: Config) -> dict:
+    """Return parameters in millions and multiply-adds of one image in 10^9.
+
+    Args:
+        model: a segmentor.
+        config: the run's resolved config: size of the test images, encoder weights.
+    """
+    size = config.test_dataloader.dataset.get("size", 256)
+    params_m = count_parameters(model)
+    network = repr((type(model).__name__, params_m, _bare(config.model), size))
+    if network not in _counted:
+        _counted[network] = round(multiply_adds(model, size), 3)
+    return dict(
+        params_m=params_m,
+        gmacs=_counted[network],
+        input_size=size,
+        # Not the model's own: one that is only tested is built without.
+        pretrained=named_weights(config),
+        # How the answer is read; empty: pixel by pixel, in one view.
+        reading=reading_of(model),
+    )
+
+
+def reading_of(model: nn.Module) -> dict:
+    """Return how a segmentor reads its answer: options of ``CellEncoderDecoder``.
+
+    Example:
+        >>> reading_of(nn.Identity())
+        {}
+    """
+    asked = {key: getattr(model, key, None) for key in READING}
+    plain = dict(least_area=(None,), views=(None, 1))
+    return {key: asked[key] for key in READING if asked[key] not in plain[key]}
+
+
+def _bare(recipe):
+    """Return a model's config without its losses and its first weights."""
+    if isinstance(recipe, Mapping):
+        kept = [k for k in recipe if k not in ("loss_decode", "init_cfg")]
+        return {key: _bare(recipe[key]) for key in kept}
+    if isinstance(recipe, (list, tuple)):
+        return [_bare(value) for value in recipe]
+    return recipe
+
+
+SCHEMA = 1
+
+
+def write_results(
+    runner: Runner,
+    config: Config,
+    *,
+    run: Mapping,
+    checkpoint: Mapping | None = None,
+    learnt_from: list[str] | None = None,
+) -> dict:
+    """Write everything a finished run publishes into its output folder.
+
+    ``results.json``, ``table.md``, ``<run>.pth`` with its sidecar, the loss curve,
+    the overlays and ``report.html``; ``cells.npz`` is the evaluator's.
+
+    Args:
+        runner: after training and testing.
+        config: the run's resolved config.
+        run: ``command``, ``iterations``, ``started`` (seconds since the epoch) and
+            ``wall_s`` (seconds of training, testing not included).
+        checkpoint: ``file`` and ``sha256`` of the file that was tested; None writes
+            the model as a new one.
+        learnt_from: groups that a tested checkpoint was trained on, None where that
+            is not known; a training's are those of its split.
+
+    Returns:
+        The results as written.
+    """
+    work_dir = Path(config.work_dir)
+    scored = json.loads((work_dir / METRICS_FILE).read_text())
+    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    # A training's results say what was learnt from, a test's what was tested on.
+    part = "train" if checkpoint is None else "test"
+    results = {
+        "schema": SCHEMA,
+        "run": _run(config, runner, run),
+        "data": data_facts(config, part),
+        "env": environment(),
+        "model": model_facts(model, config),
+        "metrics": scored["metrics"],
+        "per_class": scored["per_class"],
+        "confusion": scored["confusion"],
+        "cells": CELLS_FILE,
+    }
+    if checkpoint is None:
+        path = work_dir / f"{work_dir.name}.pth"
+        metainfo = runner.test_dataloader.dataset.metainfo
+        sidecar = write_checkpoint(path, model, sidecar_of(config, results, metainfo))
+        checkpoint = dict(file=path.name, sha256=sidecar["sha256"])
+    else:
+        results["data"]["train_groups"] = learnt_from
+    results["checkpoint"] = dict(checkpoint)
+    write_text(work_dir / "table.md", _table(results))
+    show_run(runner, config, results, tested=part == "test")
+    # Last: its presence means that the run is finished and everything is there.
+    write_text(work_dir / "results.json", json.dumps(results, indent=1) + "\n")
+    return results
+
+
+def _run(config: Config, runner: Runner, run: Mapping) -> dict:
+    dataset = config.train_dataloader.dataset
+    started = datetime.fromtimestamp(run["started"], timezone.utc)
+    return dict(
+        name=Path(config.work_dir).name,
+        command=as_typed(run["command"]),
+        method=config.method,
+        variant=config.get("variant"),
+        protocol=config.get("protocol"),
+        split=dataset.get("dataset", dataset).get("split"),
+        seed=config.randomness.get("seed", 0),
+        git=git_at_start(),
+        config_sha256=config_hash(config),
+        iterations=run["iterations"],
+        selected_on="last",
+        started=started.isoformat("T", "seconds"),
+        wall_s=round(run["wall_s"], 1),
+        device=str(next(runner.model.parameters()).device),
+        threads=torch.get_num_threads(),
+        amp=bool(config.optim_wrapper.get("enabled", False)),
+    )
+
+
+def data_facts(config: Config, part: str) -> dict:
+    """Return the ``data`` block: which dataset, which groups train and test.
+
+    Args:
+        config: the run's resolved config.
+        part: ``train`` or ``test``, whose loader's mosaics and enhancement are told.
+    """
+    cells = cells_config(config, part)
+    root = dataset_root(cells["name"])
+    about = read_about(root)
+    rows = [row for row in read_index(root) if row.kind == "cell"]
+    # Without a split every cell is tested.
+    split = cells.get("split")
+    parts = (
+        read_split(root, split)
+        if split
+        else dict.fromkeys((r.stem for r in rows), "test")
+    )
+    groups: dict[str, set[str]] = {"train": set(), "test": set()}
+    for row in rows:
+        if row.stem in parts:
+            groups[parts[row.stem]].add(row.group)
+    dataset = config[f"{part}_dataloader"].dataset
+    enhance = dataset.get("enhance")
+    return dict(
+        dataset=about["name"],
+        sha256=about["sha256"],
+        train_groups=sorted(groups["train"]),
+        test_groups=sorted(groups["test"]),
+        mosaic=dict(n=dataset.n, mode=dataset.mode) if "n" in dataset else None,
+        size=dataset.get("size"),
+        enhance=enhance.to_dict() if enhance else None,
+    )
+
+
+def _table(results: dict) -> str:
+    run, data = results["run"], results["data"]
+    part = f"split {run['split']}" if run["split"] else "every cell"
+    # A test of a checkpoint trains nothing, and takes no time for it.
+    took = f" in {run['wall_s'] / 60:.1f} minutes" if run["wall_s"] else ""
+    head = (
+        f"{run['method']}, protocol {run['protocol']}, {data['dataset']} {part}, seed "
+        f"{run['seed']}: {run['iterations']} iterations{took} on {run['device']}\n\n"
+    )
+    # Whether cells are found at all, whatever class they are given.
+    found = scores(merge_leukocytes(results["confusion"])).per_class["leukocyte"]
+    tail = (
+        f"\nany leukocyte against background: IoU {found['iou']:.2f} %, "
+        f"F1 {found['f1']:.2f} %\n"
+    )
+    return (
+        head + per_class_table(results["per_class"], results["metrics"]) + "\n" + tail
+    )

@@ -1,0 +1,148 @@
+"""AHE-Retinex and its equalisation alone as registered transforms."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import cv2
+import numpy as np
+from mmcv.transforms import BaseTransform
+
+from leuko_mm.registry import TRANSFORMS
+from leuko_mm.transforms.ahe_retinex import (
+    as_rgb_uint8,
+    enhance_image,
+    equalise_planes,
+    in_windows,
+)
+from leuko_mm.transforms.retinex import READINGS, RetinexParams
+
+
+@TRANSFORMS.register_module()
+class AHERetinex(BaseTransform):
+    """Apply ``enhance_image`` to ``results['img']``; see there for what it does.
+
+    Args:
+        reading: ``hsv``, ``hsv_all`` or ``rgb``.
+        preset: name of the numbers, see ``retinex_params.PRESETS``.
+        window: side of a window in pixels.
+        channel_order: order of ``results['img']``: ``bgr``, as mmcv loads it, or
+            ``rgb``.
+
+    Raises:
+        ValueError: if an argument is none of the values named.
+    """
+
+    def __init__(
+        self,
+        reading: str = "hsv",
+        preset: str = "default",
+        *,
+        window: int = 256,
+        channel_order: str = "bgr",
+    ) -> None:
+        if reading not in READINGS:
+            raise ValueError(
+                f"AHERetinex reading={reading!r}: expected one of {READINGS}"
+            )
+        if channel_order not in ("bgr", "rgb"):
+            raise ValueError(
+                f"AHERetinex channel_order={channel_order!r}: expected 'bgr' or 'rgb'"
+            )
+        if not isinstance(window, int) or window < 2:
+            raise ValueError(
+                f"AHERetinex window={window!r}: expected a whole number of at least 2"
+            )
+        self.reading = reading
+        self.preset = preset
+        self.window = window
+        self.channel_order = channel_order
+        self.params = RetinexParams.preset(preset)
+
+    def transform(self, results: dict) -> dict:
+        """Replace ``results['img']`` by its enhanced form, in the same order."""
+        # Before the flip: a grey image has no last axis of channels to flip.
+        image = as_rgb_uint8(results["img"])
+        flipped = self.channel_order == "bgr"
+        out = enhance_image(
+            image[..., ::-1] if flipped else image,
+            window=self.window,
+            overlap=self.window // 4,
+            reading=self.reading,
+            params=self.params,
+        )
+        results["img"] = np.ascontiguousarray(out[..., ::-1]) if flipped else out
+        return results
+
+    def __repr__(self) -> str:
+        return (
+            f"{type(self).__name__}(reading={self.reading!r}, "
+            f"preset={self.preset!r}, window={self.window}, "
+            f"channel_order={self.channel_order!r})"
+        )
+
+
+_DEFAULTS = RetinexParams()
+
+
+def equalise_value(
+    image: np.ndarray, *, params: RetinexParams = _DEFAULTS
+) -> np.ndarray:
+    """Equalise the V of HSV with limited contrast (CLAHE), as one window.
+
+    What ``ahe_retinex`` does without its retinex: against it, one sees what the
+    retinex adds. R, G and B are multiplied by one factor, so hue and saturation
+    stay. Their order does not matter.
+
+    Args:
+        image: RGB or BGR; ``as_rgb_uint8`` lists what else is taken.
+        params: of these, ``clip_limit``, ``grid`` and ``min_tile`` count.
+
+    Shape:
+        (H, W, 3) uint8 -> (H, W, 3) uint8.
+
+    Raises:
+        ValueError: for an image that ``as_rgb_uint8`` refuses.
+
+    Example:
+        >>> red = np.full((64, 64, 3), (90, 30, 0), np.uint8)
+        >>> equalise_value(red)[0, 0].tolist()
+        [92, 31, 0]
+    """
+    planes = cv2.split(as_rgb_uint8(image))
+    return equalise_planes([plane.astype(np.float32) for plane in planes], params)
+
+
+@TRANSFORMS.register_module()
+class ValueEqualisation(BaseTransform):
+    """Apply ``equalise_value`` to ``results['img']`` by the window rule.
+
+    The clip limit and tiles are those of ``leuko_mm.AHERetinex``.
+
+    Args:
+        window: side of a window in pixels.
+
+    Raises:
+        ValueError: if the window is no whole number of at least 2.
+    """
+
+    def __init__(self, window: int = 256) -> None:
+        if not isinstance(window, int) or window < 2:
+            raise ValueError(
+                f"ValueEqualisation window={window!r}: expected a whole number of at "
+                "least 2"
+            )
+        self.window = window
+
+    def transform(self, results: dict) -> dict:
+        """Replace ``results['img']`` by its equalised form, in the same order."""
+        results["img"] = in_windows(
+            as_rgb_uint8(results["img"]),
+            partial(equalise_value, params=_DEFAULTS),
+            window=self.window,
+            overlap=self.window // 4,
+        )
+        return results
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(window={self.window})"

@@ -1,1 +1,0 @@
-"""workflows of leuko_mm."""

@@ -1,0 +1,1 @@
+"""The models of the zoo, and the one that is shipped with the package."""

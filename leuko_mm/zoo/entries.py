@@ -1,0 +1,172 @@
+"""The list of models, configs/metafile.yml, as data."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import yaml
+
+from leuko_mm.datasets.prepared import data_home
+from leuko_mm.errors import LeukoError, UsageError
+from leuko_mm.inference.model import shipped_folder, training_command
+from leuko_mm.training.config import config_home
+
+METAFILE = "metafile.yml"
+PACKAGE = "package"
+KEYS = {"Name", "In Collection", "Config", "Metadata", "Results", "Weights"}
+NEEDED = {"Name", "Config", "Metadata", "Weights"}
+
+
+class NotPublishedError(LeukoError, ValueError):
+    """Nobody has published the file; the message says how to make it."""
+
+    exit_code = 3
+
+
+@dataclass(frozen=True)
+class ZooEntry:
+    """One model of the list.
+
+    Args:
+        name: of the method, as ``leuko train`` takes it.
+        config: path below the project's root.
+        params_m, gmacs: millions of parameters, 10^9 multiply-adds at 512x512.
+        pretrained: name of the encoder's weights, None for random ones.
+        weights: ``package``, an address, or None where no file is published.
+        sha256: of the published file, None without one.
+        metrics: of the published file, by name of dataset and split.
+    """
+
+    name: str
+    config: str
+    params_m: float
+    gmacs: float
+    pretrained: str | None = None
+    weights: str | None = None
+    sha256: str | None = None
+    metrics: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+
+    @property
+    def shipped(self) -> bool:
+        """Whether the package carries the file."""
+        return self.weights == PACKAGE
+
+    @property
+    def command(self) -> str:
+        """The command that trains the model."""
+        return training_command(self.name)
+
+
+def metafile_path() -> Path:
+    """Return the file of the list, in a clone or an installed package."""
+    return config_home() / METAFILE
+
+
+def read_entries(path: Path | None = None) -> list[ZooEntry]:
+    """Return all models of the list.
+
+    Args:
+        path: None: the project's own.
+
+    Raises:
+        UsageError: if the file is no such list; the message names the model.
+    """
+    path = path or metafile_path()
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError) as error:
+        raise UsageError(f"{path} cannot be read: {error}") from error
+    models = content.get("Models") if isinstance(content, Mapping) else None
+    if not isinstance(models, list):
+        raise UsageError(f"{path} has no list 'Models'")
+    entries = [_entry(model, path) for model in models]
+    names = [entry.name for entry in entries]
+    if doubled := {name for name in names if names.count(name) > 1}:
+        raise UsageError(f"{path} names {', '.join(sorted(doubled))} twice")
+    return entries
+
+
+def _entry(model: Mapping, path: Path) -> ZooEntry:
+    name = model.get("Name") if isinstance(model, Mapping) else model
+    unknown = set(model) - KEYS if isinstance(model, Mapping) else {"no mapping"}
+    missing = NEEDED - set(model) if isinstance(model, Mapping) else NEEDED
+    if unknown or missing:
+        raise UsageError(
+            f"{path}: model {name!r} lacks {sorted(missing)} and has "
+            f"{sorted(unknown)}, which nothing reads"
+        )
+    about = model["Metadata"]
+    if model["Weights"] and not about.get("SHA256"):
+        raise UsageError(f"{path}: model {name!r} has Weights, but no Metadata.SHA256")
+    return ZooEntry(
+        name=name,
+        config=model["Config"],
+        params_m=about["Parameters (M)"],
+        gmacs=about["Multiply-adds (G)"],
+        pretrained=about.get("Encoder starts from"),
+        weights=model["Weights"],
+        sha256=about.get("SHA256"),
+        metrics={
+            result["Dataset"]: result["Metrics"]
+            for result in model.get("Results") or ()
+        },
+    )
+
+
+def find_entry(name: str, path: Path | None = None) -> ZooEntry:
+    """Return a model of the list.
+
+    Raises:
+        UsageError: if there is none; the message names the nearest names.
+    """
+    entries = {entry.name: entry for entry in read_entries(path)}
+    if name in entries:
+        return entries[name]
+    near = difflib.get_close_matches(name, entries, n=2)
+    hint = f" Did you mean {' or '.join(near)}?" if near else ""
+    raise UsageError(
+        f"no model {name!r} in the zoo.{hint} There are: {', '.join(entries)}"
+    )
+
+
+def checkpoint_of(name: str) -> Path:
+    """Return the checkpoint of a model by its name, or of a path.
+
+    Raises:
+        UsageError: if there is neither such a model nor such a file.
+        NotPublishedError: if the model's file is not published.
+    """
+    if Path(name).suffix == ".pth":
+        if not Path(name).is_file():
+            raise UsageError(f"checkpoint {name} does not exist")
+        return Path(name)
+    entry = find_entry(name)
+    path = place_of(entry)
+    if path is None:
+        if entry.weights:
+            raise UsageError(f"{name} is not here yet; run `leuko zoo fetch {name}`")
+        raise _not_published(entry)
+    return path
+
+
+def place_of(entry: ZooEntry) -> Path | None:
+    """Return where a model's checkpoint lies on this machine, None if it does not."""
+    for folder in (shipped_folder(), fetched_folder()):
+        path = folder / f"{entry.name}.pth"
+        if path.is_file() and path.with_suffix(".json").is_file():
+            return path
+    return None
+
+
+def fetched_folder() -> Path:
+    """Return the folder of fetched checkpoints, below the data home."""
+    return data_home() / "zoo"
+
+
+def _not_published(entry: ZooEntry) -> NotPublishedError:
+    return NotPublishedError(
+        f"no checkpoint of {entry.name} is published. Train it:\n    {entry.command}"
+    )

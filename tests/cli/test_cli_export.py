@@ -1,0 +1,81 @@
+"""`leuko export` and `leuko predict --runtime`, as they are typed."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from exported_network import need_exports, write_uneven
+from PIL import Image
+
+from leuko_mm.cli.main import main
+from leuko_mm.inference import model as runtime_choice
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_uneven(tmp_path)
+    (tmp_path / "in").mkdir()
+    pixels = np.random.default_rng(0).integers(0, 256, (70, 90, 3), np.uint8)
+    Image.fromarray(pixels).save("in/a.png")
+    return tmp_path
+
+
+def predict(*words):
+    return main(["predict", "in", "--scale", "1", *words])
+
+
+def test_an_export_is_written_and_used(place, capsys):
+    need_exports()
+    assert main(["export", "net.pth", "fast/net.onnx"]) == 0
+    said = capsys.readouterr().out
+    assert "the same class at 100.00% of the pixels" in said
+    assert "leuko predict IMAGES --checkpoint fast/net.onnx" in said
+    words = ("--checkpoint", "fast/net.onnx", "--runtime", "onnxruntime")
+    assert predict(*words, "--out", "found") == 0
+    assert "1 of 1 images done" in capsys.readouterr().out
+    state = json.loads((place / "found" / "predict.json").read_text())
+    assert state["settings"]["runtime"] == "onnxruntime"
+    assert predict("--checkpoint", "net.pth", "--out", "found", "--resume") == 2
+    assert "runtime 'onnxruntime', now None" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["export", "none.pth", "a.onnx"], "none.pth does not exist"),
+        (["export", "net.pth", "net.onnx"], "choose another name or folder"),
+        (["export", "net.pth", "net.xml"], "ends in .onnx"),
+    ],
+)
+def test_wrong_use_is_one_message(place, capsys, words, said):
+    need_exports()
+    assert main(words) == 2
+    message = capsys.readouterr().err
+    assert said in message
+    assert message.startswith("leuko export: ")
+    assert "Traceback" not in message
+
+
+@pytest.mark.parametrize(
+    ("checkpoint", "runtime", "said"),
+    [
+        ("net.pth", "openvino", "leuko export net.pth NAME.onnx"),
+        ("net.onnx", "openvino", "pip install openvino"),
+        ("net.onnx", "torch", "the runtime openvino or onnxruntime"),
+        ("net.onnx", None, "pip install onnxruntime"),
+    ],
+)
+def test_a_runtime_that_cannot_is_refused_before_anything(
+    place, capsys, monkeypatch, checkpoint, runtime, said
+):
+    monkeypatch.setattr(runtime_choice, "find_spec", lambda name: None)
+    (place / "net.onnx").write_bytes(b"")
+    words = ["--runtime", runtime] if runtime else []
+    assert predict("--checkpoint", checkpoint, *words, "--out", "found") == 2
+    message = capsys.readouterr().err
+    assert said in message
+    assert "Traceback" not in message
+    assert not (place / "found").exists()

@@ -1,0 +1,208 @@
+"""The door of the command line: verbs, exit codes, and what is not imported.
+
+What argparse refuses, with what may have been meant.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+from tiny_run import ROOT, leuko, process_environment
+
+import leuko_mm
+from leuko_mm.cli import main as door
+from leuko_mm.cli.main import HelpfulParser
+from leuko_mm.cli.train import add_cfg_options
+from leuko_mm.datasets.prepared import DatasetError
+from leuko_mm.engine.hooks import Interrupted
+from leuko_mm.errors import UsageError
+
+FLAGS = ["--work-dir", "--cfg-options", "--launcher", "--local_rank"]
+FLAGS += ["--protocol", "--split", "--data"]
+TRAIN_FLAGS = [*FLAGS, "--resume", "--amp", "--seed"]
+# Seconds of CPU, so that a busy machine does not fail the test.
+HELP = """
+import sys, time
+from leuko_mm.cli.main import main
+try:
+    main(sys.argv[1:])
+except SystemExit as end:
+    assert end.code == 0
+heavy = {"torch", "mmengine", "numpy", "cv2"} & set(sys.modules)
+print(f"heavy={sorted(heavy)} quick={time.process_time() < 0.5}")
+"""
+
+
+@pytest.mark.parametrize("argument", ["--help", "--version"])
+def test_help_is_quick_and_imports_nothing_heavy(argument, tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", HELP, argument],
+        cwd=tmp_path,
+        env=process_environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "heavy=[] quick=True"
+
+
+def test_the_version_is_all_that_is_printed(capsys):
+    with pytest.raises(SystemExit) as end:
+        door.main(["--version"])
+    assert end.value.code == 0
+    assert capsys.readouterr().out == f"{leuko_mm.__version__}\n"
+
+
+def test_nothing_asked_shows_the_verbs(capsys):
+    assert door.main([]) == door.WRONG_USE
+    shown = capsys.readouterr().out
+    assert all(verb in shown for verb in door.VERBS)
+
+
+def test_an_unknown_verb_is_refused_with_those_there_are(capsys):
+    with pytest.raises(SystemExit) as end:
+        door.main(["trian"])
+    assert end.value.code == door.WRONG_USE
+    said = capsys.readouterr().err
+    assert "'trian'" in said
+    # The one that is meant comes before all that there are.
+    assert (
+        "invalid choice: 'trian' (did you mean 'train'?); choose from doctor," in said
+    )
+    assert "compare" in said
+
+
+@pytest.mark.parametrize("verb", door.VERBS)
+def test_every_verb_explains_itself(verb, capsys):
+    with pytest.raises(SystemExit) as end:
+        door.main([verb, "--help"])
+    assert end.value.code == 0
+    assert f"usage: leuko {verb}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (UsageError("x"), 2),
+        (DatasetError("x"), 2),
+        (Interrupted(15, "run"), 143),
+        (Interrupted(2, "run"), 130),
+        (ValueError("a bug"), None),
+        (KeyError("a bug"), None),
+    ],
+)
+def test_exit_codes(error, code):
+    assert door.exit_code_of(error) == code
+
+
+class Verb:
+    """A verb that ends with an error."""
+
+    def __init__(self, error):
+        self.error = error
+
+    def add_arguments(self, parser):
+        pass
+
+    def run(self, args, command):
+        raise self.error
+
+
+@pytest.fixture
+def failing(monkeypatch):
+    def install(error):
+        monkeypatch.setitem(sys.modules, "leuko_mm.cli.failing", Verb(error))
+        monkeypatch.setitem(door.VERBS, "fail", ("failing", "fails"))
+
+    return install
+
+
+def test_an_error_of_the_user_is_one_message(failing, capsys):
+    failing(UsageError("do this instead"))
+    assert door.main(["fail"]) == 2
+    assert capsys.readouterr().err == "leuko fail: do this instead\n"
+
+
+def test_a_bug_keeps_its_traceback(failing):
+    failing(ValueError("a bug"))
+    with pytest.raises(ValueError, match="a bug"):
+        door.main(["fail"])
+
+
+def test_control_c_is_no_traceback(failing, capsys):
+    failing(KeyboardInterrupt())
+    assert door.main(["fail"]) == 130
+    assert "stopped" in capsys.readouterr().err
+
+
+def test_nothing_of_the_libraries_is_printed(tmp_path):
+    done = leuko("prepare", "synthetic", "--slides", 2, "--cells", 1, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    (line,) = done.stdout.splitlines()
+    assert "synthetic prepared" in line
+    # Our own word on the progress, on a slow machine.
+    assert all(said.startswith("drawing cells") for said in done.stderr.splitlines())
+
+
+def test_the_tool_takes_the_flags_that_people_know(tmp_path):
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "tools" / "train.py"), "--help"],
+        cwd=tmp_path,
+        env=process_environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert [flag for flag in TRAIN_FLAGS if flag not in done.stdout] == []
+
+
+@pytest.mark.parametrize(("verb", "flags"), [("train", TRAIN_FLAGS), ("test", FLAGS)])
+def test_the_verb_takes_the_same_flags(verb, flags, capsys):
+    with pytest.raises(SystemExit):
+        door.main([verb, "--help"])
+    shown = capsys.readouterr().out
+    assert [flag for flag in flags if flag not in shown] == []
+
+
+@pytest.fixture
+def parser():
+    parser = HelpfulParser(prog="leuko train")
+    parser.add_argument("--protocol")
+    parser.add_argument("--setting", choices=["own", "blurred"])
+    add_cfg_options(parser, "override")
+    sources = parser.add_subparsers(dest="source")
+    sources.add_parser("bcisc").add_argument("--expert", type=int)
+    return parser
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (["--protcol"], "arguments: --protcol (did you mean '--protocol'?)"),
+        (["--protcol=half"], "(did you mean '--protocol'?)"),
+        (["--setting", "blured"], "(did you mean 'blurred'?)"),
+        (["bcics"], "(did you mean 'bcisc'?)"),
+        (["bcisc", "--exprt", "1"], "(did you mean '--expert'?)"),
+        (["--zzz"], "arguments: --zzz\n"),
+        (["--cfg-options", "seed"], "expected KEY=VALUE, such as randomness.seed=3"),
+        (["--cfg-options", "a=[1,(2"], "Imbalanced brackets"),
+    ],
+)
+def test_what_is_refused_is_said_in_a_line(parser, argv, said, capsys):
+    with pytest.raises(SystemExit) as end:
+        parser.parse_args(argv)
+    assert end.value.code == 2
+    err = capsys.readouterr().err
+    assert said in err
+    assert "--help" in err
+    assert len(err.splitlines()) == 2
+
+
+def test_what_fits_is_read(parser):
+    args = parser.parse_args(["--setting", "own", "--cfg-options", "a.b=1", "c=x=y"])
+    assert args.setting == "own"
+    assert args.cfg_options == {"a.b": 1, "c": "x=y"}

@@ -1,0 +1,544 @@
+"""The report of a comparison, out of results files alone."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from generated_results import write_many, write_run
+from tiny_run import leuko
+
+from leuko_mm.cli.main import main
+from leuko_mm.comparison import measurements as report_measurements
+from leuko_mm.comparison import report_differences as report_extras
+from leuko_mm.comparison.paper_tables import NOTES
+from leuko_mm.comparison.report import gather_report, write_report
+from leuko_mm.comparison.results import FIVE_FOLDS, read_runs, results_of
+from leuko_mm.evaluation.confusion import scores
+from leuko_mm.report.comparison import cell_text, latex_table
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _few_resamples():
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (report_measurements, report_extras):
+            patch.setattr(module, "RESAMPLES", 200)
+        yield
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory):
+    """Return a folder of results with something for every section."""
+    results = tmp_path_factory.mktemp("many") / "results"
+    write_many(results)
+    return results
+
+
+@pytest.fixture(scope="module")
+def report(many):
+    return gather_report(read_runs(many), many)
+
+
+def section(report, name):
+    return next(section for section in report.sections if section.name == name)
+
+
+def written(results):
+    """Return the report's files with their bytes."""
+    files = [results / "report.html", *(results / "report").rglob("*.*")]
+    return {str(p.relative_to(results)): p.read_bytes() for p in files}
+
+
+def test_five_folds_are_one_result_over_every_cell(many):
+    found = {
+        (r.method, r.variant, r.seed, r.scope) for r in results_of(read_runs(many).runs)
+    }
+    assert ("cbam_unet", "B", 0, FIVE_FOLDS) in found
+    assert ("cbam_unet", "B", 0, "fold5") not in found
+    assert ("segnet", "A", 0, "fold5") in found
+    assert not any(r[3] == "development" for r in found)
+    (whole,) = (
+        r
+        for r in results_of(read_runs(many).runs)
+        if r.name == "cbam_unet B" and r.scope == FIVE_FOLDS
+    )
+    assert len(whole.stems) == len(set(whole.stems.tolist())) == 5 * 10 * 3
+
+
+def test_the_headline_is_the_papers_method_on_every_cell(report, many):
+    runs = [
+        json.loads(p.read_text()) for p in many.glob("half/cbam_unet-B-fold*-s0.json")
+    ]
+    pooled = sum(np.array(run["confusion"]) for run in runs)
+    first, second = report.headlines
+    assert first.value == pytest.approx(scores(pooled).metrics["mIoU"])
+    assert second.value == pytest.approx(scores(pooled).metrics["pixel_accuracy"])
+    assert "five folds (150 cells)" in first.note
+    assert "the paper prints, 91.89" in first.note
+
+
+def test_with_single_folds_the_headline_is_of_the_one_with_the_most_cells(tmp_path):
+    for split, cells in (("fold1", 2), ("fold2", 4)):
+        write_run(tmp_path, "cbam_unet", "B", split=split, per_slide=cells)
+    report = gather_report(read_runs(tmp_path), tmp_path)
+    assert "fold2" in report.headlines[0].note
+
+
+def _write_choice(results):
+    """Write the paper's method and two settings of ours; the worse one does better."""
+    for fold in range(1, 6):
+        write_run(results, "cbam_unet", "B", split=f"fold{fold}", iterations=300)
+        for name, quality in (("fast", 0.85), ("slow", 0.95)):
+            write_run(results, "cbam_unet", name, split=f"fold{fold}", quality=quality)
+    for name, quality in (("fast", 0.9), ("slow", 0.7), ("odd", 0.97)):
+        write_run(results, "cbam_unet", name, split="development", quality=quality)
+
+
+def test_the_choice_of_the_development_fold_stands_beside_the_papers_method(tmp_path):
+    _write_choice(tmp_path)
+    report = gather_report(read_runs(tmp_path), tmp_path)
+    labels = [headline.label for headline in report.headlines]
+    assert labels == [
+        "mean IoU",
+        "pixel accuracy",
+        "mean IoU, settings chosen by us",
+        "pixel accuracy, settings chosen by us",
+    ]
+    # What does best on the development fold is the choice, whatever the folds say.
+    assert "cbam_unet B" in report.headlines[0].note
+    assert "cbam_unet fast" in report.headlines[2].note
+    assert report.headlines[2].value < _pooled(tmp_path, "slow")["mIoU"]
+    absolute, paired, tried = section(report, "development").tables
+    assert [row.cells[1].split(":")[0] for row in absolute.rows] == [
+        "fast",
+        "slow",
+        "B",
+    ]
+    assert absolute.title.endswith("five folds (150 cells)")
+    # All others minus the choice, whether they were chosen from or not.
+    choice = _pooled(tmp_path, "fast")
+    assert {row.cells[1].split(":")[0] for row in paired.rows} == {"slow", "B"}
+    for row in paired.rows:
+        theirs = _pooled(tmp_path, row.cells[1].split(":")[0])
+        assert row.cells[3].value == pytest.approx(theirs["mIoU"] - choice["mIoU"])
+        assert row.cells[3].low <= row.cells[3].value <= row.cells[3].high
+    assert [row.cells[1] for row in tried.rows] == ["odd", "fast", "slow"]
+    of_both = section(report, "confusions").confusions
+    assert [shown.title.split(":")[0] for shown in of_both] == [
+        "cbam_unet B",
+        "cbam_unet fast",
+    ]
+    assert len({table.name for table in report.tables}) == len(report.tables)
+
+
+def test_a_choice_for_two_classes_is_no_choice_for_six(tmp_path):
+    _write_choice(tmp_path)
+    two = dict(folder="robust", classes=2, n=1, quality=0.99)
+    for split in ("development", *(f"fold{fold}" for fold in range(1, 6))):
+        write_run(tmp_path, "cbam_unet", "two", split=split, **two)
+    report = gather_report(read_runs(tmp_path), tmp_path)
+    assert "cbam_unet fast" in report.headlines[2].note
+
+
+def _pooled(results, variant):
+    files = results.glob(f"half/cbam_unet-{variant}-fold*.json")
+    pooled = sum(np.array(json.loads(p.read_text())["confusion"]) for p in files)
+    return scores(pooled).metrics
+
+
+def test_rivals_on_one_fold_meet_that_fold_of_the_others(report):
+    tables = section(report, "differences").tables
+    compared = {
+        (row.cells[0], row.cells[1].split(":")[0], table.title.split(",")[0]): table
+        for table in tables
+        for row in table.rows
+    }
+    assert "fold5" in compared["segnet", "A", "Setting A"].title
+    whole = [t for t in tables if FIVE_FOLDS in t.title]
+    assert {row.cells[0] for t in whole for row in t.rows} >= {"unet_vgg16"}
+    for table in tables:
+        for row in table.rows:
+            raw, corrected = (float(row.cells[i]) for i in (4, 5))
+            assert 0 < raw <= corrected <= 1
+            assert row.cells[3].low <= row.cells[3].value <= row.cells[3].high
+
+
+def test_methods_are_compared_under_one_setting_and_ablations_apart(tmp_path):
+    for method in ("cbam_unet", "unet"):
+        for variant in ("A", "B"):
+            write_run(tmp_path, method, variant)
+    write_run(tmp_path, "unet_vgg16", "retinex")
+    seen = dict(mode="every", reading=dict(views=8))
+    write_run(tmp_path, "cbam_unet", "B", tag="views8", **seen)
+    shown = gather_report(read_runs(tmp_path), tmp_path)
+    told = {
+        table.title.split(":")[0]: [row.cells[:2] for row in table.rows]
+        for table in section(shown, "differences").tables
+    }
+    own = {f"Setting {name}, against cbam_unet {name}" for name in "AB"}
+    rest = "Ablations and other post-processing, against cbam_unet B"
+    assert told.keys() == {*own, rest}
+    for name in own:
+        assert [cells[0] for cells in told[name]] == ["unet"]
+    assert sorted(told[rest]) == [
+        # The ablation's row with CBAM alone.
+        ("cbam_unet", "A: raw image, cross-entropy"),
+        ("cbam_unet", "B: AHE-Retinex, focal + Dice loss; views8, eight views"),
+        ("unet_vgg16", "ablation: AHE-Retinex"),
+    ]
+
+
+def test_five_folds_tell_what_they_are_without_the_fold_of_the_choices(report, many):
+    runs = {
+        fold: json.loads((many / f"half/cbam_unet-B-fold{fold}-s0.json").read_text())
+        for fold in (1, 2, 3, 5)
+    }
+    pooled = sum(np.array(run["confusion"]) for run in runs.values())
+    (note,) = {t.note for t in section(report, "results").tables if t.note}
+    assert "chosen on fold4" in note
+    assert "over 120 cells" in note
+    assert f"cbam_unet B {scores(pooled).metrics['mIoU']:.2f} [" in note
+
+
+def test_the_fold_of_the_choices_alone_says_that_it_is_no_test_of_them(tmp_path):
+    for fold in ("fold3", "fold4"):
+        write_run(tmp_path, "cbam_unet", "fast", split=fold)
+    # Without anything tried on a development fold, no fold is special.
+    shown = gather_report(read_runs(tmp_path), tmp_path)
+    assert not any(table.note for table in section(shown, "results").tables)
+    write_run(tmp_path, "cbam_unet", "fast", split="development")
+    shown = gather_report(read_runs(tmp_path), tmp_path)
+    notes = {t.title.split(",")[1]: t.note for t in section(shown, "results").tables}
+    assert "no independent test" in notes[" fold4 (30 cells)"]
+    assert notes[" fold3 (30 cells)"] == ""
+
+
+def test_the_papers_rows_meet_ours_on_the_same_cells(report):
+    *_, three, _ = section(report, "paper").tables
+    words = [row.cells[1] for row in three.rows if row.kind == "result"]
+    assert any(
+        "cbam_unet B (random weights): half, five folds" in word for word in words
+    )
+    assert any("cbam_unet B (random weights): half, fold5" in word for word in words)
+    assert any("retinex (random weights): half, fold5" in word for word in words)
+
+
+def test_the_papers_rows_stand_beside_ours(report):
+    one, two, three, four = section(report, "paper").tables
+    mine = [
+        row for row in one.rows if row.cells[0] == "lymphocyte, Method of this paper"
+    ]
+    assert mine[0].cells[1:] == (
+        "as printed",
+        92.71,
+        80.26,
+        88.94,
+        86.04,
+        pytest.approx(75.50, abs=0.005),
+    )
+    assert mine[1].cells[1].startswith("cbam_unet B (random weights): half, five folds")
+    assert [link.words for link in mine[1].links] == [f"fold{k}" for k in range(1, 6)]
+    lisc = [row for row in two.rows if "lisc" in row.cells[0] and row.kind == "lacking"]
+    assert {row.cells[1] for row in lisc} == {"not available here"}
+    there = [r for r in two.rows if r.kind == "result"]
+    assert {"bcisc", "segmentation_wbc_1"} == {
+        r.cells[0].split("(")[1].split(")")[0] for r in there
+    }
+    lacking = {r.cells[1] for r in two.rows if r.kind == "lacking"}
+    assert (
+        "no run of leukocyte_mask, setting A on two classes (protocol robust) is "
+        "published"
+    ) in lacking
+    best = [r for r in three.rows if "Retinex + CBAM + Dice" in r.cells[0]]
+    assert best[0].cells[2:4] == (91.89, pytest.approx(85.28, abs=0.01))
+    assert any(r.cells[1] == "not in the paper" for r in three.rows)
+    assert [r.cells[0] for r in four.rows if r.kind == "printed"] == [
+        "VGG16",
+        "ResNet50",
+    ]
+
+
+def test_of_two_classes_precision_and_recall_are_the_leukocytes(many, report):
+    two = section(report, "paper").tables[1]
+    for row in (row for row in two.rows if row.kind == "result"):
+        told = json.loads((many / row.links[0].path).read_text())["confusion"]
+        (_, false), (missed, right) = told
+        printed = [cell.value for cell in row.cells[2:4]]
+        wanted = [100 * right / (right + false), 100 * right / (right + missed)]
+        assert printed == pytest.approx(wanted, abs=1e-9)
+
+
+def test_a_table_alone_says_what_may_be_compared_and_whose_the_printed_is(report):
+    for number, table in enumerate(section(report, "paper").tables, 1):
+        alone = latex_table(table)
+        assert "only where split, cells and iterations are the same" in alone
+        assert "045002 (2023)" in alone
+        assert NOTES[str(number)].split(".")[0] in alone
+
+
+def test_what_a_random_split_adds_has_an_interval(report):
+    (table,) = section(report, "leakage").tables
+    first, *others = table.rows
+    assert first.cells[2] == "five folds, 150 cells"
+    assert [row.cells[2].split(",")[0] for row in others] == ["paper_mosaics", "paper"]
+    for row in others:
+        assert row.cells[4].low <= row.cells[4].value <= row.cells[4].high
+        assert row.cells[4].value > 0
+
+
+def test_outlines_and_classes_share_the_wrong_pixels(report, many):
+    (shown,) = section(report, "confusions").confusions
+    files = sorted(many.glob("half/cbam_unet-B-fold*-s0.json"))
+    pooled = sum(np.array(json.loads(p.read_text())["confusion"]) for p in files)
+    outlines = pooled[0, 1:].sum() + pooled[1:, 0].sum()
+    classes = pooled[1:, 1:].sum() - np.trace(pooled[1:, 1:])
+    for count in (outlines, classes):
+        assert f"{100 * count / pooled.sum():.2f} % " in shown.lead
+    assert f"pixel accuracy {100 - 100 * outlines / pooled.sum():.2f} %" in shown.lead
+
+
+def test_every_section_has_something_to_show(report):
+    for one in report.sections:
+        assert one.tables or one.figures or one.confusions, one.name
+    assert [row.cells[0] for row in section(report, "short").tables[0].rows] == [
+        "segnext_t"
+    ]
+    printed = " ".join(str(row.cells) for t in report.tables for row in t.rows)
+    assert printed.count("segnext_t") == 1
+    tried = section(report, "development").tables[0]
+    assert [row.cells[1] for row in tried.rows] == ["stain", "raw"]
+    counts = {
+        row.cells[2].split()[0] for row in section(report, "counts").tables[0].rows
+    }
+    assert counts == {"4", "9", "16"}
+    assert {f.name for f in section(report, "learning").figures} == {
+        "learning_iterations"
+    }
+
+
+def test_tests_of_one_network_on_other_images_are_no_rows_of_the_comparison(tmp_path):
+    how = dict(checkpoint="a" * 64, quality=0.8)
+    write_run(tmp_path, "cbam_unet", "B", **how)
+    write_run(tmp_path, "cbam_unet", "B", tag="alike", mode="every_alike", **how)
+    write_run(tmp_path, "cbam_unet", "B", tag="3x3", n=3, mode="every", **how)
+    seen = dict(mode="every", reading=dict(views=8))
+    write_run(tmp_path, "cbam_unet", "B", tag="turned", **seen, **how)
+    write_run(tmp_path, "unet", "A", checkpoint="b" * 64)
+    shown = gather_report(read_runs(tmp_path), tmp_path)
+    (table,) = section(shown, "counts").tables
+    setting = "B: AHE-Retinex, focal + Dice loss"
+    assert [row.cells[:3] for row in table.rows] == [
+        ("cbam_unet", setting, "4 cells, mixed"),
+        ("cbam_unet", f"{setting}; alike", "4 cells, of one class"),
+        ("cbam_unet", f"{setting}; 3x3", "9 cells, mixed"),
+    ]
+    # The same images, read in another way, do stand beside the others.
+    (table,) = section(shown, "results").tables
+    assert {row.cells[1] for row in table.rows} == {
+        setting,
+        f"{setting}; turned, eight views",
+        "A: raw image, cross-entropy",
+    }
+
+
+def test_a_learning_curve_is_over_slides_too_and_on_the_same_cells(tmp_path):
+    for split, slides in (("_groups10", 10), ("_groups20", 20), ("", 30)):
+        write_run(
+            tmp_path,
+            "cbam_unet",
+            split=f"development{split}",
+            train_groups=slides,
+            quality=0.7 + slides / 200,
+        )
+    write_run(tmp_path, "cbam_unet", split="fold4", train_groups=40)
+    shown = gather_report(read_runs(tmp_path), tmp_path)
+    (figure,) = section(shown, "learning").figures
+    (line,) = figure.plot.series
+    assert line.name == "cbam_unet, half, development"
+    # What is trained for fold4 learns from more slides and tests the same cells.
+    assert [point.x for point in line.points] == [10, 20, 30, 40]
+    assert len(figure.links) == 4
+    # Nothing of the development fold is a result, and ideas are of the whole split.
+    (table,) = section(shown, "results").tables
+    assert len(table.rows) == 1
+    (tried,) = section(shown, "development").tables
+    assert len(tried.rows) == 1
+
+
+def test_trainings_in_another_precision_are_named(tmp_path):
+    for method in ("unet", "segnet"):
+        write_run(tmp_path, method, "A", amp=method == "unet")
+    write_run(tmp_path, "unet", "A", tag="turned", mode="every", amp=False)
+    closing = gather_report(read_runs(tmp_path), tmp_path).closing
+    assert "in float32" in closing
+    assert "segnet-A-fold5-s0.json." in closing
+    assert "half/unet" not in closing
+    write_run(tmp_path, "segnet", "A", amp=True)
+    assert "float32" not in gather_report(read_runs(tmp_path), tmp_path).closing
+
+
+def test_every_figure_and_result_leads_to_its_file(report, many):
+    links = [link for figure in report.figures for link in figure.links]
+    assert all(figure.links for figure in report.figures)
+    for table in report.tables:
+        for row in table.rows:
+            assert bool(row.links) == (row.kind == "result"), row.cells
+            links += row.links
+    assert all((many / link.path).is_file() for link in links)
+
+
+def test_the_same_results_give_the_same_bytes(many, tmp_path, monkeypatch):
+    copies = []
+    for name in ("one", "two"):
+        copy = tmp_path / name / "results"
+        shutil.copytree(many, copy)
+        # Neither the time nor what stood there before leaves a trace.
+        monkeypatch.setattr("time.time", lambda copy=copy: hash(copy) % 1e9)
+        (copy / "report" / "tables").mkdir(parents=True, exist_ok=True)
+        (copy / "report" / "tables" / f"old_{name}.csv").touch()
+        write_report(copy)
+        copies.append(written(copy))
+    assert copies[0] == copies[1]
+    assert sum(name.endswith(".svg") for name in copies[0]) >= 5
+
+
+@pytest.mark.slow
+def test_the_same_results_give_the_same_bytes_in_another_process(many, tmp_path):
+    copies = []
+    for name, hash_seed in (("one", 1), ("two", 2)):
+        copy = tmp_path / name / "results"
+        shutil.copytree(many, copy)
+        words = "compare", "--report", "--out", copy
+        done = leuko(*words, cwd=tmp_path, PYTHONHASHSEED=hash_seed)
+        assert done.returncode == 0, done.stderr
+        copies.append(written(copy))
+    assert copies[0] == copies[1]
+    assert not any(str(tmp_path).encode() in content for content in copies[0].values())
+
+
+def test_the_command_says_what_it_wrote_and_what_is_broken(tmp_path, capsys):
+    results = tmp_path / "results"
+    write_run(results, "unet", "A")
+    damaged = write_run(results, "segnet", "A")
+    damaged.with_name("segnet-A-fold5-s0.cells.npz").unlink()
+    assert main(["compare", "--report", "--out", str(results)]) == 1
+    said = capsys.readouterr()
+    assert f"written: {results / 'report.html'}" in said.out
+    assert "segnet-A-fold5-s0.json" in said.err
+    page = (results / "report.html").read_text()
+    assert "No method is published on all five folds yet" in page
+    table = results / "report" / "tables" / "results_1.csv"
+    (row,) = csv.DictReader(table.open())
+    assert row["files"] == "half/unet-A-fold5-s0.json"
+    assert float(row["mIoU low"]) <= float(row["mIoU"]) <= float(row["mIoU high"])
+
+
+def test_nothing_foreign_is_replaced_and_nothing_is_made_of_nothing(tmp_path, capsys):
+    results = tmp_path / "results"
+    results.mkdir()
+    assert main(["compare", "--report", "--out", str(results)]) == 2
+    assert "leuko compare --protocol half" in capsys.readouterr().err
+    write_run(results, "unet", "A")
+    (results / "report").mkdir()
+    (results / "report" / "thesis.tex").write_text("mine")
+    assert main(["compare", "--report", "--out", str(results)]) == 2
+    assert (results / "report" / "thesis.tex").read_text() == "mine"
+    assert main(["compare"]) == 2
+    assert "--report needs none" in capsys.readouterr().err
+
+
+def test_results_that_contradict_their_cells_are_left_out(tmp_path):
+    path = write_run(tmp_path, "unet", "A")
+    content = json.loads(path.read_text())
+    content["confusion"][0][0] += 1
+    path.write_text(json.dumps(content))
+    found = read_runs(tmp_path)
+    assert found.runs == ()
+    assert "does not agree" in found.faults[0]
+
+
+@pytest.mark.slow
+def test_what_is_committed_is_what_the_results_give(tmp_path):
+    """``make results`` was run after the last results were committed."""
+    if not (ROOT / "results" / "report.html").exists():
+        pytest.skip("no report is committed")
+    copy = tmp_path / "results"
+    shutil.copytree(ROOT / "results", copy)
+    before = written(copy)
+    done = leuko("compare", "--report", "--out", copy, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert written(copy) == before
+
+
+def change(path, **blocks):
+    """Change keys of blocks of a results file."""
+    content = json.loads(path.read_text())
+    for block, keys in blocks.items():
+        content[block] |= keys
+    path.write_text(json.dumps(content))
+
+
+def test_folds_that_were_trained_otherwise_are_not_pooled(tmp_path):
+    for number in range(1, 6):
+        path = write_run(tmp_path, "cbam_unet", "fast", split=f"fold{number}")
+        command = "leuko train cbam_unet --cfg-options a.lr_mult=0.3"
+        change(path, run=dict(command=command))
+    (joined,) = results_of(read_runs(tmp_path).runs)
+    assert joined.scope == "five folds"
+    change(path, run=dict(command=command.replace("0.3", "1.0")))
+    scopes = {result.scope for result in results_of(read_runs(tmp_path).runs)}
+    assert scopes == {f"fold{number}" for number in range(1, 6)}
+
+
+def test_methods_from_random_weights_are_compared_apart(tmp_path):
+    for method, start in (("cbam_unet", "vgg16"), ("segnet", "vgg16"), ("unet", None)):
+        for number in range(1, 6):
+            path = write_run(tmp_path, method, "A", split=f"fold{number}")
+            change(path, model=dict(pretrained=start))
+    shown = gather_report(read_runs(tmp_path), tmp_path)
+    pooled = [t for t in section(shown, "differences").tables if "five" in t.title]
+    alike, apart = pooled
+    assert alike.title.startswith("Setting A, against cbam_unet A")
+    assert apart.title.startswith("Setting A, from random weights, against")
+    assert [row.cells[0] for row in alike.rows] == ["segnet"]
+    assert [row.cells[0] for row in apart.rows] == ["unet"]
+    # What each fold, which is a training of its own, says.
+    place = alike.columns.index("mIoU, by fold")
+    assert place in alike.words
+    by_fold = list(map(float, alike.rows[0].cells[place].split("; ")))
+    runs = [
+        [
+            json.loads((tmp_path / f"half/{m}-A-fold{k}-s0.json").read_text())
+            for k in range(1, 6)
+        ]
+        for m in ("segnet", "cbam_unet")
+    ]
+    points = [
+        one["metrics"]["mIoU"] - two["metrics"]["mIoU"]
+        for one, two in zip(*runs, strict=True)
+    ]
+    assert by_fold == pytest.approx(points, abs=0.051)
+
+
+def test_a_figure_that_no_resample_changes_has_no_interval(report):
+    table = next(t for t in section(report, "results").tables)
+    found = table.columns.index("cells found")
+    shown = {cell_text(row.cells[found]) for row in table.rows}
+    assert "100.00" in shown
+    assert not any("[100.00, 100.00]" in text for text in shown)
+
+
+def test_files_of_an_uncommitted_tree_are_named(tmp_path):
+    clean = write_run(tmp_path, "cbam_unet", "A")
+    change(clean, run=dict(git="0123456789ab"))
+    shown = gather_report(read_runs(tmp_path), tmp_path)
+    assert "committed" not in shown.closing
+    change(write_run(tmp_path, "unet", "A"), run=dict(git="0123456789ab-dirty"))
+    shown = gather_report(read_runs(tmp_path), tmp_path)
+    assert shown.closing.endswith("half/unet-A-fold5-s0.json.")

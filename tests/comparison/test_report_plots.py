@@ -1,0 +1,148 @@
+"""The report's first pictures: which results stand in which.
+
+Plots of the report: which are drawn, and of what.
+"""
+
+from __future__ import annotations
+
+import json
+
+from generated_results import write_run
+
+from leuko_mm.comparison.measurements import Measurements
+from leuko_mm.comparison.report_plots import at_a_glance, costs, learning, losses
+from leuko_mm.comparison.results import FOLDS, read_runs, results_of
+
+
+def glance(folder):
+    return at_a_glance(results_of(read_runs(folder).runs), Measurements())
+
+
+def shown(figure):
+    return [(row.name, row.series.split(":")[0]) for row in figure.plot.rows]
+
+
+def test_results_over_all_folds_share_a_picture_whatever_their_length(tmp_path):
+    for fold in FOLDS:
+        write_run(tmp_path, "cbam_unet", "B", split=fold, quality=0.7, iterations=300)
+        write_run(tmp_path, "cbam_unet", "mine", split=fold, quality=0.9)
+    (figure,) = glance(tmp_path).figures
+    assert figure.title == "All five folds: half, five folds"
+    assert [row.series for row in figure.plot.rows] == [
+        "mine, 650 iterations",
+        "B: AHE-Retinex, focal + Dice loss, 300 iterations",
+    ]
+    assert "300 or 650 iterations" in figure.lead
+    assert "91.89 % mean IoU, which the paper prints" in figure.lead
+    assert figure.plot.levels == (91.89, 99.0)
+    assert len(figure.links) == 10
+
+
+def test_methods_of_one_test_share_a_picture_without_ablations(tmp_path):
+    for method, variant, quality in (
+        ("unet", "A", 0.7),
+        ("segnet", "A", 0.6),
+        ("cbam_unet", "B", 0.9),
+        ("cbam_unet", "A", 0.8),
+        ("unet_vgg16", "retinex", 0.95),
+    ):
+        write_run(tmp_path, method, variant, quality=quality)
+    write_run(
+        tmp_path, "cbam_unet", "B-cells", reading=dict(least_area=9), mode="every"
+    )
+    (figure,) = glance(tmp_path).figures
+    assert figure.title == "Methods: half, fold5"
+    names = [name.split(" ")[0] for name, _ in shown(figure)]
+    assert names == ["cbam_unet", "cbam_unet", "unet", "segnet"]
+    assert {series for _, series in shown(figure)} == {"A", "B"}
+    values = [row.figures[0].value for row in figure.plot.rows]
+    assert values == sorted(values, reverse=True)
+
+
+def test_two_classes_have_no_target_and_two_methods_no_picture(tmp_path):
+    for method in ("unet", "segnet"):
+        write_run(tmp_path, method, "A", folder="robust", classes=2, n=1)
+    section = glance(tmp_path)
+    assert not section.figures
+    assert "no 3 methods on the same cells" in section.lead
+    write_run(tmp_path, "cbam_unet", "B", folder="robust", classes=2, n=1)
+    (figure,) = glance(tmp_path).figures
+    assert figure.plot.levels == ()
+    assert "Dashed" not in figure.lead
+
+
+def test_cost_is_drawn_of_methods_and_against_time_where_it_is_known(tmp_path):
+    write_run(tmp_path, "unet", "A", gmacs=200.0)
+    write_run(tmp_path, "cbam_unet", gmacs=130.0)
+    # An ablation has the cost of its method and would hide it.
+    write_run(tmp_path, "cbam_unet", "cbam_channel", gmacs=131.0)
+    results = results_of(read_runs(tmp_path).runs)
+    section = costs(results, Measurements(), tmp_path)
+    assert [figure.name for figure in section.figures] == [
+        "mIoU_macs_1",
+        "pixel_accuracy_macs_1",
+    ]
+    points = [p.x for s in section.figures[0].plot.series for p in s.points]
+    assert sorted(points) == [130.0, 200.0]
+    assert "timing.json" in section.lead
+    about = dict(methods=dict(unet=50.0, cbam_unet=70.0), size=256, machine="here")
+    (tmp_path / "timing.json").write_text(json.dumps(about))
+    timed = costs(results, Measurements(), tmp_path)
+    assert len(timed.figures) == 4
+    assert timed.lead == ""
+    assert "timing.json" in {link.path for f in timed.figures for link in f.links}
+
+
+def test_a_learning_curve_joins_runs_that_differ_in_one_thing(tmp_path):
+    write_run(tmp_path, "cbam_unet", "i300", iterations=300)
+    write_run(tmp_path, "cbam_unet")
+    write_run(tmp_path, "cbam_unet", split="development", train_groups=20)
+    write_run(tmp_path, "cbam_unet", "i400", split="development", iterations=400)
+    section = learning(read_runs(tmp_path).runs, Measurements())
+    (figure,) = section.figures
+    assert figure.name == "learning_iterations"
+    assert [p.x for p in figure.plot.series[0].points] == [300, 650]
+
+
+def test_losses_are_drawn_where_they_are_published(tmp_path):
+    write_run(tmp_path, "unet", "A", losses=True)
+    write_run(tmp_path, "segnet", "A")
+    section = losses(read_runs(tmp_path).runs, tmp_path)
+    (figure,) = section.figures
+    assert [series.name for series in figure.plot.series] == ["unet A, fold5"]
+    assert figure.links[0].path == "half/unet-A-fold5-s0.losses.csv"
+
+
+def test_losses_that_can_be_read_together_share_a_plot(tmp_path):
+    for method, variant, split in (
+        ("unet", "A", "fold5"),
+        ("unet", "B", "fold5"),
+        ("segnet", "B", "fold5"),
+        ("unet_vgg16", "retinex", "fold5"),
+        ("unet", "B", "fold1"),
+        ("unet", "smear", "development"),
+    ):
+        write_run(tmp_path, method, variant, split=split, losses=True)
+    section = losses(read_runs(tmp_path).runs, tmp_path)
+    assert {
+        figure.title.split(": ")[1]: [series.name for series in figure.plot.series]
+        for figure in section.figures
+    } == {
+        "fold5, setting A": ["unet A, fold5"],
+        "fold5, setting B": ["segnet B, fold5", "unet B, fold5"],
+        "fold5, other settings": ["unet_vgg16 retinex, fold5"],
+        "other splits": ["unet B, fold1", "unet smear, development"],
+    }
+    assert [figure.name for figure in section.figures] == [
+        f"losses_half_{number}" for number in range(1, 5)
+    ]
+
+
+def test_a_method_is_named_once_in_a_plot_of_costs(tmp_path):
+    for variant in ("A", "B"):
+        write_run(tmp_path, "unet", variant, gmacs=200.0)
+        write_run(tmp_path, "segnet", variant, gmacs=100.0)
+    results = results_of(read_runs(tmp_path).runs)
+    figure, *_ = costs(results, Measurements(), tmp_path).figures
+    names = [p.name for series in figure.plot.series for p in series.points]
+    assert sorted(names) == ["", "", "segnet", "unet"]

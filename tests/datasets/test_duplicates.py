@@ -1,0 +1,138 @@
+"""Near-duplicates: what a copy may undergo and still be found, and what is no copy."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+
+from leuko_mm.datasets.duplicates import (
+    MAX_DISTANCE,
+    across_parts,
+    hash_distance,
+    near_duplicates,
+    perceptual_hash,
+)
+
+
+def cell_image(seed: int, side: int = 120) -> np.ndarray:
+    """Return a bright field with a dark cell in its middle and soft structure."""
+    rng = np.random.default_rng(seed)
+    noise = cv2.resize(rng.normal(0, 40, (12, 12, 3)).astype(np.float32), (side, side))
+    y, x = np.mgrid[:side, :side] - side / 2
+    cell = np.hypot(x, y * rng.uniform(0.7, 1.4)) < side * rng.uniform(0.2, 0.35)
+    return np.clip(200 - 80 * cell[..., None] + noise, 0, 255).astype(np.uint8)
+
+
+def jpeg(image: np.ndarray, quality: int) -> np.ndarray:
+    encoded = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
+    return cv2.imdecode(encoded, cv2.IMREAD_COLOR)
+
+
+COPIES = {
+    "same": lambda image: image,
+    "jpeg": lambda image: jpeg(image, 40),
+    "smaller": lambda image: cv2.resize(image, (50, 50), interpolation=cv2.INTER_AREA),
+    "larger": lambda image: cv2.resize(image, (300, 300)),
+    "darker": lambda image: (image * 0.85).astype(np.uint8),
+    "brighter": lambda image: np.clip(image * 1.1, 0, 255).astype(np.uint8),
+    "grey": lambda image: cv2.cvtColor(image, cv2.COLOR_RGB2GRAY),
+    "mirrored": lambda image: image[:, ::-1],
+    "upside_down": lambda image: image[::-1],
+    "turned": lambda image: np.rot90(image),
+    "turned_back": lambda image: np.rot90(image, 3),
+    "turned_mirrored_jpeg": lambda image: jpeg(np.rot90(image)[::-1].copy(), 60),
+}
+
+
+@pytest.mark.parametrize("change", COPIES)
+def test_a_changed_copy_is_near(change):
+    for seed in range(5):
+        image = cell_image(seed)
+        copy = np.ascontiguousarray(COPIES[change](image))
+        distance = hash_distance(perceptual_hash(image), perceptual_hash(copy))
+        assert distance <= MAX_DISTANCE // 2
+
+
+def test_different_cells_are_not_near():
+    hashes = {str(seed): perceptual_hash(cell_image(seed)) for seed in range(40)}
+    assert near_duplicates(hashes) == []
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+@pytest.mark.parametrize("turns", range(4))
+def test_positions_are_found_from_the_bits_alone(turns, mirrored):
+    image = cell_image(3, side=64)
+    moved = np.rot90(image[:, ::-1] if mirrored else image, turns)
+    moved = perceptual_hash(np.ascontiguousarray(moved))
+    assert hash_distance(perceptual_hash(image), moved) <= 2
+
+
+def test_pairs_are_found_across_groups_and_parts():
+    hashes = {
+        "a": perceptual_hash(cell_image(1)),
+        "b": perceptual_hash(jpeg(cell_image(1), 50)),
+        "c": perceptual_hash(cell_image(2)),
+        "d": perceptual_hash(np.ascontiguousarray(np.rot90(cell_image(2)))),
+    }
+    groups = {"a": "slide_1", "b": "slide_1", "c": "slide_2", "d": "slide_3"}
+    assert {p[:2] for p in near_duplicates(hashes)} == {("a", "b"), ("c", "d")}
+    (pair,) = near_duplicates(hashes, groups)
+    assert pair[:2] == ("c", "d")
+    assert across_parts([pair], {"c": "train", "d": "test"}) == [pair]
+    assert across_parts([pair], {"c": "train", "d": "train"}) == []
+    assert across_parts([pair], {"c": "train"}) == []
+
+
+def test_the_nearest_pair_comes_first():
+    hashes = {"a": 0, "far": 0b111, "near": 0b1}
+    pairs = [p for p in near_duplicates(hashes) if p.first == "a"]
+    assert [(p.second, p.distance) for p in pairs] == [("near", 1), ("far", 3)]
+    assert len(near_duplicates(hashes, max_distance=1)) == 1
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_fewer_than_two_images_make_no_pair(count):
+    assert near_duplicates({str(i): i for i in range(count)}) == []
+
+
+def test_blank_images_are_copies_of_each_other_only():
+    blank = perceptual_hash(np.full((30, 40, 3), 255, np.uint8))
+    assert blank == perceptual_hash(np.full((9, 9), 3, np.uint8)) == 0
+    assert hash_distance(blank, perceptual_hash(cell_image(1))) > MAX_DISTANCE
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 3), (1, 500, 3), (700, 2), (2000, 1500, 3)])
+def test_every_size_has_a_hash(shape):
+    image = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    assert 0 <= perceptual_hash(image) < 2**255
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        np.zeros((4, 4, 4), np.uint8),
+        np.zeros((4, 4, 3), np.float32),
+        np.zeros((0, 4, 3), np.uint8),
+    ],
+)
+def test_what_is_no_image_is_refused(image):
+    with pytest.raises(ValueError, match="expected uint8"):
+        perceptual_hash(image)
+
+
+def test_bcisc_has_no_near_duplicates_in_its_training_folds(shared_folder):
+    """Measured: none of 11,454 pairs of different slides is nearer than 88 bits."""
+    files = sorted((shared_folder / "datasets/BCISC/sub-images/images").glob("*.jpg"))
+    hashes, groups = {}, {}
+    for file in files:
+        name, place = file.stem.split("_")[:2]
+        slide = int(place.split("-")[0])
+        if slide <= 6:
+            image = cv2.imread(str(file), cv2.IMREAD_GRAYSCALE)
+            hashes[file.stem] = perceptual_hash(image)
+            groups[file.stem] = f"{name}_{slide}"
+    assert len(hashes) == 154
+    assert near_duplicates(hashes, groups, max_distance=80) == []
+    inside = near_duplicates(hashes)
+    assert all(groups[p.first] == groups[p.second] for p in inside)

@@ -1,0 +1,659 @@
+"""Windows of fields are of the training slides, at scale, and honour the label 255.
+
+Mosaics: what stands where, given by (seed, global index) and nothing else.
+
+Tiles: the same for a cell every time, whether kept in memory or made again.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import random
+from collections import Counter
+from itertools import islice
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from mmcv.transforms import BaseTransform
+from mmengine.dataset import pseudo_collate
+from mmengine.registry import DefaultScope
+from PIL import Image
+from torch.utils.data import DataLoader
+
+from leuko_mm.classes import BINARY_NAMES, CLASS_NAMES, class_id
+from leuko_mm.datasets import GlobalIndexSampler, sampling
+from leuko_mm.datasets import MosaicDataset as MosaicDataset_mosaic_dataset
+from leuko_mm.datasets import mosaic as field_windows
+from leuko_mm.datasets.layouts import tile_edges
+from leuko_mm.datasets.mosaic import (
+    FieldWindows,
+    MosaicDataset,
+    TileStore,
+    as_binary,
+    resize_tile,
+)
+from leuko_mm.datasets.prepared import COLUMNS, DatasetError, IndexRow, read_index
+from leuko_mm.datasets.splits import random_mosaics
+from leuko_mm.registry import DATASETS, TRANSFORMS
+
+FIELD = (80, 60)
+
+
+def write(root, row, image, labels):
+    Image.fromarray(image).save(root / row["image"])
+    Image.fromarray(labels, mode="L").save(root / row["mask"])
+
+
+@pytest.fixture
+def rows():
+    def row(stem, kind, group, **more):
+        empty = dict.fromkeys(COLUMNS, "")
+        files = dict(image=f"images/{stem}.png", mask=f"masks/{stem}.png")
+        return {**empty, "stem": stem, "kind": kind, "group": group, **files, **more}
+
+    placed = dict(parent="f1", x="8", y="12", scale="0.5", width="16", height="16")
+    whole = dict(width=str(FIELD[0]), height=str(FIELD[1]))
+    return [
+        row("c1", "cell", "s1", **{"class": "basophil"}, **placed),
+        row("f1", "field", "s1", **whole),
+        row("f2", "field", "s2", **whole),
+    ]
+
+
+@pytest.fixture
+def root(tmp_path, rows, monkeypatch):
+    for folder in ("images", "masks"):
+        (tmp_path / folder).mkdir()
+    labels = np.full(FIELD[::-1], 255, np.uint8)
+    labels[12:44, 8:40] = 0
+    labels[20:30, 20:30] = 1
+    image = np.full((*FIELD[::-1], 3), (200, 100, 50), np.uint8)
+    for row in rows[1:]:
+        write(tmp_path, row, image, labels)
+    found = [IndexRow(*(_number(k, row[k]) for k in COLUMNS)) for row in rows]
+    monkeypatch.setattr(field_windows, "read_index", lambda root: found)
+    return tmp_path
+
+
+def _number(key, value):
+    return int(value or 0) if key in ("width", "height") else value
+
+
+def test_only_fields_of_the_training_slides_are_shown(root):
+    assert FieldWindows(root, {"s1"}, size=16, cell_px=16).stems == ["f1"]
+    with pytest.raises(DatasetError, match=r"no field of the 1 slides.*fields=0"):
+        FieldWindows(root, {"s2"}, size=16, cell_px=16)
+
+
+def test_a_field_has_the_scale_of_the_cells(root):
+    image, labels = FieldWindows(root, {"s1"}, size=16, cell_px=8).field(0)
+    # A cell of 16 px shows 32 px of the field, and is seen with 8: a quarter.
+    assert labels.shape == (FIELD[1] // 4, FIELD[0] // 4)
+    assert image[0, 0].tolist() == [50, 100, 200]  # BGR
+
+
+def test_every_window_shows_something_known_and_keeps_what_is_not(root):
+    windows = FieldWindows(root, {"s1"}, size=12, cell_px=16)
+    rng = np.random.default_rng(0)
+    for _ in range(10):
+        image, labels = windows.window(rng)
+        assert image.shape == (12, 12, 3)
+        assert (labels != 255).any()
+        assert set(np.unique(labels)) <= {0, 1, 255}
+
+
+def test_a_window_larger_than_its_field_is_filled_up_and_ignored_there(root):
+    rng = np.random.default_rng(0)
+    _, labels = FieldWindows(root, {"s1"}, size=64, cell_px=16).window(rng)
+    assert labels.shape == (64, 64)
+    assert (labels[30:] == 255).all()
+
+
+def test_binary_labels_keep_what_is_ignored():
+    assert as_binary(np.array([0, 5, 255], np.uint8)).tolist() == [0, 1, 255]
+
+
+def dataset(root, **more):
+    return MosaicDataset(
+        dict(name=str(root), split="fold5"),
+        size=64,
+        mode="resample",
+        mosaics=2,
+        layout="smear",
+        tile_pipeline=[dict(type="LoadImageFromFile"), dict(type="LoadAnnotations")],
+        **more,
+    )
+
+
+def test_smears_are_composed_of_a_dataset(tiny_data):
+    one = dataset(tiny_data / "synthetic", smear=dict(bare=0)).compose(3)
+    assert one["img"].shape == (64, 64, 3)
+    assert 1 < len(np.unique(one["gt_seg_map"])) <= len(CLASS_NAMES)
+
+
+def test_a_dataset_without_fields_says_so(tiny_data):
+    with pytest.raises(DatasetError, match=r"train_dataloader\.dataset\.fields=0"):
+        dataset(tiny_data / "synthetic", fields=0.5)
+
+
+def test_a_share_of_the_images_are_windows(tiny_data, monkeypatch):
+    root = tiny_data / "synthetic"
+    monkeypatch.setattr(MosaicDataset, "_windows", lambda self: _Grey())
+    mosaics = dataset(root, fields=0.5)
+    shown = [not mosaics.compose(i)["tiles"] for i in range(30)]
+    assert 6 < sum(shown) < 24
+    assert shown == [not mosaics.compose(i)["tiles"] for i in range(30)]
+
+
+class _Grey:
+    def window(self, rng):
+        return np.full((64, 64, 3), 9, np.uint8), np.full((64, 64), 255, np.uint8)
+
+
+@pytest.mark.parametrize("more", [dict(fields=1.0), dict(fields=0.1, enhance=dict())])
+def test_fields_that_cannot_be_shown_are_refused(tiny_data, more):
+    with pytest.raises(ValueError, match="fields"):
+        dataset(tiny_data / "synthetic", **more)
+
+
+def test_the_index_is_read_by_the_real_reader(tiny_data):
+    # The tests above put rows in its place.
+    with (tiny_data / "synthetic" / "index.csv").open() as file:
+        assert next(csv.reader(file)) == list(COLUMNS)
+    assert read_index(tiny_data / "synthetic")
+
+
+LOADING = [dict(type="LoadImageFromFile"), dict(type="LoadAnnotations")]
+AUGMENTED = dict(
+    tile_augmentation=[
+        dict(type="leuko_mm.RandomCellAffine"),
+        dict(type="leuko_mm.StainJitter"),
+        dict(type="PhotoMetricDistortion"),
+    ],
+    pipeline=[dict(type="RandomFlip", prob=0.5), dict(type="PackSegInputs")],
+)
+
+
+@pytest.fixture
+def mosaics(tiny_dataset):
+    """Build mosaics of the 20 training (or test) cells of the tiny dataset."""
+
+    def build(cells=None, **options) -> MosaicDataset_mosaic_dataset:
+        cells = {"name": str(tiny_dataset), "split": "fold1", **(cells or {})}
+        defaults = dict(size=48, mode="every", tile_pipeline=LOADING)
+        return MosaicDataset_mosaic_dataset(cells, **{**defaults, **options})
+
+    return build
+
+
+@pytest.fixture
+def registered():
+    """A deterministic enhancement, known to the registry during one test."""
+
+    class InvertForTest(BaseTransform):
+        shapes: list = []
+
+        def transform(self, results: dict) -> dict:
+            self.shapes.append(results["img"].shape)
+            results["img"] = 255 - results["img"]
+            return results
+
+    TRANSFORMS.register_module(module=InvertForTest)
+    yield InvertForTest
+    del TRANSFORMS.module_dict["InvertForTest"]
+
+
+def stems_of(dataset: MosaicDataset_mosaic_dataset, index: int) -> list[str]:
+    return [tile["stem"] for tile in dataset[index]["tiles"]]
+
+
+def digest(sample: dict) -> str:
+    image, truth = sample["inputs"], sample["data_samples"].gt_sem_seg.data
+    return hashlib.sha256(image.numpy().tobytes() + truth.numpy().tobytes()).hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("size", "n", "edges"),
+    [
+        (512, 2, [0, 256, 512]),
+        (512, 3, [0, 171, 341, 512]),
+        (512, 4, [0, 128, 256, 384, 512]),
+        (257, 2, [0, 128, 257]),
+        (101, 3, [0, 34, 67, 101]),
+        (7, 4, [0, 2, 4, 5, 7]),
+        (5, 1, [0, 5]),
+    ],
+)
+def test_tile_edges_are_rounded_shares_of_the_side(size, n, edges):
+    assert tile_edges(size, n) == edges
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 4])
+@pytest.mark.parametrize("size", [48, 53])
+def test_each_box_holds_its_cell(mosaics, tiny_dataset, n, size):
+    files = {row.stem: row for row in read_index(tiny_dataset)}
+    dataset = mosaics(n=n, size=size, mode="fixed", mosaics=2)
+    edges = tile_edges(size, n)
+    sample = dataset[1]
+    covered = np.zeros((size, size), int)
+    for place, tile in enumerate(sample["tiles"]):
+        x0, y0, x1, y1 = tile["box"]
+        row, column = divmod(place, n)
+        assert (y0, y1) == tuple(edges[row : row + 2])
+        assert (x0, x1) == tuple(edges[column : column + 2])
+        covered[y0:y1, x0:x1] += 1
+        with Image.open(tiny_dataset / files[tile["stem"]].image) as image:
+            shown = cv2.resize(np.array(image), (x1 - x0, y1 - y0))
+        part = sample["img"][y0:y1, x0:x1, ::-1]
+        assert (part[..., 0] == shown[..., 0]).all()  # red tells the cell
+        # Green and blue tell the place inside it: no turn, no mirror image.
+        assert (np.abs(part.astype(int) - shown)[..., 1:]).mean() < 6
+        ids = set(np.unique(sample["gt_seg_map"][y0:y1, x0:x1]))
+        assert ids == {0, class_id(tile["class_name"])}
+        assert tile["group"] == files[tile["stem"]].group
+    assert (covered == 1).all()
+    assert sample["spare_tiles"] == []
+
+
+@pytest.mark.parametrize("n", [2, 3, 4])
+def test_every_shows_each_test_cell_once_and_spare_tiles_are_background(mosaics, n):
+    dataset = mosaics(dict(part="test"), n=n, test_mode=True, fill=200)
+    assert len(dataset) == -(-20 // n**2)
+    shown = [stem for index in range(len(dataset)) for stem in stems_of(dataset, index)]
+    assert len(shown) == 20
+    expected = {dataset.cells.get_data_info(i)["stem"] for i in range(20)}
+    assert set(shown) == expected
+    last = dataset[len(dataset) - 1]
+    assert len(last["tiles"]) + len(last["spare_tiles"]) == n**2
+    assert len(last["spare_tiles"]) == -20 % n**2
+    for x0, y0, x1, y1 in last["spare_tiles"]:
+        assert (last["gt_seg_map"][y0:y1, x0:x1] == 0).all()
+        assert (last["img"][y0:y1, x0:x1] == 200).all()
+    assert not {tile["box"] for tile in last["tiles"]} & set(last["spare_tiles"])
+
+
+@pytest.mark.parametrize("n", [2, 3])
+def test_every_alike_shows_each_cell_once_among_cells_of_its_class(mosaics, n):
+    dataset = mosaics(dict(part="test"), n=n, test_mode=True, mode="every_alike")
+    shown = []
+    for index in range(len(dataset)):
+        tiles = dataset[index]["tiles"]
+        assert len({tile["class_name"] for tile in tiles}) == 1
+        shown += [tile["stem"] for tile in tiles]
+    expected = {dataset.cells.get_data_info(i)["stem"] for i in range(20)}
+    assert len(shown) == 20
+    assert set(shown) == expected
+
+
+def test_fixed_deals_evenly_and_repeats_each_epoch(mosaics):
+    dataset = mosaics(mode="fixed", mosaics=8)
+    uses = Counter(stem for i in range(8) for stem in stems_of(dataset, i))
+    assert sorted(uses.values()) == [1] * 8 + [2] * 12
+    assert [stems_of(dataset, i) for i in range(8)] == [
+        stems_of(dataset, i) for i in range(8, 16)
+    ]
+
+
+def test_resample_draws_anew_for_each_global_index(mosaics):
+    dataset, other = (mosaics(mode="resample", mosaics=5, seed=2) for _ in range(2))
+    assert len(dataset) == 5
+    [other[i] for i in (3, 0)]
+    drawn = {index: stems_of(dataset, index) for index in (0, 5, 10, 1234567)}
+    assert {i: stems_of(other, i) for i in reversed(drawn)} == drawn
+    assert len({tuple(stems) for stems in drawn.values()}) == 4
+    assert stems_of(mosaics(mode="resample", mosaics=5, seed=3), 0) != drawn[0]
+    # How many make an epoch is bookkeeping and changes no sample.
+    assert stems_of(mosaics(mode="resample", mosaics=50, seed=2), 5) == drawn[5]
+
+
+def loaded(dataset, workers: int, *, start: int = 0, count: int = 5) -> list[str]:
+    loader = DataLoader(
+        dataset,
+        batch_size=2,
+        sampler=GlobalIndexSampler(dataset, seed=1, start=start),
+        num_workers=workers,
+        collate_fn=pseudo_collate,
+        multiprocessing_context="fork" if workers else None,
+    )
+    digests = []
+    for batch in islice(loader, count):
+        pairs = zip(batch["inputs"], batch["data_samples"], strict=True)
+        digests += [digest(dict(inputs=i, data_samples=s)) for i, s in pairs]
+    return digests
+
+
+@pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning")
+@pytest.mark.parametrize("mode", ["resample", "fixed"])
+def test_workers_and_restarts_change_no_byte(mosaics, mode):
+    def dataset():
+        return mosaics(mode=mode, mosaics=3, seed=4, **AUGMENTED)
+
+    alone = loaded(dataset(), 0)
+    assert len(set(alone)) == 10
+    assert loaded(dataset(), 0) == alone
+    for workers in (1, 2):
+        assert loaded(dataset(), workers) == alone
+    assert loaded(dataset(), 0, start=4, count=3) == alone[4:]
+
+
+def test_two_processes_take_what_one_would_take(mosaics, monkeypatch):
+    dataset = mosaics(mode="resample", mosaics=4, **AUGMENTED)
+    alone = loaded(dataset, 0, count=4)
+    shares = []
+    for rank in (0, 1):
+        monkeypatch.setattr(sampling, "get_dist_info", lambda r=rank: (r, 2))
+        shares.append(loaded(dataset, 0, count=2))
+    assert [d for pair in zip(*shares, strict=True) for d in pair] == alone
+
+
+def test_augmentation_is_tied_to_the_index_and_leaves_the_generators_alone(mosaics):
+    dataset = mosaics(mode="fixed", mosaics=3, **AUGMENTED)
+    first = digest(dataset[1])
+    random.seed(5), np.random.seed(5), torch.manual_seed(5)
+    expected = random.random(), np.random.random(), torch.rand(1).item()
+    random.seed(5), np.random.seed(5), torch.manual_seed(5)
+    assert digest(dataset[1]) == first
+    assert (random.random(), np.random.random(), torch.rand(1).item()) == expected
+    assert digest(dataset[4]) != first  # the same cells, one epoch later
+    assert digest(mosaics(mode="fixed", mosaics=3, seed=1, **AUGMENTED)[1]) != first
+
+
+def test_augmentation_does_not_reach_the_kept_tiles(mosaics):
+    def spoils(sample):
+        sample["img"][:] = 0
+        sample["gt_seg_map"][:] = 0
+        return sample
+
+    spoilt = mosaics(tile_augmentation=[spoils])
+    assert spoilt[0]["img"].max() == 0
+    image, labels = spoilt.store.tile(spoilt.cells_of(0)[0], 24, 24)
+    assert image.max() > 0
+    assert labels.max() > 0
+
+
+def test_labels_stay_class_ids_under_augmentation(mosaics):
+    dataset = mosaics(mode="resample", mosaics=5, n=3, size=53, **AUGMENTED)
+    seen = set()
+    for index in range(10):
+        seen |= set(dataset[index]["data_samples"].gt_sem_seg.data.unique().tolist())
+    assert seen == set(range(6))
+
+
+def test_enhancement_sees_each_cell_before_it_is_composed(mosaics, registered):
+    plain = mosaics(fill=255)
+    enhanced = mosaics(enhance=dict(type="leuko_mm.InvertForTest"), fill=0)
+    for index in range(2 * len(plain)):
+        sample = enhanced[index]
+        # Linear resizing commutes with inversion, up to rounding.
+        difference = 255 - sample["img"].astype(int) - plain[index]["img"]
+        assert np.abs(difference).max() <= 1
+        assert (sample["gt_seg_map"] == plain[index]["gt_seg_map"]).all()
+    assert registered.shapes == [(20, 24, 3)] * 20  # once a cell, at its own size
+
+
+# What the defaults make, as bytes: (options, sha256 of the first three mosaics).
+PINNED = [
+    (dict(mode="fixed", mosaics=3, n=2), "8b4fd7715288554e"),
+    (dict(mode="resample", mosaics=3, n=3), "1739f614899ea261"),
+    (dict(mode="every", n=4, size=53), "1149833599ee28cd"),
+]
+
+
+@pytest.mark.parametrize(("options", "expected"), PINNED)
+def test_the_defaults_make_what_they_always_made(mosaics, options, expected):
+    dataset, found = mosaics(**options), hashlib.sha256()
+    for index in range(min(3, len(dataset))):
+        sample = dataset.compose(index)
+        stems = [tile["stem"] for tile in sample["tiles"]]
+        boxes = [tile["box"] for tile in sample["tiles"]]
+        found.update(repr((stems, boxes, sample["spare_tiles"])).encode())
+        found.update(sample["gt_seg_map"].tobytes())
+    assert found.hexdigest()[:16] == expected
+
+
+@pytest.mark.parametrize("mode", ["fixed", "resample"])
+def test_balanced_mosaics_show_the_classes_alike(mosaics, mode):
+    options = dict(mode=mode, mosaics=10, class_balanced=True)
+    dataset, again = mosaics(**options), mosaics(**options)
+    shown = Counter()
+    for index in range(10):
+        tiles = dataset.compose(index)["tiles"]
+        classes = Counter(tile["class_name"] for tile in tiles)
+        assert set(classes.values()) == {1}
+        assert stems_of(again, index) == [tile["stem"] for tile in tiles]
+        shown.update(classes)
+    assert sum(shown.values()) == 40
+    assert mode == "resample" or set(shown.values()) == {8}
+
+
+def test_scattered_mosaics_hold_the_same_cells_elsewhere(mosaics):
+    options = dict(mode="resample", mosaics=5, size=96, seed=3)
+    grid, scattered = mosaics(**options), mosaics(layout="scattered", **options)
+    places = set()
+    for index in (0, 4, 11):
+        sample = scattered.compose(index)
+        assert stems_of(grid, index) == [tile["stem"] for tile in sample["tiles"]]
+        assert sample["spare_tiles"] == []
+        for tile in sample["tiles"]:
+            x0, y0, x1, y1 = tile["box"]
+            ids = np.unique(sample["gt_seg_map"][y0:y1, x0:x1])
+            assert ids.tolist() == [class_id(tile["class_name"])]
+            places.add((x0, y0))
+        again = scattered.compose(index)
+        assert (again["img"] == sample["img"]).all()
+        labelled = (sample["gt_seg_map"] > 0).sum()
+        assert labelled == (grid.compose(index)["gt_seg_map"] > 0).sum()
+    assert len(places) == 12
+
+
+def test_scattered_mosaics_of_every_cell_have_no_spare_tile(mosaics):
+    dataset = mosaics(layout="scattered", n=3, size=72)
+    assert len(dataset) == 3
+    assert len(dataset.compose(2)["tiles"]) == 2
+
+
+def test_scattered_mosaics_go_through_the_pipelines(mosaics):
+    dataset = mosaics(layout="scattered", mode="resample", mosaics=5, **AUGMENTED)
+    assert digest(dataset[3]) == digest(dataset[3])
+    assert digest(dataset[3]) != digest(dataset[8])
+
+
+def test_binary_merges_the_classes(mosaics):
+    dataset = mosaics(dict(binary=True))
+    assert dataset.metainfo["classes"] == BINARY_NAMES
+    assert set(np.unique(dataset[0]["gt_seg_map"])) == {0, 1}
+    assert mosaics().metainfo["classes"] == CLASS_NAMES
+
+
+def test_mosaics_may_be_composed_first_as_the_split_file_says(mosaics, tiny_dataset):
+    stems = [row.stem for row in read_index(tiny_dataset)]
+    written = random_mosaics(stems, mosaics=10, test_fraction=0.2, seed=3)
+    seen = {}
+    for part in ("train", "test"):
+        dataset = mosaics(
+            dict(part=part, split="paper_mosaics"),
+            mode="fixed",
+            mosaics=10,
+            split_stage="mosaics",
+            split_seed=3,
+            test_fraction=0.2,
+            # The seed of a training must not move cells between the parts.
+            seed=17 if part == "train" else 0,
+        )
+        assert len(dataset) == (8 if part == "train" else 2)
+        for index in range(len(dataset)):
+            seen |= dict.fromkeys(stems_of(dataset, index), part)
+    assert seen == written
+
+
+@pytest.mark.parametrize("mode", ["fixed", "resample"])
+def test_more_tiles_than_cells_are_refused_when_built(mosaics, mode):
+    with pytest.raises(ValueError, match="25 tiles needs as many cells, got 20"):
+        mosaics(n=5, mode=mode, mosaics=2)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (dict(mode="grid"), "mode must be one of"),
+        (dict(split_stage="slides"), "split_stage one of"),
+        (dict(n=0), "n must be 1 or more"),
+        (dict(n=3, size=2), "at most size"),
+        (dict(mode="fixed"), "needs the number of mosaics, 1 or more; got None"),
+        (dict(mode="resample", mosaics=0), "1 or more; got 0"),
+        (dict(split_stage="mosaics"), "needs mode 'fixed', got 'every'"),
+        (
+            dict(split_stage="mosaics", mode="fixed", mosaics=5),
+            "divides mosaics, not the cells of split 'fold1'",
+        ),
+        (dict(fill=256), "grey level of 0 to 255, got 256"),
+        (dict(layout="voronoi"), "layout must be one of"),
+        (dict(layout="scattered", test_mode=True), "on the grid as they are"),
+        (
+            dict(class_balanced=True, mode="resample", mosaics=2, test_mode=True),
+            "on the grid as they are",
+        ),
+        (
+            dict(class_balanced=True),
+            "mode 'every' with split_stage 'cells' fixes which",
+        ),
+        (dict(class_balanced=True, mode="every_alike"), "fixes which ones are shown"),
+    ],
+)
+def test_wrong_arguments_are_named(mosaics, options, words):
+    with pytest.raises(ValueError, match=words):
+        mosaics(**options)
+
+
+def test_an_augmentation_that_changes_the_size_is_named(mosaics):
+    dataset = mosaics(tile_augmentation=[dict(type="Resize", scale=(9, 9))])
+    with pytest.raises(ValueError, match=r"from \(24, 24\) to \(9, 9\); it must keep"):
+        dataset[0]
+
+
+def test_a_tile_pipeline_that_loads_nothing_is_named(mosaics):
+    with pytest.raises(ValueError, match="gives no img and no gt_seg_map"):
+        mosaics(tile_pipeline=[])[0]
+
+
+def test_loops_end_and_test_indices_have_a_bound(mosaics):
+    for test_mode in (False, True):
+        dataset = mosaics(test_mode=test_mode)
+        assert len(list(dataset)) == 5
+    with pytest.raises(IndexError, match="mosaic 5 of 5"):
+        dataset[5]
+
+
+@pytest.mark.parametrize("scope", ["mmseg", "mmengine", None])
+def test_it_builds_under_any_default_scope(tiny_dataset, scope):
+    config = dict(
+        dataset=dict(name=str(tiny_dataset)),
+        size=48,
+        mode="every",
+        tile_pipeline=LOADING,
+        **AUGMENTED,
+    )
+    with DefaultScope.overwrite_default_scope(scope):
+        if scope == "mmseg":
+            dataset = DATASETS.build(dict(type="leuko_mm.MosaicDataset", **config))
+        else:
+            dataset = MosaicDataset_mosaic_dataset(**config)
+        sample = dataset[0]
+    assert sample["inputs"].shape == (3, 48, 48)
+    assert sample["data_samples"].gt_sem_seg.shape == (48, 48)
+
+
+class GreyCells:
+    """Five cells of one grey level each."""
+
+    def get_data_info(self, cell: int) -> dict:
+        return dict(cell=cell)
+
+
+class Loading:
+    """A pipeline that counts its calls and, if asked to, draws a number."""
+
+    def __init__(self, draws: bool = False):
+        self.calls, self.draws = 0, draws
+
+    def __call__(self, info: dict) -> dict:
+        self.calls += 1
+        image = np.full((8, 8, 3), 10 * info["cell"], np.uint8)
+        if self.draws:
+            image += np.random.randint(0, 255, image.shape, dtype=np.uint8)
+        return dict(info, img=image, gt_seg_map=np.full((8, 8), 3, np.uint8))
+
+
+def test_a_tile_is_loaded_once_a_size():
+    loading = Loading()
+    store = TileStore(GreyCells(), loading)
+    first = store.tile(2, 4, 4)
+    assert store.tile(2, 4, 4) is first
+    assert loading.calls == 1
+    assert store.tile(2, 4, 5)[0].shape == (4, 5, 3)
+    assert loading.calls == 2
+    assert (first[0] == 20).all()
+    assert (first[1] == 3).all()
+
+
+def test_memory_is_bounded_and_does_not_show():
+    loading = Loading()
+    small = TileStore(GreyCells(), loading, limit=2 * 64)
+    tiles = [small.tile(cell % 5, 4, 4)[0] for cell in range(10)]
+    assert small.used == 128
+    assert loading.calls == 8  # two of the five are kept
+    large = TileStore(GreyCells(), Loading())
+    for cell, tile in enumerate(tiles):
+        assert (tile == large.tile(cell % 5, 4, 4)[0]).all()
+
+
+def test_what_a_pipeline_draws_belongs_to_the_cell():
+    one, other = (TileStore(GreyCells(), Loading(draws=True), seed=1) for _ in range(2))
+    state = np.random.get_state()[1].copy()
+    forward = [one.tile(cell, 8, 8)[0] for cell in range(5)]
+    backward = [other.tile(cell, 8, 8)[0] for cell in reversed(range(5))]
+    for a, b in zip(forward, reversed(backward), strict=True):
+        assert (a == b).all()
+    assert (forward[0] != forward[1]).any()
+    assert (np.random.get_state()[1] == state).all()
+
+
+@pytest.mark.parametrize("key", ["img", "gt_seg_map"])
+def test_a_pipeline_that_loads_nothing_is_named(key):
+    def forgets(info):
+        sample = Loading()(info)
+        del sample[key]
+        return sample
+
+    with pytest.raises(ValueError, match=f"gives no {key}; expected at least"):
+        TileStore(GreyCells(), forgets).tile(0, 4, 4)
+
+
+def test_images_are_averaged_and_labels_are_not_mixed():
+    image = np.zeros((8, 8, 3), np.uint8)
+    image[:, 4:] = 200
+    labels = np.zeros((8, 8), np.uint8)
+    labels[:, 4:] = 5
+    small, ids = resize_tile(image, labels, 2, 3)
+    assert small[0, :, 0].tolist() == [0, 100, 200]
+    assert set(np.unique(ids)) == {0, 5}
+    large, ids = resize_tile(image, labels, 21, 17)
+    assert large.shape == (21, 17, 3)
+    assert set(np.unique(ids)) == {0, 5}
+    assert (resize_tile(image, labels, 8, 8)[0] == image).all()
+
+
+def test_labels_stay_where_the_image_is():
+    rows, columns = np.mgrid[:60, :60]
+    inside = ((rows - 20) ** 2 + (columns - 35) ** 2 < 150).astype(np.uint8)
+    image = np.repeat(255 * inside[..., None], 3, axis=-1)
+    for height, width in ((30, 30), (23, 31), (97, 81)):
+        small, ids = resize_tile(image, inside, height, width)
+        centre = cv2.moments(small[..., 0] / 255.0)
+        other = cv2.moments(ids.astype(float))
+        for axis in ("m10", "m01"):
+            shift = centre[axis] / centre["m00"] - other[axis] / other["m00"]
+            assert abs(shift) < 0.3

@@ -1,0 +1,494 @@
+"""A checkpoint and its sidecar appear whole, and belong together.
+
+Checkpoints are read, and nothing that they say is run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hostile_files import FILES
+from mmengine.logging import HistoryBuffer
+from mmengine.model import BaseModule
+from mmengine.runner import checkpoint as mmengine_checkpoint
+from mmengine.runner import load_checkpoint
+from torch import nn
+from toy_training import ADAM, toy_net, toy_runner
+
+from leuko_mm.engine import checkpoints as checkpoint_files
+from leuko_mm.engine import checkpoints as safe_load
+from leuko_mm.engine.checkpoints import (
+    UnsafeCheckpointError,
+    load_tensors,
+    newest_state,
+    save_states_whole,
+    use_safe_loading,
+    write_checkpoint,
+)
+from leuko_mm.files import write_text
+
+SIDECAR = dict(method="toy", classes=["background", "leukocyte"])
+
+
+@pytest.fixture
+def model() -> nn.Module:
+    layers = nn.Sequential(nn.Conv2d(2, 3, 3), nn.BatchNorm2d(3))
+    return layers.to(memory_format=torch.channels_last)
+
+
+def test_the_sidecar_names_the_digest_of_the_file(tmp_path, model):
+    returned = write_checkpoint(tmp_path / "net.pth", model, SIDECAR)
+    written = json.loads((tmp_path / "net.json").read_text())
+    digest = hashlib.sha256((tmp_path / "net.pth").read_bytes()).hexdigest()
+    assert written == returned == {"schema": 1, **SIDECAR, "sha256": digest}
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["net.json", "net.pth"]
+
+
+def test_the_tensors_come_back_contiguous(tmp_path, model):
+    write_checkpoint(tmp_path / "net.pth", model, SIDECAR)
+    tensors = load_tensors(tmp_path / "net.pth")
+    assert list(tensors) == list(model.state_dict())
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(tensors[name], tensor)
+        assert tensors[name].is_contiguous()
+    assert not model[0].weight.is_contiguous()
+
+
+def test_the_prefix_of_a_wrapper_is_left_out(tmp_path, model):
+    write_checkpoint(tmp_path / "net.pth", nn.DataParallel(model), SIDECAR)
+    assert list(load_tensors(tmp_path / "net.pth")) == list(model.state_dict())
+
+
+def test_a_failure_leaves_the_former_files(tmp_path, model, monkeypatch):
+    write_checkpoint(tmp_path / "net.pth", model, SIDECAR)
+    former = {p: p.read_bytes() for p in tmp_path.iterdir()}
+
+    def full_disk(tensors, file):
+        file.write_bytes(b"half")
+        raise OSError("no space left")
+
+    monkeypatch.setattr(checkpoint_files.torch, "save", full_disk)
+    with pytest.raises(OSError, match="no space"):
+        write_checkpoint(tmp_path / "net.pth", model, SIDECAR)
+    assert {p: p.read_bytes() for p in tmp_path.iterdir()} == former
+
+
+def test_a_sidecar_that_is_no_json_raises_and_writes_nothing(tmp_path, model):
+    with pytest.raises(TypeError):
+        write_checkpoint(tmp_path / "net.pth", model, dict(method=object()))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_text_replaces_the_former_one(tmp_path):
+    path = tmp_path / "table.md"
+    write_text(path, "old")
+    write_text(path, "Zellgröße")
+    assert path.read_text(encoding="utf-8") == "Zellgröße"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def write_state(folder, name: str, *, damaged: bool = False) -> None:
+    torch.save(dict(meta={}, state_dict=dict(a=torch.zeros(100))), folder / name)
+    if damaged:
+        content = (folder / name).read_bytes()
+        (folder / name).write_bytes(content[: len(content) // 2])
+
+
+def test_the_newest_state_is_found_by_its_number(tmp_path):
+    assert newest_state(tmp_path) is None
+    for name in ("iter_100.pth", "iter_20.pth", "best_iter_900.pth", "iter_x.pth"):
+        write_state(tmp_path, name)
+    assert newest_state(tmp_path) == tmp_path / "iter_100.pth"
+
+
+def test_a_damaged_newest_state_is_passed_over(tmp_path, caplog):
+    write_state(tmp_path, "iter_20.pth")
+    write_state(tmp_path, "iter_30.pth", damaged=True)
+    (tmp_path / "iter_40.pth").write_bytes(b"")
+    with caplog.at_level("WARNING", "leuko_mm"):
+        assert newest_state(tmp_path) == tmp_path / "iter_20.pth"
+    for name, record in zip(("iter_40", "iter_30"), caplog.records, strict=True):
+        assert name in record.getMessage()
+        assert "going on from the state before it" in record.getMessage()
+    (tmp_path / "iter_20.pth").unlink()
+    assert newest_state(tmp_path) is None
+
+
+def test_the_content_is_on_the_disk_before_its_name(tmp_path, monkeypatch):
+    order = []
+    for name in ("fsync", "replace"):
+        real = getattr(os, name)
+
+        def noting(*args, name=name, real=real):
+            order.append(name)
+            return real(*args)
+
+        monkeypatch.setattr(os, name, noting)
+    write_text(tmp_path / "a.json", "{}")
+    assert order == ["fsync", "replace"]
+
+
+class Saver:
+    """Stands for mmengine's runner, whose writing is cut short on request."""
+
+    def __init__(self, work_dir):
+        self.work_dir, self.cut_short = str(work_dir), False
+
+    def save_checkpoint(self, out_dir, filename, meta=None):
+        """Write half a file, and on request no more."""
+        path = Path(out_dir) / filename
+        path.write_text("half")
+        if self.cut_short:
+            raise OSError("no space left")
+        path.write_text(f"whole {meta}")
+
+
+def test_a_state_appears_whole_or_not_at_all(tmp_path):
+    (tmp_path / ".iter_1.pth.part").write_text("of a killed process")
+    saver = Saver(tmp_path)
+    save_states_whole(saver)
+    assert list(tmp_path.iterdir()) == []
+    saver.save_checkpoint(str(tmp_path), "iter_1.pth", meta=1)
+    saver.cut_short = True
+    for name in ("iter_1.pth", "iter_2.pth"):
+        with pytest.raises(OSError, match="no space"):
+            saver.save_checkpoint(str(tmp_path), name, meta=2)
+    assert [p.name for p in tmp_path.iterdir()] == ["iter_1.pth"]
+    assert (tmp_path / "iter_1.pth").read_text() == "whole 1"
+
+
+class Call:
+    """Is unpickled by calling something."""
+
+    def __init__(self, function, *arguments, state=None):
+        self.recipe = (function, arguments) + ((state,) if state else ())
+
+    def __reduce__(self):
+        return self.recipe
+
+
+class Layer(BaseModule):
+    def __init__(self, init_cfg=None):
+        super().__init__(init_cfg)
+        self.linear = nn.Linear(2, 1)
+
+
+@pytest.fixture(scope="module")
+def training_state(tmp_path_factory):
+    """Return mmengine's file of a training, two iterations in."""
+    folder = tmp_path_factory.mktemp("training")
+    keep = dict(type="CheckpointHook", by_epoch=False, interval=2)
+    runner = toy_runner(
+        toy_net(norm=True),
+        folder,
+        optim_wrapper=ADAM,
+        param_scheduler=dict(type="CosineAnnealingLR", by_epoch=False, T_max=2),
+        train_cfg=dict(type="IterBasedTrainLoop", max_iters=2),
+        default_hooks=dict(checkpoint=keep),
+    )
+    runner.train()
+    return folder / "iter_2.pth"
+
+
+def resuming(state, folder):
+    return toy_runner(
+        toy_net(norm=True),
+        folder,
+        optim_wrapper=ADAM,
+        param_scheduler=dict(type="CosineAnnealingLR", by_epoch=False, T_max=2),
+        load_from=str(state),
+        resume=True,
+    )
+
+
+def test_a_training_state_is_read_completely(training_state):
+    ours = load_tensors(training_state)
+    trusted = torch.load(training_state, weights_only=False)
+    assert ours.keys() == trusted.keys()
+    assert ours["meta"] == trusted["meta"]
+    assert ours["param_schedulers"] == trusted["param_schedulers"]
+    moments = ours["optimizer"]["state"], trusted["optimizer"]["state"]
+    for number, state in moments[1].items():
+        for name, tensor in state.items():
+            assert torch.equal(moments[0][number][name], tensor)
+    curves = ours["message_hub"]["log_scalars"]
+    assert curves.keys() == trusted["message_hub"]["log_scalars"].keys()
+    assert "train/loss" in curves
+    for name, curve in curves.items():
+        assert type(curve) is HistoryBuffer
+        wanted = trusted["message_hub"]["log_scalars"][name]
+        for mine, theirs in zip(curve.data, wanted.data, strict=True):
+            np.testing.assert_array_equal(mine, theirs)
+        assert curve.statistics("mean") == wanted.statistics("mean")
+
+
+def test_a_resumed_run_goes_on_and_saves_what_can_be_read(training_state, tmp_path):
+    runner = resuming(training_state, tmp_path)
+    runner.train()
+    assert runner.iter == 6
+    runner.save_checkpoint(str(tmp_path), "again.pth", by_epoch=False)
+    curve = load_tensors(tmp_path / "again.pth")["message_hub"]["log_scalars"]
+    assert len(curve["train/loss"].data[0]) == 6
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_numbers_of_numpy_are_read(tmp_path, zipped):
+    content = dict(
+        float=np.float64(0.5),
+        integer=np.int64(-3),
+        truth=np.bool_(True),
+        grid=np.arange(6, dtype=np.float32).reshape(2, 3, order="F"),
+        empty=np.zeros((0, 2)),
+        tensor=torch.ones(2),
+    )
+    path = tmp_path / "numbers.pth"
+    torch.save(content, path, _use_new_zipfile_serialization=zipped)
+    loaded = load_tensors(path)
+    for name, value in content.items():
+        assert type(loaded[name]) is type(value)
+        np.testing.assert_array_equal(loaded[name], value)
+        assert loaded[name].dtype == value.dtype
+
+
+def test_files_of_an_older_numpy_are_read(tmp_path):
+    buffer = io.BytesIO()
+    content = dict(x=np.float64(2.5), y=np.arange(3))
+    torch.save(content, buffer, _use_new_zipfile_serialization=False)
+    new = buffer.getvalue()
+    assert b"cnumpy._core." in new
+    (tmp_path / "old.pth").write_bytes(new.replace(b"cnumpy._core.", b"cnumpy.core."))
+    loaded = load_tensors(tmp_path / "old.pth")
+    assert loaded["x"] == 2.5
+    np.testing.assert_array_equal(loaded["y"], np.arange(3))
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_command_is_not_run(tmp_path, harm, marker, zipped):
+    path = tmp_path / "harm.pth"
+    content = dict(state_dict=toy_net().state_dict(), extra=harm)
+    torch.save(content, path, _use_new_zipfile_serialization=zipped)
+    with pytest.raises(UnsafeCheckpointError, match=r"harm.pth.*asks for \w+.system"):
+        load_tensors(path)
+    assert not marker.exists()
+    # The command works: without the guard the file would have been made.
+    torch.load(path, weights_only=False)
+    assert marker.exists()
+
+
+def test_a_bare_pickle_is_not_run(tmp_path, harm, marker):
+    (tmp_path / "harm.pth").write_bytes(pickle.dumps(dict(extra=harm), protocol=2))
+    with pytest.raises(UnsafeCheckpointError):
+        load_tensors(tmp_path / "harm.pth")
+    assert not marker.exists()
+
+
+@pytest.mark.parametrize(
+    ("thing", "message"),
+    [
+        (Call(getattr, HistoryBuffer, "__init__"), "attribute '__init__'"),
+        (Call(getattr, torch.Tensor, "mean"), "asks for torch.Tensor"),
+        (Call(eval, "1"), "asks for (builtins.)?eval"),
+        (Call(np.load, "x.npy"), "asks for numpy"),
+        (np.array([{}], dtype=object), "array of 'O8'"),
+        (np.zeros(2, dtype=[("a", "f8")]), "array of 'V8'"),
+        (np.array(["text"]), "array of 'U4'"),
+    ],
+)
+def test_anything_beyond_numbers_is_refused(tmp_path, thing, message):
+    torch.save(dict(x=thing), tmp_path / "x.pth")
+    with pytest.raises(UnsafeCheckpointError, match=message):
+        load_tensors(tmp_path / "x.pth")
+
+
+def test_a_curve_cannot_replace_the_statistics(tmp_path):
+    curve = HistoryBuffer([1.0, 3.0], [1, 1])
+    methods = dict(HistoryBuffer._statistics_methods)
+    curve.statistics_methods = dict(mean=np.ndarray, extra=np.ndarray)
+    curve._statistics_methods = curve.statistics_methods
+    torch.save(dict(curve=curve), tmp_path / "curve.pth")
+    loaded = load_tensors(tmp_path / "curve.pth")["curve"]
+    assert methods == HistoryBuffer._statistics_methods
+    assert loaded.statistics("mean") == 2.0
+
+
+def test_a_number_type_cannot_lie_about_its_layout(tmp_path):
+    # numpy believes such a record, and would read memory that is not the array's.
+    far = (3, "<", None, ("a",), {"a": (np.dtype("f8"), 5000)}, -1, -1, 0)
+    kind = Call(np.dtype, "f8", False, True, state=far)
+    torch.save(dict(x=Call(np.dtype, "f8"), y=kind), tmp_path / "x.pth")
+    loaded = load_tensors(tmp_path / "x.pth")
+    assert loaded["y"] == np.dtype("f8")
+    assert loaded["y"].fields is None
+    assert np.dtype("f8").fields is None
+
+
+def test_what_others_allow_does_not_count_and_stays(tmp_path):
+    torch.save(dict(x=Call(getattr, HistoryBuffer, "__init__")), tmp_path / "x.pth")
+    with torch.serialization.safe_globals([getattr, HistoryBuffer, slice]):
+        former = set(torch.serialization.get_safe_globals())
+        with pytest.raises(UnsafeCheckpointError):
+            load_tensors(tmp_path / "x.pth")
+        assert set(torch.serialization.get_safe_globals()) == former
+
+
+@pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"PK\x03\x04half"])
+def test_damaged_bytes_raise(tmp_path, content):
+    path = tmp_path / "damaged.pth"
+    path.write_bytes(content)
+    with pytest.raises(UnsafeCheckpointError, match=r"damaged.pth was not loaded"):
+        load_tensors(path)
+
+
+@pytest.mark.parametrize("keep", [0.2, 0.6, 0.99])
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_cut_file_raises(tmp_path, keep, zipped):
+    path = tmp_path / "cut.pth"
+    torch.save(dict(x=torch.ones(500)), path, _use_new_zipfile_serialization=zipped)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(keep * len(content))])
+    with pytest.raises(UnsafeCheckpointError):
+        load_tensors(path)
+
+
+def test_the_message_does_not_advise_to_trust(tmp_path, harm):
+    torch.save(dict(x=harm), tmp_path / "harm.pth")
+    with pytest.raises(UnsafeCheckpointError) as raised:
+        load_tensors(tmp_path / "harm.pth")
+    for advice in ("weights_only", "add_safe_globals", "allowlist"):
+        assert advice not in str(raised.value)
+
+
+def test_a_tensor_alone_is_no_checkpoint(tmp_path):
+    torch.save(torch.ones(2), tmp_path / "x.pth")
+    with pytest.raises(UnsafeCheckpointError, match="holds a Tensor"):
+        load_tensors(tmp_path / "x.pth")
+
+
+def test_a_missing_file_raises(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"none\.pth does not exist"):
+        load_tensors(tmp_path / "none.pth")
+
+
+def by_function(path, folder):
+    load_checkpoint(Layer(), str(path))
+
+
+def by_init_cfg(path, folder):
+    Layer(dict(type="Pretrained", checkpoint=str(path))).init_weights()
+
+
+def by_init_cfg_with_prefix(path, folder):
+    recipe = dict(type="Pretrained", checkpoint=str(path), prefix="linear")
+    Layer(recipe).init_weights()
+
+
+def by_load_from(path, folder):
+    toy_runner(toy_net(norm=True), folder).load_checkpoint(str(path))
+
+
+def by_resuming(path, folder):
+    resuming(path, folder).load_or_resume()
+
+
+PATHS = [by_function, by_init_cfg, by_init_cfg_with_prefix, by_load_from, by_resuming]
+
+
+@pytest.mark.parametrize("load", PATHS)
+@pytest.mark.parametrize("kind", FILES)
+def test_every_path_of_mmengine_refuses_every_hostile_file(
+    tmp_path, training_state, marker, load, kind
+):
+    content = load_tensors(training_state)
+    linear = {"linear.weight": torch.ones(1, 2), "linear.bias": torch.ones(1)}
+    if load in (by_function, by_init_cfg):
+        content = dict(state_dict=linear)
+    elif load is by_init_cfg_with_prefix:
+        content = dict(state_dict={f"linear.{key}": v for key, v in linear.items()})
+    good, bad = tmp_path / "good.pth", tmp_path / "bad.pth"
+    torch.save(content, good)
+    FILES[kind](good, bad, marker)
+    with pytest.raises(UnsafeCheckpointError, match="was not loaded"):
+        load(bad, tmp_path)
+    assert not marker.exists()
+    if kind == "by_reduce":
+        load(good, tmp_path)
+
+
+def test_addresses_are_read_safely(tmp_path, web, harm, marker, monkeypatch):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    wanted = Layer()
+    for name, content in dict(good=wanted.state_dict(), harm=dict(x=harm)).items():
+        buffer = io.BytesIO()
+        torch.save(content, buffer)
+        web.files[f"/{name}.pth"] = buffer.getvalue()
+    with pytest.raises(UnsafeCheckpointError):
+        load_checkpoint(Layer(), f"{web.address}/harm.pth")
+    assert not marker.exists()
+    for _ in range(2):
+        model = Layer()
+        load_checkpoint(model, f"{web.address}/good.pth")
+        assert torch.equal(model.linear.weight, wanted.linear.weight)
+    assert web.asked == ["/harm.pth", "/good.pth"]
+
+
+def test_the_config_in_a_file_is_not_run(tmp_path, training_state, marker):
+    content = load_tensors(training_state)
+    content["meta"]["config"] = f"import os\nos.system('touch {marker}')\n"
+    torch.save(content, tmp_path / "old.pth")
+    runner = resuming(tmp_path / "old.pth", tmp_path)
+    runner.load_or_resume()
+    assert runner.iter == 2
+    assert not marker.exists()
+
+
+def test_a_mmengine_without_the_functions_is_refused(monkeypatch):
+    monkeypatch.delattr(mmengine_checkpoint, "_safe_torch_load")
+    with pytest.raises(RuntimeError, match="no _safe_torch_load"):
+        use_safe_loading()
+
+
+def test_the_list_holds_neither_getattr_nor_a_doubled_name():
+    names = [name for _, name in safe_load.ALLOWED]
+    assert getattr not in [thing for thing, _ in safe_load.ALLOWED]
+    assert len(names) == len(set(names))
+
+
+CLEAN = """
+import sys
+from mmengine.registry import init_default_scope
+from mmseg.registry import MODELS
+init_default_scope("mmseg")
+already = [name for name in sys.modules if name.startswith("leuko_mm")]
+model = MODELS.build(dict(
+    type="leuko_mm.VGG",
+    width=0.125,
+    init_cfg=dict(type="Pretrained", checkpoint=sys.argv[1]),
+))
+try:
+    model.init_weights()
+except Exception as error:
+    print(already, type(error).__name__)
+"""
+
+
+@pytest.mark.slow
+def test_a_model_of_ours_is_enough_to_make_loading_safe(tmp_path, harm, marker):
+    torch.save(dict(x=harm), tmp_path / "harm.pth")
+    done = subprocess.run(
+        [sys.executable, "-c", CLEAN, str(tmp_path / "harm.pth")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout.splitlines()[-1:] == ["[] UnsafeCheckpointError"], done.stderr
+    assert not marker.exists()

@@ -1,0 +1,397 @@
+"""A loss that is no number stops a training, or is left out, and is traced.
+
+A run that is asked to stop does so between two steps, with its state saved.
+
+A training goes on with the random numbers it stopped at.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import signal
+import threading
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from mmengine.hooks import Hook
+from mmengine.logging import MMLogger
+from mmseg.structures import SegDataSample
+from torch import nn
+from toy_training import ADAM, ToyNet, toy_data, toy_runner
+
+from leuko_mm.engine import hooks as graceful_stop
+from leuko_mm.engine.checkpoints import load_tensors
+from leuko_mm.engine.hooks import (
+    FiniteLossHook,
+    GracefulStopHook,
+    Interrupted,
+    NotFiniteError,
+    TrainingStateHook,
+    names_of,
+    random_states,
+    read_identity,
+    restore_random_states,
+)
+from leuko_mm.registry import HOOKS
+
+BAD = 2  # counted from 0
+
+
+class TwoLosses(ToyNet):
+    """Tells two parts of its loss, of which one is always a number."""
+
+    def forward(self, image, target, mode="loss"):
+        whole = super().forward(image, target)["loss"]
+        return dict(loss_fit=whole, loss_size=self.head.weight.square().mean())
+
+
+def net(**options) -> ToyNet:
+    torch.manual_seed(0)
+    return TwoLosses(norm=True, **options)
+
+
+def data(value: float = float("nan"), *batches: int):
+    samples = toy_data()
+    for batch in batches or (BAD,):
+        samples[4 * batch]["image"][0, 0, 0] = value
+    return samples
+
+
+def trained(folder, samples, *hooks) -> nn.Module:
+    runner = toy_runner(net(), folder, hooks=hooks, data=samples, optim_wrapper=ADAM)
+    runner.train()
+    return runner.model
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_it_stops_with_the_batch_saved_and_the_weights_of_before(tmp_path, value):
+    class Keep(Hook):
+        weights = None
+
+        def after_train_iter(self, runner, *args, **kwargs):
+            self.weights = {
+                key: value.clone() for key, value in runner.model.named_parameters()
+            }
+
+    keep = Keep()
+    runner = toy_runner(
+        net(),
+        tmp_path,
+        hooks=[FiniteLossHook(), keep],
+        data=data(value),
+        optim_wrapper=ADAM,
+    )
+    with pytest.raises(NotFiniteError) as raised:
+        runner.train()
+    for words in ("iteration 3", "loss_fit is", "default_hooks.finite_loss.skip=10"):
+        assert words in str(raised.value)
+    assert "loss_size is" not in str(raised.value)
+    assert keep.weights.keys() == dict(runner.model.named_parameters()).keys()
+    for name, tensor in runner.model.named_parameters():
+        assert torch.equal(tensor, keep.weights[name])
+    saved = load_tensors(tmp_path / "not_finite_iter_3_rank0.pth")
+    assert saved["losses"].keys() == {"loss", "loss_fit", "loss_size"}
+    assert raised.value.exit_code == 1
+
+
+def test_a_batch_left_out_changes_neither_weights_nor_statistics(tmp_path):
+    skipping = FiniteLossHook(skip=1)
+    model = trained(tmp_path / "a", data(), skipping)
+    assert skipping.skipped == 1
+    assert (tmp_path / "a" / "not_finite_iter_3_rank0.pth").is_file()
+    # The same training without that batch, one iteration shorter.
+    samples = toy_data()
+    del samples[4 * BAD : 4 * BAD + 4]
+    torch.manual_seed(0)
+    runner = toy_runner(
+        net(),
+        tmp_path / "b",
+        data=samples,
+        optim_wrapper=ADAM,
+        train_cfg=dict(type="IterBasedTrainLoop", max_iters=5),
+    )
+    runner.train()
+    for name, tensor in runner.model.state_dict().items():
+        assert torch.isfinite(tensor).all(), name
+        assert torch.equal(tensor, model.state_dict()[name]), name
+
+
+def test_it_changes_nothing_of_a_sound_training(tmp_path):
+    guarded = trained(tmp_path / "a", toy_data(), FiniteLossHook(skip=3))
+    alone = trained(tmp_path / "b", toy_data())
+    for name, tensor in alone.state_dict().items():
+        assert torch.equal(tensor, guarded.state_dict()[name]), name
+    assert "parse_losses" not in vars(guarded)
+
+
+def test_more_than_were_allowed_stop(tmp_path, caplog):
+    hook = FiniteLossHook(skip=2)
+    with pytest.raises(NotFiniteError, match="2 batches were left out before it"):
+        trained(tmp_path, data(float("nan"), 0, 1, 3), hook)
+    assert len(list(tmp_path.glob("not_finite_*.pth"))) == 3
+
+
+def test_leaving_out_is_told(tmp_path):
+    told = []
+
+    class Listen(logging.Handler):
+        def emit(self, record):
+            told.append(record.getMessage())
+
+    runner = toy_runner(
+        net(),
+        tmp_path,
+        hooks=[FiniteLossHook(skip=1)],
+        data=data(),
+        log_level="WARNING",
+    )
+    MMLogger.get_current_instance().addHandler(Listen())
+    runner.train()
+    assert any("iteration 3" in words and "Left out (1 of" in words for words in told)
+
+
+def test_names_of_cells_of_files_and_of_nothing():
+    tiles = [dict(stem="baso_1-1_0"), dict(stem="mono_2-1_0")]
+    samples = [
+        SegDataSample(metainfo=dict(tiles=tiles, img_path="not asked for")),
+        SegDataSample(metainfo=dict(img_path="images/neut_1-1_0.jpg")),
+    ]
+    wanted = ["baso_1-1_0", "mono_2-1_0", "images/neut_1-1_0.jpg"]
+    assert names_of(dict(data_samples=samples)) == wanted
+    assert names_of(dict(image=1)) == names_of(None) == []
+
+
+def test_registry_and_raises():
+    hook = HOOKS.build(dict(type="leuko_mm.FiniteLossHook", skip=2))
+    assert hook.skip == 2
+    with pytest.raises(ValueError, match="skip=-1"):
+        FiniteLossHook(skip=-1)
+
+
+class FakeRunner(SimpleNamespace):
+    """The part of a runner that the hook uses."""
+
+    def save_checkpoint(self, out_dir, filename, *, meta, by_epoch):
+        assert by_epoch is False
+        (Path(out_dir) / filename).write_text(str(meta["iter"]))
+
+
+@pytest.fixture
+def hook(tmp_path):
+    hook = GracefulStopHook(tmp_path)
+    yield hook
+    hook.give_back()
+
+
+@pytest.fixture
+def runner(tmp_path):
+    return FakeRunner(iter=4, work_dir=str(tmp_path), hooks=[])
+
+
+def send(number):
+    """Send a signal to this process and wait until Python has handled it."""
+    os.kill(os.getpid(), number)
+    time.sleep(0.01)
+
+
+def test_without_a_signal_nothing_happens(hook, runner, tmp_path):
+    with hook.listening(runner):
+        hook.after_train_iter(runner, 0)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
+)
+def test_a_signal_is_answered_after_the_iteration(hook, runner, tmp_path, number, code):
+    with hook.listening(runner):
+        send(number)
+        assert list(tmp_path.iterdir()) == []
+        with pytest.raises(Interrupted, match="--resume") as caught:
+            hook.after_train_iter(runner, 0)
+    assert caught.value.exit_code == code
+    assert number.name in str(caught.value)
+    assert str(caught.value).endswith("go on with --resume")
+    # Iterations 0 to 4 are done.
+    state = Path((tmp_path / "last_checkpoint").read_text())
+    assert state == tmp_path / "iter_5.pth"
+    assert state.read_text() == "5"
+
+
+def test_the_signals_get_their_former_handlers_back(hook, runner):
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD)
+    former = [signal.getsignal(number) for number in numbers]
+    with hook.listening(runner):
+        assert signal.getsignal(signal.SIGTERM) != former[1]
+        send(signal.SIGTERM)
+        assert signal.getsignal(signal.SIGCHLD) != former[2]
+    assert [signal.getsignal(number) for number in numbers] == former
+
+
+def test_where_a_training_fails_the_signals_are_kept_until_it_has_said_why(
+    hook, runner
+):
+    former = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(RuntimeError, match="closed by peer"), hook.listening(runner):
+        raise RuntimeError("Connection closed by peer")
+    send(signal.SIGTERM)  # would end this process
+    hook.give_back()
+    assert signal.getsignal(signal.SIGTERM) == former
+    hook.give_back()
+    assert signal.getsignal(signal.SIGTERM) == former
+
+
+def test_workers_that_end_do_not_break_the_step(hook, runner):
+    def torchs_own(number, frame):
+        raise RuntimeError("DataLoader worker (pid 1) is killed by signal")
+
+    former = signal.signal(signal.SIGCHLD, torchs_own)
+    try:
+        with hook.listening(runner):
+            send(signal.SIGTERM)
+            send(signal.SIGCHLD)
+        with pytest.raises(RuntimeError, match="DataLoader worker"):
+            send(signal.SIGCHLD)
+    finally:
+        signal.signal(signal.SIGCHLD, former)
+
+
+def waiting_for_data(hook, runner, words, *, asked=True, kind=RuntimeError):
+    """Train until the loop fails, with or without a signal before it."""
+    with hook.listening(runner):
+        if asked:
+            send(signal.SIGTERM)
+        raise kind(words)
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        (RuntimeError, "DataLoader worker (pid(s) 7) exited"),
+        (ConnectionResetError, "Connection reset by peer"),
+        (EOFError, ""),
+    ],
+)
+def test_workers_that_end_while_data_is_waited_for(hook, runner, tmp_path, kind, words):
+    with pytest.raises(Interrupted):
+        waiting_for_data(hook, runner, words, kind=kind)
+    # Iterations 0 to 3 are done; the next one had no data.
+    assert (tmp_path / "last_checkpoint").read_text() == str(tmp_path / "iter_4.pth")
+
+
+@pytest.mark.parametrize(
+    ("words", "asked"),
+    [("out of memory", True), ("DataLoader worker 7 exited", False)],
+)
+def test_other_errors_stay_what_they_are(hook, runner, tmp_path, words, asked):
+    with pytest.raises(RuntimeError, match=words):
+        waiting_for_data(hook, runner, words, asked=asked)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_another_thread_trains_without_listening(hook, runner):
+    ran = []
+
+    def train():
+        with hook.listening(runner):
+            ran.append(signal.getsignal(signal.SIGTERM))
+
+    former = signal.getsignal(signal.SIGTERM)
+    thread = threading.Thread(target=train)
+    thread.start()
+    thread.join()
+    assert ran == [former]
+
+
+def test_a_signal_to_one_process_stops_all(hook, runner, tmp_path, monkeypatch):
+    def from_another_rank(tensor, op):
+        assert op == "max"
+        tensor.copy_(torch.maximum(tensor, torch.tensor(int(signal.SIGTERM))))
+
+    monkeypatch.setattr(graceful_stop, "all_reduce", from_another_rank)
+    with pytest.raises(Interrupted) as caught:
+        hook.after_train_iter(runner, 0)
+    assert caught.value.exit_code == 143
+    assert (tmp_path / "iter_5.pth").exists()
+
+
+IDENTITY = dict(config_sha256="c", dataset_sha256="d")
+
+
+def draw() -> list[float]:
+    # randn and gauss keep a second number back, which belongs to the state.
+    return [
+        random.random(),
+        random.gauss(0, 1),
+        np.random.rand(),
+        np.random.randn(),
+        float(torch.rand(())),
+    ]
+
+
+@pytest.fixture
+def saved(tmp_path):
+    """Return a checkpoint with the hook's part, and what was drawn after it."""
+    draw()
+    checkpoint = {}
+    TrainingStateHook(IDENTITY).before_save_checkpoint(None, checkpoint)
+    path = tmp_path / "iter_1.pth"
+    torch.save(checkpoint, path)
+    return path, draw()
+
+
+def test_the_states_survive_the_restricted_loader(saved):
+    path, following = saved
+    restore_random_states(load_tensors(path)["leuko_mm"]["random_states"])
+    assert draw() == following
+
+
+def test_the_states_come_back_before_the_first_step_alone(saved):
+    path, following = saved
+    hook, runner = TrainingStateHook(IDENTITY), SimpleNamespace(_resume=True)
+    hook.after_load_checkpoint(runner, load_tensors(path))
+    draw()  # as loaders do when they begin
+    hook.before_train_iter(runner, 0)
+    assert draw() == following
+    hook.before_train_iter(runner, 1)
+    assert draw() != following
+
+
+def test_weights_to_start_from_bring_no_history(saved):
+    path, following = saved
+    hook, runner = TrainingStateHook(IDENTITY), SimpleNamespace(_resume=False)
+    hook.after_load_checkpoint(runner, load_tensors(path))
+    hook.before_train_iter(runner, 0)
+    assert draw() != following
+
+
+def test_the_time_of_all_parts_counts(saved):
+    path, _ = saved
+    checkpoint = load_tensors(path)
+    checkpoint["leuko_mm"].update(started=1000.0, trained_s=500.0)
+    hook = TrainingStateHook(IDENTITY)
+    assert hook.started == pytest.approx(time.time(), abs=60)
+    assert 0 <= hook.trained_s < 60
+    hook.after_load_checkpoint(SimpleNamespace(_resume=True), checkpoint)
+    assert hook.started == 1000.0
+    assert 500 <= hook.trained_s < 560
+
+
+def test_a_state_says_which_run_it_is_of(saved, tmp_path):
+    assert read_identity(saved[0]) == IDENTITY
+    torch.save(dict(state_dict={}), tmp_path / "foreign.pth")
+    assert read_identity(tmp_path / "foreign.pth") == {}
+
+
+def test_random_states_change_nothing():
+    states = random_states()
+    first = draw()
+    restore_random_states(states)
+    random_states()
+    assert draw() == first

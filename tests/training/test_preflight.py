@@ -1,0 +1,114 @@
+"""What is known to be wrong before a training starts is said before it starts."""
+
+import pytest
+from tiny_run import make_data
+
+from leuko_mm.datasets.prepared import DatasetError
+from leuko_mm.engine.encoder_weights import WeightsError
+from leuko_mm.errors import UsageError
+from leuko_mm.training.config import resolve_config
+from leuko_mm.training.preflight import (
+    cells_config,
+    check_data,
+    check_output,
+    check_run,
+    check_weights,
+)
+
+
+@pytest.fixture
+def config(tiny_config):
+    return resolve_config(str(tiny_config))
+
+
+def test_a_sound_run_passes_and_leaves_nothing(tiny_data, config, tmp_path):
+    work_dir = tmp_path / "run"
+    check_run(config, work_dir, resume=False, force=False)
+    assert not work_dir.exists()
+
+
+@pytest.mark.parametrize(
+    ("mark", "flag"), [("results.json", "--force"), ("last_checkpoint", "--resume")]
+)
+def test_a_run_that_is_there_is_not_written_over(tmp_path, mark, flag):
+    (tmp_path / mark).write_text(str(tmp_path))
+    with pytest.raises(UsageError, match=flag):
+        check_output(tmp_path, resume=False, force=False)
+    check_output(tmp_path, resume=False, force=True)
+    check_output(tmp_path, resume=True, force=False)
+
+
+def test_a_file_is_no_folder(tmp_path):
+    path = tmp_path / "run"
+    path.write_text("")
+    for place in (path, path / "below"):
+        with pytest.raises(UsageError, match="is a file"):
+            check_output(place, resume=False, force=True)
+
+
+def test_a_folder_without_permission_is_refused(tmp_path, monkeypatch):
+    check_output(tmp_path / "run", resume=False, force=False)
+    monkeypatch.setattr("leuko_mm.training.preflight.os.access", lambda *_: False)
+    with pytest.raises(UsageError, match=r"cannot be written to.*--work-dir"):
+        check_output(tmp_path / "run", resume=False, force=False)
+
+
+def test_a_state_that_is_gone_is_named(tmp_path):
+    (tmp_path / "last_checkpoint").write_text(str(tmp_path / "iter_7.pth"))
+    with pytest.raises(UsageError, match=r"iter_7\.pth.*does not exist"):
+        check_output(tmp_path, resume=True, force=False)
+
+
+def test_the_cells_stand_below_a_mosaic_or_alone(config):
+    assert cells_config(config, "train").part == "train"
+    config.train_dataloader.dataset = dict(name="alone")
+    assert cells_config(config, "train").name == "alone"
+
+
+def test_training_needs_a_split(tiny_data, config, tmp_path):
+    cells_config(config, "train").split = None
+    with pytest.raises(UsageError, match="--split fold1"):
+        check_run(config, tmp_path / "run", resume=False, force=False)
+
+
+def test_a_dataset_of_others_is_refused_by_name(tiny_data, config):
+    config.test_dataloader.dataset = dict(type="CityscapesDataset")
+    with pytest.raises(UsageError, match=r"test_dataloader is 'CityscapesDataset'"):
+        check_data(config)
+
+
+def test_the_test_data_is_checked_too(tiny_data, config):
+    cells_config(config, "test").name = "absent"
+    with pytest.raises(DatasetError, match="absent"):
+        check_data(config)
+
+
+def test_each_split_is_checked(tmp_path, monkeypatch, config):
+    monkeypatch.setenv("LEUKO_MM_DATA", str(tmp_path))
+    root = make_data(tmp_path)
+    stem = (root / "splits" / "fold1.csv").read_text().splitlines()[1].split(",")[0]
+    (root / "masks" / f"{stem}.png").unlink()
+    with pytest.raises(DatasetError, match=f"{stem}.png is missing"):
+        check_data(config)
+
+
+def test_missing_weights_are_named(config):
+    config.model.backbone.init_cfg = dict(
+        type="leuko_mm.EncoderWeights", checkpoint="absent.pth"
+    )
+    with pytest.raises(WeightsError, match=r"absent\.pth"):
+        check_weights(config)
+
+
+def test_a_start_that_is_missing_is_named(config, tmp_path):
+    config.load_from = "absent.pth"
+    with pytest.raises(UsageError, match=r"absent\.pth does not exist"):
+        check_weights(config)
+    (tmp_path / "there.pth").write_text("")
+    config.load_from = str(tmp_path / "there.pth")
+    check_weights(config)
+
+
+def test_an_address_is_left_to_mmengine(config):
+    config.load_from = "https://example.org/model.pth"
+    check_weights(config)
