@@ -15,7 +15,11 @@ from torch import nn
 from leuko_mm.datasets.audit import leaks_by_design
 from leuko_mm.datasets.leukocyte import dataset_root
 from leuko_mm.datasets.prepared import DatasetError, read_index, read_split
-from leuko_mm.engine.checkpoints import STATES, UnsafeCheckpointError, save_states_whole
+from leuko_mm.engine.checkpoints import (
+    STATES,
+    UnsafeCheckpointError,
+    save_states_atomically,
+)
 from leuko_mm.engine.data_parallel import prepare_launcher
 from leuko_mm.engine.optim import bfloat16_helps
 from leuko_mm.engine.runner import LegibleRunner
@@ -126,7 +130,7 @@ def build_runner(config: Config) -> Runner:
         runner = LegibleRunner.from_cfg(config)
         # Before the parts that follow log details of themselves.
         announce_training(runner, config)
-        save_states_whole(runner)
+        save_states_atomically(runner)
         runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
         _ = runner.train_loop, runner.test_loop
     return runner
@@ -188,7 +192,7 @@ def announce_training(runner: Runner, config: Config) -> None:
         runner: built, before it trains.
         config: the run's resolved config.
     """
-    trained, tested = _cell_counts(config, "train")
+    learn, test = _cell_counts(config, "train")
     loop, loader = config.train_cfg, config.train_dataloader
     epochs, size = loop.get("max_epochs"), loader.dataset.get("size")
     length = f"{epochs} epochs" if epochs else f"{loop.get('max_iters')} iterations"
@@ -199,7 +203,7 @@ def announce_training(runner: Runner, config: Config) -> None:
     first = start_of(config)
     lines = [
         f"training {_method(config)}",
-        f"data      {_data(config)}: {trained} cells to learn from, {tested} to test on",
+        f"data      {_data(config)}: {learn} cells to learn from, {test} to test on",
         f"schedule  {length} of {loader.get('batch_size', 1)} {image} on {device}",
     ]
     if first:

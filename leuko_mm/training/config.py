@@ -23,7 +23,7 @@ import leuko_mm
 from leuko_mm.classes import BINARY_NAMES
 from leuko_mm.errors import UsageError, did_you_mean, nearest
 from leuko_mm.files import sha256_of
-from leuko_mm.models.cell_encoder_decoder import READING
+from leuko_mm.models.cell_encoder_decoder import TEST_CFG_KEYS
 from leuko_mm.registry import UnknownPartError
 
 FREEZE_HOOK = "leuko_mm.StagedFreezeHook"
@@ -315,7 +315,7 @@ def under_protocol(config: Config, protocol: str) -> Config:
         if key in config:
             merged[key] = config[key]
     # How predictions are post-processed is no part of a method.
-    for key in READING:
+    for key in TEST_CFG_KEYS:
         merged.model.get("test_cfg", {}).pop(key, None)
     for loader in LOADERS:
         enhance = config.get(loader, {}).get("dataset", {}).get("enhance")
@@ -482,17 +482,19 @@ def _check_option(config: Config, option: str) -> None:
         elif isinstance(place, Mapping) and key in place:
             place = place[key]
         else:
-            break
-    else:
-        return
-    # Top-level keys are checked after merging.
-    if depth and isinstance(place, Mapping):
-        meant = nearest(key, place, alike=ALIKE)
-        if meant and not _has_argument(place.get("type"), key):
-            raise UsageError(
-                f"--cfg-options {option}: {'.'.join(path[:depth])} has no {key!r} "
-                f"(did you mean {meant[0]!r}?)"
-            )
+            # Top-level keys are checked after merging.
+            if depth and isinstance(place, Mapping):
+                _check_new_key(option, path[:depth], key, place)
+            return
+
+
+def _check_new_key(option: str, path: list[str], key: str, place: Mapping) -> None:
+    meant = nearest(key, place, alike=ALIKE)
+    if meant and not _has_argument(place.get("type"), key):
+        raise UsageError(
+            f"--cfg-options {option}: {'.'.join(path)} has no {key!r} "
+            f"(did you mean {meant[0]!r}?)"
+        )
 
 
 def _has_argument(part: object, name: str) -> bool:

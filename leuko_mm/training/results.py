@@ -36,7 +36,7 @@ from leuko_mm.evaluation.calibration import BINS, cell_class, pixel_bins, summar
 from leuko_mm.evaluation.confusion import merge_leukocytes, per_class_table, scores
 from leuko_mm.evaluation.metric import CELLS_FILE, METRICS_FILE
 from leuko_mm.files import write_text
-from leuko_mm.models.cell_encoder_decoder import READING
+from leuko_mm.models.cell_encoder_decoder import TEST_CFG_KEYS
 from leuko_mm.models.size import count_parameters, multiply_adds, named_weights
 from leuko_mm.training.config import cells_config, config_hash
 from leuko_mm.training.pictures import cell_boxes
@@ -187,7 +187,7 @@ def model_facts(model: nn.Module, config: Config) -> dict:
     if network not in _counted:
         _counted[network] = round(multiply_adds(model, size), 3)
     # How predictions are post-processed; empty: pixel by pixel, in one view.
-    reading = {key: getattr(model, key, None) for key in READING}
+    reading = {key: getattr(model, key, None) for key in TEST_CFG_KEYS}
     plain = dict(least_area=(None,), views=(None, 1))
     return dict(
         params_m=params_m,
@@ -195,7 +195,9 @@ def model_facts(model: nn.Module, config: Config) -> dict:
         input_size=size,
         # Not the model's own: one that is only tested is built without.
         pretrained=named_weights(config),
-        reading={key: value for key, value in reading.items() if value not in plain[key]},
+        reading={
+            key: value for key, value in reading.items() if value not in plain[key]
+        },
     )
 
 

@@ -24,7 +24,7 @@ from leuko_mm.training.config import (
     fit_to_method,
     protocol_names,
     resolve_config,
-    train_for,
+    set_iterations,
 )
 from leuko_mm.training.results import run_name
 from leuko_mm.training.run import TrainRequest, prepare_config
@@ -293,7 +293,7 @@ def test_a_config_that_counts_epochs_is_refused():
     config = resolved(None, protocol="half")
     del config.train_cfg["max_iters"]
     with pytest.raises(UsageError, match="counts iterations"):
-        train_for(config, 300)
+        set_iterations(config, 300)
 
 
 OWN_IMAGE = "dict(type='leuko_mm.AHERetinex', reading='rgb')"
