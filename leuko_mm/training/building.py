@@ -32,16 +32,8 @@ WRAPPER = "leuko_mm.AutocastOptimWrapper"
 LAYOUT_HOOK = "leuko_mm.ChannelsLastHook"
 # Arguments that say how an optimiser computes, not what.
 SPEED_ARGUMENTS = ("fused", "foreach", "capturable")
-# What the libraries raise when a config names or sets something that is not there;
-# mmcv and mmseg check arguments by assertion.
-BUILDING_ERRORS = (
-    KeyError,
-    TypeError,
-    AttributeError,
-    ValueError,
-    ImportError,
-    AssertionError,
-)
+# What the libraries raise when a config names or sets something that is not there.
+BUILDING_ERRORS = (KeyError, TypeError, AttributeError, ValueError, ImportError)
 # What a run leaves in its folder, beside <run>.pth, <run>.json and the states. The
 # loss curve joins every log that it finds.
 LEFT_FILES = (
@@ -58,11 +50,7 @@ LEFT_FILES = (
 
 
 def set_precision(config: Config, amp: bool | None) -> None:
-    """Switch bfloat16 on or off, in place.
-
-    Args:
-        config: resolved.
-        amp: on or off; None turns it on where it helps.
+    """Switch bfloat16 on or off, in place; None turns it on where it helps.
 
     Raises:
         UsageError: if it is asked for, and the config's optimiser wrapper cannot.
@@ -80,11 +68,8 @@ def make_plain(config: Config, *, amp: bool | None = None) -> None:
     """Turn off, in place, all that only makes a training faster.
 
     That is bfloat16, channels-last memory, fused optimiser steps and the cache of the
-    frozen encoder. What is learnt, in which order and at which rates stays.
-
-    Args:
-        config: resolved. An optimiser wrapper that is not ours is left as it is.
-        amp: what the user said of bfloat16.
+    frozen encoder. What is learnt, in which order and at which rates stays. An
+    optimiser wrapper that is not ours is left as it is.
 
     Raises:
         UsageError: if bfloat16 is asked for.
@@ -168,8 +153,7 @@ def remove_run(work_dir: Path) -> None:
 def building_errors(start: TrainingStartHook | None = None) -> Iterator[None]:
     """Turn mistakes in a config, met while building, into one clear line.
 
-    Args:
-        start: tells when to let errors pass; None never does.
+    Once the training has started, errors pass as they are.
 
     Raises:
         UsageError: with what the failing part said; the cause stays attached.
@@ -178,7 +162,7 @@ def building_errors(start: TrainingStartHook | None = None) -> Iterator[None]:
         yield
     except (DatasetError, UnsafeCheckpointError):
         raise
-    except BUILDING_ERRORS as error:
+    except (*BUILDING_ERRORS, AssertionError) as error:  # mmcv asserts arguments
         if start is not None and start.started:
             raise
         message = error.args[0] if isinstance(error, KeyError) and error.args else error
@@ -186,25 +170,19 @@ def building_errors(start: TrainingStartHook | None = None) -> Iterator[None]:
 
 
 def announce_training(runner: Runner, config: Config) -> None:
-    """Log what is trained on what.
-
-    Args:
-        runner: built, before it trains.
-        config: the run's resolved config.
-    """
-    learn, test = _cell_counts(config, "train")
+    """Log what is trained on what, before it starts."""
     loop, loader = config.train_cfg, config.train_dataloader
     epochs, size = loop.get("max_epochs"), loader.dataset.get("size")
     length = f"{epochs} epochs" if epochs else f"{loop.get('max_iters')} iterations"
     image = f"images of {size} x {size} pixels" if size else "images"
-    device = _device(runner)
-    if config.optim_wrapper.get("enabled"):
-        device += ", bfloat16"
+    amp = ", bfloat16" if config.optim_wrapper.get("enabled") else ""
     first = start_of(config)
     lines = [
         f"training {_method(config)}",
-        f"data      {_data(config)}: {learn} cells to learn from, {test} to test on",
-        f"schedule  {length} of {loader.get('batch_size', 1)} {image} on {device}",
+        f"data      {_data(config)}: {_count(config, 'train')} cells to learn from, "
+        f"{_count(config, 'test')} to test on",
+        f"schedule  {length} of {loader.get('batch_size', 1)} {image} on "
+        f"{_device(runner)}{amp}",
     ]
     if first:
         lines.append(f"starts from {first}")
@@ -215,10 +193,10 @@ def announce_training(runner: Runner, config: Config) -> None:
 
 def announce_test(runner: Runner, config: Config, checkpoint: Path) -> None:
     """Log which checkpoint is tested on what."""
-    _, tested = _cell_counts(config, "test")
+    count = _count(config, "test")
     lines = [
         f"testing {checkpoint} as {_method(config)}",
-        f"data      {_data(config)}: {tested} cells on {_device(runner)}",
+        f"data      {_data(config)}: {count} cells on {_device(runner)}",
     ]
     _log(runner, lines)
 
@@ -246,19 +224,16 @@ def _data(config: Config) -> str:
     return f"{cells['name']}, split {split}{divided}"
 
 
-def _cell_counts(config: Config, part: str) -> tuple[int, int]:
-    """Return how many cells a loader's split trains and tests on."""
+def _count(config: Config, part: str) -> int:
     cells = cells_config(config, part)
     root, split = dataset_root(cells["name"]), cells.get("split")
     if split is None:
-        return 0, sum(row.kind == "cell" for row in read_index(root))
-    parts = list(read_split(root, split).values())
-    return parts.count("train"), parts.count("test")
+        return sum(row.kind == "cell" for row in read_index(root))
+    return list(read_split(root, split).values()).count(cells.get("part", part))
 
 
 def _device(runner: Runner) -> str:
     device = next(runner.model.parameters()).device
-    if device.type != "cpu":
-        return str(device)
     threads = torch.get_num_threads()
-    return f"{device} with {threads} thread{'s' * (threads > 1)}"
+    words = f" with {threads} thread{'s' * (threads > 1)}"
+    return f"{device}{words if device.type == 'cpu' else ''}"

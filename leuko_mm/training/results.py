@@ -48,8 +48,6 @@ CALIBRATION_FILE = "calibration.json"
 # What a resumed run must not be given again, abbreviations of argparse included.
 ENTRY_OPTIONS = ("--force", "--resume")
 SHORTEST = len("--f")
-# Counting takes a second, and many runs of a comparison are of one network.
-_counted: dict[str, float] = {}
 
 
 def place_run(config: Config, work_dir: str) -> None:
@@ -122,10 +120,13 @@ def how_to_resume(command: Sequence[str], *, launcher: str = "none") -> str:
     return f"go on by starting, as before, the processes of:\n    {text}"
 
 
+@cache
 def git_state() -> str | None:
-    """Return the commit of the code that runs, ``-dirty`` if changed, or None.
+    """Return the commit of the code that runs, ``-dirty`` if changed.
 
-    None where the package is installed without its repository.
+    As it was when this process asked first: a training runs the code that it started
+    with, whatever is committed meanwhile. None where the package is installed without
+    its repository.
     """
     root = Path(leuko_mm.__file__).parent.parent
     if not (root / ".git").exists():
@@ -133,15 +134,6 @@ def git_state() -> str | None:
     command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     return done.stdout.strip() or None
-
-
-@cache
-def git_at_start() -> str | None:
-    """Return ``git_state`` as it was when this process asked first.
-
-    A training runs the code that it started with, whatever is committed meanwhile.
-    """
-    return git_state()
 
 
 def environment() -> dict:
@@ -182,33 +174,17 @@ def model_facts(model: nn.Module, config: Config) -> dict:
         config: the run's resolved config: size of the test images, encoder weights.
     """
     size = config.test_dataloader.dataset.get("size", 256)
-    params_m = count_parameters(model)
-    network = repr((type(model).__name__, params_m, _architecture(config.model), size))
-    if network not in _counted:
-        _counted[network] = round(multiply_adds(model, size), 3)
     # How predictions are post-processed; empty: pixel by pixel, in one view.
     reading = {key: getattr(model, key, None) for key in TEST_CFG_KEYS}
     plain = dict(least_area=(None,), views=(None, 1))
     return dict(
-        params_m=params_m,
-        gmacs=_counted[network],
+        params_m=count_parameters(model),
+        gmacs=round(multiply_adds(model, size), 3),
         input_size=size,
         # Not the model's own: one that is only tested is built without.
         pretrained=named_weights(config),
-        reading={
-            key: value for key, value in reading.items() if value not in plain[key]
-        },
+        reading={k: value for k, value in reading.items() if value not in plain[k]},
     )
-
-
-def _architecture(model: Any) -> Any:
-    """Return a model's config without its losses and its first weights."""
-    if isinstance(model, Mapping):
-        kept = [k for k in model if k not in ("loss_decode", "init_cfg")]
-        return {key: _architecture(model[key]) for key in kept}
-    if isinstance(model, (list, tuple)):
-        return [_architecture(value) for value in model]
-    return model
 
 
 def data_facts(config: Config, part: str) -> dict:
@@ -310,7 +286,7 @@ def _run_facts(config: Config, runner: Runner, run: Mapping) -> dict:
         protocol=config.get("protocol"),
         split=cells_config(config, "train").get("split"),
         seed=config.randomness.get("seed", 0),
-        git=git_at_start(),
+        git=git_state(),
         config_sha256=config_hash(config),
         iterations=run["iterations"],
         selected_on="last",

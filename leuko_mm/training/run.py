@@ -51,7 +51,7 @@ from leuko_mm.training.preflight import (
 )
 from leuko_mm.training.results import (
     CalibrationHook,
-    git_at_start,
+    git_state,
     how_to_resume,
     place_run,
     run_name,
@@ -176,7 +176,7 @@ def train(request: TrainRequest) -> Path:
         UsageError, DatasetError, WeightsError: before anything is trained.
         Interrupted: on SIGINT or SIGTERM, after the state was saved.
     """
-    git_at_start()
+    git_state()  # what is committed later is not the code that runs
     config = prepare_config(request)
     work_dir = Path(config.work_dir)
     check_run(config, work_dir, resume=request.resume, force=request.force)

@@ -304,94 +304,81 @@ def _pixel_rows(
 
 def fact_groups(results: Mapping, *, tested: bool) -> tuple[FactGroup, ...]:
     """Return the facts of a run under their headings."""
-    return (
-        FactGroup("Testing" if tested else "Training", _training(results, tested)),
-        FactGroup("Data", _data(results["data"], results["run"], tested)),
-        FactGroup("Machine and libraries", _machine(results["run"], results["env"])),
-        FactGroup("Provenance", _provenance(results)),
-    )
-
-
-def _training(results: Mapping, tested: bool) -> tuple:
-    run, model = results["run"], results["model"]
-    size = f"{model['params_m']:.2f} million parameters"
+    run, data, env = results["run"], results["data"], results["env"]
+    model, checkpoint = results["model"], results.get("checkpoint") or {}
+    network = f"{model['params_m']:.2f} million parameters"
     if model.get("gmacs") is not None:
-        size += f", {model['gmacs']:.2f} billion multiply-adds an image"
-    facts = (
-        ("method", _method(run), None),
-        ("protocol", _text(run["protocol"]), None),
-        ("model", size, None),
-        ("pretrained", _text(model.get("pretrained")) or "no", None),
-        ("iterations", _text(run["iterations"]), None),
-        ("seed", _text(run["seed"]), None),
-    )
-    if tested:
-        return facts
-    return (
-        *facts,
-        ("wall time", duration(run["wall_s"]), None),
-        ("bfloat16", "on" if run.get("amp") else "off", None),
-    )
-
-
-def _data(data: Mapping, run: Mapping, tested: bool) -> tuple:
+        network += f", {model['gmacs']:.2f} billion multiply-adds an image"
+    training = {
+        "method": _method(run),
+        "protocol": run["protocol"],
+        "model": network,
+        "pretrained": model.get("pretrained") or "no",
+        "iterations": run["iterations"],
+        "seed": run["seed"],
+    }
     mosaic, size = data["mosaic"], data["size"]
-    image = (
-        f"{mosaic['n']} x {mosaic['n']} cells, {mosaic['mode']}"
-        if mosaic
-        else "none: images of one cell"
-    )
+    images = "none: images of one cell"
+    if mosaic:
+        images = f"{mosaic['n']} x {mosaic['n']} cells, {mosaic['mode']}"
     enhance = data["enhance"] or dict(type="none")
     arguments = ", ".join(f"{k}={v}" for k, v in enhance.items() if k != "type")
-    train = [] if tested else [("training groups", *_groups(data["train_groups"]))]
+    about_data = {
+        "dataset": data["dataset"],
+        "split": run["split"] or "none: every cell is tested",
+        "training groups": _folded_groups(data["train_groups"] or []),
+        "test groups": _folded_groups(data["test_groups"]),
+        "mosaics": images,
+        "image size": f"{size} x {size} px" if size else None,
+        "enhancement": enhance["type"] + (arguments and f" ({arguments})"),
+    }
+    if tested:
+        del about_data["training groups"]
+    else:
+        training["wall time"] = duration(run["wall_s"])
+        training["bfloat16"] = "on" if run.get("amp") else "off"
+    shown = ("leuko_mm", "python", "torch", "mmseg", "mmengine", "mmcv", "opencv")
+    machine = {
+        "device": run["device"],
+        "processor": env.get("cpu"),
+        "threads": run.get("threads"),
+        "GPU": env.get("gpu") or "none",
+        "versions": ", ".join(f"{name} {env[name]}" for name in shown if env.get(name)),
+    }
+    provenance = {
+        "command": run["command"],
+        "started": run["started"].replace("T", " ").replace("+00:00", " UTC"),
+        "code": run["git"] or "installed package",
+        "checkpoint": checkpoint.get("file"),
+        "its sha256": _folded_digest(checkpoint.get("sha256")),
+        "dataset sha256": _folded_digest(data["sha256"]),
+        "config sha256": _folded_digest(run["config_sha256"]),
+    }
     return (
-        ("dataset", data["dataset"], None),
-        ("split", run["split"] or "none: every cell is tested", None),
-        *train,
-        ("test groups", *_groups(data["test_groups"])),
-        ("mosaics", image, None),
-        ("image size", f"{size} x {size} px" if size else None, None),
-        ("enhancement", enhance["type"] + (arguments and f" ({arguments})"), None),
+        _fact_group("Testing" if tested else "Training", training),
+        _fact_group("Data", about_data),
+        _fact_group("Machine and libraries", machine),
+        _fact_group("Provenance", provenance),
     )
 
 
-def _groups(groups: list[str]) -> tuple[str, str | None]:
+def _fact_group(title: str, facts: Mapping) -> FactGroup:
+    """Return facts as the page takes them; a tuple is a short and a long value."""
+    rows = []
+    for name, value in facts.items():
+        short, long = value if isinstance(value, tuple) else (value, None)
+        rows.append((name, None if short is None else str(short), long))
+    return FactGroup(title, tuple(rows))
+
+
+def _folded_groups(groups: list[str]) -> tuple[str, str | None]:
     if len(groups) <= 3:
         return ", ".join(groups) or "none", None
     return str(len(groups)), ", ".join(groups)
 
 
-def _machine(run: Mapping, env: Mapping) -> tuple:
-    shown = ("leuko_mm", "python", "torch", "mmseg", "mmengine", "mmcv", "opencv")
-    versions = ", ".join(f"{name} {env[name]}" for name in shown if env.get(name))
-    return (
-        ("device", _text(run["device"]), None),
-        ("processor", _text(env.get("cpu")), None),
-        ("threads", _text(run.get("threads")), None),
-        ("GPU", _text(env.get("gpu")) or "none", None),
-        ("versions", versions, None),
-    )
-
-
-def _provenance(results: Mapping) -> tuple:
-    run, checkpoint = results["run"], results.get("checkpoint") or {}
-    return (
-        ("command", _text(run["command"]), None),
-        ("started", run["started"].replace("T", " ").replace("+00:00", " UTC"), None),
-        ("code", _text(run["git"]) or "installed package", None),
-        ("checkpoint", _text(checkpoint.get("file")), None),
-        ("its sha256", *_digest(checkpoint.get("sha256"))),
-        ("dataset sha256", *_digest(results["data"]["sha256"])),
-        ("config sha256", *_digest(run["config_sha256"])),
-    )
-
-
-def _digest(value: str | None) -> tuple[str | None, str | None]:
+def _folded_digest(value: str | None) -> tuple[str | None, str | None]:
     return (f"{value[:12]}...", value) if value else (None, None)
-
-
-def _text(value: object) -> str | None:
-    return None if value is None else str(value)
 
 
 def files_beside(work_dir: Path) -> tuple[FileLink, ...]:

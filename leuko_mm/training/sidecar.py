@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 
@@ -61,6 +62,11 @@ def sidecar_of(config: Config, results: Mapping, metainfo: Mapping) -> dict:
     )
     if START_KEY in config:
         training[START] = dict(config[START_KEY])
+    cells, rbc_px = cells_config(config, "train"), None
+    # The training is done; a file that broke meanwhile must not lose it.
+    with contextlib.suppress(DatasetError):
+        root = dataset_root(cells["name"])
+        rbc_px = trained_red_cell(root, cells.get("split"), cell_px=cell_px)
     return dict(
         method=config.method,
         config=dict(
@@ -70,23 +76,13 @@ def sidecar_of(config: Config, results: Mapping, metainfo: Mapping) -> dict:
         ),
         classes=classes,
         colours=[list(c) for c in metainfo["palette"]],
-        scale=dict(px_per_um=None, rbc_px=_red_cell(config, cell_px), cell_px=cell_px),
+        scale=dict(px_per_um=None, rbc_px=rbc_px, cell_px=cell_px),
         enhance=results["data"]["enhance"],
         normalisation={key: preprocessor.get(key) for key in NORMALISATION},
         training=training,
         metrics=results["metrics"],
         licence="Apache-2.0",
     )
-
-
-def _red_cell(config: Config, cell_px: int | None) -> float | None:
-    cells = cells_config(config, "train")
-    try:
-        root = dataset_root(cells["name"])
-        return trained_red_cell(root, cells.get("split"), cell_px=cell_px)
-    except DatasetError:
-        # The training is done; a file that broke meanwhile must not lose it.
-        return None
 
 
 def trained_red_cell(
@@ -183,32 +179,19 @@ def check_sidecar(path: Path, sidecar: dict, config: Config, metainfo: Mapping) 
             )
 
 
-def trainings(sidecar: Mapping) -> Iterator[Mapping]:
-    """Yield a checkpoint's training, that of the model that it started from, and on.
-
-    Example:
-        >>> first = dict(split="fold5", dataset="bcisc")
-        >>> tuned = dict(split="fold1", dataset="mine", start=dict(training=first))
-        >>> [training["dataset"] for training in trainings(dict(training=tuned))]
-        ['mine', 'bcisc']
-    """
-    while sidecar:
-        training = sidecar.get("training") or {}
-        yield training
-        sidecar = training.get(START) or {}
-
-
 def training_splits(root: Path, sidecar: Mapping) -> list[str]:
     """Return the splits of a dataset that a checkpoint was trained on, newest first.
 
-    Empty where the sidecar names none: trained without a split, or on other datasets.
+    Those of the models that it started from are among them. Empty where the sidecar
+    names none: trained without a split, or on other datasets.
     """
-    digest = read_about(root)["sha256"]
-    return [
-        training["split"]
-        for training in trainings(sidecar)
-        if training.get("split") and training.get("sha256") == digest
-    ]
+    digest, splits = read_about(root)["sha256"], []
+    while sidecar:
+        training = sidecar.get("training") or {}
+        if training.get("split") and training.get("sha256") == digest:
+            splits.append(training["split"])
+        sidecar = training.get(START) or {}
+    return splits
 
 
 def training_cells(root: Path, sidecar: Mapping) -> set[str]:
