@@ -21,10 +21,8 @@ from leuko_mm.datasets.audit import (
     divided_copies,
     divided_groups,
     full_audit,
-    group_stains,
     leak_severity,
     quick_check,
-    region_means,
     row_findings,
     same_pictures,
     stain_findings,
@@ -34,6 +32,7 @@ from leuko_mm.datasets.audit_checks import tally
 from leuko_mm.datasets.duplicates import NearDuplicate
 from leuko_mm.datasets.prepared import COLUMNS, DatasetError, read_index
 from leuko_mm.datasets.prepared_writing import content_hash, write_split
+from leuko_mm.datasets.stains import group_stains, region_means
 
 MASK = "masks/baso_1-1_0.png"
 IMAGE = "images/baso_1-1_0.png"
