@@ -118,8 +118,7 @@ def run(args: argparse.Namespace, command: list[str]) -> int:
         print(
             "\nNothing was written: a network would be tested on cells that it was "
             "trained on. Remove one cell of each pair, or keep their groups together:"
-            "\n    "
-            + shlex.join([*command[0].split(), *command[1:], "--join"])
+            "\n    " + shlex.join([*command[0].split(), *command[1:], "--join"])
         )
     return SOME_FAILED if leaking else DONE
 
