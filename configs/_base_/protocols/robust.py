@@ -2,7 +2,6 @@
 # Choose one with --data, and --split fold1 ... fold5. An image is brought to 256 pixels
 # along its longer side, and the network's answer back to the image's own size, at which
 # it is scored.
-_base_ = '../mosaics.py'
 protocol = 'robust'
 # The sources of the table; LISC is for the user to get (leuko prepare lisc).
 _datasets = ['bcisc', 'segmentation_wbc_1', 'segmentation_wbc_2', 'lisc']
@@ -12,8 +11,9 @@ _size = (256, 256)
 _iterations = 450
 _frozen = 67  # 15 %: a pretrained encoder first waits for its decoder
 
-train_cfg = dict(max_iters=_iterations)
+train_cfg = dict(type='IterBasedTrainLoop', max_iters=_iterations)
 optim_wrapper = dict(
+    type='leuko_mm.AutocastOptimWrapper',
     constructor='leuko_mm.EncoderLrConstructor',
     optimizer=dict(type='AdamW', lr=1e-3, weight_decay=1e-4),
     # A pretrained encoder, once thawed, learns at a tenth of the rate.
@@ -36,8 +36,8 @@ train_dataloader = dict(
     batch_size=4,
     num_workers=1,
     persistent_workers=True,
+    sampler=dict(type='leuko_mm.GlobalIndexSampler'),
     dataset=dict(
-        _delete_=True,
         type='leuko_mm.LeukocyteDataset',
         part='train',
         pipeline=[
@@ -50,8 +50,10 @@ train_dataloader = dict(
         ],
         **_cells))
 test_dataloader = dict(
+    batch_size=1,
+    num_workers=0,
+    sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(
-        _delete_=True,
         type='leuko_mm.LeukocyteDataset',
         part='test',
         test_mode=True,
