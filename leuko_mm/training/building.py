@@ -13,8 +13,12 @@ from mmengine.runner import Runner
 from torch import nn
 
 from leuko_mm.datasets.audit import leaks_by_design
-from leuko_mm.datasets.leukocyte import dataset_root
-from leuko_mm.datasets.prepared import DatasetError, read_index, read_split
+from leuko_mm.datasets.prepared import (
+    DatasetError,
+    dataset_root,
+    read_index,
+    read_split,
+)
 from leuko_mm.engine.checkpoints import (
     STATES,
     UnsafeCheckpointError,
