@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +12,12 @@ from leuko_mm.classes import CLASSES
 from leuko_mm.datasets.audit import GroupStain, RegionColour
 from leuko_mm.report.check_page import CheckReport, FindingPicture, FindingSection
 from leuko_mm.report.contact_sheet import BrowsePage, Figure, Sheet
+from leuko_mm.report.predict_page import (
+    CountedClass,
+    FoundCell,
+    FoundField,
+    PredictReport,
+)
 from leuko_mm.report.run_page import (
     CellCard,
     ClassLabel,
@@ -143,6 +150,52 @@ def check_data():
             ),
         ),
         closing="The same again: leuko check smears",
+    )
+
+
+@pytest.fixture(scope="session")
+def predict_data():
+    """Return the data of a prediction's page: three cells, one without a picture."""
+
+    def cell(number, class_id, confidence):
+        noise = np.random.default_rng(number)
+        thumbnail = noise.integers(0, 255, (96, 96, 3), dtype=np.uint8)
+        return FoundCell(
+            id=number,
+            class_id=class_id,
+            confidence=confidence,
+            probabilities=(0.0, confidence, 1 - confidence, 0.0, 0.0, 0.0),
+            box=(1, 2, 30, 40),
+            area=700,
+            touches_border=number == 2,
+            runs="61X13mN000`0",
+            thumbnail=None if number == 3 else thumbnail,
+        )
+
+    field = FoundField(
+        name=f"{EVIL}.png",
+        file_name=f"{EVIL}.png",
+        width=80,
+        height=60,
+        overlay=f"images/{EVIL}.png/overlay.png",
+        scale="as given",
+        cells=(cell(1, 1, 0.9), cell(2, 1, 0.4), cell(3, 5, 0.7)),
+        picture=np.full((60, 80, 3), 200, np.uint8),
+    )
+    return PredictReport(
+        name=f"smears {EVIL}",
+        summary="3 cells in 2 images.",
+        classes=LABELS,
+        differential=tuple(
+            CountedClass(label, 1, 20.0, 3.6, 62.4) for label in LABELS[1:]
+        ),
+        fields=(field, replace(field, cells=(), picture=None)),
+        failed=((f"{EVIL}.tif", f"empty {EVIL}"),),
+        facts=(("checkpoint", EVIL),),
+        left_out=(f"2 of 3 {EVIL}",),
+        command=f"leuko prepare folders '{EVIL}' corrections.json",
+        version="1",
+        closing="For research.",
     )
 
 

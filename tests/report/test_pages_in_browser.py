@@ -9,6 +9,7 @@ import pytest
 
 from leuko_mm.report.check_page import render_check_report
 from leuko_mm.report.contact_sheet import render_browse_page
+from leuko_mm.report.predict_page import render_predict_report
 from leuko_mm.report.run_page import render_run_report
 
 DESKTOP, PHONE = (1280, 900), (390, 844)
@@ -17,17 +18,19 @@ PAGES = {
     "run": ("section, .card", 100),
     "check": ("section, .specimens li", 100),
     "browse": ("section, figure, figcaption", 50),
+    "predict": ("section, .cell, .fields li", 50),
 }
 
 
 @pytest.fixture(scope="module")
-def files(page, check_data, browse_data, tmp_path_factory):
+def files(page, check_data, browse_data, predict_data, tmp_path_factory):
     """Write the pages; return their files by name."""
     folder = tmp_path_factory.mktemp("pages")
     texts = dict(
         run=render_run_report(page),
         check=render_check_report(check_data),
         browse=render_browse_page(browse_data),
+        predict=render_predict_report(predict_data),
     )
     for name, text in texts.items():
         (folder / f"{name}.html").write_text(text, encoding="utf-8")
@@ -44,12 +47,14 @@ def unfold(tab):
         ("run", ".card img", 6 * 4),
         ("check", ".specimens img", 4),
         ("browse", "figure img", 12 + 3 * 2),
+        ("predict", ".cell img, .fields img", 3),
     ],
 )
 def test_every_picture_is_shown(visit, files, name, pictures, count):
     tab = visit(files[name])
     tab.evaluate("for (const i of document.images) i.loading = 'eager'")
-    tab.wait_for_function("[...document.images].every((i) => i.naturalWidth > 0)")
+    images = "[...document.querySelectorAll('main section img[src]')]"
+    tab.wait_for_function(f"{images}.every((i) => i.naturalWidth > 0)")
     assert tab.locator(pictures).count() == count
 
 
