@@ -65,7 +65,7 @@ class CheckReport:
         classes: by id, the background first.
         sections: the gravest first.
         counts: (split, part, cells of each class without the background).
-        stains: ``datasets.audit.GroupStain`` of each group, the most unlike first.
+        stains: ``datasets.stains.GroupStain`` of each group, the most unlike first.
         closing: the last sentence: how to run it again.
     """
 
