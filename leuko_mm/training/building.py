@@ -20,8 +20,12 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from leuko_mm.datasets.audit import leaks_by_design
-from leuko_mm.datasets.leukocyte import dataset_root
-from leuko_mm.datasets.prepared import DatasetError, read_index, read_split
+from leuko_mm.datasets.prepared import (
+    DatasetError,
+    dataset_root,
+    read_index,
+    read_split,
+)
 from leuko_mm.engine.checkpoints import (
     STATES,
     UnsafeCheckpointError,

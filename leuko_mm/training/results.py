@@ -25,8 +25,7 @@ from mmengine.runner import Runner
 from torch import nn
 
 import leuko_mm
-from leuko_mm.datasets.leukocyte import dataset_root
-from leuko_mm.datasets.prepared import read_about, read_index, read_split
+from leuko_mm.datasets.prepared import dataset_root, read_about, read_index, read_split
 from leuko_mm.engine.checkpoints import write_checkpoint
 from leuko_mm.errors import UsageError
 from leuko_mm.evaluation.confusion import merge_leukocytes, per_class_table, scores

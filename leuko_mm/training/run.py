@@ -15,8 +15,7 @@ from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
-from leuko_mm.datasets.leukocyte import dataset_root
-from leuko_mm.datasets.prepared import read_about
+from leuko_mm.datasets.prepared import dataset_root, read_about
 from leuko_mm.engine.checkpoints import (
     check_kinds,
     load_tensors,
