@@ -194,10 +194,11 @@ def _read(file: str | Path | BinaryIO, map_location: Any) -> dict:
             if not isinstance(content, dict):
                 raise pickle.UnpicklingError(f"it holds a {type(content).__name__}")
         except Exception as error:  # damaged bytes raise anything
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise UnsafeCheckpointError(
                 f"{file} was not loaded: it is damaged, or holds more than tensors "
-                f"({_reason(error)}). Use a checkpoint written by leuko_mm, or re-save "
-                "its state_dict on a machine that you trust it with"
+                f"({reason}). Use a checkpoint written by leuko_mm, or re-save its "
+                "state_dict on a machine that you trust it with"
             ) from None
     return content
 
@@ -213,15 +214,6 @@ def _only_allowed() -> Iterator[None]:
     finally:
         torch.serialization.clear_safe_globals()
         torch.serialization.add_safe_globals(former)
-
-
-def _reason(error: Exception) -> str:
-    """Return what is wrong, without torch's advice to load without restriction."""
-    text = str(error)
-    if wanted := re.search(r"GLOBAL (\S+)", text):
-        return f"it asks for {wanted[1]}"
-    said = re.search(r"WeightsUnpickler error:\s*(.+)", text)
-    return said[1] if said else (text.splitlines() or [type(error).__name__])[0]
 
 
 def _check_contents(file: BinaryIO, allowed: Collection[str]) -> None:
@@ -286,8 +278,10 @@ def _is_number_type(called: str) -> bool:
     name = called.removeprefix("torch.")
     if name == called or not name.isidentifier():
         return False
-    dtype = getattr(torch, name, None)
-    return name.endswith("Storage") or isinstance(dtype, torch.dtype)
+    kind = getattr(torch, name, None)
+    if isinstance(kind, type):
+        return issubclass(kind, (torch.TypedStorage, torch.UntypedStorage))
+    return isinstance(kind, torch.dtype)
 
 
 def _read_pickle(file: BinaryIO, length: Callable[[str], int], size: int) -> object:
