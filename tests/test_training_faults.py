@@ -42,17 +42,11 @@ needs_notes = pytest.mark.skipif(
 )
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    # Sums over several threads have no fixed order.
-    former = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(former)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tiny_home, tmp_path_factory) -> dict:
+def undisturbed(one_thread, tiny_home, tmp_path_factory) -> dict:
     """Return the weights of a training that nothing happens to."""
     place = tmp_path_factory.mktemp("undisturbed")
     with pytest.MonkeyPatch.context() as patch:

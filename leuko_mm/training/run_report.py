@@ -52,7 +52,7 @@ FILES = (
 )
 
 
-def show_run(runner: Runner, config: Config, results: Mapping, *, tested: bool) -> Path:
+def show_run(runner: Runner, config: Config, results: Mapping, *, tested: bool) -> None:
     """Draw a run's pictures and write its page; the model sees each image once.
 
     Args:
@@ -60,9 +60,6 @@ def show_run(runner: Runner, config: Config, results: Mapping, *, tested: bool) 
         config: the run's resolved config.
         results: content of the run's results file.
         tested: whether the run only tests a checkpoint.
-
-    Returns:
-        The page's path.
     """
     work_dir = Path(config.work_dir)
     dataset = runner.test_dataloader.dataset
@@ -92,9 +89,7 @@ def show_run(runner: Runner, config: Config, results: Mapping, *, tested: bool) 
         files=files_beside(work_dir),
         closing=closing_of(results, tested=tested),
     )
-    out = work_dir / REPORT_FILE
-    write_text(out, render_run_report(page))
-    return out
+    write_text(work_dir / REPORT_FILE, render_run_report(page))
 
 
 def summary_of(results: Mapping, *, tested: bool) -> str:
@@ -229,14 +224,10 @@ def choose_cells(
     """Choose the cells with the lowest and the highest Dice, the worst first.
 
     Cells without any cell pixel, true or predicted, have no Dice and are left out;
-    equals keep their order.
-
-    Args:
-        confusion: of every test cell, rows truth, columns prediction.
-        worst, best: how many of each; where cells are few, the worst come first.
+    equals keep their order. Where cells are few, the worst come first.
 
     Shape:
-        (N, C, C).
+        confusion of every test cell, rows truth, columns prediction: (N, C, C).
     """
     dice = cell_dice(confusion)
     order = np.argsort(dice, kind="stable")  # NaN comes last
@@ -255,14 +246,7 @@ def cell_cards(
     pictures: Mapping[int, PredictedImage],
     labels: Sequence[ClassLabel],
 ) -> tuple[CellCard, ...]:
-    """Gather what the page shows of the chosen cells.
-
-    Args:
-        cells: of the whole test.
-        chosen: rows of it, in the order of the page.
-        pictures: by row; a row without one is shown without pictures.
-        labels: of the classes, by id.
-    """
+    """Gather what the page shows of the chosen cells, with pictures by their row."""
     confusion = cells.confusion[[cell.row for cell in chosen]]
     dice = cell_dice(confusion)
     truth, majority = majority_classes(confusion)

@@ -6,7 +6,6 @@ import json
 
 import numpy as np
 import pytest
-import torch
 from mmengine.config import Config
 from tiny_run import write_config
 
@@ -131,7 +130,7 @@ class Finished:
 
 
 @pytest.fixture(scope="module")
-def finished(tiny_home, tmp_path_factory):
+def finished(one_thread, tiny_home, tmp_path_factory):
     """Train two iterations on enhanced cells, and keep what the page is made of."""
     place, run = tmp_path_factory.mktemp("runs"), Finished()
     config = write_config(place, enhance="dict(type='leuko_mm.AHERetinex')")
@@ -149,8 +148,6 @@ def finished(tiny_home, tmp_path_factory):
         patch.setenv("LEUKO_MM_DATA", str(tiny_home))
         patch.setattr(run_report, "render_run_report", rendered)
         patch.setattr(pictures, "_predict", predicted)
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)
         run.folder = train(
             TrainRequest(
                 str(config),
@@ -159,7 +156,6 @@ def finished(tiny_home, tmp_path_factory):
                 command=["leuko train", "tiny"],
             )
         )
-        torch.set_num_threads(threads)
     (run.page,) = run.pages
     return run
 
