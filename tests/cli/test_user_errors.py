@@ -121,8 +121,8 @@ def pretrained(tmp_path):
     """Return a config whose encoder wants a file of weights."""
 
     def write(checkpoint: str) -> Path:
-        recipe = f"dict(type='leuko_mm.EncoderWeights', checkpoint='{checkpoint}')"
-        more = f"model['backbone']['init_cfg'] = {recipe}\n"
+        init_cfg = f"dict(type='leuko_mm.EncoderWeights', checkpoint='{checkpoint}')"
+        more = f"model['backbone']['init_cfg'] = {init_cfg}\n"
         return write_config(tmp_path, name="pretrained", more=more)
 
     return write

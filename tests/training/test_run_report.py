@@ -20,7 +20,6 @@ from leuko_mm.training.run_report import (
     choose_cells,
     class_labels,
     class_rows,
-    closing_of,
     fact_groups,
     files_beside,
     headlines,
@@ -106,11 +105,6 @@ def test_what_is_missing_is_said(results):
     assert facts["model"][0] == "18.70 million parameters"
     # A test says nothing of a training.
     assert not {"wall time", "bfloat16", "training groups"} & set(facts)
-
-
-def test_only_a_training_vouches_for_its_last_state(results):
-    assert closing_of(results, tested=False).startswith("The last state")
-    assert closing_of(results, tested=True) == "For research, not for diagnosis."
 
 
 def test_only_files_that_are_there_are_listed(tmp_path):
