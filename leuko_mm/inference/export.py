@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 # onnx writes the export, ONNX Runtime runs the comparison.
 LIBRARIES = ("onnx", ONNXRUNTIME)
-# Every ONNX Runtime and OpenVINO since 2023 reads 17, and it has every operation needed.
+# Every ONNX Runtime and OpenVINO since 2023 reads 17; it has every operation needed.
 OPSET = 17
 # No two sides alike, so that a size that is taken for fixed is noticed.
 TRACED = (2, 3, 64, 96)

@@ -285,10 +285,10 @@ def build_model(path: Path, sidecar: Mapping) -> nn.Module:
     from leuko_mm.registry import MODELS, SCOPE  # isort: skip
     from mmengine.registry import DefaultScope
 
-    from leuko_mm.engine.checkpoints import foreign_parts
+    from leuko_mm.engine.checkpoints import unregistered_types
 
     recipe = _without_weights(copy.deepcopy(sidecar["config"]["model"]))
-    for name in foreign_parts(recipe):
+    for name in unregistered_types(recipe):
         raise CheckpointError(
             f"{path}: its config asks for the part {name!r}; expected the name of a "
             "registered part such as 'leuko_mm.VGG'"
