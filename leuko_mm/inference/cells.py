@@ -143,14 +143,13 @@ class DifferentialRow:
 
 
 def differential(
-    predictions: Iterable[Prediction], *, border: bool = True, level: float = 0.95
+    predictions: Iterable[Prediction], *, border: bool = True
 ) -> tuple[DifferentialRow, ...]:
     """Return the differential count over the cells of many predictions.
 
     Args:
         predictions: of one model; each is read once and not kept.
         border: whether cells that touch a border of their image count.
-        level: of the intervals, between 0 and 1.
 
     Returns:
         One row a class, in the order of the model's classes; none of no prediction.
@@ -173,53 +172,40 @@ def differential(
             for cell in prediction.cells
             if border or not cell.touches_border
         )
-    return differential_of_counts(counts, level=level)
+    return differential_of_counts(counts)
 
 
-def differential_of_counts(
-    counts: Mapping[str, int], *, level: float = 0.95
-) -> tuple[DifferentialRow, ...]:
-    """Return the differential count of cells that were counted already.
-
-    Args:
-        counts: cells by name of the class.
-        level: of the intervals, between 0 and 1.
-    """
+def differential_of_counts(counts: Mapping[str, int]) -> tuple[DifferentialRow, ...]:
+    """Return the differential count of cells that were counted by class."""
     total = sum(counts.values())
     rows = []
     for name, count in counts.items():
-        low, high = wilson_interval(count, total, level=level)
+        low, high = wilson_interval(count, total)
         percent = 100.0 * count / total if total else 0.0
         rows.append(DifferentialRow(name, count, percent, 100 * low, 100 * high))
     return tuple(rows)
 
 
-def wilson_interval(
-    count: int, total: int, *, level: float = 0.95
-) -> tuple[float, float]:
-    """Return the Wilson score interval of a proportion.
+def wilson_interval(count: int, total: int) -> tuple[float, float]:
+    """Return the 95 % Wilson score interval of a proportion.
 
     Unlike the usual p +- 1.96 s it stays within 0 and 1 and is not empty at 0 of n.
 
     Args:
         count: successes.
         total: trials; 0 gives (0, 1).
-        level: probability that such an interval covers the truth.
 
     Raises:
-        ValueError: if the count is not from 0 to the total, or the level not
-            between 0 and 1.
+        ValueError: if the count is not from 0 to the total.
 
     Reference:
         Wilson, J. Am. Stat. Assoc. 22 (1927). Differs: nothing.
     """
     if not 0 <= count <= total:
         raise ValueError(f"{count} of {total} cells; expected 0 to {total}")
-    if not 0 < level < 1:
-        raise ValueError(f"level {level}; expected more than 0 and less than 1")
     if total == 0:
         return 0.0, 1.0
-    z = NormalDist().inv_cdf((1 + level) / 2)
+    z = NormalDist().inv_cdf(0.975)
     share, square = count / total, z * z / total
     middle = (share + square / 2) / (1 + square)
     spread = share * (1 - share) / total + square / (4 * total)
@@ -233,9 +219,9 @@ def wilson_interval(
 class Evidence:
     """Where there are cells, and how probable each class is, in bounded memory.
 
-    Foreground, any class against background, is kept for every pixel. Probabilities
-    are kept in 255 steps, of every pixel where that fits into ``limit`` bytes, else
-    as means of square blocks of pixels.
+    Foreground, any class against background, is kept for every pixel; probabilities
+    in 255 steps, of every pixel where that fits into ``limit`` bytes, else as means of
+    square blocks.
 
     Args:
         shape: height and width.
@@ -354,14 +340,14 @@ def _pieces(foreground: np.ndarray, strip: int = STRIP) -> Iterator[CellMask]:
 
 
 def split_touching(piece: CellMask, *, seed_px: float) -> list[CellMask]:
-    """Return the cells of a piece: one, or several where it has a narrow waist.
+    """Return the cells of a connected piece: several where it has a narrow waist.
 
     Every cell has a point that is farthest from the outside. Two such points are
     two cells where the widest path from one to the other is narrower than ``WAIST``
     times the narrower of them; a watershed from those points divides the piece.
 
     Args:
-        piece: connected.
+        piece: connected pixels.
         seed_px: half width that a cell has at least, in pixels.
     """
     x0, y0, _, _ = piece.box

@@ -13,7 +13,7 @@ import shutil
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -96,7 +96,7 @@ class PredictRequest:
 
 @dataclass
 class PredictOutcome:
-    """What came of it.
+    """The result of ``predict_files`` and ``merge_parts``.
 
     Attributes:
         records: of the images that are done, in order.
@@ -147,7 +147,7 @@ def predict_files(
         PredictionStopped: on SIGINT and SIGTERM.
     """
     out = request.out
-    check_place(out, resume=request.resume, force=request.force)
+    _check_place(out, resume=request.resume, force=request.force)
     root, images = plan_inputs(request.paths, leave_out=out)
     if request.shard:
         index, _, count = request.shard.partition("/")
@@ -157,9 +157,9 @@ def predict_files(
         raise UsageError(
             f"--checkpoint {checkpoint} does not exist{_neighbour(checkpoint)}"
         )
-    settings = settings_of(request, checkpoint)
-    if not request.force and (former := read_state(out)):
-        check_settings(former["settings"], settings, out)
+    settings = _settings_of(request, checkpoint)
+    if not request.force and (former := _read_state(out)):
+        _check_settings(former["settings"], settings, out)
     predictor = (predictor_of or make_predictor)(request, checkpoint)
     state = {
         "complete": False,
@@ -172,13 +172,11 @@ def predict_files(
     try:
         out.mkdir(parents=True, exist_ok=True)
         with _only_writer(out), _stopped_by_signals(out):
-            clear(out, images=request.force)
+            _clear(out, images=request.force)
             done = _records_there(images, out)
-            write_state(out, state)
+            _write_state(out, state)
             outcome = _predict_missing(images, done, predictor, request, progress)
-            _write_summary(
-                out, outcome, state, coco=request.coco, geojson=request.geojson
-            )
+            _write_summary(out, outcome, state, request.coco, request.geojson)
             return outcome
     except OSError as error:
         raise UsageError(
@@ -188,11 +186,7 @@ def predict_files(
 
 
 def make_predictor(request: PredictRequest, checkpoint: Path) -> Predictor:
-    """Load the checkpoint.
-
-    Raises:
-        UsageError: if it, or a setting, cannot be used.
-    """
+    """Load the checkpoint, or say by a ``UsageError`` why it cannot be used."""
     options = {key: getattr(request, key) for key in PREDICTOR_OPTIONS}
     try:
         return Predictor(checkpoint, **options)
@@ -200,12 +194,8 @@ def make_predictor(request: PredictRequest, checkpoint: Path) -> Predictor:
         raise UsageError(str(error)) from error
 
 
-def settings_of(request: PredictRequest, checkpoint: Path) -> dict:
-    """Return all that the results of an image depend on, besides the image.
-
-    Raises:
-        RuntimeChoiceError: if the checkpoint cannot be run as asked.
-    """
+def _settings_of(request: PredictRequest, checkpoint: Path) -> dict:
+    """Return all that the results of an image depend on, besides the image."""
     runtime = choose_runtime(checkpoint, request.runtime)
     return {
         "checkpoint_sha256": sha256_of_file(checkpoint),
@@ -248,13 +238,9 @@ def _stopped_by_signals(out: Path) -> Iterator[None]:
 
 
 def _records_there(images: Mapping[str, Path], out: Path) -> dict[str, dict]:
-    """Return the records of images that have not changed since.
-
-    Raises:
-        UsageError: if there are results of images that are not named now: tables
-            would leave them out.
-    """
+    """Return the records of images that have not changed since."""
     records = {record["image"]: record for record in records_below(out)}
+    # Tables would leave them out.
     others = sorted(set(records) - set(images))
     if others:
         raise UsageError(
@@ -299,13 +285,8 @@ def _predict_missing(
             remove_image_files(out, name)
             continue
         seconds = round(time.monotonic() - begun, 3)
-        records[name] = write_image_files(
-            out,
-            name,
-            pixels=pixels,
-            prediction=prediction,
-            facts={"sha256": digest, "seconds": seconds},
-        )
+        facts = {"sha256": digest, "seconds": seconds}
+        records[name] = write_image_files(out, name, pixels, prediction, facts)
         outcome.new += 1
     outcome.records = [records[name] for name in images if name in records]
     return outcome
@@ -319,7 +300,7 @@ def _reason(error: Exception, path: Path, name: str) -> str:
 
 
 def _write_summary(
-    out: Path, outcome: PredictOutcome, state: Mapping, *, coco: bool, geojson: bool
+    out: Path, outcome: PredictOutcome, state: Mapping, coco: bool, geojson: bool
 ) -> None:
     """Write tables, files for other programs and the report, then the final state."""
     records, failed, classes = outcome.records, outcome.failed, state["classes"]
@@ -333,7 +314,7 @@ def _write_summary(
         if geojson:
             write_geojson(out / GEOJSON, records)
     write_report(out, records, failed, state)
-    write_state(out, {**state, "failed": dict(failed), "complete": True})
+    _write_state(out, {**state, "failed": dict(failed), "complete": True})
 
 
 def plan_inputs(
@@ -358,16 +339,16 @@ def plan_inputs(
     roots = []
     for text in paths:
         for path in _matches(text):
-            roots.append(path if path.is_dir() else path.parent)
-            found = _images_below(path, leave_out) if path.is_dir() else [path]
-            for file in found:
+            folder = path.is_dir()
+            roots.append(_absolute(path if folder else path.parent))
+            for file in _images_below(path, leave_out) if folder else [path]:
                 files.setdefault(_absolute(file), file)
     if not files:
         raise UsageError(
             f"no image in {', '.join(paths)}; expected files that end in "
             f"{', '.join(IMAGE_SUFFIXES)}"
         )
-    root = Path(os.path.commonpath([_absolute(folder) for folder in roots]))
+    root = Path(os.path.commonpath(roots))
     named = {path.relative_to(root).as_posix(): file for path, file in files.items()}
     return root, dict(sorted(named.items()))
 
@@ -401,27 +382,21 @@ def _neighbour(path: Path) -> str:
     return did_you_mean(path.name, names)
 
 
-def _images_below(folder: Path, leave_out: Path | None) -> Iterable[Path]:
+def _images_below(folder: Path, leave_out: Path | None) -> Iterator[Path]:
     avoided = leave_out.resolve() if leave_out else None
     for here, folders, names in os.walk(folder):
-        folders[:] = [
-            name
-            for name in folders
-            if not name.startswith(".") and (Path(here) / name).resolve() != avoided
-        ]
+        visible = [name for name in folders if name[0] != "."]
+        folders[:] = [n for n in visible if (Path(here) / n).resolve() != avoided]
         for name in names:
             if Path(name).suffix.lower() in IMAGE_SUFFIXES and name[0] != ".":
                 yield Path(here) / name
 
 
 def refuse_mask(pixels: np.ndarray) -> None:
-    """Refuse an image that is a mask: masks are often beside the fields they belong to.
+    """Refuse an image (H, W, 3) that is a mask: masks are often beside their fields.
 
     A mask has no colour and two to five values, or class ids and 255 alone; or it is
     black and white but for a few pixels, which soft edges or a lossy file make.
-
-    Shape:
-        (H, W, 3) uint8.
 
     Raises:
         UsageError: naming the values.
@@ -461,42 +436,27 @@ def _black_and_white(pixels: np.ndarray) -> tuple[float, float]:
     return float(dark), float((pixels.min(axis=-1) >= WHITE).mean())
 
 
-def read_state(out: Path) -> dict | None:
-    """Return the content of ``predict.json``, None where there is none.
-
-    Raises:
-        UsageError: if it is broken or of another version.
-    """
+def _read_state(out: Path) -> dict | None:
     file = out / STATE
     if not file.is_file():
         return None
     try:
         state = json.loads(file.read_text(encoding="utf-8"))
-        schema = state["schema"]
+        if state["schema"] == STATE_SCHEMA:
+            return state
+        fault = f"schema {state['schema']!r}, this version reads {STATE_SCHEMA}"
     except (ValueError, KeyError, TypeError) as error:
-        raise UsageError(
-            f"{file} cannot be read ({error}); --force starts again"
-        ) from None
-    if schema != STATE_SCHEMA:
-        raise UsageError(
-            f"{file} has schema {schema!r}, this version reads {STATE_SCHEMA}; --force "
-            "starts again"
-        )
-    return state
+        fault = str(error)
+    raise UsageError(f"{file} cannot be read ({fault}); --force starts again")
 
 
-def write_state(out: Path, state: Mapping) -> None:
-    """Write ``predict.json`` in one move."""
+def _write_state(out: Path, state: Mapping) -> None:
     content = {"schema": STATE_SCHEMA, "leuko_mm": leuko_mm.__version__, **state}
     write_text(out / STATE, json.dumps(content, indent=2) + "\n")
 
 
-def check_place(out: Path, *, resume: bool, force: bool) -> None:
-    """Refuse a folder of other files, or one whose results are not to be replaced.
-
-    Raises:
-        UsageError: naming what is there and what can be done.
-    """
+def _check_place(out: Path, *, resume: bool, force: bool) -> None:
+    """Refuse a folder of other files, or one whose results are not to be replaced."""
     if not out.exists():
         return
     names = {path.name for path in out.iterdir()} if out.is_dir() else {out.name}
@@ -513,7 +473,7 @@ def check_place(out: Path, *, resume: bool, force: bool) -> None:
         )
 
 
-def clear(out: Path, *, images: bool) -> None:
+def _clear(out: Path, *, images: bool) -> None:
     """Remove tables and report; with ``images``, everything."""
     names = [*DERIVED, BUILDING, *([IMAGES, STATE] if images else [])]
     names += [path.name for path in out.iterdir() if _is_half(path.name)]
@@ -529,12 +489,7 @@ def _is_half(name: str) -> bool:
     return any(name.startswith(f".{known}.") for known in (*DERIVED, STATE))
 
 
-def check_settings(former: Mapping, now: Mapping, out: Path) -> None:
-    """Refuse to resume with other settings.
-
-    Raises:
-        UsageError: naming what differs.
-    """
+def _check_settings(former: Mapping, now: Mapping, out: Path) -> None:
     differing = [
         f"{key} {former.get(key)!r}, now {value!r}"
         for key, value in now.items()
@@ -567,7 +522,7 @@ def merge_parts(
         UsageError: if a part is not finished, is given twice or is missing, parts do
             not fit together, or ``out`` is not to be replaced.
     """
-    check_place(out, resume=False, force=force)
+    _check_place(out, resume=False, force=force)
     if out.resolve() in {part.resolve() for part in parts}:
         raise UsageError(f"{out} is itself to be joined; choose another --out")
     states = [_finished(part) for part in parts]
@@ -583,18 +538,18 @@ def merge_parts(
     state = {**states[0], "complete": False, "settings": settings, "images": names}
     out.mkdir(parents=True, exist_ok=True)
     with _only_writer(out):
-        clear(out, images=True)
+        _clear(out, images=True)
         for name in (name for name in names if name in found):
             building, place = out / BUILDING, folder_of(out, name)
             shutil.copytree(folder_of(found[name][0], name), building)
             place.parent.mkdir(parents=True, exist_ok=True)
             os.replace(building, place)
-        _write_summary(out, outcome, state, coco=coco, geojson=geojson)
+        _write_summary(out, outcome, state, coco, geojson)
     return outcome
 
 
 def _finished(part: Path) -> dict:
-    state = read_state(part)
+    state = _read_state(part)
     if state is None:
         raise UsageError(f"{part} holds no prediction; expected the --out of one")
     if not state["complete"]:

@@ -71,10 +71,7 @@ def shipped_names() -> list[str]:
 
 
 def shipped_checkpoint(name: str = DEFAULT_MODEL) -> Path:
-    """Return the file of a checkpoint of the package; its sidecar is beside it.
-
-    Args:
-        name: of the checkpoint, as ``leuko zoo list`` prints it.
+    """Return a checkpoint of the package by its name in ``leuko zoo list``.
 
     Raises:
         NotShippedError: if the package has none of that name.
@@ -140,16 +137,7 @@ class Checkpoint:
 
 
 def read_model(path: str | Path) -> Checkpoint:
-    """Read a checkpoint or an export, whichever it is.
-
-    Args:
-        path: a ``.pth``, or an ``.onnx`` of ``leuko export``; its sidecar is beside it
-            as ``.json``.
-
-    Raises:
-        CheckpointError: as ``read_checkpoint`` and ``read_export``.
-        UnsafeCheckpointError: if a ``.pth`` holds more than tensors.
-    """
+    """Read a ``.pth`` by ``read_checkpoint`` or an ``.onnx`` by ``read_export``."""
     path = Path(path).expanduser()
     return read_export(path) if path.suffix == EXPORT_SUFFIX else read_checkpoint(path)
 
@@ -185,13 +173,14 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
 
 
 def read_export(path: Path) -> Checkpoint:
-    """Read the sidecar of an export; the ``model`` of what is returned is None.
+    """Read the sidecar of an ``.onnx`` of ``leuko export``.
 
     Raises:
         CheckpointError: if a file is missing, the two do not fit each other, or the
             sidecar is not that of an export.
     """
-    for needed in (path, path.with_suffix(".json")):
+    place = path.with_suffix(".json")
+    for needed in (path, place):
         if not needed.is_file():
             raise CheckpointError(
                 f"{needed} does not exist; `leuko export` writes an .onnx and the "
@@ -201,9 +190,8 @@ def read_export(path: Path) -> Checkpoint:
     about = sidecar.get("export")
     if not isinstance(about, dict) or any(key not in about for key in EXPORT_KEYS):
         raise CheckpointError(
-            f"{path.with_suffix('.json')} is no sidecar of an export: expected "
-            f"`export` with {', '.join(EXPORT_KEYS)}; write both files again with "
-            "leuko export"
+            f"{place} is no sidecar of an export: expected `export` with "
+            f"{', '.join(EXPORT_KEYS)}; write both files again with leuko export"
         )
     return Checkpoint(path, sidecar, None)
 
@@ -229,8 +217,9 @@ def read_sidecar_of(path: Path) -> dict:
         missing = [key for key in SIDECAR_KEYS if key not in sidecar]
     except (ValueError, TypeError) as error:
         raise CheckpointError(f"{place} is damaged ({error})") from None
-    if missing or not isinstance(sidecar, dict) or sidecar.get("schema") != SCHEMA:
-        lack = f"it has no {', '.join(missing)}" if missing else "another schema"
+    schema = sidecar.get("schema") if isinstance(sidecar, dict) else None
+    if missing or schema != SCHEMA:
+        lack = f"it has no {', '.join(missing)}" if missing else f"schema {schema!r}"
         raise CheckpointError(
             f"{place} is no sidecar of schema {SCHEMA} ({lack}); expected the one that "
             "`leuko train` wrote"
@@ -287,7 +276,7 @@ def build_model(path: Path, sidecar: Mapping) -> nn.Module:
 
     from leuko_mm.engine.checkpoints import unregistered_types
 
-    recipe = _without_weights(copy.deepcopy(sidecar["config"]["model"]))
+    recipe = _without_weights(sidecar["config"]["model"])
     for name in unregistered_types(recipe):
         raise CheckpointError(
             f"{path}: its config asks for the part {name!r}; expected the name of a "
@@ -304,8 +293,8 @@ def build_model(path: Path, sidecar: Mapping) -> nn.Module:
 
 
 def _without_weights(node: Any) -> Any:
-    """Drop what would read other files: the checkpoint has every weight."""
-    if isinstance(node, dict):
+    """Return a copy without what would read other files for weights."""
+    if isinstance(node, Mapping):
         kept = {k: v for k, v in node.items() if k not in ("init_cfg", "pretrained")}
         return {key: _without_weights(value) for key, value in kept.items()}
     return [_without_weights(v) for v in node] if isinstance(node, list) else node
@@ -337,8 +326,7 @@ def choose_runtime(path: Path, wanted: str | None = None) -> str:
 
     Args:
         path: a ``.pth`` or an exported ``.onnx``.
-        wanted: one of ``RUNTIMES``; None takes torch for a ``.pth``, and for an export
-            the fastest that is installed.
+        wanted: one of ``RUNTIMES``; None takes the fastest that is installed.
 
     Raises:
         RuntimeChoiceError: naming what runs such a file, or the pip command.
@@ -405,15 +393,11 @@ def open_runtime(
 
 
 class TorchRuntime(Runtime):
-    """Call a model as its training did, channels-last, in bfloat16 where that helps.
+    """Call a model channels-last, batch norms folded, in bfloat16 where that helps.
 
     Args:
-        model: a segmentor; it is copied, and batch norms of the copy are folded.
-        device: None takes a GPU where there is one.
-        float32: never compute in bfloat16.
-
-    Raises:
-        ValueError: if there is no such device.
+        model: a segmentor; it is copied.
+        device, float32: see ``open_runtime``.
     """
 
     def __init__(
@@ -532,14 +516,7 @@ def fold_batch_norms(model: nn.Module) -> int:
 
 
 class OnnxRuntime(Runtime):
-    """Run an export by ONNX Runtime, in float32.
-
-    Args:
-        checkpoint: what ``read_export`` returned.
-
-    Raises:
-        CheckpointError: if the file is damaged or not what its sidecar says.
-    """
+    """Run an export by ONNX Runtime, in float32."""
 
     def __init__(self, checkpoint: Checkpoint):
         import onnxruntime as library
@@ -562,24 +539,12 @@ class OnnxRuntime(Runtime):
 
 
 class OpenVinoRuntime(Runtime):
-    """Run an export by OpenVINO.
-
-    Args:
-        checkpoint: what ``read_export`` returned.
-        float32: do not leave the precision to OpenVINO, which takes bfloat16 where the
-            processor multiplies it.
-
-    Raises:
-        CheckpointError: if the file is damaged or not what its sidecar says.
-    """
+    """Run an export by OpenVINO, in bfloat16 where the processor multiplies it."""
 
     def __init__(self, checkpoint: Checkpoint, *, float32: bool = False):
         import openvino as library
 
-        options = {
-            "PERFORMANCE_HINT": "LATENCY",
-            "INFERENCE_NUM_THREADS": _threads(),
-        }
+        options = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": _threads()}
         if float32:
             options["INFERENCE_PRECISION_HINT"] = "f32"
         try:
@@ -601,15 +566,12 @@ class OpenVinoRuntime(Runtime):
 def check_outputs(
     checkpoint: Checkpoint, inputs: Sequence[str], output: Sequence[int | str | None]
 ) -> None:
-    """Refuse a file whose tensors are not those that its sidecar promises.
+    """Refuse an export whose tensors are not those that its sidecar promises.
 
     Args:
-        checkpoint: of an export.
+        checkpoint: of the export.
         inputs: names of the file's inputs.
         output: sides of its first output; those that vary are no numbers.
-
-    Raises:
-        CheckpointError: naming what differs.
     """
     classes = len(checkpoint.classes)
     # A single logit stands for leukocyte against background.

@@ -69,7 +69,6 @@ def folder_of(out: Path, name: str) -> Path:
 def write_image_files(
     out: Path,
     name: str,
-    *,
     pixels: np.ndarray,
     prediction: Prediction,
     facts: Mapping,

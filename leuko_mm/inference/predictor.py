@@ -28,7 +28,12 @@ from leuko_mm.inference.model import (
     shipped_checkpoint,
 )
 from leuko_mm.inference.scale import AUTO, check_scale, find_scale, network_red_cell
-from leuko_mm.transforms.ahe_retinex import as_rgb_uint8, window_starts
+from leuko_mm.transforms.ahe_retinex import (
+    as_rgb_uint8,
+    enhance_image,
+    window_starts,
+)
+from leuko_mm.transforms.retinex import RetinexParams
 
 ImageOrPath = np.ndarray | str | PathLike
 Bands = Iterable[tuple[int, np.ndarray]]
@@ -274,6 +279,18 @@ def _resized(image: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
 
 
 def _enhanced(image: np.ndarray, enhance: Mapping) -> np.ndarray:
+    options = {key: value for key, value in enhance.items() if key != "type"}
+    known = set(options) <= {"reading", "preset", "window"}
+    if enhance["type"] == "leuko_mm.AHERetinex" and known:
+        # Without the registry: an exported network needs no torch.
+        window = options.get("window", 256)
+        return enhance_image(
+            image,
+            window=window,
+            overlap=window // 4,
+            reading=options.get("reading", "hsv"),
+            params=RetinexParams.preset(options.get("preset", "default")),
+        )
     from leuko_mm.registry import SCOPE, TRANSFORMS
 
     step = TRANSFORMS.build({"_scope_": SCOPE, **enhance})
