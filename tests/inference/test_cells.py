@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from painted_network import disc
+from drawn_red_cells import disc
 from scipy.stats import binomtest
 
 from leuko_mm.classes import CLASS_COLOURS, CLASS_NAMES

@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
-from painted_network import disc
+from drawn_red_cells import disc, drawn
 
 from leuko_mm.datasets.converters.synthetic.scene import render_field
 from leuko_mm.datasets.converters.synthetic.stain import slide_style
@@ -16,25 +16,6 @@ from leuko_mm.inference.scale import (
     find_scale,
     measure_red_cells,
 )
-
-
-def drawn(diameter, *, seed=0, cells=12, light=210, pale=True):
-    """Return discs, some with a pale middle, on an unevenly lit ground."""
-    rng = np.random.default_rng(seed)
-    side = round(7 * diameter)
-    image = np.full((side, side), float(light))
-    radius = diameter / 2
-    places = []
-    while len(places) < cells:
-        x, y = rng.uniform(radius, side - radius, 2)
-        if all(np.hypot(x - a, y - b) > 0.95 * diameter for a, b in places):
-            places.append((x, y))
-            image[disc(image.shape, x, y, radius)] = 120
-            if pale and rng.random() < 0.5:
-                image[disc(image.shape, x, y, 0.35 * radius)] = 180
-    image *= np.linspace(0.8, 1.1, side)
-    image = cv2.GaussianBlur(image, (0, 0), 0.03 * diameter)
-    return np.repeat(image.clip(0, 255).astype(np.uint8)[..., None], 3, axis=2)
 
 
 @pytest.mark.parametrize("diameter", [14, 23, 40, 67, 110])

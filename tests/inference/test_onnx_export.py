@@ -152,7 +152,7 @@ def test_an_export_that_differs_is_refused_by_name_and_leaves_nothing(
     agree(monkeypatch, largest, same_class)
     rewrite(path, method="nearly")
     out = tmp_path / "out" / "net.onnx"
-    with pytest.raises(UsageError, match="nearly cannot be .* differ by up to"):
+    with pytest.raises(UsageError, match=r"nearly cannot be .* differ by up to"):
         export(path, out)
     assert written
     assert list(out.parent.iterdir()) == []

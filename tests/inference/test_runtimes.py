@@ -12,9 +12,10 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from drawn_red_cells import disc
 from exported_network import need_exports, uneven, write_uneven
 from mmcv.cnn import ConvModule
-from painted_network import disc, paint
+from painted_network import paint
 from tiny_checkpoint import rewrite
 from torch import nn
 

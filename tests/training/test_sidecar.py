@@ -15,7 +15,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from test_inference_scale import drawn
+from drawn_red_cells import drawn
 from tiny_checkpoint import rewrite, write_tiny
 from tiny_run import leuko, write_config
 
