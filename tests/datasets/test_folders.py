@@ -41,7 +41,7 @@ from leuko_mm.datasets.converters.folders.convert import (
     find_crops,
     prepare_folders,
 )
-from leuko_mm.datasets.converters.folders.outlines import geojson_reader, labelme_reader
+from leuko_mm.datasets.converters.folders.labelme_qupath import geojson_reader, labelme_reader
 from leuko_mm.datasets.converters.folders.pairs import (
     divide_beside,
     group_images,
