@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -44,7 +44,7 @@ CITATION = (
 )
 CELLS = 268
 CELL_NAME = re.compile(r"^(?P<cls>[a-z]+)_(?P<slide>\d+)-(?P<field>\d+)_(?P<cell>\d+)$")
-FIELD_NAME = re.compile(r"^\d+-\d+$")
+FIELD_NAME = re.compile(r"^\d+-\d+\.jpe?g$")
 
 MIN_MATCH = 0.99  # correlation from which on a cell is taken to be there
 SHRINKS = (2, 1)  # field pixels per cell pixel; 1 where a field is itself half size
@@ -59,7 +59,7 @@ class FieldOfCells:
 
     stem: str
     path: Path
-    places: dict[str, Place] = field(default_factory=dict)
+    places: dict[str, Place]
 
 
 def prepare_bcisc(source: Path, out: Path, *, force: bool = False) -> bool:
@@ -225,9 +225,7 @@ def find_fields(
     """
     found, matches = [], []
     for path in sorted((source / "original-images").glob("*/*")):
-        if path.suffix.lower() not in (".jpg", ".jpeg") or not FIELD_NAME.match(
-            path.stem
-        ):
+        if not FIELD_NAME.match(path.name.lower()):
             continue
         stem = f"{path.parent.name}_{path.stem}"
         own = {cell: p for cell, p in cells.items() if cell.rpartition("_")[0] == stem}
