@@ -22,8 +22,8 @@ from leuko_mm.comparison.results import (
     without_development,
 )
 from leuko_mm.evaluation.boundary import boundary_statistics
+from leuko_mm.evaluation.cell_scores import statistic
 from leuko_mm.evaluation.metric import Cells
-from leuko_mm.evaluation.scores import statistic
 from leuko_mm.evaluation.statistics import (
     Difference,
     DifferentCellsError,
