@@ -269,10 +269,11 @@ def _print_groups(grouping: Grouping, images: int) -> None:
             "which belong together with --group-by"
         )
         return
-    largest, size = grouping.largest()
+    sizes = grouping.sizes()
+    largest, size = sizes.most_common(1)[0]
     print(
-        f"groups: {grouping.number} of {images} images, by {grouping.rule}; the "
-        f"largest is {largest!r} with {size} images"
+        f"groups: {len(sizes)} of {images} images, by {grouping.rule}; the largest is "
+        f"{largest!r} with {size} images"
     )
 
 

@@ -13,11 +13,7 @@ from matplotlib.path import Path as Outline
 from PIL import Image
 
 from leuko_mm.datasets.converters.folders.annotation import fill_circle, fill_rings
-from leuko_mm.datasets.converters.folders.coco import (
-    coco_inside,
-    from_runs,
-    run_lengths,
-)
+from leuko_mm.datasets.converters.folders.coco import coco_inside, run_lengths
 from leuko_mm.datasets.converters.folders.labelme_qupath import (
     geojson_reader,
     labelme_reader,
@@ -32,7 +28,9 @@ def test_run_lengths_come_back(seed):
     inside = rng.random(rng.integers(1, 50, 2)) < rng.random()
     counts = drawn.column_runs(inside)
     assert run_lengths(drawn.compressed(counts)) == counts
-    np.testing.assert_array_equal(from_runs(counts, *inside.shape), inside)
+    segmentation = {"size": list(inside.shape), "counts": counts}
+    found = coco_inside(segmentation, *inside.shape).inside
+    np.testing.assert_array_equal(found, inside)
 
 
 def test_large_and_shrinking_runs_come_back():
@@ -47,12 +45,6 @@ def test_broken_run_lengths_are_refused(text):
         run_lengths(text)
 
 
-@pytest.mark.parametrize("counts", [[1, 2], [9, -1, 1], [3, 7]])
-def test_run_lengths_that_do_not_fill_the_image_are_refused(counts):
-    with pytest.raises(ValueError, match="the image has 9"):
-        from_runs(counts, 3, 3)
-
-
 @pytest.mark.parametrize(
     ("segmentation", "said"),
     [
@@ -61,6 +53,9 @@ def test_run_lengths_that_do_not_fill_the_image_are_refused(counts):
         ([[0, 0, 1, 1]], "three or more"),
         ([[0, 0, 1, 1, 2]], "strict|longer|shorter"),
         ({"size": [3, 4], "counts": [12]}, "which has 3x3"),
+        ({"size": [3, 3], "counts": [1, 2]}, "the image has 9"),
+        ({"size": [3, 3], "counts": [9, -1, 1]}, "the image has 9"),
+        ({"size": [3, 3], "counts": [3, 7]}, "the image has 9"),
     ],
 )
 def test_a_segmentation_without_an_inside_is_refused(segmentation, said):

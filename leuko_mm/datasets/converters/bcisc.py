@@ -46,11 +46,8 @@ CELLS = 268
 CELL_NAME = re.compile(r"^(?P<cls>[a-z]+)_(?P<slide>\d+)-(?P<field>\d+)_(?P<cell>\d+)$")
 FIELD_NAME = re.compile(r"^\d+-\d+\.jpe?g$")
 
+SHRINK = 2  # field pixels per cell pixel
 MIN_MATCH = 0.99  # correlation from which on a cell is taken to be there
-SHRINKS = (2, 1)  # field pixels per cell pixel; 1 where a field is itself half size
-COARSE = 4  # how much smaller again the first search is
-REACH = 2 * COARSE  # cell pixels around a candidate that the second search covers
-CANDIDATES = 3  # places of the first search that the second one looks at
 
 
 @dataclass(frozen=True)
@@ -232,14 +229,14 @@ def find_fields(
         picture = read_image(path) if own else None
         places = {}
         for cell, image in own.items():
-            place, match = _place(stem, picture, read_image(image))
-            if place is None:
+            x, y, match = locate_crop(picture, read_image(image))
+            if match < MIN_MATCH:
                 notes.append(
                     f"{cell} was not found in {path.name} (best match {match:.3f}, "
                     f"expected {MIN_MATCH} or more), so its place is empty"
                 )
                 continue
-            places[cell] = place
+            places[cell] = Place(stem, x, y, 1 / SHRINK)
             matches.append(match)
         if places:
             found.append(FieldOfCells(stem, path, places))
@@ -257,91 +254,36 @@ def find_fields(
     return found
 
 
-def _place(
-    stem: str, picture: np.ndarray, crop: np.ndarray
-) -> tuple[Place | None, float]:
-    best = 0.0
-    for shrink in SHRINKS:
-        x, y, match = locate_crop(picture, crop, shrink=shrink)
-        if match >= MIN_MATCH:
-            return Place(stem, x, y, 1 / shrink), match
-        best = max(best, match)
-    return None, best
-
-
-def locate_crop(
-    picture: np.ndarray, crop: np.ndarray, *, shrink: int = 2
-) -> tuple[int, int, float]:
+def locate_crop(picture: np.ndarray, crop: np.ndarray) -> tuple[int, int, float]:
     """Find the part of a field that a crop shows.
 
-    A search at a quarter of the crop's scale names candidates; around each, every
-    position that a field pixel can have is compared at the crop's own scale.
+    Every position that a field pixel can have is compared at the crop's own scale.
 
     Args:
         picture: the field, RGB uint8.
-        crop: RGB uint8; each of its pixels is the mean of ``shrink`` x ``shrink`` of
-            the field's.
-        shrink: 1 or more.
+        crop: RGB uint8; each of its pixels is the mean of 2x2 of the field's.
 
     Shape:
         (H, W, 3), (h, w, 3) -> x, y of the crop's corner in field pixels, and the
         normalised correlation of the colours there, at most 1; 0 where there is
         nothing to compare.
     """
-    height, width = crop.shape[:2]
-    fits = shrink * height <= picture.shape[0] and shrink * width <= picture.shape[1]
-    if not fits or crop.std() < 1:
-        return 0, 0, 0.0
-    found = [
-        _refine(picture, crop, shrink, x, y)
-        for x, y in _candidates(picture, crop, shrink)
-    ]
-    return max(found, key=lambda place: place[2])
-
-
-def _candidates(
-    picture: np.ndarray, crop: np.ndarray, shrink: int
-) -> list[tuple[int, int]]:
-    """Return the likeliest corners in field pixels, from much smaller pictures."""
-    step = max(1, min(COARSE, min(crop.shape[:2]) // 8))
-    scores = _scores(_shrunk(picture, shrink * step), _shrunk(crop, step))
-    corners = []
-    for _ in range(CANDIDATES):
-        _, _, _, (x, y) = cv2.minMaxLoc(scores)
-        corners.append((x * shrink * step, y * shrink * step))
-        near = slice(max(0, y - 2), y + 3), slice(max(0, x - 2), x + 3)
-        scores[near] = -1
-    return corners
-
-
-def _refine(
-    picture: np.ndarray, crop: np.ndarray, shrink: int, x: int, y: int
-) -> tuple[int, int, float]:
-    """Return the best corner near (x, y), by all phases of the field's pixels."""
-    height, width = (shrink * side for side in crop.shape[:2])
-    reach = shrink * REACH
-    left, top = max(0, x - reach), max(0, y - reach)
-    window = picture[top : y + height + reach, left : x + width + reach]
-    best = (x, y, 0.0)
-    for down in range(shrink):
-        for right in range(shrink):
-            phase = window[down:, right:]
-            if phase.shape[0] < height or phase.shape[1] < width:
+    best = (0, 0, 0.0)
+    if crop.std() < 1:
+        return best
+    for down in range(SHRINK):
+        for right in range(SHRINK):
+            shifted = picture[down:, right:]
+            height, width = (side // SHRINK for side in shifted.shape[:2])
+            if height < crop.shape[0] or width < crop.shape[1]:
                 continue
-            scores = _scores(_shrunk(phase, shrink), crop)
-            _, match, _, (u, v) = cv2.minMaxLoc(scores)
+            shrunk = cv2.resize(
+                shifted[: height * SHRINK, : width * SHRINK],
+                (width, height),
+                interpolation=cv2.INTER_AREA,
+            )
+            scores = cv2.matchTemplate(shrunk, crop, cv2.TM_CCOEFF_NORMED)
+            _, match, _, (x, y) = cv2.minMaxLoc(scores)
             if match > best[2]:
-                corner = left + right + shrink * u, top + down + shrink * v
-                best = (*corner, float(match))
+                best = (right + SHRINK * x, down + SHRINK * y, float(match))
     return best
-
-
-def _shrunk(picture: np.ndarray, factor: int) -> np.ndarray:
-    """Return means of factor x factor pixels, without the rest at the far sides."""
-    rows, columns = (side // factor for side in picture.shape[:2])
-    whole = picture[: rows * factor, : columns * factor]
-    return cv2.resize(whole, (columns, rows), interpolation=cv2.INTER_AREA)
-
-
-def _scores(picture: np.ndarray, crop: np.ndarray) -> np.ndarray:
-    return cv2.matchTemplate(picture, crop, cv2.TM_CCOEFF_NORMED)

@@ -58,8 +58,6 @@ WIDE = (
 
 @dataclass(frozen=True)
 class _Picture:
-    """A picture with its mask, both below the source."""
-
     class_name: str
     image: Path
     mask: Path

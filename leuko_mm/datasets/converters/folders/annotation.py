@@ -19,19 +19,12 @@ Box = tuple[int, int, int, int]  # x0, y0, x1, y1 in pixels, ends excluded
 
 @dataclass(frozen=True)
 class SourceImage:
-    """An image below the user's folder.
-
-    Args:
-        path: the file.
-        relative: its path below the folder, with slashes.
-        name: the same without the extension; annotations are found by it.
-        stem: name in the dataset, unique there.
-    """
+    """An image below the user's folder."""
 
     path: Path
-    relative: str
-    name: str
-    stem: str
+    relative: str  # path below the folder, with slashes
+    name: str  # the same without the extension; annotations are found by it
+    stem: str  # name in the dataset, unique there
 
 
 @dataclass(frozen=True)
@@ -42,8 +35,7 @@ class Annotation:
         codes: (H, W) whole numbers; 0 where nothing is annotated, and k where the
             file says ``keys[k - 1]``.
         keys: values, colours or labels, as the file has them.
-        instances: key and box of every single thing drawn; None where the file
-            draws no single things.
+        instances: key and box of everything drawn; None for masks, which draw pixels.
     """
 
     codes: np.ndarray
@@ -68,39 +60,25 @@ Reader = Callable[[int, int], Annotation]
 
 @dataclass(frozen=True)
 class Annotations:
-    """All annotations of a folder, not read yet.
+    """All annotations of a folder, not read yet, by the name of their image."""
 
-    Args:
-        form: what form they have, for messages.
-        readers: name of an image -> reader of its annotation.
-        sources: name of an image -> file (or files) of its annotation, for messages.
-        colours: RGB of a key, where the files give one.
-        unused: annotations without an image.
-    """
-
-    form: str
+    form: str  # for messages, as are the sources, which are files
     readers: Mapping[str, Reader]
     sources: Mapping[str, str]
+    # RGB of a key, where the files give one.
     colours: Mapping[str, tuple[int, int, int]] = field(default_factory=dict)
-    unused: Sequence[str] = ()
+    unused: Sequence[str] = ()  # annotations without an image
 
 
 @dataclass(frozen=True)
 class Patch:
-    """One thing drawn in an image.
-
-    Args:
-        key: its label.
-        x, y: place of its upper left pixel; what lies outside the image is cut off.
-        inside: bool (h, w).
-        single: whether it is one thing; crowds are painted, but not cut out.
-    """
+    """One thing drawn in an image; what lies outside the image is cut off."""
 
     key: str
-    x: int
+    x: int  # of its upper left pixel
     y: int
-    inside: np.ndarray
-    single: bool = True
+    inside: np.ndarray  # bool (h, w)
+    single: bool = True  # False for crowds, which are painted, but not cut out
 
 
 def check_size(what: object, got: Sequence[int], height: int, width: int) -> None:

@@ -60,24 +60,14 @@ def _targets_in(text: str) -> set[str]:
 
 
 def label_target(text: str) -> str | None:
-    """Return what a label says: a class, leukocyte, background, ignore, or None.
-
-    Example:
-        >>> [label_target(t) for t in ("Eosi", "WBC: mono", "nucleus", "red cells")]
-        ['eosinophil', 'monocyte', None, None]
-    """
+    """Return what a label says: a class, leukocyte, background, ignore, or None."""
     found = _targets_in(text)
     chosen = found - {LEUKOCYTE, BACKGROUND, IGNORE} or found
     return chosen.pop() if len(chosen) == 1 else None
 
 
 def class_by_name(relative: str) -> str | None:
-    """Return the class that an image's path names: its file, or the nearest folder.
-
-    Example:
-        >>> [class_by_name(p) for p in ("baso_1-1_0.jpg", "mono/7.png", "a/7.png")]
-        ['basophil', 'monocyte', None]
-    """
+    """Return the class that an image's path names: its file, or the nearest folder."""
     bare = relative.rpartition(".")[0] or relative
     for part in reversed(bare.split("/")):
         named = _targets_in(part) & _CELL_NAMES
@@ -164,10 +154,6 @@ def parse_map(text: str) -> dict[str, str]:
 
     Raises:
         DatasetError: naming what does not fit.
-
-    Example:
-        >>> parse_map("0=bg, #FF0000=baso")
-        {'0': 'background', '#ff0000': 'basophil'}
     """
     found: dict[str, str] = {}
     for entry in next(csv.reader([text], skipinitialspace=True), []):

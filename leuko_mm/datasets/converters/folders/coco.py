@@ -96,7 +96,7 @@ def coco_inside(segmentation: object, height: int, width: int) -> Patch:
     """Return what a COCO segmentation covers: polygons, or run lengths.
 
     Raises:
-        ValueError: if it is neither, or of another size.
+        ValueError: if it is neither, or does not fit the image.
     """
     if isinstance(segmentation, Mapping):
         if list(segmentation["size"]) != [height, width]:
@@ -105,8 +105,16 @@ def coco_inside(segmentation: object, height: int, width: int) -> Patch:
                 f"{width}x{height}"
             )
         counts = segmentation["counts"]
-        runs = run_lengths(counts) if isinstance(counts, (str, bytes)) else counts
-        return Patch("", 0, 0, from_runs(runs, height, width))
+        if isinstance(counts, (str, bytes)):
+            counts = run_lengths(counts)
+        runs = np.array(counts, dtype=np.int64)
+        if runs.ndim != 1 or (runs < 0).any() or runs.sum() != height * width:
+            raise ValueError(
+                f"run lengths of {runs.sum()} pixels; the image has {height * width}"
+            )
+        # Runs of outside and inside, column by column.
+        inside = np.repeat(np.arange(len(runs)) % 2 == 1, runs)
+        return Patch("", 0, 0, inside.reshape(width, height).T)
     if not isinstance(segmentation, list) or not segmentation:
         raise ValueError(
             "no outline; expected polygons or run lengths, not a box alone"
@@ -143,18 +151,3 @@ def run_lengths(text: str | bytes) -> list[int]:
     if shift:
         raise ValueError("run lengths that are cut short")
     return counts
-
-
-def from_runs(counts: Sequence[int], height: int, width: int) -> np.ndarray:
-    """Return bool (H, W) from runs of outside and inside, column by column.
-
-    Raises:
-        ValueError: if a run is negative, or they do not fill the image.
-    """
-    runs = np.array(counts, dtype=np.int64)
-    if runs.ndim != 1 or (runs < 0).any() or runs.sum() != height * width:
-        raise ValueError(
-            f"run lengths of {runs.sum()} pixels; the image has {height * width}"
-        )
-    inside = np.repeat(np.arange(len(runs)) % 2 == 1, runs)
-    return inside.reshape(width, height).T

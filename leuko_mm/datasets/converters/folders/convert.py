@@ -36,20 +36,12 @@ MIN_CELL_PIXELS = 25  # smaller connected pieces of a mask are specks of the bru
 
 @dataclass(frozen=True)
 class FoldersRequest:
-    """What a user agreed to.
+    """What a user agreed to."""
 
-    Args:
-        name: of the dataset.
-        targets: key -> target (see ``class_map``).
-        grouping: of the images.
-        crop: pixels of a window around every cell; None keeps images whole.
-        licence, citation: of the user's data, for ``dataset.json``.
-    """
-
-    name: str
-    targets: Mapping[str, str]
+    name: str  # of the dataset
+    targets: Mapping[str, str]  # key -> target (see ``class_map``)
     grouping: Grouping
-    crop: int | None = None
+    crop: int | None = None  # pixels of a window around every cell; None: whole images
     licence: str = "not stated"
     citation: str = "not stated"
 
@@ -196,17 +188,11 @@ def folds_of(rows: list[tuple[str, str, str]]) -> dict[str, dict[str, str]]:
 
 @dataclass(frozen=True)
 class Crop:
-    """A cell in its field.
+    """A cell in its field."""
 
-    Args:
-        label: class id of the cell.
-        box: the window around it, in field pixels.
-        cut: whether the cell is larger than the window.
-    """
-
-    label: int
-    box: Box
-    cut: bool
+    label: int  # class id
+    box: Box  # the window around it, in field pixels
+    cut: bool  # whether the cell is larger than the window
 
 
 def find_crops(
@@ -264,16 +250,15 @@ def _connected_cells(labels: np.ndarray) -> list[tuple[int, Box]]:
 
 def _outermost(cells: list[tuple[int, Box]]) -> list[tuple[int, Box]]:
     kept: list[tuple[int, Box]] = []
-    for label, box in sorted(cells, key=lambda cell: _area(cell[1]), reverse=True):
-        if not any(label == own and _contains(outer, box) for own, outer in kept):
-            kept.append((label, box))
+    for label, (x0, y0, x1, y1) in sorted(cells, key=_area, reverse=True):
+        if not any(
+            label == other and a0 <= x0 and b0 <= y0 and a1 >= x1 and b1 >= y1
+            for other, (a0, b0, a1, b1) in kept
+        ):
+            kept.append((label, (x0, y0, x1, y1)))
     return kept
 
 
-def _area(box: Box) -> int:
-    return (box[2] - box[0]) * (box[3] - box[1])
-
-
-def _contains(outer: Box, inner: Box) -> bool:
-    starts = outer[0] <= inner[0] and outer[1] <= inner[1]
-    return starts and outer[2] >= inner[2] and outer[3] >= inner[3]
+def _area(cell: tuple[int, Box]) -> int:
+    x0, y0, x1, y1 = cell[1]
+    return (x1 - x0) * (y1 - y0)

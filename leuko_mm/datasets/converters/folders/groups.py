@@ -21,26 +21,15 @@ MIN_GUESSED_GROUPS = 5  # as many as folds, or it is one word before every numbe
 
 @dataclass(frozen=True)
 class Grouping:
-    """The groups of images.
+    """The groups of images."""
 
-    Args:
-        groups: stem -> group.
-        rule: how they were found, for messages.
-        known: False where every image is a group of its own for want of a better one.
-    """
+    groups: dict[str, str]  # stem -> group
+    rule: str  # how they were found, for messages
+    known: bool = True  # False where every image is a group of its own, for want of any
 
-    groups: dict[str, str]
-    rule: str
-    known: bool = True
-
-    @property
-    def number(self) -> int:
-        """How many groups there are."""
-        return len(set(self.groups.values()))
-
-    def largest(self) -> tuple[str, int]:
-        """Return the name and size of the largest group."""
-        return Counter(self.groups.values()).most_common(1)[0]
+    def sizes(self) -> Counter:
+        """Return how many images each group has."""
+        return Counter(self.groups.values())
 
 
 def group_images(images: Sequence[SourceImage], group_by: str | None) -> Grouping:

@@ -41,21 +41,13 @@ SHOWN = 3
 
 @dataclass(frozen=True)
 class Survey:
-    """What was found in a user's folders.
+    """What was found in a user's folders."""
 
-    Args:
-        images: those that are annotated, in order.
-        annotations: of them.
-        uses: every value, colour or label, and where it is.
-        guess: what each probably means; None where there is no guess.
-        left_out: images and annotations that have no counterpart.
-    """
-
-    images: Sequence[SourceImage]
+    images: Sequence[SourceImage]  # those that are annotated, in order
     annotations: Annotations
-    uses: Mapping[str, KeyUse]
-    guess: Mapping[str, str | None]
-    left_out: Sequence[str]
+    uses: Mapping[str, KeyUse]  # every value, colour or label, and where it is
+    guess: Mapping[str, str | None]  # what each probably means; None without a guess
+    left_out: Sequence[str]  # images and annotations that have no counterpart
 
 
 def survey_folders(

@@ -139,40 +139,24 @@ def _monocyte_nucleus(radius: float, rng: np.random.Generator) -> Nucleus:
 
 @dataclass(frozen=True)
 class Chromatin:
-    """How the nucleus of a class takes the stain.
+    """How the nucleus of a class takes the stain."""
 
-    Args:
-        amount: of chromatin stain.
-        clumps: contrast of its texture, 0-1.
-        grain: distance over which the texture changes, um.
-    """
-
-    amount: float
-    clumps: float
-    grain: float
+    amount: float  # of chromatin stain
+    clumps: float  # contrast of its texture, 0-1
+    grain: float  # distance over which the texture changes, um
 
 
 @dataclass(frozen=True)
 class CellSheets:
-    """What painting one cell needs; ``dyes`` is painted in place.
-
-    Args:
-        rng: source of randomness.
-        scale: pixels per um.
-        radius: mean radius of the cell, um.
-        body: (side, side) coverage of the cell, 0-1.
-        inner: (side, side) distance to the outline, um.
-        core: (side, side) coverage of the nucleus, 0-1.
-        dyes: (side, side, 4) amounts of dye.
-    """
+    """What painting one cell needs; ``dyes`` is painted in place."""
 
     rng: np.random.Generator
-    scale: float
-    radius: float
-    body: np.ndarray
-    inner: np.ndarray
-    core: np.ndarray
-    dyes: np.ndarray
+    scale: float  # pixels per um
+    radius: float  # mean radius of the cell, um
+    body: np.ndarray  # (side, side) coverage of the cell, 0-1
+    inner: np.ndarray  # (side, side) distance to the outline, um
+    core: np.ndarray  # (side, side) coverage of the nucleus, 0-1
+    dyes: np.ndarray  # (side, side, 4) amounts of dye
 
     def noise(self, grain: float) -> np.ndarray:
         """Return a texture over the cell that changes over ``grain`` um."""
@@ -295,25 +279,15 @@ def _paint_monocyte(s: CellSheets, chromatin: Chromatin) -> None:
 
 @dataclass(frozen=True)
 class Anatomy:
-    """What the cells of one class have in common.
+    """What the cells of one class have in common."""
 
-    Args:
-        radius: smallest and largest radius of the cell, um.
-        bumps: unevenness of the outline, relative to the radius.
-        corners: chance of an outline drawn out into a corner.
-        wobble: bending of the nucleus' outline, um.
-        chromatin: how the nucleus takes the stain.
-        nucleus: draws its shape, given the cell's radius in um.
-        paint: lays the dyes of cytoplasm, nucleus and granules.
-    """
-
-    radius: tuple[float, float]
-    bumps: float
-    corners: float
-    wobble: float
+    radius: tuple[float, float]  # smallest and largest, um
+    bumps: float  # unevenness of the outline, relative to the radius
+    corners: float  # chance of an outline drawn out into a corner
+    wobble: float  # bending of the nucleus' outline, um
     chromatin: Chromatin
-    nucleus: Callable[[float, np.random.Generator], Nucleus]
-    paint: Callable[[CellSheets, Chromatin], None]
+    nucleus: Callable[[float, np.random.Generator], Nucleus]  # from the radius, um
+    paint: Callable[[CellSheets, Chromatin], None]  # cytoplasm, nucleus and granules
 
 
 # fmt: off
@@ -339,30 +313,18 @@ ANATOMY = {
 
 @dataclass(frozen=True)
 class Leukocyte:
-    """A leukocyte ready to be put on a canvas.
-
-    Args:
-        stamp: its drawing.
-        radius: mean radius, um.
-        nucleus: shape of the nucleus.
-        core: (side, side) coverage of the nucleus in the stamp, 0-1.
-    """
+    """A leukocyte ready to be put on a canvas."""
 
     stamp: Stamp
-    radius: float
+    radius: float  # mean, um
     nucleus: Nucleus
-    core: np.ndarray
+    core: np.ndarray  # (side, side) coverage of the nucleus in the stamp, 0-1
 
 
 def draw_leukocyte(
     class_name: str, rng: np.random.Generator, *, scale: float
 ) -> Leukocyte:
-    """Draw one leukocyte.
-
-    Args:
-        class_name: canonical name of a leukocyte class.
-        rng: draws everything individual about the cell.
-        scale: pixels per um.
+    """Draw one leukocyte, ``scale`` in pixels per um.
 
     Raises:
         ValueError: if no leukocyte goes by that name.

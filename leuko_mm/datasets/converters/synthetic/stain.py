@@ -1,9 +1,11 @@
 """How a synthetic slide looks: canvas, dyes, light and camera.
 
-Lengths are in um and become pixels only here, so that the same strokes draw a crop
-or a small test image. A scene is drawn as amounts of four dyes per pixel. What the
-camera sees follows from Beer and Lambert's law: cells on each other darken, a pale
-stain pales everything it dyes, and no class owns a colour.
+A scene is drawn as amounts of four dyes per pixel. What the camera sees follows from
+Beer and Lambert's law: cells on each other darken, a pale stain pales everything it
+dyes, and no class owns a colour.
+
+Single things are drawn on square sheets of ``side`` pixels. Their lengths are in um
+from the sheet's centre, and become pixels only here, by a ``scale`` in pixels per um.
 """
 
 from __future__ import annotations
@@ -34,15 +36,10 @@ _VIEW = 0.7  # share of the field's gradient of light that a crop spans
 
 @dataclass(frozen=True)
 class Stamp:
-    """A small square drawing with its centre in the middle.
+    """A small square drawing with its centre in the middle."""
 
-    Args:
-        dyes: (side, side, 4) amounts of dye, float32.
-        alpha: (side, side) how much of a pixel the drawn thing covers, 0-1.
-    """
-
-    dyes: np.ndarray
-    alpha: np.ndarray
+    dyes: np.ndarray  # (side, side, 4) amounts of dye, float32
+    alpha: np.ndarray  # (side, side) how much of a pixel it covers, 0-1
 
 
 class Canvas:
@@ -94,13 +91,8 @@ class Canvas:
 def fill_outline(outline: np.ndarray, side: int, scale: float) -> np.ndarray:
     """Rasterise a closed outline with smooth edges.
 
-    Args:
-        outline: points x, y in um from the centre.
-        side: pixels of the square sheet.
-        scale: pixels per um.
-
     Shape:
-        (N, 2) -> (side, side), float32 coverage 0-1.
+        (N, 2) points x, y -> (side, side), float32 coverage 0-1.
     """
     sheet = np.zeros((side, side), np.uint8)
     points = _fixed_point(outline, side, scale)
@@ -113,14 +105,8 @@ def fill_discs(
 ) -> np.ndarray:
     """Rasterise discs; where they overlap, the last one drawn is seen.
 
-    Args:
-        discs: x, y and radius in um from the centre.
-        side: pixels of the square sheet.
-        scale: pixels per um.
-        values: (N,) brightness 0-1 of each disc; 1 where not given.
-
     Shape:
-        (N, 3) -> (side, side), float32 0-1.
+        (N, 3) x, y and radius, and (N,) values 0-1 -> (side, side), float32 0-1.
     """
     sheet = np.zeros((side, side), np.uint8)
     centres = _fixed_point(discs[:, :2], side, scale).tolist()
@@ -141,13 +127,9 @@ def _fixed_point(points: np.ndarray, side: int, scale: float) -> np.ndarray:
 def smooth_noise(
     rng: np.random.Generator, side: int, scale: float, grain: float
 ) -> np.ndarray:
-    """Return a smooth random texture with mean 0 and a standard deviation near 1.
+    """Return a random texture that changes over ``grain`` um, with mean 0.
 
-    Args:
-        rng: source of randomness.
-        side: pixels of the square sheet.
-        scale: pixels per um.
-        grain: distance in um over which the texture changes.
+    Its standard deviation is near 1.
     """
     cells = max(int(np.ceil(side / max(grain * scale, 1.0))), 1) + 2
     coarse = rng.standard_normal((cells, cells), dtype=np.float32)
@@ -158,14 +140,9 @@ def smooth_noise(
 def warp(
     sheet: np.ndarray, rng: np.random.Generator, scale: float, bend: float, grain: float
 ) -> np.ndarray:
-    """Bend a drawing irregularly, so that drawn geometry looks grown.
+    """Bend a sheet by about ``bend`` um, another way every ``grain`` um.
 
-    Args:
-        sheet: (side, side) drawing.
-        rng: source of randomness.
-        scale: pixels per um.
-        bend: typical displacement in um.
-        grain: distance in um over which the displacement changes.
+    Drawn geometry looks grown then.
     """
     side = sheet.shape[0]
     y, x = np.mgrid[0:side, 0:side].astype(np.float32)
@@ -176,48 +153,26 @@ def warp(
 
 @dataclass(frozen=True)
 class SlideStyle:
-    """Stain, light and camera shared by everything on one slide.
+    """Stain, light and camera shared by everything on one slide."""
 
-    Args:
-        dyes: optical density in R, G, B of one unit of haemoglobin, eosin, azure
-            and chromatin stain.
-        light: colour of the empty field in R, G, B, 0-1.
-        gradient: relative change of the light per field of view along x and y.
-        glare: chance that a saturated patch of light reaches into a crop.
-        glare_colour: what that patch adds to R, G, B, 0-1.
-        saturation: factor on the distance from grey.
-        gamma: exponent of the camera's response.
-        blur: standard deviation of the defocus in um.
-        noise: standard deviation of the sensor's noise in grey levels of 255.
-        crowding: share of the free field covered by red cells.
-        pallor: depth of the red cells' pale centre, 0-1.
-        clumping: share of red cells that may lie on each other.
-        mottle: dye left by plasma proteins between the cells.
-        dirt: platelets and stain deposit, relative to an ordinary slide.
-    """
-
-    dyes: tuple[tuple[float, float, float], ...]
-    light: tuple[float, float, float]
-    gradient: tuple[float, float]
-    glare: float
-    glare_colour: tuple[float, float, float]
-    saturation: float
-    gamma: float
-    blur: float
-    noise: float
-    crowding: float
-    pallor: float
-    clumping: float
-    mottle: float
-    dirt: float
+    dyes: tuple[tuple[float, float, float], ...]  # optical density in R, G, B of each
+    light: tuple[float, float, float]  # colour of the empty field in R, G, B, 0-1
+    gradient: tuple[float, float]  # relative change of the light per field, along x, y
+    glare: float  # chance that a saturated patch of light reaches into a crop
+    glare_colour: tuple[float, float, float]  # what that patch adds to R, G, B, 0-1
+    saturation: float  # factor on the distance from grey
+    gamma: float  # exponent of the camera's response
+    blur: float  # standard deviation of the defocus in um
+    noise: float  # standard deviation of the sensor's noise in grey levels of 255
+    crowding: float  # share of the free field covered by red cells
+    pallor: float  # depth of the red cells' pale centre, 0-1
+    clumping: float  # share of red cells that may lie on each other
+    mottle: float  # dye left by plasma proteins between the cells
+    dirt: float  # platelets and stain deposit, relative to an ordinary slide
 
 
 def slide_style(seed: int, slide: int) -> SlideStyle:
     """Draw the style of a slide; the same (seed, slide) always gives the same one.
-
-    Args:
-        seed: seed of the dataset, 0 or more.
-        slide: number of the slide, 0 or more.
 
     Raises:
         ValueError: if either number is negative.
@@ -266,14 +221,8 @@ def develop(
 ) -> np.ndarray:
     """Turn amounts of dye into the image that the slide's camera takes.
 
-    Args:
-        dyes: amounts of the four dyes, float32.
-        style: the slide's style.
-        rng: draws light patches and sensor noise.
-        scale: pixels per um.
-
     Shape:
-        (H, W, 4) -> (H, W, 3), uint8.
+        (H, W, 4), float32 -> (H, W, 3), uint8.
     """
     height, width = dyes.shape[:2]
     density = dyes.reshape(-1, 4) @ np.asarray(style.dyes, np.float32)
