@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from leuko_mm.datasets.sampling import EVERY_ALIKE
+from leuko_mm.datasets.composition import EVERY_ALIKE
 from leuko_mm.evaluation.confusion import scores
 from leuko_mm.evaluation.metric import Cells, load_cells
 from leuko_mm.report.run_page import FileLink

@@ -28,7 +28,13 @@ from leuko_mm.inference.cells import (
     Prediction,
     differential_of_counts,
 )
-from leuko_mm.report.overlay import DrawnCell, cell_overlay, reduced, save_palette_png
+from leuko_mm.report.overlay import (
+    DrawnCell,
+    cell_overlay,
+    fitted,
+    reduced,
+    save_palette_png,
+)
 from leuko_mm.report.predict_page import (
     FIELD_SIDE,
     CountedClass,
@@ -36,7 +42,6 @@ from leuko_mm.report.predict_page import (
     FoundField,
     PredictReport,
     doubtful_first,
-    fitted,
 )
 from leuko_mm.report.run_page import ClassLabel
 

@@ -21,8 +21,13 @@ import numpy as np
 from PIL import Image
 
 from leuko_mm.classes import CLASS_NAMES
-from leuko_mm.datasets.leukocyte import dataset_root
-from leuko_mm.datasets.prepared import DatasetError, IndexRow, read_index, read_split
+from leuko_mm.datasets.prepared import (
+    DatasetError,
+    IndexRow,
+    dataset_root,
+    read_index,
+    read_split,
+)
 from leuko_mm.errors import UsageError
 from leuko_mm.evaluation.field_cells import match_cells
 from leuko_mm.files import write_text
@@ -30,7 +35,7 @@ from leuko_mm.inference.model import CheckpointError
 from leuko_mm.inference.predictor import Predictor
 from leuko_mm.report.html import table
 from leuko_mm.training.results import as_typed, environment, git_state
-from leuko_mm.training.sidecar import groups_learnt_from
+from leuko_mm.training.sidecar import training_groups
 
 
 @dataclass(frozen=True)
@@ -92,7 +97,7 @@ def check_unseen_slides(
     Raises:
         UsageError: naming the split that it was trained on.
     """
-    learnt = set(groups_learnt_from(root, sidecar) or ())
+    learnt = set(training_groups(root, sidecar) or ())
     known = [field.stem for field in fields if field.group in learnt]
     if known:
         raise UsageError(
