@@ -1,7 +1,7 @@
 """The files of a prediction: one folder an image, tables, and the page.
 
-What is written here is read back to the pixel by ``converters.folders_coco`` and
-``converters.folders_polygons``.
+What is written here is read back to the pixel by ``converters.folders.coco`` and
+``converters.folders.labelme_qupath``.
 """
 
 from __future__ import annotations
