@@ -6,7 +6,6 @@ spine is one lobe; filaments are thin spines between lobes.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -286,29 +285,23 @@ class Anatomy:
     corners: float  # chance of an outline drawn out into a corner
     wobble: float  # bending of the nucleus' outline, um
     chromatin: Chromatin
-    nucleus: Callable[[float, np.random.Generator], Nucleus]  # from the radius, um
-    paint: Callable[[CellSheets, Chromatin], None]  # cytoplasm, nucleus and granules
 
 
-# fmt: off
 ANATOMY = {
-    "basophil": Anatomy(
-        (7.0, 8.4), 0.050, 0.20, 0.35, Chromatin(0.90, 0.15, 1.0),
-        _basophil_nucleus, _paint_basophil),
-    "eosinophil": Anatomy(
-        (7.4, 9.2), 0.045, 0.20, 0.22, Chromatin(1.05, 0.22, 1.1),
-        _eosinophil_nucleus, _paint_eosinophil),
-    "lymphocyte": Anatomy(
-        (5.6, 7.6), 0.055, 0.40, 0.18, Chromatin(1.30, 0.16, 1.3),
-        _lymphocyte_nucleus, _paint_lymphocyte),
-    "monocyte": Anatomy(
-        (8.6, 10.6), 0.065, 0.35, 0.30, Chromatin(0.95, 0.30, 0.9),
-        _monocyte_nucleus, _paint_monocyte),
-    "neutrophil": Anatomy(
-        (7.2, 8.9), 0.050, 0.25, 0.22, Chromatin(1.35, 0.20, 1.0),
-        _neutrophil_nucleus, _paint_neutrophil),
+    "basophil": Anatomy((7.0, 8.4), 0.050, 0.20, 0.35, Chromatin(0.90, 0.15, 1.0)),
+    "eosinophil": Anatomy((7.4, 9.2), 0.045, 0.20, 0.22, Chromatin(1.05, 0.22, 1.1)),
+    "lymphocyte": Anatomy((5.6, 7.6), 0.055, 0.40, 0.18, Chromatin(1.30, 0.16, 1.3)),
+    "monocyte": Anatomy((8.6, 10.6), 0.065, 0.35, 0.30, Chromatin(0.95, 0.30, 0.9)),
+    "neutrophil": Anatomy((7.2, 8.9), 0.050, 0.25, 0.22, Chromatin(1.35, 0.20, 1.0)),
 }
-# fmt: on
+# Class -> what shapes its nucleus, and what paints the cell.
+_DRAWN_BY = {
+    "basophil": (_basophil_nucleus, _paint_basophil),
+    "eosinophil": (_eosinophil_nucleus, _paint_eosinophil),
+    "lymphocyte": (_lymphocyte_nucleus, _paint_lymphocyte),
+    "monocyte": (_monocyte_nucleus, _paint_monocyte),
+    "neutrophil": (_neutrophil_nucleus, _paint_neutrophil),
+}
 
 
 @dataclass(frozen=True)
@@ -335,17 +328,18 @@ def draw_leukocyte(
             f"{', '.join(ANATOMY)}"
         )
     anatomy = ANATOMY[class_name]
+    draw_nucleus, paint = _DRAWN_BY[class_name]
     radius = rng.uniform(*anatomy.radius)
     side = int(np.ceil(2.9 * radius * scale)) + 2
     body = fill_outline(_outline(anatomy, radius, rng), side, scale)
     inside = cv2.distanceTransform((body > 0.5).astype(np.uint8), cv2.DIST_L2, 3)
     inner = inside / np.float32(scale)
-    shape = anatomy.nucleus(radius, rng)
+    shape = draw_nucleus(radius, rng)
     core = _nucleus_sheet(shape, anatomy.wobble, side, scale, rng)
     core *= np.clip(inner / 0.5 - 0.4, 0, 1)  # a membrane stays free around it
     dyes = np.zeros((side, side, 4), np.float32)
     sheets = CellSheets(rng, scale, radius, body, inner, core, dyes)
-    anatomy.paint(sheets, anatomy.chromatin)
+    paint(sheets, anatomy.chromatin)
     dyes *= body[..., None]
     return Leukocyte(Stamp(dyes, body), radius, shape, core)
 
