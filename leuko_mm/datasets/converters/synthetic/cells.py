@@ -67,7 +67,7 @@ def _segmented(
 
     ``share`` is the part of the cell's disc that the lobes fill together.
     """
-    span = {1: 0.0, 2: 2.4, 3: 3.7, 4: 4.2, 5: 4.6}[count] * rng.uniform(0.9, 1.05)
+    span = {2: 2.4, 3: 3.7, 4: 4.2, 5: 4.6}[count] * rng.uniform(0.9, 1.05)
     angles = np.linspace(-span / 2, span / 2, count)
     angles += rng.normal(0, 0.08, count)
     away = radius * (0.44 + 0.02 * count) * rng.uniform(0.92, 1.08, count)
