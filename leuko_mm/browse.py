@@ -224,7 +224,6 @@ def _sheets(
     request: BrowseRequest, config: Config | None, maker: FigureMaker
 ) -> Iterator[Sheet]:
     classes = [info["class_name"] for info in maker.infos]
-    part = request.part
     kinds = request.what or (OF_A_DATASET if config is None else KINDS)
     counts = {kind: request.count or KINDS[kind] for kind in KINDS}
     for kind in (kind for kind in OF_A_DATASET if kind in kinds):
@@ -240,13 +239,16 @@ def _sheets(
         raise UsageError(f"{request.target} takes single cells, and makes no mosaics")
     if "mosaics" in kinds and composed:
         bare = copy.deepcopy(config)
-        bare[f"{part}_dataloader"].dataset.update(tile_augmentation=[], pipeline=[])
-        figures = maker.of_mosaics(build_dataset(bare, part), counts["mosaics"])
+        bare[f"{request.part}_dataloader"].dataset.update(
+            tile_augmentation=[], pipeline=[]
+        )
+        figures = maker.of_mosaics(build_dataset(bare, request.part), counts["mosaics"])
         yield Sheet("mosaics", "Mosaics", LEADS["mosaics"], False, figures)
     if "batches" in kinds:
         with building_errors():
-            batches = first_batches(config, part, counts["batches"])
-        lead = LEADS["batches"].format("trained on" if part == "train" else "tested on")
+            batches = first_batches(config, request.part, counts["batches"])
+        use = "trained on" if request.part == "train" else "tested on"
+        lead = LEADS["batches"].format(use)
         yield Sheet("batches", "Batches", lead, False, maker.of_batches(batches))
 
 
@@ -352,11 +354,7 @@ def displayed(inputs: torch.Tensor, preprocessor) -> list[np.ndarray]:
 
 
 class FigureMaker:
-    """Draws a dataset's cells, mosaics and batches as figures.
-
-    Args:
-        dataset: built, of cells or of mosaics of them.
-    """
+    """Draws figures of a built dataset, which is of cells or of mosaics of them."""
 
     def __init__(self, dataset):
         self.dataset = dataset

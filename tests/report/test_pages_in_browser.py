@@ -182,14 +182,18 @@ def test_dark_mode_is_dark_and_paper_is_white(run):
     assert run.locator(".controls").is_hidden()
 
 
-def test_without_a_script_everything_is_shown(browser, files, tmp_path):
-    text = files["run"].read_text(encoding="utf-8")
-    start, end = text.index("<script>"), text.index("</script>")
+@pytest.mark.parametrize(
+    ("name", "cells", "count"), [("run", ".card", 6), ("predict", ".cell", 2)]
+)
+def test_without_a_script_everything_is_shown(
+    visit, files, tmp_path, name, cells, count
+):
+    text = files[name].read_text(encoding="utf-8")
+    start, end = text.index("<script>"), text.rindex("</script>")
     bare = tmp_path / "bare.html"
     bare.write_text(text[:start] + text[end + len("</script>") :], encoding="utf-8")
-    tab = browser.new_page()
-    tab.goto(bare.as_uri())
-    assert stems(tab) == [f"cell_{rank}" for rank in (1, 2, 3, 4, 5, 6)]
-    assert tab.locator(".controls").is_hidden()
+    tab = visit(bare)
+    assert tab.locator(f"{cells}:visible").count() == count
     assert tab.locator("button:visible").count() == 0
-    tab.close()
+    tab.emulate_media(media="print")
+    assert tab.locator("nav").is_hidden()

@@ -149,20 +149,6 @@ def test_an_open_cell_fits_a_phone(tab):
     assert tab.get_by_role("dialog").evaluate(width) <= 0
 
 
-def test_on_paper_and_without_a_script_everything_is_shown(browser, place, tmp_path):
-    text = (place / "out" / "report.html").read_text(encoding="utf-8")
-    start = text.index('<script>"use strict"')
-    bare = tmp_path / "bare.html"
-    bare.write_text(text[:start], encoding="utf-8")
-    tab = browser.new_page()
-    tab.goto(bare.as_uri())
-    assert tab.locator(".cell:visible").count() == 3 * len(HOSTILE_NAMES)
-    assert tab.locator(".save-bar").is_hidden()
-    tab.emulate_media(media="print")
-    assert tab.locator("nav").is_hidden()
-    tab.close()
-
-
 @pytest.mark.slow
 def test_two_hundred_files_of_which_twenty_are_broken(visit, tmp_path):
     (tmp_path / "in").mkdir()

@@ -124,8 +124,8 @@ def test_numbers_are_shown_and_gaps_are_dashes(text, outline):
 
 def test_cells_name_the_class_they_were_given(outline):
     words = outline.text
-    assert words.count("named right") == 4
-    assert "taken for neutrophil" in words
+    assert words.count("right class") == 4
+    assert "predicted as neutrophil" in words
     assert words.count("not found") == 1
     assert "rank 1 of 50" in words
 
