@@ -37,7 +37,7 @@ from leuko_mm.inference.outputs import (
     write_image_files,
     write_tables,
 )
-from leuko_mm.processes import ComparisonStopped, one_order_to_stop, share_of
+from leuko_mm.processes import StoppedBySignal, stop_on_signals, share_of
 from leuko_mm.report.predict_page import render_predict_report
 
 # Levels of every channel that are black and white, with what JPEG makes of them.
@@ -452,7 +452,7 @@ def predict_files(
     }
     try:
         out.mkdir(parents=True, exist_ok=True)
-        with locked(out / LOCK) as alone, one_order_to_stop():
+        with locked(out / LOCK) as alone, stop_on_signals():
             if not alone:
                 raise UsageError(f"another leuko predict is writing into {out}")
             clear(out, images=request.force)
@@ -462,7 +462,7 @@ def predict_files(
             exchange = Exchange(coco=request.coco, geojson=request.geojson)
             write_outputs(out, outcome.records, outcome.failed, state, exchange)
             return outcome
-    except ComparisonStopped as order:
+    except StoppedBySignal as order:
         raise PredictionStopped(order.exit_code - 128, out) from None
     except OSError as error:
         raise UsageError(
