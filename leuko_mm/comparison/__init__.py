@@ -1,1 +1,1 @@
-"""Comparing methods: the planned runs, training them, and the report of their results."""
+"""Comparing methods: the planned runs, training them, and the report."""

@@ -37,7 +37,7 @@ from leuko_mm.inference.outputs import (
     write_image_files,
     write_tables,
 )
-from leuko_mm.processes import StoppedBySignal, stop_on_signals, share_of
+from leuko_mm.processes import StoppedBySignal, share_of, stop_on_signals
 from leuko_mm.report.predict_page import render_predict_report
 
 # Levels of every channel that are black and white, with what JPEG makes of them.

@@ -158,8 +158,7 @@ def draw_pictures(
     history = read_losses(work_dir)
     if history:
         out = work_dir / "loss.png"
-        losses = {"training loss": list(history.values())}
-        marks = thaw_marks(runner)
+        losses, marks = list(history.values()), thaw_marks(runner)
         loss_curve(list(history), losses, out=out, marks=marks, title=work_dir.name)
         paths.append(out)
     return paths
