@@ -22,13 +22,8 @@ from mmseg.structures import SegDataSample
 
 from leuko_mm.classes import BACKGROUND, IGNORE_LABEL
 from leuko_mm.datasets.audit import quick_check
-from leuko_mm.datasets.leukocyte import (
-    LeukocyteDataset,
-    build_pipeline,
-    dataset_root,
-    is_binary,
-)
-from leuko_mm.datasets.prepared import data_home
+from leuko_mm.datasets.leukocyte import LeukocyteDataset, build_pipeline
+from leuko_mm.datasets.prepared import data_home, dataset_root, is_binary
 from leuko_mm.errors import UsageError
 from leuko_mm.files import replace_folder
 from leuko_mm.registry import DATASETS, MODELS, SCOPE

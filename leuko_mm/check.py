@@ -14,7 +14,7 @@ import numpy as np
 
 import leuko_mm
 from leuko_mm.classes import BINARY_COLOURS, CLASS_COLOURS, CLASSES
-from leuko_mm.datasets.audit import Audit, RegionColour, dataset_classes, full_audit
+from leuko_mm.datasets.audit import Audit, dataset_classes, full_audit
 from leuko_mm.datasets.audit_checks import (
     RULES,
     AuditFinding,
@@ -22,7 +22,8 @@ from leuko_mm.datasets.audit_checks import (
     open_cell,
     tally,
 )
-from leuko_mm.datasets.leukocyte import dataset_root
+from leuko_mm.datasets.prepared import dataset_root
+from leuko_mm.datasets.stains import RegionColour
 from leuko_mm.errors import UsageError
 from leuko_mm.files import replace_folder, write_text
 from leuko_mm.report.check_page import (

@@ -101,19 +101,24 @@ DATASETS = PartRegistry(
     "dataset",
     parent=mmseg_registry.DATASETS,
     scope=SCOPE,
-    locations=["leuko_mm.datasets"],
+    locations=["leuko_mm.datasets.leukocyte", "leuko_mm.datasets.mosaic"],
 )
 DATA_SAMPLERS = PartRegistry(
     "data sampler",
     parent=mmseg_registry.DATA_SAMPLERS,
     scope=SCOPE,
-    locations=["leuko_mm.datasets"],
+    locations=["leuko_mm.datasets.sampling"],
 )
 TRANSFORMS = PartRegistry(
     "transform",
     parent=mmseg_registry.TRANSFORMS,
     scope=SCOPE,
-    locations=["leuko_mm.transforms"],
+    locations=[
+        "leuko_mm.transforms.affine",
+        "leuko_mm.transforms.camera",
+        "leuko_mm.transforms.enhance",
+        "leuko_mm.transforms.stain",
+    ],
 )
 MODELS = PartRegistry(
     "model",
@@ -150,7 +155,7 @@ METRICS = PartRegistry(
     "metric",
     parent=mmseg_registry.METRICS,
     scope=SCOPE,
-    locations=["leuko_mm.evaluation"],
+    locations=["leuko_mm.evaluation.metric"],
 )
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""Write splits of a dataset, and check that no group is divided."""
+"""Write splits of a dataset, and check that none divides a group."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from leuko_mm.datasets.audit import leak_severity, leaks_by_design
-from leuko_mm.datasets.audit_checks import ERROR
+from leuko_mm.datasets.audit import leaks_by_design
 from leuko_mm.datasets.duplicates import (
     NearDuplicate,
     across_parts,
@@ -17,12 +16,12 @@ from leuko_mm.datasets.duplicates import (
     perceptual_hash,
 )
 from leuko_mm.datasets.images import read_image
-from leuko_mm.datasets.leukocyte import dataset_root
 from leuko_mm.datasets.prepared import (
     PARTS,
     DatasetError,
     IndexRow,
-    how_to_mend,
+    dataset_root,
+    how_to_fix,
     read_index,
     read_split,
 )
@@ -37,12 +36,16 @@ from leuko_mm.datasets.splits import (
 )
 from leuko_mm.errors import UsageError
 
+OFFICIAL = re.compile(r"fold\d+|development|paper|paper_mosaics")
+WRITTEN, REPLACED, UNCHANGED = "written", "replaced", "there already, unchanged"
+REFUSED, THERE = "NOT written", "there"
+
 Splits = dict[str, dict[str, str]]
 
 
 @dataclass(frozen=True)
 class SplitRequest:
-    """What ``leuko split`` was asked for.
+    """The arguments of ``leuko split``.
 
     Args:
         name: dataset, by its name or path.
@@ -51,8 +54,8 @@ class SplitRequest:
         seed: the first one.
         prefix: of the splits' names; '' gives ``fold1`` ...
         holdout: share of the cells to test, for one split instead of folds.
-        of, fewer: a split that is there, and of how many groups its training part is
-            to be in others, which test the same cells.
+        of: with ``fewer``, the split to derive others from.
+        fewer: numbers of groups to train on, for splits that test the same cells.
         join: deal groups that share a picture as one.
         force: replace splits of these names that differ.
     """
@@ -69,80 +72,13 @@ class SplitRequest:
     force: bool = False
 
 
-def deal_splits(
-    request: SplitRequest,
-    root: Path,
-    rows: Sequence[IndexRow],
-    pairs: Sequence[NearDuplicate],
-) -> Splits:
-    """Return the splits that were asked for, with their names.
-
-    Args:
-        request: what was asked for.
-        root: the dataset's folder.
-        rows: its cells.
-        pairs: near-duplicates of different groups.
-
-    Raises:
-        UsageError: if the data cannot be dealt like that.
-        DatasetError: if the split to take groups from is missing.
-    """
-    groups = {row.stem: row.group for row in rows}
-    classes = {row.stem: row.class_name for row in rows}
-    if request.join:
-        groups = joined_groups(groups, [pair[:2] for pair in pairs])
-    try:
-        if request.of:
-            return _fewer(request, read_split(root, request.of), groups, classes)
-        return _repeated(request, groups, classes)
-    except ValueError as error:
-        raise UsageError(f"{request.name}: {error}") from None
-
-
-def _fewer(request: SplitRequest, parts, groups, classes) -> Splits:
-    marked = f"_s{request.seed}" if request.seed else ""
-    return {
-        f"{request.of}{marked}_groups{count}": fewer_groups(
-            parts, groups, classes, count=count, seed=request.seed
-        )
-        for count in request.fewer
-    }
-
-
-def _repeated(request: SplitRequest, groups, classes) -> Splits:
-    splits = {}
-    for seed in range(request.seed, request.seed + request.repeats):
-        marked = [f"s{seed}"] if request.repeats > 1 or request.seed else []
-        words = [request.prefix, *marked] if request.prefix else marked
-        dealt = _dealt_once(request, groups, classes, seed)
-        splits |= {"_".join([*words, end]): parts for end, parts in dealt.items()}
-    return splits
-
-
-def _dealt_once(request: SplitRequest, groups, classes, seed: int) -> Splits:
-    if request.holdout is not None:
-        share = request.holdout
-        return {"holdout": grouped_holdout(groups, classes, fraction=share, seed=seed)}
-    count = request.folds
-    folds = grouped_folds(groups, classes, folds=count, seed=seed)
-    if count < 3:
-        return folds
-    chosen = development_split(folds, test=count - 1, reserved=count)
-    return {**folds, "development": chosen}
-
-
-OFFICIAL = re.compile(r"fold\d+|development|paper|paper_mosaics")
-WRITTEN, REPLACED, UNCHANGED = "written", "replaced", "there already, unchanged"
-REFUSED, THERE = "NOT written", "there"
-
-
 @dataclass(frozen=True)
 class SplitReport:
-    """Who stands where in one split.
+    """What a split contains.
 
     Args:
         name: of the split.
-        state: what has become of its file.
+        state: what was done with its file.
         cells: part -> class -> cells.
         groups: part -> groups.
         shared: groups in both parts.
@@ -163,12 +99,12 @@ class SplitReport:
 
     @property
     def leaks(self) -> bool:
-        """Whether a promise is broken: the test part knows something of training."""
-        return bool(self.shared or self.copies) and leak_severity(self.name) == ERROR
+        """Whether the parts share a group or a picture, and should not."""
+        return bool(self.shared or self.copies) and not self.by_design
 
     @property
     def official(self) -> bool:
-        """Whether results of others are compared under this name."""
+        """Whether published results are compared under this name."""
         return OFFICIAL.fullmatch(self.name) is not None
 
 
@@ -176,7 +112,7 @@ def run_split(request: SplitRequest) -> list[SplitReport]:
     """Deal and write the splits, all of them or none.
 
     Returns:
-        A report a split; if one of them leaks, nothing was written.
+        A report for each split; if one of them leaks, nothing was written.
 
     Raises:
         DatasetError: if the dataset is missing or broken, or a split of that name
@@ -186,16 +122,24 @@ def run_split(request: SplitRequest) -> list[SplitReport]:
     root = dataset_root(request.name)
     rows = _cells(root)
     pairs = _copies(root, rows)
-    splits = deal_splits(request, root, rows, pairs)
-    if any(_report(name, splits[name], rows, pairs).leaks for name in splits):
-        return [_report(n, parts, rows, pairs, REFUSED) for n, parts in splits.items()]
+    splits = _dealt(request, root, rows, pairs)
+    reports = [_report(name, REFUSED, splits[name], rows, pairs) for name in splits]
+    if any(report.leaks for report in reports):
+        return reports
     states = {name: _state(root, name, parts) for name, parts in splits.items()}
-    _check_replaced(root, states, request.force)
+    if not request.force:
+        _refuse_replacing(root, states)
     stems = {row.stem for row in rows}
     for name, parts in splits.items():
         if states[name] != UNCHANGED:
-            _write(root, name, parts, stems)
-    return [_report(n, parts, rows, pairs, states[n]) for n, parts in splits.items()]
+            try:
+                write_split(root, name, parts, known=stems)
+            except OSError as error:
+                raise DatasetError(
+                    f"the split {name} was not written ({error}); fix the cause and "
+                    "run the command again"
+                ) from error
+    return [_report(n, states[n], parts, rows, pairs) for n, parts in splits.items()]
 
 
 def show_splits(name: str) -> list[SplitReport]:
@@ -208,13 +152,13 @@ def show_splits(name: str) -> list[SplitReport]:
     rows = _cells(root)
     pairs = _copies(root, rows)
     names = sorted(path.stem for path in (root / "splits").glob("*.csv"))
-    return [_report(n, read_split(root, n), rows, pairs, THERE) for n in names]
+    return [_report(n, THERE, read_split(root, n), rows, pairs) for n in names]
 
 
 def _cells(root: Path) -> list[IndexRow]:
     rows = [row for row in read_index(root) if row.kind == "cell"]
     if not rows:
-        raise DatasetError(f"{root} holds no cell; {how_to_mend(root)}")
+        raise DatasetError(f"{root} holds no cell; {how_to_fix(root)}")
     return rows
 
 
@@ -231,12 +175,57 @@ def _copies(root: Path, rows: Sequence[IndexRow]) -> list[NearDuplicate]:
     return near_duplicates(hashes, {row.stem: row.group for row in rows})
 
 
+def _dealt(
+    request: SplitRequest,
+    root: Path,
+    rows: Sequence[IndexRow],
+    pairs: Sequence[NearDuplicate],
+) -> Splits:
+    """Return the splits that were asked for, with their names."""
+    groups = {row.stem: row.group for row in rows}
+    classes = {row.stem: row.class_name for row in rows}
+    if request.join:
+        groups = joined_groups(groups, [pair[:2] for pair in pairs])
+    try:
+        if not request.of:
+            return _repeated(request, groups, classes)
+        parts, seed = read_split(root, request.of), request.seed
+        prefix = f"{request.of}_s{seed}" if seed else request.of
+        return {
+            f"{prefix}_groups{count}": fewer_groups(
+                parts, groups, classes, count=count, seed=seed
+            )
+            for count in request.fewer
+        }
+    except ValueError as error:
+        raise UsageError(f"{request.name}: {error}") from None
+
+
+def _repeated(request: SplitRequest, groups, classes) -> Splits:
+    splits: Splits = {}
+    for seed in range(request.seed, request.seed + request.repeats):
+        if request.holdout is not None:
+            share = request.holdout
+            parts = grouped_holdout(groups, classes, fraction=share, seed=seed)
+            dealt = {"holdout": parts}
+        else:
+            dealt = grouped_folds(groups, classes, folds=request.folds, seed=seed)
+            if (last := request.folds) > 2:
+                chosen = development_split(dealt, test=last - 1, reserved=last)
+                dealt = {**dealt, "development": chosen}
+        marked = request.repeats > 1 or request.seed
+        words = [request.prefix] if request.prefix else []
+        words += [f"s{seed}"] if marked else []
+        splits |= {"_".join([*words, end]): parts for end, parts in dealt.items()}
+    return splits
+
+
 def _report(
     name: str,
+    state: str,
     parts: Mapping[str, str],
     rows: Sequence[IndexRow],
     pairs: Sequence[NearDuplicate],
-    state: str = "",
 ) -> SplitReport:
     by_part = {p: [r for r in rows if parts.get(r.stem) == p] for p in PARTS}
     groups = {row.stem: row.group for row in rows}
@@ -261,27 +250,16 @@ def _state(root: Path, name: str, parts: Mapping[str, str]) -> str:
         return REPLACED
 
 
-def _check_replaced(root: Path, states: Mapping[str, str], force: bool) -> None:
+def _refuse_replacing(root: Path, states: Mapping[str, str]) -> None:
     replaced = [name for name, state in states.items() if state == REPLACED]
-    if force or not replaced:
-        return
     official = [name for name in replaced if OFFICIAL.fullmatch(name)]
     reason = (
         "official splits, under whose names results are compared"
         if official
         else "dealt otherwise"
     )
-    raise DatasetError(
-        f"{root} has {', '.join(official or replaced)} already: {reason}; choose "
-        "another --prefix (with --fewer: --seed), or add --force to replace them"
-    )
-
-
-def _write(root: Path, name: str, parts: Mapping[str, str], stems: set[str]) -> None:
-    try:
-        write_split(root, name, parts, known=stems)
-    except OSError as error:
+    if replaced:
         raise DatasetError(
-            f"the split {name} was not written ({error}); mend the cause and run the "
-            "command again"
-        ) from error
+            f"{root} has {', '.join(official or replaced)} already: {reason}; choose "
+            "another --prefix (with --fewer: --seed), or add --force to replace them"
+        )

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from leuko_mm.classes import BINARY_NAMES, CLASS_NAMES
-from leuko_mm.datasets.sampling import EACH_ONCE
+from leuko_mm.datasets.composition import EACH_ONCE
 from leuko_mm.evaluation.confusion import scores
 
 SLIDES = 10

@@ -95,15 +95,16 @@ def test_the_list_of_configs_is_complete():
 @pytest.mark.parametrize("name", NAMES)
 def test_a_leaf_stands_on_bases_of_text(name):
     path = CONFIGS / f"{name}.py"
-    assert depth(path) == (2 if name.startswith("ablation/") else 1)
+    assert depth(path) == (3 if name.startswith("ablation/") else 2)
     for base in bases_of(path):
         assert base.is_file()
         assert CONFIGS in base.parents
 
 
-@pytest.mark.parametrize("path", BASES, ids=lambda p: p.stem)
-def test_a_base_has_no_base(path):
-    assert depth(path) == 0
+def test_protocols_of_mosaics_stand_on_one_base():
+    depths = {path.stem: depth(path) for path in BASES}
+    own = {"runtime": 0, "mosaics": 0, "robust": 0}
+    assert depths == {**dict.fromkeys(PROTOCOLS, 1), **own}
 
 
 @pytest.mark.parametrize("path", BASES + LEAVES, ids=lambda p: p.stem)

@@ -9,9 +9,9 @@ import numpy as np
 
 from leuko_mm.classes import BACKGROUND
 from leuko_mm.comparison.measurements import measured
+from leuko_mm.evaluation.cell_scores import majority_classes
 from leuko_mm.evaluation.confusion import merge_leukocytes, scores
 from leuko_mm.evaluation.metric import Cells
-from leuko_mm.evaluation.scores import majority_classes
 from leuko_mm.evaluation.statistics import Interval, bootstrap_intervals
 from leuko_mm.report.html import number, table
 

@@ -20,26 +20,26 @@ LISTED = 10
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of ``leuko split``."""
     parser.add_argument("name", help="prepared dataset: a name or a path")
-    way = parser.add_mutually_exclusive_group()
-    way.add_argument("--folds", type=at_least(2), default=5, help="default: 5")
-    way.add_argument(
+    mode = parser.add_mutually_exclusive_group()
+    mode.add_argument("--folds", type=at_least(2), default=5, help="default: 5")
+    mode.add_argument(
         "--holdout",
         type=fraction,
         metavar="FRACTION",
         help="one split instead of folds, that tests this share of the cells",
     )
-    way.add_argument(
+    mode.add_argument(
         "--show",
         action="store_true",
-        help="write nothing, tell of the splits that are there",
+        help="write nothing, describe the existing splits",
     )
-    way.add_argument(
+    mode.add_argument(
         "--fewer",
         type=counts,
         default=(),
         metavar="N[,N...]",
-        help="instead of folds, splits that learn from N of the groups that --of "
-        "learns from, and test the same cells: for a learning curve",
+        help="instead of folds, splits that train on N of the groups that --of "
+        "trains on, and test the same cells: for a learning curve",
     )
     parser.add_argument("--of", metavar="SPLIT", help="with --fewer: of which split")
     parser.add_argument(
@@ -66,22 +66,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def counts(text: str) -> tuple[int, ...]:
-    """Read whole numbers above 0, comma-separated.
-
-    Example:
-        >>> counts("10,20")
-        (10, 20)
-    """
+    """Read whole numbers above 0, comma-separated."""
     return tuple(at_least(1)(word) for word in text.split(","))
 
 
 def fraction(text: str) -> float:
-    """Read a share between 0 and 1.
-
-    Example:
-        >>> fraction("0.25")
-        0.25
-    """
+    """Read a share between 0 and 1."""
     try:
         value = float(text)
     except ValueError:
@@ -94,27 +84,22 @@ def fraction(text: str) -> float:
 
 
 def plain_prefix(text: str) -> str:
-    """Read the beginning of a file's name, which may be empty.
-
-    Example:
-        >>> plain_prefix("by_patient")
-        'by_patient'
-    """
+    """Read the prefix of a file's name, which may be empty."""
     if text and (not is_plain_name(text) or text.startswith(".")):
         raise argparse.ArgumentTypeError(
-            f"expected what can begin a file's name, got {text!r}"
+            f"expected the start of a file's name, got {text!r}"
         )
     return text
 
 
 def run(args: argparse.Namespace, command: list[str]) -> int:
-    """Deal, write and print; 1 if something stands on both sides."""
+    """Deal, write and print; return 1 if something is on both sides of a split."""
     if args.show:
         reports = show_splits(args.name)
     else:
         if bool(args.of) != bool(args.fewer):
             raise UsageError(
-                "--fewer says how many groups to learn from and --of which split is "
+                "--fewer says how many groups to train on and --of which split is "
                 "meant; give both, such as --fewer 10,20 --of development"
             )
         if args.fewer and (args.repeats != 1 or args.prefix != "grouped"):
@@ -131,33 +116,25 @@ def run(args: argparse.Namespace, command: list[str]) -> int:
     leaking = [report for report in reports if report.leaks]
     if leaking and not args.show:
         print(
-            "\nNothing was written: a network would be tested on cells that it has "
-            "learnt. Remove one cell of each pair, or keep their groups together:\n    "
-            + shlex.join([*command[0].split(), *command[1:], "--join"])
+            "\nNothing was written: a network would be tested on cells that it was "
+            "trained on. Remove one cell of each pair, or keep their groups together:"
+            "\n    " + shlex.join([*command[0].split(), *command[1:], "--join"])
         )
     return SOME_FAILED if leaking else DONE
 
 
 def report_lines(report: SplitReport) -> Iterator[str]:
-    """Yield the counts of one split as a table, and what is to be said of it."""
+    """Yield the counts of one split as a table, and what is wrong with it."""
     kind = ", an official split" if report.official else ""
     yield f"{report.name}{kind}: {report.state}"
     known = (*CLASS_NAMES[1:], BINARY_NAMES[1])
-    names = [name for name in known if any(name in k for k in _kinds(report))]
-    yield from _aligned(
-        [
-            ("part", "cells", "groups", *names),
-            *(
-                (
-                    part,
-                    sum(report.cells[part].values()),
-                    report.groups[part],
-                    *(report.cells[part].get(name, 0) for name in names),
-                )
-                for part in PARTS
-            ),
-        ]
-    )
+    names = [name for name in known if any(name in report.cells[p] for p in PARTS)]
+    table = [("part", "cells", "groups", *names)]
+    for part in PARTS:
+        cells = report.cells[part]
+        counts = (cells.get(name, 0) for name in names)
+        table.append((part, sum(cells.values()), report.groups[part], *counts))
+    yield from _aligned(table)
     for part in PARTS:
         absent = [name for name in names if not report.cells[part].get(name)]
         if absent:
@@ -167,21 +144,15 @@ def report_lines(report: SplitReport) -> Iterator[str]:
     yield from _leaks(report)
 
 
-def _kinds(report: SplitReport) -> list[Sequence[str]]:
-    return [list(report.cells[part]) for part in PARTS]
-
-
 def _leaks(report: SplitReport) -> Iterator[str]:
+    sign, words = ("", f", {PURPOSE}") if report.by_design else ("LEAK: ", "")
     if report.shared:
         names = _some(report.shared)
-        words = f", {PURPOSE}" if report.by_design else ""
-        sign = "" if report.by_design else "LEAK: "
         yield f"  {sign}{len(report.shared)} group(s) in both parts{words}: {names}"
     if report.copies:
         pairs = [
             f"{a} = {b} ({bits} of 255 bits differ)" for a, b, bits in report.copies
         ]
-        sign = "" if report.by_design else "LEAK: "
         yield f"  {sign}{len(pairs)} cell(s) in both parts: {_some(pairs)}"
 
 

@@ -1,1 +1,1 @@
-"""Comparing methods: the planned runs, training them, and the report."""
+"""Comparing methods: planned runs, their training, and the report of results."""

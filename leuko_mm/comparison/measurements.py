@@ -12,8 +12,8 @@ import numpy as np
 
 from leuko_mm.comparison.results import PublishedRun, Result, single_folds
 from leuko_mm.evaluation.boundary import boundary_statistics
+from leuko_mm.evaluation.cell_scores import statistic
 from leuko_mm.evaluation.metric import Cells
-from leuko_mm.evaluation.scores import statistic
 from leuko_mm.evaluation.statistics import (
     Difference,
     DifferentCellsError,

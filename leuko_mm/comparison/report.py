@@ -50,8 +50,8 @@ from leuko_mm.comparison.results import (
     without_other_images,
 )
 from leuko_mm.errors import UsageError
+from leuko_mm.evaluation.cell_scores import majority_classes, with_classes_right
 from leuko_mm.evaluation.confusion import scores
-from leuko_mm.evaluation.scores import majority_classes, with_classes_right
 from leuko_mm.files import replace_folder, write_text
 from leuko_mm.report.comparison import (
     ComparisonReport,

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from leuko_mm.classes import CLASSES
-from leuko_mm.datasets.sampling import EVERY_ALIKE
+from leuko_mm.datasets.composition import EVERY_ALIKE
 from leuko_mm.evaluation.confusion import scores
 from leuko_mm.evaluation.metric import CELLS_FILE, Cells, load_cells
 from leuko_mm.files import replacing, write_text

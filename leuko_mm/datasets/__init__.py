@@ -1,7 +1,11 @@
 """Datasets: cells of a prepared dataset, and mosaics composed of them."""
 
-from leuko_mm.datasets.leukocyte import LeukocyteDataset
-from leuko_mm.datasets.mosaic import MosaicDataset
-from leuko_mm.datasets.sampling import GlobalIndexSampler
+from leuko_mm.lazy import lazy_names
 
-__all__ = ["GlobalIndexSampler", "LeukocyteDataset", "MosaicDataset"]
+_HOMES = {
+    "GlobalIndexSampler": "sampling",
+    "LeukocyteDataset": "leukocyte",
+    "MosaicDataset": "mosaic",
+}
+__all__ = list(_HOMES)
+__getattr__ = lazy_names(__name__, _HOMES)

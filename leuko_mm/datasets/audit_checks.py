@@ -1,4 +1,4 @@
-"""Checks of single files of a dataset: images, masks, labels and cells."""
+"""Checks of the files of a dataset: rules, findings, images, masks and labels."""
 
 from __future__ import annotations
 
@@ -20,15 +20,23 @@ from leuko_mm.datasets.images import (
     read_image,
     read_mask_file,
 )
-from leuko_mm.datasets.prepared import DatasetError, IndexRow
+from leuko_mm.datasets.prepared import DatasetError, IndexRow, nucleus_path
 from leuko_mm.datasets.prepared_writing import row_hash
 
 ERROR, WARNING, NOTE = "error", "warning", "note"
 SEVERITIES = (ERROR, WARNING, NOTE)
+FOLDERS = ("images", "masks", "nuclei")
+# Files that file managers write.
+LITTER = {"Thumbs.db", "desktop.ini"}
+# A second class on a smaller share of a cell's pixels is the fringe of a brush.
+FRINGE = 0.02
+# A piece of a mask with a smaller share of the largest piece's area is no cell: a
+# fragment of a lobed nucleus or of a torn outline.
+CELL_SHARE = 0.2
 
 
 class AuditRule(NamedTuple):
-    """One thing that is looked for: its heading, usual weight, and usual cure."""
+    """One kind of finding: its heading, usual severity, and usual remedy."""
 
     title: str
     severity: str
@@ -70,12 +78,12 @@ RULES = {
     "class-mismatch": AuditRule(
         "class of the index and of the mask differ",
         ERROR,
-        "decide which of the two is right, and mend the other",
+        "decide which of the two is right, and fix the other",
     ),
     "split-leak": AuditRule(
         "the same on both sides of a split",
         ERROR,
-        "a test on cells that training knows says nothing: leuko split NAME --join",
+        "a test on cells of the training part says nothing: leuko split NAME --join",
     ),
     "near-duplicate": AuditRule(
         "the same picture twice",
@@ -85,7 +93,7 @@ RULES = {
     "changed-file": AuditRule(
         "files changed since the dataset was prepared",
         WARNING,
-        "prepare it again from the mended originals, or undo the change",
+        "prepare it again from the original files, or undo the change",
     ),
     "odd-file": AuditRule(
         "files that not every program reads alike",
@@ -133,7 +141,7 @@ RULES = {
 
 @dataclass(frozen=True)
 class AuditFinding:
-    """One fault.
+    """One fault of a dataset.
 
     Args:
         rule: a key of ``RULES``.
@@ -150,13 +158,12 @@ class AuditFinding:
     severity: str = ""
 
     def __post_init__(self):
-        """Take the rule's severity where none is given."""
         if not self.severity:
             object.__setattr__(self, "severity", RULES[self.rule].severity)
 
     @property
     def cure(self) -> str:
-        """What mends it."""
+        """What to do about it."""
         return RULES[self.rule].cure
 
     def __str__(self) -> str:
@@ -165,33 +172,19 @@ class AuditFinding:
 
 
 def about_file(rule: str, path: Path, error: object, stem: str) -> AuditFinding:
-    """Return a finding from an error whose message opens with the file's path.
-
-    Example:
-        >>> str(about_file("missing-file", Path("a.png"), "a.png is missing", "a"))
-        'a.png is missing'
-    """
+    """Return a finding from an error whose message begins with the file's path."""
     words = str(error).removeprefix(str(path)).lstrip(": ")
     return AuditFinding(rule, str(path), words, (stem,))
 
 
 def by_rule(findings: Iterable[AuditFinding]) -> list[tuple[str, list[AuditFinding]]]:
-    """Return the findings grouped by severity and rule, the gravest first.
-
-    Example:
-        >>> found = [
-        ...     AuditFinding("cut-cell", "a", "x"),
-        ...     AuditFinding("empty-mask", "b", "y"),
-        ... ]
-        >>> [(rule, len(group)) for rule, group in by_rule(found)]
-        [('empty-mask', 1), ('cut-cell', 1)]
-    """
+    """Return the findings grouped by severity and rule, the gravest first."""
     groups: dict[tuple[int, int], list[AuditFinding]] = {}
     order = list(RULES)
     for finding in findings:
-        place = SEVERITIES.index(finding.severity), order.index(finding.rule)
-        groups.setdefault(place, []).append(finding)
-    return [(order[place[1]], groups[place]) for place in sorted(groups)]
+        key = SEVERITIES.index(finding.severity), order.index(finding.rule)
+        groups.setdefault(key, []).append(finding)
+    return [(order[key[1]], groups[key]) for key in sorted(groups)]
 
 
 def tally(findings: Iterable[AuditFinding]) -> dict[str, int]:
@@ -207,14 +200,9 @@ def tally(findings: Iterable[AuditFinding]) -> dict[str, int]:
     return counts
 
 
-FOLDERS = ("images", "masks", "nuclei")
-# What file managers leave behind.
-LITTER = {"Thumbs.db", "desktop.ini"}
-
-
 @dataclass(frozen=True)
 class CellFiles:
-    """What could be read of one row, and what is wrong with its files.
+    """The files of one row, as far as they could be read, and what is wrong with them.
 
     Args:
         image: RGB uint8 (H, W, 3); None if it was not decoded or cannot be.
@@ -228,12 +216,12 @@ class CellFiles:
 
 
 def open_cell(root: Path, row: IndexRow, *, decode: bool = True) -> CellFiles:
-    """Read a row's mask, and its image too or only what its header says.
+    """Read a row's mask, and its image or only the header of it.
 
     Args:
         root: a prepared dataset.
         row: of its index.
-        decode: read the image to its end; without, a file cut short goes unnoticed.
+        decode: read the whole image; without, a file cut short goes unnoticed.
     """
     found: list[AuditFinding] = []
     image_path, mask_path = root / row.image, root / row.mask
@@ -246,28 +234,29 @@ def open_cell(root: Path, row: IndexRow, *, decode: bool = True) -> CellFiles:
             found.append(about_file("unreadable-file", image_path, error, row.stem))
     mask_facts = _facts(mask_path, row, found)
     labels = None if mask_facts is None else _labels(mask_path, row, found)
-    if labels is not None and not _plain_mask(mask_facts):
+    if labels is not None and not _is_plain_mask(mask_facts):
         found.append(_odd_file(mask_facts, row))
     if facts is not None:
         if not facts.plain and (image is not None or not decode):
             found.append(_odd_file(facts, row))
+        size = f"{facts.width}x{facts.height}"
         if (facts.width, facts.height) != (row.width, row.height):
-            words = f"{facts.width}x{facts.height}, but the index says "
-            found.append(_size(image_path, words + f"{row.width}x{row.height}", row))
+            words = f"{size}, but the index says {row.width}x{row.height}"
+            found.append(_finding("size-mismatch", image_path, words, row))
         if labels is not None and labels.shape != (facts.height, facts.width):
-            words = f"{labels.shape[1]}x{labels.shape[0]}, but its image is "
-            found.append(_size(mask_path, words + f"{facts.width}x{facts.height}", row))
+            words = f"{labels.shape[1]}x{labels.shape[0]}, but its image is {size}"
+            found.append(_finding("size-mismatch", mask_path, words, row))
     return CellFiles(image, labels, tuple(found))
 
 
-def _size(path: Path, words: str, row: IndexRow) -> AuditFinding:
-    return AuditFinding("size-mismatch", str(path), words, (row.stem,))
+def _finding(rule: str, path: Path, words: str, row: IndexRow) -> AuditFinding:
+    return AuditFinding(rule, str(path), words, (row.stem,))
 
 
 def _facts(path: Path, row: IndexRow, found: list) -> ImageFacts | None:
-    """Return what a header says, or None after noting why the file is of no use."""
+    """Return what the header says, or None and a finding if the file is of no use."""
     if not path.is_file():
-        found.append(AuditFinding("missing-file", str(path), "is missing", (row.stem,)))
+        found.append(_finding("missing-file", path, "is missing", row))
         return None
     try:
         facts = image_facts(path)
@@ -277,7 +266,7 @@ def _facts(path: Path, row: IndexRow, found: list) -> ImageFacts | None:
         return None
     if facts.turned:
         words = "an EXIF tag turns or mirrors it"
-        found.append(AuditFinding("turned-file", str(path), words, (row.stem,)))
+        found.append(_finding("turned-file", path, words, row))
         return None
     return facts
 
@@ -290,13 +279,12 @@ def _labels(path: Path, row: IndexRow, found: list) -> np.ndarray | None:
         return None
     if values.ndim != 2:
         words = "holds colours; a mask holds one whole number a pixel, the class id"
-        found.append(AuditFinding("unreadable-file", str(path), words, (row.stem,)))
+        found.append(_finding("unreadable-file", path, words, row))
         return None
     return values
 
 
-def _plain_mask(facts: ImageFacts) -> bool:
-    """Tell whether a mask is what datasets hold: a PNG of bytes."""
+def _is_plain_mask(facts: ImageFacts) -> bool:
     usual = facts.format == "PNG" and facts.mode in ("L", "P") and facts.bits == 8
     return usual and not facts.alpha and facts.suffix_fits
 
@@ -311,31 +299,31 @@ def _odd_file(facts: ImageFacts, row: IndexRow) -> AuditFinding:
         odd.append(f"{facts.format} by its content")
     if not odd:
         odd.append(f"{facts.format} of type {facts.mode}")
-    return AuditFinding("odd-file", str(facts.path), ", ".join(odd), (row.stem,))
+    return _finding("odd-file", facts.path, ", ".join(odd), row)
 
 
 def changed_since(root: Path, row: IndexRow) -> list[AuditFinding]:
-    """Compare the content of a row's files, which are known to be readable."""
+    """Compare the content of a row's readable files with the hash in the index."""
     try:
         if row_hash(root, row) == row.sha256:
             return []
     except DatasetError as error:  # of the nucleus, which nothing else has read
-        path = root / "nuclei" / f"{row.stem}.png"
+        path = nucleus_path(root, row.stem)
         return [about_file("unreadable-file", path, error, row.stem)]
     words = "image or mask is not what the index was written for"
-    return [AuditFinding("changed-file", str(root / row.image), words, (row.stem,))]
+    return [_finding("changed-file", root / row.image, words, row)]
 
 
 def file_lists(root: Path, rows: Sequence[IndexRow]) -> list[AuditFinding]:
-    """Compare the folders with the index: files beside it, and files named twice."""
+    """Compare the folders with the index: extra files, and files named twice."""
     named = Counter(path for row in rows for path in (row.image, row.mask))
-    owners = {path: row.stem for row in rows for path in (row.image, row.mask)}
+    owners = {path: row for row in rows for path in (row.image, row.mask)}
     findings = [
-        AuditFinding(
+        _finding(
             "shared-file",
-            str(root / path),
+            root / path,
             f"named {count} times in the index",
-            (owners[path],),
+            owners[path],
         )
         for path, count in named.items()
         if count > 1
@@ -347,14 +335,9 @@ def file_lists(root: Path, rows: Sequence[IndexRow]) -> list[AuditFinding]:
             hidden = any(p.startswith(".") for p in inside.parts) or path.name in LITTER
             if path.is_dir() or hidden or inside.as_posix() in known:
                 continue
-            findings.append(
-                AuditFinding("extra-file", str(path), "is not in the index")
-            )
+            words = "is not in the index"
+            findings.append(AuditFinding("extra-file", str(path), words))
     return findings
-
-
-# A second class on fewer pixels of a cell is the fringe of a brush.
-FRINGE = 0.02
 
 
 def label_findings(
@@ -370,7 +353,7 @@ def label_findings(
     Args:
         path: of the mask.
         labels: whole numbers.
-        class_name: that the index gives; '' for a field, which may hold any cells.
+        class_name: in the index; '' for a field, which may hold any cells.
         classes: of the dataset, by their ids.
         stem: of the row.
 
@@ -403,43 +386,34 @@ def label_findings(
             f"only 0 and {IGNORE_LABEL}; {IGNORE_LABEL} is ignored in training, so a "
             "{0, 255} mask has no leukocyte; give its pixels the class id",
         )
-    held = ", ".join(classes[value] for value in present) or "background only"
-    if _label_of(class_name, classes) not in present:
+    own = _label_of(class_name, classes)
+    if own not in present:
         rule = "class-mismatch" if present else "empty-mask"
-        return found(rule, f"holds {held}, but the index says {class_name}")
-    return _remarks(found, counts, present, _label_of(class_name, classes), classes)
-
-
-def _remarks(found, counts, present, own: int, classes) -> list[AuditFinding]:
-    """Return what training bears, but a user should know."""
-    remarks = []
-    cell = sum(present.values())
-    others = {k: n for k, n in present.items() if k != own and n > FRINGE * cell}
+        shown = ", ".join(classes[value] for value in present) or "background only"
+        return found(rule, f"holds {shown}, but the index says {class_name}")
+    findings = []
+    area = sum(present.values())
+    others = {k: n for k, n in present.items() if k != own and n > FRINGE * area}
     if others:
         words = ", ".join(f"{classes[k]} on {n} pixel(s)" for k, n in others.items())
-        remarks += found("several-classes", f"beside {classes[own]} also {words}")
+        findings += found("several-classes", f"beside {classes[own]} also {words}")
     if BACKGROUND not in counts and IGNORE_LABEL not in counts:
-        remarks += found("full-mask", f"{classes[own]} on every pixel")
+        findings += found("full-mask", f"{classes[own]} on every pixel")
     if IGNORE_LABEL in counts:
         share = counts[IGNORE_LABEL] / sum(counts.values())
-        remarks += found(
+        findings += found(
             "ignored-pixels",
             f"{counts[IGNORE_LABEL]} pixel(s), {share:.1%} of the picture, are "
             f"{IGNORE_LABEL}",
         )
-    return remarks
+    return findings
 
 
 def _label_of(class_name: str, classes: Sequence[str]) -> int:
     if class_name in classes:
         return list(classes).index(class_name)
-    # A binary dataset may still tell the class of each cell in its index.
+    # A binary dataset may still have the class of each cell in its index.
     return 1 if len(classes) == 2 else class_id(class_name)
-
-
-# A piece counts as a cell of its own from this share of the largest one's area on;
-# crumbs of a lobed nucleus or a torn outline are smaller.
-CELL_SHARE = 0.2
 
 
 def cell_findings(
@@ -454,12 +428,6 @@ def cell_findings(
 
     Shape:
         labels (H, W).
-
-    Example:
-        >>> labels = np.zeros((9, 9), np.uint8)
-        >>> labels[2:4, 2:4] = labels[6:8, 6:8] = 3
-        >>> [str(finding) for finding in cell_findings("m.png", labels)]
-        ['m.png: 2 separate pieces of 4, 4 pixels']
     """
     cell = (labels != BACKGROUND) & (labels != IGNORE_LABEL)
     stems = (stem,) if stem else ()
@@ -468,14 +436,16 @@ def cell_findings(
     if len(areas) > 1:
         words = f"{len(areas)} separate pieces of {', '.join(map(str, areas))} pixels"
         findings.append(AuditFinding("several-cells", str(path), words, stems))
-    sides = {"top": cell[0], "bottom": cell[-1], "left": cell[:, 0]}
-    cut = {name: int(line.sum()) for name, line in sides.items()}
-    cut["right"] = int(cell[:, -1].sum())
-    if any(cut.values()) and not cell.all():
-        words = ", ".join(f"{n} px {name}" for name, n in cut.items() if n)
-        findings.append(
-            AuditFinding("cut-cell", str(path), f"on the border: {words}", stems)
-        )
+    sides = {
+        "top": cell[0],
+        "bottom": cell[-1],
+        "left": cell[:, 0],
+        "right": cell[:, -1],
+    }
+    cut = {name: int(line.sum()) for name, line in sides.items() if line.any()}
+    if cut and not cell.all():
+        words = "on the border: " + ", ".join(f"{n} px {s}" for s, n in cut.items())
+        findings.append(AuditFinding("cut-cell", str(path), words, stems))
     return findings
 
 
@@ -487,10 +457,6 @@ def cell_areas(cell: np.ndarray) -> list[int]:
 
     Shape:
         cell (H, W).
-
-    Example:
-        >>> cell_areas(np.array([[1, 1, 0, 1, 1], [1, 1, 0, 0, 0]], bool))
-        [4, 2]
     """
     found = cv2.connectedComponentsWithStats(cell.astype(np.uint8), connectivity=8)
     areas = sorted(found[2][1:, cv2.CC_STAT_AREA].tolist(), reverse=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -19,11 +18,11 @@ from leuko_mm.classes import (
 from leuko_mm.datasets.prepared import (
     PARTS,
     DatasetError,
-    data_home,
-    read_about,
+    dataset_root,
+    is_binary,
     read_index,
+    read_split,
 )
-from leuko_mm.datasets.prepared import read_split as read_split_file
 from leuko_mm.datasets.sampling import sample_randomness
 from leuko_mm.registry import DATASETS, SCOPE, TRANSFORMS
 
@@ -31,7 +30,7 @@ Step = Mapping | Callable[[dict], dict]
 
 
 def with_enhancement(pipeline: Sequence[Step], enhance: Step | None) -> list[Step]:
-    """Insert an enhancement behind the last step that loads, or resizes to one size.
+    """Insert an enhancement after the last step that loads, or resizes to one size.
 
     Its parameters are in pixels of the image that the network sees.
 
@@ -54,19 +53,34 @@ def with_enhancement(pipeline: Sequence[Step], enhance: Step | None) -> list[Ste
 
 
 def build_pipeline(steps: Sequence[Step]) -> Compose:
-    """Build transforms by our registry, so that any default scope will do.
+    """Build transforms by our registry, whatever the default scope is.
 
-    Example:
-        >>> len(build_pipeline([dict(type="LoadAnnotations")]).transforms)
-        1
+    It finds our transforms, MMSegmentation's and mmcv's.
     """
+    return Compose(
+        [
+            TRANSFORMS.build({"_scope_": SCOPE, **step})
+            if isinstance(step, Mapping)
+            else step
+            for step in steps
+        ]
+    )
 
-    def built(step: Step) -> Callable[[dict], dict]:
-        # Our scope sees our parts, MMSegmentation's and the engine's.
-        is_config = isinstance(step, Mapping)
-        return TRANSFORMS.build({"_scope_": SCOPE, **step}) if is_config else step
 
-    return Compose([built(step) for step in steps])
+def check_binary(root: Path, binary: bool) -> None:
+    """Refuse to train on classes in a dataset that has none.
+
+    Raises:
+        DatasetError: with the options that make a training binary.
+    """
+    if is_binary(root) and not binary:
+        raise DatasetError(
+            f"{root} has leukocytes without their class; train and test it as "
+            "binary, with:\n    --cfg-options "
+            "train_dataloader.dataset.dataset.binary=True "
+            "test_dataloader.dataset.dataset.binary=True "
+            "model.decode_head.num_classes=2"
+        )
 
 
 @DATASETS.register_module()
@@ -74,9 +88,9 @@ class LeukocyteDataset(BaseSegDataset):
     """Images of one leukocyte each, with their masks, from a prepared dataset.
 
     Reads ``index.csv`` and ``splits/<split>.csv`` of ``data/<name>/`` (see
-    ``leuko_mm.datasets.prepared``); no folder is listed. Labels are 0 background,
-    1 basophil, 2 eosinophil, 3 lymphocyte, 4 monocyte, 5 neutrophil, and 255 where
-    pixels are to be ignored.
+    ``leuko_mm.datasets.prepared``). Labels are 0 background, 1 basophil,
+    2 eosinophil, 3 lymphocyte, 4 monocyte, 5 neutrophil, and 255 for pixels to
+    ignore.
 
     Args:
         name: folder below the data home, or a path to a prepared dataset.
@@ -89,8 +103,8 @@ class LeukocyteDataset(BaseSegDataset):
 
     Raises:
         DatasetError: if the dataset is not prepared, has no such split, or the part
-            holds no cell; or if it does not know the class of its leukocytes and
-            ``binary`` is not set.
+            holds no cell; or if it has leukocytes without their class and ``binary``
+            is not set.
     """
 
     METAINFO = dict(classes=CLASS_NAMES, palette=[list(c) for c in CLASS_COLOURS])
@@ -113,7 +127,7 @@ class LeukocyteDataset(BaseSegDataset):
         self.split, self.part, self.binary, self.seed = split, part, binary, seed
         steps = with_enhancement(kwargs.get("pipeline", ()), enhance)
         kwargs["pipeline"] = build_pipeline(steps).transforms
-        # Its cells are few; serialising them collects garbage for a second instead.
+        # Serialising pays for millions of samples; here it would only cost a second.
         kwargs.setdefault("serialize_data", False)
         super().__init__(**kwargs)
         if binary:
@@ -124,7 +138,7 @@ class LeukocyteDataset(BaseSegDataset):
         """Return one entry a cell of the part, in the order of the index."""
         rows = [row for row in read_index(self.root) if row.kind == "cell"]
         if self.split is not None:
-            parts = read_split_file(self.root, self.split)
+            parts = read_split(self.root, self.split)
             rows = [row for row in rows if parts.get(row.stem) == self.part]
         if not rows:
             raise DatasetError(
@@ -153,41 +167,5 @@ class LeukocyteDataset(BaseSegDataset):
             return super().__getitem__(index % len(self))
 
     def __iter__(self) -> Iterator[dict]:
-        """Yield every cell once; global indices alone would never end."""
+        """Yield every cell once; iteration by global index would never end."""
         return (self[i] for i in range(len(self)))
-
-
-def is_binary(root: Path) -> bool:
-    """Tell whether a dataset knows leukocytes without their class.
-
-    Raises:
-        DatasetError: if it is not prepared.
-    """
-    return len(read_about(root).get("classes", CLASS_NAMES)) == 2
-
-
-def check_binary(root: Path, binary: bool) -> None:
-    """Refuse to tell classes apart in a dataset that does not know them.
-
-    Raises:
-        DatasetError: with the options that make a training binary.
-    """
-    if is_binary(root) and not binary:
-        raise DatasetError(
-            f"{root} knows leukocytes without their class; train and test it as "
-            "binary, with:\n    --cfg-options "
-            "train_dataloader.dataset.dataset.binary=True "
-            "test_dataloader.dataset.dataset.binary=True "
-            "model.decode_head.num_classes=2"
-        )
-
-
-def dataset_root(name: str) -> Path:
-    """Return the folder of a prepared dataset, given its name or a path.
-
-    Example:
-        >>> [str(dataset_root(name)) for name in ("./smears", "/srv/smears")]
-        ['smears', '/srv/smears']
-    """
-    is_path = any(s in str(name) for s in (os.sep, "/")) or name in (".", "..")
-    return Path(name) if is_path else data_home() / name

@@ -10,32 +10,30 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from leuko_mm.classes import BACKGROUND, IGNORE_LABEL
-from leuko_mm.datasets.images import read_image, read_mask_file
-from leuko_mm.datasets.layouts import (
-    LaidMosaic,
-    SmearOdds,
-    lay_grid,
-    lay_scattered,
-    lay_smear,
-)
-from leuko_mm.datasets.layouts import Tile as Tile_field_windows
-from leuko_mm.datasets.leukocyte import Step, build_pipeline, with_enhancement
-from leuko_mm.datasets.prepared import DatasetError, read_index
-from leuko_mm.datasets.sampling import (
-    MOSAIC_SPLIT,
-    check_choices,
-    check_fields,
-    check_numbers,
+from leuko_mm.datasets.composition import (
+    EACH_ONCE,
+    EVERY,
+    EVERY_ALIKE,
+    compose_every,
+    compose_every_alike,
     compose_fixed,
-    compose_known,
+    compose_fixed_balanced,
     compose_one,
     compose_one_balanced,
-    sample_randomness,
 )
+from leuko_mm.datasets.images import read_image, read_mask_file
+from leuko_mm.datasets.layouts import Mosaic, Tile, lay_grid, lay_scattered
+from leuko_mm.datasets.leukocyte import Step, build_pipeline, with_enhancement
+from leuko_mm.datasets.prepared import DatasetError, read_index
+from leuko_mm.datasets.sampling import sample_randomness
+from leuko_mm.datasets.smear import SmearOdds, lay_smear
 from leuko_mm.datasets.splits import split_mosaics
 from leuko_mm.registry import DATASETS, SCOPE
 
-Tile = tuple[np.ndarray, np.ndarray]
+MODES = ("fixed", "resample", *EACH_ONCE)
+SPLIT_STAGES = ("cells", "mosaics")
+LAYOUTS = ("grid", "scattered", "smear")
+MOSAIC_SPLIT = "paper_mosaics"
 
 
 class TileStore:
@@ -44,9 +42,9 @@ class TileStore:
     Args:
         cells: a dataset with ``get_data_info``.
         pipeline: from such an entry to a sample with ``img`` and ``gt_seg_map``.
-        seed: of whatever the pipeline draws; it draws the same for a cell every time,
-            so that the tile is the same whether it was kept or not.
-        limit: bytes of tiles that are kept at most; others are made again.
+        seed: of the pipeline, which draws the same for a cell every time, so that a
+            tile is the same whether it was kept or not.
+        limit: bytes of tiles to keep at most; others are made again.
     """
 
     def __init__(
@@ -90,31 +88,24 @@ class TileStore:
 
 
 def resize_tile(image: np.ndarray, labels: np.ndarray, height: int, width: int) -> Tile:
-    """Resize an image smoothly and its labels without mixing them.
+    """Resize an image smoothly and its labels to the nearest.
 
-    Example:
-        >>> tile = resize_tile(np.zeros((4, 4, 3), np.uint8), np.eye(4), 2, 3)
-        >>> [array.shape for array in tile]
-        [(2, 3, 3), (2, 3)]
+    Shape:
+        (h, w, 3), (h, w) -> (height, width, 3), (height, width).
     """
     # Area averaging when shrinking: a linear kernel would alias granules.
     shrinks = height * width < image.shape[0] * image.shape[1]
-    way = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    size, exact = (width, height), cv2.INTER_NEAREST_EXACT
+    smooth = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
     return (
-        cv2.resize(image, size, interpolation=way),
-        cv2.resize(labels, size, interpolation=exact),
+        cv2.resize(image, (width, height), interpolation=smooth),
+        cv2.resize(labels, (width, height), interpolation=cv2.INTER_NEAREST_EXACT),
     )
 
 
-def augmented(
+def _augmented(
     augmentation: Callable[[dict], dict], image: np.ndarray, labels: np.ndarray
 ) -> Tile:
-    """Return what an augmentation makes of a tile, which is left as it is.
-
-    Raises:
-        ValueError: if it changes the size.
-    """
+    """Return an augmented copy of a tile, which must keep its size."""
     if not augmentation.transforms:
         return image, labels
     sample = augmentation(
@@ -136,12 +127,12 @@ def augmented(
 class FieldWindows:
     """Draw squares from the fields of the slides that are trained on.
 
-    What nobody has labelled keeps the label 255. Every window shows some pixel that
-    somebody has.
+    Pixels that nobody labelled keep the label 255. Every window shows some pixel that
+    is labelled.
 
     Args:
         root: a prepared dataset.
-        groups: slides of which fields may be shown; the others' are not read.
+        groups: slides whose fields may be shown; others are not read.
         size: side of a window in pixels.
         cell_px: side that a prepared cell image has where the network sees it.
 
@@ -168,59 +159,52 @@ class FieldWindows:
                 "which a cell is placed; add --cfg-options "
                 "train_dataloader.dataset.fields=0, or prepare a dataset with fields"
             )
-        self._read: dict[int, Tile_field_windows] = {}
-
-    def __len__(self) -> int:
-        return len(self._fields)
+        self._read: dict[int, Tile] = {}
 
     @property
     def stems(self) -> list[str]:
         """Names of the fields."""
         return [row.stem for row, _ in self._fields]
 
-    def field(self, number: int) -> Tile_field_windows:
+    def field(self, number: int) -> Tile:
         """Return a field, BGR, and its labels, at the network's scale."""
         if number not in self._read:
             row, factor = self._fields[number]
             image = np.ascontiguousarray(read_image(self.root / row.image)[..., ::-1])
             labels = read_mask_file(self.root / row.mask).values.astype(np.uint8)
-            shape = tuple(max(1, round(s * factor)) for s in (row.width, row.height))
+            size = tuple(max(1, round(s * factor)) for s in (row.width, row.height))
             self._read[number] = (
-                cv2.resize(image, shape, interpolation=cv2.INTER_AREA),
-                cv2.resize(labels, shape, interpolation=cv2.INTER_NEAREST_EXACT),
+                cv2.resize(image, size, interpolation=cv2.INTER_AREA),
+                cv2.resize(labels, size, interpolation=cv2.INTER_NEAREST_EXACT),
             )
         return self._read[number]
 
-    def window(self, rng: np.random.Generator) -> Tile_field_windows:
+    def window(self, rng: np.random.Generator) -> Tile:
         """Return a square of a field and its labels, around a labelled pixel.
 
         Shape:
             image (size, size, 3) uint8, labels (size, size) uint8.
         """
-        image, labels = self.field(int(rng.integers(len(self))))
+        image, labels = self.field(int(rng.integers(len(self._fields))))
         lack = [max(0, self.size - side) for side in labels.shape]
         if any(lack):
             grown = ((0, lack[0]), (0, lack[1]))
             image = np.pad(image, (*grown, (0, 0)), mode="symmetric")
             labels = np.pad(labels, grown, constant_values=IGNORE_LABEL)
-        rows, columns = np.nonzero(labels != IGNORE_LABEL)
-        pick = int(rng.integers(len(rows))) if len(rows) else None
-        middle = (rows[pick], columns[pick]) if pick is not None else (0, 0)
+        labelled = np.argwhere(labels != IGNORE_LABEL)
+        around = (0, 0)
+        if len(labelled):
+            around = labelled[int(rng.integers(len(labelled)))]
         y, x = (
             int(np.clip(at - rng.integers(self.size), 0, whole - self.size))
-            for at, whole in zip(middle, labels.shape, strict=True)
+            for at, whole in zip(around, labels.shape, strict=True)
         )
         here = np.s_[y : y + self.size, x : x + self.size]
         return image[here].copy(), labels[here].copy()
 
 
 def as_binary(labels: np.ndarray) -> np.ndarray:
-    """Return labels with every leukocyte as 1; 255 stays.
-
-    Example:
-        >>> as_binary(np.array([[0, 4, 255]], np.uint8)).tolist()
-        [[0, 1, 255]]
-    """
+    """Return labels with every leukocyte as 1; 255 stays."""
     cells = (labels != BACKGROUND) & (labels != IGNORE_LABEL)
     return np.where(cells, 1, labels).astype(np.uint8)
 
@@ -230,18 +214,19 @@ class MosaicDataset(Dataset):
     """Compose cells of a dataset into mosaics of n x n.
 
     Modes: ``fixed`` deals the cells into ``mosaics`` images once, without replacement
-    until all are used; ``resample`` draws each mosaic afresh, given by (seed, global
-    index); ``every`` shows every cell exactly once and is the one for testing: tiles
-    left over in its last mosaic stay background; ``every_alike`` does so with mosaics
-    of one class each. ``layout='scattered'`` puts the cells
-    at random places of one background instead of side by side: no border of a tile is
-    there to be learnt (see ``scattered_layout``); ``layout='smear'`` composes fields of
-    few or no cells, some touching or cut off, with platelets (see ``smear_layout``).
+    until all are used; ``resample`` draws each mosaic by (seed, global index);
+    ``every`` shows every cell exactly once, for testing: tiles left over in its last
+    mosaic stay background; ``every_alike`` does so with mosaics of one class each.
+
+    Layouts: ``grid`` puts the cells side by side; ``scattered`` at random places of
+    one background, without borders of tiles to learn (see ``lay_scattered``);
+    ``smear`` composes fields of few or no cells, some touching or cut off, with
+    platelets (see ``lay_smear``).
 
     Tiles go through ``tile_pipeline`` (loading and enhancement: the same for a cell
     every time, so it is kept in memory), are resized to their place, go through
     ``tile_augmentation`` one by one, and the mosaic through ``pipeline``. Each sample
-    carries ``tiles``, a list of ``{stem, group, class_name, box}`` with box
+    has ``tiles``, a list of ``{stem, group, class_name, box}`` with box
     (x0, y0, x1, y1) in mosaic pixels, and ``spare_tiles``, the boxes without a cell.
 
     Args:
@@ -249,12 +234,12 @@ class MosaicDataset(Dataset):
         n: tiles along a side.
         size: side s of the mosaic in pixels.
         mode: ``fixed``, ``resample``, ``every`` or ``every_alike``.
-        mosaics: how many (the last two need none).
+        mosaics: how many, in ``fixed`` and ``resample``.
         split_stage: ``cells`` takes the part's cells and composes them; ``mosaics``
             composes all cells first and then takes the part's share of mosaics, as the
             paper did.
         split_seed: of composition and division with ``split_stage='mosaics'``, so that
-            every training seed meets the same test mosaics.
+            every training seed has the same test mosaics.
         test_fraction: share of the mosaics tested, with ``split_stage='mosaics'``.
         class_balanced: draw every class equally often, instead of every cell.
         layout: ``grid``, ``scattered`` or ``smear``.
@@ -296,33 +281,71 @@ class MosaicDataset(Dataset):
         seed: int = 0,
         test_mode: bool = False,
     ):
-        check_choices(
-            mode,
-            split_stage,
-            layout=layout,
-            class_balanced=class_balanced,
-            test_mode=test_mode,
-        )
-        check_numbers(n, size, mode=mode, mosaics=mosaics, fill=fill)
-        check_fields(fields, enhance=enhance, mode=mode)
         self.n, self.size, self.mode, self.seed = n, size, mode, seed
         self.fill, self.test_mode = fill, test_mode
-        self.class_balanced, self.layout = class_balanced, layout
-        self.odds, self.fields = SmearOdds(**(smear or {})), fields
-        self.cells = self._build_cells(dict(dataset), split_stage, test_mode)
-        self._about = [self._known_of(cell) for cell in range(len(self.cells))]
+        self.class_balanced, self.layout, self.fields = class_balanced, layout, fields
+        self._check_choices(split_stage)
+        self._check_numbers(mosaics, enhance)
+        self.odds = SmearOdds(**(smear or {}))
+        self.cells = self._build_cells(dict(dataset), split_stage)
+        infos = (self.cells.get_data_info(cell) for cell in range(len(self.cells)))
+        keys = ("stem", "group", "class_name")
+        self._about = [{key: info[key] for key in keys} for info in infos]
         if split_stage == "mosaics":
-            self._mosaics = self._share(mosaics, split_seed, test_fraction)
+            composed = compose_fixed(len(self.cells), mosaics, n * n, seed=split_seed)
+            parts = split_mosaics(mosaics, test_fraction=test_fraction, seed=split_seed)
+            self._mosaics = [composed[i] for i in parts[self.cells.part]]
         else:
-            self._mosaics = self._compose(mosaics)
+            self._mosaics = self._composed(mosaics)
         self.tile_pipeline = build_pipeline(with_enhancement(tile_pipeline, enhance))
         self.tile_augmentation = build_pipeline(tile_augmentation)
         self.pipeline = build_pipeline(pipeline)
         self.store = TileStore(self.cells, self.tile_pipeline, seed=seed)
         self.windows = self._windows() if fields else None
 
-    @staticmethod
-    def _build_cells(dataset: dict, split_stage: str, test_mode: bool):
+    def _check_choices(self, split_stage: str) -> None:
+        mode, balanced = self.mode, self.class_balanced
+        if mode not in MODES or split_stage not in SPLIT_STAGES:
+            raise ValueError(
+                f"mode must be one of {MODES} and split_stage one of {SPLIT_STAGES}, "
+                f"got {mode!r} and {split_stage!r}"
+            )
+        if self.layout not in LAYOUTS:
+            raise ValueError(f"layout must be one of {LAYOUTS}, got {self.layout!r}")
+        if split_stage == "mosaics" and mode != "fixed":
+            raise ValueError(f"split_stage 'mosaics' needs mode 'fixed', got {mode!r}")
+        if self.test_mode and (balanced or self.layout != "grid"):
+            raise ValueError(
+                "test mosaics show their cells on the grid as they are; leave out "
+                f"class_balanced={balanced} and layout={self.layout!r}, or test_mode"
+            )
+        if balanced and (mode in EACH_ONCE or split_stage == "mosaics"):
+            raise ValueError(
+                f"class_balanced chooses among cells, but mode {mode!r} with "
+                f"split_stage {split_stage!r} fixes which ones are shown; use mode "
+                "'resample' or 'fixed', and split_stage 'cells'"
+            )
+
+    def _check_numbers(self, mosaics: int | None, enhance: Step | None) -> None:
+        n, size, mode, fields = self.n, self.size, self.mode, self.fields
+        if n < 1 or size < n:
+            raise ValueError(f"n must be 1 or more and at most size, got {n}, {size}")
+        if mode not in EACH_ONCE and (mosaics is None or mosaics < 1):
+            raise ValueError(
+                f"mode {mode!r} needs the number of mosaics, 1 or more; got {mosaics}"
+            )
+        if not 0 <= self.fill <= 255:
+            raise ValueError(f"fill must be a grey level of 0 to 255, got {self.fill}")
+        if not 0 <= fields < 1:
+            raise ValueError(f"fields must be a share of 0 to below 1, got {fields}")
+        if fields and (enhance is not None or mode != "resample"):
+            raise ValueError(
+                f"fields={fields} shows windows of raw fields among resampled "
+                f"mosaics; use mode 'resample' without enhance, not {mode!r} with "
+                f"{enhance}"
+            )
+
+    def _build_cells(self, dataset: dict, split_stage: str):
         if split_stage == "mosaics":
             if dataset.get("split") not in (None, MOSAIC_SPLIT):
                 raise ValueError(
@@ -331,40 +354,37 @@ class MosaicDataset(Dataset):
                 )
             dataset["split"] = None
         dataset.setdefault("type", "leuko_mm.LeukocyteDataset")
-        dataset["test_mode"] = test_mode
+        dataset["test_mode"] = self.test_mode
         return DATASETS.build({"_scope_": SCOPE, **dataset})
-
-    def _share(self, mosaics: int, seed: int, test_fraction: float) -> list[list[int]]:
-        composed = compose_fixed(len(self.cells), mosaics, self.n**2, seed=seed)
-        parts = split_mosaics(mosaics, test_fraction=test_fraction, seed=seed)
-        return [composed[i] for i in parts[self.cells.part]]
 
     def _windows(self) -> FieldWindows:
         groups = {about["group"] for about in self._about}
-        root, side = self.cells.root, self.size // self.n
-        return FieldWindows(root, groups, size=self.size, cell_px=side)
-
-    def _known_of(self, cell: int) -> dict:
-        info = self.cells.get_data_info(cell)
-        return {key: info[key] for key in ("stem", "group", "class_name")}
-
-    def _compose(self, mosaics: int | None) -> list:
-        if self.mode == "resample":
-            # Composed on demand; composing the first one reports too few cells now.
-            self._drawn(0)
-            return [None] * mosaics
-        how = dict(mode=self.mode, mosaics=mosaics, class_balanced=self.class_balanced)
-        return compose_known(self._classes, self.n**2, seed=self.seed, **how)
+        side = self.size // self.n
+        return FieldWindows(self.cells.root, groups, size=self.size, cell_px=side)
 
     @property
     def _classes(self) -> list[str]:
         return [about["class_name"] for about in self._about]
 
-    def _drawn(self, index: int) -> list[int]:
-        how = dict(seed=self.seed, index=index)
+    def _composed(self, mosaics: int | None) -> list:
+        tiles = self.n**2
+        if self.mode == "resample":
+            # Composed on demand; composing the first one reports too few cells now.
+            self._drawn(0)
+            return [None] * mosaics
+        if self.mode == EVERY:
+            return compose_every(len(self.cells), tiles, seed=self.seed)
+        if self.mode == EVERY_ALIKE:
+            return compose_every_alike(self._classes, tiles, seed=self.seed)
         if self.class_balanced:
-            return compose_one_balanced(self._classes, self.n**2, **how)
-        return compose_one(len(self.cells), self.n**2, **how)
+            return compose_fixed_balanced(self._classes, mosaics, tiles, seed=self.seed)
+        return compose_fixed(len(self.cells), mosaics, tiles, seed=self.seed)
+
+    def _drawn(self, index: int) -> list[int]:
+        by = dict(seed=self.seed, index=index)
+        if self.class_balanced:
+            return compose_one_balanced(self._classes, self.n**2, **by)
+        return compose_one(len(self.cells), self.n**2, **by)
 
     @property
     def metainfo(self) -> dict:
@@ -391,22 +411,22 @@ class MosaicDataset(Dataset):
             mosaic = self.compose(index)
             sample = self.pipeline({**mosaic})
         if "data_samples" in sample:
-            # Told in training, too: a loss that is no number is traced to its cells.
+            # Also in training: a loss that is no number is traced to its cells.
             sample["data_samples"].set_metainfo(dict(tiles=mosaic["tiles"]))
         return sample
 
     def __iter__(self) -> Iterator[dict]:
-        """Yield one epoch; global indices alone would never end."""
+        """Yield one epoch; iteration by global index would never end."""
         return (self[i] for i in range(len(self)))
 
     def compose(self, index: int) -> dict:
         """Return one mosaic before ``pipeline``: img BGR, gt_seg_map, tiles."""
-        cells, laid = self._laid(index)
-        places = list(zip(cells, laid.boxes, strict=True))
+        cells, mosaic = self._laid_out(index)
+        places = list(zip(cells, mosaic.boxes, strict=True))
         shape = (self.size, self.size)
         return dict(
-            img=laid.image,
-            gt_seg_map=laid.labels,
+            img=mosaic.image,
+            gt_seg_map=mosaic.labels,
             seg_fields=["gt_seg_map"],
             img_shape=shape,
             ori_shape=shape,
@@ -420,28 +440,27 @@ class MosaicDataset(Dataset):
             reduce_zero_label=False,
         )
 
-    def _laid(self, index: int) -> tuple[list[int | None], LaidMosaic]:
+    def _laid_out(self, index: int) -> tuple[list[int | None], Mosaic]:
+        """Return the cells of a mosaic, in the order of its boxes, and the mosaic."""
         if self.windows is not None:
             rng = np.random.default_rng([self.seed, index, 2])
             if rng.random() < self.fields:
-                window = augmented(self.tile_augmentation, *self.windows.window(rng))
-                return [], LaidMosaic(*self._as_classes(*window), [])
+                window = self.windows.window(rng)
+                image, labels = _augmented(self.tile_augmentation, *window)
+                if self.cells.binary:
+                    labels = as_binary(labels)
+                return [], Mosaic(image, labels, [])
         cells, n, size = self.cells_of(index), self.n, self.size
         if self.layout == "grid":
-            return cells, lay_grid(
-                cells, self._augmented, n=n, size=size, fill=self.fill
-            )
+            return cells, lay_grid(cells, self._tile, n=n, size=size, fill=self.fill)
         cells = [cell for cell in cells if cell is not None]
-        tiles = [self._augmented(cell, size // n, size // n) for cell in cells]
-        # A stream of its own, so that places do not follow from which cells they are.
+        tiles = [self._tile(cell, size // n, size // n) for cell in cells]
+        # A stream of its own, so that places do not depend on which cells they are.
         rng = np.random.default_rng([self.seed, index, 1])
         if self.layout == "smear":
-            laid = lay_smear(tiles, n=n, size=size, rng=rng, odds=self.odds)
-            return cells, laid
+            return cells, lay_smear(tiles, n=n, size=size, rng=rng, odds=self.odds)
         return cells, lay_scattered(tiles, n=n, size=size, rng=rng)
 
-    def _as_classes(self, image: np.ndarray, labels: np.ndarray):
-        return image, as_binary(labels) if self.cells.binary else labels
-
-    def _augmented(self, cell: int, height: int, width: int):
-        return augmented(self.tile_augmentation, *self.store.tile(cell, height, width))
+    def _tile(self, cell: int, height: int, width: int) -> Tile:
+        tile = self.store.tile(cell, height, width)
+        return _augmented(self.tile_augmentation, *tile)

@@ -56,7 +56,7 @@ class PreparedCell:
         mask: uint8 labels (H, W): class ids and 255 for pixels to ignore.
         kind: ``cell`` or ``field``.
         source: the published file that the image came from.
-        place: where the cell lies in its field, a row of the same dataset.
+        place: of the cell in its field, a row of the same dataset.
         nucleus: bool (H, W), where the nucleus was drawn too; part of the cell.
     """
 
@@ -69,120 +69,6 @@ class PreparedCell:
     source: str = ""
     place: Place | None = None
     nucleus: np.ndarray | None = None
-
-
-def check_cell(cell: PreparedCell) -> None:
-    """Refuse what cannot be written; whether image and mask fit shows later.
-
-    Raises:
-        ValueError: naming the cell, what it holds and what was expected.
-    """
-    if not is_plain_name(cell.stem):
-        raise ValueError(f"the stem {cell.stem!r} cannot be part of a file's name")
-    if cell.kind not in KINDS:
-        raise ValueError(f"{cell.stem}: kind {cell.kind!r}, expected one of {KINDS}")
-    if cell.kind == "cell" and not (cell.class_name and cell.group):
-        raise ValueError(
-            f"{cell.stem}: class {cell.class_name!r}, group {cell.group!r}; a cell "
-            "needs both, its group being the unit that no split may divide"
-        )
-    mask, image = cell.mask, cell.image
-    if mask.dtype != np.uint8 or mask.ndim != 2:
-        raise ValueError(
-            f"{cell.stem}: the mask must be (H, W) uint8, got {mask.shape} {mask.dtype}"
-        )
-    strange = np.setdiff1d(mask, [*range(NUM_CLASSES), IGNORE_LABEL]).tolist()
-    if strange:
-        raise ValueError(
-            f"{cell.stem}: the mask holds {strange[:5]}; expected 0 to "
-            f"{NUM_CLASSES - 1}, or {IGNORE_LABEL} to ignore"
-        )
-    if isinstance(image, np.ndarray) and (
-        image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3
-    ):
-        raise ValueError(
-            f"{cell.stem}: the image must be (H, W, 3) uint8 in RGB, got {image.shape} "
-            f"{image.dtype}"
-        )
-    _check_nucleus(cell)
-
-
-def _check_nucleus(cell: PreparedCell) -> None:
-    nucleus, mask = cell.nucleus, cell.mask
-    if nucleus is None:
-        return
-    if nucleus.dtype != bool or nucleus.shape != mask.shape:
-        raise ValueError(
-            f"{cell.stem}: the nucleus must be bool {mask.shape}, got "
-            f"{nucleus.dtype} {nucleus.shape}"
-        )
-    outside = int((nucleus & (mask == BACKGROUND)).sum())
-    if outside:
-        raise ValueError(
-            f"{cell.stem}: {outside} pixel(s) of the nucleus are background in the "
-            "mask; the nucleus is part of the cell"
-        )
-
-
-def refuse_foreign(out: Path, place: Path) -> None:
-    """Refuse to touch what is no dataset: a file, or a folder of other things.
-
-    Args:
-        out: the folder as the user named it.
-        place: the same, without links.
-
-    Raises:
-        DatasetError: if something else stands there.
-    """
-    if not place.exists():
-        return
-    ours = any((place / known).is_file() for known in ("dataset.json", "index.csv"))
-    if not place.is_dir() or (any(place.iterdir()) and not ours):
-        raise DatasetError(
-            f"{out} exists and is not a prepared dataset, so it is not replaced; "
-            "choose another --out"
-        )
-
-
-def holds_all(place: Path, new: Path) -> bool:
-    """Tell whether a dataset holds all that a new one does, pixel for pixel."""
-    try:
-        rows = read_index(place)
-        tables = [new / "index.csv", *(new / "splits").glob("*.csv")]
-        return all(
-            (place / t.relative_to(new)).read_bytes() == t.read_bytes() for t in tables
-        ) and all(row_hash(place, row) == row.sha256 for row in rows)
-    except (DatasetError, OSError, SyntaxError):
-        return False
-
-
-def row_hash(root: Path, row: IndexRow) -> str:
-    """Return the sha256 of a row's files as they stand; the index holds what it was."""
-    with Image.open(root / row.mask) as mask:
-        labels = np.array(mask)
-    return content_hash(root / row.image, labels, nucleus=read_nucleus(root, row))
-
-
-def content_hash(
-    image: Path, mask: np.ndarray, *, nucleus: np.ndarray | None = None
-) -> str:
-    """Return the sha256 of an image with its labels, as ``index.csv`` holds it.
-
-    A PNG counts by its RGB pixels, since encoders differ from one version to the
-    next; any other file counts by its bytes.
-
-    Args:
-        image: an image file.
-        mask: uint8 labels (H, W).
-        nucleus: bool (H, W), counted where there is one.
-    """
-    if image.suffix == ".png":
-        with Image.open(image) as opened:
-            content = np.array(opened.convert("RGB")).tobytes()
-    else:
-        content = image.read_bytes()
-    layers = mask.tobytes() + (b"" if nucleus is None else nucleus.tobytes())
-    return sha256_of(content + layers)
 
 
 def write_prepared(
@@ -200,18 +86,19 @@ def write_prepared(
 ) -> bool:
     """Write a prepared dataset, all of it or nothing.
 
-    The dataset is built in a folder beside ``out`` and moved into place at the
-    end. Writing the same content a second time changes nothing, and splits that
-    were added since do not make it different; nor does what is said of it, such as
-    its licence, which ``force`` writes anew.
+    The dataset is built in a folder beside ``out`` and moved into place at the end.
+    Writing the same content a second time changes nothing. Splits that were added
+    since do not count as a difference; nor does its description, such as the licence,
+    which only ``force`` writes again.
 
     Args:
         out: the dataset's folder.
         cells: what to write; consumed once.
+        name, source, licence, citation: for ``dataset.json``.
         splits: split name -> {stem: ``train`` or ``test``}.
         notes: what a user must know of this data, a sentence each, for
-            ``dataset.json``. Read after the cells, so that a generator of cells may
-            add to the list what it comes upon; so are the splits.
+            ``dataset.json``. Notes and splits are read after the cells, so a
+            generator of cells may add to them.
         classes: names by label; ``BINARY_NAMES`` where the class of cells is not
             known.
         force: replace a dataset whose content differs, with every split in it. A
@@ -237,7 +124,7 @@ def write_prepared(
         building = Path(tempfile.mkdtemp(prefix=f".{place.name}-", dir=place.parent))
         _write_all(building, cells, splits, about)
         if holds_all(place, building):
-            return force and _told_anew(place, building)
+            return force and _replace_description(place, building)
         if not force and place.exists() and any(place.iterdir()):
             raise DatasetError(
                 f"{out} exists and holds different content; "
@@ -250,16 +137,48 @@ def write_prepared(
         if building is not None and building.exists() and holds_all(place, building):
             return False
         raise DatasetError(
-            f"{out} was not written ({error}), and what stood there is as it was; "
-            "mend the cause, or choose another --out"
+            f"{out} was not written ({error}), and a dataset that was there is "
+            "unchanged; fix the cause, or choose another --out"
         ) from error
     finally:
         if building is not None:
             shutil.rmtree(building, ignore_errors=True)
 
 
-def _told_anew(place: Path, building: Path) -> bool:
-    """Replace what is said of a dataset that stays; tell whether it differs."""
+def refuse_foreign(out: Path, place: Path) -> None:
+    """Refuse to replace a file, or a folder of other things than a dataset.
+
+    Args:
+        out: the folder as the user named it.
+        place: the same, without links.
+
+    Raises:
+        DatasetError: if it is one.
+    """
+    if not place.exists():
+        return
+    ours = any((place / known).is_file() for known in ("dataset.json", "index.csv"))
+    if not place.is_dir() or (any(place.iterdir()) and not ours):
+        raise DatasetError(
+            f"{out} exists and is not a prepared dataset, so it is not replaced; "
+            "choose another --out"
+        )
+
+
+def holds_all(place: Path, new: Path) -> bool:
+    """Tell whether a dataset holds all that a new one does, pixel for pixel."""
+    try:
+        rows = read_index(place)
+        tables = [new / "index.csv", *(new / "splits").glob("*.csv")]
+        return all(
+            (place / t.relative_to(new)).read_bytes() == t.read_bytes() for t in tables
+        ) and all(row_hash(place, row) == row.sha256 for row in rows)
+    except (DatasetError, OSError, SyntaxError):
+        return False
+
+
+def _replace_description(place: Path, building: Path) -> bool:
+    """Replace ``dataset.json`` if it differs; tell whether it did."""
     old, new = place / "dataset.json", building / "dataset.json"
     if old.read_bytes() == new.read_bytes():
         return False
@@ -267,7 +186,41 @@ def _told_anew(place: Path, building: Path) -> bool:
     return True
 
 
-def _write_all(root, cells, splits, said: dict) -> None:
+def row_hash(root: Path, row: IndexRow) -> str:
+    """Return the sha256 of a row's files as they are now."""
+    with Image.open(root / row.mask) as mask:
+        labels = np.array(mask)
+    return content_hash(root / row.image, labels, nucleus=read_nucleus(root, row))
+
+
+def content_hash(
+    image: Path, mask: np.ndarray, *, nucleus: np.ndarray | None = None
+) -> str:
+    """Return the sha256 of an image with its labels, for ``index.csv``.
+
+    A PNG counts by its RGB pixels, since the bytes depend on the encoder's version;
+    any other file counts by its bytes.
+
+    Args:
+        image: an image file.
+        mask: uint8 labels (H, W).
+        nucleus: bool (H, W), counted where there is one.
+    """
+    if image.suffix == ".png":
+        with Image.open(image) as opened:
+            content = np.array(opened.convert("RGB")).tobytes()
+    else:
+        content = image.read_bytes()
+    layers = mask.tobytes() + (b"" if nucleus is None else nucleus.tobytes())
+    return sha256_of(content + layers)
+
+
+def _write_all(
+    root: Path,
+    cells: Iterable[PreparedCell],
+    splits: Mapping[str, Mapping[str, str]],
+    about: Mapping,
+) -> None:
     for folder in ("images", "masks", "splits"):
         (root / folder).mkdir()
     rows: dict[str, IndexRow] = {}
@@ -279,31 +232,19 @@ def _write_all(root, cells, splits, said: dict) -> None:
     write_table(root / "index.csv", COLUMNS, map(astuple, rows.values()))
     for split, parts in splits.items():
         write_split(root, split, parts, known=set(rows))
-    described = [row for row in rows.values() if row.kind == "cell"]
-    counts = Counter(row.class_name for row in described)
-    about = {
+    written = [row for row in rows.values() if row.kind == "cell"]
+    counts = Counter(row.class_name for row in written)
+    content = {
         "schema": SCHEMA,
-        **said,
-        "notes": list(said["notes"]),
-        "counts": {c: counts[c] for c in said["classes"] if counts[c]},
-        "groups": len({row.group for row in described}),
-        "fields": len(rows) - len(described),
+        **about,
+        "notes": list(about["notes"]),
+        "counts": {c: counts[c] for c in about["classes"] if counts[c]},
+        "groups": len({row.group for row in written}),
+        "fields": len(rows) - len(written),
         "sha256": sha256_of_file(root / "index.csv"),
     }
-    text = json.dumps(about, indent=2) + "\n"
+    text = json.dumps(content, indent=2) + "\n"
     (root / "dataset.json").write_text(text, encoding="utf-8")
-
-
-def _check_parents(rows: Mapping[str, IndexRow]) -> None:
-    for row in rows.values():
-        field = rows.get(row.parent)
-        if row.parent and (not field or field.kind != "field"):
-            raise ValueError(f"{row.stem}: its parent {row.parent!r} is no field here")
-        if field and field.group != row.group:
-            raise ValueError(
-                f"{row.stem} is of group {row.group!r}, but its field {row.parent!r} "
-                f"of {field.group!r}; they share pixels, so they share the group too"
-            )
 
 
 def _write_cell(root: Path, cell: PreparedCell) -> IndexRow:
@@ -316,7 +257,7 @@ def _write_cell(root: Path, cell: PreparedCell) -> IndexRow:
     else:
         image = root / "images" / f"{cell.stem}{cell.image.suffix.lower()}"
         shutil.copyfile(cell.image, image)
-    width, height = _size(cell, image)
+    width, height = _image_size(cell, image)
     if mask.shape != (height, width):
         raise ValueError(
             f"{cell.stem}: the image is {width}x{height} but its mask is "
@@ -345,8 +286,71 @@ def _write_cell(root: Path, cell: PreparedCell) -> IndexRow:
     )
 
 
-def _size(cell: PreparedCell, image: Path) -> tuple[int, int]:
-    """Return width and height; a copied file is decoded once, to find broken ones."""
+def check_cell(cell: PreparedCell) -> None:
+    """Refuse a cell that cannot be written; sizes are compared later.
+
+    Raises:
+        ValueError: naming the cell, what it holds and what was expected.
+    """
+    if not is_plain_name(cell.stem):
+        raise ValueError(f"the stem {cell.stem!r} cannot be part of a file's name")
+    if cell.kind not in KINDS:
+        raise ValueError(f"{cell.stem}: kind {cell.kind!r}, expected one of {KINDS}")
+    if cell.kind == "cell" and not (cell.class_name and cell.group):
+        raise ValueError(
+            f"{cell.stem}: class {cell.class_name!r}, group {cell.group!r}; a cell "
+            "needs both, its group being the unit that no split may divide"
+        )
+    mask, image = cell.mask, cell.image
+    if mask.dtype != np.uint8 or mask.ndim != 2:
+        raise ValueError(
+            f"{cell.stem}: the mask must be (H, W) uint8, got {mask.shape} {mask.dtype}"
+        )
+    unknown = np.setdiff1d(mask, [*range(NUM_CLASSES), IGNORE_LABEL]).tolist()
+    if unknown:
+        raise ValueError(
+            f"{cell.stem}: the mask holds {unknown[:5]}; expected 0 to "
+            f"{NUM_CLASSES - 1}, or {IGNORE_LABEL} to ignore"
+        )
+    if isinstance(image, np.ndarray) and (
+        image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3
+    ):
+        raise ValueError(
+            f"{cell.stem}: the image must be (H, W, 3) uint8 in RGB, got {image.shape} "
+            f"{image.dtype}"
+        )
+    if cell.nucleus is not None:
+        _check_nucleus(cell.stem, cell.nucleus, mask)
+
+
+def _check_nucleus(stem: str, nucleus: np.ndarray, mask: np.ndarray) -> None:
+    if nucleus.dtype != bool or nucleus.shape != mask.shape:
+        raise ValueError(
+            f"{stem}: the nucleus must be bool {mask.shape}, got "
+            f"{nucleus.dtype} {nucleus.shape}"
+        )
+    outside = int((nucleus & (mask == BACKGROUND)).sum())
+    if outside:
+        raise ValueError(
+            f"{stem}: {outside} pixel(s) of the nucleus are background in the mask; "
+            "the nucleus is part of the cell"
+        )
+
+
+def _check_parents(rows: Mapping[str, IndexRow]) -> None:
+    for row in rows.values():
+        field = rows.get(row.parent)
+        if row.parent and (not field or field.kind != "field"):
+            raise ValueError(f"{row.stem}: its parent {row.parent!r} is no field here")
+        if field and field.group != row.group:
+            raise ValueError(
+                f"{row.stem} is of group {row.group!r}, but its field {row.parent!r} "
+                f"of {field.group!r}; they share pixels, so they share the group too"
+            )
+
+
+def _image_size(cell: PreparedCell, image: Path) -> tuple[int, int]:
+    """Return width and height; a copied file is decoded, to find broken ones."""
     try:
         with Image.open(image) as opened:
             if isinstance(cell.image, Path):
@@ -354,7 +358,7 @@ def _size(cell: PreparedCell, image: Path) -> tuple[int, int]:
             return opened.size
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise DatasetError(
-            f"{cell.stem}: {cell.image} cannot be read ({error}); mend that file or "
+            f"{cell.stem}: {cell.image} cannot be read ({error}); fix that file or "
             "get it again"
         ) from None
 

@@ -1,8 +1,7 @@
 """Splits of a dataset: no group is divided, classes are spread evenly.
 
-Stain and light belong to the slide, so an honest split divides slides, never the
-cells of one slide. The random splits of the paper are offered beside, to measure
-what they leak.
+Stain and light belong to the slide, so an honest split divides slides, never the cells
+of one slide. The random splits of the paper are here too, to measure what they leak.
 """
 
 from __future__ import annotations
@@ -14,17 +13,23 @@ from fractions import Fraction
 
 import numpy as np
 
-from leuko_mm.datasets.sampling import compose_fixed
+from leuko_mm.datasets.composition import compose_fixed
+
+# The largest number of folds that a holdout is put together from.
+FINEST = 20
 
 
-def slide_folds(slides: Mapping[str, int], *, folds: int = 5) -> dict[str, dict]:
-    """Return ``fold1`` ... with fold k testing the k-th run of slide numbers.
+def slide_folds(
+    slides: Mapping[str, int], *, folds: int = 5
+) -> dict[str, dict[str, str]]:
+    """Return ``fold1`` ... where fold k tests the k-th run of slide numbers.
 
     With ten slides and five folds, fold k tests slides 2k-1 and 2k.
 
     Args:
         slides: stem -> slide number (1-based; of its class, where slides are numbered
             by class as in BCISC).
+        folds: how many, 2 or more.
 
     Raises:
         ValueError: if there are fewer slide numbers than folds, or less than 2 folds.
@@ -60,7 +65,7 @@ def development_split(
     """Return the split to choose settings on: the reserved fold is in neither part.
 
     Args:
-        folds: what ``slide_folds`` returned.
+        folds: of :func:`slide_folds` or :func:`grouped_folds`.
         test: number of the fold that is tested.
         reserved: number of the fold that is kept for reporting.
 
@@ -80,29 +85,14 @@ def development_split(
 def random_cells(
     stems: Sequence[str], *, test_fraction: float = 0.1, seed: int = 0
 ) -> dict[str, str]:
-    """Return the paper's 9:1 split read over single cells, slides mixed.
+    """Return the paper's 9:1 split over single cells, slides mixed.
 
     Raises:
         ValueError: if a part would be empty.
-
-    Example:
-        >>> parts = random_cells([f"c{i}" for i in range(20)])
-        >>> sorted(parts.values()).count("test")
-        2
     """
     order = np.random.default_rng(seed).permutation(len(stems))
-    tested = set(order[: _tested(len(stems), test_fraction)].tolist())
+    tested = set(order[: _test_count(len(stems), test_fraction)].tolist())
     return {s: "test" if i in tested else "train" for i, s in enumerate(stems)}
-
-
-def _tested(total: int, test_fraction: float) -> int:
-    count = round(total * test_fraction)
-    if not 0 < count < total:
-        raise ValueError(
-            f"a test fraction of {test_fraction} of {total} leaves train or test "
-            "empty; expected at least one of each"
-        )
-    return count
 
 
 def random_mosaics(
@@ -116,16 +106,11 @@ def random_mosaics(
     """Return the paper's own order: compose mosaics first, then split them 9:1.
 
     The composition is that of ``MosaicDataset(split_stage='mosaics')`` whose
-    ``split_seed`` is the seed. Cells that no mosaic drew are in neither part.
+    ``split_seed`` is the seed. Cells that are in no mosaic are in neither part.
 
     Raises:
         ValueError: if there are too few cells for the mosaics, so that a cell would
-            stand in several and might belong to both parts.
-
-    Example:
-        >>> parts = random_mosaics([f"c{i}" for i in range(268)])
-        >>> len(parts), list(parts.values()).count("test")
-        (200, 20)
+            be in several and might belong to both parts.
     """
     if mosaics * n * n > len(stems):
         raise ValueError(
@@ -134,50 +119,50 @@ def random_mosaics(
         )
     composed = compose_fixed(len(stems), mosaics, n * n, seed=seed)
     tested = split_mosaics(mosaics, test_fraction=test_fraction, seed=seed)["test"]
-    parts = {}
-    for index, cells in enumerate(composed):
-        for cell in cells:
-            parts[stems[cell]] = "test" if index in tested else "train"
-    return parts
+    return {
+        stems[cell]: "test" if index in tested else "train"
+        for index, cells in enumerate(composed)
+        for cell in cells
+    }
 
 
-def split_mosaics(mosaics: int, *, test_fraction: float, seed: int) -> dict[str, list]:
+def split_mosaics(
+    mosaics: int, *, test_fraction: float, seed: int
+) -> dict[str, list[int]]:
     """Divide mosaic numbers into ``train`` and ``test``, both in rising order.
 
     Raises:
         ValueError: if a part would be empty.
-
-    Example:
-        >>> {p: len(v) for p, v in split_mosaics(50, test_fraction=0.1, seed=0).items()}
-        {'train': 45, 'test': 5}
     """
     order = np.random.default_rng([seed, 1]).permutation(mosaics)
-    count = _tested(mosaics, test_fraction)
+    count = _test_count(mosaics, test_fraction)
     return {
         "train": sorted(order[count:].tolist()),
         "test": sorted(order[:count].tolist()),
     }
 
 
+def _test_count(total: int, test_fraction: float) -> int:
+    count = round(total * test_fraction)
+    if not 0 < count < total:
+        raise ValueError(
+            f"a test fraction of {test_fraction} of {total} leaves train or test "
+            "empty; expected at least one of each"
+        )
+    return count
+
+
 def shared_groups(parts: Mapping[str, str], groups: Mapping[str, str]) -> list[str]:
-    """Return the groups that stand in both parts of a split, in rising order.
+    """Return the groups that are in both parts of a split, in rising order.
 
     Args:
         parts: stem -> ``train`` or ``test``.
         groups: stem -> group.
-
-    Example:
-        >>> shared_groups({"a": "train", "b": "test"}, {"a": "slide_1", "b": "slide_1"})
-        ['slide_1']
     """
     found: dict[str, set[str]] = {"train": set(), "test": set()}
     for stem, part in parts.items():
         found[part].add(groups[stem])
     return sorted(found["train"] & found["test"])
-
-
-# The most folds that a holdout is put together from.
-FINEST = 20
 
 
 def grouped_folds(
@@ -189,8 +174,8 @@ def grouped_folds(
 ) -> dict[str, dict[str, str]]:
     """Return ``fold1`` ... of which each tests groups that no other one tests.
 
-    The groups are dealt by scikit-learn's ``StratifiedGroupKFold``. What comes out
-    depends on who belongs where and on the seed, not on the order of the mappings.
+    The groups are dealt by scikit-learn's ``StratifiedGroupKFold``. The result depends
+    on groups, classes and seed, not on the order of the mappings.
 
     Args:
         groups: stem -> the unit that may not be divided, such as a slide.
@@ -204,16 +189,8 @@ def grouped_folds(
     Raises:
         ValueError: if there are fewer groups than folds, less than 2 folds, or no class
             with as many cells as folds; or if the mappings name different stems.
-
-    Example:
-        >>> groups = {"a": "s1", "b": "s1", "c": "s2", "d": "s3"}
-        >>> made = grouped_folds(groups, dict.fromkeys(groups, "monocyte"), folds=3)
-        >>> all(made[fold]["a"] == made[fold]["b"] for fold in made)
-        True
-        >>> [list(parts.values()).count("test") for parts in made.values()]
-        [1, 1, 2]
     """
-    _check(groups, classes, folds)
+    _check_folds(groups, classes, folds)
     # scikit-learn takes seconds to import, and most commands deal no folds.
     from sklearn.model_selection import StratifiedGroupKFold
 
@@ -222,8 +199,8 @@ def grouped_folds(
     kinds = [classes[stem] for stem in stems]
     numbers = [number_of[groups[stem]] for stem in stems]
     with warnings.catch_warnings():
-        # A class of fewer cells than folds is absent from some test part, which the
-        # printed table of counts shows with its figures.
+        # A class of fewer cells than folds is absent from some test part; the printed
+        # table of counts shows it.
         warnings.filterwarnings("ignore", message="The least populated class")
         dealt = list(StratifiedGroupKFold(folds).split(stems, kinds, numbers))
     made = {}
@@ -231,6 +208,39 @@ def grouped_folds(
         test = {stems[i] for i in tested}
         made[f"fold{fold}"] = {s: "test" if s in test else "train" for s in groups}
     return made
+
+
+def _check_folds(
+    groups: Mapping[str, str], classes: Mapping[str, str], folds: int
+) -> None:
+    if groups.keys() != classes.keys():
+        odd = sorted(groups.keys() ^ classes.keys())
+        raise ValueError(
+            f"{len(odd)} stem(s) have a group or a class but not both, first {odd[0]!r}"
+        )
+    count = len(set(groups.values()))
+    if not 2 <= folds <= count:
+        raise ValueError(
+            f"{folds} folds of {count} group(s); expected at least 2 folds, and as "
+            "many groups as folds or more; ask for fewer folds, or divide the data "
+            "into more groups (slides or patients)"
+        )
+    most = max(Counter(classes.values()).values())
+    if most < folds:
+        raise ValueError(
+            f"{folds} folds, but no class has more than {most} cell(s), so nothing can "
+            "be spread evenly; ask for fewer folds"
+        )
+
+
+def _shuffled_numbers(names: set[str], seed: int) -> dict[str, int]:
+    """Return group -> number; groups alike in content are dealt in number's order.
+
+    The seed enters here and not through scikit-learn's own shuffling, which has
+    changed from version to version.
+    """
+    order = np.random.default_rng(seed).permutation(len(names)).tolist()
+    return dict(zip(sorted(names), order, strict=True))
 
 
 def grouped_holdout(
@@ -253,19 +263,14 @@ def grouped_holdout(
 
     Raises:
         ValueError: if the fraction leaves a part empty, or as ``grouped_folds``.
-
-    Example:
-        >>> groups = {f"c{i}": f"slide_{i}" for i in range(10)}
-        >>> parts = grouped_holdout(groups, dict.fromkeys(groups, "monocyte"))
-        >>> sorted(parts.values()).count("test")
-        2
     """
     if not 0 < fraction < 1:
         raise ValueError(f"a holdout of {fraction}; expected more than 0, less than 1")
     most = min(len(set(groups.values())), max(Counter(classes.values()).values()))
     share = Fraction(fraction).limit_denominator(max(2, min(most, FINEST)))
     # A small share of few groups would be rounded to none of them, or to all.
-    share = min(max(share, Fraction(1, max(2, most))), 1 - Fraction(1, max(2, most)))
+    least = Fraction(1, max(2, most))
+    share = min(max(share, least), 1 - least)
     folds = grouped_folds(groups, classes, folds=share.denominator, seed=seed)
     tested = list(folds.values())[: share.numerator]
     return {
@@ -282,28 +287,21 @@ def fewer_groups(
     count: int,
     seed: int = 0,
 ) -> dict[str, str]:
-    """Return a split that learns from fewer groups and tests the same cells.
+    """Return a split that trains on fewer groups and tests the same cells.
 
     Groups are taken by the class of most of their cells, one of each class in turn, so
     that classes stay as even as they are. The groups of a smaller count are among those
-    of a larger one with the same seed: what a learning curve needs.
+    of a larger one with the same seed, as a learning curve needs.
 
     Args:
-        parts: stem -> ``train`` or ``test``, a split that is there.
+        parts: stem -> ``train`` or ``test``, an existing split.
         groups: stem -> the unit that is kept or left out as a whole.
         classes: stem -> class name.
-        count: how many groups to learn from.
+        count: how many groups to train on.
         seed: of the order in which groups of a class are taken.
 
     Raises:
-        ValueError: if the split has not that many groups to learn from.
-
-    Example:
-        >>> groups = {"a": "s1", "b": "s2", "c": "s3", "d": "s4"}
-        >>> parts = dict(a="train", b="train", c="train", d="test")
-        >>> classes = dict(a="monocyte", b="monocyte", c="basophil", d="basophil")
-        >>> list(fewer_groups(parts, groups, classes, count=2))
-        ['b', 'c', 'd']
+        ValueError: if the split has not that many groups to train on.
     """
     kinds: dict[str, Counter] = {}
     for stem, part in parts.items():
@@ -332,19 +330,15 @@ def fewer_groups(
 def joined_groups(
     groups: Mapping[str, str], pairs: Iterable[tuple[str, str]]
 ) -> dict[str, str]:
-    """Return the groups with those made one that share a picture.
+    """Join groups that share a picture.
 
     Args:
         groups: stem -> group.
         pairs: of stems that show the same thing.
 
     Returns:
-        Stem -> the first name, in alphabetical order, of all groups that it is joined
-        with.
-
-    Example:
-        >>> joined_groups({"a": "s1", "b": "s2", "c": "s3"}, [("b", "c")])
-        {'a': 's1', 'b': 's2', 'c': 's2'}
+        Stem -> the first name, in alphabetical order, of all groups that its own is
+        joined with.
     """
     joined_to: dict[str, str] = {}
 
@@ -358,34 +352,3 @@ def joined_groups(
         if early != late:
             joined_to[late] = early
     return {stem: first(group) for stem, group in groups.items()}
-
-
-def _shuffled_numbers(names: set[str], seed: int) -> dict[str, int]:
-    """Return group -> number; groups alike in content are dealt in number's order.
-
-    The seed enters here and not through scikit-learn's own shuffling, which has
-    meant different things in different versions.
-    """
-    order = np.random.default_rng(seed).permutation(len(names)).tolist()
-    return dict(zip(sorted(names), order, strict=True))
-
-
-def _check(groups: Mapping[str, str], classes: Mapping[str, str], folds: int) -> None:
-    if groups.keys() != classes.keys():
-        odd = sorted(groups.keys() ^ classes.keys())
-        raise ValueError(
-            f"{len(odd)} stem(s) have a group or a class but not both, first {odd[0]!r}"
-        )
-    count = len(set(groups.values()))
-    if not 2 <= folds <= count:
-        raise ValueError(
-            f"{folds} folds of {count} group(s); expected at least 2 folds, and as "
-            "many groups as folds or more; ask for fewer folds, or divide the data "
-            "into more groups (slides or patients)"
-        )
-    most = max(Counter(classes.values()).values())
-    if most < folds:
-        raise ValueError(
-            f"{folds} folds, but no class has more than {most} cell(s), so nothing can "
-            "be spread evenly; ask for fewer folds"
-        )

@@ -40,19 +40,19 @@ from leuko_mm.files import replacing, sha256_of_file, write_text
 PART_NAME = re.compile(r"(?:leuko_mm\.|mmseg\.)?[A-Za-z]\w*")
 
 
-def foreign_parts(recipe: Any) -> list:
+def unregistered_types(recipe: Any) -> list:
     """Return every ``type`` of a config that is not the name of a registered part.
 
     Example:
-        >>> foreign_parts(dict(type="leuko_mm.VGG", norm=[dict(type="os.system")]))
+        >>> unregistered_types(dict(type="leuko_mm.VGG", norm=[dict(type="os.system")]))
         ['os.system']
     """
     if isinstance(recipe, Mapping):
         own = [recipe["type"]] if "type" in recipe else []
         own = [n for n in own if not isinstance(n, str) or not PART_NAME.fullmatch(n)]
-        return own + [n for value in recipe.values() for n in foreign_parts(value)]
+        return own + [n for value in recipe.values() for n in unregistered_types(value)]
     if isinstance(recipe, (list, tuple)):
-        return [name for value in recipe for name in foreign_parts(value)]
+        return [name for value in recipe for name in unregistered_types(value)]
     return []
 
 
@@ -494,7 +494,7 @@ def newest_state(work_dir: Path) -> Path | None:
     return None
 
 
-def save_states_whole(runner: Runner) -> None:
+def save_states_atomically(runner: Runner) -> None:
     """Let the runner's training states appear whole, or not at all.
 
     mmengine writes into the final file, so that whatever ends the process meanwhile

@@ -14,7 +14,7 @@ def unwrapped(model: nn.Module) -> nn.Module:
     return model.module if is_model_wrapper(model) else model
 
 
-def wrap_anew(runner) -> None:
+def wrap_again(runner) -> None:
     """Wrap the runner's model again, after its parameters have changed their kind.
 
     The wrapper notes at construction which parameters take a gradient and how each

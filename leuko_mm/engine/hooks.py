@@ -103,7 +103,7 @@ class FiniteLossHook(Hook):
         losses = {name: float(value.detach()) for name, value in told.items()}
         broken = {n: v for n, v in losses.items() if not torch.tensor(v).isfinite()}
         parts = [name for name in broken if name != "loss"] or list(broken)
-        names = names_of(self._batch)
+        names = names_in_batch(self._batch)
         place = _place(runner)
         _save_batch(place, self._batch, names, losses)
         said = ", ".join(f"{name} is {losses[name]}" for name in parts)
@@ -140,13 +140,15 @@ def _finite_everywhere(loss: Tensor) -> bool:
     return not bool(broken)
 
 
-def names_of(batch: object) -> list[str]:
+def names_in_batch(batch: object) -> list[str]:
     """Return the names of a batch's cells, or of its files.
 
     Example:
         >>> from mmseg.structures import SegDataSample
         >>> tiles = [dict(stem="baso_1-1_0"), dict(stem="mono_2-1_0")]
-        >>> names_of({"data_samples": [SegDataSample(metainfo=dict(tiles=tiles))]})
+        >>> names_in_batch(
+        ...     {"data_samples": [SegDataSample(metainfo=dict(tiles=tiles))]}
+        ... )
         ['baso_1-1_0', 'mono_2-1_0']
     """
     samples = batch.get("data_samples", ()) if isinstance(batch, Mapping) else ()
@@ -192,15 +194,15 @@ class Interrupted(LeukoError):  # noqa: N818 - not an error, an order
     Args:
         number: the signal.
         work_dir: where the state is.
-        go_on: says how to go on.
+        advice: tells the user how to continue.
     """
 
     def __init__(
-        self, number: int, work_dir: Path, *, go_on: str = "go on with --resume"
+        self, number: int, work_dir: Path, *, advice: str = "go on with --resume"
     ):
         super().__init__(
             f"stopped by {signal.Signals(number).name}; the state is saved in "
-            f"{work_dir}, {go_on}"
+            f"{work_dir}, {advice}"
         )
         self.exit_code = 128 + number
 
@@ -219,23 +221,23 @@ class GracefulStopHook(Hook):
 
     Args:
         work_dir: folder of the checkpoint.
-        go_on: tells the user how to go on.
+        advice: tells the user how to continue.
     """
 
     priority = "LOWEST"
 
-    def __init__(self, work_dir: Path, *, go_on: str = "go on with --resume"):
-        self.work_dir, self.go_on = Path(work_dir), go_on
+    def __init__(self, work_dir: Path, *, advice: str = "go on with --resume"):
+        self.work_dir, self.advice = Path(work_dir), advice
         self._received = 0
         self._former: dict = {}
 
     @contextmanager
-    def listening(self, runner: Runner) -> Iterator[None]:
+    def catching_signals(self, runner: Runner) -> Iterator[None]:
         """Take over both signals while ``runner`` trains.
 
-        Where the training fails they stay taken over until ``give_back``: torchrun asks
-        every process to end as soon as one of them has, and would else cut off what the
-        others have to say of it.
+        Where the training fails they stay taken over until ``restore_signals``:
+        torchrun asks every process to end as soon as one of them has, which would cut
+        off the messages of the others.
 
         Python lets only the main thread take them over; in another one nothing happens.
         """
@@ -255,9 +257,9 @@ class GracefulStopHook(Hook):
                 raise
             save_state(runner, runner.iter)
             raise self._order(self._received) from error
-        self.give_back()
+        self.restore_signals()
 
-    def give_back(self) -> None:
+    def restore_signals(self) -> None:
         """Return the signals that are still taken over to their former handlers."""
         for number, handler in self._former.items():
             signal.signal(number, handler)
@@ -286,7 +288,7 @@ class GracefulStopHook(Hook):
         raise self._order(int(received))
 
     def _order(self, number: int) -> Interrupted:
-        return Interrupted(number, self.work_dir, go_on=self.go_on)
+        return Interrupted(number, self.work_dir, advice=self.advice)
 
 
 KEY = "leuko_mm"

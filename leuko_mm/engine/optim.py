@@ -12,8 +12,8 @@ from mmengine.optim import DefaultOptimWrapperConstructor, OptimWrapper
 from torch import nn
 from torch.optim import Adam, AdamW, Optimizer
 
-from leuko_mm.engine.data_parallel import wrap_anew
-from leuko_mm.engine.staged_freeze import find_part, is_pretrained
+from leuko_mm.engine.data_parallel import wrap_again
+from leuko_mm.engine.staged_freeze import find_submodule, is_pretrained
 from leuko_mm.registry import HOOKS, OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS
 
 DEVICES = ("cpu", "cuda")
@@ -132,7 +132,7 @@ class ChannelsLastHook(Hook):
         """Convert the model in place, where a training step is faster for it."""
         if channels_last_helps(next(runner.model.parameters()).device):
             runner.model.to(memory_format=torch.channels_last)
-            wrap_anew(runner)
+            wrap_again(runner)
 
     def before_test(self, runner) -> None:
         """Convert the model in place: without gradients it is faster everywhere."""
@@ -168,7 +168,7 @@ def encoder_groups(
         >>> [group["lr"] for group in encoder_groups(model, 1.0, lr_mult=0.1)]
         [0.1, 1.0]
     """
-    inside = {id(p) for p in find_part(model, module).parameters()}
+    inside = {id(p) for p in find_submodule(model, module).parameters()}
     trained = [p for p in model.parameters() if p.requires_grad]
     factor = lr_mult if is_pretrained(model, module) else 1.0
     return [

@@ -12,11 +12,11 @@ from mmengine.logging import print_log
 from mmengine.runner import IterBasedTrainLoop
 from torch import Tensor, nn
 
-from leuko_mm.engine.data_parallel import unwrapped, wrap_anew
+from leuko_mm.engine.data_parallel import unwrapped, wrap_again
 from leuko_mm.registry import HOOKS
 
 
-def find_part(model: nn.Module, name: str) -> nn.Module:
+def find_submodule(model: nn.Module, name: str) -> nn.Module:
     """Return the submodule of that name.
 
     Args:
@@ -43,7 +43,7 @@ def is_pretrained(model: nn.Module, name: str) -> bool:
 
     Args:
         model: not wrapped for data-parallel training.
-        name: as for ``find_part``.
+        name: as for ``find_submodule``.
 
     Raises:
         ValueError: if there is no such part.
@@ -56,7 +56,7 @@ def is_pretrained(model: nn.Module, name: str) -> bool:
         >>> is_pretrained(model, "0")
         True
     """
-    find_part(model, name)
+    find_submodule(model, name)
     names = name.split(".")
     above = [".".join(names[:end]) for end in range(len(names) + 1)]
     return any(_reads_file(model.get_submodule(path)) for path in above)
@@ -217,7 +217,7 @@ class StagedFreezeHook(Hook):
     is possible where nothing augments them.
 
     Under data-parallel training the model is wrapped anew after each change, for the
-    reason that ``wrap_anew`` gives.
+    reason that ``wrap_again`` gives.
 
     Args:
         iters: iterations to stay frozen; or
@@ -274,7 +274,7 @@ class StagedFreezeHook(Hook):
         self.acts = True
         if self._is_frozen_stage(runner):
             self._held = freeze(part)
-            wrap_anew(runner)
+            wrap_again(runner)
             if self.cache_mib:
                 images = len(runner.train_loop.dataloader.dataset)
                 cache = FeatureCache(part, patience=images, limit_mib=self.cache_mib)
@@ -303,7 +303,7 @@ class StagedFreezeHook(Hook):
         thaw(self._held)
         self._held = []
         self._find(runner).train()
-        wrap_anew(runner)
+        wrap_again(runner)
         self._report(runner, "thawed")
 
     def _is_frozen_stage(self, runner) -> bool:
@@ -312,7 +312,7 @@ class StagedFreezeHook(Hook):
         return runner.epoch < self.epochs
 
     def _find(self, runner) -> nn.Module:
-        return find_part(unwrapped(runner.model), self.module)
+        return find_submodule(unwrapped(runner.model), self.module)
 
     def _report(self, runner, state: str) -> None:
         print_log(f"{self.module} {state} at iteration {runner.iter}", "current")

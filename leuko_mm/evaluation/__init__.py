@@ -1,13 +1,12 @@
 """Scores of segmentations: confusion per cell, pooled metrics, tables."""
 
+from leuko_mm.evaluation.cell_scores import Statistic, cell_figures, statistic
 from leuko_mm.evaluation.confusion import (
     Scores,
     confusion_matrix,
     per_class_table,
     scores,
 )
-from leuko_mm.evaluation.metric import Cells, LeukocyteMetric, load_cells
-from leuko_mm.evaluation.scores import Statistic, cell_figures, statistic
 from leuko_mm.evaluation.statistics import (
     Difference,
     DifferentCellsError,
@@ -19,13 +18,13 @@ from leuko_mm.evaluation.statistics import (
     paired_difference,
     same_cells,
 )
+from leuko_mm.lazy import lazy_names
 
+_HOMES = {"Cells": "metric", "LeukocyteMetric": "metric", "load_cells": "metric"}
 __all__ = [
-    "Cells",
     "Difference",
     "DifferentCellsError",
     "Interval",
-    "LeukocyteMetric",
     "Scores",
     "Statistic",
     "bootstrap_interval",
@@ -34,10 +33,11 @@ __all__ = [
     "confusion_matrix",
     "holm",
     "independent_difference",
-    "load_cells",
     "paired_difference",
     "per_class_table",
     "same_cells",
     "scores",
     "statistic",
+    *_HOMES,
 ]
+__getattr__ = lazy_names(__name__, _HOMES)

@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 
 from leuko_mm.classes import BACKGROUND, IGNORE_LABEL
+from leuko_mm.evaluation.cell_scores import Statistic, of_classes
 from leuko_mm.evaluation.confusion import mean_defined
-from leuko_mm.evaluation.scores import Statistic, of_classes
 
 # Pixels of the mask that is scored, so of the scale that the network sees.
 TOLERANCE = 2

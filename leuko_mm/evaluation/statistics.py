@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from leuko_mm.evaluation.scores import Statistic, majority_classes, statistic
+from leuko_mm.evaluation.cell_scores import Statistic, majority_classes, statistic
 
 
 def resample_weights(
@@ -164,7 +164,7 @@ def bootstrap_intervals(
     Args:
         cells: pixel counts of every cell, or what the figures' ``parts`` take.
         groups: the slide of each cell.
-        figures: names (:func:`leuko_mm.evaluation.scores.statistic`), or a name of
+        figures: names (:func:`leuko_mm.evaluation.cell_scores.statistic`), or a name of
             your own to one of them or to a ``Statistic``.
         resamples: how many.
         seed: of the resamples.

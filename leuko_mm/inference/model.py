@@ -20,8 +20,8 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 import leuko_mm
 from leuko_mm.engine.checkpoints import (
     check_kinds,
-    foreign_parts,
     load_tensors,
+    unregistered_types,
 )
 from leuko_mm.engine.optim import bfloat16_helps
 from leuko_mm.errors import LeukoError
@@ -297,7 +297,7 @@ def build_model(path: Path, sidecar: Mapping) -> nn.Module:
             the config gives it.
     """
     recipe = _without_weights(copy.deepcopy(sidecar["config"]["model"]))
-    for name in foreign_parts(recipe):
+    for name in unregistered_types(recipe):
         raise CheckpointError(
             f"{path}: its config asks for the part {name!r}; expected the name of a "
             "registered part such as 'leuko_mm.VGG'"

@@ -12,7 +12,7 @@ from leuko_mm.models.cbam import CBAM
 from leuko_mm.registry import MODELS
 
 
-def deeper_stage(in_channels: int, channels: int) -> nn.Sequential:
+def halving_stage(in_channels: int, channels: int) -> nn.Sequential:
     """Return a stage that halves a map: its maxima, a 1x1 and two 3x3 convolutions.
 
     Each convolution is followed by batch norm and ReLU, and starts Kaiming-normal.
@@ -26,7 +26,7 @@ def deeper_stage(in_channels: int, channels: int) -> nn.Sequential:
 
     Example:
         >>> import torch
-        >>> deeper_stage(8, 4)(torch.zeros(2, 8, 6, 9)).shape
+        >>> halving_stage(8, 4)(torch.zeros(2, 8, 6, 9)).shape
         torch.Size([2, 4, 3, 5])
     """
     norm = {"type": "BN"}
@@ -53,7 +53,7 @@ class CBAMSkipNeck(BaseModule):
         skips: levels that get a block; None: all but the last, since the bottom
             map is no skip. The other levels pass untouched.
         deeper: channels of coarser maps to append, for an encoder that ends early; see
-            ``deeper_stage``. Each halves the one before it. They are levels as the
+            ``halving_stage``. Each halves the one before it. They are levels as the
             encoder's are.
         init_cfg: mmengine initialisation.
 
@@ -101,7 +101,7 @@ class CBAMSkipNeck(BaseModule):
                 f"are 0 to {levels - 1}"
             )
         self.deeper = nn.ModuleList(
-            deeper_stage(channels[level - 1], channels[level])
+            halving_stage(channels[level - 1], channels[level])
             for level in range(len(in_channels), levels)
         )
         self.blocks = nn.ModuleDict(

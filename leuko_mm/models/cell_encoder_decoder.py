@@ -14,10 +14,10 @@ from leuko_mm.registry import MODELS
 
 VIEWS = (1, 8)
 # Of ``test_cfg``: how an answer is read, which no comparison of methods may differ in.
-READING = ("least_area", "views")
+TEST_CFG_KEYS = ("least_area", "views")
 
 
-def one_class_a_cell(probabilities: np.ndarray, *, least_area: float) -> np.ndarray:
+def one_class_per_cell(probabilities: np.ndarray, *, least_area: float) -> np.ndarray:
     """Return labels in which every connected cell has one class.
 
     A cell is a connected piece of what is no background in the most probable labels.
@@ -34,7 +34,7 @@ def one_class_a_cell(probabilities: np.ndarray, *, least_area: float) -> np.ndar
     Example:
         >>> sure, torn = [0.0, 0.9, 0.1], [0.0, 0.4, 0.6]
         >>> cell = np.array([sure, torn, sure], np.float32).T[:, None]
-        >>> one_class_a_cell(cell, least_area=2).tolist()
+        >>> one_class_per_cell(cell, least_area=2).tolist()
         [[1, 1, 1]]
     """
     labels = probabilities.argmax(0).astype(np.uint8)
@@ -52,7 +52,7 @@ def one_class_a_cell(probabilities: np.ndarray, *, least_area: float) -> np.ndar
     return labels
 
 
-def seen_from_all_sides(logits_of, images: Tensor) -> Tensor:
+def mean_of_eight_views(logits_of, images: Tensor) -> Tensor:
     """Return the mean over the eight turned and mirrored views, as logarithms.
 
     Args:
@@ -81,9 +81,9 @@ class CellEncoderDecoder(EncoderDecoder):
     predict`` divides images into cells by itself and asks for logits.
 
     Args:
-        test_cfg: ``mode='whole'``, and ``least_area``, see ``one_class_a_cell`` (None:
-            labels stay as they are), and ``views``, 1 or 8, see
-            ``seen_from_all_sides``.
+        test_cfg: ``mode='whole'``; ``least_area``, see ``one_class_per_cell`` (None:
+            labels stay as they are); and ``views``, 1 or 8, see
+            ``mean_of_eight_views``.
         **kwargs: of ``EncoderDecoder``.
 
     Raises:
@@ -122,7 +122,7 @@ class CellEncoderDecoder(EncoderDecoder):
             metas = [{**meta, **sizes} for meta in batch_img_metas]
             return self.whole_inference(view, metas)
 
-        return seen_from_all_sides(logits_of, inputs)
+        return mean_of_eight_views(logits_of, inputs)
 
     def postprocess_result(self, seg_logits: Tensor, data_samples: list | None = None):
         """Return data samples whose labels give every cell one class."""
@@ -131,7 +131,7 @@ class CellEncoderDecoder(EncoderDecoder):
             return samples
         for sample in samples:
             probabilities = sample.seg_logits.data.float().softmax(dim=0)
-            labels = one_class_a_cell(
+            labels = one_class_per_cell(
                 probabilities.cpu().numpy(), least_area=self.least_area
             )
             told = torch.from_numpy(labels).to(probabilities.device, torch.int64)[None]

@@ -1,1 +1,1 @@
-"""Training and testing one method: its config, the run, and the files that it writes."""
+"""Training and testing one method: its config, the run, and its files."""

@@ -20,9 +20,17 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from leuko_mm.datasets.audit import leaks_by_design
-from leuko_mm.datasets.leukocyte import dataset_root
-from leuko_mm.datasets.prepared import DatasetError, read_index, read_split
-from leuko_mm.engine.checkpoints import STATES, UnsafeCheckpointError, save_states_whole
+from leuko_mm.datasets.prepared import (
+    DatasetError,
+    dataset_root,
+    read_index,
+    read_split,
+)
+from leuko_mm.engine.checkpoints import (
+    STATES,
+    UnsafeCheckpointError,
+    save_states_atomically,
+)
 from leuko_mm.engine.data_parallel import prepare_launcher, unwrapped
 from leuko_mm.engine.hooks import FiniteLossHook
 from leuko_mm.engine.optim import bfloat16_helps
@@ -391,7 +399,7 @@ def build_runner(config: Config) -> Runner:
         runner = LegibleRunner.from_cfg(config)
         # Before the parts that follow say details of themselves.
         announce_training(runner, config)
-        save_states_whole(runner)
+        save_states_atomically(runner)
         runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
         _ = runner.train_loop, runner.test_loop
     return runner

@@ -18,7 +18,7 @@ import leuko_mm
 from leuko_mm.classes import BINARY_NAMES
 from leuko_mm.errors import UsageError, did_you_mean, nearest
 from leuko_mm.files import sha256_of
-from leuko_mm.models.cell_encoder_decoder import READING
+from leuko_mm.models.cell_encoder_decoder import TEST_CFG_KEYS
 
 
 def config_home() -> Path:
@@ -121,7 +121,7 @@ def under_protocol(config: Config, protocol: str) -> Config:
         if key in config:
             merged[key] = config[key]
     # How an answer is read is no part of a method.
-    for key in READING:
+    for key in TEST_CFG_KEYS:
         merged.model.get("test_cfg", {}).pop(key, None)
     for loader in LOADERS:
         enhance = config.get(loader, {}).get("dataset", {}).get("enhance")

@@ -12,7 +12,8 @@ from mmengine.registry import OPTIMIZERS
 from leuko_mm.classes import BINARY_NAMES, CLASS_NAMES
 from leuko_mm.datasets.audit import quick_check
 from leuko_mm.datasets.converters.synthetic.dataset import prepare_synthetic
-from leuko_mm.datasets.leukocyte import check_binary, dataset_root
+from leuko_mm.datasets.leukocyte import check_binary
+from leuko_mm.datasets.prepared import dataset_root
 from leuko_mm.engine.checkpoints import training_states
 from leuko_mm.engine.encoder_weights import find_weights
 from leuko_mm.errors import UsageError, did_you_mean

@@ -25,14 +25,13 @@ from mmengine.runner import Runner
 from torch import nn
 
 import leuko_mm
-from leuko_mm.datasets.leukocyte import dataset_root
-from leuko_mm.datasets.prepared import read_about, read_index, read_split
+from leuko_mm.datasets.prepared import dataset_root, read_about, read_index, read_split
 from leuko_mm.engine.checkpoints import write_checkpoint
 from leuko_mm.errors import UsageError
 from leuko_mm.evaluation.confusion import merge_leukocytes, per_class_table, scores
 from leuko_mm.evaluation.metric import CELLS_FILE, METRICS_FILE
 from leuko_mm.files import write_text
-from leuko_mm.models.cell_encoder_decoder import READING
+from leuko_mm.models.cell_encoder_decoder import TEST_CFG_KEYS
 from leuko_mm.models.size import count_parameters, multiply_adds, named_weights
 from leuko_mm.training.config import config_hash
 from leuko_mm.training.preflight import cells_config
@@ -207,9 +206,9 @@ def reading_of(model: nn.Module) -> dict:
         >>> reading_of(nn.Identity())
         {}
     """
-    asked = {key: getattr(model, key, None) for key in READING}
+    asked = {key: getattr(model, key, None) for key in TEST_CFG_KEYS}
     plain = dict(least_area=(None,), views=(None, 1))
-    return {key: asked[key] for key in READING if asked[key] not in plain[key]}
+    return {key: asked[key] for key in TEST_CFG_KEYS if asked[key] not in plain[key]}
 
 
 def _bare(recipe):

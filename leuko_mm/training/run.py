@@ -15,8 +15,7 @@ from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
-from leuko_mm.datasets.leukocyte import dataset_root
-from leuko_mm.datasets.prepared import read_about
+from leuko_mm.datasets.prepared import dataset_root, read_about
 from leuko_mm.engine.checkpoints import (
     check_kinds,
     load_tensors,
@@ -204,7 +203,7 @@ def train(request: TrainRequest) -> Path:
     anew = request.force and not request.resume
     beginning = BeginningHook(former=work_dir if anew else None)
     go_on = resuming(request.command, launcher=request.launcher)
-    stop = GracefulStopHook(work_dir, go_on=go_on)
+    stop = GracefulStopHook(work_dir, advice=go_on)
     try:
         with own_globals():
             _train(request, config, beginning, stop=stop)
@@ -215,7 +214,7 @@ def train(request: TrainRequest) -> Path:
             _add_note(error, f"the last state is in {work_dir}; {go_on}")
         raise
     finally:
-        stop.give_back()
+        stop.restore_signals()
     return work_dir
 
 
@@ -243,7 +242,7 @@ def _train(
         make_model_plain(runner.model)
     for hook in (stop, beginning, state, *request.hooks):
         runner.register_hook(hook)
-    with stop.listening(runner), building_errors(beginning):
+    with stop.catching_signals(runner), building_errors(beginning):
         runner.train()
     wall_s = state.trained_s
     score_anew(runner, config)

@@ -11,9 +11,9 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 from leuko_mm.classes import BACKGROUND, CLASSES
+from leuko_mm.evaluation.cell_scores import cell_dice, majority_classes
 from leuko_mm.evaluation.confusion import merge_leukocytes, scores
 from leuko_mm.evaluation.metric import CELLS_FILE, Cells, load_cells
-from leuko_mm.evaluation.scores import cell_dice, majority_classes
 from leuko_mm.files import write_text
 from leuko_mm.report.run_page import (
     CellCard,

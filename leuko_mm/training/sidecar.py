@@ -11,10 +11,10 @@ import numpy as np
 from mmengine.config import Config
 
 from leuko_mm.datasets.images import read_image
-from leuko_mm.datasets.leukocyte import dataset_root
 from leuko_mm.datasets.prepared import (
     DatasetError,
     IndexRow,
+    dataset_root,
     read_about,
     read_index,
     read_split,

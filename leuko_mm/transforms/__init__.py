@@ -1,22 +1,17 @@
 """Transforms: AHE-Retinex, and the augmentation that all methods share."""
 
-from leuko_mm.transforms.affine import RandomCellAffine
+from leuko_mm.lazy import lazy_names
 from leuko_mm.transforms.ahe_retinex import ahe_retinex, enhance_image
-from leuko_mm.transforms.camera import CameraJitter, OtherCamera
-from leuko_mm.transforms.enhance import AHERetinex, ValueEqualisation, equalise_value
 from leuko_mm.transforms.retinex import READINGS, RetinexParams
-from leuko_mm.transforms.stain import StainJitter
 
-__all__ = [
-    "READINGS",
-    "AHERetinex",
-    "CameraJitter",
-    "OtherCamera",
-    "RandomCellAffine",
-    "RetinexParams",
-    "StainJitter",
-    "ValueEqualisation",
-    "ahe_retinex",
-    "enhance_image",
-    "equalise_value",
-]
+_HOMES = {
+    "AHERetinex": "enhance",
+    "CameraJitter": "camera",
+    "OtherCamera": "camera",
+    "RandomCellAffine": "affine",
+    "StainJitter": "stain",
+    "ValueEqualisation": "enhance",
+    "equalise_value": "enhance",
+}
+__all__ = ["READINGS", "RetinexParams", "ahe_retinex", "enhance_image", *_HOMES]
+__getattr__ = lazy_names(__name__, _HOMES)

@@ -12,7 +12,12 @@ import torch
 from mmengine.config import Config
 
 from leuko_mm.classes import BINARY_NAMES, CLASS_NAMES
-from leuko_mm.engine.checkpoints import SCHEMA, check_kinds, foreign_parts, load_tensors
+from leuko_mm.engine.checkpoints import (
+    SCHEMA,
+    check_kinds,
+    load_tensors,
+    unregistered_types,
+)
 from leuko_mm.engine.download import download
 from leuko_mm.errors import LeukoError, UsageError
 from leuko_mm.files import sha256_of_file
@@ -177,7 +182,7 @@ def verify(path: Path) -> dict:
     sidecar = read_sidecar(path, sha256_of_file(path))
     _check_keys(path, sidecar)
     _check_classes(path, sidecar)
-    if foreign := foreign_parts(sidecar["enhance"]):
+    if foreign := unregistered_types(sidecar["enhance"]):
         raise UsageError(f"the sidecar of {path} asks for {foreign[0]!r}, no transform")
     _check_tensors(path, sidecar)
     return sidecar

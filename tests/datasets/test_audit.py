@@ -21,11 +21,7 @@ from leuko_mm.datasets.audit import (
     divided_copies,
     divided_groups,
     full_audit,
-    group_stains,
-    leak_severity,
     quick_check,
-    region_means,
-    row_findings,
     same_pictures,
     stain_findings,
     unfit_split,
@@ -34,6 +30,7 @@ from leuko_mm.datasets.audit_checks import tally
 from leuko_mm.datasets.duplicates import NearDuplicate
 from leuko_mm.datasets.prepared import COLUMNS, DatasetError, read_index
 from leuko_mm.datasets.prepared_writing import content_hash, write_split
+from leuko_mm.datasets.stains import group_stains, region_means
 
 MASK = "masks/baso_1-1_0.png"
 IMAGE = "images/baso_1-1_0.png"
@@ -159,10 +156,6 @@ def test_a_dataset_without_cells_is_refused(copied_dataset):
     path = copied_dataset / "index.csv"
     path.write_text(path.read_text().splitlines(keepends=True)[0])
     refused(copied_dataset, "holds no cell", split=None)
-
-
-def test_findings_of_one_row(tiny_dataset):
-    assert row_findings(tiny_dataset, read_index(tiny_dataset)[0]) == []
 
 
 def found(root, *, split: str | None = None) -> dict[str, list[str]]:
@@ -336,7 +329,7 @@ def test_unknown_cells_and_empty_parts_are_found():
 )
 def test_a_divided_group_is_an_error_but_in_the_papers_splits(name, severity):
     (finding,) = divided_groups(Path(f"splits/{name}.csv"), LEAKING, GROUPS)
-    assert finding.severity == severity == leak_severity(name)
+    assert finding.severity == severity
     assert "1 group(s) in train and test: s1" in finding.words
     assert ("by design" in finding.words) == (severity == "note")
 

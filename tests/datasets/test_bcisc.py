@@ -16,6 +16,7 @@ from PIL import Image
 
 from leuko_mm.classes import CLASS_NAMES, class_id
 from leuko_mm.datasets.audit import quick_check
+from leuko_mm.datasets.composition import compose_fixed
 from leuko_mm.datasets.converters.bcisc import (
     FieldOfCells,
     bcisc_stem,
@@ -33,7 +34,6 @@ from leuko_mm.datasets.prepared import (
     read_split,
 )
 from leuko_mm.datasets.prepared_writing import PreparedCell
-from leuko_mm.datasets.sampling import compose_fixed
 from leuko_mm.datasets.splits import shared_groups, split_mosaics
 
 COUNTS = dict(baso=56, eosi=54, lymp=53, mono=54, neut=51)

@@ -8,7 +8,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from leuko_mm.datasets.layouts import SmearOdds, lay_scattered, lay_smear
+from leuko_mm.datasets.layouts import lay_scattered
+from leuko_mm.datasets.smear import SmearOdds, lay_smear
 
 CELL = (200, 0, 0)
 

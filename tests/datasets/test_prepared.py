@@ -297,7 +297,7 @@ def test_a_byte_order_mark_and_empty_lines_do_no_harm(copied_dataset):
         ("cell,basophil,", "cell,platelet,", "line 2: unknown class 'platelet'"),
         ("baso_1-1_0,cell", "baso_1-1_0,crop", "line 2: kind 'crop'"),
         ("baso_1-1_0,cell", "../baso,cell", "line 2: the stem '../baso'"),
-        ("baso_1-2_0,cell", "baso_1-1_0,cell", "line 3: the stem 'baso_1-1_0' stands"),
+        ("baso_1-2_0,cell", "baso_1-1_0,cell", "line 3: the stem 'baso_1-1_0' occurs"),
     ],
 )
 def test_a_row_that_does_not_fit_is_named(edit_index, old, new, words):
@@ -389,7 +389,7 @@ def test_an_unknown_split_lists_those_there_are(tiny_dataset, name):
         ("cell,part\n", "first line must be 'stem,part'"),
         ("stem,part\na,val\n", "line 2: 'a,val'; expected 'stem,part'"),
         ("stem,part\na\n", "line 2: 'a'"),
-        ("stem,part\na,test\na,train\n", "line 3: 'a' stands there twice"),
+        ("stem,part\na,test\na,train\n", "line 3: 'a' occurs twice"),
     ],
 )
 def test_a_split_that_does_not_fit_is_named(copied_dataset, text, words):

@@ -14,16 +14,15 @@ import pytest
 import torch
 
 from leuko_mm.datasets import sampling
-from leuko_mm.datasets.sampling import (
-    GlobalIndexSampler,
+from leuko_mm.datasets.composition import (
     compose_every,
     compose_every_alike,
     compose_fixed,
     compose_fixed_balanced,
     compose_one,
     compose_one_balanced,
-    sample_randomness,
 )
+from leuko_mm.datasets.sampling import GlobalIndexSampler, sample_randomness
 
 SIZES = {"basophil": 2, "eosinophil": 30, "lymphocyte": 9, "monocyte": 9}
 CLASSES = [name for name, count in SIZES.items() for _ in range(count)]

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from leuko_mm.datasets import splits as grouped_splits
-from leuko_mm.datasets.sampling import compose_fixed
+from leuko_mm.datasets.composition import compose_fixed
 from leuko_mm.datasets.splits import (
     fewer_groups,
     grouped_folds,

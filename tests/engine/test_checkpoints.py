@@ -31,7 +31,7 @@ from leuko_mm.engine.checkpoints import (
     UnsafeCheckpointError,
     load_tensors,
     newest_state,
-    save_states_whole,
+    save_states_atomically,
     use_safe_loading,
     write_checkpoint,
 )
@@ -156,7 +156,7 @@ class Saver:
 def test_a_state_appears_whole_or_not_at_all(tmp_path):
     (tmp_path / ".iter_1.pth.part").write_text("of a killed process")
     saver = Saver(tmp_path)
-    save_states_whole(saver)
+    save_states_atomically(saver)
     assert list(tmp_path.iterdir()) == []
     saver.save_checkpoint(str(tmp_path), "iter_1.pth", meta=1)
     saver.cut_short = True

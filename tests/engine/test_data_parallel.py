@@ -12,7 +12,7 @@ from torch import distributed, nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 
 from leuko_mm.engine import optim as channels_last
-from leuko_mm.engine.data_parallel import prepare_launcher, unwrapped, wrap_anew
+from leuko_mm.engine.data_parallel import prepare_launcher, unwrapped, wrap_again
 from leuko_mm.engine.optim import ChannelsLastHook
 
 
@@ -54,7 +54,7 @@ def gradient(model: nn.Module) -> torch.Tensor:
 def test_a_model_without_a_wrapper_stays_as_it_is():
     for model in (nn.Linear(1, 1), DataParallel(nn.Linear(1, 1))):
         runner = runner_of(model)
-        wrap_anew(runner)
+        wrap_again(runner)
         assert runner.model is model
     assert unwrapped(model) is model.module
 
@@ -64,7 +64,7 @@ def test_a_wrapper_that_cannot_be_repeated_raises():
         MMSeparateDistributedDataParallel
     )
     with pytest.raises(ValueError, match="MMSeparateDistributedDataParallel"):
-        wrap_anew(runner_of(wrapper))
+        wrap_again(runner_of(wrapper))
 
 
 def test_the_module_and_the_modes_survive(one_process):
@@ -73,7 +73,7 @@ def test_the_module_and_the_modes_survive(one_process):
     runner = runner_of(DistributedDataParallel(model))
     former = runner.model.train(False)
     model[1].train()
-    wrap_anew(runner)
+    wrap_again(runner)
     assert runner.model is not former
     assert runner.model.module is model
     assert [m.training for m in (runner.model, *model)] == [False, False, True]
@@ -84,10 +84,10 @@ def test_a_compiled_step_is_compiled_again(one_process):
     runner = runner_of(DistributedDataParallel(nn.Linear(1, 1)))
     compiled = []
     runner._maybe_compile = compiled.append
-    wrap_anew(runner)
+    wrap_again(runner)
     assert compiled == []
     runner.model.train_step = lambda: None
-    wrap_anew(runner)
+    wrap_again(runner)
     assert compiled == ["train_step"]
 
 

@@ -33,7 +33,7 @@ from leuko_mm.engine.hooks import (
     Interrupted,
     NotFiniteError,
     TrainingStateHook,
-    names_of,
+    names_in_batch,
     random_states,
     read_identity,
     restore_random_states,
@@ -163,8 +163,8 @@ def test_names_of_cells_of_files_and_of_nothing():
         SegDataSample(metainfo=dict(img_path="images/neut_1-1_0.jpg")),
     ]
     wanted = ["baso_1-1_0", "mono_2-1_0", "images/neut_1-1_0.jpg"]
-    assert names_of(dict(data_samples=samples)) == wanted
-    assert names_of(dict(image=1)) == names_of(None) == []
+    assert names_in_batch(dict(data_samples=samples)) == wanted
+    assert names_in_batch(dict(image=1)) == names_in_batch(None) == []
 
 
 def test_registry_and_raises():
@@ -186,7 +186,7 @@ class FakeRunner(SimpleNamespace):
 def hook(tmp_path):
     hook = GracefulStopHook(tmp_path)
     yield hook
-    hook.give_back()
+    hook.restore_signals()
 
 
 @pytest.fixture
@@ -201,7 +201,7 @@ def send(number):
 
 
 def test_without_a_signal_nothing_happens(hook, runner, tmp_path):
-    with hook.listening(runner):
+    with hook.catching_signals(runner):
         hook.after_train_iter(runner, 0)
     assert list(tmp_path.iterdir()) == []
 
@@ -210,7 +210,7 @@ def test_without_a_signal_nothing_happens(hook, runner, tmp_path):
     ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
 )
 def test_a_signal_is_answered_after_the_iteration(hook, runner, tmp_path, number, code):
-    with hook.listening(runner):
+    with hook.catching_signals(runner):
         send(number)
         assert list(tmp_path.iterdir()) == []
         with pytest.raises(Interrupted, match="--resume") as caught:
@@ -227,7 +227,7 @@ def test_a_signal_is_answered_after_the_iteration(hook, runner, tmp_path, number
 def test_the_signals_get_their_former_handlers_back(hook, runner):
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD)
     former = [signal.getsignal(number) for number in numbers]
-    with hook.listening(runner):
+    with hook.catching_signals(runner):
         assert signal.getsignal(signal.SIGTERM) != former[1]
         send(signal.SIGTERM)
         assert signal.getsignal(signal.SIGCHLD) != former[2]
@@ -238,12 +238,15 @@ def test_where_a_training_fails_the_signals_are_kept_until_it_has_said_why(
     hook, runner
 ):
     former = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(RuntimeError, match="closed by peer"), hook.listening(runner):
+    with (
+        pytest.raises(RuntimeError, match="closed by peer"),
+        hook.catching_signals(runner),
+    ):
         raise RuntimeError("Connection closed by peer")
     send(signal.SIGTERM)  # would end this process
-    hook.give_back()
+    hook.restore_signals()
     assert signal.getsignal(signal.SIGTERM) == former
-    hook.give_back()
+    hook.restore_signals()
     assert signal.getsignal(signal.SIGTERM) == former
 
 
@@ -253,7 +256,7 @@ def test_workers_that_end_do_not_break_the_step(hook, runner):
 
     former = signal.signal(signal.SIGCHLD, torchs_own)
     try:
-        with hook.listening(runner):
+        with hook.catching_signals(runner):
             send(signal.SIGTERM)
             send(signal.SIGCHLD)
         with pytest.raises(RuntimeError, match="DataLoader worker"):
@@ -264,7 +267,7 @@ def test_workers_that_end_do_not_break_the_step(hook, runner):
 
 def waiting_for_data(hook, runner, words, *, asked=True, kind=RuntimeError):
     """Train until the loop fails, with or without a signal before it."""
-    with hook.listening(runner):
+    with hook.catching_signals(runner):
         if asked:
             send(signal.SIGTERM)
         raise kind(words)
@@ -299,7 +302,7 @@ def test_another_thread_trains_without_listening(hook, runner):
     ran = []
 
     def train():
-        with hook.listening(runner):
+        with hook.catching_signals(runner):
             ran.append(signal.getsignal(signal.SIGTERM))
 
     former = signal.getsignal(signal.SIGTERM)

@@ -22,7 +22,7 @@ from toy_training import ADAM, EveryIteration, toy_net, toy_runner
 from leuko_mm.engine import StagedFreezeHook
 from leuko_mm.engine.staged_freeze import (
     FeatureCache,
-    find_part,
+    find_submodule,
     freeze,
     is_pretrained,
     thaw,
@@ -174,10 +174,10 @@ def model_with(**recipes) -> nn.Module:
 
 def test_a_dotted_name_finds_the_part():
     model = model_with()
-    assert find_part(model, "outer.inner") is model.outer.inner
+    assert find_submodule(model, "outer.inner") is model.outer.inner
 
 
-@pytest.mark.parametrize("look", [find_part, is_pretrained])
+@pytest.mark.parametrize("look", [find_submodule, is_pretrained])
 @pytest.mark.parametrize("name", ["encoder", "outer.encoder"])
 def test_an_unknown_part_raises_with_those_there_are(look, name):
     with pytest.raises(ValueError, match=rf"no part '{name}'.*outer, other"):

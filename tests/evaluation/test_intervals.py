@@ -4,8 +4,8 @@ import warnings
 import numpy as np
 import pytest
 
+from leuko_mm.evaluation.cell_scores import statistic
 from leuko_mm.evaluation.confusion import scores
-from leuko_mm.evaluation.scores import statistic
 from leuko_mm.evaluation.statistics import (
     bootstrap_interval,
     bootstrap_intervals,

@@ -4,7 +4,7 @@ import warnings
 import numpy as np
 import pytest
 
-from leuko_mm.evaluation.scores import statistic
+from leuko_mm.evaluation.cell_scores import statistic
 from leuko_mm.evaluation.statistics import (
     DifferentCellsError,
     bootstrap_interval,

@@ -12,8 +12,8 @@ from torch import nn
 
 from leuko_mm.models.cell_encoder_decoder import (
     CellEncoderDecoder,
-    one_class_a_cell,
-    seen_from_all_sides,
+    mean_of_eight_views,
+    one_class_per_cell,
 )
 from leuko_mm.registry import MODELS
 
@@ -35,7 +35,7 @@ def labels():
 
 
 def test_a_cell_takes_the_class_of_most_of_it_and_specks_go(labels):
-    told = one_class_a_cell(probabilities_of(labels), least_area=5)
+    told = one_class_per_cell(probabilities_of(labels), least_area=5)
     wanted = np.zeros_like(labels)
     wanted[2:8, 2:8], wanted[3:9, 12:18] = 1, 2
     assert told.dtype == np.uint8
@@ -45,22 +45,22 @@ def test_a_cell_takes_the_class_of_most_of_it_and_specks_go(labels):
 def test_sure_pixels_outvote_many_unsure_ones(labels):
     probabilities = probabilities_of(labels, sure=0.36)
     probabilities[:, 2:4, 2:8] = np.array([0.0, 0.0, 1.0])[:, None, None]
-    assert set(one_class_a_cell(probabilities, least_area=5)[2:8, 2:8].flat) == {2}
+    assert set(one_class_per_cell(probabilities, least_area=5)[2:8, 2:8].flat) == {2}
 
 
 def test_background_is_never_the_class_of_a_cell():
     probabilities = np.array([[[0.45, 0.9]], [[0.55, 0.1]], [[0.0, 0.0]]])
-    assert one_class_a_cell(probabilities, least_area=1).tolist() == [[1, 0]]
+    assert one_class_per_cell(probabilities, least_area=1).tolist() == [[1, 0]]
 
 
 def test_nothing_found_is_all_background():
-    told = one_class_a_cell(probabilities_of(np.zeros((4, 5), int)), least_area=0)
+    told = one_class_per_cell(probabilities_of(np.zeros((4, 5), int)), least_area=0)
     assert not told.any()
 
 
 def test_eight_views_of_a_pointwise_network_are_its_own_answer():
     images = torch.randn(2, 3, 6, 9)
-    found = seen_from_all_sides(lambda view: 2 * view, images)
+    found = mean_of_eight_views(lambda view: 2 * view, images)
     torch.testing.assert_close(found.softmax(1), (2 * images).softmax(1))
 
 
@@ -69,8 +69,8 @@ def test_eight_views_of_any_network_do_not_prefer_a_direction():
     network = nn.Conv2d(3, 4, 3, padding=1)
     image = torch.randn(1, 3, 8, 8)
     with torch.no_grad():
-        told = seen_from_all_sides(network, image)
-        turned = seen_from_all_sides(network, torch.rot90(image, 1, (2, 3)))
+        told = mean_of_eight_views(network, image)
+        turned = mean_of_eight_views(network, torch.rot90(image, 1, (2, 3)))
     torch.testing.assert_close(torch.rot90(told, 1, (2, 3)), turned)
 
 
@@ -109,7 +109,7 @@ def test_the_answer_is_that_of_the_functions():
     assert torch.equal(plain.pred_sem_seg.data[0], plain.seg_logits.data.argmax(0))
     told = answer(segmentor(least_area=3), image)
     torch.testing.assert_close(told.seg_logits.data, plain.seg_logits.data)
-    wanted = one_class_a_cell(plain.seg_logits.data.softmax(0).numpy(), least_area=3)
+    wanted = one_class_per_cell(plain.seg_logits.data.softmax(0).numpy(), least_area=3)
     assert np.array_equal(told.pred_sem_seg.data[0].numpy(), wanted)
     assert not torch.equal(told.pred_sem_seg.data, plain.pred_sem_seg.data)
     eight = answer(segmentor(views=8), image).seg_logits.data
@@ -119,7 +119,7 @@ def test_the_answer_is_that_of_the_functions():
         return one.encode_decode(view, [dict(img_shape=tuple(view.shape[2:]))])
 
     with torch.no_grad():
-        mean = seen_from_all_sides(logits_of, image)
+        mean = mean_of_eight_views(logits_of, image)
     torch.testing.assert_close(eight, mean[0], atol=1e-4, rtol=1e-4)
 
 

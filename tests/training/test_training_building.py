@@ -25,7 +25,7 @@ from torch import nn
 from leuko_mm.cli.main import main
 from leuko_mm.datasets.mosaic import MosaicDataset
 from leuko_mm.engine.checkpoints import load_tensors
-from leuko_mm.engine.hooks import names_of
+from leuko_mm.engine.hooks import names_in_batch
 from leuko_mm.errors import UsageError
 from leuko_mm.losses.focal_dice import FocalDiceLoss
 from leuko_mm.models.cbam import over_channels
@@ -155,7 +155,7 @@ def test_a_training_mosaic_tells_its_cells(tiny_dataset):
         pipeline=[dict(type="PackSegInputs")],
         tile_pipeline=[dict(type="LoadImageFromFile"), dict(type="LoadAnnotations")],
     )
-    names = names_of(dict(data_samples=[mosaics[3]["data_samples"]]))
+    names = names_in_batch(dict(data_samples=[mosaics[3]["data_samples"]]))
     about = {tile["stem"] for tile in mosaics.compose(3)["tiles"]}
     assert len(names) == 4
     assert set(names) == about

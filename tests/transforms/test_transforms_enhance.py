@@ -120,7 +120,7 @@ def test_same_bytes_for_any_threads_and_workers(any_threads):
 @pytest.mark.slow
 def test_same_bytes_in_another_process(project_root):
     code = (
-        "from test_enhance_transform import EnhancedNoise as E\n"
+        "from test_transforms_enhance import EnhancedNoise as E\n"
         "print(*(E()[i] for i in range(3)))"
     )
     done = subprocess.run(

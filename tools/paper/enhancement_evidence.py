@@ -34,11 +34,11 @@ from sklearn.preprocessing import StandardScaler
 
 from leuko_mm.classes import BACKGROUND, IGNORE_LABEL
 from leuko_mm.datasets.images import read_image
-from leuko_mm.datasets.leukocyte import dataset_root
 from leuko_mm.datasets.mosaic import resize_tile
 from leuko_mm.datasets.prepared import (
     DatasetError,
     IndexRow,
+    dataset_root,
     read_about,
     read_index,
     read_nucleus,

@@ -21,8 +21,13 @@ import numpy as np
 from PIL import Image
 
 from leuko_mm.classes import CLASS_NAMES
-from leuko_mm.datasets.leukocyte import dataset_root
-from leuko_mm.datasets.prepared import DatasetError, IndexRow, read_index, read_split
+from leuko_mm.datasets.prepared import (
+    DatasetError,
+    IndexRow,
+    dataset_root,
+    read_index,
+    read_split,
+)
 from leuko_mm.errors import UsageError
 from leuko_mm.evaluation.field_cells import match_cells
 from leuko_mm.files import write_text

@@ -35,17 +35,16 @@ from leuko_mm.cli.prepare import at_least
 from leuko_mm.comparison.paper_tables import load_published
 from leuko_mm.comparison.results import LENGTH
 from leuko_mm.datasets.audit import quick_check
+from leuko_mm.datasets.composition import compose_every
 from leuko_mm.datasets.layouts import lay_grid
 from leuko_mm.datasets.leukocyte import (
     LeukocyteDataset,
     build_pipeline,
-    dataset_root,
-    is_binary,
     with_enhancement,
 )
 from leuko_mm.datasets.mosaic import TileStore
-from leuko_mm.datasets.prepared import read_about
-from leuko_mm.datasets.sampling import compose_every, sample_randomness
+from leuko_mm.datasets.prepared import dataset_root, is_binary, read_about
+from leuko_mm.datasets.sampling import sample_randomness
 from leuko_mm.engine.checkpoints import STATES, load_tensors
 from leuko_mm.errors import UsageError, did_you_mean
 from leuko_mm.models.size import build_bare

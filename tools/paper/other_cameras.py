@@ -20,8 +20,8 @@ from tempfile import TemporaryDirectory
 from leuko_mm.datasets.prepared import DatasetError
 from leuko_mm.engine.checkpoints import UnsafeCheckpointError
 from leuko_mm.errors import UsageError
+from leuko_mm.evaluation.cell_scores import statistic
 from leuko_mm.evaluation.metric import CELLS_FILE, load_cells
-from leuko_mm.evaluation.scores import statistic
 from leuko_mm.files import sha256_of_file, write_text
 from leuko_mm.report.html import number, table
 from leuko_mm.training.config import resolve_config

@@ -34,8 +34,7 @@ import torch
 from leuko_mm.comparison.plan import method_names
 from leuko_mm.datasets.converters.synthetic.dataset import drawn_field
 from leuko_mm.datasets.images import read_image
-from leuko_mm.datasets.leukocyte import dataset_root
-from leuko_mm.datasets.prepared import DatasetError
+from leuko_mm.datasets.prepared import DatasetError, dataset_root
 from leuko_mm.engine.runner import keep_memory
 from leuko_mm.errors import UsageError
 from leuko_mm.files import write_text

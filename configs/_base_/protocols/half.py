@@ -1,11 +1,11 @@
 # 256x256 mosaics (cells at half size), fixed iterations: the comparison on a CPU.
+_base_ = '../mosaics.py'
 protocol = 'half'
 _iterations = 650
 _frozen = 97  # 15 %: a pretrained encoder first waits for its decoder
 
-train_cfg = dict(type='IterBasedTrainLoop', max_iters=_iterations)
+train_cfg = dict(max_iters=_iterations)
 optim_wrapper = dict(
-    type='leuko_mm.AutocastOptimWrapper',
     constructor='leuko_mm.EncoderLrConstructor',
     optimizer=dict(type='AdamW', lr=1e-3, weight_decay=1e-4),
     # A pretrained encoder, once thawed, learns at a tenth of the rate.
@@ -28,38 +28,12 @@ train_dataloader = dict(
     batch_size=4,
     num_workers=1,
     persistent_workers=True,
-    sampler=dict(type='leuko_mm.GlobalIndexSampler'),
     dataset=dict(
-        type='leuko_mm.MosaicDataset',
-        n=2,
         size=256,
         mode='resample',
         mosaics=50,
-        dataset=dict(name='bcisc', split='fold5', part='train'),
-        tile_pipeline=[
-            dict(type='LoadImageFromFile'),
-            dict(type='LoadAnnotations'),
-        ],
         tile_augmentation=[
             dict(type='leuko_mm.RandomCellAffine'),
             dict(type='leuko_mm.StainJitter'),
-        ],
-        pipeline=[dict(type='PackSegInputs')]))
-test_dataloader = dict(
-    batch_size=1,
-    num_workers=0,
-    sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(
-        type='leuko_mm.MosaicDataset',
-        n=2,
-        size=256,
-        mode='every',
-        test_mode=True,
-        dataset=dict(name='bcisc', split='fold5', part='test'),
-        tile_pipeline=[
-            dict(type='LoadImageFromFile'),
-            dict(type='LoadAnnotations'),
-        ],
-        pipeline=[
-            dict(type='PackSegInputs', meta_keys=('tiles', 'ori_shape', 'img_shape'))
         ]))
+test_dataloader = dict(dataset=dict(size=256))

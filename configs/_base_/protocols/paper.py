@@ -1,14 +1,13 @@
 # The paper: 50 mosaics of 512x512, split 9:1 over cells, 50 epochs with the encoder
 # frozen and 50 with everything trained, batch 2, initial learning rate 1e-4, no
 # augmentation. 45 training mosaics at batch 2 make 22.5 iterations an epoch.
+_base_ = '../mosaics.py'
 protocol = 'paper'
 _iterations = 2250
 _frozen = 1125
 
-train_cfg = dict(type='IterBasedTrainLoop', max_iters=_iterations)
-optim_wrapper = dict(
-    type='leuko_mm.AutocastOptimWrapper',
-    optimizer=dict(type='Adam', lr=1e-4))
+train_cfg = dict(max_iters=_iterations)
+optim_wrapper = dict(optimizer=dict(type='Adam', lr=1e-4))
 # The paper names the initial rate only; one cosine down to 1e-6 is our reading.
 param_scheduler = [
     dict(
@@ -27,34 +26,6 @@ train_dataloader = dict(
     batch_size=2,
     num_workers=1,
     persistent_workers=True,
-    sampler=dict(type='leuko_mm.GlobalIndexSampler'),
     dataset=dict(
-        type='leuko_mm.MosaicDataset',
-        n=2,
-        size=512,
-        mode='fixed',
-        mosaics=45,
-        dataset=dict(name='bcisc', split='paper', part='train'),
-        tile_pipeline=[
-            dict(type='LoadImageFromFile'),
-            dict(type='LoadAnnotations'),
-        ],
-        pipeline=[dict(type='PackSegInputs')]))
-test_dataloader = dict(
-    batch_size=1,
-    num_workers=0,
-    sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(
-        type='leuko_mm.MosaicDataset',
-        n=2,
-        size=512,
-        mode='every',
-        test_mode=True,
-        dataset=dict(name='bcisc', split='paper', part='test'),
-        tile_pipeline=[
-            dict(type='LoadImageFromFile'),
-            dict(type='LoadAnnotations'),
-        ],
-        pipeline=[
-            dict(type='PackSegInputs', meta_keys=('tiles', 'ori_shape', 'img_shape'))
-        ]))
+        size=512, mode='fixed', mosaics=45, dataset=dict(split='paper')))
+test_dataloader = dict(dataset=dict(size=512, dataset=dict(split='paper')))

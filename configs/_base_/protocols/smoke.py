@@ -1,11 +1,12 @@
 # Two iterations of 64x64 on synthetic cells: does everything run?
+_base_ = '../mosaics.py'
 protocol = 'smoke'
+_cells = dict(name='synthetic')
 _iterations = 2
 _frozen = 1
 
-train_cfg = dict(type='IterBasedTrainLoop', max_iters=_iterations)
+train_cfg = dict(max_iters=_iterations)
 optim_wrapper = dict(
-    type='leuko_mm.AutocastOptimWrapper',
     constructor='leuko_mm.EncoderLrConstructor',
     optimizer=dict(type='AdamW', lr=1e-3, weight_decay=1e-4),
     # A pretrained encoder, once thawed, learns at a tenth of the rate.
@@ -27,38 +28,13 @@ custom_hooks = [
 train_dataloader = dict(
     batch_size=2,
     num_workers=0,
-    sampler=dict(type='leuko_mm.GlobalIndexSampler'),
     dataset=dict(
-        type='leuko_mm.MosaicDataset',
-        n=2,
         size=64,
         mode='resample',
         mosaics=4,
-        dataset=dict(name='synthetic', split='fold5', part='train'),
-        tile_pipeline=[
-            dict(type='LoadImageFromFile'),
-            dict(type='LoadAnnotations'),
-        ],
+        dataset=_cells,
         tile_augmentation=[
             dict(type='leuko_mm.RandomCellAffine'),
             dict(type='leuko_mm.StainJitter'),
-        ],
-        pipeline=[dict(type='PackSegInputs')]))
-test_dataloader = dict(
-    batch_size=1,
-    num_workers=0,
-    sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(
-        type='leuko_mm.MosaicDataset',
-        n=2,
-        size=64,
-        mode='every',
-        test_mode=True,
-        dataset=dict(name='synthetic', split='fold5', part='test'),
-        tile_pipeline=[
-            dict(type='LoadImageFromFile'),
-            dict(type='LoadAnnotations'),
-        ],
-        pipeline=[
-            dict(type='PackSegInputs', meta_keys=('tiles', 'ori_shape', 'img_shape'))
         ]))
+test_dataloader = dict(dataset=dict(size=64, dataset=_cells))

@@ -205,7 +205,7 @@ def cell_figures(confusion: np.ndarray) -> dict[str, np.ndarray]:
     ``found``: 100 where cell pixels of any class share at least half of their union
     with the true ones, else 0. ``right_class``: 100 where most of the cell's pixels
     that were given a class were given its own, else 0. ``mean_dice``: its Dice, see
-    :func:`leuko_mm.evaluation.scores.cell_dice`.
+    :func:`leuko_mm.evaluation.cell_scores.cell_dice`.
 
     Shape:
         (N, C, C) -> names to (N,) float64; NaN where the truth shows no cell.

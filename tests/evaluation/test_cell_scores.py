@@ -7,8 +7,7 @@ import pytest
 from sklearn import metrics as sk
 
 from leuko_mm.classes import CLASS_NAMES
-from leuko_mm.evaluation.confusion import CLASS_KEYS, confusion_matrix, scores
-from leuko_mm.evaluation.scores import (
+from leuko_mm.evaluation.cell_scores import (
     MEANS,
     cell_dice,
     cell_figures,
@@ -16,6 +15,7 @@ from leuko_mm.evaluation.scores import (
     statistic,
     with_classes_right,
 )
+from leuko_mm.evaluation.confusion import CLASS_KEYS, confusion_matrix, scores
 
 RNG = np.random.default_rng(0)
 TRUTH = RNG.integers(0, 4, (20, 12, 12))

@@ -1,0 +1,314 @@
+"""The smear layout: few or no cells, some touching or cut off, with platelets.
+
+Prepared cells are alone in the middle of their image. A network that is trained on
+nothing else takes every purple object for a leukocyte, and two that touch for one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass
+
+import cv2
+import numpy as np
+
+from leuko_mm.classes import BACKGROUND, IGNORE_LABEL
+from leuko_mm.datasets.layouts import (
+    ROOM,
+    Corner,
+    Mosaic,
+    Tile,
+    cell_box,
+    common_area,
+    draw_start,
+    paint_tiles,
+)
+
+# A channel is brightened or darkened by this factor at most.
+MAX_GAIN = 1.6
+# Radii of platelets as shares of a tile's side, in which a red cell is about 0.23 wide.
+RADII = (0.025, 0.06)
+# Share of a cell's pixels, the darkest, that are taken for its nucleus.
+NUCLEUS = 0.25
+# How far a cell is moved, as a share of its side, until it only touches another.
+STEP = 1 / 40
+# Share of a cell that a neighbour may hide.
+HIDDEN = 0.05
+TRIES = 20
+
+
+@dataclass(frozen=True)
+class SmearOdds:
+    """Probabilities of what a smear shows.
+
+    Args:
+        bare: share of the mosaics without any leukocyte.
+        touching: probability that a cell is put against another one.
+        cut: probability that a cell is cut off by the mosaic's border.
+        platelets: mean number of platelets per area of one tile.
+        light: probability that all cells of a mosaic are brought into one light.
+
+    Raises:
+        ValueError: if a probability is none, or the number is below 0.
+    """
+
+    bare: float = 0.08
+    touching: float = 0.3
+    cut: float = 0.2
+    platelets: float = 1.5
+    light: float = 0.8
+
+    def __post_init__(self):
+        shares = (self.bare, self.touching, self.cut, self.light)
+        if min(astuple(self)) < 0 or max(*shares, self.touching + self.cut) > 1:
+            raise ValueError(
+                f"{self}; expected probabilities, of which touching and cut together "
+                "are at most 1, and 0 or more platelets"
+            )
+
+
+def lay_smear(
+    tiles: Sequence[Tile],
+    *,
+    n: int,
+    size: int,
+    rng: np.random.Generator,
+    odds: SmearOdds | None = None,
+) -> Mosaic:
+    """Put several cells, one or none, on a background blended from all tiles.
+
+    A cell is alone, against another one, or cut off by the border; a cell that its
+    own tile cuts off is at the border with that side. Platelets are painted where no
+    leukocyte is; they are background.
+
+    Args:
+        tiles: at most n x n images with their labels, all squares of one side.
+        n: the tiles' side is that of n on a side of the mosaic, ``size // n``.
+        size: side of the mosaic in pixels.
+        rng: of everything that is drawn.
+        odds: None takes the defaults.
+
+    Returns:
+        The mosaic, with a box for every tile; the box of a cell that is not shown,
+        or that found no place, is empty.
+
+    Shape:
+        tiles (h, h, 3) and (h, h) -> image (size, size, 3), labels (size, size).
+    """
+    odds = odds or SmearOdds()
+    side = size // n
+    if rng.random() < odds.light:
+        tiles = in_common_light(tiles, leader=int(rng.integers(len(tiles))))
+    count = 0 if rng.random() < odds.bare else int(rng.integers(1, len(tiles) + 1))
+    taken = np.zeros((size, size), bool)
+    corners, shown = [], []
+    for number, (_, labels) in enumerate(tiles):
+        corner, cell = None, main_piece(labels)
+        if number < count:
+            corner = _place(cell, taken, odds=odds, rng=rng)
+        if corner is None:
+            corner = tuple(int(v) for v in rng.integers(1 - side, size, 2))
+            shown.append(np.zeros_like(cell))
+        else:
+            shown.append(cell | (labels == IGNORE_LABEL))
+        corners.append(corner)
+    room = max(1, round(ROOM * side))
+    image, labels, boxes = paint_tiles(
+        tiles, corners, size=size, room=room, shown=shown
+    )
+    platelets = int(rng.poisson(odds.platelets * n * n))
+    paint_platelets(image, labels, tiles, count=platelets, rng=rng)
+    boxes = [
+        box if own.any() else (0, 0, 0, 0)
+        for own, box in zip(shown, boxes, strict=True)
+    ]
+    return Mosaic(image, labels, boxes)
+
+
+def main_piece(labels: np.ndarray) -> np.ndarray:
+    """Return the pixels of the largest connected leukocyte of a tile.
+
+    Augmentation fills the tile with mirror images, and so with pieces of the cell
+    that straight edges cut off.
+
+    Shape:
+        (H, W) -> (H, W) bool.
+
+    Example:
+        >>> main_piece(np.array([[3, 0, 3, 3, 255]], np.uint8)).tolist()
+        [[False, False, True, True, False]]
+    """
+    cells = (labels != BACKGROUND) & (labels != IGNORE_LABEL)
+    count, pieces, facts, _ = cv2.connectedComponentsWithStats(cells.view("u1"))
+    if count < 2:
+        return cells
+    return pieces == 1 + int(facts[1:, cv2.CC_STAT_AREA].argmax())
+
+
+def _place(
+    marked: np.ndarray, taken: np.ndarray, *, odds: SmearOdds, rng
+) -> Corner | None:
+    """Return the corner of a tile and mark its cell as taken; None without a place."""
+    if not marked.any():
+        return None
+    side, size, (x0, y0, x1, y1) = len(marked), len(taken), cell_box(marked)
+    draw = rng.random()
+    whole = min(x0, y0) > 0 and max(x1, y1) < side
+    for _ in range(TRIES):
+        if whole and draw < odds.touching and taken.any():
+            found = _against(marked[y0:y1, x0:x1], taken, rng)
+        elif whole and draw < odds.touching + odds.cut:
+            found = _cut_off(x1 - x0, y1 - y0, size, rng)
+        else:
+            x = draw_start(x0, x1, side, size, rng)
+            found = x, draw_start(y0, y1, side, size, rng)
+        if found is None:
+            continue
+        corner = (found[0] - x0, found[1] - y0)
+        if _hidden(marked, taken, corner) <= HIDDEN * marked.sum():
+            on_mosaic, on_tile = common_area(corner, marked.shape, size)
+            taken[on_mosaic] |= marked[on_tile]
+            return corner
+    return None
+
+
+def _cut_off(width: int, height: int, size: int, rng) -> Corner:
+    """Return the corner of a box of which the border hides 15 to 70 %."""
+    corner = [int(rng.integers(0, max(1, size - s + 1))) for s in (width, height)]
+    axis, lost = int(rng.integers(2)), rng.uniform(0.15, 0.7)
+    extent = (width, height)[axis]
+    before = -round(lost * extent)
+    corner[axis] = before if rng.random() < 0.5 else size - extent - before
+    return corner[0], corner[1]
+
+
+def _against(cell: np.ndarray, taken: np.ndarray, rng) -> Corner | None:
+    """Return the corner at which a cell just touches another, on a random side."""
+    rows, columns = np.nonzero(taken)
+    pick = int(rng.integers(len(rows)))
+    angle = rng.uniform(0, 2 * np.pi)
+    step = max(1.0, STEP * max(cell.shape))
+    height, width = cell.shape
+    for away in np.arange(0, 2 * max(cell.shape), step):
+        x = round(columns[pick] + away * np.cos(angle) - width / 2)
+        y = round(rows[pick] + away * np.sin(angle) - height / 2)
+        if _hidden(cell, taken, (x, y)) <= HIDDEN * cell.sum():
+            inside = 0 <= x <= len(taken) - width and 0 <= y <= len(taken) - height
+            return (x, y) if inside else None
+    return None
+
+
+def _hidden(marked: np.ndarray, taken: np.ndarray, corner: Corner) -> int:
+    """Return how many pixels of a cell are taken by others."""
+    on_mosaic, on_tile = common_area(corner, marked.shape, len(taken))
+    return int((marked[on_tile] & taken[on_mosaic]).sum())
+
+
+def in_common_light(tiles: Sequence[Tile], *, leader: int) -> list[Tile]:
+    """Give every tile the background colour of one of them, by a gain per channel.
+
+    Args:
+        tiles: images with their labels; they are not changed.
+        leader: whose background the others take.
+
+    Returns:
+        New images with the same labels; a tile without background is unchanged.
+
+    Example:
+        >>> dark, light = (np.full((4, 4, 3), v, np.uint8) for v in (100, 150))
+        >>> labels = np.zeros((4, 4), np.uint8)
+        >>> tiles = in_common_light([(dark, labels), (light, labels)], leader=1)
+        >>> [int(image[0, 0, 0]) for image, _ in tiles]
+        [150, 150]
+    """
+    colours = [_background_colour(tile) for tile in tiles]
+    target = colours[leader]
+    if target is None:
+        return list(tiles)
+    return [
+        tile if colour is None else (_with_gain(tile[0], target / colour), tile[1])
+        for tile, colour in zip(tiles, colours, strict=True)
+    ]
+
+
+def _background_colour(tile: Tile) -> np.ndarray | None:
+    image, labels = tile
+    bare = image[labels == BACKGROUND]
+    return np.maximum(bare.mean(axis=0), 1) if len(bare) else None
+
+
+def _with_gain(image: np.ndarray, gain: np.ndarray) -> np.ndarray:
+    levels = np.arange(256)[:, None] * np.clip(gain, 1 / MAX_GAIN, MAX_GAIN)
+    table = np.clip(np.rint(levels), 0, 255).astype(np.uint8)
+    return np.stack([table[:, c][image[..., c]] for c in range(3)], axis=-1)
+
+
+def paint_platelets(
+    image: np.ndarray,
+    labels: np.ndarray,
+    tiles: Sequence[Tile],
+    *,
+    count: int,
+    rng: np.random.Generator,
+) -> None:
+    """Paint platelets on the background of an image, in place.
+
+    A platelet is an uneven ellipse with a soft edge and a granular middle, in a colour
+    between that of a nucleus and what is under it. A platelet that would touch a
+    leukocyte, or a pixel to ignore, is left out.
+
+    Args:
+        image: uint8 (H, W, 3).
+        labels: (H, W); read only, since platelets are background.
+        tiles: the cells whose nuclei give the colours.
+        count: how many to try.
+        rng: of places, shapes and colours.
+    """
+    colours = [c for tile in tiles if (c := _nucleus_colour(tile)) is not None]
+    if not colours:
+        return
+    side = len(tiles[0][1])
+    height, width = labels.shape
+    for _ in range(count):
+        radius = max(1.5, side * rng.uniform(*RADII))
+        reach = int(np.ceil(2 * radius)) + 1
+        if min(height, width) <= 2 * reach:
+            break
+        x = int(rng.integers(reach, width - reach))
+        y = int(rng.integers(reach, height - reach))
+        where = np.s_[y - reach : y + reach + 1, x - reach : x + reach + 1]
+        if (labels[where] != BACKGROUND).any():
+            continue
+        colour = colours[int(rng.integers(len(colours)))]
+        image[where] = _with_platelet(image[where], colour, radius, rng)
+
+
+def _nucleus_colour(tile: Tile) -> np.ndarray | None:
+    """Return the mean colour of a cell's darkest pixels, None without a cell."""
+    cell, mask = tile
+    pixels = cell[(mask != BACKGROUND) & (mask != IGNORE_LABEL)]
+    if not len(pixels):
+        return None
+    light = pixels.sum(axis=1, dtype=np.int64)
+    return pixels[light <= np.quantile(light, NUCLEUS)].mean(axis=0)
+
+
+def _with_platelet(
+    patch: np.ndarray, colour: np.ndarray, radius: float, rng
+) -> np.ndarray:
+    """Return a patch of background with a platelet in its middle."""
+    side = len(patch)
+    noise = cv2.GaussianBlur(
+        rng.normal(size=(side, side)).astype(np.float32), (0, 0), max(0.6, radius / 4)
+    )
+    noise /= max(float(noise.std()), 1e-6)
+    rows, columns = np.mgrid[:side, :side] - side // 2
+    angle, squeeze = rng.uniform(0, np.pi), rng.uniform(0.6, 1.0)
+    along = columns * np.cos(angle) + rows * np.sin(angle)
+    across = (rows * np.cos(angle) - columns * np.sin(angle)) / squeeze
+    away = np.hypot(along, across) / radius + 0.12 * noise
+    # 1 inside, 0 outside, over about a third of the radius.
+    cover = np.clip((1.15 - away) * 3, 0, 1)
+    depth = cover * np.clip(rng.uniform(0.35, 0.8) + 0.15 * noise, 0, 1)
+    mixed = patch + depth[..., None] * (colour - patch)
+    return np.clip(np.rint(mixed), 0, 255).astype(np.uint8)
