@@ -98,12 +98,12 @@ def run(args: argparse.Namespace, command: list[str]) -> int:
 
 
 def _report(out: Path) -> int:
-    outcome = write_report(out)
-    for path in outcome.written:
+    written, faults = write_report(out)
+    for path in written:
         print(f"written: {path}")
-    for fault in outcome.faults:
+    for fault in faults:
         print(f"left out: {fault}", file=sys.stderr)
-    return SOME_FAILED if outcome.faults else DONE
+    return SOME_FAILED if faults else DONE
 
 
 def _show(request: CompareRequest) -> int:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import dataclass
 
-import numpy as np
-
-from leuko_mm.comparison.results import PublishedRun, Result, single_folds
+from leuko_mm.comparison.results import (
+    PublishedRun,
+    Result,
+    named_links,
+    single_folds,
+)
 from leuko_mm.evaluation.boundary import boundary_statistics
 from leuko_mm.evaluation.cell_scores import statistic
-from leuko_mm.evaluation.metric import Cells
 from leuko_mm.evaluation.statistics import (
     Difference,
     DifferentCellsError,
@@ -26,7 +27,6 @@ from leuko_mm.evaluation.statistics import (
 )
 from leuko_mm.report.html import Measured
 from leuko_mm.report.run_page import FileLink
-from leuko_mm.training.config import COMBINATIONS, SETTINGS
 
 # In percent: the mean IoU is the one that the paper prints.
 TARGETS = {"mIoU": 91.89, "pixel_accuracy": 99.0}
@@ -43,8 +43,6 @@ HEADS = {
     "found": "cells found",
     OUTLINE: "boundary F1",
 }
-# An encoder that starts from none of the known weights.
-RANDOM = "random"
 # What the paper calls its method, then what comes nearest to it.
 PAPER_METHOD = (
     ("cbam_unet", "B"),
@@ -187,7 +185,7 @@ class Trainings:
     @property
     def links(self) -> tuple[FileLink, ...]:
         """All results files."""
-        return tuple(link for result in self.results for link in named_links(result))
+        return named_links(self.results)
 
     def values(self, name: str) -> list[float]:
         """Return a metric of every training, in percent."""
@@ -196,13 +194,6 @@ class Trainings:
             float(metric.value(metric.parts(result.cells.confusion).sum(axis=0)))
             for result in self.results
         ]
-
-    @cached_property
-    def together(self) -> Result:
-        """One result in which every cell is tested once by each training."""
-        folds = zip(*(result.runs for result in self.results), strict=True)
-        runs = tuple(replace(runs[0], cells=_summed(runs)) for runs in folds)
-        return Result(runs, self.first.scope)
 
 
 def first_trainings(runs: Iterable[PublishedRun]) -> list[PublishedRun]:
@@ -236,90 +227,6 @@ def _training(run: PublishedRun) -> tuple:
     learnt = frozenset(run.data.get("train_groups") or ())
     tested = tuple(sorted(run.cells.stem.tolist()))
     return (*run.recipe, run.split, learnt, tested)
-
-
-def _summed(runs: Sequence[PublishedRun]) -> Cells:
-    """Return cells with the pixels of all runs, in the order of their names."""
-    orders = [np.argsort(run.cells.stem, kind="stable") for run in runs]
-    first, order = runs[0].cells, orders[0]
-    pixels = [
-        run.cells.confusion[order] for run, order in zip(runs, orders, strict=True)
-    ]
-    return Cells(first.stem[order], first.group[order], sum(pixels))
-
-
-def setting_words(variant: str | None) -> str:
-    """Say what a variant is.
-
-    Example:
-        >>> setting_words("A"), setting_words(None)
-        ('A: raw image, cross-entropy', 'own: as its file has it')
-        >>> setting_words("A-views8")
-        'A: raw image, cross-entropy; views8'
-    """
-    if variant is None:
-        return "own: as its file has it"
-    setting, _, rest = variant.partition("-")
-    if setting not in SETTINGS:
-        return variant
-    return f"{setting}: {SETTINGS[setting].words}{f'; {rest}' if rest else ''}"
-
-
-def setting_of(result: Result) -> str:
-    """Say a result's variant, what it was trained and read with, a seed but 0."""
-    variant, options = setting_words(result.variant), result.first.options
-    if result.method == "unet_vgg16" and result.variant in COMBINATIONS:
-        variant = f"ablation: {COMBINATIONS[result.variant]}"
-    if options:
-        variant += f" ({', '.join(options)})"
-    seed = result.first.seed
-    words = [variant, *reading_words(result.first.reading)]
-    return ", ".join(words + [f"seed {seed}"] * bool(seed))
-
-
-def reading_words(reading: Mapping) -> list[str]:
-    """Say how cells were read from a network's answer; nothing: pixel by pixel.
-
-    Example:
-        >>> reading_words(dict(least_area=250, views=8))
-        ['one class a cell', 'eight views']
-    """
-    words = ["one class a cell"] * ("least_area" in reading)
-    return words + ["eight views"] * ("views" in reading)
-
-
-def protocol_words(*results: Result) -> str:
-    """Say how results of one test were made: protocol, test, length and images."""
-    run = results[0].first
-    size = run.data.get("size")
-    image = f"{run.tiles}x{run.tiles} cells" if run.tiles > 1 else "single cells"
-    lengths = sorted({result.first.iterations for result in results})
-    return (
-        f"{run.folder}, {scope_words(results[0])}, "
-        f"{' or '.join(map(str, lengths))} iterations, "
-        f"{image}{f' on {size} px' if size else ''}"
-    )
-
-
-def scope_words(result: Result) -> str:
-    """Say on what a result was tested: ``fold5 (260 cells)``."""
-    return f"{result.scope} ({len(result.cells.stem)} cells)"
-
-
-def encoder_of(result: Result) -> str:
-    """Return what a result's encoder started from."""
-    return str(result.first.results["model"].get("pretrained") or RANDOM)
-
-
-def encoder_words(result: Result) -> str:
-    """Say what a result's encoder started from, as a remark behind its name."""
-    encoder = encoder_of(result)
-    return "random weights" if encoder == RANDOM else encoder
-
-
-def named_links(result: Result) -> tuple[FileLink, ...]:
-    """Return a result's files, named by the method too."""
-    return tuple(FileLink(k.path, f"{result.name} {k.words}") for k in result.links)
 
 
 def float32_files(runs: Iterable[PublishedRun]) -> list[str]:

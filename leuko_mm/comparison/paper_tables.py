@@ -10,8 +10,6 @@ from pathlib import Path
 from leuko_mm.comparison.measurements import (
     OF_CLASS,
     Metrics,
-    encoder_words,
-    protocol_words,
 )
 from leuko_mm.comparison.results import Result
 from leuko_mm.errors import UsageError
@@ -269,7 +267,7 @@ def _our_rows(
     ]
     found = matching(row, results)
     for result in found:
-        what = f"{result.name} ({encoder_words(result)}): {protocol_words(result)}"
+        what = f"{result.name} ({result.encoder_words}): {result.conditions()}"
         shown = list(metrics.of(result, wanted).values())
         if wanted is MEANS:
             shown.insert(1, None)  # `Table 1 gives` is of printed rows

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,14 +16,10 @@ from leuko_mm.comparison.measurements import (
     OUTLINE,
     TARGETS,
     Metrics,
-    encoder_of,
     first_trainings,
     float32_files,
     paper_method,
     precision_note,
-    protocol_words,
-    reading_words,
-    setting_of,
 )
 from leuko_mm.comparison.paper_tables import paper_tables
 from leuko_mm.comparison.report_differences import (
@@ -119,25 +114,13 @@ TERMS = {
 }
 
 
-@dataclass(frozen=True)
-class ReportOutcome:
-    """What was written.
-
-    Args:
-        written: files.
-        runs: how many runs the report is of.
-        faults: a line on each results file that could not be read.
-    """
-
-    written: tuple[Path, ...]
-    runs: int
-    faults: tuple[str, ...]
-
-
-def write_report(results: Path) -> ReportOutcome:
+def write_report(results: Path) -> tuple[tuple[Path, ...], tuple[str, ...]]:
     """Write ``report.html`` and ``report/`` into the folder of the results.
 
     The same results give the same bytes, whenever and wherever they are read.
+
+    Returns:
+        The written files, and a line on each results file that could not be read.
 
     Raises:
         UsageError: if there are no results, or ``report/`` holds something else.
@@ -158,8 +141,7 @@ def write_report(results: Path) -> ReportOutcome:
             f"{folder} holds other things than a report, so it is not replaced; move "
             "them away"
         )
-    written = _write(results, gather_report(runs, results))
-    return ReportOutcome(written, len(runs.runs), runs.faults)
+    return _write(results, gather_report(runs, results)), runs.faults
 
 
 def _write(results: Path, report: ComparisonReport) -> tuple[Path, ...]:
@@ -287,9 +269,9 @@ def _headline(
     result: Result, name: str, what: str, aim: str, metrics: Metrics
 ) -> Headline:
     shown = metrics.one(result, name)
-    read = ", ".join(["", *reading_words(result.first.reading)])
+    read = ", ".join(["", *result.reading])
     interval = cell_text(shown).partition(" ")[2]
-    note = f"{result.name}{read}, {protocol_words(result)}; {aim}"
+    note = f"{result.name}{read}, {result.conditions()}; {aim}"
     label = {"mIoU": "mean IoU"}.get(name, HEADS[name])
     return Headline(
         f"{label}{what}", shown.value, f"{interval}; {note}" if interval else note
@@ -315,20 +297,14 @@ def overview(
         }
         heads = {name: head for name, head in HEADS.items() if not lacking.get(name)}
         rows = [
-            TableRow(
-                (
-                    *(result.method, setting_of(result), encoder_of(result)),
-                    *metrics.of(result, heads).values(),
-                ),
-                result.links,
-            )
+            result.row(result.encoder, *metrics.of(result, heads).values())
             for result in ranked
         ]
         notes = precision_note(ranked), _choice_note(ranked, metrics, developed)
         tables.append(
             ResultTable(
                 f"results_{number}",
-                protocol_words(ranked[0]),
+                ranked[0].conditions(),
                 ("method", "setting", "encoder", *heads.values()),
                 tuple(rows),
                 note=" ".join(filter(None, notes)),
@@ -425,7 +401,7 @@ def _shown_confusion(result: Result, name: str) -> ShownConfusion:
         f"{best['pixel_accuracy']:.2f} %."
     )
     return ShownConfusion(
-        f"{result.name}: {protocol_words(result)}",
+        f"{result.name}: {result.conditions()}",
         lead,
         labels,
         tuple(map(tuple, pooled.tolist())),

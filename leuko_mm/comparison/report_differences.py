@@ -9,31 +9,24 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from leuko_mm.comparison.measurements import (
     COMPARED,
     HEADS,
-    RANDOM,
     RESAMPLES,
     SEED,
     Compared,
     Metrics,
     Trainings,
     differences_to,
-    encoder_of,
     measured,
-    named_links,
     paper_method,
     precision_note,
-    protocol_words,
     repeated,
-    scope_words,
-    setting_of,
-    setting_words,
 )
-from leuko_mm.comparison.report_plots import METRIC_LABELS
 from leuko_mm.comparison.results import (
     DEVELOPMENT,
     DEVELOPMENT_FOLD,
     FIVE_FOLDS,
     FOLDS,
     LEAST_ITERATIONS,
+    RANDOM,
     PublishedRun,
     Result,
     results_of,
@@ -43,12 +36,10 @@ from leuko_mm.comparison.results import (
 from leuko_mm.evaluation.statistics import independent_difference, seed_deviation
 from leuko_mm.report.comparison import (
     Cell,
-    ResultFigure,
     ResultTable,
     Section,
     TableRow,
 )
-from leuko_mm.report.plots import Plot, PlotPoint, PlotSeries
 from leuko_mm.training.config import SAME_AS, SETTINGS
 
 # Splits that put cells of one slide on both sides.
@@ -56,8 +47,6 @@ LEAKING = ("paper_mosaics", "paper")
 BY_FOLD = "mIoU, by fold"
 # Of the metrics that settings were chosen by.
 TRIED = (*COMPARED, "right_class")
-# A picture of one fold would say no more than the table.
-LEAST_FOLDS = 2
 
 
 def differences(results: Sequence[Result]) -> Section:
@@ -70,10 +59,10 @@ def differences(results: Sequence[Result]) -> Section:
             tables.append(
                 _difference_table(
                     f"differences_{len(tables) + 1}",
-                    f"{words}, against {reference.name}: {protocol_words(reference)}",
+                    f"{words}, against {reference.name}: {reference.conditions()}",
                     reference,
                     kind,
-                    third=("encoder", encoder_of),
+                    third=("encoder", lambda result: result.encoder),
                     note=precision_note([reference, *kind]),
                 )
             )
@@ -110,9 +99,9 @@ def _kinds(members: Sequence[Result]) -> list[tuple[str, Result, list[Result]]]:
         reference = paper_method(kind) or paper_method(members)
         if reference is None:
             return []
-        random = encoder_of(reference) == RANDOM
-        alike = [r for r in kind if (encoder_of(r) == RANDOM) == random]
-        apart = [r for r in kind if (encoder_of(r) == RANDOM) != random]
+        random = reference.encoder == RANDOM
+        alike = [r for r in kind if (r.encoder == RANDOM) == random]
+        apart = [r for r in kind if (r.encoder == RANDOM) != random]
         found.append((f"Setting {name}", reference, alike))
         start = "pretrained encoders" if random else "from random weights"
         found.append((f"Setting {name}, {start}", reference, apart))
@@ -152,52 +141,35 @@ def _difference_table(
     others = [member for member in members if member is not reference]
     found, odd = differences_to(reference, others)
     head, content = third
-    columns = ("method", "setting", head, *_difference_heads(reference))
-    rows = [
-        TableRow(
-            (
-                *(c.result.method, setting_of(c.result), content(c.result)),
-                *_difference_cells(c),
-            ),
-            c.result.links,
-        )
-        for c in sorted(found, key=lambda c: -c.differences["mIoU"].value)
-    ]
+    heads = [f"{HEADS[n]}{what}" for n in COMPARED for what in ("", ", p", ", Holm")]
+    heads += [BY_FOLD] * (reference.scope == FIVE_FOLDS)
+    columns = ("method", "setting", head, *heads)
+    rows = []
+    for one in sorted(found, key=lambda one: -one.differences["mIoU"].value):
+        result = one.result
+        rows.append(result.row(content(result), *_difference_cells(one)))
+    words = ("method", "setting", "encoder", BY_FOLD)
     return ResultTable(
         name,
         title,
         columns,
         tuple(rows),
         note=" ".join(filter(None, (note, *odd))),
-        words=_places(columns, "method", "setting", "encoder", BY_FOLD),
+        words=tuple(i for i, column in enumerate(columns) if column in words),
     )
 
 
-def _difference_heads(reference: Result, *, corrected: bool = True) -> tuple[str, ...]:
-    heads = []
-    for name in COMPARED:
-        heads += [HEADS[name], f"{HEADS[name]}, p"]
-        heads += [f"{HEADS[name]}, Holm"] * corrected
-    return (*heads, *[BY_FOLD] * (reference.scope == FIVE_FOLDS))
-
-
-def _difference_cells(compared: Compared, *, corrected: bool = True) -> list[Cell]:
-    """Return what ``_difference_heads`` names."""
+def _difference_cells(compared: Compared) -> list[Cell]:
     cells: list[Cell] = []
     for name in COMPARED:
-        difference = compared.differences[name]
-        cells += [measured(difference), f"{difference.p:.4f}"]
-        cells += [f"{compared.corrected[name]:.4f}"] * corrected
+        difference, holm = compared.differences[name], compared.corrected[name]
+        cells += [measured(difference), f"{difference.p:.4f}", f"{holm:.4f}"]
     if compared.reference.scope == FIVE_FOLDS:
         both = zip(compared.result.runs, compared.reference.runs, strict=True)
         apart = (one.mean_iou - two.mean_iou for one, two in both)
         # Adding 0 takes the sign off what is rounded to -0.0.
         cells.append("; ".join(f"{round(points, 1) + 0:.1f}" for points in apart))
     return cells
-
-
-def _places(columns: Sequence[str], *names: str) -> tuple[int, ...]:
-    return tuple(i for i, column in enumerate(columns) if column in names)
 
 
 def other_seeds(runs: Iterable[PublishedRun]) -> Section:
@@ -209,10 +181,9 @@ def other_seeds(runs: Iterable[PublishedRun]) -> Section:
     groups: dict[tuple, list[Trainings]] = defaultdict(list)
     for one in sorted(repeated(results_of(runs)), key=_seed_order):
         groups[one.first.first.likeness].append(one)
-    tables, figures = [], []
+    tables = []
     for number, key in enumerate(sorted(groups, key=str), 1):
         tables += _seed_tables(groups[key], number)
-        figures += _seed_figures(groups[key], number)
     lead = (
         "The same recipe on the same cells with another seed: it draws the weights of "
         "the decoder, and the order of the images and how each is changed. All other "
@@ -221,12 +192,12 @@ def other_seeds(runs: Iterable[PublishedRun]) -> Section:
         else "Nothing is published with two seeds, so how much one training differs "
         "from the next is not known."
     )
-    return Section("seeds", "Other seeds", lead, tuple(tables), tuple(figures))
+    return Section("seeds", "Other seeds", lead, tuple(tables))
 
 
 def _seed_order(one: Trainings) -> tuple:
     first = one.first
-    return first.method, setting_of(first), first.scope == FIVE_FOLDS, first.scope
+    return first.method, first.setting, first.scope == FIVE_FOLDS, first.scope
 
 
 def _seed_tables(members: Sequence[Trainings], number: int) -> Iterable[ResultTable]:
@@ -241,7 +212,7 @@ def _seed_tables(members: Sequence[Trainings], number: int) -> Iterable[ResultTa
         tuple(
             TableRow(
                 (
-                    *(one.first.method, setting_of(one.first), one.first.scope),
+                    *(one.first.method, one.first.setting, one.first.scope),
                     _listed(one.seeds),
                     *(_listed(f"{v:.2f}" for v in one.values(name)) for name in heads),
                 ),
@@ -253,7 +224,6 @@ def _seed_tables(members: Sequence[Trainings], number: int) -> Iterable[ResultTa
         words=tuple(range(len(columns))),
     )
     yield _deviations_table(members, heads, f"seeds_deviation_{number}", words)
-    yield from _seed_differences(members, number)
 
 
 def _deviations_table(
@@ -267,7 +237,7 @@ def _deviations_table(
     for tests in recipes.values():
         found = [seed_deviation(one.values(name) for one in tests) for name in heads]
         first, points = tests[0].first, (deviation.value for deviation in found)
-        cells = first.method, setting_of(first), found[0].freedom
+        cells = first.method, first.setting, found[0].freedom
         mean = found[0].value / math.sqrt(len(FOLDS))
         links = tuple(link for one in tests for link in one.links)
         rows.append(TableRow((*cells, *points, mean), links))
@@ -285,71 +255,6 @@ def _deviations_table(
         "column is the first divided by the square root of five: what five folds, "
         "each trained once, would differ by if all were trained again.",
         words=(0, 1),
-    )
-
-
-def _seed_differences(
-    members: Sequence[Trainings], number: int
-) -> Iterable[ResultTable]:
-    """Compare recipes that have the same seeds, on the widest test that they share."""
-    tests: dict[tuple, list[Trainings]] = defaultdict(list)
-    for one in members:
-        cells = tuple(sorted(one.first.cells.stem.tolist()))
-        tests[one.first.scope, one.seeds, cells].append(one)
-    whole = [key for key in tests if key[0] == FIVE_FOLDS and len(tests[key]) > 1]
-    for key in whole or tests:
-        reference = paper_method([one.first for one in tests[key]])
-        if reference is None or len(tests[key]) == 1:
-            continue
-        (base,) = (one for one in tests[key] if one.first is reference)
-        others = [one for one in tests[key] if one is not base]
-        heads = _difference_heads(reference, corrected=False)
-        columns = ("method", "setting", "seed", *heads)
-        seeds = "_".join(map(str, base.seeds))
-        yield ResultTable(
-            f"seeds_differences_{number}_{reference.scope.replace(' ', '_')}_{seeds}",
-            f"Against {reference.name} of the same seed: {protocol_words(reference)}",
-            columns,
-            tuple(row for one in others for row in _seed_rows(one, base)),
-            lead="As among the differences on the same cells, but without correction. "
-            "In a method's last row every cell is tested by the trainings of all its "
-            "seeds, and their pixels are counted together.",
-            words=_places(columns, "method", "setting", "seed", BY_FOLD),
-        )
-
-
-def _seed_rows(one: Trainings, base: Trainings) -> Iterable[TableRow]:
-    rows = [
-        (str(other.first.seed), other, own, (*named_links(other), *named_links(own)))
-        for other, own in zip(one.results, base.results, strict=True)
-    ]
-    together = f"{_listed(one.seeds)} together"
-    rows.append((together, one.together, base.together, (*one.links, *base.links)))
-    for seed, other, own, links in rows:
-        (compared,), _ = differences_to(own, [other])
-        words = one.first.method, setting_of(one.first), seed
-        yield TableRow((*words, *_difference_cells(compared, corrected=False)), links)
-
-
-def _seed_figures(members: Sequence[Trainings], number: int) -> Iterable[ResultFigure]:
-    folds = [one for one in members if one.first.scope in FOLDS]
-    if len({one.first.scope for one in folds}) < LEAST_FOLDS:
-        return
-    lines: dict[str, list[PlotPoint]] = defaultdict(list)
-    for one in folds:
-        fold = FOLDS.index(one.first.scope) + 1
-        recipe = f"{one.first.method} {one.first.variant or 'own'}"
-        for seed, value in zip(one.seeds, one.values("mIoU"), strict=True):
-            lines[f"{recipe}, seed {seed}"].append(PlotPoint(fold, value))
-    series = tuple(PlotSeries(name, tuple(points)) for name, points in lines.items())
-    run = members[0].first.first
-    yield ResultFigure(
-        f"seeds_{number}",
-        f"Mean IoU of every training: {run.folder}, {run.iterations} iterations",
-        Plot(series, "fold", METRIC_LABELS["mIoU"]),
-        "A point is one training. Points of one recipe and fold differ in the seed "
-        "alone.",
-        tuple(link for one in folds for link in one.links),
     )
 
 
@@ -379,7 +284,7 @@ def leakage(results: Sequence[Result], metrics: Metrics) -> Section:
         tables.append(
             ResultTable(
                 f"leakage_{len(tables) + 1}",
-                f"{honest.name}: {protocol_words(honest)}",
+                f"{honest.name}: {honest.conditions()}",
                 ("method", "setting", "split", *heads),
                 tuple(rows),
                 words=(0, 1, 2),
@@ -408,7 +313,7 @@ def _split_training(result: Result) -> tuple:
 
 def _leakage_row(result: Result, honest: Result | None, metrics: Metrics) -> TableRow:
     scope = f"{result.scope}, {len(result.cells.stem)} cells"
-    cells: list[Cell] = [result.method, setting_of(result), scope]
+    cells: list[Cell] = [scope]
     for name in COMPARED:
         added = None
         if honest is not None:
@@ -416,7 +321,7 @@ def _leakage_row(result: Result, honest: Result | None, metrics: Metrics) -> Tab
             how = dict(resamples=RESAMPLES, seed=SEED)
             added = measured(independent_difference(*sides, name, **how))
         cells += [metrics.one(result, name), added]
-    return TableRow(tuple(cells), result.links)
+    return result.row(*cells)
 
 
 def cells_per_image(runs: Iterable[PublishedRun], metrics: Metrics) -> Section:
@@ -465,14 +370,14 @@ def _image_rows(tests: Sequence[Result], metrics: Metrics) -> Iterable[TableRow]
     for result in tests:
         image = "of one class" if result.first.alike else "mixed"
         image = f"{result.first.tiles**2} cells, {image}"
-        cells = [result.method, setting_of(result), image, protocol_words(result)]
+        cells: list[Cell] = [image, result.conditions()]
         for name in COMPARED:
             there = more.get(id(result))
             cells += [
                 metrics.one(result, name),
                 measured(there[name]) if there else None,
             ]
-        yield TableRow(tuple(cells), result.links)
+        yield result.row(*cells)
 
 
 def tried_on(runs: Iterable[PublishedRun]) -> set[str]:
@@ -545,12 +450,10 @@ def development(
 def _tried_table(
     name: str, title: str, tried: Iterable[Result], metrics: Metrics, note: str = ""
 ) -> ResultTable:
-    rows = []
-    for result in tried:
-        cells = result.method, setting_of(result), result.first.iterations
-        rows.append(
-            TableRow((*cells, *metrics.of(result, TRIED).values()), result.links)
-        )
+    rows = [
+        result.row(result.first.iterations, *metrics.of(result, TRIED).values())
+        for result in tried
+    ]
     heads = (HEADS[metric] for metric in TRIED)
     columns = ("method", "setting", "iterations", *heads)
     return ResultTable(name, title, columns, tuple(rows), note=note, words=(0, 1))
@@ -567,7 +470,7 @@ def _chosen_tables(
     others = [result for result in chosen if result is not reference]
     absolute = _tried_table(
         "chosen",
-        f"What was chosen, on {scope_words(reference)}",
+        f"What was chosen, on {reference.tested}",
         [*others, reference],
         metrics,
         f"The choice knew the cells of {DEVELOPMENT_FOLD}, which are among these; "
@@ -575,7 +478,7 @@ def _chosen_tables(
     )
     paired = _difference_table(
         "chosen_differences",
-        f"All others on the same cells, against {first.name}: {setting_of(first)}, "
+        f"All others on the same cells, against {first.name}: {first.setting}, "
         f"{first.first.iterations} iterations",
         first,
         [
@@ -597,10 +500,7 @@ def too_short(runs: Sequence[PublishedRun]) -> Section | None:
     """Return the runs whose metrics are not printed, None if there are none."""
     if not runs:
         return None
-    rows = [
-        TableRow((run.method, setting_words(run.variant), run.iterations), (run.link,))
-        for run in runs
-    ]
+    rows = [Result((run,), run.split).row(run.iterations) for run in runs]
     table = ResultTable(
         "too_short",
         f"Runs of fewer than {LEAST_ITERATIONS} iterations",

@@ -12,10 +12,6 @@ from leuko_mm.comparison.measurements import (
     PAPER_METHOD,
     TARGETS,
     Metrics,
-    encoder_words,
-    named_links,
-    protocol_words,
-    setting_of,
 )
 from leuko_mm.comparison.results import (
     DEVELOPMENT,
@@ -23,6 +19,7 @@ from leuko_mm.comparison.results import (
     PublishedRun,
     Result,
     losses_beside,
+    named_links,
     shown_families,
 )
 from leuko_mm.report.comparison import ResultFigure, Section
@@ -82,13 +79,13 @@ def _glance_figure(
     lengths = {result.first.iterations for result in ranked}
     rows = []
     for result in ranked:
-        words = setting_of(result)
+        words = result.setting
         if len(lengths) > 1:
             words += f", {result.first.iterations} iterations"
-        name = f"{result.method} ({encoder_words(result)})"
+        name = f"{result.method} ({result.encoder_words})"
         shown = tuple(metrics.of(result, METRIC_LABELS).values())
         rows.append(IntervalRow(name, words, shown))
-    lead, levels = f"{protocol_words(*ranked)}.", ()
+    lead, levels = f"{first.conditions(*ranked)}.", ()
     if first.all_classes:
         levels = tuple(TARGETS[name] for name in METRIC_LABELS)
         lead += (
@@ -101,7 +98,7 @@ def _glance_figure(
         f"{what}: {first.first.folder}, {first.scope}",
         IntervalPlot(tuple(rows), tuple(METRIC_LABELS.values()), levels),
         lead,
-        tuple(link for result in ranked for link in named_links(result)),
+        named_links(ranked),
     )
 
 
@@ -126,7 +123,7 @@ def costs(results: Sequence[Result], metrics: Metrics, folder: Path) -> Section:
     families = [members for members in shown_families(results) if len(members) > 1]
     for number, members in enumerate(families, 1):
         lead = (
-            f"{protocol_words(members[0])}. Bars are 95 % intervals. Settings of a "
+            f"{members[0].conditions()}. Bars are 95 % intervals. Settings of a "
             "method cost the same and are drawn side by side for that; what enhances "
             "the image is not counted."
         )
@@ -136,7 +133,7 @@ def costs(results: Sequence[Result], metrics: Metrics, folder: Path) -> Section:
             known = [m for m in known if cost(m) is not None]
             if len(known) < 2:
                 continue
-            links = tuple(link for member in known for link in named_links(member))
+            links = named_links(known)
             links += (FileLink(TIMING_FILE, TIMING_FILE),) * (name == "ms")
             for metric in METRIC_LABELS:
                 plot = _cost_plot(known, metrics, cost, label, metric)
@@ -228,7 +225,7 @@ def _learning_figure(
     for line in lines:
         first = next(iter(line.values()))
         points = sorted(line.items())
-        links += [link for _, result in points for link in named_links(result)]
+        links += named_links(result for _, result in points)
         words = f"{first.name}, {first.first.folder}, {first.scope.split('_')[0]}"
         drawn = tuple(_point(x, metrics, result, "mIoU") for x, result in points)
         series.append(PlotSeries(words, drawn))

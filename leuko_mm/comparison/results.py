@@ -20,7 +20,9 @@ from leuko_mm.datasets.composition import EVERY_ALIKE
 from leuko_mm.evaluation.confusion import scores
 from leuko_mm.evaluation.metric import CELLS_FILE, Cells, load_cells
 from leuko_mm.files import replacing, write_text
+from leuko_mm.report.comparison import Cell, TableRow
 from leuko_mm.report.run_page import FileLink
+from leuko_mm.training.config import COMBINATIONS, SETTINGS
 from leuko_mm.training.pictures import read_losses
 
 RESULTS_FILE = "results.json"
@@ -31,6 +33,8 @@ FOLDS = tuple(f"fold{k}" for k in range(1, 6))
 FIVE_FOLDS = "five folds"
 # Settings are chosen on this split; the fold tests the same cells.
 DEVELOPMENT, DEVELOPMENT_FOLD = "development", "fold4"
+# An encoder that starts from none of the known weights.
+RANDOM = "random"
 # The length of a training in a variant's name.
 LENGTH = re.compile(r"^i\d+$")
 # A command that tests a checkpoint, as ``leuko`` or as MMSegmentation's users know it.
@@ -309,6 +313,57 @@ class Result:
         return " ".join(filter(None, (self.method, self.variant, seed)))
 
     @property
+    def setting(self) -> str:
+        """Its variant in words, what it was trained and read with, a seed but 0."""
+        run = self.first
+        name, _, rest = (run.variant or "").partition("-")
+        if run.method == "unet_vgg16" and run.variant in COMBINATIONS:
+            words = f"ablation: {COMBINATIONS[run.variant]}"
+        elif name in SETTINGS:
+            words = f"{name}: {SETTINGS[name].words}{f'; {rest}' if rest else ''}"
+        else:
+            words = run.variant or "own: as its file has it"
+        if run.options:
+            words += f" ({', '.join(run.options)})"
+        seed = [f"seed {run.seed}"] if run.seed else []
+        return ", ".join([words, *self.reading, *seed])
+
+    @property
+    def reading(self) -> list[str]:
+        """How cells were read from the answer, in words; nothing: pixel by pixel."""
+        words = {"least_area": "one class a cell", "views": "eight views"}
+        return [words[key] for key in words if key in self.first.reading]
+
+    @property
+    def encoder(self) -> str:
+        """What its encoder started from."""
+        return str(self.first.results["model"].get("pretrained") or RANDOM)
+
+    @property
+    def encoder_words(self) -> str:
+        """What its encoder started from, as a remark behind a name."""
+        return "random weights" if self.encoder == RANDOM else self.encoder
+
+    @property
+    def tested(self) -> str:
+        """On what it was tested: ``fold5 (260 cells)``."""
+        return f"{self.scope} ({len(self.cells.stem)} cells)"
+
+    def conditions(self, *others: Result) -> str:
+        """Say protocol, test, length and images; others differ in length alone."""
+        run, size = self.first, self.first.data.get("size")
+        lengths = sorted({result.first.iterations for result in (self, *others)})
+        image = f"{run.tiles}x{run.tiles} cells" if run.tiles > 1 else "single cells"
+        return (
+            f"{run.folder}, {self.tested}, {' or '.join(map(str, lengths))} "
+            f"iterations, {image}{f' on {size} px' if size else ''}"
+        )
+
+    def row(self, *cells: Cell) -> TableRow:
+        """Return a row of a table: method, setting, then the cells."""
+        return TableRow((self.method, self.setting, *cells), self.links)
+
+    @property
     def family(self) -> tuple:
         """Results of one family may be compared: the same test, trained alike."""
         return (*self.first.likeness, self.scope)
@@ -330,6 +385,15 @@ class Result:
     def links(self) -> tuple[FileLink, ...]:
         """The results files."""
         return tuple(run.link for run in self.runs)
+
+
+def named_links(results: Iterable[Result]) -> tuple[FileLink, ...]:
+    """Return the files of results, named by the method too."""
+    return tuple(
+        FileLink(link.path, f"{result.name} {link.words}")
+        for result in results
+        for link in result.links
+    )
 
 
 def results_of(runs: Iterable[PublishedRun]) -> list[Result]:
