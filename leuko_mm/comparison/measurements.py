@@ -21,6 +21,7 @@ from leuko_mm.evaluation.statistics import (
     Interval,
     bootstrap_intervals,
     holm,
+    independent_difference,
     paired_difference,
     same_cells,
     true_classes,
@@ -147,6 +148,13 @@ def differences_to(
         Compared(other, reference, pairs, {n: corrected[n][i] for n in COMPARED})
         for i, (other, pairs) in enumerate(found)
     ], odd
+
+
+def independent(first: Result, second: Result, name: str) -> Measured:
+    """Return how much higher a metric is in the first result, on other cells."""
+    sides = ((r.cells.confusion, r.cells.group) for r in (first, second))
+    how = dict(resamples=RESAMPLES, seed=SEED)
+    return measured(independent_difference(*sides, name, **how))
 
 
 def _cells(result: Result) -> tuple:

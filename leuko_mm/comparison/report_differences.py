@@ -9,12 +9,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from leuko_mm.comparison.measurements import (
     COMPARED,
     HEADS,
-    RESAMPLES,
-    SEED,
     Compared,
     Metrics,
     Trainings,
     differences_to,
+    independent,
     measured,
     paper_method,
     precision_note,
@@ -33,7 +32,7 @@ from leuko_mm.comparison.results import (
     shown_families,
     single_folds,
 )
-from leuko_mm.evaluation.statistics import independent_difference, seed_deviation
+from leuko_mm.evaluation.statistics import seed_deviation
 from leuko_mm.report.comparison import (
     Cell,
     ResultTable,
@@ -312,14 +311,9 @@ def _split_training(result: Result) -> tuple:
 
 
 def _leakage_row(result: Result, honest: Result | None, metrics: Metrics) -> TableRow:
-    scope = f"{result.scope}, {len(result.cells.stem)} cells"
-    cells: list[Cell] = [scope]
+    cells: list[Cell] = [f"{result.scope}, {len(result.cells.stem)} cells"]
     for name in COMPARED:
-        added = None
-        if honest is not None:
-            sides = ((r.cells.confusion, r.cells.group) for r in (result, honest))
-            how = dict(resamples=RESAMPLES, seed=SEED)
-            added = measured(independent_difference(*sides, name, **how))
+        added = independent(result, honest, name) if honest is not None else None
         cells += [metrics.one(result, name), added]
     return result.row(*cells)
 

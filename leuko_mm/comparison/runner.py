@@ -110,33 +110,6 @@ def identity_difference(identity: Mapping, run: PlannedRun) -> str | None:
     return f"has another {' and another '.join(found)}" if found else None
 
 
-def seconds_of(
-    runs: Sequence[PlannedRun], finished: Sequence[tuple[PlannedRun, Mapping]]
-) -> float | None:
-    """Return how long runs take one after the other, at the pace of finished ones.
-
-    The time of a run grows with its iterations, its batch and the multiply-adds of an
-    image, which results files hold. A network without results counts as the mean of
-    the others.
-
-    Args:
-        runs: to estimate.
-        finished: runs with the content of their results files.
-    """
-    gmacs = {run.request.config: r["model"]["gmacs"] for run, r in finished}
-    timed = [(run, r["run"]["wall_s"]) for run, r in finished if r["run"]["wall_s"] > 0]
-    if not timed:
-        return None
-    mean = statistics.mean(gmacs.values())
-
-    def work(run: PlannedRun) -> float:
-        samples = run.iterations * run.config.train_dataloader["batch_size"]
-        return samples * gmacs.get(run.request.config, mean)
-
-    pace = sum(s for _, s in timed) / max(sum(work(run) for run, _ in timed), 1e-12)
-    return pace * sum(map(work, runs))
-
-
 @dataclass(frozen=True)
 class Outcome:
     """What became of a run.
@@ -248,7 +221,7 @@ class _Worker:
         self.runs = share.order(runs)
         self.own = {run.name for run in replace(share, helps=False).order(runs)}
         self.processes = share.count if share.helps else 1
-        self._finished: dict[Path, tuple[PlannedRun, Mapping]] = {}
+        self._seconds: dict[Path, float] = {}  # of the finished runs
 
     def outcomes(self) -> list[Outcome]:
         return [
@@ -309,19 +282,24 @@ class _Worker:
             train(request)
 
     def _time_left(self, current: PlannedRun, share: float = 1.0) -> str:
-        """Say the time left of all runs, where ``share`` of the current is left."""
+        """Say how long all runs still take if each takes as long as the finished ones.
+
+        Args:
+            current: the run that is trained.
+            share: how much of it is left.
+        """
         for run in self.runs:
-            if run.target not in self._finished:
+            if run.target not in self._seconds and run is not current:
                 results = read_results(run.target)
                 if results is not None and not results_difference(results, run):
-                    self._finished[run.target] = run, results
-        waiting = [run for run in self.runs if run.target not in self._finished]
-        finished = list(self._finished.values())
-        rest = seconds_of([run for run in waiting if run is not current], finished)
-        if rest is None:
+                    self._seconds[run.target] = results["run"]["wall_s"]
+        # A resumed run that had nothing to do took no time.
+        took = [seconds for seconds in self._seconds.values() if seconds > 0]
+        if not took:
             return ""
-        seconds = rest + share * seconds_of([current], finished)
-        return f"; about {duration(seconds / self.processes)} left of all"
+        left = len(self.runs) - len(self._seconds) - 1 + share
+        seconds = statistics.mean(took) * left / self.processes
+        return f"; about {duration(seconds)} left of all"
 
 
 def _planned_alone(request: CompareRequest) -> list[PlannedRun]:
