@@ -29,8 +29,8 @@ from leuko_mm.engine.checkpoints import newest_state, training_states
 from leuko_mm.engine.hooks import Interrupted, read_identity
 from leuko_mm.files import locked
 from leuko_mm.processes import Share, gathered, share_of, stop_on_signals
+from leuko_mm.progress import duration
 from leuko_mm.training.run import train
-from leuko_mm.training.run_report import duration
 
 # How far a run is, and what became of it.
 DONE, FINISHED, STOPPED, DIFFERS, WAITING, FAILED, ELSEWHERE = (

@@ -13,12 +13,20 @@ from generated_results import change, write_many, write_run
 from tiny_run import leuko
 
 from leuko_mm.cli.main import main
+from leuko_mm.comparison import measurements
 from leuko_mm.comparison.report import gather_report, write_report
 from leuko_mm.comparison.results import FIVE_FOLDS, read_runs
 from leuko_mm.evaluation.confusion import scores
 from leuko_mm.report.comparison import cell_text
 
 ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _few_resamples():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(measurements, "RESAMPLES", 200)
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from generated_results import write_run
 
+from leuko_mm.comparison import measurements
 from leuko_mm.comparison.measurements import first_trainings, repeated
 from leuko_mm.comparison.report import gather_report
 from leuko_mm.comparison.report_differences import other_seeds
@@ -15,6 +16,13 @@ from leuko_mm.comparison.results import FIVE_FOLDS, FOLDS, read_runs, results_of
 from leuko_mm.evaluation.confusion import scores
 
 METHODS = {"cbam_unet": 0.86, "unet_vgg16": 0.8}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _few_resamples():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(measurements, "RESAMPLES", 200)
+        yield
 
 
 @pytest.fixture(scope="module")
