@@ -1,13 +1,10 @@
-"""Check a dataset and write what was found: a table, JSON, and a page."""
+"""Check a dataset and write what was found, as JSON and as a page."""
 
 from __future__ import annotations
 
 import json
 import shlex
-import shutil
-import tempfile
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,193 +20,61 @@ from leuko_mm.datasets.audit_checks import (
     tally,
 )
 from leuko_mm.datasets.prepared import dataset_root
-from leuko_mm.datasets.stains import RegionColour
+from leuko_mm.datasets.stains import GroupStain, RegionColour
 from leuko_mm.errors import UsageError
-from leuko_mm.files import replace_folder, write_text
+from leuko_mm.files import replacing_folder, write_text
 from leuko_mm.report.check_page import (
     CheckReport,
-    ColourCell,
-    CountRow,
+    FindingPicture,
     FindingSection,
-    ShownFinding,
-    Specimen,
-    StainRow,
-    colour_cell,
     render_check_report,
 )
 from leuko_mm.report.run_page import ClassLabel
 from leuko_mm.training.preflight import draw_synthetic
 
-SHOWN = 12
-
-
-def check_page(audit: Audit, split: str | None = None) -> CheckReport:
-    """Return the page's data; pictures of the findings are read again from the files.
-
-    Args:
-        audit: what was found.
-        split: that was looked at alone.
-    """
-    labels = class_labels(dataset_classes(audit.about))
-    named = [label.name for label in labels[1:]]
-    of = f", split {split}" if split else ""
-    name = audit.root.resolve().name
-    return CheckReport(
-        name=name,
-        summary=summary(audit) + of + ".",
-        tally=tally(audit.findings),
-        classes=labels[1:],
-        labels=labels,
-        sections=tuple(_sections(audit)),
-        counts=tuple(
-            CountRow(row_split, part, tuple(by_class.get(n, 0) for n in named))
-            for row_split, parts in audit.counts.items()
-            for part, by_class in parts.items()
-        ),
-        stains=tuple(_stain_rows(audit)),
-        closing="Made by leuko_mm; the same again: leuko check "
-        + shlex.join([str(audit.root), *(["--split", split] if split else [])]),
-    )
-
-
-def summary(audit: Audit) -> str:
-    """Return what was looked at, in a few words."""
-    cells = [row for row in audit.rows if row.kind == "cell"]
-    fields = len(audit.rows) - len(cells)
-    groups = len({row.group for row in cells})
-    splits = len(audit.counts) - 1
-    words = f"{len(cells)} cells in {groups} groups"
-    words += f", {fields} fields" if fields else ""
-    return words + f", {splits} split{'s' * (splits != 1)}"
-
-
-def class_labels(classes: Sequence[str]) -> tuple[ClassLabel, ...]:
-    """Return name, short name and colour of a dataset's classes, by their ids.
-
-    Example:
-        >>> [label.short for label in class_labels(["background", "basophil"])]
-        ['bg', 'baso']
-    """
-    known = {c.name: c for c in CLASSES}
-    shorts = {c.name: c.aliases[-2] if c.id else c.aliases[0] for c in CLASSES}
-    colours = (
-        CLASS_COLOURS if all(name in known for name in classes) else BINARY_COLOURS
-    )
-    return tuple(
-        ClassLabel(name, shorts.get(name, name[:4]), colours[index % len(colours)])
-        for index, name in enumerate(classes)
-    )
-
-
-def _sections(audit: Audit) -> list[FindingSection]:
-    rows = {row.stem: row for row in audit.rows}
-    root = f"{audit.root}/"
-    sections = []
-    for rule, findings in by_rule(audit.findings):
-        shown = tuple(
-            ShownFinding(
-                finding.file.removeprefix(root),
-                finding.words,
-                _specimens(audit, rows, finding),
-            )
-            for finding in findings[:SHOWN]
-        )
-        further = tuple((f.file.removeprefix(root), f.words) for f in findings[SHOWN:])
-        severity = findings[0].severity
-        title, cure = RULES[rule].title, RULES[rule].cure
-        sections.append(FindingSection(severity, title, cure, shown, further))
-    return sections
-
-
-def _specimens(audit: Audit, rows: dict, finding: AuditFinding) -> tuple[Specimen, ...]:
-    """Return pictures of what a finding is about, where they can be read."""
-    specimens = []
-    for stem in finding.stems:
-        if stem in rows:
-            files = open_cell(audit.root, rows[stem])
-            image, labels = files.image, files.labels
-            if image is not None:
-                specimens.append(Specimen(stem, image, _drawable(labels, image)))
-    return tuple(specimens)
-
-
-def _drawable(labels: np.ndarray | None, image: np.ndarray) -> np.ndarray | None:
-    """Return labels that fit their image, clipped to bytes; None if they do not."""
-    if labels is None or labels.shape != image.shape[:2]:
-        return None
-    return np.clip(labels, 0, 255).astype(np.uint8)
-
-
-def _stain_rows(audit: Audit) -> list[StainRow]:
-    def farthest(stain) -> float:
-        return max((c.distance for c in stain.regions.values() if c), default=0.0)
-
-    return [
-        StainRow(
-            stain.group,
-            stain.cells,
-            _cell(stain.regions["background"]),
-            _cell(stain.regions["cell"]),
-        )
-        for stain in sorted(audit.stains, key=farthest, reverse=True)
-    ]
-
-
-def _cell(colour: RegionColour | None) -> ColourCell | None:
-    if colour is None:
-        return None
-    return colour_cell(
-        colour.lab,
-        colour.rgb,
-        spread=colour.spread,
-        distance=colour.distance,
-        far=colour.far,
-    )
-
-
 PAGE_FILE, JSON_FILE = "check.html", "check.json"
 SCHEMA = 1
+SHOWN = 12  # findings of a kind that the page shows with pictures
 
 
-@dataclass(frozen=True)
-class CheckRequest:
-    """What ``leuko check`` was asked for.
+def check(
+    name: str,
+    *,
+    split: str | None = None,
+    out: Path | None = None,
+    json_file: Path | None = None,
+    force: bool = False,
+) -> Audit:
+    """Check a dataset and write what was asked for.
 
     Args:
         name: of the dataset, or its path.
-        split: look at this split only.
+        split: check this split only.
         out: folder of the page and its data; None writes neither.
-        json: file for the findings alone; None writes none.
-        force: replace a former check.
-    """
-
-    name: str
-    split: str | None = None
-    out: Path | None = None
-    json: Path | None = None
-    force: bool = False
-
-
-def check(request: CheckRequest) -> Audit:
-    """Look at a dataset and write what was asked for.
+        json_file: the findings alone; None writes none.
+        force: replace an earlier check.
 
     Raises:
         DatasetError: if it is no prepared dataset, or has no such split.
-        UsageError: if something stands where the results belong.
+        UsageError: if something else is in the place of the results, or they cannot
+            be written.
     """
-    if request.out is not None:
-        refuse_folder(request.out, force=request.force)
-    if request.json is not None:
-        refuse_file(request.json, force=request.force)
-    draw_synthetic(request.name)
-    audit = full_audit(dataset_root(request.name), split=request.split)
-    content = as_json(audit, request.split)
+    if out is not None:
+        _check_folder(out, force=force)
+    if json_file is not None:
+        _check_file(json_file, force=force)
+    draw_synthetic(name)
+    audit = full_audit(dataset_root(name), split=split)
+    text = json.dumps(as_json(audit, split), indent=2) + "\n"
     try:
-        if request.out is not None:
-            write_folder(request.out, audit, content, request)
-        if request.json is not None:
-            request.json.parent.mkdir(parents=True, exist_ok=True)
-            write_text(request.json, json.dumps(content, indent=2) + "\n")
+        if out is not None:
+            with replacing_folder(out) as building:
+                page = render_check_report(check_page(audit, split))
+                (building / PAGE_FILE).write_text(page, encoding="utf-8")
+                (building / JSON_FILE).write_text(text, encoding="utf-8")
+        if json_file is not None:
+            json_file.parent.mkdir(parents=True, exist_ok=True)
+            write_text(json_file, text)
     except OSError as error:
         raise UsageError(
             f"what was found could not be written ({error}); choose another place"
@@ -217,12 +82,7 @@ def check(request: CheckRequest) -> Audit:
     return audit
 
 
-def refuse_folder(out: Path, *, force: bool) -> None:
-    """Refuse to write over a former check, and ever over anything else.
-
-    Raises:
-        UsageError: saying what stands there.
-    """
+def _check_folder(out: Path, *, force: bool) -> None:
     if not out.exists():
         return
     there = {path.name for path in out.iterdir()} if out.is_dir() else {out.name}
@@ -236,18 +96,29 @@ def refuse_folder(out: Path, *, force: bool) -> None:
         )
 
 
-def refuse_file(file: Path, *, force: bool) -> None:
-    """Refuse to write over a file that is not meant to be replaced.
-
-    Raises:
-        UsageError: saying what stands there.
-    """
+def _check_file(file: Path, *, force: bool) -> None:
     if file.is_dir():
         raise UsageError(f"{file} is a folder; --json takes a file")
     if file.exists() and not force:
         raise UsageError(
             f"{file} exists; add --force to replace it, or choose another --json"
         )
+
+
+def summary(audit: Audit) -> str:
+    """Return what was checked, in a few words."""
+    cells = [row for row in audit.rows if row.kind == "cell"]
+    fields = len(audit.rows) - len(cells)
+    groups = len({row.group for row in cells})
+    splits = len(audit.counts) - 1
+    words = f"{len(cells)} cells in {groups} groups"
+    words += f", {fields} fields" if fields else ""
+    return words + f", {splits} split{'s' * (splits != 1)}"
+
+
+def in_dataset(audit: Audit, file: str) -> str:
+    """Return a file or a finding's text without the path of the dataset."""
+    return file.removeprefix(f"{audit.root}/")
 
 
 def as_json(audit: Audit, split: str | None = None) -> dict:
@@ -266,7 +137,7 @@ def as_json(audit: Audit, split: str | None = None) -> dict:
             {
                 "severity": finding.severity,
                 "rule": rule,
-                "file": inside(audit, finding.file),
+                "file": in_dataset(audit, finding.file),
                 "words": finding.words,
                 "cure": finding.cure,
                 "stems": list(finding.stems),
@@ -279,19 +150,14 @@ def as_json(audit: Audit, split: str | None = None) -> dict:
             {
                 "group": stain.group,
                 "cells": stain.cells,
-                **{name: _colour(c) for name, c in stain.regions.items()},
+                **{name: _colour(colour) for name, colour in stain.regions.items()},
             }
             for stain in audit.stains
         ],
     }
 
 
-def inside(audit: Audit, file: str) -> str:
-    """Return a file by its place in the dataset, whose own place is said once."""
-    return file.removeprefix(f"{audit.root}/")
-
-
-def _colour(colour) -> Mapping | None:
+def _colour(colour: RegionColour | None) -> Mapping | None:
     if colour is None:
         return None
     return {
@@ -303,18 +169,73 @@ def _colour(colour) -> Mapping | None:
     }
 
 
-def write_folder(
-    out: Path, audit: Audit, content: Mapping, request: CheckRequest
-) -> None:
-    """Write the page and its data, both or neither."""
-    place = out.resolve()
-    place.parent.mkdir(parents=True, exist_ok=True)
-    building = Path(tempfile.mkdtemp(prefix=f".{place.name}-", dir=place.parent))
-    try:
-        page = render_check_report(check_page(audit, request.split))
-        (building / PAGE_FILE).write_text(page, encoding="utf-8")
-        text = json.dumps(content, indent=2) + "\n"
-        (building / JSON_FILE).write_text(text, encoding="utf-8")
-        replace_folder(place, building)
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
+def check_page(audit: Audit, split: str | None = None) -> CheckReport:
+    """Return the content of the page; pictures are read again from the files.
+
+    Args:
+        audit: what was found.
+        split: the one that was checked, None for all.
+    """
+    labels = class_labels(dataset_classes(audit.about))
+    only = ["--split", split] if split else []
+    return CheckReport(
+        name=audit.root.resolve().name,
+        summary=summary(audit) + (f", split {split}" if split else "") + ".",
+        tally=tally(audit.findings),
+        classes=labels,
+        sections=tuple(_sections(audit)),
+        counts=tuple(
+            (name, part, tuple(by_class.get(label.name, 0) for label in labels[1:]))
+            for name, parts in audit.counts.items()
+            for part, by_class in parts.items()
+        ),
+        stains=sorted(audit.stains, key=_largest_distance, reverse=True),
+        closing="Made by leuko_mm; the same again: leuko check "
+        + shlex.join([str(audit.root), *only]),
+    )
+
+
+def class_labels(classes: Sequence[str]) -> tuple[ClassLabel, ...]:
+    """Return name, abbreviation and colour of a dataset's classes, by their ids.
+
+    Example:
+        >>> [label.short for label in class_labels(["background", "basophil"])]
+        ['bg', 'baso']
+    """
+    shorts = {c.name: c.aliases[-2] if c.id else c.aliases[0] for c in CLASSES}
+    colours = CLASS_COLOURS if set(classes) <= set(shorts) else BINARY_COLOURS
+    return tuple(
+        ClassLabel(name, shorts.get(name, name[:4]), colours[index % len(colours)])
+        for index, name in enumerate(classes)
+    )
+
+
+def _sections(audit: Audit) -> Iterator[FindingSection]:
+    for rule, findings in by_rule(audit.findings):
+        found = [(in_dataset(audit, f.file), f.words) for f in findings]
+        pictures = (tuple(_pictures(audit, f)) for f in findings[:SHOWN])
+        yield FindingSection(
+            findings[0].severity,
+            RULES[rule].title,
+            RULES[rule].cure,
+            tuple((*said, p) for said, p in zip(found[:SHOWN], pictures, strict=True)),
+            tuple(found[SHOWN:]),
+        )
+
+
+def _pictures(audit: Audit, finding: AuditFinding) -> Iterator[FindingPicture]:
+    rows = {row.stem: row for row in audit.rows if row.stem in finding.stems}
+    for stem in finding.stems:
+        if stem not in rows:
+            continue
+        files = open_cell(audit.root, rows[stem])
+        image, labels = files.image, files.labels
+        if labels is not None and image is not None:
+            fits = labels.shape == image.shape[:2]
+            labels = np.clip(labels, 0, 255).astype(np.uint8) if fits else None
+        if image is not None:
+            yield FindingPicture(stem, image, labels)
+
+
+def _largest_distance(stain: GroupStain) -> float:
+    return max((c.distance for c in stain.regions.values() if c), default=0.0)

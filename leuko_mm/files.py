@@ -7,6 +7,7 @@ import glob
 import hashlib
 import os
 import shutil
+import tempfile
 import unicodedata
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -74,6 +75,19 @@ def replace_folder(place: Path, building: Path) -> None:
             os.replace(aside, place)
         raise
     shutil.rmtree(aside, ignore_errors=True)
+
+
+@contextmanager
+def replacing_folder(place: Path) -> Iterator[Path]:
+    """Give a folder to fill, which takes the place of ``place`` once it is complete."""
+    place = Path(place).resolve()
+    place.parent.mkdir(parents=True, exist_ok=True)
+    building = Path(tempfile.mkdtemp(prefix=f".{place.name}-", dir=place.parent))
+    try:
+        yield building
+        replace_folder(place, building)
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
 
 
 def restore_folder(place: Path) -> None:

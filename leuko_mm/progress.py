@@ -45,3 +45,19 @@ class ProgressLine:
         elif time.monotonic() - self._told >= EVERY_S:
             self._told = time.monotonic()
             print(text, file=self.stream, flush=True)
+
+
+def duration(seconds: float) -> str:
+    """Return a duration in the two units that matter.
+
+    Example:
+        >>> duration(8.26), duration(754), duration(7500)
+        ('8.3 s', '12 min 34 s', '2 h 5 min')
+    """
+    if round(seconds, 1) < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min"

@@ -35,7 +35,7 @@ def attempt(place: Path, configs: list[str], *, log: Path) -> int:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
     # The code may be committed while it is tested.
-    results.git_at_start = lambda: "here"
+    results.git_state = lambda: "here"
     code = 1
     try:
         outcomes = compare(

@@ -1,7 +1,4 @@
-"""Contact sheets: what stands on them, and that nothing is half-written.
-
-The batches that are shown are those that the network gets.
-"""
+"""``leuko browse``: its sheets show the data that the network gets, and are whole."""
 
 from __future__ import annotations
 
@@ -25,6 +22,7 @@ from leuko_mm.browse import (
     displayed,
     first_batches,
 )
+from leuko_mm.cli.main import main
 from leuko_mm.datasets.prepared import DatasetError
 from leuko_mm.errors import UsageError
 from leuko_mm.registry import MODELS
@@ -62,17 +60,17 @@ def test_a_sheet_of_batches_holds_the_pixels_of_the_batches(
     files = look(tiny_config, what=["batches"], seed=5, count=3)
     assert set(files) == {"browse.html", "batches.png"}
     sheet = np.array(Image.open(files["batches.png"]))
-    shown = first_batches(resolve_config(str(tiny_config), seed=5), "train", 4)
+    batches = first_batches(resolve_config(str(tiny_config), seed=5), "train", 4)
+    shown = [pair for batch in batches for pair in batch]
     assert len(shown) == 4
-    for number, expected in enumerate(shown):
+    for number, (image, labels) in enumerate(shown):
         # Two figures a row, each an image of 64 px and its labels; gaps of 6 px, and
         # captions of 18.
         top, left = 6 + number // 2 * (64 + 18 + 6), 6 + number % 2 * 2 * (64 + 6)
         plain = sheet[top : top + 64, left : left + 64]
         outlined = sheet[top : top + 64, left + 70 : left + 134]
-        assert (plain == expected.image).all()
-        inside = expected.labels == 0
-        assert (outlined[inside] == expected.image[inside]).all()
+        assert (plain == image).all()
+        assert (outlined[labels == 0] == image[labels == 0]).all()
         assert (outlined != plain).any()
 
 
@@ -120,7 +118,7 @@ def test_without_mosaics_there_is_no_sheet_of_them(look, tiny_data, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("request_", "said"),
+    ("request_", "message"),
     [
         (dict(target="nothing"), "no config 'nothing'.*holds: synthetic"),
         (dict(target="synthetic", what=["batches"]), "--data synthetic --what batches"),
@@ -131,8 +129,8 @@ def test_without_mosaics_there_is_no_sheet_of_them(look, tiny_data, tmp_path):
         (dict(target="/absent/data"), "/absent/data does not exist"),
     ],
 )
-def test_what_cannot_be_shown_is_said(look, tiny_data, tmp_path, request_, said):
-    with pytest.raises((UsageError, DatasetError), match=f"(?s){said}"):
+def test_wrong_use_is_named(look, tiny_data, tmp_path, request_, message):
+    with pytest.raises((UsageError, DatasetError), match=f"(?s){message}"):
         look(**request_)
     assert list(tmp_path.iterdir()) == []
 
@@ -155,9 +153,7 @@ def test_other_files_are_never_replaced(look, tiny_dataset, tmp_path):
     assert [p.name for p in (tmp_path / "sheets").iterdir()] == ["thesis.tex"]
 
 
-def test_what_fails_on_the_way_leaves_the_former_sheets(
-    look, tiny_dataset, tmp_path, monkeypatch
-):
+def test_a_failure_leaves_the_earlier_sheets(look, tiny_dataset, tmp_path, monkeypatch):
     def full(*args):
         raise OSError(28, "No space left on device")
 
@@ -186,6 +182,43 @@ def test_classes_come_evenly_and_a_seed_chooses():
     assert chosen == choose_spread(classes, 15, seed=0)
     assert chosen != choose_spread(classes, 15, seed=1)
     assert sorted(choose_spread(classes, 99, seed=0)) == list(range(43))
+
+
+def test_the_command_prints_where_everything_is(tiny_dataset, tmp_path, capsys):
+    out = tmp_path / "sheets"
+    words = ["browse", str(tiny_dataset), "--out", str(out), "--count", "2"]
+    assert main(words) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert lines == [
+        ["page:", str(out / "browse.html")],
+        ["sheet:", str(out / "cells.png")],
+        ["sheet:", str(out / "masks.png")],
+    ]
+    assert main(words) == 2
+    assert "--force" in capsys.readouterr().err
+    assert main([*words, "--force"]) == 0
+
+
+def test_the_folder_is_named_after_dataset_split_and_part(
+    tiny_dataset, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    words = ["browse", str(tiny_dataset), "--split", "fold1", "--part", "test"]
+    assert main([*words, "--what", "masks"]) == 0
+    folder = tmp_path / "work_dirs" / "browse-tiny-fold1-test"
+    assert {path.name for path in folder.iterdir()} == {"browse.html", "masks.png"}
+
+
+def test_options_reach_the_config(tiny_data, tiny_config, tmp_path, capsys):
+    page = tmp_path / "sheets" / "browse.html"
+    words = ["browse", str(tiny_config), "--out", str(page.parent), "--what", "batches"]
+    option = "train_dataloader.batch_size=3"
+    assert main([*words, "--count", "1", "--cfg-options", option]) == 0
+    assert page.read_text().count("<figure>") == 3
+    misspelt = "train_dataloader.dataset.mosaicz=3"
+    assert main([*words, "--force", "--cfg-options", misspelt]) == 2
+    assert "mosaicz" in capsys.readouterr().err
+    assert page.read_text().count("<figure>") == 3
 
 
 # As the text of the tiny config states them.
@@ -230,21 +263,19 @@ def trained(tiny_home, tmp_path_factory):
 
 def test_the_first_batches_are_those_of_the_training_loop(trained, tiny_data):
     config, seen = trained
-    shown = first_batches(config, "train", 4)
-    assert [(s.batch, s.place, s.size) for s in shown] == [
-        (0, 0, 2),
-        (0, 1, 2),
-        (1, 0, 2),
-        (1, 1, 2),
-    ]
-    for image, inputs, labels in zip(shown, seen.inputs, seen.labels, strict=True):
+    batches = first_batches(config, "train", 4)
+    assert [len(batch) for batch in batches] == [2, 2]
+    shown = [pair for batch in batches for pair in batch]
+    for (image, truth), inputs, labels in zip(
+        shown, seen.inputs, seen.labels, strict=True
+    ):
         # By hand: RGB, since the preprocessor turns BGR round.
         values = inputs.numpy().astype(np.float64) * STD + MEAN
         assert np.abs(values - np.rint(values)).max() < 1e-3
-        assert (image.image.transpose(2, 0, 1) == np.rint(values)).all()
-        assert (image.labels == labels).all()
+        assert (image.transpose(2, 0, 1) == np.rint(values)).all()
+        assert (truth == labels).all()
         assert set(np.unique(labels)) - {0}
-    assert any((a.image != b.image).any() for a in shown[:1] for b in shown[1:])
+    assert any((shown[0][0] != other).any() for other, _ in shown[1:])
 
 
 def test_another_seed_gives_other_batches(trained, tiny_data):
@@ -252,23 +283,26 @@ def test_another_seed_gives_other_batches(trained, tiny_data):
     other = copy.deepcopy(config)
     other.randomness.seed = 4
     other.train_dataloader.dataset.seed = 4
-    one, two = (first_batches(c, "train", 1)[0].image for c in (config, other))
+    one, two = (first_batches(c, "train", 1)[0][0][0] for c in (config, other))
     assert (one != two).any()
 
 
 def test_a_batch_comes_whole_and_workers_change_nothing(trained, tiny_data):
     config, _ = trained
     alone = first_batches(config, "train", 3)
-    assert len(alone) == 4
+    assert [len(batch) for batch in alone] == [2, 2]
     config = copy.deepcopy(config)
     config.train_dataloader.update(num_workers=1, persistent_workers=True)
     for one, two in zip(alone, first_batches(config, "train", 3), strict=True):
-        assert (one.image == two.image).all()
+        for (image, labels), (again, labels_again) in zip(one, two, strict=True):
+            assert (image == again).all()
+            assert (labels == labels_again).all()
 
 
 def test_the_test_part_ends_with_its_cells(trained, tiny_data):
     config, _ = trained
-    assert len(first_batches(config, "test", 10**6)) == 2  # 5 cells, 4 a mosaic
+    batches = first_batches(config, "test", 10**6)
+    assert sum(map(len, batches)) == 2  # 5 cells, 4 a mosaic
 
 
 def test_the_default_scope_is_left_alone(trained, tiny_data):

@@ -1,4 +1,4 @@
-"""``leuko check`` as a job: what it writes, and what it refuses to write over."""
+"""``leuko check``: its output and exit codes, and what it writes and replaces."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from leuko_mm.check import SHOWN, CheckRequest, as_json, check, check_page, class_labels
+from leuko_mm.check import SHOWN, as_json, check, check_page, class_labels
+from leuko_mm.cli import check as cli_check
+from leuko_mm.cli.main import main
 from leuko_mm.datasets.audit import full_audit
 from leuko_mm.datasets.prepared import DatasetError
 from leuko_mm.errors import UsageError
@@ -26,54 +28,122 @@ def a_mask(root: Path) -> Path:
     return sorted((root / "masks").iterdir())[0]
 
 
-def test_page_and_data_are_written(smears, tmp_path):
+def test_a_sound_dataset_ends_with_0(smears, capsys):
+    assert main(["check", str(smears)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith(f"{smears}: ")
+    assert lines[-1].startswith("0 errors, ")
+    (head,) = [line for line in lines if line.startswith("cells ")]
+    assert head.split() == ["cells", "baso", "eosi", "lymp", "mono", "neut", "all"]
+    (fold,) = [line for line in lines if line.startswith("fold1 ") and "test" in line]
+    numbers = list(map(int, fold.split()[2:]))
+    assert sum(numbers[:-1]) == numbers[-1] > 0
+
+
+def test_errors_end_with_1_and_say_what_to_do(smears, capsys):
+    shown = cli_check.SHOWN
+    masks = sorted((smears / "masks").iterdir())[: shown + 2]
+    for mask in masks:
+        mask.write_bytes(b"")
+    assert main(["check", str(smears)]) == 1
+    out = capsys.readouterr().out
+    assert f"error    files that cannot be read: {shown + 2}" in out
+    assert f"masks/{masks[0].name}: empty, 0 bytes" in out
+    assert "and 2 more" in out
+    assert "-> put a sound copy in its place" in out
+    assert f"{shown + 2} errors" in out
+
+
+def test_warnings_alone_end_with_0(smears, capsys):
+    (smears / "images" / "mine.jpg").touch()
+    assert main(["check", str(smears)]) == 0
+    assert "warning  files that the index does not name: 1" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["nowhere"], "nowhere does not exist"),
+        (["./nowhere"], "leuko prepare"),
+        (["{smears}", "--split", "fold9"], "no split 'fold9'; it has: fold1"),
+    ],
+)
+def test_wrong_use_ends_with_2(smears, tmp_path, monkeypatch, capsys, words, message):
+    monkeypatch.chdir(tmp_path)
+    assert main(["check", *(word.format(smears=smears) for word in words)]) == 2
+    out, err = capsys.readouterr()
+    assert message in err
+    assert out == ""
+    assert "Traceback" not in err
+
+
+def test_a_planted_leak_is_named(smears, capsys):
+    index = (smears / "index.csv").read_text().splitlines()[1:]
+    parts = dict(
+        line.split(",")
+        for line in (smears / "splits" / "fold1.csv").read_text().splitlines()[1:]
+    )
+    stems = [line.split(",")[0] for line in index]
+    learnt = next(stem for stem in stems if parts[stem] == "train")
+    tested = next(stem for stem in stems if parts[stem] == "test")
+    with Image.open(smears / f"images/{learnt}.png") as image:
+        turned = image.convert("RGB").transpose(Image.Transpose.ROTATE_90)
+    noisy = np.array(turned, int) + np.random.default_rng(0).integers(-3, 4, (1, 1, 3))
+    copy = Image.fromarray(np.clip(noisy, 0, 255).astype(np.uint8))
+    copy.save(smears / f"images/{tested}.png")
+    assert main(["check", str(smears), "--split", "fold1"]) == 1
+    out = capsys.readouterr().out
+    assert "error    the same on both sides of a split: 1" in out
+    assert f"{learnt} (train)" in out
+    assert f"{tested} (test)" in out
+
+
+def test_page_and_data_are_written(smears, tmp_path, capsys):
     a_mask(smears).unlink()
     out, file = tmp_path / "new" / "out", tmp_path / "found.json"
-    audit = check(CheckRequest(str(smears), out=out, json=file))
+    words = ["check", str(smears), "--out", str(out), "--json", str(file)]
+    assert main(words) == 1
+    assert f"with pictures: {out / 'check.html'}" in capsys.readouterr().out
     assert sorted(p.name for p in out.iterdir()) == ["check.html", "check.json"]
     assert [p.name for p in (tmp_path / "new").iterdir()] == ["out"]
     content = json.loads(file.read_text())
     assert content == json.loads((out / "check.json").read_text())
+    assert content["dataset"] == str(smears)
     assert content["tally"]["error"] == 1
     (error,) = [f for f in content["findings"] if f["severity"] == "error"]
-    assert error["file"] == f"masks/{a_mask_name(audit)}.png"
+    assert error["file"] == f"masks/{error['stems'][0]}.png"
     assert error["words"] == "is missing"
     assert error["cure"]
-    assert content["cells"] == len(audit.rows)
-    assert content["counts"][""]["all"] == audit.counts[""]["all"]
+    rows = (smears / "index.csv").read_text().splitlines()[1:]
+    assert content["cells"] == len(rows)
     assert len(content["stains"]) == content["groups"] > 0
     assert "is missing" in (out / "check.html").read_text()
 
 
-def a_mask_name(audit) -> str:
-    (missing,) = [f for f in audit.findings if f.rule == "missing-file"]
-    return missing.stems[0]
-
-
-def test_a_former_check_is_replaced_only_with_force(smears, tmp_path):
-    out, file = tmp_path / "out", tmp_path / "found.json"
-    request = CheckRequest(str(smears), out=out, json=file)
-    check(request)
-    first = (out / "check.html").read_bytes()
+def test_an_earlier_check_is_replaced_only_with_force(smears, tmp_path):
+    places = dict(out=tmp_path / "out", json_file=tmp_path / "found.json")
+    check(str(smears), **places)
+    first = (tmp_path / "out" / "check.html").read_bytes()
     with pytest.raises(UsageError, match="holds a check; add --force"):
-        check(request)
+        check(str(smears), **places)
     with pytest.raises(UsageError, match="exists; add --force"):
-        check(CheckRequest(str(smears), json=file))
-    check(CheckRequest(str(smears), out=out, json=file, force=True))
-    assert (out / "check.html").read_bytes() == first
+        check(str(smears), json_file=places["json_file"])
+    check(str(smears), **places, force=True)
+    assert (tmp_path / "out" / "check.html").read_bytes() == first
 
 
 @pytest.mark.parametrize("force", [False, True])
-def test_other_things_are_never_replaced(smears, tmp_path, force):
+def test_other_files_are_never_replaced(smears, tmp_path, force):
     out = tmp_path / "mine"
     out.mkdir()
     (out / "notes.txt").write_text("mine")
-    with pytest.raises(UsageError, match="something else"):
-        check(CheckRequest(str(smears), out=out, force=force))
-    with pytest.raises(UsageError, match="is a folder"):
-        check(CheckRequest(str(smears), json=out, force=force))
-    with pytest.raises(UsageError, match="something else"):
-        check(CheckRequest(str(smears), out=out / "notes.txt", force=force))
+    for place, message in (
+        (dict(out=out), "something else"),
+        (dict(out=out / "notes.txt"), "something else"),
+        (dict(json_file=out), "is a folder"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            check(str(smears), **place, force=force)
     assert [p.name for p in out.iterdir()] == ["notes.txt"]
 
 
@@ -83,13 +153,13 @@ def test_nothing_is_left_where_writing_fails(smears, tmp_path, monkeypatch):
 
     monkeypatch.setattr("leuko_mm.check.render_check_report", no_space)
     with pytest.raises(UsageError, match="no space left"):
-        check(CheckRequest(str(smears), out=tmp_path / "new" / "out"))
+        check(str(smears), out=tmp_path / "new" / "out")
     assert list((tmp_path / "new").iterdir()) == []
 
 
 def test_what_is_no_dataset_is_refused(tmp_path):
     with pytest.raises(DatasetError, match="does not exist"):
-        check(CheckRequest(str(tmp_path / "nothing"), out=tmp_path / "out"))
+        check(str(tmp_path / "nothing"), out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -102,29 +172,41 @@ def test_many_findings_are_shown_in_part_and_listed_in_full(smears):
     (section,) = [s for s in check_page(audit).sections if "outside" in s.title]
     assert len(section.shown) == SHOWN
     assert len(section.shown) + len(section.further) == len(audit.rows)
-    (picture,) = section.shown[0].pictures
+    _, _, (picture,) = section.shown[0]
     assert picture.image.shape[:2] == picture.labels.shape
 
 
 @pytest.mark.parametrize("size", [(5, 5), (200, 40)])
 def test_a_mask_of_another_size_is_not_drawn(smears, size):
     Image.new("L", size, 1).save(a_mask(smears))
-    audit = full_audit(smears)
-    shown = [f for s in check_page(audit).sections for f in s.shown]
-    (found,) = [f for f in shown if f.file == f"masks/{a_mask(smears).name}"][:1]
-    assert all(picture.labels is None for picture in found.pictures)
+    shown = [f for s in check_page(full_audit(smears)).sections for f in s.shown]
+    pictures = next(p for file, _, p in shown if file == f"masks/{a_mask(smears).name}")
+    assert pictures
+    assert all(picture.labels is None for picture in pictures)
 
 
-def test_one_split_is_named(smears):
+def test_one_split_alone(smears, capsys):
+    row = (smears / "splits" / "fold1.csv").read_text().splitlines()[1]
+    (smears / "splits" / "few.csv").write_text(f"stem,part\n{row}\n")
+    images = sorted((smears / "images").iterdir())
+    outside = next(path for path in images if path.stem != row.split(",")[0])
+    outside.write_bytes(b"")
+    assert main(["check", str(smears), "--split", "few"]) == 1
+    out = capsys.readouterr().out
+    assert "leaves train or test empty" in out
+    assert outside.name not in out
+
+
+def test_the_page_names_its_split(smears):
     audit = full_audit(smears, split="fold1")
     page = check_page(audit, "fold1")
     assert page.summary.endswith("split fold1.")
     assert page.closing.endswith("--split fold1")
-    assert {row.split for row in page.counts} == {"", "fold1"}
+    assert {split for split, _, _ in page.counts} == {"", "fold1"}
     assert as_json(audit, "fold1")["split"] == "fold1"
 
 
-def test_binary_classes_have_their_colours():
+def test_classes_have_their_names_and_colours():
     background, leukocyte = class_labels(["background", "leukocyte"])
     assert (leukocyte.name, leukocyte.colour) == ("leukocyte", (255, 255, 255))
     assert background.colour == (0, 0, 0)

@@ -6,8 +6,7 @@ from PIL import Image
 
 from leuko_mm import enhance
 from leuko_mm.cli.main import main
-from leuko_mm.enhance import EnhanceRequest, planned_outputs
-from leuko_mm.report.overlay import GAP
+from leuko_mm.enhance import GAP, planned_outputs
 from leuko_mm.transforms import RetinexParams, enhance_image
 
 
@@ -108,7 +107,7 @@ def test_originals_are_not_replaced_even_by_force(folder, capsys):
 def test_images_of_one_name_keep_their_endings(tmp_path):
     for name in ("a.png", "a.jpg", "B.tif"):
         save(tmp_path / "in" / name)
-    plan = planned_outputs(EnhanceRequest(source=tmp_path / "in", out=tmp_path / "out"))
+    plan = planned_outputs(tmp_path / "in", tmp_path / "out")
     made = sorted(target.name for target in plan.values())
     assert made == ["B.png", "a.jpg.png", "a.png.png"]
 

@@ -14,6 +14,7 @@ from leuko_mm.files import (
     locked,
     replace_folder,
     replacing,
+    replacing_folder,
     restore_folder,
     sha256_of,
     sha256_of_file,
@@ -56,6 +57,22 @@ def test_a_failed_move_puts_the_old_one_back(folders, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         replace_folder(old, new)
     assert (old / "who").read_text() == "data"
+
+
+def test_a_filled_folder_takes_the_place_of_the_old_one_or_leaves_it(tmp_path):
+    place = tmp_path / "deep" / "out"
+    with replacing_folder(place) as building:
+        (building / "who").write_text("first")
+
+    def fail():
+        with replacing_folder(place) as building:
+            (building / "who").write_text("second")
+            raise ValueError("half")
+
+    with pytest.raises(ValueError, match="half"):
+        fail()
+    assert (place / "who").read_text() == "first"
+    assert names(place.parent) == ["out"]
 
 
 def test_what_a_kill_between_two_moves_set_aside_is_put_back(folders):

@@ -22,7 +22,10 @@ from tiny_checkpoint import write_tiny
 from tiny_run import write_config
 
 from leuko_mm.cli.train import add_cfg_options
-from leuko_mm.datasets.converters.folders.outlines import geojson_reader, labelme_reader
+from leuko_mm.datasets.converters.folders.labelme_qupath import (
+    geojson_reader,
+    labelme_reader,
+)
 from leuko_mm.datasets.images import read_image, read_mask_file
 from leuko_mm.datasets.prepared import DatasetError, read_about, read_index, read_split
 from leuko_mm.engine.checkpoints import UnsafeCheckpointError, load_tensors

@@ -5,7 +5,7 @@ import io
 import pytest
 
 from leuko_mm import progress as progress_line
-from leuko_mm.progress import ProgressLine
+from leuko_mm.progress import ProgressLine, duration
 
 
 class Terminal(io.StringIO):
@@ -37,3 +37,18 @@ def test_elsewhere_there_is_a_line_every_few_seconds(monkeypatch, seconds, lines
             line(done, 8)
     assert len(stream.getvalue().splitlines()) == lines
     assert "\r" not in stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0, "0.0 s"),
+        (59.94, "59.9 s"),
+        (59.97, "1 min 0 s"),
+        (61, "1 min 1 s"),
+        (3599.6, "1 h 0 min"),
+        (86400, "24 h 0 min"),
+    ],
+)
+def test_a_duration_is_told_in_two_units(seconds, words):
+    assert duration(seconds) == words

@@ -15,12 +15,10 @@ import sys
 import cv2
 import numpy as np
 import pytest
+from tool_module import load_tool
 
 from leuko_mm.cli.main import main
-from leuko_mm.datasets.converters.synthetic.dataset import (
-    drawn_field,
-    prepare_synthetic,
-)
+from leuko_mm.datasets.converters.synthetic.dataset import prepare_synthetic
 
 pytestmark = pytest.mark.slow
 PICTURE = "docs/images/predicted_field.jpg"
@@ -38,7 +36,8 @@ def folder(tmp_path_factory, project_root):
     """
     where = tmp_path_factory.mktemp("readme")
     prepare_synthetic(where / "drawn", slides=2, seed=SEED)
-    cv2.imwrite(str(where / "field.jpg"), drawn_field(where / "drawn")[..., ::-1])
+    field = load_tool("paper/timings").drawn_field(where / "drawn")
+    cv2.imwrite(str(where / "field.jpg"), field[..., ::-1])
     made = project_root / CHECKPOINT
     if made.is_file():
         (where / CHECKPOINT).parent.mkdir(parents=True)

@@ -35,8 +35,8 @@ from leuko_mm.evaluation.metric import CELLS_FILE, load_cells
 from leuko_mm.files import sha256_of_file
 from leuko_mm.inference.model import shipped_folder, shipped_names, training_command
 from leuko_mm.models.size import model_size
-from leuko_mm.training.building import CALIBRATION_FILE
 from leuko_mm.training.config import config_home, resolve_config
+from leuko_mm.training.results import CALIBRATION_FILE
 from leuko_mm.zoo.entries import PACKAGE, ZooEntry, metafile_path, read_entries
 from leuko_mm.zoo.zoo import measure, verify
 

@@ -40,9 +40,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, command: list[str]) -> int:
     """Draw the sheets and say where they are."""
-    given = vars(args).copy()
-    options = given.pop("cfg_options")
-    page = browse(BrowseRequest(**given, options=options, command=command))
+    given = {key: value for key, value in vars(args).items() if key != "cfg_options"}
+    request = BrowseRequest(**given, options=args.cfg_options, command=command)
+    page = browse(request)
     print(f"page:    {page}")
     for sheet in sorted(page.parent.glob("*.png")):
         print(f"sheet:   {sheet}")

@@ -1,24 +1,24 @@
-"""Look at every file, mask and split of a dataset, and say what is wrong with it."""
+"""Check every file, mask and split of a dataset, and say what is wrong with it."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
-from leuko_mm.check import PAGE_FILE, CheckRequest, check, class_labels, inside, summary
+from leuko_mm.check import PAGE_FILE, check, class_labels, in_dataset, summary
 from leuko_mm.cli.main import DONE, SOME_FAILED
 from leuko_mm.datasets.audit import Audit, dataset_classes
 from leuko_mm.datasets.audit_checks import RULES, by_rule, tally
 
-SHOWN = 5
-SHOWN_PARTS = 24
+SHOWN = 5  # findings of a kind
+SHOWN_PARTS = 24  # rows of counts
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of ``leuko check``."""
     parser.add_argument("name", help="prepared dataset: a name or a path")
-    parser.add_argument("--split", help="look at this split and its cells only")
+    parser.add_argument("--split", help="check this split and its cells only")
     parser.add_argument(
         "--out",
         type=Path,
@@ -26,16 +26,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="write a page with pictures of the findings, and its data, here",
     )
     parser.add_argument(
-        "--json", type=Path, metavar="FILE", help="write the findings as data, here"
+        "--json",
+        type=Path,
+        dest="json_file",
+        metavar="FILE",
+        help="write the findings as data, here",
     )
     parser.add_argument(
-        "--force", action="store_true", help="replace a former check of these names"
+        "--force", action="store_true", help="replace an earlier check in these places"
     )
 
 
 def run(args: argparse.Namespace, command: list[str]) -> int:
     """Print what was found; 1 if there is an error, else 0."""
-    audit = check(CheckRequest(**vars(args)))
+    audit = check(**vars(args))
     print("\n".join(report_lines(audit)))
     if args.out:
         print(f"with pictures: {args.out / PAGE_FILE}")
@@ -43,13 +47,13 @@ def run(args: argparse.Namespace, command: list[str]) -> int:
 
 
 def report_lines(audit: Audit) -> Iterator[str]:
-    """Yield what was looked at, the findings by kind, the counts, and the sum."""
+    """Yield what was checked, the findings by kind, the counts, and the sum."""
     yield f"{audit.root}: {summary(audit)}"
     for rule, findings in by_rule(audit.findings):
         yield ""
         yield f"{findings[0].severity:<7}  {RULES[rule].title}: {len(findings)}"
         for finding in findings[:SHOWN]:
-            yield f"{'':<9}{inside(audit, str(finding))}"
+            yield f"{'':<9}{in_dataset(audit, str(finding))}"
         if len(findings) > SHOWN:
             yield f"{'':<9}and {len(findings) - SHOWN} more"
         yield f"{'':<9}-> {RULES[rule].cure}"
@@ -67,22 +71,14 @@ def _count_lines(audit: Audit) -> Iterator[str]:
     for split, parts in audit.counts.items():
         for part, by_class in parts.items():
             counts = [by_class.get(label.name, 0) for label in labels]
-            rows.append(
-                [
-                    split or "all",
-                    part if split else "",
-                    *map(str, counts),
-                    str(sum(counts)),
-                ]
-            )
-    more = len(rows) - 1 - SHOWN_PARTS
-    yield from _aligned(rows[: SHOWN_PARTS + 1])
-    if more > 0:
-        yield f"and {more} more; --json FILE has them all"
-
-
-def _aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for first, second, *numbers in rows:
-        aligned = (f"{n:>{w}}" for n, w in zip(numbers, widths[2:], strict=True))
-        yield "  ".join([f"{first:<{widths[0]}}", f"{second:<{widths[1]}}", *aligned])
+            names = [split, part] if split else ["all", ""]
+            rows.append([*names, *map(str, counts), str(sum(counts))])
+    shown = rows[: SHOWN_PARTS + 1]
+    widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
+    for row in shown:
+        yield "  ".join(
+            f"{word:<{width}}" if column < 2 else f"{word:>{width}}"
+            for column, (word, width) in enumerate(zip(row, widths, strict=True))
+        )
+    if len(rows) > len(shown):
+        yield f"and {len(rows) - len(shown)} more; --json FILE has them all"

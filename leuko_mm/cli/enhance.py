@@ -12,16 +12,18 @@ import sys
 from pathlib import Path
 
 from leuko_mm.cli.main import DONE, SOME_FAILED
-from leuko_mm.enhance import EnhanceRequest, enhance_files
+from leuko_mm.enhance import enhance_files
 from leuko_mm.progress import ProgressLine
 from leuko_mm.transforms.retinex import PRESETS, READINGS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of ``leuko enhance``."""
-    parser.add_argument("source", metavar="IN", help="an image or a folder of images")
     parser.add_argument(
-        "out", metavar="OUT", help="a folder; for one image also a .png file"
+        "source", type=Path, metavar="IN", help="an image or a folder of images"
+    )
+    parser.add_argument(
+        "out", type=Path, metavar="OUT", help="a folder; for one image also a .png file"
     )
     parser.add_argument(
         "--reading",
@@ -43,25 +45,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, command: list[str]) -> int:
     """Enhance, list what could not be, and say how many were."""
-    request = EnhanceRequest(
-        source=Path(args.source),
-        out=Path(args.out),
-        reading=args.reading,
-        preset=args.preset,
-        recursive=args.recursive,
-        beside=args.side_by_side,
-        force=args.force,
-    )
     with ProgressLine("enhancing") as line:
         outcome = enhance_files(
-            request, progress=lambda done, total, file: line(done, total, file.name)
+            **vars(args),
+            progress=lambda done, total, file: line(done, total, file.name),
         )
-    for file, reason in outcome.failed.items():
+    failed = {file: reason for file, reason in outcome.items() if reason}
+    for file, reason in failed.items():
         said = reason if str(file) in reason else f"{file}: {reason}"
         print(f"not enhanced: {said}", file=sys.stderr)
-    total = len(outcome.written) + len(outcome.failed)
     print(
-        f"{len(outcome.written)} of {total} enhanced ({args.reading}, {args.preset}) "
-        f"into {args.out}"
+        f"{len(outcome) - len(failed)} of {len(outcome)} enhanced "
+        f"({args.reading}, {args.preset}) into {args.out}"
     )
-    return SOME_FAILED if outcome.failed else DONE
+    return SOME_FAILED if failed else DONE

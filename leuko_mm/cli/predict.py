@@ -30,8 +30,7 @@ from leuko_mm.inference.folder_run import (
 from leuko_mm.inference.model import DEFAULT_MODEL, RUNTIMES
 from leuko_mm.inference.outputs import count_table
 from leuko_mm.processes import LAUNCHERS, share_of
-from leuko_mm.progress import ProgressLine
-from leuko_mm.training.run_report import duration
+from leuko_mm.progress import ProgressLine, duration
 from leuko_mm.zoo.entries import checkpoint_of, read_entries
 
 # How a scale was found, in front of the number of images.

@@ -3,91 +3,124 @@
 from __future__ import annotations
 
 import argparse
-import importlib
+import shlex
+import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
-from leuko_mm.datasets.prepared import data_home, read_about
+from leuko_mm.datasets.converters.bcisc import prepare_bcisc
+from leuko_mm.datasets.converters.folders.class_map import (
+    check_map,
+    map_text,
+    parse_map,
+)
+from leuko_mm.datasets.converters.folders.convert import FoldersRequest, prepare_folders
+from leuko_mm.datasets.converters.folders.groups import Grouping, group_images
+from leuko_mm.datasets.converters.folders.survey import Survey, survey_folders
+from leuko_mm.datasets.converters.lisc import prepare_lisc
+from leuko_mm.datasets.converters.segmentation_wbc import SETS, prepare_segmentation_wbc
+from leuko_mm.datasets.converters.synthetic.dataset import prepare_synthetic
+from leuko_mm.datasets.prepared import data_home, is_plain_name, read_about
 from leuko_mm.errors import UsageError
+from leuko_mm.progress import ProgressLine
 
-
-@dataclass(frozen=True)
-class Source:
-    """One source: what `--help` says of it, and the module that knows it.
-
-    Args:
-        words: one line of help.
-        module: below ``leuko_mm``; imported when the source is used. With
-            ``declares`` it is of the command line and holds ``add_arguments`` and
-            ``run``; else it is a converter and holds ``prepare_<source>``.
-        path: what the path names; '' where data is made, not read.
-        declares: whether the module declares arguments of its own.
-    """
-
-    words: str
-    module: str
-    path: str = ""
-    declares: bool = False
-
-
-SOURCES = {
-    "bcisc": Source(
-        "268 cells of ten slides a class, as published",
-        "datasets.converters.bcisc",
-        path="the folder that holds sub-images/",
-    ),
-    "segmentation_wbc": Source(
-        "cells of two microscopes and stains, as published",
-        "cli.prepare_segmentation_wbc",
-        path="the folder as published",
-        declares=True,
-    ),
-    "lisc": Source(
-        "pictures around single cells of five classes, as published",
-        "cli.prepare_lisc",
-        path="the folder as published",
-        declares=True,
-    ),
-    "folders": Source(
-        "your own images with masks or polygons, in any usual form",
-        "cli.prepare_folders",
-        path="the folder of the images",
-        declares=True,
-    ),
-    "synthetic": Source(
-        "drawn smears for trying things out", "cli.prepare_synthetic", declares=True
-    ),
+# Source -> what its path names; '' where data is made, not read.
+PATHS = {
+    "bcisc": "the folder that holds sub-images/",
+    "segmentation_wbc": "the folder as published",
+    "lisc": "the folder as published",
+    "folders": "the folder of the images",
+    "synthetic": "",
 }
+NOT_STATED = "not stated"
+MAX_SHOWN_KEYS = 20
+MAX_SHOWN_FILES = 5
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the sources, each with its own arguments."""
     sources = parser.add_subparsers(dest="source", metavar="SOURCE", required=True)
-    for name, source in SOURCES.items():
+
+    def add_source(name: str, help_line: str) -> argparse.ArgumentParser:
         child = sources.add_parser(
-            name, help=source.words, description=f"{name}: {source.words}."
+            name, help=help_line, description=f"{name}: {help_line}."
         )
-        child.add_argument("path", nargs="?", help=source.path or argparse.SUPPRESS)
+        child.add_argument("path", nargs="?", help=PATHS[name] or argparse.SUPPRESS)
         child.add_argument("--out", help="default: <data home>/<name>")
         child.add_argument(
             "--force", action="store_true", help="replace a dataset with other content"
         )
-        if source.declares:
-            _module(name).add_arguments(child)
+        return child
+
+    add_source("bcisc", "268 cells of ten slides a class, as published")
+    add_source(
+        "segmentation_wbc", "cells of two microscopes and stains, as published"
+    ).add_argument(
+        "--set",
+        dest="chosen",
+        choices=SETS,
+        default="both",
+        help="one set as a dataset of its own (segmentation_wbc_1, _2), or both in one",
+    )
+    add_source(
+        "lisc", "pictures around single cells of five classes, as published"
+    ).add_argument(
+        "--expert", type=at_least(1), default=1, help="whose masks, where two drew them"
+    )
+    _add_folders_arguments(
+        add_source(
+            "folders", "your own images with masks or polygons, in any usual form"
+        )
+    )
+    synthetic = add_source("synthetic", "drawn smears for trying things out")
+    synthetic.add_argument("--slides", type=at_least(2), default=30, help="slides")
+    synthetic.add_argument(
+        "--cells", type=at_least(1), default=3, help="cells of a class and slide"
+    )
+    synthetic.add_argument("--seed", type=at_least(0), default=0, help="of the drawing")
 
 
-def _module(name: str):
-    return importlib.import_module(f"leuko_mm.{SOURCES[name].module}")
+def _add_folders_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "masks",
+        nargs="?",
+        help="folder of masks, LabelMe or QuPath files, or a COCO file; default: "
+        "beside the images",
+    )
+    parser.add_argument("--name", help="of the dataset; default: that of --out")
+    parser.add_argument(
+        "--map",
+        dest="class_map",
+        metavar="'VALUE=CLASS,...'",
+        help="what values, colours or labels mean: a class, background, ignore, "
+        "leukocyte (its class is not known), or by-name (the image's name says it)",
+    )
+    parser.add_argument(
+        "--yes", action="store_true", help="accept the class map that is shown"
+    )
+    parser.add_argument(
+        "--group-by",
+        metavar="HOW",
+        help="what no split may divide, such as slides: 'parent' (folder of an image), "
+        "a table stem,group (.csv), or a pattern that finds it in the path",
+    )
+    parser.add_argument(
+        "--crop",
+        type=at_least(8),
+        metavar="PX",
+        help="cut a square around every annotated cell of a field",
+    )
+    parser.add_argument(
+        "--skip-unpaired",
+        action="store_true",
+        help="leave out images without an annotation, and annotations without an image",
+    )
+    parser.add_argument("--licence", default=NOT_STATED, help="of the data")
+    parser.add_argument("--citation", default=NOT_STATED, help="of the data")
 
 
 def at_least(smallest: int) -> Callable[[str], int]:
-    """Return a reader of whole numbers that refuses smaller ones.
-
-    Example:
-        >>> at_least(2)("3")
-        3
-    """
+    """Return a reader of whole numbers that refuses smaller ones."""
 
     def number(text: str) -> int:
         if not text.isdecimal() or int(text) < smallest:
@@ -101,31 +134,55 @@ def at_least(smallest: int) -> Callable[[str], int]:
 
 def run(args: argparse.Namespace, command: list[str]) -> int:
     """Prepare the dataset and say what it holds."""
-    source = SOURCES[args.source]
-    if args.path and not source.path:
-        raise UsageError(f"{args.source} data is made, not read; leave out the path")
-    if source.path and not args.path:
-        raise UsageError(f"give the folder: leuko prepare {args.source} PATH")
-    if args.path and not Path(args.path).exists():
-        where = "" if Path(args.path).is_absolute() else f" (looked in {Path.cwd()})"
-        raise UsageError(f"{args.path} does not exist{where}; give {source.path}")
-    if source.declares:
-        return _module(args.source).run(args, command)
-    out = Path(args.out) if args.out else data_home() / args.source
-    prepare = getattr(_module(args.source), f"prepare_{args.source}")
-    print_outcome(out, prepare(Path(args.path), out, force=args.force))
+    name, path = args.source, args.path and Path(args.path)
+    if path and not PATHS[name]:
+        raise UsageError(f"{name} data is made, not read; leave out the path")
+    if PATHS[name] and not path:
+        raise UsageError(f"give the folder: leuko prepare {name} PATH")
+    if path and not path.exists():
+        where = "" if path.is_absolute() else f" (looked in {Path.cwd()})"
+        raise UsageError(f"{path} does not exist{where}; give {PATHS[name]}")
+    if name == "folders":
+        _run_folders(args, command)
+        return 0
+    if name == "segmentation_wbc" and args.chosen != "both":
+        name = f"{name}_{args.chosen}"
+    out = _out(args, name)
+    if args.source == "bcisc":
+        written = prepare_bcisc(path, out, force=args.force)
+    elif args.source == "segmentation_wbc":
+        written = prepare_segmentation_wbc(
+            path, out, chosen=args.chosen, force=args.force
+        )
+    elif args.source == "lisc":
+        written = prepare_lisc(path, out, expert=args.expert, force=args.force)
+    else:
+        with ProgressLine("drawing cells") as line:
+            written = prepare_synthetic(
+                out,
+                slides=args.slides,
+                cells_per_class=args.cells,
+                seed=args.seed,
+                force=args.force,
+                progress=line,
+            )
+    _print_outcome(out, written)
     return 0
 
 
-def print_outcome(
-    out: Path, written: bool, *, said: Mapping[str, str] | None = None
+def _out(args: argparse.Namespace, name: str) -> Path:
+    return Path(args.out) if args.out else data_home() / name
+
+
+def _print_outcome(
+    out: Path, written: bool, *, stated: Mapping[str, str] | None = None
 ) -> None:
     """Say what a prepared dataset holds, and whether it was written just now.
 
     Args:
         out: the dataset.
         written: whether anything of it was.
-        said: what the user said of it, by the keys of ``dataset.json``.
+        stated: what the user stated of it, by the keys of ``dataset.json``.
     """
     about = read_about(out)
     counts = ", ".join(
@@ -133,8 +190,110 @@ def print_outcome(
     )
     state = "prepared" if written else "was prepared already, nothing changed"
     print(f"{out} {state}: {counts}; {about['groups']} groups that no fold divides")
-    for key, value in (said or {}).items():
-        if about[key] != value:
+    for key, value in (stated or {}).items():
+        if value != NOT_STATED and about[key] != value:
             print(f"  {key} stays {about[key]!r}; --force makes it {value!r}")
     for note in about.get("notes", ()):
         print(f"  note: {note}")
+
+
+def _run_folders(args: argparse.Namespace, command: list[str]) -> None:
+    """Show what was found, agree on what it means, and write the dataset."""
+    name = args.name or (Path(args.out).name if args.out else "")
+    if not is_plain_name(name):
+        raise UsageError(
+            f"--name is {name!r}; give the dataset a name: leuko prepare folders "
+            f"{shlex.quote(args.path)} --name smears"
+        )
+    out = _out(args, name)
+    given = parse_map(args.class_map) if args.class_map else None
+    survey = survey_folders(
+        Path(args.path),
+        Path(args.masks) if args.masks else None,
+        skip_unpaired=args.skip_unpaired,
+    )
+    grouping = group_images(survey.images, args.group_by)
+    targets = survey.guess if given is None else given
+    _print_survey(survey, targets, guessed=given is None)
+    _print_groups(grouping, len(survey.images))
+    if given is None:
+        _agree(survey, yes=args.yes, command=command, out=out)
+    check_map(targets, survey.uses)
+    stated = dict(licence=args.licence, citation=args.citation)
+    request = FoldersRequest(name, targets, grouping, args.crop, **stated)
+    written = prepare_folders(survey, out, request, force=args.force)
+    _print_outcome(out, written, stated=stated)
+    fields = read_about(out)["fields"]
+    if fields and not args.crop:
+        print(f"{fields} images without a leukocyte are kept, in no split")
+    splits = sorted(path.stem for path in (out / "splits").glob("*.csv"))
+    if splits:
+        print(f"splits: {', '.join(splits)}")
+    else:
+        print("no splits: one group, or one cell a class, cannot be divided")
+
+
+def _print_survey(
+    survey: Survey, targets: Mapping[str, str | None], *, guessed: bool
+) -> None:
+    print(f"{len(survey.images)} images with {survey.annotations.form}")
+    for path in survey.left_out[:MAX_SHOWN_FILES]:
+        print(f"  left out, without a counterpart: {path}")
+    if len(survey.left_out) > MAX_SHOWN_FILES:
+        print(f"  and {len(survey.left_out) - MAX_SHOWN_FILES} more")
+    total = sum(use.pixels for use in survey.uses.values())
+    head = ("value", "pixels", "share", "files", "becomes" + " (a guess)" * guessed)
+    rows = [
+        (
+            key,
+            str(use.pixels),
+            f"{use.pixels / total:.2%}",
+            str(use.files),
+            targets.get(key) or "?",
+        )
+        for key, use in list(survey.uses.items())[:MAX_SHOWN_KEYS]
+    ]
+    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
+    for key, *numbers, target in [head, *rows]:
+        texts = [text.rjust(w) for text, w in zip(numbers, widths[1:4], strict=True)]
+        print("  " + "  ".join([key.ljust(widths[0]), *texts, target]))
+    if len(survey.uses) > MAX_SHOWN_KEYS:
+        print(f"  and {len(survey.uses) - MAX_SHOWN_KEYS} more values")
+
+
+def _print_groups(grouping: Grouping, images: int) -> None:
+    if not grouping.known:
+        print(
+            f"groups: {grouping.rule}. If several images come from one slide or "
+            "patient, train and test will share it and scores will be too high; say "
+            "which belong together with --group-by"
+        )
+        return
+    sizes = grouping.sizes()
+    largest, size = sizes.most_common(1)[0]
+    print(
+        f"groups: {len(sizes)} of {images} images, by {grouping.rule}; the largest is "
+        f"{largest!r} with {size} images"
+    )
+
+
+def _agree(survey: Survey, *, yes: bool, command: list[str], out: Path) -> None:
+    """Ask for the guessed map, or say how it is agreed to."""
+    missing = [key for key, target in survey.guess.items() if not target]
+    option = f"--map {map_text(survey.guess)}"
+    if missing:
+        raise UsageError(
+            f"nothing was written: no guess for {len(missing)} value(s), first "
+            f"{missing[0]!r} on {survey.uses[missing[0]]}; say what every value is, a "
+            f"class, background or ignore:\n    {option}"
+        )
+    if yes:
+        return
+    if sys.stdin is not None and sys.stdin.isatty():
+        if input(f"write {out} with this map? [y/N] ").strip().lower() in ("y", "yes"):
+            return
+        raise UsageError(f"nothing was written; say what the values are:\n    {option}")
+    raise UsageError(
+        "nothing was written: the map above is a guess; if it is right, add --yes, or "
+        f"give it:\n    {command[0]} {shlex.join(command[1:])} {option}"
+    )

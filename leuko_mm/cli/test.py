@@ -9,7 +9,7 @@ import argparse
 import os
 from pathlib import Path
 
-from leuko_mm.cli.train import add_runner_arguments, add_setting_argument, print_outcome
+from leuko_mm.cli.train import add_run_arguments, print_outcome, request_fields
 from leuko_mm.comparison.run_files import publish
 from leuko_mm.errors import UsageError
 from leuko_mm.training.run import TestRequest, run_test
@@ -21,14 +21,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "config", help="the config that the checkpoint was trained with"
     )
     parser.add_argument("checkpoint", help="a .pth file")
-    parser.add_argument("--protocol", help="paper, half, smoke, ...")
-    add_setting_argument(parser)
     parser.add_argument("--split", help="fold1 ... fold5, ..., or all for every cell")
-    parser.add_argument("--data", help="prepared dataset: a name or a path")
     parser.add_argument("--work-dir", help="default: beside the checkpoint")
-    parser.add_argument(
-        "--force", action="store_true", help="replace the test in the work dir"
-    )
     parser.add_argument(
         "--publish",
         type=results_file,
@@ -36,16 +30,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="also copy the results to this file, with their cells beside it, such as "
         "results/half/cbam_unet-views8-fold5-s0.json, for leuko compare --report",
     )
-    add_runner_arguments(parser)
+    add_run_arguments(parser)
 
 
 def results_file(text: str) -> Path:
-    """Read the name of a results file.
-
-    Example:
-        >>> results_file("results/half/unet-fold5-s0.json").name
-        'unet-fold5-s0.json'
-    """
+    """Read the name of a results file, which ends in ``.json``."""
     path = Path(text)
     if path.suffix != ".json":
         raise argparse.ArgumentTypeError(f"expected a .json file, got {text!r}")
@@ -54,27 +43,20 @@ def results_file(text: str) -> Path:
 
 def run(args: argparse.Namespace, command: list[str]) -> int:
     """Test and print the table and where everything is."""
-    os.environ.setdefault("LOCAL_RANK", str(args.local_rank))
-    options = {k: v for k, v in vars(args).items() if k not in ("cfg_options",)}
-    options.pop("local_rank")
-    target = options.pop("publish")
+    fields = request_fields(args)
+    target = fields.pop("publish")
     if target is not None and target.exists() and not args.force:
         raise UsageError(f"{target} is there already; add --force to replace it")
-    work_dir = run_test(
-        TestRequest(**options, options=args.cfg_options, command=command)
-    )
+    work_dir = run_test(TestRequest(**fields, command=command))
     if int(os.environ.get("RANK", 0)) == 0:
         print_outcome(work_dir)
         if target is not None:
-            _publish(work_dir, target)
+            try:
+                publish(work_dir, target)
+            except OSError as error:
+                raise UsageError(
+                    f"{target} was not written ({error}); the test is done and in "
+                    f"{work_dir}"
+                ) from error
+            print(f"published: {target}")
     return 0
-
-
-def _publish(work_dir: Path, target: Path) -> None:
-    try:
-        publish(work_dir, target)
-    except OSError as error:
-        raise UsageError(
-            f"{target} was not written ({error}); the test is done and in {work_dir}"
-        ) from error
-    print(f"published: {target}")

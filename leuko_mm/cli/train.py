@@ -51,50 +51,6 @@ def add_cfg_options(parser: argparse.ArgumentParser, words: str) -> None:
     )
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments: mmseg's own, and which data under which protocol."""
-    parser.add_argument("config", help="a config's path or name, such as cbam_unet")
-    parser.add_argument("--protocol", help="paper, half, smoke, ...: data and schedule")
-    add_setting_argument(parser)
-    parser.add_argument("--split", help="fold1 ... fold5, paper, ...")
-    parser.add_argument("--data", help="prepared dataset: a name or a path")
-    parser.add_argument("--seed", type=int, help="of weights, sampling, augmentation")
-    add_iterations_argument(parser)
-    parser.add_argument(
-        "--load-from",
-        metavar="MODEL",
-        help="start from a trained model (fine-tuning): a .pth of leuko train, or a "
-        "name of leuko zoo list",
-    )
-    parser.add_argument("--work-dir", help="default: work_dirs/<run>")
-    parser.add_argument(
-        "--resume", action="store_true", help="go on from the last checkpoint"
-    )
-    parser.add_argument(
-        "--force", action="store_true", help="replace the run in the work dir"
-    )
-    parser.add_argument(
-        "--amp",
-        action=argparse.BooleanOptionalAction,
-        default=None,
-        help="bfloat16; default: on where the processor multiplies it",
-    )
-    parser.add_argument(
-        "--plain",
-        action="store_true",
-        help="without all that only makes it faster: float32, mmengine's own loop",
-    )
-    add_runner_arguments(parser)
-
-
-def add_setting_argument(parser: argparse.ArgumentParser) -> None:
-    """Declare the choice between the settings that methods are compared under."""
-    words = "; ".join(f"{key}: {s.words}" for key, s in SETTINGS.items())
-    parser.add_argument(
-        "--setting", choices=list(SETTINGS), help=f"{words}; default: the config's own"
-    )
-
-
 def add_iterations_argument(parser: argparse.ArgumentParser) -> None:
     """Declare how long to train where the protocol's own length does not fit."""
     parser.add_argument(
@@ -116,8 +72,17 @@ def positive_number(word: str) -> int:
     return int(word)
 
 
-def add_runner_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare what training and testing hand to mmengine's runner alike."""
+def add_run_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what a training and a test take alike."""
+    parser.add_argument("--protocol", help="paper, half, smoke, ...: data and schedule")
+    words = "; ".join(f"{key}: {s.words}" for key, s in SETTINGS.items())
+    parser.add_argument(
+        "--setting", choices=list(SETTINGS), help=f"{words}; default: the config's own"
+    )
+    parser.add_argument("--data", help="prepared dataset: a name or a path")
+    parser.add_argument(
+        "--force", action="store_true", help="replace what is in the work dir"
+    )
     add_cfg_options(parser, "override any key of the config")
     parser.add_argument(
         "--launcher", choices=["none", "pytorch", "slurm", "mpi"], default="none"
@@ -125,29 +90,47 @@ def add_runner_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--local_rank", "--local-rank", type=int, default=0)
 
 
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments: mmseg's own, and which data under which protocol."""
+    parser.add_argument("config", help="a config's path or name, such as cbam_unet")
+    parser.add_argument("--split", help="fold1 ... fold5, paper, ...")
+    parser.add_argument("--seed", type=int, help="of weights, sampling, augmentation")
+    add_iterations_argument(parser)
+    parser.add_argument(
+        "--load-from",
+        metavar="MODEL",
+        help="start from a trained model (fine-tuning): a .pth of leuko train, or a "
+        "name of leuko zoo list",
+    )
+    parser.add_argument("--work-dir", help="default: work_dirs/<run>")
+    parser.add_argument(
+        "--resume", action="store_true", help="go on from the last checkpoint"
+    )
+    parser.add_argument(
+        "--amp",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="bfloat16; default: on where the processor multiplies it",
+    )
+    parser.add_argument(
+        "--plain",
+        action="store_true",
+        help="without all that only makes it faster: float32, mmengine's own loop",
+    )
+    add_run_arguments(parser)
+
+
+def request_fields(args: argparse.Namespace) -> dict:
+    """Return the arguments as fields of a request; set what torchrun's workers read."""
+    fields = dict(vars(args), options=args.cfg_options)
+    os.environ.setdefault("LOCAL_RANK", str(fields.pop("local_rank")))
+    del fields["cfg_options"]
+    return fields
+
+
 def run(args: argparse.Namespace, command: list[str]) -> int:
     """Train and print the table and where everything is."""
-    os.environ.setdefault("LOCAL_RANK", str(args.local_rank))
-    work_dir = train(
-        TrainRequest(
-            config=args.config,
-            protocol=args.protocol,
-            setting=args.setting,
-            split=args.split,
-            data=args.data,
-            seed=args.seed,
-            iterations=args.iterations,
-            options=args.cfg_options,
-            load_from=args.load_from,
-            work_dir=args.work_dir,
-            resume=args.resume,
-            force=args.force,
-            amp=args.amp,
-            plain=args.plain,
-            launcher=args.launcher,
-            command=command,
-        )
-    )
+    work_dir = train(TrainRequest(**request_fields(args), command=command))
     if int(os.environ.get("RANK", 0)) == 0:
         print_outcome(work_dir)
     return 0

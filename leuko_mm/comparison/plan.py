@@ -9,8 +9,8 @@ from pathlib import Path
 from mmengine.config import Config
 
 from leuko_mm.errors import UsageError
-from leuko_mm.training.config import config_names, resolve_config
-from leuko_mm.training.preflight import cells_config, draw_synthetic
+from leuko_mm.training.config import cells_config, config_names, resolve_config
+from leuko_mm.training.preflight import draw_synthetic
 from leuko_mm.training.results import place_run, run_name
 from leuko_mm.training.run import TrainRequest, identity_of, prepare_config
 

@@ -31,8 +31,8 @@ from leuko_mm.engine.hooks import Interrupted
 from leuko_mm.files import locked
 from leuko_mm.models.size import model_size
 from leuko_mm.processes import Share, gathered, one_order_to_stop, share_of
+from leuko_mm.progress import duration
 from leuko_mm.training.run import train
-from leuko_mm.training.run_report import duration
 
 # Counting a network's multiply-adds takes a second or two: it is for longer runs.
 WORTH_COUNTING_S = 20.0

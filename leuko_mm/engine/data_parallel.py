@@ -17,19 +17,18 @@ def unwrapped(model: nn.Module) -> nn.Module:
 def wrap_again(runner) -> None:
     """Wrap the runner's model again, after its parameters have changed their kind.
 
-    The wrapper notes at construction which parameters take a gradient and how each
-    lies in memory. After a thaw it would leave the thawed ones out, and they would
-    silently drift apart between the processes; after a change of memory format it
-    puts the first gradients into the wrong places. Every process must call this.
+    The wrapper notes at construction which parameters take a gradient and their memory
+    layout. After a thaw it would leave the thawed ones out, and they would silently
+    drift apart between the processes; after a change of memory format the first
+    gradients would be wrong. Every process must call this.
 
     Raises:
-        ValueError: if the model is wrapped for another kind of training, which this
-            cannot repeat.
+        ValueError: if the wrapper is of a kind that cannot be made again.
     """
     wrapper = runner.model
     if not is_model_wrapper(wrapper) or isinstance(wrapper, DataParallel):
         return
-    # mmengine's wrapper of each part separately has wrapped the parts in place.
+    # MMSeparateDistributedDataParallel has wrapped each submodule in place.
     if not isinstance(wrapper, DistributedDataParallel) or isinstance(
         wrapper, MMSeparateDistributedDataParallel
     ):
@@ -42,7 +41,7 @@ def wrap_again(runner) -> None:
     runner.model = runner.wrap_model(
         runner.cfg.get("model_wrapper_cfg"), wrapper.module
     )
-    # Not train(): parts may be in another mode than the whole.
+    # Not train(): submodules may be in another mode than the whole.
     runner.model.training = training
     if "train_step" in vars(wrapper):  # compiled, and lost with the old wrapper
         runner._maybe_compile("train_step")
@@ -51,12 +50,12 @@ def wrap_again(runner) -> None:
 def prepare_launcher(config: Config) -> None:
     """Let ``launcher="pytorch"`` start on a machine without a GPU.
 
-    mmengine asks CUDA for this process's device there. So the processes meet here,
-    over gloo, before the runner does it; ``model_wrapper_cfg`` is added to the config.
-    Does nothing for other launchers and where there is a GPU.
+    mmengine asks CUDA for this process's device there, so the process group is made
+    here, over gloo, before the runner does it. Does nothing for other launchers and
+    where there is a GPU.
 
     Args:
-        config: the runner's, changed in place.
+        config: the runner's; ``model_wrapper_cfg`` is added to it.
     """
     if config.get("launcher", "none") != "pytorch" or torch.cuda.is_available():
         return
@@ -67,7 +66,7 @@ def prepare_launcher(config: Config) -> None:
         dict(
             type="MMDistributedDataParallel",
             device_ids=None,
-            # As mmengine's own default: every process keeps its own statistics.
+            # mmengine's own default: every process keeps its own statistics.
             broadcast_buffers=False,
         ),
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-from contextlib import contextmanager
 from http.client import HTTPException
 from pathlib import Path
 from urllib.error import HTTPError
@@ -30,7 +29,7 @@ def download(
 
     Args:
         url: http, https or file.
-        target: where the file shall lie; missing folders are made.
+        target: path of the file; missing folders are made.
         sha256: how the digest must begin, in hexadecimal.
         timeout_s: seconds without an answer after which to give up.
         resume: keep what has come when the connection ends, and fetch the rest the
@@ -40,22 +39,22 @@ def download(
         ``target``.
 
     Raises:
-        OSError: if it cannot be had, ends early, or is another file.
+        OSError: if it cannot be fetched, ends early, or is another file.
     """
     target = Path(target)
     target.parent.mkdir(parents=True, exist_ok=True)
-    whose = "" if resume else f".{os.getpid()}"
-    part = target.with_name(f".{target.name}{whose}.part")
-    wrong = True
+    own = "" if resume else f".{os.getpid()}"
+    part = target.with_name(f".{target.name}{own}.part")
+    keep = False
     # Others wait here until this process has fetched.
     with locked(target.parent, wait=True):
         if target.is_file():
             return target
         print_log(f"fetching {url} to {target}", "current")
         try:
-            wrong = not resume
-            digest = _stream(url, part, timeout_s, resume=resume)
-            wrong = True
+            keep = resume  # the start of the right file, if the connection ends
+            digest = _fetch(url, part, timeout_s, resume=resume)
+            keep = False
             if not digest.startswith(sha256):
                 raise OSError(
                     f"the file at {url} has sha256 {digest[: len(sha256)]}..., "
@@ -65,43 +64,35 @@ def download(
         except HTTPException as error:
             raise OSError(f"{type(error).__name__}: {error}") from error
         finally:
-            # A part that may be the beginning of the right file is worth keeping.
-            if wrong:
+            if not keep:
                 part.unlink(missing_ok=True)
     return target
 
 
-def _stream(url: str, part: Path, timeout_s: float, *, resume: bool) -> str:
-    """Write what the address answers to a file; return its sha256."""
-    digest = hashlib.sha256()
+def _fetch(url: str, part: Path, timeout_s: float, *, resume: bool) -> str:
+    """Write what the server answers to a file; return the sha256 of all of it."""
     done = part.stat().st_size if resume and part.is_file() else 0
-    wanted = Request(url, headers={"Range": f"bytes={done}-"} if done else {})
-    with _answer(wanted, timeout_s) as answer:
+    request = Request(url, headers={"Range": f"bytes={done}-"} if done else {})
+    try:
+        answer = urlopen(request, timeout=timeout_s)
+    except HTTPError as error:
+        # 416: there is no such rest; the part is as long as the file, or longer.
+        if error.code != 416:
+            raise
+        answer = urlopen(url, timeout=timeout_s)
+    with answer:
         # Without "partial content", or of another place, the whole file comes again.
         span = answer.headers.get("Content-Range") or ""
         done = done if span.startswith(f"bytes {done}-") else 0
-        return _written(answer, part, digest, done)
+        return _append(answer, part, done)
 
 
-@contextmanager
-def _answer(wanted: Request, timeout_s: float):
-    """Ask, and ask for the whole file where a rest is refused."""
-    try:
-        answer = urlopen(wanted, timeout=timeout_s)
-    except HTTPError as error:
-        # 416: no such rest; the part is as long as the file, or longer.
-        if error.code != 416:
-            raise
-        answer = urlopen(wanted.full_url, timeout=timeout_s)
-    with answer:
-        yield answer
-
-
-def _written(answer, part: Path, digest, done: int) -> str:
+def _append(answer, part: Path, done: int) -> str:
     """Append an answer to the first ``done`` bytes of a file; return all's sha256."""
-    told = 0
-    total = done + int(answer.headers.get("Content-Length") or 0)
-    total = 0 if total == done else total
+    digest = hashlib.sha256()
+    length = int(answer.headers.get("Content-Length") or 0)
+    total = done + length if length else 0  # 0: unknown
+    tenths = 0
     with part.open("r+b" if done else "wb") as file:
         left = done
         while left and (chunk := file.read(min(CHUNK, left))):
@@ -113,9 +104,9 @@ def _written(answer, part: Path, digest, done: int) -> str:
             file.write(chunk)
             digest.update(chunk)
             done += len(chunk)
-            if total and done * 10 // total > told:
-                told = done * 10 // total
-                print_log(f"{told * 10:3d} % of {total / 1e6:.0f} MB", "current")
+            if total and done * 10 // total > tenths:
+                tenths = done * 10 // total
+                print_log(f"{tenths * 10:3d} % of {total / 1e6:.0f} MB", "current")
     if done < total:
         raise OSError(f"the connection ended after {done} of {total} bytes")
     return digest.hexdigest()

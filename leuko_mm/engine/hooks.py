@@ -1,4 +1,4 @@
-"""Hooks of a training: the state, a graceful stop, and losses that are no number."""
+"""Hooks of a training: a finite loss, a graceful stop, and an exact resume."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import random
 import signal
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -24,11 +24,12 @@ from leuko_mm.errors import LeukoError
 from leuko_mm.files import replacing
 from leuko_mm.registry import HOOKS
 
-SHOWN = 8
-OPTION = (
+MAX_NAMES = 8  # of a batch's images in a message
+SKIP_OPTION = (
     "--cfg-options default_hooks.finite_loss.type=leuko_mm.FiniteLossHook "
     "default_hooks.finite_loss.skip=10"
 )
+STATE_KEY = "leuko_mm"  # in a checkpoint
 
 
 class NotFiniteError(LeukoError, ArithmeticError):
@@ -39,12 +40,12 @@ class NotFiniteError(LeukoError, ArithmeticError):
 
 @HOOKS.register_module()
 class FiniteLossHook(Hook):
-    """Refuse a NaN or infinite loss: the batch is saved, the weights keep clear of it.
+    """Refuse a NaN or infinite loss: save its batch, and do not step on it.
 
-    Every training has one. The batch lies in the work dir as
+    Every training has one. The batch is saved in the work dir as
     ``not_finite_iter_<i>_rank<r>.pth``, which ``leuko_mm.engine.checkpoints`` reads:
     ``inputs``, ``labels``, ``names`` and ``losses``. Where several processes train
-    together, all of them leave the step out, or stop.
+    together, all of them skip the step, or stop.
 
     Args:
         skip: batches of a training that may be left out before one stops it. A batch
@@ -67,17 +68,17 @@ class FiniteLossHook(Hook):
         self._left_out = False
 
     def before_train(self, runner) -> None:
-        """Stand between the loss and the step."""
+        """Check every loss before the optimiser's step."""
         model, wrapper = unwrapped(runner.model), runner.optim_wrapper
         parse, update = model.parse_losses, wrapper.update_params
 
         def parse_checked(losses: dict) -> tuple[Tensor, dict]:
-            total, told = parse(losses)
+            total, log_vars = parse(losses)
             self._left_out = not _finite_everywhere(total)
             if self._left_out:
-                self._leave_out(runner, model, told)
-                told = {}
-            return total, told
+                self._leave_out(runner, model, log_vars)
+                log_vars = {}
+            return total, log_vars
 
         def update_unless_left_out(loss: Tensor, *args, **kwargs) -> None:
             if not self._left_out:
@@ -88,49 +89,51 @@ class FiniteLossHook(Hook):
         wrapper.update_params = update_unless_left_out
 
     def after_train(self, runner) -> None:
-        """Leave the model and the optimiser as they were."""
+        """Restore the methods of model and optimiser."""
         vars(unwrapped(runner.model)).pop("parse_losses", None)
         vars(runner.optim_wrapper).pop("update_params", None)
         self._batch = None
 
     def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
-        """Keep the batch, and what it will change without asking."""
+        """Keep the batch, and the buffers that its forward pass will change."""
         self._batch = data_batch
         if self.skip:
             self._buffers = [b.clone() for b in unwrapped(runner.model).buffers()]
 
-    def _leave_out(self, runner, model, told: Mapping[str, Tensor]) -> None:
-        losses = {name: float(value.detach()) for name, value in told.items()}
-        broken = {n: v for n, v in losses.items() if not torch.tensor(v).isfinite()}
+    def _leave_out(self, runner, model, log_vars: Mapping[str, Tensor]) -> None:
+        losses = {name: float(value.detach()) for name, value in log_vars.items()}
+        broken = {n: v for n, v in losses.items() if not np.isfinite(v)}
         parts = [name for name in broken if name != "loss"] or list(broken)
+        reason = ", ".join(f"{name} is {losses[name]}" for name in parts)
+        reason = reason or "the loss is no number in another process"
         names = names_in_batch(self._batch)
-        place = _place(runner)
-        _save_batch(place, self._batch, names, losses)
-        said = ", ".join(f"{name} is {losses[name]}" for name in parts)
-        said = said or "the loss is no number in another process"
-        words = (
-            f"iteration {runner.iter + 1}: {said}; the batch is saved in {place}, of "
-            f"{_listed(names)}"
+        shown = ", ".join(names[:MAX_NAMES]) or "images without names"
+        if len(names) > MAX_NAMES:
+            shown += f" and {len(names) - MAX_NAMES} more"
+        file = f"not_finite_iter_{runner.iter + 1}_rank{get_rank()}.pth"
+        path = Path(runner.work_dir) / file
+        _save_batch(path, self._batch, dict(names=names, losses=losses))
+        message = (
+            f"iteration {runner.iter + 1}: {reason}; the batch is saved in {path}, of "
+            f"{shown}"
         )
         if self.skipped >= self.skip:
-            raise NotFiniteError(f"{words}. {self._advice()}")
+            advice = f"To leave up to ten such batches out instead: {SKIP_OPTION}"
+            if self.skip:
+                advice = (
+                    f"{self.skipped} batches were left out before it; look at the "
+                    "masks and the learning rate rather than allow more"
+                )
+            raise NotFiniteError(f"{message}. {advice}")
         self.skipped += 1
         with torch.no_grad():
             for buffer, former in zip(model.buffers(), self._buffers, strict=True):
                 buffer.copy_(former)
         print_log(
-            f"{words}. Left out ({self.skipped} of at most {self.skip})",
+            f"{message}. Left out ({self.skipped} of at most {self.skip})",
             "current",
             level=30,
         )
-
-    def _advice(self) -> str:
-        if self.skip:
-            return (
-                f"{self.skipped} batches were left out before it; look at the masks "
-                "and the learning rate rather than allow more"
-            )
-        return f"To leave up to ten such batches out instead: {OPTION}"
 
 
 def _finite_everywhere(loss: Tensor) -> bool:
@@ -141,51 +144,26 @@ def _finite_everywhere(loss: Tensor) -> bool:
 
 
 def names_in_batch(batch: object) -> list[str]:
-    """Return the names of a batch's cells, or of its files.
-
-    Example:
-        >>> from mmseg.structures import SegDataSample
-        >>> tiles = [dict(stem="baso_1-1_0"), dict(stem="mono_2-1_0")]
-        >>> names_in_batch(
-        ...     {"data_samples": [SegDataSample(metainfo=dict(tiles=tiles))]}
-        ... )
-        ['baso_1-1_0', 'mono_2-1_0']
-    """
+    """Return the stems of a batch's cells, or the paths of its files."""
     samples = batch.get("data_samples", ()) if isinstance(batch, Mapping) else ()
     names: list[str] = []
     for sample in samples:
-        told = getattr(sample, "metainfo", {})
-        tiles = [tile["stem"] for tile in told.get("tiles", ())]
-        names += tiles or [str(told.get("img_path", "an image without a name"))]
+        meta = getattr(sample, "metainfo", {})
+        tiles = [tile["stem"] for tile in meta.get("tiles", ())]
+        names += tiles or [str(meta.get("img_path", "an image without a name"))]
     return names
 
 
-def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return (", ".join(names[:SHOWN]) or "images without names") + more
-
-
-def _place(runner) -> Path:
-    name = f"not_finite_iter_{runner.iter + 1}_rank{get_rank()}.pth"
-    return Path(runner.work_dir) / name
-
-
-def _save_batch(
-    place: Path, batch: object, names: Sequence[str], losses: Mapping[str, float]
-) -> None:
-    content = dict(names=list(names), losses=dict(losses))
+def _save_batch(path: Path, batch: object, content: dict) -> None:
     if isinstance(batch, Mapping):
-        content["inputs"] = _tensors(batch.get("inputs", ()))
+        inputs = batch.get("inputs", ())
+        inputs = inputs if isinstance(inputs, (list, tuple)) else [inputs]
+        content["inputs"] = [t.detach().cpu() for t in inputs if isinstance(t, Tensor)]
         samples = batch.get("data_samples", ())
         labels = [getattr(sample, "gt_sem_seg", None) for sample in samples]
         content["labels"] = [label.data.cpu() for label in labels if label is not None]
-    with replacing(place) as part:
+    with replacing(path) as part:
         torch.save(content, part)
-
-
-def _tensors(inputs: object) -> list[Tensor]:
-    several = inputs if isinstance(inputs, (list, tuple)) else [inputs]
-    return [one.detach().cpu() for one in several if isinstance(one, Tensor)]
 
 
 class Interrupted(LeukoError):  # noqa: N818 - not an error, an order
@@ -207,17 +185,12 @@ class Interrupted(LeukoError):  # noqa: N818 - not an error, an order
         self.exit_code = 128 + number
 
 
-def _is_of_workers(error: Exception) -> bool:
-    broken_off = isinstance(error, (ConnectionError, EOFError))
-    return broken_off or "DataLoader worker" in str(error)
-
-
 class GracefulStopHook(Hook):
     """Save a checkpoint and raise ``Interrupted`` after SIGINT or SIGTERM.
 
-    The signal is answered at the end of the iteration it falls into, after every other
-    hook: a checkpoint written in the middle would hold half a step. Where several
-    processes train together, a signal to one stops all of them at the same iteration.
+    The state is saved at the end of the iteration, after every other hook: in the
+    middle it would hold half a step. Where several processes train together, a signal
+    to one stops all of them at the same iteration.
 
     Args:
         work_dir: folder of the checkpoint.
@@ -233,13 +206,11 @@ class GracefulStopHook(Hook):
 
     @contextmanager
     def catching_signals(self, runner: Runner) -> Iterator[None]:
-        """Take over both signals while ``runner`` trains.
+        """Catch both signals while ``runner`` trains; only the main thread can.
 
-        Where the training fails they stay taken over until ``restore_signals``:
-        torchrun asks every process to end as soon as one of them has, which would cut
-        off the messages of the others.
-
-        Python lets only the main thread take them over; in another one nothing happens.
+        After a failure they are caught until ``restore_signals``: torchrun asks every
+        process to end as soon as one of them has, which would cut off the messages of
+        the others.
         """
         if threading.current_thread() is not threading.main_thread():
             yield
@@ -251,16 +222,19 @@ class GracefulStopHook(Hook):
         try:
             yield
         except (RuntimeError, ConnectionError, EOFError) as error:
-            # Workers that the signal ended while the loop waited for their data, or
-            # took it over: the model stands between two steps.
-            if not self._received or not _is_of_workers(error):
+            # The signal ended the workers while the loop waited for their data: the
+            # model is between two steps.
+            of_workers = not isinstance(error, RuntimeError) or (
+                "DataLoader worker" in str(error)
+            )
+            if not self._received or not of_workers:
                 raise
             save_state(runner, runner.iter)
-            raise self._order(self._received) from error
+            raise self._interrupted(self._received) from error
         self.restore_signals()
 
     def restore_signals(self) -> None:
-        """Return the signals that are still taken over to their former handlers."""
+        """Give the signals back to their former handlers."""
         for number, handler in self._former.items():
             signal.signal(number, handler)
         self._former = {}
@@ -276,22 +250,19 @@ class GracefulStopHook(Hook):
     def after_train_iter(
         self, runner, batch_idx, data_batch=None, outputs=None
     ) -> None:
-        """Answer a signal that came during the iteration."""
+        """Save and stop after a signal that came during the iteration."""
         received = torch.tensor(self._received)
         all_reduce(received, op="max")
         if not received:
             return
         # The loop counts the iteration after its hooks.
         save_state(runner, runner.iter + 1)
-        # A process that ended now could take the one that saves along.
+        # A process that ended now could end the one that saves.
         barrier()
-        raise self._order(int(received))
+        raise self._interrupted(int(received))
 
-    def _order(self, number: int) -> Interrupted:
+    def _interrupted(self, number: int) -> Interrupted:
         return Interrupted(number, self.work_dir, advice=self.advice)
-
-
-KEY = "leuko_mm"
 
 
 def random_states() -> dict:
@@ -306,35 +277,27 @@ def random_states() -> dict:
 
 
 def restore_random_states(states: Mapping) -> None:
-    """Put the global generators back to where ``random_states`` found them.
-
-    Example:
-        >>> states = random_states()
-        >>> drawn = random.random(), np.random.rand(), torch.rand(1)
-        >>> restore_random_states(states)
-        >>> (random.random(), np.random.rand(), torch.rand(1)) == drawn
-        True
-    """
+    """Set the global generators to what ``random_states`` returned."""
     version, words, following = states["python"]
     random.setstate((version, tuple(words), following))
     kind, words, *rest = states["numpy"]
     np.random.set_state((kind, np.array(words, dtype=np.uint32), *rest))
     torch.default_generator.set_state(states["torch"].cpu())
-    # A machine with another number of GPUs draws afresh there.
+    # A machine with another number of GPUs keeps its own states.
     if torch.cuda.is_available() and len(states["cuda"]) == torch.cuda.device_count():
         torch.cuda.set_rng_state_all([state.cpu() for state in states["cuda"]])
 
 
 def read_identity(state: Path) -> dict:
-    """Return what run a training state says it belongs to, {} if it does not say."""
-    return dict(load_tensors(state).get(KEY, {}).get("identity", {}))
+    """Return the identity of the run that a training state is of, {} if it has none."""
+    return dict(load_tensors(state).get(STATE_KEY, {}).get("identity", {}))
 
 
 class TrainingStateHook(Hook):
     """Keep in every checkpoint which run it is of, its random states, and its time.
 
-    mmengine keeps weights, optimiser, schedule and the number of iterations; where
-    dropout or a network's random start is drawn from, it does not keep.
+    mmengine keeps weights, optimiser, schedule and the number of iterations, but not
+    the states of the random generators, which dropout draws from.
 
     Args:
         identity: plain values that tell this run from others, such as the sha256 of
@@ -359,8 +322,8 @@ class TrainingStateHook(Hook):
         return self._former_s + time.monotonic() - self._since
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
-        """Add what is kept."""
-        checkpoint[KEY] = dict(
+        """Add identity, times and random states."""
+        checkpoint[STATE_KEY] = dict(
             identity=self.identity,
             started=self.started,
             trained_s=self.trained_s,
@@ -368,8 +331,8 @@ class TrainingStateHook(Hook):
         )
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
-        """Take up the former part's time; its random states wait for the first step."""
-        kept = checkpoint.get(KEY)
+        """Continue the former time; the random states wait for the first step."""
+        kept = checkpoint.get(STATE_KEY)
         # Weights to start from bring no history along.
         if kept is None or not runner._resume:
             return
@@ -377,7 +340,7 @@ class TrainingStateHook(Hook):
         self._pending = kept["random_states"]
 
     def before_train_iter(self, runner, batch_idx: int, data_batch=None) -> None:
-        """Go on where the generators stood when the state was saved."""
+        """Restore the generators to their states at the checkpoint."""
         if self._pending is not None:
             restore_random_states(self._pending)
             self._pending = None

@@ -17,26 +17,21 @@ from leuko_mm.engine.staged_freeze import find_submodule, is_pretrained
 from leuko_mm.registry import HOOKS, OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS
 
 DEVICES = ("cpu", "cuda")
-# What Adam and AdamW have where nothing was asked for.
-USUAL = dict(fused=None, foreach=None, capturable=False, differentiable=False)
+# What Adam and AdamW have by default.
+DEFAULTS = dict(fused=None, foreach=None, capturable=False, differentiable=False)
+GROUP_OPTIONS = ("lr_mult", "module")
 
 
 def fuse_step(optimizer: Optimizer) -> bool:
-    """Let Adam or AdamW change each weight in one pass; say whether it does.
+    """Let Adam or AdamW update each weight in one pass; return whether it does.
 
-    The usual form passes over all of them once for each operation, which on a CPU
-    takes about four times as long; the numbers agree but for rounding. What was asked
-    for (``fused``, ``foreach``, ``capturable`` or ``differentiable``) is left as it is,
-    and so is an optimiser that has begun: a training goes on as it was.
+    The default form passes over all weights once for each operation, which on a CPU
+    takes about four times as long; the numbers agree but for rounding. An optimiser
+    with a choice of its own (``fused``, ``foreach``, ``capturable``,
+    ``differentiable``) or with a state is left as it is.
 
     Args:
         optimizer: changed in place.
-
-    Example:
-        >>> import torch
-        >>> weights = [torch.zeros(3, requires_grad=True)]
-        >>> fuse_step(AdamW(weights)), fuse_step(torch.optim.SGD(weights, lr=0.1))
-        (True, False)
     """
     groups = optimizer.param_groups
     weights = [weight for group in groups for weight in group["params"]]
@@ -45,8 +40,8 @@ def fuse_step(optimizer: Optimizer) -> bool:
         and not optimizer.state
         and all(weight.device.type in DEVICES for weight in weights)
         and all(weight.is_floating_point() for weight in weights)
-        # Not by truth: False is asked for, too.
-        and all(group[key] is usual for group in groups for key, usual in USUAL.items())
+        # By identity: False is a choice, too.
+        and all(g[key] is value for g in groups for key, value in DEFAULTS.items())
     )
     if fits:
         optimizer.defaults["fused"] = True
@@ -63,7 +58,7 @@ def bfloat16_helps() -> bool:
     """
     if torch.cuda.is_available():
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    # Older versions of torch cannot tell; float32 is right everywhere.
+    # Older versions of torch do not tell; float32 is right everywhere.
     capabilities = getattr(torch.cpu, "get_capabilities", dict)()
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
@@ -102,16 +97,13 @@ class AutocastOptimWrapper(OptimWrapper):
 def channels_last_helps(device: str | torch.device) -> bool:
     """Whether a training step is faster channels-last than contiguous on a device.
 
-    So it is on GPUs, whose tensor cores need it, and with AVX-512. On x86 processors
-    that have less, torch finds the gradients of channels-last weights so slowly that a
-    step takes longer, though its forward pass is faster there, too.
-
-    Args:
-        device: of the model.
+    It is on GPUs, whose tensor cores need it, and with AVX-512. On x86 processors
+    without AVX-512 the forward pass is faster, but the gradients of the weights are so
+    slow that a step takes longer.
     """
     if torch.device(device).type != "cpu":
         return True
-    # Versions of torch that cannot tell the processor run as they always did.
+    # Versions of torch that do not tell the processor: channels-last, as ever.
     capabilities = getattr(torch.cpu, "get_capabilities", dict)()
     known = capabilities.get("architecture") == "x86_64"
     return not known or bool(capabilities.get("avx512_f"))
@@ -119,17 +111,16 @@ def channels_last_helps(device: str | torch.device) -> bool:
 
 @HOOKS.register_module()
 class ChannelsLastHook(Hook):
-    """Store 4-d weights channels-last before training, where that helps, and testing.
+    """Store 4-d weights channels-last for tests, and for training where that helps.
 
     Convolutions then run channels-last from end to end: about 2.8 times as fast as the
-    contiguous layout on a CPU with AVX-512, and needed by tensor cores. Where it would
-    slow a training down it has the contiguous layout, see ``channels_last_helps``.
+    contiguous layout on a CPU with AVX-512. See ``channels_last_helps``.
     """
 
     priority = "VERY_HIGH"
 
     def before_run(self, runner) -> None:
-        """Convert the model in place, where a training step is faster for it."""
+        """Convert the model in place, where a training step is faster."""
         if channels_last_helps(next(runner.model.parameters()).device):
             runner.model.to(memory_format=torch.channels_last)
             wrap_again(runner)
@@ -139,17 +130,14 @@ class ChannelsLastHook(Hook):
         runner.model.to(memory_format=torch.channels_last)
 
 
-OPTIONS = ("lr_mult", "module")
-
-
 def encoder_groups(
     model: nn.Module, lr: float, *, lr_mult: float, module: str = "backbone"
 ) -> list[dict]:
     """Return two parameter groups for an optimiser, the encoder and the rest.
 
     The encoder's learning rate is ``lr * lr_mult`` where it starts from a file, and
-    ``lr`` where it starts from random weights, which have all to learn. Parameters
-    that are not trained are in neither group.
+    ``lr`` where it starts from random weights. Parameters that are not trained are in
+    neither group.
 
     Args:
         model: not wrapped for data-parallel training.
@@ -158,15 +146,7 @@ def encoder_groups(
         module: name of the encoder, dots for nesting.
 
     Raises:
-        ValueError: if the model has no such part.
-
-    Example:
-        >>> model = nn.ModuleDict(dict(backbone=nn.Linear(2, 2), head=nn.Linear(2, 1)))
-        >>> [group["lr"] for group in encoder_groups(model, 1.0, lr_mult=0.1)]
-        [1.0, 1.0]
-        >>> model.backbone.init_cfg = dict(type="Pretrained", checkpoint="encoder.pth")
-        >>> [group["lr"] for group in encoder_groups(model, 1.0, lr_mult=0.1)]
-        [0.1, 1.0]
+        ValueError: if the model has no such submodule.
     """
     inside = {id(p) for p in find_submodule(model, module).parameters()}
     trained = [p for p in model.parameters() if p.requires_grad]
@@ -181,8 +161,7 @@ def encoder_groups(
 class EncoderLrConstructor(DefaultOptimWrapperConstructor):
     """Give a pretrained encoder its own learning rate; see ``encoder_groups``.
 
-    mmengine's own constructor makes a group of every parameter: a log line each, and
-    optimiser steps that cannot take many tensors at once.
+    mmengine's own constructor makes a group of every parameter, with a log line each.
 
     Args:
         optim_wrapper_cfg: config of the wrapper, with an ``optimizer`` that has ``lr``.
@@ -190,18 +169,16 @@ class EncoderLrConstructor(DefaultOptimWrapperConstructor):
 
     Raises:
         ValueError: if ``lr_mult`` or the optimiser's ``lr`` is missing, an option is
-            unknown, or the model has no such part.
+            unknown, or the model has no such submodule.
     """
 
     def __init__(self, optim_wrapper_cfg: dict, paramwise_cfg: dict | None = None):
         super().__init__(optim_wrapper_cfg, paramwise_cfg)
-        if (
-            set(self.paramwise_cfg) - set(OPTIONS)
-            or "lr_mult" not in self.paramwise_cfg
-        ):
+        unknown = set(self.paramwise_cfg) - set(GROUP_OPTIONS)
+        if unknown or "lr_mult" not in self.paramwise_cfg:
             raise ValueError(
                 f"EncoderLrConstructor got paramwise_cfg={paramwise_cfg}; it needs "
-                f"lr_mult, and knows no other option than {', '.join(OPTIONS)}"
+                f"lr_mult, and knows no other option than {', '.join(GROUP_OPTIONS)}"
             )
         if self.base_lr is None:
             raise ValueError(
@@ -226,14 +203,14 @@ class EncoderLrConstructor(DefaultOptimWrapperConstructor):
 class WeightAveragingHook(EMAHook):
     """End a training with the mean of the weights that it passed through.
 
-    mmengine's ``EMAHook`` with its ``StochasticWeightAverage``, stored statistics of
-    batch norms included; with it, too, a stopped training goes on with the same mean.
-    It differs in that the mean becomes the network once the last step is done, so that
-    what is tested, drawn and written as checkpoint is one and the same, and in that
-    nothing is swapped for a test during training.
+    mmengine's ``EMAHook`` with its ``StochasticWeightAverage``, running statistics of
+    batch norms included; a resumed training continues the same mean. It differs in
+    that the mean becomes the model's weights after the last step, so that one network
+    is tested, drawn and written, and that nothing is swapped for a test during
+    training.
 
     Args:
-        begin: share of the training after which averaging begins, 0 up to below 1.
+        begin: share of the training after which averaging begins, from 0 to below 1.
 
     Raises:
         ValueError: if ``begin`` is another number.
@@ -242,10 +219,6 @@ class WeightAveragingHook(EMAHook):
         Izmailov et al., Averaging weights leads to wider optima and better
         generalization, UAI 2018. Differs: every step counts, and the learning rate is
         whatever the schedule says.
-
-    Example:
-        >>> WeightAveragingHook(begin=0.5).begin
-        0.5
     """
 
     def __init__(self, *, begin: float = 0.5):
@@ -264,8 +237,8 @@ class WeightAveragingHook(EMAHook):
         self.begin_iter = round(self.begin * runner.max_iters) + 1
 
     def after_train(self, runner) -> None:
-        """Let the mean be the network."""
+        """Load the mean into the model."""
         self.src_model.load_state_dict(self.ema_model.module.state_dict())
 
     def _swap_ema_parameters(self) -> None:
-        """Leave the weights: tests come after the training."""
+        """Do nothing: tests come after the training."""

@@ -1,4 +1,4 @@
-"""The runner: its console output, and the globals that mmengine keeps."""
+"""The runner: its console output, and the process-wide state around it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mmengine.runner import Runner
 from mmengine.utils import ManagerMixin
 
 # Hundreds of lines before the first useful one, and what the command says itself.
-FOR_THE_FILE = re.compile(
+FILE_ONLY = re.compile(
     r"\s*-*\s*System environment:"
     r"|Config:\n"
     r"|Hooks will be executed"
@@ -26,33 +26,29 @@ FOR_THE_FILE = re.compile(
     r"|Iter\(test\) \[\d+/\d+\] +mIoU:"
 )
 # mmengine warns of its own use of itself.
-UNMENDABLE = re.compile(
+INTERNAL_WARNING = re.compile(
     r'"FileClient" will be deprecated|"HardDiskBackend" is the alias'
 )
+# From glibc's malloc.h.
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 
 
 class ConsoleFilter(logging.Filter):
-    """Let pass what a user reads or can mend.
-
-    Example:
-        >>> record = logging.makeLogRecord(dict(msg="Exp name: x", levelno=20))
-        >>> ConsoleFilter().filter(record)
-        False
-    """
+    """Keep from the console what no user reads or can fix."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Tell whether a record is for the console."""
         if record.levelno >= logging.ERROR:
             return True
-        kept_back = UNMENDABLE if record.levelno >= logging.WARNING else FOR_THE_FILE
-        return kept_back.match(record.getMessage()) is None
+        hidden = INTERNAL_WARNING if record.levelno >= logging.WARNING else FILE_ONLY
+        return hidden.match(record.getMessage()) is None
 
 
 class LegibleRunner(Runner):
     """mmengine's runner with ``ConsoleFilter`` before its console.
 
-    It logs its environment and config while it is being built, so nobody can filter
-    them afterwards.
+    It logs its environment and config while it is being built, so the filter cannot be
+    added afterwards.
     """
 
     def build_logger(self, *args, **kwargs) -> MMLogger:
@@ -68,26 +64,19 @@ class LegibleRunner(Runner):
 def own_globals() -> Iterator[None]:
     """Remove what a run has left in mmengine's process-wide tables, however it ends.
 
-    Loggers, message hubs, visualizers and default scopes are kept there by name for
-    good, with an open log file each, and the newest counts as the current one. A
-    process of many runs would keep all of them, and what comes after a run would take
-    the scope and the log file of that run.
-
-    Example:
-        >>> from mmengine.logging import MessageHub
-        >>> with own_globals():
-        ...     _ = MessageHub.get_instance("a run")
-        >>> MessageHub.check_instance_created("a run")
-        False
+    Loggers, message hubs, visualizers and default scopes stay there by name, each with
+    an open log file, and the newest counts as the current one. What comes after a run
+    would use its scope and log file.
     """
-    former = {kind: set(kind._instance_dict) for kind in _managed(ManagerMixin)}
+    former = {kind: set(kind._instance_dict) for kind in _subclasses(ManagerMixin)}
     try:
         yield
     finally:
-        for kind in _managed(ManagerMixin):
-            there = former.get(kind, set())
-            for name in [n for n in kind._instance_dict if n not in there]:
-                _close(kind._instance_dict.pop(name))
+        for kind in _subclasses(ManagerMixin):
+            for name in set(kind._instance_dict) - former.get(kind, set()):
+                # Of the handlers, only log files are closed; streams stay open.
+                for handler in getattr(kind._instance_dict.pop(name), "handlers", []):
+                    handler.close()
         # Runner and hooks hold one another, and through them the data workers.
         with _ignoring_children():
             gc.collect()
@@ -97,7 +86,7 @@ def own_globals() -> Iterator[None]:
 def _ignoring_children() -> Iterator[None]:
     """Let data workers end without torch taking it for a failure.
 
-    One that was killed together with this process is told of whenever the next ends.
+    A worker that was killed together with this process is reported when the next ends.
     """
     main = threading.current_thread() is threading.main_thread()
     if not main or not hasattr(signal, "SIGCHLD"):
@@ -111,38 +100,24 @@ def _ignoring_children() -> Iterator[None]:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL if former is None else former)
 
 
-def _managed(kind: type) -> list[type]:
-    below = [inner for child in kind.__subclasses__() for inner in _managed(child)]
+def _subclasses(kind: type) -> list[type]:
+    below = [inner for child in kind.__subclasses__() for inner in _subclasses(child)]
     return [kind, *below]
-
-
-def _close(instance: object) -> None:
-    """Close the log file of a logger; a handler leaves the process's streams open."""
-    for handler in list(getattr(instance, "handlers", [])):
-        handler.close()
-
-
-# From glibc's malloc.h.
-M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 
 
 def keep_memory() -> bool:
     """Let this process reuse the memory of freed arrays; return whether it does.
 
     By default glibc maps new pages for every large array, and the kernel clears each
-    of them. Here freed memory stays with the process, as much as it held at its peak.
-    Unused memory is returned once, at the call. docs/speed.md gives the gain.
+    of them. Here freed memory stays with the process, up to its peak; what is unused at
+    the call is returned once. docs/speed.md gives the gain.
 
     Returns:
         False where the C library is not glibc (macOS, Windows, musl).
-
-    Example:
-        >>> keep_memory() in (True, False)
-        True
     """
     try:
         library = ctypes.CDLL(None)
-        # Only glibc has it; others know a mallopt that does nothing.
+        # Only glibc has it; other libraries have a mallopt that does nothing.
         library.malloc_trim(0)
         return all(
             library.mallopt(option, value)

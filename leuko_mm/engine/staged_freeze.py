@@ -15,6 +15,8 @@ from torch import Tensor, nn
 from leuko_mm.engine.data_parallel import unwrapped, wrap_again
 from leuko_mm.registry import HOOKS
 
+MIB = 2**20
+
 
 def find_submodule(model: nn.Module, name: str) -> nn.Module:
     """Return the submodule of that name.
@@ -36,104 +38,79 @@ def find_submodule(model: nn.Module, name: str) -> nn.Module:
 
 
 def is_pretrained(model: nn.Module, name: str) -> bool:
-    """Whether a part is initialised from a file, by its own recipe or one above it.
-
-    A recipe is an ``init_cfg``, or a list of them; one that names a ``checkpoint``
-    reads a file.
+    """Whether a submodule's ``init_cfg``, or one above it, names a ``checkpoint``.
 
     Args:
         model: not wrapped for data-parallel training.
-        name: as for ``find_submodule``.
+        name: attribute of the model, dots for nesting.
 
     Raises:
-        ValueError: if there is no such part.
-
-    Example:
-        >>> model = nn.Sequential(nn.Linear(2, 2))
-        >>> is_pretrained(model, "0")
-        False
-        >>> model[0].init_cfg = dict(type="Pretrained", checkpoint="encoder.pth")
-        >>> is_pretrained(model, "0")
-        True
+        ValueError: if there is no such submodule.
     """
     find_submodule(model, name)
     names = name.split(".")
-    above = [".".join(names[:end]) for end in range(len(names) + 1)]
-    return any(_reads_file(model.get_submodule(path)) for path in above)
+    paths = [".".join(names[:end]) for end in range(len(names) + 1)]
+    return any(_reads_file(model.get_submodule(path)) for path in paths)
 
 
 def _reads_file(module: nn.Module) -> bool:
-    recipe = getattr(module, "init_cfg", None) or {}
-    recipes = recipe if isinstance(recipe, (list, tuple)) else [recipe]
-    return any(r.get("checkpoint") for r in recipes)
-
-
-MIB = 2**20
+    init = getattr(module, "init_cfg", None) or {}
+    steps = init if isinstance(init, (list, tuple)) else [init]
+    return any(step.get("checkpoint") for step in steps)
 
 
 class FeatureCache:
-    """Remember what a frozen encoder answered to each image.
+    """Keep the maps that a frozen encoder computed of each image.
 
-    An image is known by its pixels as the encoder gets them, so one that augmentation
-    changed is another image and is never answered with maps that are not its own. Maps
-    are kept of an image that comes the second time, and answered from the third time
-    on: where nothing comes again, no memory is taken. After more than ``patience``
-    images, none of which came again, the cache asks no more.
+    The key is a hash of the pixels as the encoder receives them, so an augmented image
+    never gets the maps of another one. Maps are stored when an image comes the second
+    time and returned from the third time on: where no image comes again, no memory is
+    taken, and after ``patience`` images without a repeat the cache is off.
 
     Args:
-        encoder: a module from (B, C, H, W) to a sequence of maps; it must not learn,
-            and be in evaluation mode, whenever it is called.
+        encoder: a module from (B, C, H, W) to a sequence of maps; it must be frozen and
+            in evaluation mode whenever it is called.
         patience: images; usually the length of the dataset.
-        limit_mib: MiB that the maps may take together; what comes later is computed
-            anew each time.
-
-    Example:
-        >>> encoder = nn.Conv2d(3, 2, 1).eval().requires_grad_(False)
-        >>> cache = FeatureCache(nn.Sequential(encoder), patience=2)
-        >>> image = torch.zeros(1, 3, 4, 4)
-        >>> with cache:
-        ...     _ = [cache.encoder(image) for _ in range(5)]
-        >>> cache.hits
-        3
+        limit_mib: MiB that all maps may take; further ones are computed each time.
     """
 
     def __init__(self, encoder: nn.Module, *, patience: int, limit_mib: float = 1024):
         self.encoder, self.patience = encoder, patience
         self.left = int(limit_mib * MIB)
         self.seen = self.repeats = self.hits = 0
-        self._before: set[bytes] = set()
-        self._known: dict[bytes, tuple[Tensor, ...]] = {}
+        self._seen_once: set[bytes] = set()
+        self._stored: dict[bytes, tuple[Tensor, ...]] = {}
         self._compute, self._single = None, False
 
     def __enter__(self) -> FeatureCache:
-        """Answer in the encoder's place."""
+        """Replace the encoder's ``forward``."""
         self._compute = self.encoder.forward
-        # On the object, not its class: no other encoder is meant.
+        # On the object, not its class: other encoders keep theirs.
         self.encoder.forward = self._forward
         return self
 
     def __exit__(self, *_) -> None:
-        """Let the encoder answer itself, and forget."""
+        """Restore the encoder's ``forward``, and drop all maps."""
         vars(self.encoder).pop("forward", None)
-        self._known.clear()
-        self._before.clear()
+        self._stored.clear()
+        self._seen_once.clear()
 
     def _forward(self, images: Tensor) -> Sequence[Tensor] | Tensor:
         if self.seen > self.patience and not self.repeats:
-            self._before.clear()
+            self._seen_once.clear()
             return self._compute(images)
         keys = [self._key(image) for image in images]
         self.seen += len(keys)
-        fresh = [i for i, key in enumerate(keys) if key not in self._known]
-        self.hits += len(keys) - len(fresh)
-        self.repeats += sum(key in self._before for key in keys)
-        if len(fresh) == len(keys):
+        new = [i for i, key in enumerate(keys) if key not in self._stored]
+        self.hits += len(keys) - len(new)
+        self.repeats += sum(key in self._seen_once for key in keys)
+        if len(new) == len(keys):
             maps = self._compute(images)
-            self._keep(keys, fresh, maps)
+            self._store(keys, new, maps)
             return maps
-        computed = self._compute(images[fresh]) if fresh else ()
-        found = self._gathered(keys, fresh, _as_maps(computed))
-        self._keep(keys, fresh, computed)
+        computed = self._compute(images[new]) if new else ()
+        found = self._gather(keys, new, _as_maps(computed))
+        self._store(keys, new, computed)
         return found
 
     def _key(self, image: Tensor) -> bytes:
@@ -143,26 +120,26 @@ class FeatureCache:
         digest.update(f"{tuple(pixels.shape)} {_precision(image)}".encode())
         return digest.digest()
 
-    def _keep(self, keys, fresh, maps) -> None:
-        """Remember the maps of the images that were computed, in their order."""
-        self._single = isinstance(maps, Tensor) if fresh else self._single
-        for place, i in enumerate(fresh):
-            own = tuple(one[place : place + 1].detach() for one in _as_maps(maps))
+    def _store(self, keys, new, maps) -> None:
+        """Store the maps of the images that were computed, in their order."""
+        self._single = isinstance(maps, Tensor) if new else self._single
+        for row, i in enumerate(new):
+            own = tuple(one[row : row + 1].detach() for one in _as_maps(maps))
             size = sum(one.numel() * one.element_size() for one in own)
-            again = keys[i] in self._before and keys[i] not in self._known
+            again = keys[i] in self._seen_once and keys[i] not in self._stored
             if again and size <= self.left:
                 # A slice would hold the maps of the whole batch.
-                self._known[keys[i]] = tuple(one.clone() for one in own)
+                self._stored[keys[i]] = tuple(one.clone() for one in own)
                 self.left -= size
-            self._before.add(keys[i])
+            self._seen_once.add(keys[i])
 
-    def _gathered(self, keys, fresh, computed) -> Sequence[Tensor] | Tensor:
-        """Return the maps of all images, known and computed ones in their order."""
-        place = {i: n for n, i in enumerate(fresh)}
+    def _gather(self, keys, new, computed) -> Sequence[Tensor] | Tensor:
+        """Return the maps of all images, stored and computed ones in their order."""
+        rows = {i: row for row, i in enumerate(new)}
         each = [
-            tuple(one[place[i]][None] for one in computed)
-            if i in place
-            else self._known[key]
+            tuple(one[rows[i]][None] for one in computed)
+            if i in rows
+            else self._stored[key]
             for i, key in enumerate(keys)
         ]
         maps = tuple(torch.cat(level) for level in zip(*each, strict=True))
@@ -174,28 +151,18 @@ def _as_maps(maps: Sequence[Tensor] | Tensor) -> Sequence[Tensor]:
 
 
 def _precision(image: Tensor) -> str:
-    kind = image.device.type
-    on = torch.is_autocast_enabled(kind)
-    return f"{image.dtype} {torch.get_autocast_dtype(kind) if on else None}"
+    device = image.device.type
+    on = torch.is_autocast_enabled(device)
+    return f"{image.dtype} {torch.get_autocast_dtype(device) if on else None}"
 
 
 def freeze(module: nn.Module) -> list[nn.Parameter]:
-    """Freeze a module and return the parameters that were not frozen before.
-
-    Example:
-        >>> layer = nn.Linear(2, 2)
-        >>> held = freeze(layer)
-        >>> layer.weight.requires_grad, len(held)
-        (False, 2)
-        >>> thaw(held)
-        >>> layer.weight.requires_grad
-        True
-    """
-    held = [p for p in module.parameters() if p.requires_grad]
-    for parameter in held:
+    """Freeze a module and return the parameters that were not frozen before."""
+    trained = [p for p in module.parameters() if p.requires_grad]
+    for parameter in trained:
         parameter.requires_grad_(False)
         parameter.grad = None
-    return held
+    return trained
 
 
 def thaw(parameters: Iterable[nn.Parameter]) -> None:
@@ -210,22 +177,19 @@ class StagedFreezeHook(Hook):
 
     While frozen, the submodule takes no gradient, its batch norms use and keep their
     stored statistics, and its dropout is off. What the model itself keeps frozen stays
-    so after the thaw. The optimiser holds all parameters from the start, so the thawed
-    part's learning rate is set where all are: in the optimiser wrapper's constructor.
+    so after the thaw. The optimiser holds all parameters from the start; the thawed
+    part's learning rate is set in the optimiser wrapper's constructor.
 
-    Maps of images that come again unchanged are computed once (``FeatureCache``), which
-    is possible where nothing augments them.
-
-    Under data-parallel training the model is wrapped anew after each change, for the
-    reason that ``wrap_again`` gives.
+    Maps of images that come again unchanged are computed once, see ``FeatureCache``.
+    Under data-parallel training the model is wrapped again after each change, see
+    ``wrap_again``.
 
     Args:
         iters: iterations to stay frozen; or
         epochs: epochs to stay frozen. Exactly one of the two.
         module: attribute of the model, dots for nesting.
-        only_pretrained: do nothing where the submodule starts from random weights,
-            which would be useless to freeze.
-        cache_mib: MiB that remembered maps may take; 0 computes all of them anew.
+        only_pretrained: do nothing where the submodule starts from random weights.
+        cache_mib: MiB that stored maps may take; 0: store none.
 
     Raises:
         ValueError: if not exactly one of ``iters`` and ``epochs`` is given, the model
@@ -251,9 +215,9 @@ class StagedFreezeHook(Hook):
         self.iters, self.epochs = iters, epochs
         self.module, self.only_pretrained = module, only_pretrained
         self.cache_mib = cache_mib
-        self._held: list[nn.Parameter] = []
+        self._frozen: list[nn.Parameter] = []
         self._cache = ExitStack()
-        # Whether this training has a frozen stage, gone by or not.
+        # Whether this training has a frozen stage, past or not.
         self.acts = False
 
     def before_train(self, runner) -> None:
@@ -273,7 +237,7 @@ class StagedFreezeHook(Hook):
             return
         self.acts = True
         if self._is_frozen_stage(runner):
-            self._held = freeze(part)
+            self._frozen = freeze(part)
             wrap_again(runner)
             if self.cache_mib:
                 images = len(runner.train_loop.dataloader.dataset)
@@ -286,22 +250,22 @@ class StagedFreezeHook(Hook):
         self._thaw_in_time(runner)
 
     def before_train_iter(self, runner, batch_idx: int, data_batch=None) -> None:
-        """Thaw in time, and keep a frozen part's batch norms as they are."""
+        """Thaw in time, or keep the submodule in evaluation mode."""
         self._thaw_in_time(runner)
-        if self._held:
+        if self._frozen:
             # The loop has put the whole model into training mode.
             self._find(runner).eval()
 
     def after_train(self, runner) -> None:
-        """Leave the submodule as it was."""
+        """Restore the submodule's own ``forward``."""
         self._cache.close()
 
     def _thaw_in_time(self, runner) -> None:
-        if not self._held or self._is_frozen_stage(runner):
+        if not self._frozen or self._is_frozen_stage(runner):
             return
         self._cache.close()
-        thaw(self._held)
-        self._held = []
+        thaw(self._frozen)
+        self._frozen = []
         self._find(runner).train()
         wrap_again(runner)
         self._report(runner, "thawed")

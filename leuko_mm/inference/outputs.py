@@ -1,7 +1,7 @@
 """The files of a prediction: one folder an image, tables, and the page.
 
-What is written here is read back to the pixel by ``converters.folders_coco`` and
-``converters.folders_polygons``.
+What is written here is read back to the pixel by ``converters.folders.coco`` and
+``converters.folders.labelme_qupath``.
 """
 
 from __future__ import annotations
@@ -28,7 +28,13 @@ from leuko_mm.inference.cells import (
     Prediction,
     differential_of_counts,
 )
-from leuko_mm.report.overlay import DrawnCell, cell_overlay, reduced, save_palette_png
+from leuko_mm.report.overlay import (
+    DrawnCell,
+    cell_overlay,
+    fitted,
+    reduced,
+    save_palette_png,
+)
 from leuko_mm.report.predict_page import (
     FIELD_SIDE,
     CountedClass,
@@ -36,7 +42,6 @@ from leuko_mm.report.predict_page import (
     FoundField,
     PredictReport,
     doubtful_first,
-    fitted,
 )
 from leuko_mm.report.run_page import ClassLabel
 

@@ -1,4 +1,4 @@
-"""losses of leuko_mm."""
+"""Dice and focal losses, registered with MMSegmentation."""
 
 from leuko_mm.losses.dice import soft_dice_loss
 from leuko_mm.losses.focal_dice import FocalDiceLoss, softmax_focal_loss

@@ -6,11 +6,13 @@ import torch
 from torch import Tensor, distributed
 from torch.nn import functional as F
 
+ABSENT_POLICIES = ("ignore", "smooth")
+
 
 def split_ignored(
     logits: Tensor, target: Tensor, ignore_index: int | None
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Take the ignored pixels out of logits and target: the one home of that rule.
+    """Set ignored pixels to 0 in logits and target.
 
     Args:
         logits: (B, C, *), any float type.
@@ -19,8 +21,8 @@ def split_ignored(
 
     Shape:
         Returns (logits, target, valid): float32 logits and int64 target of the same
-        shapes, both 0 at ignored pixels so that nothing found there (a NaN, a label
-        out of range) reaches value or gradient; ``valid`` is (B, *) bool.
+        shapes, both 0 at ignored pixels, so that nothing there (a NaN, a label out of
+        range) reaches value or gradient; ``valid`` is (B, *) bool.
 
     Raises:
         ValueError: if the shapes do not fit, there are fewer than two channels, or
@@ -55,15 +57,12 @@ def split_ignored(
     return logits, target, valid
 
 
-ABSENT_POLICIES = ("ignore", "smooth")
-
-
 def sum_over_processes(local: Tensor) -> Tensor:
     """Add a tensor over all processes, with the gradient that DDP expects.
 
-    The gradient flows to this process's part only, times the number of processes:
-    DDP then averages to the very gradient of one process holding all the data. It
-    holds where every process derives the same loss from the sum.
+    The gradient flows to this process's part only, times the number of processes, so
+    that DDP's mean is the gradient of one process with all the data, provided that
+    every process derives the same loss from the sum.
     """
     if not (distributed.is_available() and distributed.is_initialized()):
         return local
@@ -88,13 +87,13 @@ def soft_dice_loss(
     softmax and T its number of pixels, each over all valid pixels of the batch and
     of all processes (every process must call this the same number of times).
 
-    ``absent`` says what becomes of a class with T = 0. ``ignore``: the mean is over
-    the classes with T > 0, so a right and certain prediction costs about 0 whatever
-    is absent. Probability given falsely to an absent class is then punished where
-    it is missing: in I of the class that is there (and in the focal loss); with
-    ``include_background=False``, over background pixels by the focal loss only.
-    ``smooth``: the mean is over all classes; an absent class scores smooth /
-    (P + smooth), near 0 as soon as P exceeds ``smooth``.
+    ``absent`` decides about a class with T = 0. ``ignore``: the mean is over the
+    classes with T > 0, so a right and certain prediction costs about 0 whatever is
+    absent. Probability given falsely to an absent class then lowers I of the class that
+    is there (and counts in the focal loss); with ``include_background=False``, over
+    background pixels in the focal loss only. ``smooth``: the mean is over all classes;
+    an absent class scores smooth / (P + smooth), near 0 as soon as P exceeds
+    ``smooth``.
 
     Args:
         logits: (B, C, *).
@@ -116,14 +115,6 @@ def soft_dice_loss(
         probabilities, not of their squares; eq. 5 counts hard TP, FP and FN, here
         softmax stands for them. ``absent='smooth'`` is the form of the public
         VGG16 U-Net trainers.
-
-    Example:
-        >>> target = torch.tensor([[0, 1]])
-        >>> logits = torch.tensor([[[9.0, -9.0], [-9.0, 9.0], [-9.0, -9.0]]])
-        >>> round(soft_dice_loss(logits, target).item(), 3)
-        0.0
-        >>> round(soft_dice_loss(logits, target, absent="smooth").item(), 3)
-        0.001
     """
     if absent not in ABSENT_POLICIES:
         raise ValueError(

@@ -43,11 +43,6 @@ def softmax_focal_loss(
     Reference:
         Lin et al., Focal loss, ICCV 2017; Zhu et al., eq. 3 (softmax, gamma 2, no
         alpha). Differs: nothing.
-
-    Example:
-        >>> even = torch.zeros(1, 2, 1, 1), torch.zeros(1, 1, 1, dtype=torch.long)
-        >>> round(softmax_focal_loss(*even).item(), 4)  # 0.25 * log(2)
-        0.1733
     """
     if gamma < 0:
         raise ValueError(f"softmax_focal_loss got gamma={gamma}; give 0 or more")
@@ -85,18 +80,16 @@ def _class_factors(alpha: float | Sequence[float], logits: Tensor) -> Tensor:
 class FocalDiceLoss(nn.Module):
     """Focal loss plus Dice loss, a scalar for any mmseg head.
 
-    See ``softmax_focal_loss`` and ``soft_dice_loss``. All is computed in float32,
-    also under autocast. Over several processes the Dice sums are global, while the
-    focal mean is over each process's own valid pixels.
+    See ``softmax_focal_loss`` and ``soft_dice_loss``. Computed in float32, also under
+    autocast. Over several processes the Dice sums are global, while the focal mean is
+    over each process's own valid pixels.
 
     Args:
-        gamma: of the focal loss.
-        alpha: of the focal loss.
+        gamma, alpha: of the focal loss.
         smooth: of the Dice loss, in pixels.
         absent: of the Dice loss: ``ignore`` or ``smooth``.
         include_background: of the Dice loss.
-        dice_weight: factor on the Dice loss; 0 leaves it out.
-        focal_weight: factor on the focal loss; 0 leaves it out.
+        dice_weight, focal_weight: factors on the two losses; 0 leaves one out.
         loss_weight: factor on the sum.
         loss_name: name in the log; mmseg optimises what begins with ``loss_``.
 
@@ -148,20 +141,12 @@ class FocalDiceLoss(nn.Module):
                 "FocalDiceLoss got dice_weight=0 and focal_weight=0; nothing is left "
                 "to optimise: keep one of them"
             )
-        self.gamma = gamma
-        self.alpha = alpha
-        self.smooth = smooth
-        self.absent = absent
+        self.gamma, self.alpha = gamma, alpha
+        self.smooth, self.absent = smooth, absent
         self.include_background = include_background
-        self.dice_weight = dice_weight
-        self.focal_weight = focal_weight
+        self.dice_weight, self.focal_weight = dice_weight, focal_weight
         self.loss_weight = loss_weight
-        self._loss_name = loss_name
-
-    @property
-    def loss_name(self) -> str:
-        """Name of this loss in the log."""
-        return self._loss_name
+        self.loss_name = loss_name
 
     def forward(
         self,

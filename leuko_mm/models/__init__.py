@@ -1,7 +1,6 @@
-"""models of leuko_mm."""
+"""Encoders, necks, heads and segmentors, registered with MMSegmentation."""
 
-from leuko_mm.models.cbam import CBAM
-from leuko_mm.models.cbam_skip_neck import CBAMSkipNeck
+from leuko_mm.models.cbam import CBAM, CBAMSkipNeck
 from leuko_mm.models.cell_encoder_decoder import CellEncoderDecoder
 from leuko_mm.models.dual_path_aspp import ASPPNeck, DualPathEncoder
 from leuko_mm.models.fcn8s import FCN8sHead

@@ -1,22 +1,28 @@
-"""Convolutional block attention: the two gates and the block.
+"""Convolutional block attention (CBAM), and the neck that puts it on the skips.
 
 Left to autograd, mean and maximum of a map each make a gradient as large as the map,
 partly in float32, which are then added to the map's own: two thirds of what attention
-costs in a training step on a CPU. Here both are added to the map's own gradient where
-it is. Forward, and for a network that is not trained, they are the usual operations.
+costs in a training step on a CPU. Here both are added to the map's own gradient in
+place. Forward, and without gradients, they are the usual operations.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
+from mmcv.cnn import ConvModule
+from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-COMPUTE = ("cpu", "cuda")
+from leuko_mm.registry import MODELS
+
+AUTOCAST_DEVICES = ("cpu", "cuda")
+GATES = ("serial", "parallel", "channel", "spatial")
 
 
 def over_positions(
@@ -27,16 +33,11 @@ def over_positions(
     The first of several equal maxima takes the gradient, as in ``F.max_pool2d``.
 
     Args:
-        x: what is returned first, to be used instead of it.
-        one_pass: False leaves the way back to autograd.
+        x: the map; use the returned one instead of it.
+        one_pass: False leaves the backward pass to autograd.
 
     Shape:
         (B, C, H, W) -> (B, C, H, W), (B, C), (B, C).
-
-    Example:
-        >>> _, mean, peak = over_positions(torch.tensor([[[[1.0, 2.0, 6.0]]]]))
-        >>> mean.item(), peak.item()
-        (3.0, 6.0)
     """
     if one_pass and _is_trained(x):
         return _OverPositions.apply(x)
@@ -49,16 +50,11 @@ def over_channels(x: Tensor, *, one_pass: bool = True) -> tuple[Tensor, Tensor, 
     Equal maxima share the gradient evenly, as in ``torch.amax``.
 
     Args:
-        x: what is returned first, to be used instead of it.
-        one_pass: False leaves the way back to autograd.
+        x: the map; use the returned one instead of it.
+        one_pass: False leaves the backward pass to autograd.
 
     Shape:
         (B, C, H, W) -> (B, C, H, W), (B, H, W), (B, H, W).
-
-    Example:
-        >>> _, mean, peak = over_channels(torch.tensor([[[[1.0]], [[3.0]]]]))
-        >>> mean.item(), peak.item()
-        (2.0, 3.0)
     """
     if one_pass and _is_trained(x):
         return _OverChannels.apply(x)
@@ -66,15 +62,16 @@ def over_channels(x: Tensor, *, one_pass: bool = True) -> tuple[Tensor, Tensor, 
 
 
 def _is_trained(x: Tensor) -> bool:
-    # An exporter knows the usual operations, and not these.
+    # An exporter knows the usual operations only.
     return torch.is_grad_enabled() and x.requires_grad and not torch.jit.is_tracing()
 
 
-def _as_given(x: Tensor) -> AbstractContextManager:
-    """Keep autocast, which would make float32 of a map before its mean, away."""
-    kind = x.device.type
-    # Maps without values, of the device "meta", know none.
-    return torch.autocast(kind, enabled=False) if kind in COMPUTE else nullcontext()
+def _without_autocast(x: Tensor) -> AbstractContextManager:
+    """Disable autocast, which would convert a map to float32 before its mean."""
+    device = x.device.type
+    if device not in AUTOCAST_DEVICES:  # "meta" has no autocast
+        return nullcontext()
+    return torch.autocast(device, enabled=False)
 
 
 def _mean(x: Tensor, dims: tuple[int, ...]) -> Tensor:
@@ -87,7 +84,7 @@ def _mean(x: Tensor, dims: tuple[int, ...]) -> Tensor:
 class _OverPositions(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x: Tensor):
-        with _as_given(x):
+        with _without_autocast(x):
             mean = _mean(x, (2, 3))
             peak, where = F.adaptive_max_pool2d(x, 1, return_indices=True)
         ctx.save_for_backward(where.flatten(1))
@@ -110,7 +107,7 @@ class _OverPositions(torch.autograd.Function):
 class _OverChannels(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x: Tensor):
-        with _as_given(x):
+        with _without_autocast(x):
             mean, peak = _mean(x, (1,)), x.amax(dim=1)
         ctx.save_for_backward(x, peak)
         return x.view_as(x), mean, peak
@@ -119,15 +116,12 @@ class _OverChannels(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, of_map: Tensor, of_mean: Tensor, of_peak: Tensor):
         x, peak = ctx.saved_tensors
-        # Straight into numbers: a map of truth values is slow to make and to turn.
+        # Straight into numbers: a map of booleans is slow to make and to convert.
         grad = torch.eq(x, peak[:, None], out=torch.empty_like(of_map))
         grad *= (of_peak / grad.sum(dim=1))[:, None]
         grad += of_map
         grad += (of_mean / x.shape[1])[:, None]
         return grad
-
-
-GATES = ("serial", "parallel", "channel", "spatial")
 
 
 class ChannelGate(nn.Module):
@@ -158,7 +152,7 @@ class ChannelGate(nn.Module):
         )
 
     def forward(self, mean: Tensor, peak: Tensor) -> Tensor:
-        """Return the gate of a map of which mean and maximum are given."""
+        """Return the gate of a map, given its means and maxima."""
         gate = torch.sigmoid(self.mlp(mean) + self.mlp(peak))
         return gate[:, :, None, None]
 
@@ -168,11 +162,10 @@ class SpatialGate(nn.Module):
 
     Args:
         kernel_size: odd side of the convolution over the two pooled maps (maximum
-            first, then mean), in pixels of the map. None leaves the convolution
-            out and takes the sigmoid of the mean of the two maps: the only
-            parameter-free gate that treats both alike.
-        gate_norm: batch-normalise the convolution's output (eps 1e-5, momentum
-            0.01).
+            first, then mean), in pixels of the map. None: no convolution, the sigmoid
+            of the mean of the two maps, the only parameter-free gate that treats both
+            alike.
+        gate_norm: batch-normalise the convolution's output (eps 1e-5, momentum 0.01).
 
     Shape:
         (B, H, W), (B, H, W) -> (B, 1, H, W).
@@ -180,26 +173,24 @@ class SpatialGate(nn.Module):
 
     def __init__(self, kernel_size: int | None = 7, *, gate_norm: bool = False) -> None:
         super().__init__()
-        if kernel_size is None:
-            if gate_norm:
-                raise ValueError(
-                    "CBAM got gate_norm=True with kernel_size=None; the norm belongs "
-                    "to the convolution: give a kernel_size or leave gate_norm off"
-                )
-            self.conv = None
-        else:
+        self.conv = None
+        if kernel_size is None and gate_norm:
+            raise ValueError(
+                "CBAM got gate_norm=True with kernel_size=None; the norm belongs to "
+                "the convolution: give a kernel_size or leave gate_norm off"
+            )
+        if kernel_size is not None:
             if kernel_size < 1 or kernel_size % 2 == 0:
                 raise ValueError(
                     f"CBAM got kernel_size={kernel_size}; give a positive odd number, "
                     "or None for no convolution"
                 )
-            self.conv = nn.Conv2d(
-                2, 1, kernel_size, padding=kernel_size // 2, bias=False
-            )
+            pad = kernel_size // 2
+            self.conv = nn.Conv2d(2, 1, kernel_size, padding=pad, bias=False)
         self.norm = nn.BatchNorm2d(1, eps=1e-5, momentum=0.01) if gate_norm else None
 
     def forward(self, mean: Tensor, peak: Tensor) -> Tensor:
-        """Return the gate of a map of which mean and maximum are given."""
+        """Return the gate of a map, given its means and maxima."""
         pooled = torch.stack((peak, mean), dim=1)  # (B, 2, H, W)
         if self.conv is None:
             return torch.sigmoid(pooled.mean(dim=1, keepdim=True))
@@ -212,9 +203,7 @@ class SpatialGate(nn.Module):
 class CBAM(nn.Module):
     """Reweight a feature map by channel, then by position.
 
-    One bottleneck MLP is shared by the average- and max-pooled descriptors; one
-    convolution reads the channel maximum and mean. The authors' released form is
-    ``mlp_bias=True, gate_norm=True``.
+    The authors' released form is ``mlp_bias=True, gate_norm=True``.
 
     Args:
         channels: C of the input, divisible by ``reduction``.
@@ -242,7 +231,6 @@ class CBAM(nn.Module):
         their mean.
 
     Example:
-        >>> import torch
         >>> x = torch.ones(1, 16, 4, 4)
         >>> CBAM(16, reduction=4)(x).shape
         torch.Size([1, 16, 4, 4])
@@ -259,7 +247,7 @@ class CBAM(nn.Module):
         gates: str = "serial",
     ) -> None:
         super().__init__()
-        # False: autograd's own passes back, for ``leuko train --plain``.
+        # False: autograd's own backward, for ``leuko train --plain``.
         self.one_pass = True
         if gates not in GATES:
             raise ValueError(f"CBAM got gates={gates!r}; choose one of {GATES}")
@@ -286,3 +274,114 @@ class CBAM(nn.Module):
             x, *of_positions = over_channels(x, one_pass=one_pass)
             x = x * self.spatial_gate(*of_positions)
         return x
+
+
+def halving_stage(in_channels: int, channels: int) -> nn.Sequential:
+    """Return a 2x2 max pooling, then a 1x1 and two 3x3 convolutions.
+
+    Each convolution is followed by batch norm and ReLU, and starts Kaiming-normal.
+
+    Args:
+        in_channels: of the map above.
+        channels: of all three convolutions.
+
+    Shape:
+        (B, in_channels, H, W) -> (B, channels, H / 2, W / 2), rounded up.
+    """
+    norm = {"type": "BN"}
+    return nn.Sequential(
+        # Rounded up: the smallest images keep a pixel.
+        nn.MaxPool2d(2, ceil_mode=True),
+        ConvModule(in_channels, channels, 1, norm_cfg=norm),
+        ConvModule(channels, channels, 3, padding=1, norm_cfg=norm),
+        ConvModule(channels, channels, 3, padding=1, norm_cfg=norm),
+    )
+
+
+@MODELS.register_module()
+class CBAMSkipNeck(BaseModule):
+    """Put a ``CBAM`` on the skips between an encoder and a decoder.
+
+    Args:
+        in_channels: channels of each map that the encoder returns.
+        reduction: see ``CBAM``; every attended level must be divisible by it.
+        kernel_size, mlp_bias, gate_norm, gates: see ``CBAM``.
+        skips: levels that get a block; None: all but the last, since the bottom
+            map is no skip. The other levels pass untouched.
+        deeper: channels of coarser maps to append, for an encoder that ends early; each
+            halves the one before it (``halving_stage``) and counts as a level.
+        init_cfg: mmengine initialisation.
+
+    Shape:
+        One map a level of the encoder, (B, in_channels[i], H_i, W_i) -> the same
+        shapes, and those of ``deeper``.
+
+    Raises:
+        ValueError: as ``CBAM``, or if ``skips`` names a level that does not exist
+            or the number of maps is not that of ``in_channels``.
+
+    Reference:
+        Zhu et al., Improved U-net-based leukocyte segmentation method, section
+        2.2: four blocks in series form on the four skips. Differs: nothing, without
+        ``deeper``.
+    """
+
+    def __init__(
+        self,
+        in_channels: Sequence[int],
+        reduction: int = 16,
+        *,
+        kernel_size: int | None = 7,
+        mlp_bias: bool = False,
+        gate_norm: bool = False,
+        gates: str = "serial",
+        skips: Sequence[int] | None = None,
+        deeper: Sequence[int] = (),
+        init_cfg: dict | list[dict] | None = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        self.in_channels = tuple(in_channels)
+        channels = (*self.in_channels, *deeper)
+        levels = len(channels)
+        chosen = range(levels - 1) if skips is None else skips
+        unknown = [level for level in chosen if not 0 <= level < levels]
+        if unknown:
+            raise ValueError(
+                f"CBAMSkipNeck got skips={list(chosen)} for {levels} maps; the levels "
+                f"are 0 to {levels - 1}"
+            )
+        self.deeper = nn.ModuleList(
+            halving_stage(channels[level - 1], channels[level])
+            for level in range(len(in_channels), levels)
+        )
+        self.blocks = nn.ModuleDict(
+            {
+                str(level): CBAM(
+                    channels[level],
+                    reduction,
+                    kernel_size=kernel_size,
+                    mlp_bias=mlp_bias,
+                    gate_norm=gate_norm,
+                    gates=gates,
+                )
+                for level in chosen
+            }
+        )
+
+    def forward(self, maps: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """Return the maps and the deeper ones, the chosen levels reweighted.
+
+        The deeper maps are computed from the encoder's last one as it is.
+        """
+        if len(maps) != len(self.in_channels):
+            raise ValueError(
+                f"CBAMSkipNeck got {len(maps)} maps and was built for "
+                f"{len(self.in_channels)}; set in_channels to the encoder's channels"
+            )
+        maps = list(maps)
+        for stage in self.deeper:
+            maps.append(stage(maps[-1]))
+        return tuple(
+            self.blocks[str(level)](x) if str(level) in self.blocks else x
+            for level, x in enumerate(maps)
+        )

@@ -1,4 +1,4 @@
-"""A segmentor that gives every cell one class, and may look at it from all sides."""
+"""A segmentor that gives every cell one class, optionally from eight views."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from leuko_mm.classes import BACKGROUND
 from leuko_mm.registry import MODELS
 
 VIEWS = (1, 8)
-# Of ``test_cfg``: how an answer is read, which no comparison of methods may differ in.
+# Of ``test_cfg``: postprocessing, in which compared methods must not differ.
 TEST_CFG_KEYS = ("least_area", "views")
 
 
 def one_class_per_cell(probabilities: np.ndarray, *, least_area: float) -> np.ndarray:
     """Return labels in which every connected cell has one class.
 
-    A cell is a connected piece of what is no background in the most probable labels.
-    It takes the class with the largest sum of probabilities over it; a smaller piece
-    than ``least_area`` is a speck or platelet, and background.
+    A cell is a connected component of the foreground of the most probable labels. It
+    takes the class with the largest sum of probabilities over it. Components smaller
+    than ``least_area`` are specks or platelets, and become background.
 
     Args:
         probabilities: of the classes, background first.
@@ -30,19 +30,13 @@ def one_class_per_cell(probabilities: np.ndarray, *, least_area: float) -> np.nd
 
     Shape:
         (C, H, W) float -> (H, W) uint8.
-
-    Example:
-        >>> sure, torn = [0.0, 0.9, 0.1], [0.0, 0.4, 0.6]
-        >>> cell = np.array([sure, torn, sure], np.float32).T[:, None]
-        >>> one_class_per_cell(cell, least_area=2).tolist()
-        [[1, 1, 1]]
     """
     labels = probabilities.argmax(0).astype(np.uint8)
     foreground = (labels != BACKGROUND).astype(np.uint8)
-    _, pieces, about, _ = cv2.connectedComponentsWithStats(foreground)
-    for number, (left, top, width, height, area) in enumerate(about[1:], 1):
+    _, components, stats, _ = cv2.connectedComponentsWithStats(foreground)
+    for number, (left, top, width, height, area) in enumerate(stats[1:], 1):
         box = np.s_[top : top + height, left : left + width]
-        inside = pieces[box] == number
+        inside = components[box] == number
         if area < least_area:
             labels[box][inside] = BACKGROUND
         else:
@@ -53,59 +47,55 @@ def one_class_per_cell(probabilities: np.ndarray, *, least_area: float) -> np.nd
 
 
 def mean_of_eight_views(logits_of, images: Tensor) -> Tensor:
-    """Return the mean over the eight turned and mirrored views, as logarithms.
+    """Return the log of the mean probabilities over eight views.
+
+    The views are the four quarter turns, each plain and mirrored.
 
     Args:
         logits_of: from images to logits of their size.
         images: any height and width.
 
     Shape:
-        (B, 3, H, W) -> (B, C, H, W), whose softmax are the mean probabilities.
+        (B, 3, H, W) -> (B, C, H, W).
     """
     total = 0
     for turns in range(4):
         for mirrored in (False, True):
             view = torch.rot90(images, turns, (2, 3))
             view = view.flip(3) if mirrored else view
-            found = logits_of(view).float().softmax(dim=1)
-            found = found.flip(3) if mirrored else found
-            total = total + torch.rot90(found, -turns, (2, 3))
+            probabilities = logits_of(view).float().softmax(dim=1)
+            if mirrored:
+                probabilities = probabilities.flip(3)
+            total = total + torch.rot90(probabilities, -turns, (2, 3))
     return (total / 8).clamp(min=1e-12).log()
 
 
 @MODELS.register_module()
 class CellEncoderDecoder(EncoderDecoder):
-    """mmseg's ``EncoderDecoder``, which reads its answer cell by cell in a test.
+    """mmseg's ``EncoderDecoder``, with one class for each cell in tests.
 
-    Trained, and asked for logits by ``encode_decode``, it is its base. ``leuko
-    predict`` divides images into cells by itself and asks for logits.
+    In training, and in ``encode_decode``, it is its base. ``leuko predict`` separates
+    cells by itself and uses the logits.
 
     Args:
-        test_cfg: ``mode='whole'``; ``least_area``, see ``one_class_per_cell`` (None:
-            labels stay as they are); and ``views``, 1 or 8, see
-            ``mean_of_eight_views``.
+        test_cfg: ``mode='whole'``; ``least_area`` of ``one_class_per_cell`` (None:
+            labels stay as they are); ``views``, 1 or 8 (``mean_of_eight_views``).
         **kwargs: of ``EncoderDecoder``.
 
     Raises:
         ValueError: if ``test_cfg`` has another mode, or other numbers.
-
-    Example:
-        >>> dict(
-        ...     type="leuko_mm.CellEncoderDecoder",
-        ...     test_cfg=dict(mode="whole", least_area=500, views=8),
-        ... )  # doctest: +SKIP
     """
 
     def __init__(self, *, test_cfg: dict | None = None, **kwargs):
-        asked = dict(test_cfg or {})
-        least_area, views = asked.get("least_area"), asked.get("views", 1)
+        given = dict(test_cfg or {})
+        least_area, views = given.get("least_area"), given.get("views", 1)
         if (
             views not in VIEWS
-            or asked.get("mode", "whole") != "whole"
+            or given.get("mode", "whole") != "whole"
             or (least_area is not None and least_area < 0)
         ):
             raise ValueError(
-                f"CellEncoderDecoder got test_cfg={asked}; it needs mode='whole', "
+                f"CellEncoderDecoder got test_cfg={given}; it needs mode='whole', "
                 f"takes least_area=None or 0 and more, and views in {VIEWS}"
             )
         super().__init__(test_cfg=test_cfg, **kwargs)
@@ -134,6 +124,6 @@ class CellEncoderDecoder(EncoderDecoder):
             labels = one_class_per_cell(
                 probabilities.cpu().numpy(), least_area=self.least_area
             )
-            told = torch.from_numpy(labels).to(probabilities.device, torch.int64)[None]
-            sample.pred_sem_seg = PixelData(data=told)
+            labels = torch.from_numpy(labels).to(probabilities.device, torch.int64)
+            sample.pred_sem_seg = PixelData(data=labels[None])
         return samples

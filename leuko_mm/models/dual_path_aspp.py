@@ -17,7 +17,7 @@ PRE_ACTIVATED = ("norm", "act", "conv")
 
 
 class _DualPathBlock(nn.Module):
-    """One bottleneck whose output is part added to, part appended to its input."""
+    """A bottleneck; part of its output is added to its input, part appended."""
 
     def __init__(
         self,
@@ -34,17 +34,15 @@ class _DualPathBlock(nn.Module):
         self.width = width
         inner = width // 2
         layers = {"norm_cfg": norm_cfg, "order": PRE_ACTIVATED, "bias": False}
-        # The residual path, and a dense path of twice the growth to begin with.
+        # The residual path, and a dense path that starts at twice the growth.
         self.project = None
         if first:
-            self.project = ConvModule(
-                in_channels, width + 2 * growth, 1, stride=stride, **layers
-            )
+            paths = width + 2 * growth
+            self.project = ConvModule(in_channels, paths, 1, stride=stride, **layers)
+        grouped = {"stride": stride, "padding": 1, "groups": groups, **layers}
         self.bottleneck = nn.Sequential(
             ConvModule(in_channels, inner, 1, **layers),
-            ConvModule(
-                inner, inner, 3, stride=stride, padding=1, groups=groups, **layers
-            ),
+            ConvModule(inner, inner, 3, **grouped),
             ConvModule(inner, width + growth, 1, **layers),
         )
 
@@ -59,16 +57,16 @@ class _DualPathBlock(nn.Module):
 class DualPathEncoder(BaseModule):
     """Dual-path blocks at each of several scales, for a U-shaped network.
 
-    A block adds one part of its output to what it was given, as a residual network
-    does, and appends the other, as a dense network does.
+    A block adds one part of its output to its input, as a residual network does, and
+    appends the other, as a dense network does.
 
     Args:
         widths: channels of the residual path, one number a level, finest first; each
             divisible by twice the groups and by ``growth_divisor``.
         in_channels: channels of the image.
         blocks: dual-path blocks a level.
-        growth_divisor: a block appends its level's width over this many channels. DPN's
-            growth is near an eighth of what its residual path holds.
+        growth_divisor: a block appends width // growth_divisor channels. DPN's growth
+            is near an eighth of its residual path.
         groups: of the 3x3 convolutions. DPN has 32 and far wider blocks; 4 leaves each
             group four channels at the finest level.
         norm_cfg: norm layer; None: batch norm.
@@ -85,14 +83,9 @@ class DualPathEncoder(BaseModule):
     Reference:
         Li et al., White blood segmentation based on dual path and atrous spatial
         pyramid pooling, J. Biomed. Eng. 39(3), 2022; Chen et al., Dual path networks,
-        NIPS 2017. Inferred, since only the former's summary was open to us: a full
-        resolution level in the place of DPN's stem, for the first skip of a U-Net; the
+        NIPS 2017. Inferred, since only the former's abstract was open to us: a full
+        resolution level in place of DPN's stem, for the first skip of a U-Net; the
         widths, two blocks a level, the growth, the groups; no pretraining.
-
-    Example:
-        >>> net = DualPathEncoder([8, 16], groups=1)
-        >>> [tuple(m.shape) for m in net(torch.zeros(1, 3, 9, 8))]
-        [(1, 12, 9, 8), (1, 24, 5, 4)]
     """
 
     def __init__(
@@ -116,26 +109,24 @@ class DualPathEncoder(BaseModule):
         norm_cfg = {"type": "BN"} if norm_cfg is None else norm_cfg
         self.stem = nn.Conv2d(in_channels, widths[0], 3, padding=1)
         self.levels, self.ends = nn.ModuleList(), nn.ModuleList()
+        options = {"groups": groups, "norm_cfg": norm_cfg}
         channels, self.out_channels = widths[0], ()
         for number, width in enumerate(widths):
             growth = width // growth_divisor
             level = nn.Sequential()
             for block in range(blocks):
+                first = block == 0
+                stride = 2 if first and number else 1
                 level.append(
                     _DualPathBlock(
-                        channels,
-                        width,
-                        growth,
-                        groups=groups,
-                        norm_cfg=norm_cfg,
-                        stride=2 if number and not block else 1,
-                        first=not block,
+                        channels, width, growth, stride=stride, first=first, **options
                     )
                 )
                 channels = width + (block + 3) * growth
             self.levels.append(level)
-            # Blocks begin with norm and activation, so a map that leaves lacks them.
-            self.ends.append(_norm_and_relu(channels, norm_cfg))
+            # Blocks start with norm and activation, which the level's output lacks.
+            norm = build_norm_layer(norm_cfg, channels)[1]
+            self.ends.append(nn.Sequential(norm, nn.ReLU()))
             self.out_channels += (channels,)
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
@@ -147,13 +138,9 @@ class DualPathEncoder(BaseModule):
         return tuple(maps)
 
 
-def _norm_and_relu(channels: int, norm_cfg: dict) -> nn.Sequential:
-    return nn.Sequential(build_norm_layer(norm_cfg, channels)[1], nn.ReLU())
-
-
 @MODELS.register_module()
 class ASPPNeck(BaseModule):
-    """Look at the deepest map with several reaches at once; the others pass untouched.
+    """Atrous spatial pyramid pooling of the deepest map; the others pass untouched.
 
     Args:
         in_channels: channels of the encoder's maps, finest first.
@@ -162,8 +149,8 @@ class ASPPNeck(BaseModule):
             convolution. DeepLabv3's, made for 1/16 of the image; the paper gives none.
             On images of 256 pixels the larger ones read mostly padding.
         pooled: add DeepLabv3's branch of the whole map's mean.
-        norm_cfg: norm layer; None: batch norm. The pooled branch has none: a batch of
-            one gives it one value a channel, from which no statistics can be taken.
+        norm_cfg: norm layer; None: batch norm. The pooled branch has none: with one
+            image it has one value a channel, and no statistics.
         init_cfg: mmengine initialisation.
 
     Shape:
@@ -173,11 +160,6 @@ class ASPPNeck(BaseModule):
         Chen et al., Rethinking atrous convolution, 2017; Li et al. (see
         ``DualPathEncoder``) place it after the dual-path encoder. Differs: no norm in
         the pooled branch.
-
-    Example:
-        >>> neck = ASPPNeck([4, 8], 16)
-        >>> [m.shape[1] for m in neck([torch.zeros(1, c, 6, 6) for c in (4, 8)])]
-        [4, 16]
     """
 
     def __init__(
@@ -193,27 +175,21 @@ class ASPPNeck(BaseModule):
         super().__init__(init_cfg)
         norm_cfg = {"type": "BN"} if norm_cfg is None else norm_cfg
         bottom = in_channels[-1]
-        self.branches = nn.ModuleList(
-            ConvModule(
-                bottom,
-                channels,
-                1 if rate == 1 else 3,
-                padding=0 if rate == 1 else rate,
-                dilation=rate,
-                norm_cfg=norm_cfg,
-            )
-            for rate in rates
-        )
+        self.branches = nn.ModuleList()
+        for rate in rates:
+            side, pad = (1, 0) if rate == 1 else (3, rate)
+            options = {"padding": pad, "dilation": rate, "norm_cfg": norm_cfg}
+            self.branches.append(ConvModule(bottom, channels, side, **options))
         self.pooled = ConvModule(bottom, channels, 1) if pooled else None
         self.join = ConvModule(
             (len(rates) + pooled) * channels, channels, 1, norm_cfg=norm_cfg
         )
 
     def forward(self, maps: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        """Return the maps, the last one pooled over several reaches."""
+        """Return the maps, the last one pooled at several dilations."""
         *finer, x = maps
-        seen = [branch(x) for branch in self.branches]
+        found = [branch(x) for branch in self.branches]
         if self.pooled is not None:
             mean = F.adaptive_avg_pool2d(x, 1)
-            seen.append(self.pooled(mean).expand_as(seen[0]))
-        return (*finer, self.join(torch.cat(seen, dim=1)))
+            found.append(self.pooled(mean).expand_as(found[0]))
+        return (*finer, self.join(torch.cat(found, dim=1)))

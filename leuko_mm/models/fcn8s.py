@@ -14,19 +14,6 @@ from leuko_mm.models.unet_head import SkipsHead
 from leuko_mm.registry import MODELS
 
 
-def bilinear_kernel(channels: int) -> Tensor:
-    """Return the 4x4 kernels with which a deconvolution doubles bilinearly.
-
-    Example:
-        >>> bilinear_kernel(1)[0, 0, 0]
-        tensor([0.0625, 0.1875, 0.1875, 0.0625])
-    """
-    ramp = torch.tensor([0.25, 0.75, 0.75, 0.25])
-    kernel = torch.zeros(channels, channels, 4, 4)
-    kernel[range(channels), range(channels)] = torch.outer(ramp, ramp)
-    return kernel
-
-
 class ScoreDoubling(nn.ConvTranspose2d):
     """A learnt 4x4 deconvolution of class scores that starts as bilinear doubling.
 
@@ -39,8 +26,10 @@ class ScoreDoubling(nn.ConvTranspose2d):
 
     def __init__(self, channels: int) -> None:
         super().__init__(channels, channels, 4, stride=2, padding=1, bias=False)
+        ramp = torch.tensor([0.25, 0.75, 0.75, 0.25])
         with torch.no_grad():
-            self.weight.copy_(bilinear_kernel(channels))
+            self.weight.zero_()
+            self.weight[range(channels), range(channels)] = torch.outer(ramp, ramp)
 
     def forward(self, x: Tensor, size: Sequence[int]) -> Tensor:
         """Return the scores at the given size."""
@@ -51,17 +40,16 @@ class ScoreDoubling(nn.ConvTranspose2d):
 class FCN8sHead(SkipsHead):
     """Score a VGG's maps at 1/32, 1/16 and 1/8 of the image and add the scores.
 
-    The encoder gives the maps before its poolings; the third, fourth and fifth pooling
-    are made here. Logits come at 1/8, and mmseg enlarges them bilinearly, which is what
-    the paper's last, fixed deconvolution does.
+    The encoder returns the maps before its poolings; the third to fifth pooling are
+    here. Logits are at 1/8 of the image, and mmseg enlarges them bilinearly, as the
+    paper's last, fixed deconvolution does.
 
     Args:
         in_channels: channels of the encoder's third to fifth map.
         num_classes: classes, background included.
-        fc_channels: width of the two convolutions that stand for VGG's fully connected
-            layers. The paper's 4096 are 120 million weights, worth having where
-            ImageNet's come with them; the shared file of weights holds the
-            convolutions alone.
+        fc_channels: width of the two convolutions in place of VGG's fully connected
+            layers. The paper's 4096 are 120 million weights, worth it where they are
+            pretrained; the shared file of weights has the convolutions alone.
         fc_kernel: odd side of the first of them, in pixels at 1/32; the paper's is 7.
         dropout_ratio: after each of them; the paper's is 0.5.
         in_index: which of the encoder's maps.
@@ -81,13 +69,6 @@ class FCN8sHead(SkipsHead):
         connected layers unless asked for (see ``fc_channels``); both skips are trained
         from the start, where the paper goes from 32s over 16s to 8s. Their scores start
         at zero as in the paper.
-
-    Example:
-        >>> widths, levels = [8, 16, 16], [0, 1, 2]
-        >>> head = FCN8sHead(widths, num_classes=6, fc_channels=32, in_index=levels)
-        >>> maps = [torch.zeros(1, c, s, s) for c, s in ((8, 16), (16, 8), (16, 4))]
-        >>> head(maps).shape
-        torch.Size([1, 6, 8, 8])
     """
 
     def __init__(
@@ -133,7 +114,7 @@ class FCN8sHead(SkipsHead):
     def forward(self, inputs: Sequence[Tensor]) -> Tensor:
         """Return the logits at 1/8 of the image."""
         *skips, bottom = (F.max_pool2d(x, 2) for x in self._transform_inputs(inputs))
-        x = self._all_of_fc6(bottom)
+        x = self._padded_fc6(bottom)
         x = self.fc7(x if self.dropout is None else self.dropout(x))
         scores = self.cls_seg(x)
         for index in (1, 0):
@@ -141,18 +122,18 @@ class FCN8sHead(SkipsHead):
             scores = self.doublings[index](scores, skip.shape[-2:]) + skip
         return scores
 
-    def _all_of_fc6(self, bottom: Tensor) -> Tensor:
-        """Return fc6 of a map, zeros added where not all of its kernel would be used.
+    def _padded_fc6(self, bottom: Tensor) -> Tensor:
+        """Return fc6 of a map, with zeros added to a map smaller than its kernel.
 
-        The answer is the same. In bfloat16 on a CPU, oneDNN leaves the gradient of
-        weights that meet nothing but padding undefined, at times not a number.
+        The values are the same. In bfloat16 on a CPU, oneDNN leaves the gradient of
+        weights that meet nothing but padding undefined, at times NaN.
         """
         height, width = bottom.shape[-2:]
         reach = self.fc6.conv.padding[0] + 1
-        lacking = max(0, reach - height), max(0, reach - width)
-        if not any(lacking):
+        missing = max(0, reach - height), max(0, reach - width)
+        if not any(missing):
             return self.fc6(bottom)
-        x = self.fc6.conv(F.pad(bottom, (0, lacking[1], 0, lacking[0])))
+        x = self.fc6.conv(F.pad(bottom, (0, missing[1], 0, missing[0])))
         x = x[..., :height, :width]
         x = self.fc6.norm(x) if self.fc6.with_norm else x
         return self.fc6.activate(x) if self.fc6.with_activation else x

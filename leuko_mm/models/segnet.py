@@ -1,4 +1,4 @@
-"""SegNet's decoder: values go back to where the encoder's pooling found them."""
+"""SegNet's decoder: unpooling to the places of the encoder's maxima."""
 
 from __future__ import annotations
 
@@ -17,18 +17,16 @@ from leuko_mm.registry import MODELS
 class SegNetDecoder(nn.Module):
     """Undo the poolings of a VGG encoder, deepest first, with convolutions between.
 
-    The encoder gives the maps before its poolings. Pooling them again gives the very
-    indices that its own pooling used; the deepest map, which the encoder does not pool,
-    is pooled here. No value of a finer map is carried over, only the places of its
-    maxima.
+    The encoder returns the maps before its poolings; pooling them again gives the
+    indices that it used, and pools the deepest map. Of a finer map only the places of
+    the maxima are used, none of its values.
 
     Args:
         in_channels: channels of the maps, finest first.
         convs: 3x3 convolutions after each unpooling, deepest first. The last of each
-            level brings the channels to those of the next finer map.
-        norm_cfg: norm layer; None: none.
-        act_cfg: activation layer.
-        conv_cfg: convolution layer; None means ``Conv2d``.
+            level has the channels of the next finer map.
+        norm_cfg, act_cfg, conv_cfg: as in mmcv's ``ConvModule``; None: no norm, ReLU,
+            ``Conv2d``.
 
     Shape:
         Maps (B, in_channels[i], H_i, W_i), each half of the one before, rounded down
@@ -58,23 +56,16 @@ class SegNetDecoder(nn.Module):
             "act_cfg": {"type": "ReLU"} if act_cfg is None else act_cfg,
             "conv_cfg": conv_cfg,
         }
-        deepest_first = list(reversed(in_channels))
         self.levels = nn.ModuleList()
+        # A level ends with the channels of the next finer map.
+        outward = [in_channels[0], *in_channels[:-1]]
         for channels, finer, count in zip(
-            deepest_first,
-            [*deepest_first[1:], deepest_first[-1]],
-            convs,
-            strict=True,
+            reversed(in_channels), reversed(outward), convs, strict=True
         ):
-            widths = [channels] * count + [finer]
-            self.levels.append(
-                nn.Sequential(
-                    *(
-                        ConvModule(inward, outward, 3, padding=1, **layers)
-                        for inward, outward in pairwise(widths)
-                    )
-                )
-            )
+            level = nn.Sequential()
+            for pair in pairwise([channels] * count + [finer]):
+                level.append(ConvModule(*pair, 3, padding=1, **layers))
+            self.levels.append(level)
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
         """Return the decoded map at the finest map's size."""
@@ -109,15 +100,8 @@ class SegNetHead(SkipsHead):
 
     Reference:
         Badrinarayanan et al., SegNet, TPAMI 2017. Differs: its encoder has batch norms;
-        here the encoder is ``VGG`` with the ImageNet weights that all VGG16 methods
-        share, which has none (``batch_norm=True`` on ``VGG`` brings them, without
-        weights).
-
-    Example:
-        >>> import torch
-        >>> head = SegNetHead([8, 16], num_classes=6, convs=[2, 1])
-        >>> head([torch.zeros(2, 8, 9, 8), torch.zeros(2, 16, 4, 4)]).shape
-        torch.Size([2, 6, 9, 8])
+        here it is ``VGG`` with the ImageNet weights that all VGG16 methods share, which
+        has none.
     """
 
     def __init__(

@@ -19,16 +19,15 @@ def build_bare(config: Config, *, device: str = "cpu") -> nn.Module:
 
     Args:
         config: with a ``model``.
-        device: ``meta`` gives shapes without values, at no cost; a model that computes
-            with values while it is built comes on the CPU all the same.
+        device: ``meta`` gives shapes without values, at no cost; a model that needs
+            values while it is built is on the CPU all the same.
     """
-    # The building takes parts out of what it is given.
-    recipe = copy.deepcopy(config.model)
     with DefaultScope.overwrite_default_scope("mmseg"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             with torch.device(device):
-                return MODELS.build(recipe)
+                # A copy: building removes keys.
+                return MODELS.build(copy.deepcopy(config.model))
         except RuntimeError:
             if device == "cpu":
                 raise
@@ -38,27 +37,31 @@ def build_bare(config: Config, *, device: str = "cpu") -> nn.Module:
 def multiply_adds(model: nn.Module, size: int) -> float:
     """Return the multiply-adds of one image, in 10^9.
 
-    Those of convolutions and matrix products; norms, activations and enlargements are
-    left out, about one in a hundred. Nothing is computed where the model can be run on
-    shapes alone.
+    Convolutions and matrix products count; norms, activations and enlargements, about
+    one in a hundred, do not.
 
     Args:
         model: a segmentor; it is left as it was.
         size: side of the square image, in pixels.
-
-    Example:
-        >>> multiply_adds(nn.Conv2d(3, 1000, 1), 100)
-        0.03
     """
     try:
-        return _counted(copy.deepcopy(model).to("meta").eval(), size)
+        return _count(copy.deepcopy(model).to("meta").eval(), size)
     except RuntimeError:
-        # A part asks for values: a real image.
-        return _counted(copy.deepcopy(model).eval(), size)
+        # It needs values, not shapes alone.
+        return _count(copy.deepcopy(model).eval(), size)
+
+
+def _count(model: nn.Module, size: int) -> float:
+    device = next(model.parameters()).device
+    image = torch.zeros(1, 3, size, size, device=device)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model(image)
+    # The counter counts a multiply-add as two operations.
+    return counter.get_total_flops() / 2e9
 
 
 def model_size(config: Config, size: int) -> dict:
-    """Return what a table says of a config's model: size, cost and start.
+    """Return size, cost and start of a config's model.
 
     ``params_m`` in millions, ``gmacs`` in 10^9 multiply-adds, ``pretrained`` the name
     of the encoder's weights or None.
@@ -81,21 +84,12 @@ def count_parameters(model: nn.Module) -> float:
 
 
 def named_weights(config: Config) -> str | None:
-    """Return the name of the weights that a network starts from, None for random ones.
+    """Return the name of the weights that a model starts from, None for random ones.
 
-    Those of its encoder, or the file of a trained model that all of it starts from.
+    Those of its encoder, or the file of a trained model.
     """
     whole = config.model.get("init_cfg") or {}
     if isinstance(whole, dict) and whole.get("checkpoint"):
         return Path(whole["checkpoint"]).name
-    recipe = config.model.get("backbone", {}).get("init_cfg") or {}
-    return recipe.get("checkpoint") if isinstance(recipe, dict) else None
-
-
-def _counted(model: nn.Module, size: int) -> float:
-    device = next(model.parameters()).device
-    image = torch.zeros(1, 3, size, size, device=device)
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        model(image)
-    # The counter takes a multiply-add for two operations.
-    return counter.get_total_flops() / 2e9
+    encoder = config.model.get("backbone", {}).get("init_cfg") or {}
+    return encoder.get("checkpoint") if isinstance(encoder, dict) else None

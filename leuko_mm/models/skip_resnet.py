@@ -1,4 +1,4 @@
-"""ResNet as the encoder of a U-Net: the map before its first pooling as well."""
+"""ResNet as the encoder of a U-Net, with the map before its first pooling."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ STEM_CHANNELS = 64
 class SkipResNet(ResNet):
     """MMSegmentation's ResNet, whose first returned map is the stem's, at half size.
 
-    A U-Net wants a skip at every scale. The stem's map (convolution, norm, ReLU) is
-    the finest that a ResNet has: a decoder on these maps ends at half the image's
-    size, and ``UNetHead`` takes ``final_upsample=2``.
+    The stem's map (convolution, norm, ReLU) is the finest that a ResNet has: a decoder
+    on these maps ends at half the image's size, so ``UNetHead`` needs
+    ``final_upsample=2``.
 
     Args:
         depth: 18, 34, 50, 101 or 152 layers.
@@ -35,12 +35,6 @@ class SkipResNet(ResNet):
         leukocyte segmentation method, Table 4, which does not say where the skips are
         taken: these five maps give the decoder inputs 192, 512, 1024 and 3072 of the
         public U-Net trainers whose schedule it shares. Differs: nothing else.
-
-    Example:
-        >>> import torch
-        >>> encoder = SkipResNet(18).eval()
-        >>> [tuple(m.shape[1:]) for m in encoder(torch.zeros(1, 3, 64, 64))][:2]
-        [(64, 32, 32), (64, 16, 16)]
     """
 
     def __init__(
@@ -66,7 +60,7 @@ class SkipResNet(ResNet):
         )
 
     def train(self, mode: bool = True) -> SkipResNet:
-        """Set the mode and return the model, which MMSegmentation's does not."""
+        """Set the mode and return the model; MMSegmentation's returns None."""
         super().train(mode)
         return self
 

@@ -13,9 +13,11 @@ from torch.nn import functional as F
 
 from leuko_mm.registry import MODELS
 
+UPSAMPLINGS = ("nearest", "bilinear", "deconv")
+
 
 class SkipsHead(BaseDecodeHead):
-    """A decode head that is given one map a scale, finest first, and keeps them apart.
+    """A decode head on one map a scale, finest first.
 
     Args:
         in_channels: channels of the maps.
@@ -39,10 +41,9 @@ class SkipsHead(BaseDecodeHead):
     ) -> None:
         # The base advises a sigmoid channel for two classes; ours is a softmax.
         kwargs.setdefault("out_channels", num_classes)
-        # The base starts the classifier at std 0.01, made for SGD at 0.01. An Adam step
-        # moves a weight by its rate at most, so from there the logits stay near zero
-        # for long: one batch, cross-entropy, Adam at 3e-3, 80 steps gave 98 % of the
-        # pixels from this start and 88 % from the base's.
+        # The base starts the classifier at std 0.01, where Adam, whose step is at most
+        # its rate, keeps the logits near zero for long: on one batch, 80 steps at 3e-3
+        # gave 98 % of the pixels from this start and 88 % from the base's.
         start = {"type": "Normal", "std": channels**-0.5}
         kwargs.setdefault("init_cfg", {**start, "override": {"name": "conv_seg"}})
         super().__init__(
@@ -56,16 +57,13 @@ class SkipsHead(BaseDecodeHead):
         )
 
 
-UPSAMPLINGS = ("nearest", "bilinear", "deconv")
-
-
 class Enlarge(nn.Module):
     """Enlarge a map to a given size, by interpolation or by a learnt 2x2 deconvolution.
 
     Args:
-        channels: of the map; they stay.
-        mode: ``nearest``, ``bilinear``, or ``deconv``, which only undoes a halving, up
-            or down rounded: a size of 2n - 1, 2n or 2n + 1.
+        channels: of the map.
+        mode: ``nearest``, ``bilinear``, or ``deconv``, which only undoes a halving: to
+            a size of 2n - 1, 2n or 2n + 1.
         align_corners: of the bilinear enlargement.
 
     Shape:
@@ -73,11 +71,6 @@ class Enlarge(nn.Module):
 
     Raises:
         ValueError: if the mode is unknown, or a deconvolution cannot give the size.
-
-    Example:
-        >>> import torch
-        >>> Enlarge(4, "deconv")(torch.zeros(1, 4, 3, 5), (7, 10)).shape
-        torch.Size([1, 4, 7, 10])
     """
 
     def __init__(
@@ -101,7 +94,7 @@ class Enlarge(nn.Module):
             )
         doubled = [2 * n for n in x.shape[-2:]]
         if doubled == list(size):
-            # All that is left in an exported network: no length is taken for fixed.
+            # The only branch in an exported network: no size becomes a constant.
             return self.deconv(x)
         if any(abs(int(s) - n) > 1 for s, n in zip(size, doubled, strict=True)):
             raise ValueError(
@@ -114,8 +107,16 @@ class Enlarge(nn.Module):
         return self.deconv(x, output_size=wanted)[..., :height, :width]
 
 
+def two_convs(in_channels: int, out_channels: int, layers: dict) -> nn.Sequential:
+    """Return two 3x3 convolutions; ``ConvModule`` starts them Kaiming-normal."""
+    return nn.Sequential(
+        ConvModule(in_channels, out_channels, 3, padding=1, **layers),
+        ConvModule(out_channels, out_channels, 3, padding=1, **layers),
+    )
+
+
 class UNetDecoder(nn.Module):
-    """Climb from the deepest map to the finest skip, merging one skip a step.
+    """Decode from the deepest map to the finest skip, merging one skip a step.
 
     A step enlarges the map to the skip's own size (so odd sizes fit), concatenates
     (skip, enlarged) and applies two 3x3 convolutions, each with an optional norm
@@ -125,13 +126,11 @@ class UNetDecoder(nn.Module):
     Args:
         in_channels: channels of the maps, finest first, deepest last.
         channels: output channels of the steps, deepest step first.
-        upsample: ``nearest``, ``bilinear`` or ``deconv``; see ``Enlarge``.
-        align_corners: of the bilinear enlargement.
+        upsample, align_corners: mode of the enlargements, see ``Enlarge``.
         final_upsample: factor of one more enlargement with two convolutions at the
             end, for encoders whose finest map is smaller than the image; 1: none.
-        norm_cfg: norm layer, such as ``dict(type='BN')``; None: none.
-        act_cfg: activation layer; None means ReLU.
-        conv_cfg: convolution layer; None means ``Conv2d``.
+        norm_cfg, act_cfg, conv_cfg: as in mmcv's ``ConvModule``; None: no norm, ReLU,
+            ``Conv2d``.
 
     Shape:
         Maps (B, in_channels[i], H_i, W_i) -> (B, channels[-1], H_0 * f, W_0 * f)
@@ -141,11 +140,6 @@ class UNetDecoder(nn.Module):
         ValueError: if there is not one entry of ``channels`` for each skip, the
             upsampling is unknown, ``final_upsample`` is below 1, or the number of
             maps is not that of ``in_channels``.
-
-    Example:
-        >>> decoder = UNetDecoder([8, 16], [8])
-        >>> decoder([torch.zeros(1, 8, 6, 7), torch.zeros(1, 16, 3, 3)]).shape
-        torch.Size([1, 8, 6, 7])
     """
 
     def __init__(
@@ -182,17 +176,15 @@ class UNetDecoder(nn.Module):
         self.steps, self.enlargements = nn.ModuleList(), nn.ModuleList()
         below = in_channels[-1]
         for skip, out in zip(reversed(in_channels[:-1]), channels, strict=True):
-            self.enlargements.append(
-                Enlarge(below, upsample, align_corners=align_corners)
-            )
-            self.steps.append(_two_convs(skip + below, out, layers))
+            enlarge = Enlarge(below, upsample, align_corners=align_corners)
+            self.enlargements.append(enlarge)
+            self.steps.append(two_convs(skip + below, out, layers))
             below = out
         self.last = None
         if final_upsample > 1:
-            self.enlargements.append(
-                Enlarge(below, upsample, align_corners=align_corners)
-            )
-            self.last = _two_convs(below, below, layers)
+            enlarge = Enlarge(below, upsample, align_corners=align_corners)
+            self.enlargements.append(enlarge)
+            self.last = two_convs(below, below, layers)
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
         """Return the decoded map at the finest skip's size (times the last factor)."""
@@ -212,32 +204,17 @@ class UNetDecoder(nn.Module):
         return x
 
 
-def _two_convs(in_channels: int, out_channels: int, layers: dict) -> nn.Sequential:
-    # ConvModule gives its convolution the Kaiming start when it is built.
-    return nn.Sequential(
-        ConvModule(in_channels, out_channels, 3, padding=1, **layers),
-        ConvModule(out_channels, out_channels, 3, padding=1, **layers),
-    )
-
-
 @MODELS.register_module()
 class UNetHead(SkipsHead):
     """Decode the maps of an encoder with ``UNetDecoder`` and classify each pixel.
 
     Args:
-        in_channels: channels of the encoder's maps, finest first, for instance
-            ``[64, 128, 256, 512, 512]``.
-        channels: output channels of the decoder steps, deepest step first, for
-            instance ``[512, 256, 128, 64]``.
+        in_channels: channels of the encoder's maps, finest first.
+        channels: output channels of the decoder steps, deepest step first.
         num_classes: classes, background included.
-        upsample: see ``UNetDecoder``.
-        final_upsample: see ``UNetDecoder``.
-        dropout_ratio: share of channels dropped before the 1x1 classifier.
-        in_index: which of the encoder's maps to read; None: the first
-            ``len(in_channels)``.
-        **kwargs: of mmseg's ``BaseDecodeHead``, among them ``norm_cfg``, ``act_cfg``,
-            ``conv_cfg``, ``align_corners`` (of the bilinear enlargements and of the
-            logits' resize), ``loss_decode``, ``ignore_index``, ``init_cfg``.
+        upsample, final_upsample: see ``UNetDecoder``.
+        **kwargs: for ``SkipsHead``; ``align_corners`` is that of the bilinear
+            enlargements and of the logits' resize.
 
     Shape:
         Maps (B, in_channels[i], H_i, W_i) -> logits (B, num_classes, H_0 * f,
@@ -270,18 +247,9 @@ class UNetHead(SkipsHead):
         num_classes: int,
         upsample: str = "nearest",
         final_upsample: int = 1,
-        dropout_ratio: float = 0.0,
-        in_index: Sequence[int] | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(
-            in_channels,
-            channels[-1],
-            num_classes=num_classes,
-            dropout_ratio=dropout_ratio,
-            in_index=in_index,
-            **kwargs,
-        )
+        super().__init__(in_channels, channels[-1], num_classes=num_classes, **kwargs)
         self.decoder = UNetDecoder(
             in_channels,
             channels,

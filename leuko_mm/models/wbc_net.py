@@ -11,7 +11,7 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from leuko_mm.models.unet_head import Enlarge, SkipsHead
+from leuko_mm.models.unet_head import Enlarge, SkipsHead, two_convs
 from leuko_mm.registry import MODELS
 
 WIDTHS = (32, 64, 128, 256, 512)  # of U-Net++
@@ -24,21 +24,14 @@ class _ResidualBlock(nn.Module):
         self, in_channels: int, channels: int, dilation: int, norm_cfg: dict | None
     ) -> None:
         super().__init__()
+        linear = {"norm_cfg": norm_cfg, "act_cfg": None}
         self.conv1 = ConvModule(in_channels, channels, 3, padding=1, norm_cfg=norm_cfg)
         self.conv2 = ConvModule(
-            channels,
-            channels,
-            3,
-            padding=dilation,
-            dilation=dilation,
-            norm_cfg=norm_cfg,
-            act_cfg=None,
+            channels, channels, 3, padding=dilation, dilation=dilation, **linear
         )
         self.shortcut = nn.Identity()
         if in_channels != channels:
-            self.shortcut = ConvModule(
-                in_channels, channels, 1, norm_cfg=norm_cfg, act_cfg=None
-            )
+            self.shortcut = ConvModule(in_channels, channels, 1, **linear)
 
     def forward(self, x: Tensor) -> Tensor:
         return F.relu(self.shortcut(x) + self.conv2(self.conv1(x)))
@@ -53,8 +46,8 @@ class ResidualContextEncoder(BaseModule):
         in_channels: channels of the image.
         blocks: residual blocks a level.
         dilation: of each block's second convolution, in pixels of the level. The
-            paper calls the encoder aware of context and does not say by what; 2 sees
-            further at no cost, 1 is the plain residual encoder.
+            paper's encoder is context-aware in an unstated way; 1 is the plain residual
+            encoder.
         norm_cfg: norm layer; None: batch norm.
         init_cfg: mmengine initialisation.
 
@@ -67,14 +60,9 @@ class ResidualContextEncoder(BaseModule):
 
     Reference:
         Lu et al., WBC-Net, Applied Soft Computing 101 (2021): a context-aware encoder
-        of residual blocks. Inferred, since only its summary was open to us: the widths
+        of residual blocks. Inferred, since only the abstract was open to us: the widths
         (U-Net++'s), two blocks a level, the dilation, halving by max pooling, and no
         pretraining.
-
-    Example:
-        >>> maps = ResidualContextEncoder([8, 16])(torch.zeros(1, 3, 9, 8))
-        >>> [tuple(m.shape) for m in maps]
-        [(1, 8, 9, 8), (1, 16, 4, 4)]
     """
 
     def __init__(
@@ -92,12 +80,10 @@ class ResidualContextEncoder(BaseModule):
         self.out_channels = tuple(widths)
         self.levels = nn.ModuleList()
         for before, width in zip([in_channels, *widths], widths, strict=False):
-            inward = [before] + [width] * (blocks - 1)
-            self.levels.append(
-                nn.Sequential(
-                    *(_ResidualBlock(c, width, dilation, norm_cfg) for c in inward)
-                )
-            )
+            level = nn.Sequential()
+            for channels in [before] + [width] * (blocks - 1):
+                level.append(_ResidualBlock(channels, width, dilation, norm_cfg))
+            self.levels.append(level)
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         """Return the maps, finest first."""
@@ -119,8 +105,7 @@ class NestedDecoder(nn.Module):
     Args:
         in_channels: channels of the maps, finest first; a node has those of its level.
         upsample: see ``Enlarge``.
-        norm_cfg: norm layer; None: none.
-        act_cfg: activation layer.
+        norm_cfg, act_cfg: as in mmcv's ``ConvModule``; None: no norm, ReLU.
 
     Shape:
         Maps (B, in_channels[i], H_i, W_i) -> the finest level's nodes, one fewer than
@@ -144,10 +129,7 @@ class NestedDecoder(nn.Module):
                 width, below = in_channels[level], in_channels[level + 1]
                 name = f"{level}_{column}"
                 self.enlargements[name] = Enlarge(below, upsample)
-                self.nodes[name] = nn.Sequential(
-                    ConvModule(column * width + below, width, 3, padding=1, **layers),
-                    ConvModule(width, width, 3, padding=1, **layers),
-                )
+                self.nodes[name] = two_convs(column * width + below, width, layers)
 
     def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
         """Return the finest level's nodes, shallowest first."""
@@ -169,11 +151,10 @@ class NestedUNetHead(SkipsHead):
     Args:
         in_channels: channels of the encoder's maps, finest first.
         num_classes: classes, background included.
-        upsample: see ``Enlarge``; ``deconv`` since WBC-Net's decoder is said to hold
-            deconvolutions.
-        deep_supervision: train every node of the finest level with the loss, through a
-            classifier of its own, and give the mean of their logits. U-Net++ offers it
-            and WBC-Net does not mention it: off.
+        upsample: see ``Enlarge``; WBC-Net's decoder has deconvolutions.
+        deep_supervision: train every node of the finest level through a classifier of
+            its own, and return the mean of their logits. U-Net++ offers it; WBC-Net
+            does not mention it.
         norm_cfg: norm of the nodes; None: batch norm.
         **kwargs: for ``SkipsHead``.
 
@@ -184,13 +165,8 @@ class NestedUNetHead(SkipsHead):
     Reference:
         Zhou et al., UNet++, DLMIA 2018; Lu et al., WBC-Net (mixed skip pathways on
         dense convolutional blocks). Differs: batch norm in the nodes, which U-Net++
-        leaves open; WBC-Net's loss of cross-entropy and Tversky index gives way to the
-        setting's, which all methods share.
-
-    Example:
-        >>> head = NestedUNetHead([8, 16], num_classes=6)
-        >>> head([torch.zeros(1, 8, 9, 8), torch.zeros(1, 16, 4, 4)]).shape
-        torch.Size([1, 6, 9, 8])
+        leaves open; the setting's loss, which all methods share, replaces WBC-Net's
+        cross-entropy and Tversky index.
     """
 
     def __init__(
@@ -208,12 +184,8 @@ class NestedUNetHead(SkipsHead):
         super().__init__(
             in_channels, width, num_classes=num_classes, norm_cfg=norm_cfg, **kwargs
         )
-        self.decoder = NestedDecoder(
-            in_channels,
-            upsample=upsample,
-            norm_cfg=self.norm_cfg,
-            act_cfg=self.act_cfg,
-        )
+        layers = {"norm_cfg": self.norm_cfg, "act_cfg": self.act_cfg}
+        self.decoder = NestedDecoder(in_channels, upsample=upsample, **layers)
         self.inner_classifiers = nn.ModuleList()
         for _ in range(self.decoder.depth - 1 if deep_supervision else 0):
             classifier = nn.Conv2d(width, self.out_channels, 1)

@@ -1,1 +1,1 @@
-"""Pictures and tables for people; plain data in, nothing is computed here."""
+"""Pages, pictures and tables drawn from plain data; nothing is computed here."""

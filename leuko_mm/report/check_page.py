@@ -1,15 +1,15 @@
-"""The page about a dataset's check: plain data in, one HTML file's text out."""
+"""The page about a dataset's check: plain data in, the text of one HTML file out."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-import cv2
 import numpy as np
 
-from leuko_mm.report.html import image_uri, render
-from leuko_mm.report.overlay import RGB, overlay
+from leuko_mm.report.html import picture, render
+from leuko_mm.report.overlay import RGB, fitted, overlay
 from leuko_mm.report.run_page import ClassLabel
 
 THUMBNAIL_SIDE = 200  # px of the longer side: sharp at 100 on a phone
@@ -19,7 +19,7 @@ SIGNS = {"error": "✗ error", "warning": "! warning", "note": "· note"}
 
 
 @dataclass(frozen=True)
-class Specimen:
+class FindingPicture:
     """A picture that shows a finding.
 
     Args:
@@ -37,75 +37,35 @@ class Specimen:
 
 
 @dataclass(frozen=True)
-class ShownFinding:
-    """One finding: what it is about, what is wrong, and pictures of it."""
-
-    file: str
-    words: str
-    pictures: tuple[Specimen, ...] = ()
-
-
-@dataclass(frozen=True)
 class FindingSection:
     """All findings of one kind.
 
     Args:
         severity: ``error``, ``warning`` or ``note``.
         title, cure: what they have in common.
-        shown: the first ones.
+        shown: the first ones, as (file, words, pictures).
         further: the others, as (file, words).
     """
 
     severity: str
     title: str
     cure: str
-    shown: tuple[ShownFinding, ...]
+    shown: tuple[tuple[str, str, tuple[FindingPicture, ...]], ...]
     further: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
-class CountRow:
-    """Cells of each class in one part of one split, in the order of the classes."""
-
-    split: str
-    part: str
-    counts: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class ColourCell:
-    """A region's mean colour in one group, in words of CIELAB; see the page's key."""
-
-    rgb: RGB
-    lab: str
-    spread: str
-    distance: str
-    far: bool
-
-
-@dataclass(frozen=True)
-class StainRow:
-    """Colours of one group; None where no cell has the region."""
-
-    group: str
-    cells: int
-    background: ColourCell | None
-    cell: ColourCell | None
-
-
-@dataclass(frozen=True)
 class CheckReport:
-    """All that the page about a check says.
+    """Content of the page.
 
     Args:
         name: of the dataset.
-        summary: what was looked at, in a sentence.
-        tally: findings by severity.
-        classes: of the cells, without the background.
-        labels: every class by its id, for the outlines.
+        summary: what was checked, in a sentence.
+        tally: number of findings by severity.
+        classes: by id, the background first.
         sections: the gravest first.
-        counts: cells by split, part and class.
-        stains: colours by group.
+        counts: (split, part, cells of each class without the background).
+        stains: ``datasets.stains.GroupStain`` of each group, the most unlike first.
         closing: the last sentence: how to run it again.
     """
 
@@ -113,67 +73,40 @@ class CheckReport:
     summary: str
     tally: Mapping[str, int]
     classes: tuple[ClassLabel, ...]
-    labels: tuple[ClassLabel, ...]
     sections: tuple[FindingSection, ...]
-    counts: tuple[CountRow, ...]
-    stains: tuple[StainRow, ...]
+    counts: tuple[tuple[str, str, tuple[int, ...]], ...]
+    stains: Sequence[Any]
     closing: str
 
 
-def render_check_report(data: CheckReport) -> str:
-    """Return the page about a check as the text of one HTML file.
+def render_check_report(check: CheckReport) -> str:
+    """Return the page as the text of one HTML file.
 
     Args:
-        data: see :class:`CheckReport`; every text of it is escaped.
+        check: every text of it is escaped.
     """
-    legend = {label.name: label.colour for label in data.labels}
+    legend = {label.name: label.colour for label in check.classes}
     return render(
         "check.html",
         {
-            "title": f"{data.name}: dataset check",
+            "title": f"{check.name}: dataset check",
             "script": "",
-            "check": data,
+            "check": check,
             "signs": SIGNS,
             "thumbnails": [
-                [[_thumbnail(p, legend) for p in found.pictures] for found in s.shown]
-                for s in data.sections
+                [
+                    [_thumbnail(p, legend) for p in pictures]
+                    for _, _, pictures in s.shown
+                ]
+                for s in check.sections
             ],
         },
     )
 
 
-def _thumbnail(specimen: Specimen, legend: Mapping[str, RGB]) -> dict:
-    """Return caption, address and size of a small picture, its mask outlined."""
-    image = _fitted(specimen.image, cv2.INTER_AREA)
-    if specimen.labels is not None:
-        labels = _fitted(specimen.labels, cv2.INTER_NEAREST_EXACT)
+def _thumbnail(shown: FindingPicture, legend: Mapping[str, RGB]) -> dict:
+    image = fitted(shown.image, THUMBNAIL_SIDE)
+    if shown.labels is not None:
+        labels = fitted(shown.labels, THUMBNAIL_SIDE)
         image = overlay(image, labels, alpha=0.12, outline=1, legend=legend)
-    return dict(
-        stem=specimen.stem,
-        uri=image_uri(image, quality=QUALITY),
-        width=image.shape[1],
-        height=image.shape[0],
-    )
-
-
-def _fitted(array: np.ndarray, shrinking: int) -> np.ndarray:
-    factor = THUMBNAIL_SIDE / max(array.shape[:2])
-    height, width = (max(1, round(side * factor)) for side in array.shape[:2])
-    way = cv2.INTER_CUBIC if factor > 1 and array.ndim == 3 else shrinking
-    return cv2.resize(array, (width, height), interpolation=way)
-
-
-def colour_cell(
-    lab: Sequence[float], rgb: RGB, *, spread: float, distance: float, far: bool
-) -> ColourCell:
-    """Return a colour with its figures as the table shows them.
-
-    Example:
-        >>> made = colour_cell(
-        ...     (81.2, 3.4, 5.0), (1, 2, 3), spread=2, distance=9, far=True
-        ... )
-        >>> made.lab, made.spread, made.distance
-        ('81 3 5', '2.0', '9.0')
-    """
-    words = " ".join(f"{value:.0f}" for value in lab).replace("-", "\N{MINUS SIGN}")
-    return ColourCell(rgb, words, f"{spread:.1f}", f"{distance:.1f}", far)
+    return dict(stem=shown.stem, **picture(image, quality=QUALITY))

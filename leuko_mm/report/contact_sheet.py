@@ -1,16 +1,7 @@
-"""Contact sheets: many small images with captions on one page.
-
-From a shell, images come from files and the caption is the file's name; the sheet of
-the synthetic smear in the docs is made by:
-
-    python -m leuko_mm.report.contact_sheet docs/images/synthetic_contact_sheet.jpg \
-        data/synthetic/images/*-1_0.png --columns 10 --tile 110
-"""
+"""Contact sheets: many small images with captions, as one picture or as a page."""
 
 from __future__ import annotations
 
-import argparse
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,70 +9,43 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from leuko_mm.report.html import image_uri, render
+from leuko_mm.report.html import picture, render
+from leuko_mm.report.overlay import BLACK, WHITE, fitted
 from leuko_mm.report.run_page import ClassLabel
+
+GAP, CAPTION_HEIGHT = 6, 18  # px on a sheet
+SMALL_TILE = 160  # px of a cell on its sheet
+PAGE_QUALITY, SHEET_QUALITY = 90, 85  # of JPEGs
 
 
 def contact_sheet(
     images: Sequence[np.ndarray],
-    captions: Sequence[str] | None = None,
+    captions: Sequence[str],
     *,
     columns: int = 5,
     tile: int = 160,
-    gap: int = 6,
-    paper: tuple[int, int, int] = (255, 255, 255),
 ) -> np.ndarray:
     """Lay images out in rows, each fitted into a square tile above its caption.
 
     Args:
-        images: RGB uint8 arrays (H, W, 3) of any sizes; proportions are kept.
-        captions: one text an image, or None for a sheet without text.
+        images: uint8 RGB of any sizes; proportions are kept.
+        captions: one text an image, shortened to the width of its tile.
         columns: tiles in a row.
         tile: side of a tile in pixels.
-        gap: pixels between tiles and around the sheet.
-        paper: RGB of the sheet.
 
     Shape:
-        -> (rows * (tile + caption) + gaps, columns * tile + gaps, 3), uint8.
+        n times (H, W, 3) -> (height, width, 3), uint8.
 
     Raises:
         ValueError: if there is no image, one is not RGB uint8, or the captions
             do not match the images.
-
-    Example:
-        >>> page = contact_sheet(
-        ...     [np.zeros((8, 8, 3), np.uint8)] * 3, columns=2, tile=16
-        ... )
-        >>> page.shape
-        (50, 50, 3)
     """
-    _check(images, captions, columns, tile)
-    strip = 18 if captions is not None else 0
-    rows = -(-len(images) // columns)
-    columns = min(columns, len(images))
-    step_y, step_x = tile + strip + gap, tile + gap
-    page = np.empty((rows * step_y + gap, columns * step_x + gap, 3), np.uint8)
-    page[:] = paper
-    for index, image in enumerate(images):
-        top = gap + index // columns * step_y
-        left = gap + index % columns * step_x
-        fitted = _fit(image, tile)
-        height, width = fitted.shape[:2]
-        y, x = top + (tile - height) // 2, left + (tile - width) // 2
-        page[y : y + height, x : x + width] = fitted
-        if captions is not None:
-            space = page[top + tile : top + tile + strip, left : left + tile]
-            space[:] = _caption(captions[index], space)
-    return page
-
-
-def _check(images, captions, columns: int, tile: int) -> None:
     if not len(images) or columns < 1 or tile < 1:
         raise ValueError(
             f"got {len(images)} images, {columns} columns, tiles of {tile} px; "
             "a sheet needs at least 1 of each"
         )
-    if captions is not None and len(captions) != len(images):
+    if len(captions) != len(images):
         raise ValueError(f"{len(captions)} captions for {len(images)} images")
     for index, image in enumerate(images):
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
@@ -89,93 +53,54 @@ def _check(images, captions, columns: int, tile: int) -> None:
                 f"image {index} is {image.shape} {image.dtype}; "
                 "expected (H, W, 3) uint8"
             )
+    rows = -(-len(images) // columns)
+    columns = min(columns, len(images))
+    step_y, step_x = tile + CAPTION_HEIGHT + GAP, tile + GAP
+    sheet = np.full((rows * step_y + GAP, columns * step_x + GAP, 3), 255, np.uint8)
+    for index, (image, caption) in enumerate(zip(images, captions, strict=True)):
+        top = GAP + index // columns * step_y
+        left = GAP + index % columns * step_x
+        small = fitted(image, tile)
+        height, width = small.shape[:2]
+        y, x = top + (tile - height) // 2, left + (tile - width) // 2
+        sheet[y : y + height, x : x + width] = small
+        strip = sheet[top + tile : top + tile + CAPTION_HEIGHT, left : left + tile]
+        strip[:] = _caption(caption, tile)
+    return sheet
 
 
-def _fit(image: np.ndarray, tile: int) -> np.ndarray:
-    """Scale an image so that its longer side fills the tile."""
-    factor = tile / max(image.shape[:2])
-    height, width = (max(round(side * factor), 1) for side in image.shape[:2])
-    method = cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC
-    return cv2.resize(image, (width, height), interpolation=method)
-
-
-def _caption(text: str, space: np.ndarray) -> np.ndarray:
-    """Write a text on a copy of a strip of paper, shortened to what fits."""
-    strip = np.ascontiguousarray(space)
-    ink = (0, 0, 0) if strip.mean() > 127 else (255, 255, 255)
+def _caption(text: str, width: int) -> np.ndarray:
+    """Return a white strip with as much of a text as fits."""
+    strip = np.full((CAPTION_HEIGHT, width, 3), WHITE, np.uint8)
     font, size = cv2.FONT_HERSHEY_SIMPLEX, 0.4
-    while text and cv2.getTextSize(text, font, size, 1)[0][0] > strip.shape[1] - 4:
+    while text and cv2.getTextSize(text, font, size, 1)[0][0] > width - 4:
         text = text[:-1]
-    cv2.putText(strip, text, (2, 13), font, size, ink, 1, cv2.LINE_AA)
-    return strip
+    return cv2.putText(strip, text, (2, 13), font, size, BLACK, 1, cv2.LINE_AA)
 
 
-def read_images(files: Sequence[Path]) -> list[np.ndarray]:
-    """Read RGB images.
-
-    Raises:
-        ValueError: if a file is missing or no image.
-    """
-    images = []
-    for file in files:
-        image = cv2.imread(str(file), cv2.IMREAD_COLOR)
-        if image is None:
-            raise ValueError(f"{file} is missing or no image that OpenCV reads")
-        images.append(cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
-    return images
-
-
-def write_sheet(out: Path, page: np.ndarray, *, quality: int = 85) -> None:
-    """Write an RGB page as PNG or JPEG, whichever the name says.
+def write_sheet(out: Path, sheet: np.ndarray) -> None:
+    """Write a sheet as PNG or JPEG, by the suffix of the file.
 
     Args:
-        out: file whose name ends in .png, .jpg or .jpeg.
-        page: (H, W, 3) RGB uint8.
-        quality: of a JPEG, 0-100.
+        out: file whose name ends in .png, .jpg or .jpeg; its folder exists.
+        sheet: uint8 RGB.
+
+    Shape:
+        (H, W, 3).
 
     Raises:
         ValueError: if the name ends otherwise.
+        OSError: if the file cannot be written.
     """
     options = {
         ".png": [cv2.IMWRITE_PNG_COMPRESSION, 9],
-        ".jpg": [cv2.IMWRITE_JPEG_QUALITY, quality],
-        ".jpeg": [cv2.IMWRITE_JPEG_QUALITY, quality],
+        ".jpg": [cv2.IMWRITE_JPEG_QUALITY, SHEET_QUALITY],
+        ".jpeg": [cv2.IMWRITE_JPEG_QUALITY, SHEET_QUALITY],
     }.get(out.suffix.lower())
     if options is None:
         raise ValueError(f"{out} must end in .png, .jpg or .jpeg")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    cv2.imwrite(str(out), cv2.cvtColor(page, cv2.COLOR_RGB2BGR), options)
-
-
-def _by_numbers(file: Path) -> list:
-    """Sort key that puts baso_2 before baso_10."""
-    return [int(p) if p.isdigit() else p for p in re.split(r"(\d+)", file.name)]
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Write a contact sheet of image files, in the order of the numbers in them."""
-    parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("out", type=Path, help="PNG or JPEG file to write")
-    parser.add_argument("images", type=Path, nargs="+")
-    parser.add_argument("--columns", type=int, default=5)
-    parser.add_argument("--tile", type=int, default=160, help="pixels")
-    given = parser.parse_args(arguments)
-    files = sorted(given.images, key=_by_numbers)
-    page = contact_sheet(
-        read_images(files),
-        [file.stem for file in files],
-        columns=given.columns,
-        tile=given.tile,
-    )
-    write_sheet(given.out, page)
-
-
-if __name__ == "__main__":
-    main()
-
-
-QUALITY = 90
-SMALL_TILE = 160  # px of a cell on its sheet
+    bgr = cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR)
+    out.write_bytes(cv2.imencode(out.suffix.lower(), bgr, options)[1].tobytes())
 
 
 @dataclass(frozen=True)
@@ -184,8 +109,8 @@ class Figure:
 
     Args:
         title: its name.
-        notes: where it comes from, in a few words a line.
-        classes: those that its labels hold, but for the background.
+        notes: its origin, a few words a line.
+        classes: those of its labels, without the background.
         pictures: uint8 RGB, one or two of the same thing.
 
     Shape:
@@ -203,10 +128,10 @@ class Sheet:
     """Figures of one kind.
 
     Args:
-        name: of the PNG, without its suffix, and of the section.
+        name: of the section, and of its PNG without the suffix.
         title: the section's heading.
         lead: what is seen, in a sentence or two.
-        small: many little figures, rather than a few in their own size.
+        small: many small figures; else a few, pixel for pixel.
         figures: at least one.
     """
 
@@ -219,12 +144,12 @@ class Sheet:
 
 @dataclass(frozen=True)
 class BrowsePage:
-    """All that the page says.
+    """Content of the page.
 
     Args:
-        name: of what is shown.
-        summary: a sentence on what it is.
-        classes: each with how many of the cells are of it; None for the background.
+        name: of the dataset or run that is shown.
+        summary: a sentence on it.
+        classes: each with its number of cells; None where cells have no class.
         facts: (name, value) of what the figures depend on.
         sheets: in the order of the page.
     """
@@ -236,48 +161,40 @@ class BrowsePage:
     sheets: tuple[Sheet, ...]
 
 
-def render_browse_page(data: BrowsePage) -> str:
-    """Return the page as the text of one HTML file.
+def render_browse_page(page: BrowsePage) -> str:
+    """Return the page as one HTML file; its pictures are JPEG, those of sheets exact.
 
-    Its pictures are JPEG; those of the PNG sheets are exact.
+    Args:
+        page: every text of it is escaped.
     """
+    pictures = [
+        [[picture(p, quality=PAGE_QUALITY) for p in f.pictures] for f in sheet.figures]
+        for sheet in page.sheets
+    ]
     return render(
         "browse.html",
         {
-            "title": f"{data.name}: contact sheets",
+            "title": f"{page.name}: contact sheets",
             "script": "",
-            "page": data,
-            "pictures": [_pictures(sheet.figures) for sheet in data.sheets],
+            "page": page,
+            "pictures": pictures,
         },
     )
 
 
-def _pictures(figures: Sequence[Figure]) -> list[list[dict]]:
-    return [
-        [
-            dict(
-                uri=image_uri(picture, quality=QUALITY),
-                width=picture.shape[1],
-                height=picture.shape[0],
-            )
-            for picture in figure.pictures
-        ]
-        for figure in figures
-    ]
-
-
 def draw_sheet(sheet: Sheet) -> np.ndarray:
-    """Return the sheet as one RGB picture.
+    """Return a sheet as one RGB picture; large figures keep their pixels.
 
-    What is not small keeps its pixels: tiles are as large as the largest picture.
+    Shape:
+        -> (H, W, 3), uint8.
     """
     pictures = [p for figure in sheet.figures for p in figure.pictures]
     captions = [
-        figure.title if number == 0 else "labels"
+        "labels" if number else figure.title
         for figure in sheet.figures
         for number in range(len(figure.pictures))
     ]
     if sheet.small:
         return contact_sheet(pictures, captions, columns=8, tile=SMALL_TILE)
-    side = max(max(picture.shape[:2]) for picture in pictures)
+    side = max(max(p.shape[:2]) for p in pictures)
     return contact_sheet(pictures, captions, columns=4, tile=side)

@@ -1,14 +1,14 @@
-"""The page about a prediction: plain data in, one HTML file's text out."""
+"""The page about a prediction: plain data in, the text of one HTML file out."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 
-from leuko_mm.report.html import image_uri, render
+from leuko_mm.report.html import picture, render
+from leuko_mm.report.overlay import fitted
 from leuko_mm.report.run_page import ClassLabel
 
 THUMBNAIL_SIDE = 96  # px: with hundreds of cells the page stays a few megabytes
@@ -29,7 +29,7 @@ class CountedClass:
 
 @dataclass(frozen=True)
 class FoundCell:
-    """One cell, as the page knows it.
+    """One cell.
 
     Args:
         id: its number in its image, as the overlay shows it.
@@ -62,11 +62,11 @@ class FoundField:
     """One image and its cells.
 
     Args:
-        name: its path, as it is shown.
-        file_name: its path below the folder of the images, as files name it.
+        name: its path, printable.
+        file_name: its path below the folder of the images, unchanged.
         width, height: pixels.
         overlay: path of its overlay from the page.
-        scale: a few words on the scale that was used.
+        scale: the scale that was used, in a few words.
         cells: by id.
         picture: the overlay, uint8 RGB in any size; None where the page has too many.
 
@@ -86,18 +86,18 @@ class FoundField:
 
 @dataclass(frozen=True)
 class PredictReport:
-    """All that the page about a prediction says.
+    """Content of the page.
 
     Args:
-        name: of what was looked at.
-        summary: a sentence on what was found.
+        name: of the image or folder.
+        summary: a sentence on the cells that were found.
         classes: by id, the background first.
         differential: the cells by class.
-        fields: in their order.
+        fields: in the order of the page.
         failed: (image, reason).
-        facts: (name, value) of what the result depends on.
+        facts: (name, value) of settings and inputs.
         left_out: sentences on what the page does not show; empty if nothing.
-        command: reads the saved corrections back.
+        command: makes a dataset of the saved corrections.
         version: of the program.
         closing: the last sentence.
     """
@@ -115,75 +115,61 @@ class PredictReport:
     closing: str
 
 
-def render_predict_report(data: PredictReport) -> str:
-    """Return the page about a prediction as the text of one HTML file.
+def render_predict_report(report: PredictReport) -> str:
+    """Return the page as the text of one HTML file.
 
     Args:
-        data: see :class:`PredictReport`; every text of it is escaped.
+        report: every text of it is escaped.
     """
     return render(
         "predict.html",
         {
-            "title": f"{data.name}: leukocytes",
+            "title": f"{report.name}: leukocytes",
             "script": "predict.js",
-            "report": data,
-            "groups": _by_class(data),
-            "pictures": [_field_picture(field) for field in data.fields],
-            "content": _content(data),
+            "report": report,
+            "groups": _by_class(report),
+            "pictures": [_field_picture(field) for field in report.fields],
+            "content": _content(report),
         },
     )
 
 
-def _by_class(data: PredictReport) -> list[tuple[int, ClassLabel, int, list[dict]]]:
+def _by_class(report: PredictReport) -> list[tuple[int, ClassLabel, int, list[dict]]]:
     """Return class id, class, number of cells and cards; the most doubtful first."""
-    cells = [(n, field, c) for n, field in enumerate(data.fields) for c in field.cells]
+    cells = [(n, f, cell) for n, f in enumerate(report.fields) for cell in f.cells]
     groups = []
-    for number, label in enumerate(data.classes[1:], 1):
-        own = [entry for entry in cells if entry[2].class_id == number]
+    for class_id, label in enumerate(report.classes[1:], 1):
+        own = [entry for entry in cells if entry[2].class_id == class_id]
         shown = [entry for entry in own if entry[2].thumbnail is not None]
         shown.sort(key=lambda entry: (entry[2].confidence, entry[0], entry[2].id))
-        cards = [_card(*entry) for entry in shown]
-        groups.append((number, label, len(own), cards))
-    return [group for group in groups if group[2]]
+        if own:
+            groups.append((class_id, label, len(own), [_card(*e) for e in shown]))
+    return groups
 
 
 def _card(number: int, field: FoundField, cell: FoundCell) -> dict:
-    picture = fitted(cell.thumbnail, THUMBNAIL_SIDE)
     return dict(
         field=number,
         name=field.name,
         overlay=field.overlay,
         embedded=field.picture is not None,
         cell=cell,
-        uri=image_uri(picture, quality=THUMBNAIL_QUALITY),
-        width=picture.shape[1],
-        height=picture.shape[0],
+        **picture(fitted(cell.thumbnail, THUMBNAIL_SIDE), quality=THUMBNAIL_QUALITY),
     )
 
 
-def _field_picture(field: FoundField) -> Mapping | None:
+def _field_picture(field: FoundField) -> dict | None:
     if field.picture is None:
         return None
-    longer = max(field.picture.shape[:2])
-    picture = fitted(field.picture, min(FIELD_SIDE, longer))
-    height, width = picture.shape[:2]
-    uri = image_uri(picture, quality=FIELD_QUALITY)
-    return dict(uri=uri, width=width, height=height)
+    side = min(FIELD_SIDE, max(field.picture.shape[:2]))
+    return picture(fitted(field.picture, side), quality=FIELD_QUALITY)
 
 
-def fitted(image: np.ndarray, side: int) -> np.ndarray:
-    """Return an image scaled so that its longer side has so many pixels."""
-    factor = side / max(image.shape[:2])
-    height, width = (max(1, round(length * factor)) for length in image.shape[:2])
-    way = cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC
-    return cv2.resize(image, (width, height), interpolation=way)
-
-
-def _content(data: PredictReport) -> dict:
+def _content(report: PredictReport) -> dict:
     """Return what the page's script needs to show and to save every cell."""
     return {
-        "version": data.version,
-        "classes": [label.name for label in data.classes],
+        "version": report.version,
+        "classes": [label.name for label in report.classes],
         "images": [
             {
                 "name": field.name,
@@ -193,7 +179,7 @@ def _content(data: PredictReport) -> dict:
                 "overlay": field.overlay,
                 "cells": [_cell_content(cell) for cell in field.cells],
             }
-            for field in data.fields
+            for field in report.fields
         ],
     }
 
@@ -214,10 +200,10 @@ def _cell_content(cell: FoundCell) -> dict:
 def doubtful_first(
     confidences: Sequence[tuple[float, int]], most: int
 ) -> frozenset[int]:
-    """Return which cells get a thumbnail where there are too many.
+    """Return which cells get a thumbnail, the most doubtful of each class first.
 
-    Every class gets an equal share for its most doubtful cells, and what classes with
-    fewer leave over goes to the most doubtful of the others.
+    Every class gets an equal share of the thumbnails; what classes with fewer cells
+    leave over goes to the most doubtful of the others.
 
     Args:
         confidences: confidence and class of every cell.
@@ -228,13 +214,11 @@ def doubtful_first(
         [0, 1, 2]
     """
     order = sorted(range(len(confidences)), key=lambda i: (confidences[i][0], i))
-    classes = {kind for _, kind in confidences}
+    classes = {class_id for _, class_id in confidences}
     share = most // max(1, len(classes))
-    first = [
-        place
-        for kind in classes
-        for place in [i for i in order if confidences[i][1] == kind][:share]
-    ]
+    first = []
+    for class_id in classes:
+        first += [i for i in order if confidences[i][1] == class_id][:share]
     taken = set(first)
     others = [i for i in order if i not in taken]
     return frozenset([*first, *others[: most - len(first)]])

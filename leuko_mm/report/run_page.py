@@ -1,96 +1,27 @@
-"""The page about one run: plain data in, one HTML file's text out."""
+"""The page about one run: plain data in, the text of one HTML file out."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
 
-import cv2
 import numpy as np
 
-from leuko_mm.report.html import data_uri, image_uri, render
-from leuko_mm.report.overlay import CLASS_LEGEND, RGB, label_bytes, overlay
-from leuko_mm.report.plots import loss_curve_svg
-
-PANEL_SIDE = 320  # px of the longer side: what a phone and half a dialog can show
-QUALITY = 88
-
-
-class Panel(NamedTuple):
-    """One picture: its caption, its ``data:`` URI, and its size in pixels."""
-
-    caption: str
-    uri: str
-    width: int
-    height: int
-
-
-def cell_panels(
-    image: np.ndarray,
-    truth: np.ndarray,
-    prediction: np.ndarray,
-    *,
-    enhanced: np.ndarray | None = None,
-    legend: Mapping[str, RGB] = CLASS_LEGEND,
-) -> list[Panel]:
-    """Draw a cell as input, enhanced, truth and prediction, all of one size.
-
-    Args:
-        image: the cell as taken, uint8 RGB.
-        truth: class ids of the mask; 255 is not judged.
-        prediction: class ids that the model gave.
-        enhanced: the cell as the model saw it; None leaves the panel out.
-        legend: name and RGB of each id in order.
-
-    Shape:
-        (H, W, 3), (H, W), (H, W), (H, W, 3).
-
-    Raises:
-        ValueError: if the arrays do not fit.
-
-    Example:
-        >>> cell = np.full((8, 4, 3), 200, np.uint8)
-        >>> labels = np.zeros((8, 4), np.uint8)
-        >>> [(p.caption, p.width, p.height) for p in cell_panels(cell, labels, labels)]
-        [('input', 160, 320), ('truth', 160, 320), ('prediction', 160, 320)]
-    """
-    wide = _fitted(image)
-    pictures = {"input": wide}
-    if enhanced is not None:
-        pictures["enhanced"] = _fitted(enhanced)
-    for caption, labels in (("truth", truth), ("prediction", prediction)):
-        pictures[caption] = overlay(
-            wide, _fitted(label_bytes(labels)), alpha=0.25, legend=legend
-        )
-    return [
-        Panel(caption, image_uri(picture, quality=QUALITY), *picture.shape[1::-1])
-        for caption, picture in pictures.items()
-    ]
-
-
-def _fitted(array: np.ndarray) -> np.ndarray:
-    """Scale an image or its labels so that the longer side is ``PANEL_SIDE``."""
-    factor = PANEL_SIDE / max(array.shape[:2])
-    height, width = (max(round(side * factor), 1) for side in array.shape[:2])
-    if array.ndim == 2:
-        way = cv2.INTER_NEAREST_EXACT
-    else:
-        way = cv2.INTER_CUBIC if factor > 1 else cv2.INTER_AREA
-    return cv2.resize(array, (width, height), interpolation=way)
-
+from leuko_mm.report.html import data_uri, picture, render
+from leuko_mm.report.overlay import RGB, fitted, label_bytes, overlay
 
 Score = float | None
 
-# The loss curve: inches by screen, colours of its words and its line by scheme.
+PANEL_SIDE = 320  # px of the longer side: what a phone and half a dialog can show
+QUALITY = 88
+# The loss curve: inches by width of the screen, colour of its line by scheme.
 WIDE, NARROW = (9.6, 3.2), (4.4, 3.2)
-LIGHT_INK, DARK_INK = "#33383f", "#d5d9e0"
 LIGHT_LINE, DARK_LINE = "#0072B2", "#56B4E9"
 
 
 @dataclass(frozen=True)
 class ClassLabel:
-    """A class as tables name it: in full, in a few letters, and in its colour."""
+    """Name, abbreviation and colour of a class."""
 
     name: str
     short: str
@@ -99,7 +30,7 @@ class ClassLabel:
 
 @dataclass(frozen=True)
 class Headline:
-    """One figure of the first lines, in percent, and what it says in a few words."""
+    """A metric at the top of the page, in percent, with a short explanation."""
 
     label: str
     value: Score
@@ -114,7 +45,7 @@ class ClassRow:
         label: the class.
         scores: ``precision recall f1 iou ovr_accuracy``; None where undefined.
         cells: test cells of the class; None for the background.
-        right: of those, how many were given the class by most of their pixels.
+        right: those of them whose majority class is right.
     """
 
     label: ClassLabel
@@ -125,7 +56,7 @@ class ClassRow:
 
 @dataclass(frozen=True)
 class MeanRow:
-    """Means of a column each, by the keys of ``ClassRow.scores``; the rest is empty."""
+    """Means by the keys of ``ClassRow.scores``; others stay empty in the table."""
 
     title: str
     scores: Mapping[str, Score]
@@ -133,7 +64,7 @@ class MeanRow:
 
 @dataclass(frozen=True)
 class LossHistory:
-    """Training loss at some iterations, and what happened at others."""
+    """Training loss at some iterations, and events (``marks``) by iteration."""
 
     iterations: tuple[int, ...]
     losses: tuple[float, ...]
@@ -142,7 +73,7 @@ class LossHistory:
 
 @dataclass(frozen=True)
 class PixelRow:
-    """Pixels of one class in one cell: true ones, predicted ones, and both at once."""
+    """Pixels of one class in one cell: true, predicted, and both."""
 
     label: ClassLabel
     true: int
@@ -156,7 +87,7 @@ class CellCard:
 
     Args:
         stem, group: names of the cell and of the unit it belongs to.
-        rank: place among all test cells, the worst first, from 1.
+        rank: among all test cells, the worst is 1.
         chosen_as: ``worst`` or ``best``.
         dice: over correct pixels, in percent.
         truth: its class, as an index into ``RunReport.classes``; 0 for none.
@@ -185,7 +116,7 @@ class CellCard:
 
 @dataclass(frozen=True)
 class FactGroup:
-    """Facts under one heading: (name, value, longer words or None)."""
+    """Facts under one heading: (name, value, details or None)."""
 
     title: str
     facts: tuple[tuple[str, str | None, str | None], ...]
@@ -193,7 +124,7 @@ class FactGroup:
 
 @dataclass(frozen=True)
 class FileLink:
-    """A file beside the page, by its relative path, and what it holds."""
+    """A file beside the page, by its relative path, and its content."""
 
     path: str
     words: str
@@ -201,22 +132,22 @@ class FileLink:
 
 @dataclass(frozen=True)
 class RunReport:
-    """All that the page about a run says; the texts in it are shown as they are.
+    """Content of the page.
 
     Args:
         name: of the run.
         summary: one or two sentences: what was trained on what, and how.
-        headlines: the first figures.
+        headlines: the main metrics.
         classes: of the scores, in the order of their ids, background first.
         rows, means: the table of scores.
         confusion: pixels, rows truth, columns prediction.
         confusion_percent: the same in percent of each row's total.
-        loss: None where the run has no training of its own.
+        loss: None for a run that only tests.
         cells: some of the test cells, the worst first.
         cell_count: all test cells.
-        facts: what was trained on what.
+        facts: settings, data and provenance.
         files: files beside the page.
-        closing: the last sentences: what the figures stand for.
+        closing: the last sentences.
     """
 
     name: str
@@ -235,50 +166,66 @@ class RunReport:
     closing: str
 
 
-def render_run_report(data: RunReport) -> str:
-    """Return the page about a run as the text of one HTML file.
-
-    Nothing is computed but the page's layout: every figure is in ``data``, and every
-    text of it is escaped.
+def render_run_report(run: RunReport) -> str:
+    """Return the page as the text of one HTML file.
 
     Args:
-        data: see :class:`RunReport`.
+        run: every text of it is escaped.
     """
-    legend = {label.name: label.colour for label in data.classes}
-    shown = sorted({cell.truth for cell in data.cells})
+    legend = {label.name: label.colour for label in run.classes}
+    shown = sorted({cell.truth for cell in run.cells})
     return render(
         "run.html",
         {
-            "title": f"{data.name}: run report",
+            "title": f"{run.name}: run report",
             "script": "cells.js",
-            "run": data,
-            "panels": [_panels(cell, legend) for cell in data.cells],
-            "shown_classes": [(index, data.classes[index]) for index in shown],
-            "curves": _curves(data.loss),
+            "run": run,
+            "panels": [cell_panels(cell, legend) for cell in run.cells],
+            "shown_classes": [(index, run.classes[index]) for index in shown],
+            "curves": _curves(run.loss),
         },
     )
 
 
-def _panels(cell: CellCard, legend: Mapping[str, RGB]) -> list[Panel]:
+def cell_panels(cell: CellCard, legend: Mapping[str, RGB]) -> list[dict]:
+    """Draw a cell as input, enhanced, truth and prediction, all of one size.
+
+    Args:
+        cell: without an image it has no panels; labels of 255 are not judged.
+        legend: name and RGB of each id in order.
+
+    Returns:
+        ``caption``, ``uri``, ``width`` and ``height`` of each panel.
+
+    Raises:
+        ValueError: if the arrays do not fit.
+    """
     if cell.image is None:
         return []
-    return cell_panels(
-        cell.image,
-        cell.true_labels,
-        cell.predicted_labels,
-        enhanced=cell.enhanced,
-        legend=legend,
-    )
+    wide = fitted(cell.image, PANEL_SIDE)
+    pictures = {"input": wide}
+    if cell.enhanced is not None:
+        pictures["enhanced"] = fitted(cell.enhanced, PANEL_SIDE)
+    labelled = {"truth": cell.true_labels, "prediction": cell.predicted_labels}
+    for caption, labels in labelled.items():
+        shown = fitted(label_bytes(labels), PANEL_SIDE)
+        pictures[caption] = overlay(wide, shown, alpha=0.25, legend=legend)
+    return [
+        dict(caption=caption, **picture(image, quality=QUALITY))
+        for caption, image in pictures.items()
+    ]
 
 
 def _curves(loss: LossHistory | None) -> dict[str, str] | None:
-    """Return the loss curve for each kind of screen."""
-    # A single point is no curve.
+    """Return the loss curve for each kind of screen; a single point is no curve."""
     if loss is None or len(loss.iterations) < 2:
         return None
+    # Pages without a curve need no matplotlib.
+    from leuko_mm.report.plots import DARK_INK, INK, loss_curve_svg
+
     kinds = {
-        "wide": (WIDE, LIGHT_INK, LIGHT_LINE),
-        "narrow": (NARROW, LIGHT_INK, LIGHT_LINE),
+        "wide": (WIDE, INK, LIGHT_LINE),
+        "narrow": (NARROW, INK, LIGHT_LINE),
         "wide_dark": (WIDE, DARK_INK, DARK_LINE),
         "narrow_dark": (NARROW, DARK_INK, DARK_LINE),
     }

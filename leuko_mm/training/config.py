@@ -1,86 +1,35 @@
 """From a config's name and a few choices to the complete, checked config of a run.
 
-``--setting A`` and ``--setting B`` put any method under them, so that a row of a
-comparison says which it is, and no method has a loss or an image of its own.
+The protocol (data, schedule, evaluation) replaces all of a config but its method. A
+setting replaces the method's enhancement and losses, so that methods can be compared.
 """
 
 from __future__ import annotations
 
+import contextlib
 import copy
-from collections.abc import Iterable, Iterator, Mapping
+import inspect
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
+from mmengine.registry import Registry
+from mmengine.runner import Runner
+from mmseg import registry as registries
 
 import leuko_mm
 from leuko_mm.classes import BINARY_NAMES
 from leuko_mm.errors import UsageError, did_you_mean, nearest
 from leuko_mm.files import sha256_of
 from leuko_mm.models.cell_encoder_decoder import TEST_CFG_KEYS
+from leuko_mm.registry import UnknownPartError
 
-
-def config_home() -> Path:
-    """Return the folder of the configs: in the wheel, or beside the package."""
-    package = Path(leuko_mm.__file__).parent
-    installed = package / "configs"
-    return installed if installed.is_dir() else package.parent / "configs"
-
-
-def find_config(name: str) -> Path:
-    """Return a config's file, given a path or a name such as ``cbam_unet``.
-
-    Raises:
-        UsageError: if there is none; the message lists the names.
-    """
-    given = Path(name)
-    if given.is_file():
-        return given
-    home = config_home()
-    named = home / given.with_suffix(".py")
-    # A clone's path also works where only the wheel is installed.
-    inside = (
-        home.joinpath(*given.parts[1:]) if given.parts[:1] == ("configs",) else None
-    )
-    for path in (named, inside):
-        if path is not None and path.is_file():
-            return path
-    known = config_names()
-    methods = [one for one in known if "/" not in one]
-    raise UsageError(
-        f"no config {name!r}{_meant(given, known)}; there are: {', '.join(methods)}, "
-        "and more in folders: leuko list configs"
-    )
-
-
-def _meant(given: Path, known: Iterable[str]) -> str:
-    """Guess by the name alone where the folder does not help."""
-    stem = given.with_suffix("").as_posix().removeprefix("configs/")
-    return did_you_mean(stem, known) or did_you_mean(given.stem, known)
-
-
-def config_names() -> dict[str, Path]:
-    """Return the configs that ``leuko train`` takes by name, with their files."""
-    home = config_home()
-    files = [path.relative_to(home) for path in sorted(home.rglob("*.py"))]
-    return {
-        file.with_suffix("").as_posix(): home / file
-        for file in files
-        if file.parts[0] != "_base_" and file.name != "__init__.py"
-    }
-
-
-def protocol_names() -> list[str]:
-    """Return the protocols that ``--protocol`` accepts."""
-    return sorted(path.stem for path in protocol_folder().glob("*.py"))
-
-
-def protocol_folder() -> Path:
-    """Return the folder of the protocols' files."""
-    return config_home() / "_base_" / "protocols"
-
-
+FREEZE_HOOK = "leuko_mm.StagedFreezeHook"
+LOADERS = ("train_dataloader", "test_dataloader")
+# The split that stands for no split.
+EVERY_CELL = "all"
 # What a method file may define; the protocol defines everything else.
 METHOD_KEYS = (
     "method",
@@ -88,93 +37,30 @@ METHOD_KEYS = (
     "model",
     # False: a pretrained encoder is trained from the first iteration on.
     "frozen_first",
-    # See leuko_mm.training.config.
+    # See apply_setting.
     "takes_setting",
     "setting_losses",
 )
-LOADERS = ("train_dataloader", "test_dataloader")
-
-
-def under_protocol(config: Config, protocol: str) -> Config:
-    """Return the method of a config under another protocol.
-
-    Args:
-        config: as its file says.
-        protocol: a file of ``configs/_base_/protocols``, without its suffix.
-
-    Raises:
-        UsageError: for an unknown protocol.
-    """
-    if protocol not in protocol_names():
-        known = protocol_names()
-        raise UsageError(
-            f"no protocol {protocol!r}{did_you_mean(protocol, known)}; there are: "
-            f"{', '.join(known)}"
-        )
-    shared = Config.fromfile(str(config_home() / "_base_" / "runtime.py"))
-    shared.merge_from_dict(
-        Config.fromfile(str(protocol_folder() / f"{protocol}.py")).to_dict()
-    )
-    # A new object, so that the run's copy of the config is named after the method.
-    merged = Config(shared.to_dict(), filename=config.filename)
-    for key in METHOD_KEYS:
-        if key in config:
-            merged[key] = config[key]
-    # How an answer is read is no part of a method.
-    for key in TEST_CFG_KEYS:
-        merged.model.get("test_cfg", {}).pop(key, None)
-    for loader in LOADERS:
-        enhance = config.get(loader, {}).get("dataset", {}).get("enhance")
-        merged[loader]["dataset"]["enhance"] = enhance
-    return merged
-
-
-def fit_to_method(config: Config) -> None:
-    """Do not freeze the encoder first where the method says so, in place."""
-    if config.get("frozen_first", True):
-        return
-    for hook in config.get("custom_hooks") or []:
-        if hook.get("type") == "leuko_mm.StagedFreezeHook":
-            hook.update({key: 0 for key in ("iters", "epochs") if key in hook})
-
-
-def fit_to_classes(config: Config) -> None:
-    """Give every classifier of the model two classes where the data has two, in place.
-
-    What decides is ``binary`` of the training cells, so that a protocol says it once.
-
-    Example:
-        >>> cells = dict(type="leuko_mm.LeukocyteDataset", binary=True)
-        >>> model = dict(decode_head=dict(num_classes=6))
-        >>> config = Config(dict(model=model, train_dataloader=dict(dataset=cells)))
-        >>> fit_to_classes(config)
-        >>> config.model.decode_head.num_classes
-        2
-    """
-    dataset = config.train_dataloader["dataset"]
-    if not dataset.get("dataset", dataset).get("binary"):
-        return
-    for part in _dicts_of(config.model):
-        if "num_classes" not in part:
-            continue
-        if part.get("out_channels") == part["num_classes"]:
-            part["out_channels"] = len(BINARY_NAMES)
-        part["num_classes"] = len(BINARY_NAMES)
-
-
-def _dicts_of(value: Any) -> Iterator[dict]:
-    if isinstance(value, Mapping):
-        yield value
-        value = value.values()
-    elif not isinstance(value, (list, tuple)):
-        return
-    for inner in value:
-        yield from _dicts_of(inner)
-
-
-LOADERS_SETTINGS = ("train_dataloader", "test_dataloader")
-# Where the loss of a method stands in its model, unless ``setting_losses`` says more.
-LOSS_KEYS = ("decode_head.loss_decode",)
+# data_preprocessor belongs into the model, where the sidecar finds it.
+RUNNER_KEYS = frozenset(inspect.signature(Runner).parameters) - {
+    "cfg",
+    "data_preprocessor",
+}
+KNOWN_KEYS = RUNNER_KEYS | {"protocol", *METHOD_KEYS}
+# Without these there is nothing to train, or no way to test it.
+NEEDED_KEYS = (
+    "model",
+    "train_cfg",
+    "optim_wrapper",
+    "train_dataloader",
+    "test_dataloader",
+    "test_evaluator",
+    "randomness",
+)
+# Where and how a config is run; the same run elsewhere has the same hash.
+LOCAL_KEYS = ("work_dir", "experiment_name", "launcher", "resume", "load_from")
+# Keys that are this alike are taken for one; further apart, both may be meant.
+ALIKE = 0.85
 
 
 @dataclass(frozen=True)
@@ -212,6 +98,8 @@ SETTINGS = {
         losses=(dict(type="leuko_mm.FocalDiceLoss", gamma=2.0),),
     ),
 }
+# The loss that a setting replaces, unless ``setting_losses`` names others.
+LOSS_KEYS = ("decode_head.loss_decode",)
 
 # A run of a method under a setting is the same network as a row of the ablation.
 SAME_AS = {
@@ -235,170 +123,68 @@ COMBINATIONS = {
 }
 
 
-def apply_setting(config: Config, name: str) -> None:
-    """Put a resolved config under a setting, in place.
-
-    ``variant`` becomes the setting's name, behind a variant that the config has
-    already. A method file with more than one loss names, in ``setting_losses``, the
-    keys of its model that take the setting's; a file that is about the loss or the
-    enhancement says ``takes_setting = False``.
-
-    Args:
-        config: a complete config.
-        name: a key of ``SETTINGS``.
-
-    Raises:
-        UsageError: if there is no such setting, the config takes none, or its model
-            has no such loss.
-
-    Example:
-        >>> loaders = {loader: dict(dataset=dict()) for loader in LOADERS}
-        >>> head = dict(loss_decode=[dict(type="leuko_mm.FocalDiceLoss")])
-        >>> config = Config(dict(model=dict(decode_head=head), **loaders))
-        >>> apply_setting(config, "A")
-        >>> config.variant, config.model.decode_head.loss_decode[0].type
-        ('A', 'CrossEntropyLoss')
-    """
-    if name not in SETTINGS:
-        known = ", ".join(f"{key} ({s.words})" for key, s in SETTINGS.items())
-        hint = did_you_mean(name, SETTINGS)
-        raise UsageError(f"no setting {name!r}{hint}; there are: {known}")
-    if not config.get("takes_setting", True):
-        raise UsageError(
-            f"{config.get('method')} {config.get('variant')} is about the enhancement "
-            f"or the loss itself, or has a setting already, which setting {name} would "
-            f"undo; leave --setting out, or give it to {config.get('method')}"
-        )
-    setting = SETTINGS[name]
-    for key in config.get("setting_losses") or LOSS_KEYS:
-        _replace(config.model, key, [copy.deepcopy(loss) for loss in setting.losses])
-    for loader in LOADERS_SETTINGS:
-        config[loader]["dataset"]["enhance"] = copy.deepcopy(setting.enhance)
-    config["variant"] = "-".join(v for v in (config.get("variant"), name) if v)
-    # The copy that a run keeps of its config has it, and must not get a second one.
-    config["takes_setting"] = False
+def config_home() -> Path:
+    """Return the folder of the configs: in the wheel, or beside the package."""
+    package = Path(leuko_mm.__file__).parent
+    installed = package / "configs"
+    return installed if installed.is_dir() else package.parent / "configs"
 
 
-def _replace(model: Any, key: str, value: Any) -> None:
-    *way, last = key.split(".")
-    place = model
-    for name in way:
-        place = place.get(name) if isinstance(place, Mapping) else None
-    if not isinstance(place, Mapping) or last not in place:
-        raise UsageError(
-            f"a setting replaces model.{key}, which this model has not; name the keys "
-            "of its losses in setting_losses, such as ['decode_head.loss_decode']"
-        )
-    place[last] = value
+def config_names() -> dict[str, Path]:
+    """Return the configs that ``leuko train`` takes by name, with their files."""
+    home = config_home()
+    files = [path.relative_to(home) for path in sorted(home.rglob("*.py"))]
+    return {
+        file.with_suffix("").as_posix(): home / file
+        for file in files
+        if file.parts[0] != "_base_" and file.name != "__init__.py"
+    }
 
 
-def train_for(config: Config, iterations: int) -> None:
-    """Give a resolved config another number of iterations, in place.
+def protocol_names() -> list[str]:
+    """Return the protocols that ``--protocol`` accepts."""
+    return sorted(path.stem for path in _protocol_folder().glob("*.py"))
 
-    The encoder stays frozen for the same share of them, and schedules that end with
-    the training still do; a warm-up keeps its length. ``variant`` gets ``i<number>``
-    appended, so that results of other lengths have other names. The config's own
-    number changes nothing.
 
-    Args:
-        config: a complete config.
-        iterations: how many.
+def _protocol_folder() -> Path:
+    return config_home() / "_base_" / "protocols"
+
+
+def find_config(name: str) -> Path:
+    """Return a config's file, given a path or a name such as ``cbam_unet``.
 
     Raises:
-        UsageError: if the config counts in epochs, or a schedule that does not end
-            with the training is as long as the iterations asked for.
-
-    Example:
-        >>> schedule = [dict(type="CosineAnnealingLR", begin=20, end=650)]
-        >>> hook = dict(type="leuko_mm.StagedFreezeHook", iters=97)
-        >>> config = Config(
-        ...     dict(
-        ...         train_cfg=dict(max_iters=650),
-        ...         param_scheduler=schedule,
-        ...         custom_hooks=[hook],
-        ...     )
-        ... )
-        >>> train_for(config, 300)
-        >>> config.param_scheduler[0].end, config.custom_hooks[0].iters, config.variant
-        (300, 45, 'i300')
+        UsageError: if there is none; the message lists the names.
     """
-    former = config.train_cfg.get("max_iters")
-    if not former:
-        raise UsageError(
-            "--iterations needs a config that counts iterations; this one has no "
-            "train_cfg.max_iters"
-        )
-    if iterations == former:
-        return
-    schedulers = config.get("param_scheduler") or []
-    for scheduler in schedulers if isinstance(schedulers, list) else [schedulers]:
-        _fit(scheduler, former, iterations)
-    for hook in config.get("custom_hooks") or []:
-        if hook.get("type") == "leuko_mm.StagedFreezeHook" and "iters" in hook:
-            hook["iters"] = round(hook["iters"] * iterations / former)
-    config.train_cfg["max_iters"] = iterations
-    parts = (config.get("variant"), f"i{iterations}")
-    config["variant"] = "-".join(part for part in parts if part)
+    given = Path(name)
+    if given.is_file():
+        return given
+    stem = given.as_posix().removesuffix(".py")
+    # A clone's path also works where only the wheel is installed.
+    for candidate in (stem, stem.removeprefix("configs/")):
+        path = config_home() / f"{candidate}.py"
+        if path.is_file():
+            return path
+    known = config_names()
+    # By the file's name alone where the folder does not help.
+    hint = did_you_mean(stem.removeprefix("configs/"), known)
+    hint = hint or did_you_mean(given.stem, known)
+    methods = ", ".join(one for one in known if "/" not in one)
+    raise UsageError(
+        f"no config {name!r}{hint}; there are: {methods}, and more in folders: leuko "
+        "list configs"
+    )
 
 
-def _fit(scheduler: dict, former: int, iterations: int) -> None:
-    for key in ("end", "T_max"):
-        if scheduler.get(key) == former:
-            scheduler[key] = iterations
-    stage = [scheduler.get(key) or 0 for key in ("begin", "end")]
-    begins_late = stage[0] >= iterations
-    ends_late = scheduler.get("end") != iterations and stage[1] >= iterations
-    if begins_late or ends_late:
-        raise UsageError(
-            f"--iterations {iterations} is too few: the {scheduler.get('type')} of "
-            f"the schedule goes from {stage[0]} to {stage[1]}"
-        )
+def cells_config(config: Config, part: str) -> Config:
+    """Return the config of the cells that a loader reads, below a mosaic or not.
 
-
-# A split's name that stands for no split.
-EVERY_CELL = "all"
-# Keys that are this alike are taken for one; further apart, both may be meant.
-ALIKE = 0.85
-RUNNER_KEYS = frozenset(
-    [
-        "auto_scale_lr",
-        "custom_hooks",
-        "default_hooks",
-        "default_scope",
-        "env_cfg",
-        "experiment_name",
-        "launcher",
-        "load_from",
-        "log_level",
-        "log_processor",
-        "model",
-        "optim_wrapper",
-        "param_scheduler",
-        "randomness",
-        "resume",
-        "test_cfg",
-        "test_dataloader",
-        "test_evaluator",
-        "train_cfg",
-        "train_dataloader",
-        "val_cfg",
-        "val_dataloader",
-        "val_evaluator",
-        "visualizer",
-        "work_dir",
-    ]
-)
-KNOWN_KEYS = RUNNER_KEYS | {"protocol", *METHOD_KEYS}
-# Without these there is nothing to train, or no way to test it.
-NEEDED_KEYS = (
-    "model",
-    "train_cfg",
-    "optim_wrapper",
-    "train_dataloader",
-    "test_dataloader",
-    "test_evaluator",
-    "randomness",
-)
+    Args:
+        config: complete.
+        part: ``train`` or ``test``.
+    """
+    dataset = config[f"{part}_dataloader"]["dataset"]
+    return dataset.get("dataset", dataset)
 
 
 def resolve_config(
@@ -420,18 +206,18 @@ def resolve_config(
         setting: a name of ``SETTINGS``; replaces enhancement and loss.
         split: replaces the split of both loaders; ``all`` stands for every cell.
         data: replaces the dataset of both loaders.
-        seed: replaces the seed everywhere it enters.
-        iterations: how long to train, stages in proportion; see ``train_for``.
-        options: ``--cfg-options``, applied last but for nothing.
+        seed: replaces the seed everywhere.
+        iterations: how long to train; see ``set_iterations``.
+        options: ``--cfg-options``, applied last.
 
     Raises:
-        UsageError: for an unknown config, protocol, setting or top-level key, for a
-            config that cannot be read, lacks a part, or does not take the setting or
+        UsageError: for an unknown config, protocol, setting or top-level key, and for
+            a config that cannot be read, lacks a part, or does not take the setting or
             the options.
     """
     path = find_config(name)
     config = _load(path)
-    # Before the protocol: it would drop a misspelt key without a word.
+    # Before the protocol, which would drop a misspelt key without a word.
     check_keys(config)
     if protocol is not None:
         config = under_protocol(config, protocol)
@@ -442,18 +228,16 @@ def resolve_config(
     if setting is not None:
         apply_setting(config, setting)
     for part in ("train", "test"):
-        dataset = config[f"{part}_dataloader"]["dataset"]
-        inner = dataset.get("dataset", dataset)
+        cells = cells_config(config, part)
         if split is not None:
-            inner["split"] = None if split == EVERY_CELL else split
+            cells["split"] = None if split == EVERY_CELL else split
         if data is not None:
-            inner["name"] = data
-        if seed is not None and part == "train":
-            dataset["seed"] = seed
+            cells["name"] = data
     if seed is not None:
+        config.train_dataloader["dataset"]["seed"] = seed
         config.randomness = dict(seed=seed)
     if iterations is not None:
-        train_for(config, iterations)
+        set_iterations(config, iterations)
     if options:
         _merge_options(config, options)
     check_keys(config)
@@ -465,10 +249,207 @@ def _load(path: Path) -> Config:
         return Config.fromfile(str(path))
     # A config is a program of the user's: it may raise anything.
     except Exception as error:
-        said = error.args[0] if isinstance(error, KeyError) and error.args else error
         raise UsageError(
-            f"the config {path} cannot be read: {type(error).__name__}: {said}"
+            f"the config {path} cannot be read: {type(error).__name__}: {_text(error)}"
         ) from error
+
+
+def _text(error: Exception) -> object:
+    # str() of a KeyError has quotes around the message.
+    return error.args[0] if isinstance(error, KeyError) and error.args else error
+
+
+def check_keys(config: Config) -> None:
+    """Refuse top-level keys that nothing reads; names that begin with _ are free.
+
+    Raises:
+        UsageError: naming each unknown key and the known one nearest to it.
+    """
+    unknown = [k for k in config if k not in KNOWN_KEYS and not k.startswith("_")]
+    if unknown:
+        hints = [f"{key!r}{did_you_mean(key, KNOWN_KEYS)}" for key in unknown]
+        raise UsageError(
+            f"the config has keys that nothing reads: {', '.join(hints)}. Begin a "
+            "name with _ to keep it for yourself"
+        )
+
+
+def _check_complete(config: Config, path: Path) -> None:
+    missing = [key for key in NEEDED_KEYS if not config.get(key)]
+    missing += [
+        f"{loader}.dataset"
+        for loader in LOADERS
+        if config.get(loader) and "dataset" not in config[loader]
+    ]
+    if missing:
+        raise UsageError(
+            f"the config {path} lacks {', '.join(missing)}; begin it with\n"
+            "    _base_ = ['_base_/runtime.py', '_base_/protocols/half.py']\n"
+            "and give it a model, as configs/cbam_unet.py does"
+        )
+
+
+def under_protocol(config: Config, protocol: str) -> Config:
+    """Return the method of a config under another protocol.
+
+    Args:
+        config: as its file says.
+        protocol: a file of ``configs/_base_/protocols``, without its suffix.
+
+    Raises:
+        UsageError: for an unknown protocol.
+    """
+    known = protocol_names()
+    if protocol not in known:
+        raise UsageError(
+            f"no protocol {protocol!r}{did_you_mean(protocol, known)}; there are: "
+            f"{', '.join(known)}"
+        )
+    shared = Config.fromfile(str(config_home() / "_base_" / "runtime.py"))
+    shared.merge_from_dict(
+        Config.fromfile(str(_protocol_folder() / f"{protocol}.py")).to_dict()
+    )
+    # A new object, so that the run's copy of the config is named after the method.
+    merged = Config(shared.to_dict(), filename=config.filename)
+    for key in METHOD_KEYS:
+        if key in config:
+            merged[key] = config[key]
+    # How predictions are post-processed is no part of a method.
+    for key in TEST_CFG_KEYS:
+        merged.model.get("test_cfg", {}).pop(key, None)
+    for loader in LOADERS:
+        enhance = config.get(loader, {}).get("dataset", {}).get("enhance")
+        merged[loader]["dataset"]["enhance"] = enhance
+    return merged
+
+
+def fit_to_method(config: Config) -> None:
+    """Do not freeze the encoder first where the method says so, in place."""
+    if config.get("frozen_first", True):
+        return
+    for hook in config.get("custom_hooks") or []:
+        if hook.get("type") == FREEZE_HOOK:
+            hook.update({key: 0 for key in ("iters", "epochs") if key in hook})
+
+
+def fit_to_classes(config: Config) -> None:
+    """Give every classifier of the model two classes where the data has two, in place.
+
+    ``binary`` of the training cells decides, so that a protocol says it once.
+    """
+    if not cells_config(config, "train").get("binary"):
+        return
+    for part in _mappings(config.model):
+        if "num_classes" not in part:
+            continue
+        if part.get("out_channels") == part["num_classes"]:
+            part["out_channels"] = len(BINARY_NAMES)
+        part["num_classes"] = len(BINARY_NAMES)
+
+
+def _mappings(value: Any) -> Iterator[Mapping]:
+    if isinstance(value, Mapping):
+        yield value
+        value = value.values()
+    elif not isinstance(value, (list, tuple)):
+        return
+    for inner in value:
+        yield from _mappings(inner)
+
+
+def apply_setting(config: Config, name: str) -> None:
+    """Put a resolved config under a setting, in place.
+
+    The setting's name is appended to ``variant``. A method with more than one loss
+    names them in ``setting_losses``. A config about the loss or the enhancement itself
+    says ``takes_setting = False``.
+
+    Args:
+        config: a complete config.
+        name: a key of ``SETTINGS``.
+
+    Raises:
+        UsageError: if there is no such setting, the config takes none, or its model
+            has no such loss.
+    """
+    if name not in SETTINGS:
+        known = ", ".join(f"{key} ({s.words})" for key, s in SETTINGS.items())
+        hint = did_you_mean(name, SETTINGS)
+        raise UsageError(f"no setting {name!r}{hint}; there are: {known}")
+    if not config.get("takes_setting", True):
+        raise UsageError(
+            f"{config.get('method')} {config.get('variant')} is about the enhancement "
+            f"or the loss itself, or has a setting already, which setting {name} would "
+            f"undo; leave --setting out, or give it to {config.get('method')}"
+        )
+    setting = SETTINGS[name]
+    for key in config.get("setting_losses") or LOSS_KEYS:
+        *parents, last = key.split(".")
+        place = config.model
+        for parent in parents:
+            place = place.get(parent) if isinstance(place, Mapping) else None
+        if not isinstance(place, Mapping) or last not in place:
+            raise UsageError(
+                f"a setting replaces model.{key}, which this model has not; name the "
+                "keys of its losses in setting_losses, such as "
+                "['decode_head.loss_decode']"
+            )
+        place[last] = [copy.deepcopy(loss) for loss in setting.losses]
+    for loader in LOADERS:
+        config[loader]["dataset"]["enhance"] = copy.deepcopy(setting.enhance)
+    _append_to_variant(config, name)
+    # The run's copy of its config has the setting, and must not get a second one.
+    config["takes_setting"] = False
+
+
+def _append_to_variant(config: Config, word: str) -> None:
+    config["variant"] = "-".join(v for v in (config.get("variant"), word) if v)
+
+
+def set_iterations(config: Config, iterations: int) -> None:
+    """Give a resolved config another number of iterations, in place.
+
+    The encoder stays frozen for the same share of them, and schedules that end with
+    the training still do; a warm-up keeps its length. ``i<number>`` is appended to
+    ``variant``. The config's own number changes nothing.
+
+    Args:
+        config: a complete config.
+        iterations: how many.
+
+    Raises:
+        UsageError: if the config counts in epochs, or a schedule that does not end
+            with the training is as long as the iterations asked for.
+    """
+    before = config.train_cfg.get("max_iters")
+    if not before:
+        raise UsageError(
+            "--iterations needs a config that counts iterations; this one has no "
+            "train_cfg.max_iters"
+        )
+    if iterations == before:
+        return
+    schedulers = config.get("param_scheduler") or []
+    for scheduler in schedulers if isinstance(schedulers, list) else [schedulers]:
+        _rescale(scheduler, before, iterations)
+    for hook in config.get("custom_hooks") or []:
+        if hook.get("type") == FREEZE_HOOK and "iters" in hook:
+            hook["iters"] = round(hook["iters"] * iterations / before)
+    config.train_cfg["max_iters"] = iterations
+    _append_to_variant(config, f"i{iterations}")
+
+
+def _rescale(scheduler: dict, before: int, iterations: int) -> None:
+    for key in ("end", "T_max"):
+        if scheduler.get(key) == before:
+            scheduler[key] = iterations
+    begin, end = (scheduler.get(key) or 0 for key in ("begin", "end"))
+    ends_late = scheduler.get("end") != iterations and end >= iterations
+    if begin >= iterations or ends_late:
+        raise UsageError(
+            f"--iterations {iterations} is too few: the {scheduler.get('type')} of "
+            f"the schedule goes from {begin} to {end}"
+        )
 
 
 def _merge_options(config: Config, options: Mapping) -> None:
@@ -478,15 +459,15 @@ def _merge_options(config: Config, options: Mapping) -> None:
         config.merge_from_dict(dict(options))
     except (KeyError, TypeError, IndexError, AttributeError) as error:
         given = " ".join(f"{key}={value}" for key, value in options.items())
-        said = error.args[0] if isinstance(error, KeyError) and error.args else error
-        raise UsageError(f"--cfg-options {given}: {said}") from error
+        raise UsageError(f"--cfg-options {given}: {_text(error)}") from error
 
 
 def _check_option(config: Config, option: str) -> None:
     """Refuse an option that would change nothing, or that misspells a key.
 
-    A key that is not there may be an argument that the config leaves at its default,
-    so it is refused only where a key beside it is nearly the same.
+    A key that is not there may be an argument that the config leaves at its default.
+    It is refused only where a key beside it is nearly the same and the part has no
+    such argument; building refuses most others.
     """
     if option.startswith("_"):
         raise UsageError(
@@ -501,63 +482,49 @@ def _check_option(config: Config, option: str) -> None:
         elif isinstance(place, Mapping) and key in place:
             place = place[key]
         else:
-            # Top-level keys are checked after merging; mmengine checks the rest.
-            meant = nearest(key, place, alike=ALIKE) if isinstance(place, dict) else []
-            if depth and meant:
-                raise UsageError(
-                    f"--cfg-options {option}: {'.'.join(path[:depth])} has no {key!r} "
-                    f"(did you mean {meant[0]!r}?)"
-                )
+            # Top-level keys are checked after merging.
+            if depth and isinstance(place, Mapping):
+                _check_new_key(option, path[:depth], key, place)
             return
 
 
-def _check_complete(config: Config, path: Path) -> None:
-    missing = [key for key in NEEDED_KEYS if not config.get(key)]
-    missing += [
-        f"{loader}.dataset"
-        for loader in ("train_dataloader", "test_dataloader")
-        if config.get(loader) and "dataset" not in config[loader]
-    ]
-    if missing:
+def _check_new_key(option: str, path: list[str], key: str, place: Mapping) -> None:
+    meant = nearest(key, place, alike=ALIKE)
+    if meant and not _has_argument(place.get("type"), key):
         raise UsageError(
-            f"the config {path} lacks {', '.join(missing)}; begin it with\n"
-            "    _base_ = ['_base_/runtime.py', '_base_/protocols/half.py']\n"
-            "and give it a model, as configs/cbam_unet.py does"
+            f"--cfg-options {option}: {'.'.join(path)} has no {key!r} "
+            f"(did you mean {meant[0]!r}?)"
         )
 
 
-def check_keys(config: Config) -> None:
-    """Refuse top-level keys that nothing reads; names that begin with _ are free.
-
-    Raises:
-        UsageError: naming each unknown key and the known one nearest to it.
-    """
-    unknown = [k for k in config if k not in KNOWN_KEYS and not k.startswith("_")]
-    if not unknown:
-        return
-    hints = []
-    for key in unknown:
-        hints.append(f"{key!r}{did_you_mean(key, KNOWN_KEYS)}")
-    raise UsageError(
-        f"the config has keys that nothing reads: {', '.join(hints)}. Begin a name "
-        "with _ to keep it for yourself"
+def _has_argument(part: object, name: str) -> bool:
+    """Whether a part, named as in a config, takes an argument of that name."""
+    found = []
+    for registry in vars(registries).values() if isinstance(part, str) else ():
+        if isinstance(registry, Registry):
+            with contextlib.suppress(UnknownPartError):
+                found.append(registry.get(part))
+    return any(
+        name in inspect.signature(taker).parameters
+        for one in found
+        for taker in (inspect.getmro(one) if inspect.isclass(one) else [one])
+        if callable(taker) and taker is not object
     )
 
 
 def config_hash(config: Config) -> str:
     """Return the sha256 of a resolved config, wherever and when it is run."""
-    kept = {k: v for k, v in config.to_dict().items() if not _is_local(k)}
+    kept = {
+        key: value
+        for key, value in config.to_dict().items()
+        if key not in LOCAL_KEYS and not key.startswith("_")
+    }
     if isinstance(kept.get("test_evaluator"), dict):
         kept["test_evaluator"].pop("out_dir", None)
     return sha256_of(repr(_sorted(kept)))
 
 
-def _is_local(key: str) -> bool:
-    local = ("work_dir", "experiment_name", "launcher", "resume", "load_from")
-    return key.startswith("_") or key in local
-
-
-def _sorted(value):
+def _sorted(value: Any) -> Any:
     if isinstance(value, Mapping):
         return [(k, _sorted(v)) for k, v in sorted(value.items())]
     if isinstance(value, (list, tuple)):

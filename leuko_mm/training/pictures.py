@@ -23,6 +23,8 @@ from leuko_mm.registry import DATASETS
 from leuko_mm.report.overlay import truth_against_prediction
 from leuko_mm.report.plots import loss_curve
 
+SHOWN_IMAGES = 4  # drawn whole, beside their truth
+
 Box = tuple[int, int, int, int]
 
 
@@ -49,42 +51,37 @@ class PredictedImage:
     def cell(self, number: int) -> PredictedImage:
         """Return one cell's tile of every array."""
         x0, y0, x1, y1 = self.boxes[number]
-        rows, columns = slice(y0, y1), slice(x0, x1)
+        tile = np.s_[y0:y1, x0:x1]
         return PredictedImage(
-            image=self.image[rows, columns],
-            enhanced=None if self.enhanced is None else self.enhanced[rows, columns],
-            truth=self.truth[rows, columns],
-            prediction=self.prediction[rows, columns],
+            image=self.image[tile],
+            enhanced=None if self.enhanced is None else self.enhanced[tile],
+            truth=self.truth[tile],
+            prediction=self.prediction[tile],
             boxes=((0, 0, x1 - x0, y1 - y0),),
         )
 
 
 def predict_images(runner: Runner, indices: Iterable[int]) -> dict[int, PredictedImage]:
     """Segment some test images, each once; return them by their index."""
-    dataset = runner.test_dataloader.dataset
     plain = _without_enhancement(runner)
     runner.model.eval()
-    return {
-        index: _predict(runner, dataset, plain, index) for index in sorted(set(indices))
-    }
+    return {index: _predict(runner, plain, index) for index in sorted(set(indices))}
 
 
-def _predict(
-    runner: Runner, dataset: Dataset, plain: Dataset | None, index: int
-) -> PredictedImage:
-    batch = pseudo_collate([dataset[index]])
+def _predict(runner: Runner, plain: Dataset | None, index: int) -> PredictedImage:
+    batch = pseudo_collate([runner.test_dataloader.dataset[index]])
     with torch.no_grad():
         sample = runner.model.test_step(batch)[0]
     truth = sample.gt_sem_seg.data[0].cpu().numpy().astype(np.uint8)
-    seen = _rgb(batch, truth.shape)
+    image, enhanced = _rgb(batch, truth.shape), None
+    if plain is not None:
+        image, enhanced = _rgb(pseudo_collate([plain[index]]), truth.shape), image
     return PredictedImage(
-        image=seen
-        if plain is None
-        else _rgb(pseudo_collate([plain[index]]), truth.shape),
-        enhanced=None if plain is None else seen,
+        image=image,
+        enhanced=enhanced,
         truth=truth,
         prediction=sample.pred_sem_seg.data[0].cpu().numpy().astype(np.uint8),
-        boxes=_boxes(sample, truth.shape),
+        boxes=cell_boxes(sample, truth.shape),
     )
 
 
@@ -98,20 +95,26 @@ def _rgb(batch: dict, shape: tuple[int, int]) -> np.ndarray:
     return cv2.resize(image, shape[::-1], interpolation=cv2.INTER_AREA)
 
 
-def _boxes(sample: BaseDataElement, shape: tuple[int, int]) -> tuple[Box, ...]:
+def _without_enhancement(runner: Runner) -> Dataset | None:
+    """Return the test dataset with the images as taken, if they were enhanced."""
+    config = copy.deepcopy(runner.cfg.test_dataloader.dataset)
+    if not config.get("enhance"):
+        return None
+    config["enhance"] = None
+    return DATASETS.build(config)
+
+
+def cell_boxes(sample: BaseDataElement, shape: tuple[int, int]) -> tuple[Box, ...]:
+    """Return the tile of every cell in a sample: the whole image if it is no mosaic.
+
+    Args:
+        sample: of the test, with or without ``tiles``.
+        shape: of its label map.
+    """
     tiles = sample.metainfo.get("tiles")
     if tiles is None:
         return ((0, 0, shape[1], shape[0]),)
     return tuple(tuple(tile["box"]) for tile in tiles)
-
-
-def _without_enhancement(runner: Runner) -> Dataset | None:
-    """Return the test dataset with the images as taken, if they were enhanced."""
-    recipe = copy.deepcopy(runner.cfg.test_dataloader.dataset)
-    if not recipe.get("enhance"):
-        return None
-    recipe["enhance"] = None
-    return DATASETS.build(recipe)
 
 
 def locate_cells(
@@ -141,28 +144,47 @@ def _stems_of(dataset: Dataset, index: int) -> list[str]:
     return [info.get("stem") or Path(info["img_path"]).stem]
 
 
-SHOWN_MOSAICS = 4
+def shown_indices(runner: Runner) -> range:
+    """Return the test images that are drawn whole."""
+    return range(min(SHOWN_IMAGES, len(runner.test_dataloader.dataset)))
 
 
 def draw_pictures(
     runner: Runner, work_dir: Path, predictions: Mapping[int, PredictedImage]
-) -> list[Path]:
-    """Write ``loss.png`` and ``overlays/<i>.png``; return their paths.
+) -> None:
+    """Write ``loss.png`` and ``overlays/<i>.png``.
 
     Args:
         runner: after testing.
         work_dir: the run's folder.
-        predictions: by index, at least of the first ``SHOWN_MOSAICS`` test images.
+        predictions: by index, at least of the images of ``shown_indices``.
     """
-    paths = draw_overlays(runner, work_dir / "overlays", predictions)
+    dataset = runner.test_dataloader.dataset
+    (work_dir / "overlays").mkdir(parents=True, exist_ok=True)
+    colours = [tuple(colour) for colour in dataset.metainfo["palette"]]
+    legend = dict(zip(dataset.metainfo["classes"], colours, strict=True))
+    for index in shown_indices(runner):
+        shown = predictions[index]
+        picture = truth_against_prediction(
+            shown.image,
+            shown.truth,
+            shown.prediction,
+            enhanced=shown.enhanced,
+            title=f"test image {index + 1} of {len(dataset)}",
+            legend=legend,
+        )
+        path = work_dir / "overlays" / f"{index + 1:02d}.png"
+        # Half the time of the default, for files that are a twentieth larger.
+        Image.fromarray(picture).save(path, compress_level=4)
     history = read_losses(work_dir)
     if history:
-        out = work_dir / "loss.png"
-        losses = {"training loss": list(history.values())}
-        marks = thaw_marks(runner)
-        loss_curve(list(history), losses, out=out, marks=marks, title=work_dir.name)
-        paths.append(out)
-    return paths
+        loss_curve(
+            list(history),
+            {"training loss": list(history.values())},
+            out=work_dir / "loss.png",
+            marks=thaw_marks(runner),
+            title=work_dir.name,
+        )
 
 
 def thaw_marks(runner: Runner) -> dict[int, str]:
@@ -178,51 +200,15 @@ def read_losses(work_dir: Path) -> dict[int, float]:
     """Return {iteration: loss} from the logs of a run, resumptions joined.
 
     Where two logs hold the same iteration, as after a resumption, the later counts.
+    Lines that a full disk or a lost machine has cut short are left out.
     """
     losses: dict[int, float] = {}
     for path in sorted(work_dir.glob("*/vis_data/scalars.json")):
         for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-            entry = _entry(line)
-            if "loss" in entry:
+            try:
+                entry = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(entry, dict) and "loss" in entry:
                 losses[int(entry["step"])] = float(entry["loss"])
     return dict(sorted(losses.items()))
-
-
-def _entry(line: str) -> dict:
-    """Return a line of a log, {} for what a full disk or a lost machine left of one."""
-    try:
-        entry = json.loads(line)
-    except ValueError:
-        return {}
-    return entry if isinstance(entry, dict) else {}
-
-
-def shown_indices(runner: Runner) -> range:
-    """Return the test images that are drawn whole."""
-    return range(min(SHOWN_MOSAICS, len(runner.test_dataloader.dataset)))
-
-
-def draw_overlays(
-    runner: Runner, out: Path, predictions: Mapping[int, PredictedImage]
-) -> list[Path]:
-    """Draw the first test images, each beside its truth."""
-    dataset = runner.test_dataloader.dataset
-    out.mkdir(parents=True, exist_ok=True)
-    colours = [tuple(c) for c in dataset.metainfo["palette"]]
-    legend = dict(zip(dataset.metainfo["classes"], colours, strict=True))
-    paths = []
-    for index in shown_indices(runner):
-        shown = predictions[index]
-        picture = truth_against_prediction(
-            shown.image,
-            shown.truth,
-            shown.prediction,
-            enhanced=shown.enhanced,
-            title=f"test image {index + 1} of {len(dataset)}",
-            legend=legend,
-        )
-        path = out / f"{index + 1:02d}.png"
-        # Half the time of the default, for files that are a twentieth larger.
-        Image.fromarray(picture).save(path, compress_level=4)
-        paths.append(path)
-    return paths

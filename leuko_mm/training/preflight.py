@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import os
 from pathlib import Path
 
+import torch
 from mmengine.config import Config
 from mmengine.logging import print_log
 from mmengine.registry import OPTIMIZERS
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from leuko_mm.classes import BINARY_NAMES, CLASS_NAMES
 from leuko_mm.datasets.audit import quick_check
@@ -18,14 +23,10 @@ from leuko_mm.engine.checkpoints import training_states
 from leuko_mm.engine.encoder_weights import find_weights
 from leuko_mm.errors import UsageError, did_you_mean
 from leuko_mm.progress import ProgressLine
+from leuko_mm.training.config import cells_config
 
 SYNTHETIC = "synthetic"
-
-
-def cells_config(config: Config, part: str) -> Config:
-    """Return the config of the cells below a loader's dataset, mosaic or not."""
-    dataset = config[f"{part}_dataloader"]["dataset"]
-    return dataset.get("dataset", dataset)
+USUAL_SIDE = 256  # pixels of an image where the config says none
 
 
 def check_run(config: Config, work_dir: Path, *, resume: bool, force: bool) -> None:
@@ -42,39 +43,21 @@ def check_run(config: Config, work_dir: Path, *, resume: bool, force: bool) -> N
             "training needs a split, or it would be tested on the cells it learnt; "
             "give --split fold1 ... fold5"
         )
-    check_optimizer(config)
-    check_data(config)
-    check_weights(config)
-
-
-def check_optimizer(config: Config) -> None:
-    """Find the optimiser by name: mmengine only says that None is not callable."""
+    # mmengine only says that None is not callable.
     kind = config.optim_wrapper.get("optimizer", {}).get("type")
     if isinstance(kind, str) and OPTIMIZERS.get(kind) is None:
         hint = did_you_mean(kind, OPTIMIZERS.module_dict)
         raise UsageError(f"optim_wrapper.optimizer: there is no {kind!r}{hint}")
+    check_data(config)
+    check_weights(config)
 
 
 def check_output(work_dir: Path, *, resume: bool, force: bool) -> None:
-    """Refuse to write over a run, or to go on with one that is not there."""
-    _check_writable(work_dir)
-    if resume:
-        _check_state(work_dir)
-    if resume or force:
-        return
-    if (work_dir / "results.json").exists():
-        raise UsageError(
-            f"{work_dir} holds a finished run; add --force to replace it, or choose "
-            "another --work-dir"
-        )
-    if (work_dir / "last_checkpoint").exists():
-        raise UsageError(
-            f"{work_dir} holds an unfinished run; add --resume to go on with it, "
-            "--force to start anew, or choose another --work-dir"
-        )
+    """Refuse to write over a run, or to resume one that is not there.
 
-
-def _check_writable(work_dir: Path) -> None:
+    Raises:
+        UsageError: naming the option that allows it.
+    """
     place = work_dir.absolute()
     while not place.exists():
         place = place.parent
@@ -82,21 +65,37 @@ def _check_writable(work_dir: Path) -> None:
         raise UsageError(f"{place} is a file; choose another --work-dir")
     if not os.access(place, os.W_OK | os.X_OK):
         raise UsageError(f"{place} cannot be written to; choose another --work-dir")
-
-
-def _check_state(work_dir: Path) -> None:
     mark = work_dir / "last_checkpoint"
-    state = Path(mark.read_text().strip()) if mark.is_file() else None
-    if state is not None and not state.exists() and not training_states(work_dir):
+    if resume and mark.is_file():
+        state = Path(mark.read_text().strip())
+        if not state.exists() and not training_states(work_dir):
+            raise UsageError(
+                f"{mark} names {state}, which does not exist; write the path of the "
+                "newest iter_*.pth into it, or start again with --force instead of "
+                "--resume"
+            )
+    if resume or force:
+        return
+    if (work_dir / "results.json").exists():
         raise UsageError(
-            f"{mark} names {state}, which does not exist; write the path of the newest "
-            f"iter_*.pth into it, or start anew with --force instead of --resume"
+            f"{work_dir} holds a finished run; add --force to replace it, or choose "
+            "another --work-dir"
+        )
+    if mark.exists():
+        raise UsageError(
+            f"{work_dir} holds an unfinished run; add --resume to go on with it, "
+            "--force to start again, or choose another --work-dir"
         )
 
 
 def check_data(config: Config) -> None:
-    """Run the quick check on the datasets of both loaders."""
-    seen = set()
+    """Run the quick check on the datasets of both loaders.
+
+    Raises:
+        UsageError: if a loader's dataset is none of ours, or has other classes.
+        DatasetError: if a dataset is missing or broken.
+    """
+    checked = set()
     for part in ("train", "test"):
         cells = cells_config(config, part)
         if "name" not in cells:
@@ -104,26 +103,22 @@ def check_data(config: Config) -> None:
                 f"the dataset of {part}_dataloader is {cells.get('type')!r} without a "
                 "'name'; it must be the name of a prepared dataset: see `leuko prepare`"
             )
-        place = (str(dataset_root(cells["name"])), cells.get("split"))
-        if place not in seen:
-            seen.add(place)
+        root, split = dataset_root(cells["name"]), cells.get("split")
+        if (root, split) not in checked:
+            checked.add((root, split))
             draw_synthetic(cells["name"])
-            quick_check(Path(place[0]), split=place[1])
-        check_binary(dataset_root(cells["name"]), cells.get("binary", False))
-        _check_head(config, cells.get("binary", False))
-
-
-def _check_head(config: Config, binary: bool) -> None:
-    """Compare the network's classes with the data's; the test would fail on them."""
-    head = config.model.get("decode_head")
-    there = head.get("num_classes") if isinstance(head, dict) else None
-    names = BINARY_NAMES if binary else CLASS_NAMES
-    if there is not None and there != len(names):
-        raise UsageError(
-            f"model.decode_head.num_classes is {there}, but the data has {len(names)} "
-            f"({', '.join(names)}); add --cfg-options "
-            f"model.decode_head.num_classes={len(names)}"
-        )
+            quick_check(root, split=split)
+        binary = cells.get("binary", False)
+        check_binary(root, binary)
+        head = config.model.get("decode_head")
+        count = head.get("num_classes") if isinstance(head, dict) else None
+        names = BINARY_NAMES if binary else CLASS_NAMES
+        if count not in (None, len(names)):
+            raise UsageError(
+                f"model.decode_head.num_classes is {count}, but the data has "
+                f"{len(names)} ({', '.join(names)}); add --cfg-options "
+                f"model.decode_head.num_classes={len(names)}"
+            )
 
 
 def draw_synthetic(name: str) -> None:
@@ -140,10 +135,55 @@ def draw_synthetic(name: str) -> None:
 
 
 def check_weights(config: Config) -> None:
-    """Find the encoder's weights now rather than after everything is built."""
-    recipe = config.model.get("backbone", {}).get("init_cfg") or {}
-    if isinstance(recipe, dict) and recipe.get("type") == "leuko_mm.EncoderWeights":
-        find_weights(recipe["checkpoint"])
+    """Find the weights to start from now, rather than after everything is built.
+
+    Raises:
+        UsageError, WeightsError: if they are missing.
+    """
+    init_cfg = config.model.get("backbone", {}).get("init_cfg") or {}
+    if isinstance(init_cfg, dict) and init_cfg.get("type") == "leuko_mm.EncoderWeights":
+        find_weights(init_cfg["checkpoint"])
     start = config.get("load_from")
     if start and "://" not in start and not Path(start).is_file():
         raise UsageError(f"load_from: {start} does not exist")
+
+
+def check_batch_norm(model: nn.Module, config: Config) -> None:
+    """Refuse batches of one image where batch norm would meet one value a channel.
+
+    Such a value has no spread, and torch would refuse it in the first iteration. A
+    copy of the model without memory finds out; nothing is computed.
+
+    Args:
+        model: a segmentor, not wrapped.
+        config: the run's resolved config.
+
+    Raises:
+        UsageError: naming the layer.
+    """
+    loader = config.train_dataloader
+    if loader.get("batch_size") != 1:
+        return
+    side = loader["dataset"].get("size") or USUAL_SIDE
+    alone: list[str] = []
+
+    def note(name: str):
+        def before_forward(layer: nn.Module, inputs: tuple) -> None:
+            if layer.training and inputs[0].numel() == inputs[0].shape[1]:
+                alone.append(name)
+
+        return before_forward
+
+    shadow = copy.deepcopy(model).to("meta").train()
+    for name, layer in shadow.named_modules():
+        if isinstance(layer, _BatchNorm):
+            layer.register_forward_pre_hook(note(name))
+    # What fails for another reason needs values; the training will tell.
+    with contextlib.suppress(Exception):
+        shadow(torch.empty(1, 3, side, side, device="meta"), None, mode="tensor")
+    if alone:
+        raise UsageError(
+            f"batch_size is 1, and {alone[0]} normalises one value a channel of it, "
+            "which has no spread; add --cfg-options train_dataloader.batch_size=2, or "
+            "choose a norm other than BN for that part"
+        )

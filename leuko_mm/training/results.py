@@ -1,4 +1,4 @@
-"""Write the files of a run: results, checkpoint, table and pictures."""
+"""Write the files of a run: results, checkpoint, table, calibration and pictures."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import cv2
 import mmcv
@@ -20,23 +21,32 @@ import mmseg
 import numpy as np
 import torch
 from mmengine.config import Config
-from mmengine.model import is_model_wrapper
+from mmengine.dist import all_gather_object, is_main_process
+from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch import nn
 
 import leuko_mm
 from leuko_mm.datasets.prepared import dataset_root, read_about, read_index, read_split
 from leuko_mm.engine.checkpoints import write_checkpoint
+from leuko_mm.engine.data_parallel import unwrapped
 from leuko_mm.errors import UsageError
+from leuko_mm.evaluation.calibration import BINS, cell_class, pixel_bins, summary
 from leuko_mm.evaluation.confusion import merge_leukocytes, per_class_table, scores
 from leuko_mm.evaluation.metric import CELLS_FILE, METRICS_FILE
 from leuko_mm.files import write_text
 from leuko_mm.models.cell_encoder_decoder import TEST_CFG_KEYS
 from leuko_mm.models.size import count_parameters, multiply_adds, named_weights
-from leuko_mm.training.config import config_hash
-from leuko_mm.training.preflight import cells_config
+from leuko_mm.training.config import cells_config, config_hash
+from leuko_mm.training.pictures import cell_boxes
 from leuko_mm.training.run_report import show_run
 from leuko_mm.training.sidecar import sidecar_of
+
+SCHEMA = 1
+CALIBRATION_FILE = "calibration.json"
+# What a resumed run must not be given again, abbreviations of argparse included.
+ENTRY_OPTIONS = ("--force", "--resume")
+SHORTEST = len("--f")
 
 
 def place_run(config: Config, work_dir: str) -> None:
@@ -71,11 +81,6 @@ def run_name(config: Config, *, protocol: bool = True) -> str:
     return "-".join([*(str(p) for p in parts if p), f"s{seed}"])
 
 
-# What a resumed run must not be given again, abbreviations of argparse included.
-ENTRANCE = ("--force", "--resume")
-SHORTEST = len("--f")
-
-
 def as_typed(command: Sequence[str]) -> str:
     """Return a command line, quoted for a shell.
 
@@ -85,8 +90,6 @@ def as_typed(command: Sequence[str]) -> str:
     Example:
         >>> as_typed(["leuko train", "unet", "--data", "my cells"])
         "leuko train unet --data 'my cells'"
-        >>> as_typed(["tools/train.py", "unet"])
-        'python tools/train.py unet'
     """
     if not command:
         return ""
@@ -96,34 +99,33 @@ def as_typed(command: Sequence[str]) -> str:
     return shlex.join(words)
 
 
-def resuming(command: Sequence[str], *, launcher: str = "none") -> str:
+def how_to_resume(command: Sequence[str], *, launcher: str = "none") -> str:
     """Say what to type to go on with an unfinished run.
 
     Args:
-        command: that began it; empty where it was begun from Python.
+        command: that started it; empty where it was started from Python.
         launcher: what started its processes; its own command is not known here.
-
-    Example:
-        >>> resuming(["leuko train", "unet", "--force"])
-        'go on with:\\n    leuko train unet --resume'
     """
     if not command:
         return "go on with resume=True"
-    kept = [w for w in command if not any(_means(w, option) for option in ENTRANCE)]
+    kept = [
+        word
+        for word in command
+        if len(word) < SHORTEST or not any(o.startswith(word) for o in ENTRY_OPTIONS)
+    ]
     text = as_typed([*kept, "--resume"])
     if launcher == "none":
         return f"go on with:\n    {text}"
     return f"go on by starting, as before, the processes of:\n    {text}"
 
 
-def _means(word: str, option: str) -> bool:
-    return len(word) >= SHORTEST and option.startswith(word)
-
-
+@cache
 def git_state() -> str | None:
-    """Return the commit of the code that runs, ``-dirty`` if changed, or None.
+    """Return the commit of the code that runs, ``-dirty`` if changed.
 
-    None where the package is installed without its repository.
+    As it was when this process asked first: a training runs the code that it started
+    with, whatever is committed meanwhile. None where the package is installed without
+    its repository.
     """
     root = Path(leuko_mm.__file__).parent.parent
     if not (root / ".git").exists():
@@ -131,15 +133,6 @@ def git_state() -> str | None:
     command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     return done.stdout.strip() or None
-
-
-@cache
-def git_at_start() -> str | None:
-    """Return ``git_state`` as it was when this process asked first.
-
-    A training runs the code that it began with, whatever is committed meanwhile.
-    """
-    return git_state()
 
 
 def environment() -> dict:
@@ -162,7 +155,7 @@ def cpu_name() -> str:
     """Return the processor's name with the machine's cores.
 
     Not those that the process may use: an OpenMP that binds its threads leaves the
-    main one a single core. The threads of a run are told beside.
+    main one a single core. ``run.threads`` is what a run used.
     """
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
@@ -172,135 +165,24 @@ def cpu_name() -> str:
     return f"{names[0] if names else platform.processor()}, {os.cpu_count() or 1} cores"
 
 
-# Counting takes a second, and many runs of a comparison are of one network.
-_counted: dict[str, float] = {}
-
-
 def model_facts(model: nn.Module, config: Config) -> dict:
-    """Return parameters in millions and multiply-adds of one image in 10^9.
+    """Return the ``model`` block: parameters in 10^6, multiply-adds an image in 10^9.
 
     Args:
         model: a segmentor.
         config: the run's resolved config: size of the test images, encoder weights.
     """
     size = config.test_dataloader.dataset.get("size", 256)
-    params_m = count_parameters(model)
-    network = repr((type(model).__name__, params_m, _bare(config.model), size))
-    if network not in _counted:
-        _counted[network] = round(multiply_adds(model, size), 3)
+    # How predictions are post-processed; empty: pixel by pixel, in one view.
+    reading = {key: getattr(model, key, None) for key in TEST_CFG_KEYS}
+    plain = dict(least_area=(None,), views=(None, 1))
     return dict(
-        params_m=params_m,
-        gmacs=_counted[network],
+        params_m=count_parameters(model),
+        gmacs=round(multiply_adds(model, size), 3),
         input_size=size,
         # Not the model's own: one that is only tested is built without.
         pretrained=named_weights(config),
-        # How the answer is read; empty: pixel by pixel, in one view.
-        reading=reading_of(model),
-    )
-
-
-def reading_of(model: nn.Module) -> dict:
-    """Return how a segmentor reads its answer: options of ``CellEncoderDecoder``.
-
-    Example:
-        >>> reading_of(nn.Identity())
-        {}
-    """
-    asked = {key: getattr(model, key, None) for key in TEST_CFG_KEYS}
-    plain = dict(least_area=(None,), views=(None, 1))
-    return {key: asked[key] for key in TEST_CFG_KEYS if asked[key] not in plain[key]}
-
-
-def _bare(recipe):
-    """Return a model's config without its losses and its first weights."""
-    if isinstance(recipe, Mapping):
-        kept = [k for k in recipe if k not in ("loss_decode", "init_cfg")]
-        return {key: _bare(recipe[key]) for key in kept}
-    if isinstance(recipe, (list, tuple)):
-        return [_bare(value) for value in recipe]
-    return recipe
-
-
-SCHEMA = 1
-
-
-def write_results(
-    runner: Runner,
-    config: Config,
-    *,
-    run: Mapping,
-    checkpoint: Mapping | None = None,
-    learnt_from: list[str] | None = None,
-) -> dict:
-    """Write everything a finished run publishes into its output folder.
-
-    ``results.json``, ``table.md``, ``<run>.pth`` with its sidecar, the loss curve,
-    the overlays and ``report.html``; ``cells.npz`` is the evaluator's.
-
-    Args:
-        runner: after training and testing.
-        config: the run's resolved config.
-        run: ``command``, ``iterations``, ``started`` (seconds since the epoch) and
-            ``wall_s`` (seconds of training, testing not included).
-        checkpoint: ``file`` and ``sha256`` of the file that was tested; None writes
-            the model as a new one.
-        learnt_from: groups that a tested checkpoint was trained on, None where that
-            is not known; a training's are those of its split.
-
-    Returns:
-        The results as written.
-    """
-    work_dir = Path(config.work_dir)
-    scored = json.loads((work_dir / METRICS_FILE).read_text())
-    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-    # A training's results say what was learnt from, a test's what was tested on.
-    part = "train" if checkpoint is None else "test"
-    results = {
-        "schema": SCHEMA,
-        "run": _run(config, runner, run),
-        "data": data_facts(config, part),
-        "env": environment(),
-        "model": model_facts(model, config),
-        "metrics": scored["metrics"],
-        "per_class": scored["per_class"],
-        "confusion": scored["confusion"],
-        "cells": CELLS_FILE,
-    }
-    if checkpoint is None:
-        path = work_dir / f"{work_dir.name}.pth"
-        metainfo = runner.test_dataloader.dataset.metainfo
-        sidecar = write_checkpoint(path, model, sidecar_of(config, results, metainfo))
-        checkpoint = dict(file=path.name, sha256=sidecar["sha256"])
-    else:
-        results["data"]["train_groups"] = learnt_from
-    results["checkpoint"] = dict(checkpoint)
-    write_text(work_dir / "table.md", _table(results))
-    show_run(runner, config, results, tested=part == "test")
-    # Last: its presence means that the run is finished and everything is there.
-    write_text(work_dir / "results.json", json.dumps(results, indent=1) + "\n")
-    return results
-
-
-def _run(config: Config, runner: Runner, run: Mapping) -> dict:
-    dataset = config.train_dataloader.dataset
-    started = datetime.fromtimestamp(run["started"], timezone.utc)
-    return dict(
-        name=Path(config.work_dir).name,
-        command=as_typed(run["command"]),
-        method=config.method,
-        variant=config.get("variant"),
-        protocol=config.get("protocol"),
-        split=dataset.get("dataset", dataset).get("split"),
-        seed=config.randomness.get("seed", 0),
-        git=git_at_start(),
-        config_sha256=config_hash(config),
-        iterations=run["iterations"],
-        selected_on="last",
-        started=started.isoformat("T", "seconds"),
-        wall_s=round(run["wall_s"], 1),
-        device=str(next(runner.model.parameters()).device),
-        threads=torch.get_num_threads(),
-        amp=bool(config.optim_wrapper.get("enabled", False)),
+        reading={k: value for k, value in reading.items() if value not in plain[k]},
     )
 
 
@@ -309,19 +191,17 @@ def data_facts(config: Config, part: str) -> dict:
 
     Args:
         config: the run's resolved config.
-        part: ``train`` or ``test``, whose loader's mosaics and enhancement are told.
+        part: ``train`` or ``test``, whose loader's mosaics and enhancement are named.
     """
     cells = cells_config(config, part)
     root = dataset_root(cells["name"])
     about = read_about(root)
     rows = [row for row in read_index(root) if row.kind == "cell"]
-    # Without a split every cell is tested.
     split = cells.get("split")
-    parts = (
-        read_split(root, split)
-        if split
-        else dict.fromkeys((r.stem for r in rows), "test")
-    )
+    if split:
+        parts = read_split(root, split)
+    else:  # every cell is tested
+        parts = dict.fromkeys((row.stem for row in rows), "test")
     groups: dict[str, set[str]] = {"train": set(), "test": set()}
     for row in rows:
         if row.stem in parts:
@@ -339,21 +219,148 @@ def data_facts(config: Config, part: str) -> dict:
     )
 
 
+def write_results(
+    runner: Runner,
+    config: Config,
+    *,
+    run: Mapping,
+    checkpoint: Mapping | None = None,
+    train_groups: list[str] | None = None,
+) -> dict:
+    """Write everything a finished run publishes into its output folder.
+
+    ``results.json``, ``table.md``, ``<run>.pth`` with its sidecar, the loss curve,
+    the overlays and ``report.html``; ``cells.npz`` is the evaluator's.
+
+    Args:
+        runner: after training and testing.
+        config: the run's resolved config.
+        run: ``command``, ``iterations``, ``started`` (seconds since the epoch) and
+            ``wall_s`` (seconds of training, testing not included).
+        checkpoint: ``file`` and ``sha256`` of the file that was tested; None writes
+            the model as a new one.
+        train_groups: groups that a tested checkpoint was trained on, None where that
+            is not known; a training's are those of its split.
+
+    Returns:
+        The results as written.
+    """
+    work_dir = Path(config.work_dir)
+    scored = json.loads((work_dir / METRICS_FILE).read_text())
+    model = unwrapped(runner.model)
+    tested = checkpoint is not None
+    results = {
+        "schema": SCHEMA,
+        "run": _run_facts(config, runner, run),
+        "data": data_facts(config, "test" if tested else "train"),
+        "env": environment(),
+        "model": model_facts(model, config),
+        "metrics": scored["metrics"],
+        "per_class": scored["per_class"],
+        "confusion": scored["confusion"],
+        "cells": CELLS_FILE,
+    }
+    if tested:
+        results["data"]["train_groups"] = train_groups
+    else:
+        path = work_dir / f"{work_dir.name}.pth"
+        metainfo = runner.test_dataloader.dataset.metainfo
+        sidecar = write_checkpoint(path, model, sidecar_of(config, results, metainfo))
+        checkpoint = dict(file=path.name, sha256=sidecar["sha256"])
+    results["checkpoint"] = dict(checkpoint)
+    write_text(work_dir / "table.md", _table(results))
+    show_run(runner, config, results, tested=tested)
+    # Last: its presence means that the run is finished and everything is there.
+    write_text(work_dir / "results.json", json.dumps(results, indent=1) + "\n")
+    return results
+
+
+def _run_facts(config: Config, runner: Runner, run: Mapping) -> dict:
+    started = datetime.fromtimestamp(run["started"], timezone.utc)
+    return dict(
+        name=Path(config.work_dir).name,
+        command=as_typed(run["command"]),
+        method=config.method,
+        variant=config.get("variant"),
+        protocol=config.get("protocol"),
+        split=cells_config(config, "train").get("split"),
+        seed=config.randomness.get("seed", 0),
+        git=git_state(),
+        config_sha256=config_hash(config),
+        iterations=run["iterations"],
+        selected_on="last",
+        started=started.isoformat("T", "seconds"),
+        wall_s=round(run["wall_s"], 1),
+        device=str(next(runner.model.parameters()).device),
+        threads=torch.get_num_threads(),
+        amp=bool(config.optim_wrapper.get("enabled", False)),
+    )
+
+
 def _table(results: dict) -> str:
     run, data = results["run"], results["data"]
     part = f"split {run['split']}" if run["split"] else "every cell"
     # A test of a checkpoint trains nothing, and takes no time for it.
     took = f" in {run['wall_s'] / 60:.1f} minutes" if run["wall_s"] else ""
-    head = (
+    found = scores(merge_leukocytes(results["confusion"])).per_class["leukocyte"]
+    return (
         f"{run['method']}, protocol {run['protocol']}, {data['dataset']} {part}, seed "
         f"{run['seed']}: {run['iterations']} iterations{took} on {run['device']}\n\n"
-    )
-    # Whether cells are found at all, whatever class they are given.
-    found = scores(merge_leukocytes(results["confusion"])).per_class["leukocyte"]
-    tail = (
+        f"{per_class_table(results['per_class'], results['metrics'])}\n"
         f"\nany leukocyte against background: IoU {found['iou']:.2f} %, "
         f"F1 {found['f1']:.2f} %\n"
     )
-    return (
-        head + per_class_table(results["per_class"], results["metrics"]) + "\n" + tail
-    )
+
+
+class CalibrationHook(Hook):
+    """Write ``calibration.json`` beside the results of a test.
+
+    Expected calibration errors, in percent, of the pixels and of the classes of whole
+    cells, with the counts that they are made of (see ``evaluation.calibration``).
+
+    Args:
+        folder: where the file goes.
+    """
+
+    def __init__(self, folder: Path):
+        self.folder = Path(folder)
+        self._reset()
+
+    def _reset(self) -> None:
+        self.pixels, self.cells = np.zeros((BINS, 3)), []
+
+    def before_test_epoch(self, runner) -> None:
+        """Drop the counts of an earlier test."""
+        self._reset()
+
+    def after_test_iter(
+        self,
+        runner,
+        batch_idx: int,
+        data_batch: Any = None,
+        outputs: Sequence | None = None,
+    ) -> None:
+        """Count one batch; what a test's last batch repeats is counted twice."""
+        for sample in outputs or ():
+            logits = getattr(sample, "seg_logits", None)
+            if logits is None or logits.data.shape[0] < 2:
+                continue
+            shown = logits.data.float().softmax(dim=0).cpu().numpy()
+            if not np.isfinite(shown).all():  # diverged: the scores will tell
+                continue
+            labels = sample.gt_sem_seg.data.cpu().numpy()
+            truth = labels.reshape(labels.shape[-2:])
+            for x0, y0, x1, y1 in cell_boxes(sample, truth.shape):
+                here = np.s_[y0:y1, x0:x1]
+                self.pixels += pixel_bins(shown[:, y0:y1, x0:x1], truth[here])
+                found = cell_class(shown[:, y0:y1, x0:x1], truth[here])
+                self.cells += [] if found is None else [found]
+
+    def after_test_epoch(self, runner, metrics: Mapping | None = None) -> None:
+        """Write the file, of what all processes saw."""
+        parts = all_gather_object((self.pixels, self.cells))
+        if is_main_process():
+            pixels = sum(pixels for pixels, _ in parts)
+            content = summary(pixels, [c for _, cells in parts for c in cells])
+            text = json.dumps(content, indent=1) + "\n"
+            write_text(self.folder / CALIBRATION_FILE, text)

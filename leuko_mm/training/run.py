@@ -6,13 +6,12 @@ import copy
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 
 from mmengine.config import Config
 from mmengine.dist import all_gather_object, is_main_process
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from leuko_mm.datasets.prepared import dataset_root, read_about
@@ -22,8 +21,9 @@ from leuko_mm.engine.checkpoints import (
     newest_state,
     training_states,
 )
-from leuko_mm.engine.data_parallel import prepare_launcher
+from leuko_mm.engine.data_parallel import prepare_launcher, unwrapped
 from leuko_mm.engine.hooks import (
+    FiniteLossHook,
     GracefulStopHook,
     Interrupted,
     NotFiniteError,
@@ -33,27 +33,26 @@ from leuko_mm.engine.runner import LegibleRunner, keep_memory, own_globals
 from leuko_mm.errors import UsageError
 from leuko_mm.files import sha256_of_file
 from leuko_mm.training.building import (
-    BeginningHook,
-    CalibrationHook,
+    TrainingStartHook,
     announce_test,
     build_runner,
     building_errors,
-    guard_numbers,
     make_model_plain,
     make_plain,
     set_precision,
 )
-from leuko_mm.training.config import config_hash, resolve_config
+from leuko_mm.training.config import cells_config, config_hash, resolve_config
 from leuko_mm.training.preflight import (
-    cells_config,
+    check_batch_norm,
     check_data,
     check_output,
     check_run,
 )
 from leuko_mm.training.results import (
-    git_at_start,
+    CalibrationHook,
+    git_state,
+    how_to_resume,
     place_run,
-    resuming,
     run_name,
     write_results,
 )
@@ -61,17 +60,186 @@ from leuko_mm.training.sidecar import (
     check_sidecar,
     check_start,
     check_unseen,
-    learnt_groups,
     read_sidecar,
     start_from,
+    training_groups,
 )
 
 # Not mmengine's, which exists once a runner does.
 LOGGER = logging.getLogger("leuko_mm")
 
 
-def go_on_from(config: Config, work_dir: Path) -> None:
-    """Name the newest readable state; without one the training begins at its start."""
+@dataclass
+class Request:
+    """What a user asks of a training and of a test alike.
+
+    Args:
+        config: a config's path or name.
+        protocol, setting, split, data, options: see ``resolve_config``.
+        work_dir: output folder; None derives one from the run.
+        force: write over a run that is there.
+        launcher: ``none``, ``pytorch``, ``slurm`` or ``mpi``.
+        command: the command line, for the record.
+    """
+
+    config: str
+    _: KW_ONLY
+    protocol: str | None = None
+    setting: str | None = None
+    split: str | None = None
+    data: str | None = None
+    options: Mapping = field(default_factory=dict)
+    work_dir: str | None = None
+    force: bool = False
+    launcher: str = "none"
+    command: Sequence[str] = ()
+
+    def resolve(self, **more) -> Config:
+        """Return the complete config; ``seed`` and ``iterations`` may be added."""
+        return resolve_config(
+            self.config,
+            protocol=self.protocol,
+            setting=self.setting,
+            split=self.split,
+            data=self.data,
+            options=self.options,
+            **more,
+        )
+
+
+@dataclass
+class TrainRequest(Request):
+    """What a user asks of a training, beside ``Request``.
+
+    Args:
+        seed, iterations: see ``resolve_config``.
+        load_from: a trained model to start from; see ``start_from``.
+        resume: go on from the last state in ``work_dir``.
+        amp: bfloat16 on or off; None turns it on where it helps.
+        plain: leave out all that only makes it faster; see ``make_plain``.
+        hooks: more hooks, which watch the run and are no part of its config.
+    """
+
+    _: KW_ONLY
+    seed: int | None = None
+    iterations: int | None = None
+    load_from: str | None = None
+    resume: bool = False
+    amp: bool | None = None
+    plain: bool = False
+    hooks: Sequence[Hook] = ()
+
+
+@dataclass
+class TestRequest(Request):
+    """What a user asks of a test, beside ``Request``.
+
+    Args:
+        checkpoint: a ``.pth`` file of ours, or a training state of mmengine.
+    """
+
+    __test__ = False  # pytest would take the class for a collection of tests
+
+    checkpoint: str
+
+
+def prepare_config(request: TrainRequest) -> Config:
+    """Return the checked config of a training, with its output folder."""
+    config = request.resolve(seed=request.seed, iterations=request.iterations)
+    if request.load_from is not None:
+        start_from(config, request.load_from)
+    place_run(config, request.work_dir or _usual_folder(request, config))
+    config.launcher = request.launcher
+    config.resume = request.resume
+    set_precision(config, request.amp)
+    if request.plain:
+        make_plain(config, amp=request.amp)
+    return config
+
+
+def _usual_folder(request: TrainRequest, config: Config) -> str:
+    # Data that is not the config's own is named, or its run would replace another.
+    folder = f"work_dirs/{run_name(config)}"
+    if request.data is None:
+        return folder
+    own = resolve_config(request.config, protocol=request.protocol)
+    if request.data == cells_config(own, "train").get("name"):
+        return folder
+    return f"{folder}-{Path(request.data).name}"
+
+
+def train(request: TrainRequest) -> Path:
+    """Train, test and write the results; return the output folder.
+
+    Raises:
+        UsageError, DatasetError, WeightsError: before anything is trained.
+        Interrupted: on SIGINT or SIGTERM, after the state was saved.
+    """
+    git_state()  # what is committed later is not the code that runs
+    config = prepare_config(request)
+    work_dir = Path(config.work_dir)
+    check_run(config, work_dir, resume=request.resume, force=request.force)
+    check_start(config)
+    if request.resume:
+        resume_from_newest(config, work_dir)
+    replaces = request.force and not request.resume
+    start = TrainingStartHook(work_dir if replaces else None)
+    advice = how_to_resume(request.command, launcher=request.launcher)
+    stop = GracefulStopHook(work_dir, advice=advice)
+    try:
+        with own_globals():
+            _train(request, config, start=start, stop=stop)
+    except (Interrupted, NotFiniteError):  # their messages say what to do
+        raise
+    except Exception as error:
+        if start.started and training_states(work_dir):
+            note = f"the last state is in {work_dir}; {advice}"
+            if hasattr(error, "add_note"):
+                error.add_note(note)
+            else:  # Python 3.10
+                LOGGER.error(note)
+        raise
+    finally:
+        stop.restore_signals()
+    return work_dir
+
+
+def _train(
+    request: TrainRequest,
+    config: Config,
+    *,
+    start: TrainingStartHook,
+    stop: GracefulStopHook,
+) -> None:
+    if not request.plain:
+        keep_memory()
+    state = TrainingStateHook(identity_of(config))
+    runner = build_runner(config)
+    check_same_start(config)
+    check_batch_norm(unwrapped(runner.model), config)
+    # A config may bring one with other options.
+    if not any(isinstance(hook, FiniteLossHook) for hook in runner.hooks):
+        runner.register_hook(FiniteLossHook())
+    if request.plain:
+        make_model_plain(runner.model)
+    for hook in (stop, start, state, *request.hooks):
+        runner.register_hook(hook)
+    with stop.catching_signals(runner), building_errors(start):
+        runner.train()
+    wall_s = state.trained_s
+    score(runner, config)
+    if is_main_process():
+        run = dict(
+            command=request.command,
+            iterations=runner.iter,
+            started=state.started,
+            wall_s=wall_s,
+        )
+        write_results(runner, config, run=run)
+
+
+def resume_from_newest(config: Config, work_dir: Path) -> None:
+    """Name the newest readable state; without one the training starts from nothing."""
     state = newest_state(work_dir)
     config.resume = state is not None
     if state is None:
@@ -95,165 +263,15 @@ def check_same_start(config: Config) -> None:
     starts = all_gather_object(own)
     if len(set(starts)) == 1:
         return
-    told = ", ".join(
+    each = ", ".join(
         f"process {rank} {'goes on ' * (rank == 0)}from {start or 'its start'}"
         for rank, start in enumerate(starts)
     )
     raise UsageError(
-        f"the processes would not go on from the same state: {told}; only process 0 "
+        f"the processes would not go on from the same state: {each}; only process 0 "
         f"writes states: copy its newest one into {config.work_dir} on every machine, "
         "or share that folder"
     )
-
-
-# Not mmengine's, which exists once a runner does.
-LOGGER_TRAIN = logging.getLogger("leuko_mm")
-
-
-@dataclass
-class TrainRequest:
-    """What a user asked for.
-
-    Args:
-        config: a config's path or name.
-        protocol, setting, split, data, seed, iterations, options: see
-            ``resolve_config``.
-        load_from: a trained model to start from; see ``start_from``.
-        work_dir: output folder; None derives one below ``work_dirs/``, from the run's
-            name and from data that is not the config's own.
-        resume: go on from the last checkpoint of ``work_dir``.
-        force: start anew in a folder that holds a run.
-        amp: bfloat16 on or off; None turns it on where it helps.
-        plain: leave out all that only makes it faster; see ``make_plain``.
-        launcher: ``none``, ``pytorch``, ``slurm`` or ``mpi``.
-        command: the command line, for the record.
-        hooks: more hooks, which watch the run and are no part of its config.
-    """
-
-    config: str
-    protocol: str | None = None
-    setting: str | None = None
-    split: str | None = None
-    data: str | None = None
-    seed: int | None = None
-    iterations: int | None = None
-    options: Mapping = field(default_factory=dict)
-    load_from: str | None = None
-    work_dir: str | None = None
-    resume: bool = False
-    force: bool = False
-    amp: bool | None = None
-    plain: bool = False
-    launcher: str = "none"
-    command: Sequence[str] = ()
-    hooks: Sequence[Hook] = ()
-
-
-def prepare_config(request: TrainRequest) -> Config:
-    """Return the checked config of the run, with its output folder."""
-    config = resolve_config(
-        request.config,
-        protocol=request.protocol,
-        setting=request.setting,
-        split=request.split,
-        data=request.data,
-        seed=request.seed,
-        iterations=request.iterations,
-        options=request.options,
-    )
-    if request.load_from is not None:
-        start_from(config, request.load_from)
-    place_run(config, request.work_dir or _usual_folder(request, config))
-    config.launcher = request.launcher
-    config.resume = request.resume
-    set_precision(config, request.amp)
-    if request.plain:
-        make_plain(config, amp=request.amp)
-    return config
-
-
-def _usual_folder(request: TrainRequest, config: Config) -> str:
-    """Return the run's folder; data that is not the config's own is named at its end.
-
-    Else a run on other data would be told to replace the first.
-    """
-    folder = f"work_dirs/{run_name(config)}"
-    if request.data is None:
-        return folder
-    own = resolve_config(request.config, protocol=request.protocol)
-    if request.data == cells_config(own, "train").get("name"):
-        return folder
-    return f"{folder}-{Path(request.data).name}"
-
-
-def train(request: TrainRequest) -> Path:
-    """Train, test and write the results; return the output folder.
-
-    Raises:
-        UsageError, DatasetError, WeightsError: before anything is trained.
-        Interrupted: on SIGINT or SIGTERM, after the state was saved.
-    """
-    git_at_start()
-    config = prepare_config(request)
-    work_dir = Path(config.work_dir)
-    check_run(config, work_dir, resume=request.resume, force=request.force)
-    check_start(config)
-    if request.resume:
-        go_on_from(config, work_dir)
-    anew = request.force and not request.resume
-    beginning = BeginningHook(former=work_dir if anew else None)
-    go_on = resuming(request.command, launcher=request.launcher)
-    stop = GracefulStopHook(work_dir, advice=go_on)
-    try:
-        with own_globals():
-            _train(request, config, beginning, stop=stop)
-    except (Interrupted, NotFiniteError):  # their messages say what to do
-        raise
-    except Exception as error:
-        if beginning.begun and training_states(work_dir):
-            _add_note(error, f"the last state is in {work_dir}; {go_on}")
-        raise
-    finally:
-        stop.restore_signals()
-    return work_dir
-
-
-def _add_note(error: Exception, words: str) -> None:
-    if hasattr(error, "add_note"):
-        error.add_note(words)
-    else:  # Python 3.10
-        LOGGER_TRAIN.error(words)
-
-
-def _train(
-    request: TrainRequest,
-    config: Config,
-    beginning: BeginningHook,
-    *,
-    stop: GracefulStopHook,
-) -> None:
-    if not request.plain:
-        keep_memory()
-    state = TrainingStateHook(identity_of(config))
-    runner = build_runner(config)
-    check_same_start(config)
-    guard_numbers(runner, config)
-    if request.plain:
-        make_model_plain(runner.model)
-    for hook in (stop, beginning, state, *request.hooks):
-        runner.register_hook(hook)
-    with stop.catching_signals(runner), building_errors(beginning):
-        runner.train()
-    wall_s = state.trained_s
-    score_anew(runner, config)
-    if is_main_process():
-        run = dict(
-            command=request.command,
-            iterations=runner.iter,
-            started=state.started,
-            wall_s=wall_s,
-        )
-        write_results(runner, config, run=run)
 
 
 def identity_of(config: Config) -> dict[str, str]:
@@ -266,7 +284,7 @@ def identity_of(config: Config) -> dict[str, str]:
     return dict(config_sha256=config_hash(config), dataset_sha256=about["sha256"])
 
 
-def score_anew(runner: Runner, config: Config) -> None:
+def score(runner: Runner, config: Config) -> None:
     """Test with the random numbers of the seed, whatever was drawn before.
 
     A network that draws while it predicts then scores the same right after training,
@@ -275,39 +293,6 @@ def score_anew(runner: Runner, config: Config) -> None:
     runner.set_randomness(**config.randomness)
     runner.register_hook(CalibrationHook(Path(config.work_dir)))
     runner.test()
-
-
-# Not mmengine's, which exists once a runner does.
-LOGGER_TEST = logging.getLogger("leuko_mm")
-
-
-@dataclass
-class TestRequest:
-    """What a user asked for.
-
-    Args:
-        config: a config's path or name: the one the checkpoint was trained with.
-        checkpoint: a ``.pth`` file of ours, or a training state of mmengine.
-        protocol, setting, split, data, options: see ``resolve_config``.
-        work_dir: output folder; None makes one beside the checkpoint.
-        force: write over a finished test.
-        launcher: ``none``, ``pytorch``, ``slurm`` or ``mpi``.
-        command: the command line, for the record.
-    """
-
-    __test__ = False  # pytest would take the class for a collection of tests
-
-    config: str
-    checkpoint: str
-    protocol: str | None = None
-    setting: str | None = None
-    split: str | None = None
-    data: str | None = None
-    options: Mapping = field(default_factory=dict)
-    work_dir: str | None = None
-    force: bool = False
-    launcher: str = "none"
-    command: Sequence[str] = ()
 
 
 def run_test(request: TestRequest) -> Path:
@@ -323,12 +308,16 @@ def run_test(request: TestRequest) -> Path:
         raise UsageError(f"checkpoint {path} does not exist")
     digest = sha256_of_file(path)
     sidecar = read_sidecar(path, digest)
-    config = _config(request, path, sidecar)
+    config = request.resolve(seed=sidecar.get("training", {}).get("seed"))
+    split = cells_config(config, "test").get("split")
+    name = "-".join(str(p) for p in ("test", config.get("protocol"), split) if p)
+    place_run(config, request.work_dir or str(path.parent / name))
+    config.launcher = request.launcher
     work_dir = Path(config.work_dir)
     check_output(work_dir, resume=False, force=request.force)
     check_data(config)
     if not sidecar:
-        LOGGER_TEST.warning(
+        LOGGER.warning(
             "%s has no sidecar (%s): nothing tells which cells it was trained on, and "
             "the scores may be of those",
             path,
@@ -343,49 +332,29 @@ def run_test(request: TestRequest) -> Path:
 def _test(request: TestRequest, config: Config, sidecar: dict, digest: str) -> None:
     path = Path(request.checkpoint)
     keep_memory()
-    runner = _build_runner(config)
+    runner = _test_runner(config)
     check_sidecar(path, sidecar, config, runner.test_dataloader.dataset.metainfo)
     load_model(runner, path)
     announce_test(runner, config, path)
     started = time.time()
-    score_anew(runner, config)
+    score(runner, config)
     if is_main_process():
-        run = dict(
-            command=request.command,
-            iterations=sidecar.get("training", {}).get("iterations"),
-            started=started,
-            wall_s=0.0,
-        )
-        checkpoint = dict(file=str(path), sha256=digest)
+        root = dataset_root(cells_config(config, "test")["name"])
         write_results(
             runner,
             config,
-            run=run,
-            checkpoint=checkpoint,
-            learnt_from=learnt_groups(config, sidecar),
+            run=dict(
+                command=request.command,
+                iterations=sidecar.get("training", {}).get("iterations"),
+                started=started,
+                wall_s=0.0,
+            ),
+            checkpoint=dict(file=str(path), sha256=digest),
+            train_groups=training_groups(root, sidecar),
         )
 
 
-def _config(request: TestRequest, path: Path, sidecar: dict) -> Config:
-    config = resolve_config(
-        request.config,
-        protocol=request.protocol,
-        setting=request.setting,
-        split=request.split,
-        data=request.data,
-        seed=sidecar.get("training", {}).get("seed"),
-        options=request.options,
-    )
-    cells = cells_config(config, "test")
-    name = "-".join(
-        str(p) for p in ("test", config.get("protocol"), cells.get("split")) if p
-    )
-    place_run(config, request.work_dir or str(path.parent / name))
-    config.launcher = request.launcher
-    return config
-
-
-def _build_runner(config: Config) -> Runner:
+def _test_runner(config: Config) -> Runner:
     slim = copy.deepcopy(config)
     # A test needs neither optimiser nor schedule, nor does a runner without a loop.
     for key in ("train_dataloader", "train_cfg", "optim_wrapper", "param_scheduler"):
@@ -406,7 +375,7 @@ def load_model(runner: Runner, path: Path) -> None:
     Raises:
         UsageError: naming the first keys that are missing or left over.
     """
-    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    model = unwrapped(runner.model)
     tensors = load_tensors(path)
     tensors = tensors.get("state_dict", tensors)
     check_kinds(model, tensors, file=path)

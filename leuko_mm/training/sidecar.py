@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 
@@ -24,12 +25,64 @@ from leuko_mm.errors import UsageError
 from leuko_mm.inference.model import read_sidecar_of
 from leuko_mm.inference.scale import RedCells, measure_red_cells
 from leuko_mm.models.size import build_bare
-from leuko_mm.training.preflight import cells_config
+from leuko_mm.training.config import cells_config
 from leuko_mm.zoo.entries import checkpoint_of
 
-# So many images are looked at, evenly over the training part: a few seconds.
+# What the data preprocessor does to the values of a pixel.
+NORMALISATION = ("mean", "std", "bgr_to_rgb")
+# In a sidecar's ``training``: method, sha256 and training of the model that it started
+# from. A config keeps it under a name with _, which is no part of its sha256.
+START, START_KEY = "start", "_start"
+# Red cells are measured on this many images, evenly over the training part: a few
+# seconds.
 MOST_IMAGES = 30
 FEWEST_CELLS = 20
+
+
+def sidecar_of(config: Config, results: Mapping, metainfo: Mapping) -> dict:
+    """Return what a checkpoint needs to be used without its config.
+
+    Args:
+        config: the run's resolved config.
+        results: the content of ``results.json``.
+        metainfo: of the dataset; its classes and palette.
+    """
+    classes = list(metainfo["classes"])
+    preprocessor = config.model.data_preprocessor.to_dict()
+    size, n = results["data"]["size"], (results["data"]["mosaic"] or {}).get("n", 1)
+    # The side that one prepared cell image has when the network sees it.
+    cell_px = size // n if size else None
+    training = dict(
+        dataset=results["data"]["dataset"],
+        sha256=results["data"]["sha256"],
+        split=results["run"]["split"],
+        seed=results["run"]["seed"],
+        iterations=results["run"]["iterations"],
+        git=results["run"]["git"],
+    )
+    if START_KEY in config:
+        training[START] = dict(config[START_KEY])
+    cells, rbc_px = cells_config(config, "train"), None
+    # The training is done; a file that broke meanwhile must not lose it.
+    with contextlib.suppress(DatasetError):
+        root = dataset_root(cells["name"])
+        rbc_px = trained_red_cell(root, cells.get("split"), cell_px=cell_px)
+    return dict(
+        method=config.method,
+        config=dict(
+            classes=classes,
+            model=config.model.to_dict(),
+            data_preprocessor=preprocessor,
+        ),
+        classes=classes,
+        colours=[list(c) for c in metainfo["palette"]],
+        scale=dict(px_per_um=None, rbc_px=rbc_px, cell_px=cell_px),
+        enhance=results["data"]["enhance"],
+        normalisation={key: preprocessor.get(key) for key in NORMALISATION},
+        training=training,
+        metrics=results["metrics"],
+        licence="Apache-2.0",
+    )
 
 
 def trained_red_cell(
@@ -53,7 +106,7 @@ def trained_red_cell(
         parts = read_split(root, split)
         rows = [row for row in rows if parts.get(row.stem) == "train"]
     diameters, counts = [], []
-    for row in _spread(rows):
+    for row in _evenly(rows):
         measured = _measured(root / row.image, row.sha256)
         if measured:
             to_network = cell_px / row.width if cell_px else 1.0
@@ -66,252 +119,15 @@ def trained_red_cell(
 
 @lru_cache(maxsize=1024)
 def _measured(image: Path, sha256: str) -> RedCells | None:
-    # A comparison trains many networks on the same images, by one process.
+    # One process may train several networks on the same images.
     return measure_red_cells(read_image(image))
 
 
-def _spread(rows: list[IndexRow]) -> list[IndexRow]:
+def _evenly(rows: list[IndexRow]) -> list[IndexRow]:
     if len(rows) <= MOST_IMAGES:
         return rows
     places = np.linspace(0, len(rows) - 1, MOST_IMAGES)
     return [rows[round(place)] for place in places]
-
-
-# In a sidecar's ``training``: method, sha256 and training of what it started from.
-START = "start"
-
-
-def trainings(sidecar: Mapping) -> Iterator[Mapping]:
-    """Yield a checkpoint's training, that of the model that it started from, and on.
-
-    Example:
-        >>> first = dict(split="fold5", dataset="bcisc")
-        >>> tuned = dict(split="fold1", dataset="mine", start=dict(training=first))
-        >>> [training["dataset"] for training in trainings(dict(training=tuned))]
-        ['mine', 'bcisc']
-    """
-    while sidecar:
-        training = sidecar.get("training") or {}
-        yield training
-        sidecar = training.get(START) or {}
-
-
-def splits_learnt_from(root: Path, sidecar: Mapping) -> list[str]:
-    """Return the splits of a dataset that a checkpoint was trained on, newest first.
-
-    Empty where nothing tells: without a split, or of other datasets.
-    """
-    digest = read_about(root)["sha256"]
-    return [
-        training["split"]
-        for training in trainings(sidecar)
-        if training.get("split") and training.get("sha256") == digest
-    ]
-
-
-def learnt_cells(root: Path, sidecar: Mapping) -> set[str]:
-    """Return the stems of a dataset's cells that a checkpoint was trained on."""
-    return {
-        stem
-        for split in splits_learnt_from(root, sidecar)
-        for stem, part in read_split(root, split).items()
-        if part == "train"
-    }
-
-
-def learnt_groups(config: Config, sidecar: Mapping) -> list[str] | None:
-    """Return the groups that a checkpoint was trained on, None where nothing tells.
-
-    Args:
-        config: names the dataset; of another one, the groups are not known here.
-        sidecar: of the checkpoint; {} tells nothing.
-    """
-    root = dataset_root(cells_config(config, "test")["name"])
-    return groups_learnt_from(root, sidecar)
-
-
-def groups_learnt_from(root: Path, sidecar: Mapping) -> list[str] | None:
-    """Return which groups of a dataset a checkpoint was trained on.
-
-    Args:
-        root: the prepared dataset.
-        sidecar: of the checkpoint; {} tells nothing.
-
-    Returns:
-        None where nothing tells: without a split, or of another dataset.
-    """
-    if not splits_learnt_from(root, sidecar):
-        return None
-    learnt = learnt_cells(root, sidecar)
-    return sorted({row.group for row in read_index(root) if row.stem in learnt})
-
-
-def check_unseen(config: Config, sidecar: Mapping) -> None:
-    """Refuse to test on cells that the checkpoint was trained on.
-
-    Args:
-        config: says what is tested.
-        sidecar: of the checkpoint; {} passes.
-
-    Raises:
-        UsageError: naming the split that the checkpoint left cells out of.
-    """
-    cells = cells_config(config, "test")
-    root = dataset_root(cells["name"])
-    learnt = learnt_cells(root, sidecar)
-    if not learnt or cells.get("part") == "train":
-        return
-    if cells.get("split"):
-        parts = read_split(root, cells["split"])
-        tested = {s for s, part in parts.items() if part == cells.get("part", "test")}
-    else:
-        tested = {row.stem for row in read_index(root) if row.kind == "cell"}
-    if learnt & tested:
-        raise UsageError(
-            f"{len(learnt & tested)} of the {len(tested)} cells to test are cells that "
-            f"the checkpoint was trained on; add --split "
-            f"{splits_learnt_from(root, sidecar)[0]}"
-        )
-
-
-# Of a config, what a sidecar keeps under ``START``; a name that begins with _ is no
-# part of the config's sha256.
-KEPT = "_start"
-
-
-def start_from(config: Config, name: str) -> None:
-    """Make a run start from a checkpoint, all of its weights, instead of its own start.
-
-    The encoder counts as pretrained: frozen first, then at its own learning rate.
-
-    Args:
-        config: resolved; its model gets another start.
-        name: a ``.pth`` file that ``leuko train`` wrote, its sidecar beside it, or a
-            model of ``leuko zoo list``.
-
-    Raises:
-        UsageError: if there is no such checkpoint, or if it is of another network.
-        CheckpointError: if its sidecar is missing, damaged or of another file.
-    """
-    path = checkpoint_of(name)
-    sidecar = read_sidecar_of(path)
-    _check_network(config, path)
-    # Else ImageNet's weights would be looked for, and loaded to be replaced.
-    config.model.get("backbone", {}).pop("init_cfg", None)
-    config.model.init_cfg = dict(type="Pretrained", checkpoint=str(path))
-    # Kept now: at the end of the training the file may be gone.
-    kept = {key: sidecar.get(key) for key in ("method", "sha256", "training")}
-    config[KEPT] = kept
-
-
-def start_of(config: Config) -> Path | None:
-    """Return the checkpoint that a whole model starts from, None without one."""
-    recipe = config.model.get("init_cfg") or {}
-    named = recipe.get("checkpoint") if isinstance(recipe, Mapping) else None
-    return Path(named) if named else None
-
-
-def start_facts(config: Config) -> dict:
-    """Return what a sidecar tells of the model that a training started from.
-
-    ``{}`` without one, else ``start``: its method, its sha256 and its own training.
-    """
-    kept = config.get(KEPT)
-    return {START: dict(kept)} if kept else {}
-
-
-def check_start(config: Config) -> None:
-    """Refuse a start that knows the cells on which the run is tested.
-
-    Args:
-        config: its data is there.
-
-    Raises:
-        UsageError: naming the split that the start left cells out of.
-    """
-    try:
-        check_unseen(config, config.get(KEPT) or {})
-    except UsageError as error:
-        raise UsageError(f"--load-from: {start_of(config)}: {error}") from None
-
-
-def _check_network(config: Config, path: Path) -> None:
-    tensors = load_tensors(path)
-    theirs = {key: tuple(tensor.shape) for key, tensor in tensors.items()}
-    ours = {
-        key: tuple(tensor.shape)
-        for key, tensor in build_bare(config, device="meta").state_dict().items()
-    }
-    wrong = [
-        f"{key} is {_said(theirs.get(key))} there and {_said(ours.get(key))} here"
-        for key in sorted(theirs.keys() | ours.keys())
-        if theirs.get(key) != ours.get(key)
-    ]
-    if wrong:
-        raise UsageError(
-            f"--load-from: {path} is of another network than {config.method}, or of "
-            f"other classes: {'; '.join(wrong[:3])}"
-            f"{f' and {len(wrong) - 3} more' if len(wrong) > 3 else ''}. Train the "
-            "method that its sidecar names"
-        )
-
-
-def _said(shape: tuple[int, ...] | None) -> str:
-    return "missing" if shape is None else str(list(shape))
-
-
-# What the data preprocessor does to the values of a pixel.
-NORMALISATION = ("mean", "std", "bgr_to_rgb")
-
-
-def sidecar_of(config: Config, results: Mapping, metainfo: Mapping) -> dict:
-    """Return what a checkpoint needs to be used without its config.
-
-    Args:
-        config: the run's resolved config.
-        results: the content of ``results.json``.
-        metainfo: of the dataset; its classes and palette.
-    """
-    classes = list(metainfo["classes"])
-    preprocessor = config.model.data_preprocessor.to_dict()
-    size, n = results["data"]["size"], (results["data"]["mosaic"] or {}).get("n", 1)
-    cell_px = size // n if size else None
-    return dict(
-        method=config.method,
-        config=dict(
-            classes=classes,
-            model=config.model.to_dict(),
-            data_preprocessor=preprocessor,
-        ),
-        classes=classes,
-        colours=[list(c) for c in metainfo["palette"]],
-        # The side that one prepared cell image has when the network sees it.
-        scale=dict(px_per_um=None, rbc_px=_red_cell(config, cell_px), cell_px=cell_px),
-        enhance=results["data"]["enhance"],
-        normalisation={key: preprocessor.get(key) for key in NORMALISATION},
-        training=dict(
-            dataset=results["data"]["dataset"],
-            sha256=results["data"]["sha256"],
-            split=results["run"]["split"],
-            seed=results["run"]["seed"],
-            iterations=results["run"]["iterations"],
-            git=results["run"]["git"],
-            **start_facts(config),
-        ),
-        metrics=results["metrics"],
-        licence="Apache-2.0",
-    )
-
-
-def _red_cell(config: Config, cell_px: int | None) -> float | None:
-    """Return how large the network saw red cells, None if nothing tells."""
-    cells = cells_config(config, "train")
-    try:
-        root = dataset_root(cells["name"])
-        return trained_red_cell(root, cells.get("split"), cell_px=cell_px)
-    except DatasetError:
-        # The training is done; a file that broke meanwhile must not lose it.
-        return None
 
 
 def read_sidecar(path: Path, digest: str) -> dict:
@@ -361,3 +177,140 @@ def check_sidecar(path: Path, sidecar: dict, config: Config, metainfo: Mapping) 
                 f"{path} was trained with {key} {sidecar.get(key)}, the config has "
                 f"{value}; test it with the config it was trained with"
             )
+
+
+def training_splits(root: Path, sidecar: Mapping) -> list[str]:
+    """Return the splits of a dataset that a checkpoint was trained on, newest first.
+
+    Those of the models that it started from are among them. Empty where the sidecar
+    names none: trained without a split, or on other datasets.
+    """
+    digest, splits = read_about(root)["sha256"], []
+    while sidecar:
+        training = sidecar.get("training") or {}
+        if training.get("split") and training.get("sha256") == digest:
+            splits.append(training["split"])
+        sidecar = training.get(START) or {}
+    return splits
+
+
+def training_cells(root: Path, sidecar: Mapping) -> set[str]:
+    """Return the stems of a dataset's cells that a checkpoint was trained on."""
+    return {
+        stem
+        for split in training_splits(root, sidecar)
+        for stem, part in read_split(root, split).items()
+        if part == "train"
+    }
+
+
+def training_groups(root: Path, sidecar: Mapping) -> list[str] | None:
+    """Return which groups of a dataset a checkpoint was trained on.
+
+    Args:
+        root: the prepared dataset.
+        sidecar: of the checkpoint; {} is allowed.
+
+    Returns:
+        None where the sidecar names no split of this dataset.
+    """
+    if not training_splits(root, sidecar):
+        return None
+    trained = training_cells(root, sidecar)
+    return sorted({row.group for row in read_index(root) if row.stem in trained})
+
+
+def check_unseen(config: Config, sidecar: Mapping) -> None:
+    """Refuse to test on cells that the checkpoint was trained on.
+
+    Args:
+        config: says what is tested.
+        sidecar: of the checkpoint; {} passes.
+
+    Raises:
+        UsageError: naming the split that the checkpoint left cells out of.
+    """
+    cells = cells_config(config, "test")
+    root = dataset_root(cells["name"])
+    trained = training_cells(root, sidecar)
+    if not trained or cells.get("part") == "train":
+        return
+    if cells.get("split"):
+        parts = read_split(root, cells["split"])
+        tested = {s for s, part in parts.items() if part == cells.get("part", "test")}
+    else:
+        tested = {row.stem for row in read_index(root) if row.kind == "cell"}
+    if trained & tested:
+        raise UsageError(
+            f"{len(trained & tested)} of the {len(tested)} cells to test are cells "
+            f"that the checkpoint was trained on; add --split "
+            f"{training_splits(root, sidecar)[0]}"
+        )
+
+
+def start_from(config: Config, name: str) -> None:
+    """Let a run start from all the weights of a checkpoint, in place of its own start.
+
+    The encoder counts as pretrained: frozen first, then at its own learning rate.
+
+    Args:
+        config: resolved; its model gets another start.
+        name: a ``.pth`` file that ``leuko train`` wrote, its sidecar beside it, or a
+            model of ``leuko zoo list``.
+
+    Raises:
+        UsageError: if there is no such checkpoint, or if it is of another network.
+        CheckpointError: if its sidecar is missing, damaged or of another file.
+    """
+    path = checkpoint_of(name)
+    sidecar = read_sidecar_of(path)
+    _check_network(config, path)
+    # Else ImageNet's weights would be looked for, and loaded to be replaced.
+    config.model.get("backbone", {}).pop("init_cfg", None)
+    config.model.init_cfg = dict(type="Pretrained", checkpoint=str(path))
+    # Kept now: at the end of the training the file may be gone.
+    kept = {key: sidecar.get(key) for key in ("method", "sha256", "training")}
+    config[START_KEY] = kept
+
+
+def start_of(config: Config) -> Path | None:
+    """Return the checkpoint that a whole model starts from, None without one."""
+    init_cfg = config.model.get("init_cfg") or {}
+    named = init_cfg.get("checkpoint") if isinstance(init_cfg, Mapping) else None
+    return Path(named) if named else None
+
+
+def check_start(config: Config) -> None:
+    """Refuse a start that was trained on the cells on which the run is tested.
+
+    Args:
+        config: its data is there.
+
+    Raises:
+        UsageError: naming the split that the start left cells out of.
+    """
+    try:
+        check_unseen(config, config.get(START_KEY) or {})
+    except UsageError as error:
+        raise UsageError(f"--load-from: {start_of(config)}: {error}") from None
+
+
+def _check_network(config: Config, path: Path) -> None:
+    network = build_bare(config, device="meta").state_dict()
+    theirs, ours = (
+        {key: str(list(tensor.shape)) for key, tensor in tensors.items()}
+        for tensors in (load_tensors(path), network)
+    )
+    wrong = [
+        f"{key} is {theirs.get(key, 'missing')} there and {ours.get(key, 'missing')} "
+        "here"
+        for key in sorted(theirs.keys() | ours.keys())
+        if theirs.get(key) != ours.get(key)
+    ]
+    if wrong:
+        raise UsageError(
+            f"--load-from: {path} is of another network than {config.method}, or of "
+            f"other classes: {'; '.join(wrong[:3])}"
+            f"{f' and {len(wrong) - 3} more' if len(wrong) > 3 else ''}. Train the "
+            "method that its sidecar names"
+        )

@@ -1,7 +1,4 @@
-"""BCISC: the class from the name, the slide as group, the official splits.
-
-BCISC's fields: where a crop was cut out, and what a field's mask may claim.
-"""
+"""BCISC: class and slide from the name, official splits, cells placed in fields."""
 
 from __future__ import annotations
 
@@ -339,7 +336,7 @@ def source(picture, tmp_path):
     return tmp_path
 
 
-def cells_of_bcisc_fields(source) -> dict:
+def cell_images(source) -> dict:
     return {p.stem: p for p in sorted((source / "sub-images/images").glob("*.jpg"))}
 
 
@@ -350,11 +347,6 @@ def test_a_crop_is_found_to_the_field_pixel(picture, x, y):
     found = locate_crop(picture, cut(picture, x, y))
     assert found[:2] == (x, y)
     assert found[2] > 0.9999
-
-
-def test_a_crop_at_full_size_is_found_too(picture):
-    found = locate_crop(picture, picture[41:80, 13:77], shrink=1)
-    assert found[:2] == (13, 41)
 
 
 def test_light_and_contrast_do_not_matter(picture):
@@ -388,7 +380,7 @@ def test_nothing_to_compare_is_no_match(picture, crop):
 
 def test_fields_are_found_with_their_cells(source):
     notes = []
-    (one,) = find_fields(source, cells_of_bcisc_fields(source), notes)
+    (one,) = find_fields(source, cell_images(source), notes)
     assert one.stem == "mono_3-1"
     assert one.places == {
         "mono_3-1_0": Place("mono_3-1", 31, 12, 0.5),
@@ -400,21 +392,12 @@ def test_fields_are_found_with_their_cells(source):
     )
 
 
-def test_a_field_that_is_itself_half_size_is_placed_at_full_scale(source, picture):
-    small = cv2.resize(picture, (100, 75), interpolation=cv2.INTER_AREA)
-    Image.fromarray(small).save(
-        source / "original-images/mono/3-1.jpg", quality=95, subsampling=0
-    )
-    (one,) = find_fields(source, cells_of_bcisc_fields(source), [])
-    assert one.places["mono_3-1_1"] == Place("mono_3-1", 68, 43, 1.0)
-
-
 def test_a_cell_that_is_not_in_its_field_has_no_place(source, picture):
     stranger = cut(np.ascontiguousarray(picture[:, ::-1]), 31, 12)
     path = source / "sub-images/images/mono_3-1_0.jpg"
     Image.fromarray(stranger).save(path)
     notes = []
-    (one,) = find_fields(source, cells_of_bcisc_fields(source), notes)
+    (one,) = find_fields(source, cell_images(source), notes)
     assert list(one.places) == ["mono_3-1_1"]
     assert notes[0].startswith("mono_3-1_0 was not found in 3-1.jpg (best match 0.")
 
@@ -428,7 +411,7 @@ def test_without_fields_there_is_a_plain_note(tmp_path):
 def test_a_field_that_cannot_be_read_is_named(source):
     (source / "original-images/mono/3-1.jpg").write_bytes(b"no picture")
     with pytest.raises(DatasetError, match=r"3-1.jpg"):
-        find_fields(source, cells_of_bcisc_fields(source), [])
+        find_fields(source, cell_images(source), [])
 
 
 def test_a_field_is_labelled_where_its_cells_show_it(source):

@@ -17,7 +17,7 @@ from PIL import Image
 from leuko_mm.datasets.audit import full_audit
 from leuko_mm.datasets.audit_checks import ERROR, AuditFinding
 from leuko_mm.datasets.converters.folders.convert import FoldersRequest, prepare_folders
-from leuko_mm.datasets.converters.folders.pairs import group_images
+from leuko_mm.datasets.converters.folders.groups import group_images
 from leuko_mm.datasets.converters.folders.survey import survey_folders
 from leuko_mm.datasets.prepared import DatasetError, read_index
 from leuko_mm.datasets.prepared_writing import PreparedCell, write_prepared

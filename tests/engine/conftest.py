@@ -1,12 +1,10 @@
-"""A web server on this machine, and a checkpoint that does harm when it is trusted."""
+"""A web server on this machine."""
 
 from __future__ import annotations
 
-import os
 import threading
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 
 import pytest
 
@@ -15,28 +13,42 @@ import pytest
 class LocalWeb:
     """What the server answers, and what it was asked for.
 
-    ``files`` maps a path to its bytes; ``broken`` holds the paths whose answer ends
-    half way.
+    ``files`` maps a path to its bytes; the answer of a path in ``broken`` ends half
+    way. Without ``ranges`` the whole file is sent, whatever is asked for.
     """
 
     address: str
     files: dict[str, bytes] = field(default_factory=dict)
     broken: set[str] = field(default_factory=set)
+    ranges: bool = True
     asked: list[str] = field(default_factory=list)
+    asked_ranges: list[str | None] = field(default_factory=list)
 
 
 @pytest.fixture
 def web():
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self):
+            asked = self.headers.get("Range")
             state.asked.append(self.path)
-            body = state.files.get(self.path)
-            self.send_response(404 if body is None else 200)
-            body = body or b""
-            self.send_header("Content-Length", str(len(body)))
+            state.asked_ranges.append(asked)
+            if self.path not in state.files:
+                self.send_error(404)
+                return
+            body = state.files[self.path]
+            start = int(asked[6:-1]) if asked and state.ranges else 0
+            if start and start >= len(body):
+                self.send_error(416)
+                return
+            rest = body[start:]
+            self.send_response(206 if start else 200)
+            self.send_header("Content-Length", str(len(rest)))
+            if start:
+                span = f"bytes {start}-{len(body) - 1}/{len(body)}"
+                self.send_header("Content-Range", span)
             self.end_headers()
             self.wfile.write(
-                body[: len(body) // 2] if self.path in state.broken else body
+                rest[: len(rest) // 2] if self.path in state.broken else rest
             )
 
         def log_message(self, *_):
@@ -49,24 +61,3 @@ def web():
     yield state
     server.shutdown()
     server.server_close()
-
-
-class Command:
-    """Runs a command when it is unpickled."""
-
-    def __init__(self, command: str):
-        self.command = command
-
-    def __reduce__(self):
-        return os.system, (self.command,)
-
-
-@pytest.fixture
-def marker(tmp_path) -> Path:
-    """Return the file that the harmful checkpoint makes."""
-    return tmp_path / "harm-was-done"
-
-
-@pytest.fixture
-def harm(marker) -> Command:
-    return Command(f"touch {marker}")

@@ -1,7 +1,4 @@
-"""A checkpoint and its sidecar appear whole, and belong together.
-
-Checkpoints are read, and nothing that they say is run.
-"""
+"""Checkpoints appear whole with their sidecar; what a file says is never run."""
 
 from __future__ import annotations
 
@@ -9,7 +6,6 @@ import hashlib
 import io
 import json
 import os
-import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -17,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hostile_files import FILES
+from hostile_files import FILES, Call
 from mmengine.logging import HistoryBuffer
 from mmengine.model import BaseModule
 from mmengine.runner import checkpoint as mmengine_checkpoint
@@ -25,17 +21,17 @@ from mmengine.runner import load_checkpoint
 from torch import nn
 from toy_training import ADAM, toy_net, toy_runner
 
-from leuko_mm.engine import checkpoints as checkpoint_files
-from leuko_mm.engine import checkpoints as safe_load
+from leuko_mm.engine import checkpoints
 from leuko_mm.engine.checkpoints import (
     UnsafeCheckpointError,
+    check_kinds,
     load_tensors,
     newest_state,
     save_states_atomically,
+    unregistered_types,
     use_safe_loading,
     write_checkpoint,
 )
-from leuko_mm.files import write_text
 
 SIDECAR = dict(method="toy", classes=["background", "leukocyte"])
 
@@ -46,6 +42,12 @@ def model() -> nn.Module:
     return layers.to(memory_format=torch.channels_last)
 
 
+@pytest.fixture
+def harm(tmp_path) -> Call:
+    """Return what makes a file when it is unpickled."""
+    return Call(os.system, f"touch {tmp_path / 'harmed'}")
+
+
 def test_the_sidecar_names_the_digest_of_the_file(tmp_path, model):
     returned = write_checkpoint(tmp_path / "net.pth", model, SIDECAR)
     written = json.loads((tmp_path / "net.json").read_text())
@@ -54,19 +56,17 @@ def test_the_sidecar_names_the_digest_of_the_file(tmp_path, model):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["net.json", "net.pth"]
 
 
-def test_the_tensors_come_back_contiguous(tmp_path, model):
-    write_checkpoint(tmp_path / "net.pth", model, SIDECAR)
+@pytest.mark.parametrize("wrap", [lambda net: net, nn.DataParallel])
+def test_the_tensors_are_contiguous_and_without_a_wrappers_prefix(
+    tmp_path, model, wrap
+):
+    write_checkpoint(tmp_path / "net.pth", wrap(model), SIDECAR)
     tensors = load_tensors(tmp_path / "net.pth")
     assert list(tensors) == list(model.state_dict())
     for name, tensor in model.state_dict().items():
         assert torch.equal(tensors[name], tensor)
         assert tensors[name].is_contiguous()
     assert not model[0].weight.is_contiguous()
-
-
-def test_the_prefix_of_a_wrapper_is_left_out(tmp_path, model):
-    write_checkpoint(tmp_path / "net.pth", nn.DataParallel(model), SIDECAR)
-    assert list(load_tensors(tmp_path / "net.pth")) == list(model.state_dict())
 
 
 def test_a_failure_leaves_the_former_files(tmp_path, model, monkeypatch):
@@ -77,24 +77,26 @@ def test_a_failure_leaves_the_former_files(tmp_path, model, monkeypatch):
         file.write_bytes(b"half")
         raise OSError("no space left")
 
-    monkeypatch.setattr(checkpoint_files.torch, "save", full_disk)
+    with pytest.raises(TypeError):
+        write_checkpoint(tmp_path / "net.pth", model, dict(method=object()))
+    monkeypatch.setattr(checkpoints.torch, "save", full_disk)
     with pytest.raises(OSError, match="no space"):
         write_checkpoint(tmp_path / "net.pth", model, SIDECAR)
     assert {p: p.read_bytes() for p in tmp_path.iterdir()} == former
 
 
-def test_a_sidecar_that_is_no_json_raises_and_writes_nothing(tmp_path, model):
-    with pytest.raises(TypeError):
-        write_checkpoint(tmp_path / "net.pth", model, dict(method=object()))
-    assert list(tmp_path.iterdir()) == []
+def test_the_content_is_on_the_disk_before_its_name(tmp_path, model, monkeypatch):
+    order = []
+    for name in ("fsync", "replace"):
+        real = getattr(os, name)
 
+        def noting(*args, name=name, real=real):
+            order.append(name)
+            return real(*args)
 
-def test_a_text_replaces_the_former_one(tmp_path):
-    path = tmp_path / "table.md"
-    write_text(path, "old")
-    write_text(path, "Zellgröße")
-    assert path.read_text(encoding="utf-8") == "Zellgröße"
-    assert list(tmp_path.iterdir()) == [path]
+        monkeypatch.setattr(os, name, noting)
+    write_checkpoint(tmp_path / "net.pth", model, SIDECAR)
+    assert order == ["fsync", "replace"] * 2
 
 
 def write_state(folder, name: str, *, damaged: bool = False) -> None:
@@ -111,7 +113,7 @@ def test_the_newest_state_is_found_by_its_number(tmp_path):
     assert newest_state(tmp_path) == tmp_path / "iter_100.pth"
 
 
-def test_a_damaged_newest_state_is_passed_over(tmp_path, caplog):
+def test_a_damaged_newest_state_is_skipped_with_a_warning(tmp_path, caplog):
     write_state(tmp_path, "iter_20.pth")
     write_state(tmp_path, "iter_30.pth", damaged=True)
     (tmp_path / "iter_40.pth").write_bytes(b"")
@@ -119,23 +121,8 @@ def test_a_damaged_newest_state_is_passed_over(tmp_path, caplog):
         assert newest_state(tmp_path) == tmp_path / "iter_20.pth"
     for name, record in zip(("iter_40", "iter_30"), caplog.records, strict=True):
         assert name in record.getMessage()
-        assert "going on from the state before it" in record.getMessage()
     (tmp_path / "iter_20.pth").unlink()
     assert newest_state(tmp_path) is None
-
-
-def test_the_content_is_on_the_disk_before_its_name(tmp_path, monkeypatch):
-    order = []
-    for name in ("fsync", "replace"):
-        real = getattr(os, name)
-
-        def noting(*args, name=name, real=real):
-            order.append(name)
-            return real(*args)
-
-        monkeypatch.setattr(os, name, noting)
-    write_text(tmp_path / "a.json", "{}")
-    assert order == ["fsync", "replace"]
 
 
 class Saver:
@@ -145,7 +132,6 @@ class Saver:
         self.work_dir, self.cut_short = str(work_dir), False
 
     def save_checkpoint(self, out_dir, filename, meta=None):
-        """Write half a file, and on request no more."""
         path = Path(out_dir) / filename
         path.write_text("half")
         if self.cut_short:
@@ -167,48 +153,24 @@ def test_a_state_appears_whole_or_not_at_all(tmp_path):
     assert (tmp_path / "iter_1.pth").read_text() == "whole 1"
 
 
-class Call:
-    """Is unpickled by calling something."""
-
-    def __init__(self, function, *arguments, state=None):
-        self.recipe = (function, arguments) + ((state,) if state else ())
-
-    def __reduce__(self):
-        return self.recipe
-
-
-class Layer(BaseModule):
-    def __init__(self, init_cfg=None):
-        super().__init__(init_cfg)
-        self.linear = nn.Linear(2, 1)
-
-
 @pytest.fixture(scope="module")
 def training_state(tmp_path_factory):
     """Return mmengine's file of a training, two iterations in."""
     folder = tmp_path_factory.mktemp("training")
     keep = dict(type="CheckpointHook", by_epoch=False, interval=2)
-    runner = toy_runner(
-        toy_net(norm=True),
-        folder,
-        optim_wrapper=ADAM,
-        param_scheduler=dict(type="CosineAnnealingLR", by_epoch=False, T_max=2),
-        train_cfg=dict(type="IterBasedTrainLoop", max_iters=2),
-        default_hooks=dict(checkpoint=keep),
-    )
-    runner.train()
+    stop = dict(type="IterBasedTrainLoop", max_iters=2)
+    training(folder, train_cfg=stop, default_hooks=dict(checkpoint=keep)).train()
     return folder / "iter_2.pth"
 
 
+def training(folder, **settings):
+    schedule = dict(type="CosineAnnealingLR", by_epoch=False, T_max=2)
+    options = dict(optim_wrapper=ADAM, param_scheduler=schedule)
+    return toy_runner(toy_net(norm=True), folder, **options, **settings)
+
+
 def resuming(state, folder):
-    return toy_runner(
-        toy_net(norm=True),
-        folder,
-        optim_wrapper=ADAM,
-        param_scheduler=dict(type="CosineAnnealingLR", by_epoch=False, T_max=2),
-        load_from=str(state),
-        resume=True,
-    )
+    return training(folder, load_from=str(state), resume=True)
 
 
 def test_a_training_state_is_read_completely(training_state):
@@ -232,7 +194,7 @@ def test_a_training_state_is_read_completely(training_state):
         assert curve.statistics("mean") == wanted.statistics("mean")
 
 
-def test_a_resumed_run_goes_on_and_saves_what_can_be_read(training_state, tmp_path):
+def test_a_resumed_run_continues_and_saves_what_can_be_read(training_state, tmp_path):
     runner = resuming(training_state, tmp_path)
     runner.train()
     assert runner.iter == 6
@@ -241,8 +203,8 @@ def test_a_resumed_run_goes_on_and_saves_what_can_be_read(training_state, tmp_pa
     assert len(curve["train/loss"].data[0]) == 6
 
 
-@pytest.mark.parametrize("zipped", [True, False])
-def test_numbers_of_numpy_are_read(tmp_path, zipped):
+@pytest.mark.parametrize("kind", ["zip", "legacy", "legacy of an older numpy"])
+def test_numbers_of_numpy_are_read(tmp_path, kind):
     content = dict(
         float=np.float64(0.5),
         integer=np.int64(-3),
@@ -252,7 +214,11 @@ def test_numbers_of_numpy_are_read(tmp_path, zipped):
         tensor=torch.ones(2),
     )
     path = tmp_path / "numbers.pth"
-    torch.save(content, path, _use_new_zipfile_serialization=zipped)
+    torch.save(content, path, _use_new_zipfile_serialization=kind == "zip")
+    if "older" in kind:
+        new = path.read_bytes()
+        assert b"cnumpy._core." in new
+        path.write_bytes(new.replace(b"cnumpy._core.", b"cnumpy.core."))
     loaded = load_tensors(path)
     for name, value in content.items():
         assert type(loaded[name]) is type(value)
@@ -260,36 +226,21 @@ def test_numbers_of_numpy_are_read(tmp_path, zipped):
         assert loaded[name].dtype == value.dtype
 
 
-def test_files_of_an_older_numpy_are_read(tmp_path):
-    buffer = io.BytesIO()
-    content = dict(x=np.float64(2.5), y=np.arange(3))
-    torch.save(content, buffer, _use_new_zipfile_serialization=False)
-    new = buffer.getvalue()
-    assert b"cnumpy._core." in new
-    (tmp_path / "old.pth").write_bytes(new.replace(b"cnumpy._core.", b"cnumpy.core."))
-    loaded = load_tensors(tmp_path / "old.pth")
-    assert loaded["x"] == 2.5
-    np.testing.assert_array_equal(loaded["y"], np.arange(3))
-
-
 @pytest.mark.parametrize("zipped", [True, False])
-def test_a_command_is_not_run(tmp_path, harm, marker, zipped):
+def test_a_command_is_not_run_and_trust_is_not_advised(tmp_path, harm, zipped):
     path = tmp_path / "harm.pth"
     content = dict(state_dict=toy_net().state_dict(), extra=harm)
     torch.save(content, path, _use_new_zipfile_serialization=zipped)
-    with pytest.raises(UnsafeCheckpointError, match=r"harm.pth.*asks for \w+.system"):
+    with pytest.raises(
+        UnsafeCheckpointError, match=r"harm.pth.*asks for \w+.system"
+    ) as raised:
         load_tensors(path)
-    assert not marker.exists()
+    for advice in ("weights_only", "add_safe_globals", "allowlist"):
+        assert advice not in str(raised.value)
+    assert not (tmp_path / "harmed").exists()
     # The command works: without the guard the file would have been made.
     torch.load(path, weights_only=False)
-    assert marker.exists()
-
-
-def test_a_bare_pickle_is_not_run(tmp_path, harm, marker):
-    (tmp_path / "harm.pth").write_bytes(pickle.dumps(dict(extra=harm), protocol=2))
-    with pytest.raises(UnsafeCheckpointError):
-        load_tensors(tmp_path / "harm.pth")
-    assert not marker.exists()
+    assert (tmp_path / "harmed").exists()
 
 
 @pytest.mark.parametrize(
@@ -299,6 +250,7 @@ def test_a_bare_pickle_is_not_run(tmp_path, harm, marker):
         (Call(getattr, torch.Tensor, "mean"), "asks for torch.Tensor"),
         (Call(eval, "1"), "asks for (builtins.)?eval"),
         (Call(np.load, "x.npy"), "asks for numpy"),
+        (torch.ones(2).to_sparse(), "asks for torch._utils._rebuild_sparse"),
         (np.array([{}], dtype=object), "array of 'O8'"),
         (np.zeros(2, dtype=[("a", "f8")]), "array of 'V8'"),
         (np.array(["text"]), "array of 'U4'"),
@@ -360,23 +312,38 @@ def test_a_cut_file_raises(tmp_path, keep, zipped):
         load_tensors(path)
 
 
-def test_the_message_does_not_advise_to_trust(tmp_path, harm):
-    torch.save(dict(x=harm), tmp_path / "harm.pth")
-    with pytest.raises(UnsafeCheckpointError) as raised:
-        load_tensors(tmp_path / "harm.pth")
-    for advice in ("weights_only", "add_safe_globals", "allowlist"):
-        assert advice not in str(raised.value)
-
-
-def test_a_tensor_alone_is_no_checkpoint(tmp_path):
+def test_a_tensor_alone_and_a_missing_file_raise(tmp_path):
     torch.save(torch.ones(2), tmp_path / "x.pth")
     with pytest.raises(UnsafeCheckpointError, match="holds a Tensor"):
         load_tensors(tmp_path / "x.pth")
-
-
-def test_a_missing_file_raises(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"none\.pth does not exist"):
         load_tensors(tmp_path / "none.pth")
+
+
+def test_kinds_of_numbers_are_not_converted():
+    module = nn.BatchNorm1d(1)
+    check_kinds(module, {"weight": torch.ones(1, dtype=torch.float16)})
+    check_kinds(module, {"num_batches_tracked": torch.tensor(3.0)})
+    for bad in (
+        {"weight": torch.ones(1, dtype=torch.int64)},
+        {"num_batches_tracked": torch.tensor(0.5)},
+        {"weight": "text"},
+    ):
+        (name,) = bad
+        with pytest.raises(UnsafeCheckpointError, match=rf"f\.pth .* its {name} is"):
+            check_kinds(module, bad, file="f.pth")
+
+
+def test_a_config_may_name_registered_parts_only():
+    config = dict(type="leuko_mm.VGG", norm=[dict(type="os.system"), dict(type=print)])
+    assert unregistered_types(config) == ["os.system", print]
+    assert unregistered_types(dict(a=dict(type="mmseg.UNet"), b=("x", 1))) == []
+
+
+class Layer(BaseModule):
+    def __init__(self, init_cfg=None):
+        super().__init__(init_cfg)
+        self.linear = nn.Linear(2, 1)
 
 
 def by_function(path, folder):
@@ -388,8 +355,8 @@ def by_init_cfg(path, folder):
 
 
 def by_init_cfg_with_prefix(path, folder):
-    recipe = dict(type="Pretrained", checkpoint=str(path), prefix="linear")
-    Layer(recipe).init_weights()
+    init = dict(type="Pretrained", checkpoint=str(path), prefix="linear")
+    Layer(init).init_weights()
 
 
 def by_load_from(path, folder):
@@ -406,7 +373,7 @@ PATHS = [by_function, by_init_cfg, by_init_cfg_with_prefix, by_load_from, by_res
 @pytest.mark.parametrize("load", PATHS)
 @pytest.mark.parametrize("kind", FILES)
 def test_every_path_of_mmengine_refuses_every_hostile_file(
-    tmp_path, training_state, marker, load, kind
+    tmp_path, training_state, load, kind
 ):
     content = load_tensors(training_state)
     linear = {"linear.weight": torch.ones(1, 2), "linear.bias": torch.ones(1)}
@@ -416,15 +383,15 @@ def test_every_path_of_mmengine_refuses_every_hostile_file(
         content = dict(state_dict={f"linear.{key}": v for key, v in linear.items()})
     good, bad = tmp_path / "good.pth", tmp_path / "bad.pth"
     torch.save(content, good)
-    FILES[kind](good, bad, marker)
+    FILES[kind](good, bad, tmp_path / "harmed")
     with pytest.raises(UnsafeCheckpointError, match="was not loaded"):
         load(bad, tmp_path)
-    assert not marker.exists()
+    assert not (tmp_path / "harmed").exists()
     if kind == "by_reduce":
         load(good, tmp_path)
 
 
-def test_addresses_are_read_safely(tmp_path, web, harm, marker, monkeypatch):
+def test_addresses_are_read_safely(tmp_path, web, harm, monkeypatch):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     wanted = Layer()
     for name, content in dict(good=wanted.state_dict(), harm=dict(x=harm)).items():
@@ -433,7 +400,7 @@ def test_addresses_are_read_safely(tmp_path, web, harm, marker, monkeypatch):
         web.files[f"/{name}.pth"] = buffer.getvalue()
     with pytest.raises(UnsafeCheckpointError):
         load_checkpoint(Layer(), f"{web.address}/harm.pth")
-    assert not marker.exists()
+    assert not (tmp_path / "harmed").exists()
     for _ in range(2):
         model = Layer()
         load_checkpoint(model, f"{web.address}/good.pth")
@@ -441,26 +408,20 @@ def test_addresses_are_read_safely(tmp_path, web, harm, marker, monkeypatch):
     assert web.asked == ["/harm.pth", "/good.pth"]
 
 
-def test_the_config_in_a_file_is_not_run(tmp_path, training_state, marker):
+def test_the_config_in_a_file_is_not_run(tmp_path, training_state):
     content = load_tensors(training_state)
-    content["meta"]["config"] = f"import os\nos.system('touch {marker}')\n"
+    content["meta"]["config"] = f"import os\nos.system('touch {tmp_path}/harmed')\n"
     torch.save(content, tmp_path / "old.pth")
     runner = resuming(tmp_path / "old.pth", tmp_path)
     runner.load_or_resume()
     assert runner.iter == 2
-    assert not marker.exists()
+    assert not (tmp_path / "harmed").exists()
 
 
 def test_a_mmengine_without_the_functions_is_refused(monkeypatch):
     monkeypatch.delattr(mmengine_checkpoint, "_safe_torch_load")
     with pytest.raises(RuntimeError, match="no _safe_torch_load"):
         use_safe_loading()
-
-
-def test_the_list_holds_neither_getattr_nor_a_doubled_name():
-    names = [name for _, name in safe_load.ALLOWED]
-    assert getattr not in [thing for thing, _ in safe_load.ALLOWED]
-    assert len(names) == len(set(names))
 
 
 CLEAN = """
@@ -482,7 +443,7 @@ except Exception as error:
 
 
 @pytest.mark.slow
-def test_a_model_of_ours_is_enough_to_make_loading_safe(tmp_path, harm, marker):
+def test_building_a_model_of_ours_makes_loading_safe(tmp_path, harm):
     torch.save(dict(x=harm), tmp_path / "harm.pth")
     done = subprocess.run(
         [sys.executable, "-c", CLEAN, str(tmp_path / "harm.pth")],
@@ -491,4 +452,4 @@ def test_a_model_of_ours_is_enough_to_make_loading_safe(tmp_path, harm, marker):
         check=False,
     )
     assert done.stdout.splitlines()[-1:] == ["[] UnsafeCheckpointError"], done.stderr
-    assert not marker.exists()
+    assert not (tmp_path / "harmed").exists()

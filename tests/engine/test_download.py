@@ -1,4 +1,4 @@
-"""A file arrives whole and right, or not at all."""
+"""A file arrives whole and right, or not at all; a broken connection is resumed."""
 
 from __future__ import annotations
 
@@ -17,22 +17,31 @@ DIGEST = hashlib.sha256(BODY).hexdigest()
 
 
 @pytest.fixture
-def file(web):
+def url(web):
     web.files["/file.pth"] = BODY
     return f"{web.address}/file.pth"
 
 
-def test_the_file_arrives_in_a_new_folder(web, file, tmp_path):
+@pytest.fixture
+def target(tmp_path):
+    return tmp_path / "file.pth"
+
+
+@pytest.fixture
+def part(tmp_path):
+    return tmp_path / ".file.pth.part"
+
+
+def test_the_file_arrives_in_a_new_folder(url, tmp_path):
     target = tmp_path / "new" / "file.pth"
-    assert download(file, target, sha256=DIGEST[:8]) == target
+    assert download(url, target, sha256=DIGEST[:8]) == target
     assert target.read_bytes() == BODY
     assert list(target.parent.iterdir()) == [target]
 
 
-def test_a_file_that_is_there_is_not_fetched(web, file, tmp_path):
-    target = tmp_path / "file.pth"
+def test_a_file_that_is_there_is_not_fetched(web, url, target):
     target.write_bytes(b"here already")
-    download(file, target)
+    download(url, target)
     assert target.read_bytes() == b"here already"
     assert web.asked == []
 
@@ -46,31 +55,30 @@ def test_a_file_that_is_there_is_not_fetched(web, file, tmp_path):
         ("no server", "refused"),
     ],
 )
-def test_a_failure_raises_and_leaves_nothing(web, file, tmp_path, fault, message):
-    target = tmp_path / "file.pth"
+def test_a_failure_raises_and_leaves_nothing(web, url, target, fault, message):
     if fault == "missing":
         web.files.clear()
     if fault == "ended early":
         web.broken.add("/file.pth")
     if fault == "no server":
-        file = "http://127.0.0.1:9/file.pth"
+        url = "http://127.0.0.1:9/file.pth"
     digest = "00000000" if fault == "another file" else ""
     with pytest.raises(OSError, match=message):
-        download(file, target, sha256=digest)
-    assert list(tmp_path.iterdir()) == []
+        download(url, target, sha256=digest)
+    assert list(target.parent.iterdir()) == []
 
 
-def test_an_interruption_leaves_nothing(file, tmp_path, monkeypatch):
+def test_an_interruption_leaves_nothing(url, target, monkeypatch):
     def interrupt(*_):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(module.os, "replace", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        download(file, tmp_path / "file.pth")
-    assert list(tmp_path.iterdir()) == []
+        download(url, target)
+    assert list(target.parent.iterdir()) == []
 
 
-def test_a_server_that_says_nothing_is_given_up(tmp_path, monkeypatch):
+def test_a_silent_server_is_given_up(target, monkeypatch):
     waits = []
 
     def open_for(url, timeout):
@@ -79,13 +87,12 @@ def test_a_server_that_says_nothing_is_given_up(tmp_path, monkeypatch):
 
     monkeypatch.setattr(module, "urlopen", open_for)
     with pytest.raises(OSError, match="timed out"):
-        download("http://127.0.0.1/file.pth", tmp_path / "file.pth", timeout_s=3)
+        download("http://127.0.0.1/file.pth", target, timeout_s=3)
     assert waits == [3]
 
 
 @pytest.mark.skipif(files.fcntl is None, reason="this system has no flock")
-def test_of_several_one_fetches_and_the_others_wait(web, file, tmp_path, monkeypatch):
-    target = tmp_path / "file.pth"
+def test_of_several_one_fetches_and_the_others_wait(web, url, target, monkeypatch):
     started = threading.Barrier(3)
     slow = threading.Event()
 
@@ -98,7 +105,7 @@ def test_of_several_one_fetches_and_the_others_wait(web, file, tmp_path, monkeyp
 
     def fetch():
         started.wait()
-        results.append(download(file, target).read_bytes())
+        results.append(download(url, target).read_bytes())
 
     threads = [threading.Thread(target=fetch) for _ in range(3)]
     for thread in threads:
@@ -107,3 +114,34 @@ def test_of_several_one_fetches_and_the_others_wait(web, file, tmp_path, monkeyp
         thread.join()
     assert results == [BODY] * 3
     assert web.asked == ["/file.pth"]
+
+
+@pytest.mark.parametrize("ranges", [True, False])
+def test_the_rest_is_fetched_and_the_whole_is_right(web, url, target, part, ranges):
+    web.ranges = ranges
+    web.broken.add("/file.pth")
+    with pytest.raises(OSError, match="ended"):
+        download(url, target, sha256=DIGEST, resume=True)
+    assert not target.exists()
+    begun = part.stat().st_size
+    assert 0 < begun < len(BODY)
+    web.broken.clear()
+    download(url, target, sha256=DIGEST, resume=True)
+    assert target.read_bytes() == BODY
+    assert not part.exists()
+    assert web.asked_ranges == [None, f"bytes={begun}-"]
+
+
+def test_the_start_of_another_file_is_detected_and_removed(url, target, part):
+    part.write_bytes(b"another file")
+    with pytest.raises(OSError, match="damaged or another"):
+        download(url, target, sha256=DIGEST, resume=True)
+    assert list(target.parent.iterdir()) == []
+    download(url, target, sha256=DIGEST, resume=True)
+    assert target.read_bytes() == BODY
+
+
+def test_a_part_that_is_whole_already_is_fetched_again(url, target, part):
+    part.write_bytes(BODY)
+    download(url, target, sha256=DIGEST, resume=True)
+    assert target.read_bytes() == BODY

@@ -32,7 +32,7 @@ def test_leuko_prepare_reads_the_same_masks(tmp_path, form):
     for image, record in zip(survey.images, outcome.records, strict=True):
         place = tmp_path / "out" / "images" / record["image"] / "labels.png"
         labels = np.array(Image.open(place))
-        annotation = survey.annotations.readers[image.key](*labels.shape)
+        annotation = survey.annotations.readers[image.name](*labels.shape)
         values = {key: class_id(key) for key in annotation.keys}
         assert (annotation.labels(values) == labels).all()
         assert len(annotation.instances) == len(record["cells"]) == 3

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from painted_network import disc
 
-from leuko_mm.datasets.converters.synthetic.scene import render_field
+from leuko_mm.datasets.converters.synthetic.scene import CROP_UM, render_cell
 from leuko_mm.datasets.converters.synthetic.stain import slide_style
 from leuko_mm.inference.model import Checkpoint
 from leuko_mm.inference.scale import (
@@ -67,14 +67,16 @@ def test_an_image_without_cells_has_no_measure(shape):
 
 def test_a_drawn_smear_is_measured_at_any_size():
     rng = np.random.default_rng(3)
-    # Red cells are drawn 7.2 um wide, at 14.38 pixels per um.
-    field, _ = render_field(slide_style(0, 3), rng, size=(700, 900), cells=["lymp"])
+    # Red cells are drawn 7.2 um wide.
+    crops = [render_cell("lymp", slide_style(0, 3), rng, size=512)[0] for _ in range(4)]
+    field = np.vstack([np.hstack(crops[:2]), np.hstack(crops[2:])])
     for factor in (0.3, 0.55, 1.0):
         sized = cv2.resize(
             field, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA
         )
         measured = measure_red_cells(sized)
-        assert measured.diameter / factor == pytest.approx(103.6, rel=0.1)
+        diameter = 7.2 * 512 / CROP_UM
+        assert measured.diameter / factor == pytest.approx(diameter, rel=0.1)
 
 
 def test_a_large_image_is_looked_at_in_places():

@@ -89,11 +89,11 @@ def test_weights_that_meet_only_padding_learn_nothing():
     # Its full width: oneDNN computes narrower ones in another way.
     head = FCN8sHead([32, 64, 512], num_classes=6, fc_channels=512, loss_decode=CE)
     bottom = torch.randn(2, 512, 2, 2)
-    torch.testing.assert_close(head._all_of_fc6(bottom), head.fc6(bottom))
+    torch.testing.assert_close(head._padded_fc6(bottom), head.fc6(bottom))
     for _ in range(5):
         head.zero_grad()
         with torch.autocast("cpu", torch.bfloat16):
-            head._all_of_fc6(bottom).float().square().sum().backward()
+            head._padded_fc6(bottom).float().square().sum().backward()
         gradient = head.fc6.conv.weight.grad
         # Of 7 x 7 weights a map of 2 x 2 meets 3 x 3.
         assert gradient[:, :, 2:5, 2:5].abs().sum() > 0

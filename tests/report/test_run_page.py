@@ -1,7 +1,4 @@
-"""The pictures of one cell have one size, and labels keep their edges.
-
-The page about a run: every section, every name escaped, gaps told as gaps.
-"""
+"""The page about a run: every section, escaped names, dashes, and panels of a cell."""
 
 from __future__ import annotations
 
@@ -15,51 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from leuko_mm.classes import CLASSES
 from leuko_mm.report.run_page import PANEL_SIDE, cell_panels, render_run_report
-
-IMAGE = np.full((30, 60, 3), 200, np.uint8)
-LABELS = np.zeros((30, 60), np.int64)
-LABELS[:, 30:] = 1
-
-
-def pixels(panel):
-    content = base64.b64decode(panel.uri.partition(",")[2])
-    return np.asarray(Image.open(io.BytesIO(content))).astype(int)
-
-
-def test_four_panels_of_one_size():
-    panels = cell_panels(IMAGE, LABELS, LABELS, enhanced=IMAGE // 2)
-    assert [p.caption for p in panels] == ["input", "enhanced", "truth", "prediction"]
-    for panel in panels:
-        assert (panel.width, panel.height) == (PANEL_SIDE, PANEL_SIDE // 2)
-        assert pixels(panel).shape == (PANEL_SIDE // 2, PANEL_SIDE, 3)
-
-
-def test_each_panel_shows_its_own():
-    image, enhanced, truth, prediction = (
-        pixels(panel)[80]
-        for panel in cell_panels(IMAGE, LABELS, 0 * LABELS, enhanced=IMAGE // 2)
-    )
-    assert abs(image - 200).max() < 4
-    assert abs(enhanced - 100).max() < 4
-    assert abs(prediction - 200).max() < 4
-    # Red over the right half only: its left edge is at the middle.
-    assert abs(truth[:150] - 200).max() < 8
-    assert truth[200][0] > truth[200][1] + 30
-
-
-def test_large_images_shrink():
-    image = np.zeros((900, 700, 3), np.uint8)
-    labels = np.zeros((900, 700), np.uint8)
-    assert {(p.width, p.height) for p in cell_panels(image, labels, labels)} == {
-        (249, PANEL_SIDE)
-    }
-
-
-def test_arrays_must_fit():
-    with pytest.raises(ValueError, match="expected"):
-        cell_panels(IMAGE, LABELS.astype(float), LABELS)
-
 
 VOID = {"meta", "link", "img", "source", "rect"}
 
@@ -106,15 +60,9 @@ def outline(text):
     return Outline(text)
 
 
-@pytest.fixture
-def short(page):
-    """Return a page that renders fast: one cell, no curve."""
-    return replace(page, cells=page.cells[:1], loss=None)
-
-
-def test_hostile_names_stay_text(short, hostile):
-    first = replace(short.cells[0], stem=hostile, group=hostile)
-    text = render_run_report(replace(short, cells=(first,)))
+def test_hostile_names_stay_text(page, hostile):
+    first = replace(page.cells[0], stem=hostile, group=hostile)
+    text = render_run_report(replace(page, cells=(first,), loss=None))
     outline = Outline(text)
     assert hostile not in text
     assert len(outline.all("script")) == 1  # the page's own
@@ -133,21 +81,17 @@ def test_the_page_fetches_nothing(outline):
     assert all("style" not in attributes for _, attributes in outline.elements)
 
 
-def test_links_point_beside_the_page_whatever_the_name(outline):
-    links = [a["href"] for a in outline.all("a") if not a["href"].startswith("#")]
-    assert links == ["./overlays/01%20%232%3F.png"]
-
-
-def test_every_anchor_has_its_target(outline):
+def test_links_lead_to_sections_and_to_files_beside_the_page(outline):
+    links = [a["href"] for a in outline.all("a")]
+    files = [link for link in links if not link.startswith("#")]
+    assert files == ["./overlays/01%20%232%3F.png"]
     names = {attributes.get("id") for _, attributes in outline.elements}
-    for attributes in outline.all("a"):
-        if attributes["href"].startswith("#"):
-            assert attributes["href"][1:] in names
+    assert {link[1:] for link in links if link not in files} <= names
     for attributes in outline.all("section"):
         assert attributes["aria-labelledby"] in names
 
 
-def test_readers_of_tables_hear_their_headings(page, outline):
+def test_tables_and_landmarks_are_labelled(page, outline):
     assert all(th["scope"] in {"row", "col", "colgroup"} for th in outline.all("th"))
     tables = len(outline.all("table"))
     assert tables == len(outline.all("caption")) == 2 + len(page.cells)
@@ -165,7 +109,7 @@ def test_every_picture_has_words(page, outline):
     )
 
 
-def test_figures_are_shown_and_gaps_are_dashes(text, outline):
+def test_numbers_are_shown_and_gaps_are_dashes(text, outline):
     words = outline.text
     assert "mean IoU 81.50 %" in words
     assert "mean F1 \u2013 all classes" in words
@@ -178,23 +122,17 @@ def test_figures_are_shown_and_gaps_are_dashes(text, outline):
     assert text.count("&ndash;") == 5 + 6 + 1 + 1
 
 
-def test_cells_tell_what_they_were_taken_for(outline):
+def test_cells_name_the_class_they_were_given(outline):
     words = outline.text
-    assert words.count("named right") == 4
-    assert "taken for neutrophil" in words
+    assert words.count("right class") == 4
+    assert "predicted as neutrophil" in words
     assert words.count("not found") == 1
     assert "rank 1 of 50" in words
 
 
-def test_cells_without_pictures_say_so(page):
-    bare = replace(
-        page.cells[0],
-        image=None,
-        enhanced=None,
-        true_labels=None,
-        predicted_labels=None,
-        pixels=(),
-    )
+def test_cells_may_have_no_pictures(page):
+    missing = ("image", "enhanced", "true_labels", "predicted_labels")
+    bare = replace(page.cells[0], **dict.fromkeys(missing), pixels=())
     plain = replace(page.cells[1], enhanced=None)
     shown = replace(page, cells=(bare, plain), loss=None)
     outline = Outline(render_run_report(shown))
@@ -213,5 +151,45 @@ def test_empty_sections_are_left_out_with_their_links(page, emptied, gone):
     assert f"#{gone}" not in [a["href"] for a in outline.all("a")]
 
 
-def test_the_same_data_gives_the_same_page(page, text):
-    assert render_run_report(page) == text
+LEGEND = {c.name: c.colour for c in CLASSES}
+
+
+def panels_of(page, image, truth, prediction, enhanced=None):
+    """Return the panels by caption, decoded."""
+    given = dict(image=image, true_labels=truth, predicted_labels=prediction)
+    cell = replace(page.cells[0], **given, enhanced=enhanced)
+    decoded = {}
+    for panel in cell_panels(cell, LEGEND):
+        content = base64.b64decode(panel["uri"].partition(",")[2])
+        pixels = np.asarray(Image.open(io.BytesIO(content))).astype(int)
+        assert pixels.shape == (panel["height"], panel["width"], 3)
+        decoded[panel["caption"]] = pixels
+    return decoded
+
+
+def test_each_panel_shows_its_own(page):
+    image = np.full((30, 60, 3), 200, np.uint8)
+    labels = np.zeros((30, 60), np.int64)
+    labels[:, 30:] = 1
+    panels = panels_of(page, image, labels, 0 * labels, enhanced=image // 2)
+    assert list(panels) == ["input", "enhanced", "truth", "prediction"]
+    assert {p.shape for p in panels.values()} == {(PANEL_SIDE // 2, PANEL_SIDE, 3)}
+    middle = {caption: pixels[80] for caption, pixels in panels.items()}
+    assert abs(middle["input"] - 200).max() < 4
+    assert abs(middle["enhanced"] - 100).max() < 4
+    assert abs(middle["prediction"] - 200).max() < 4
+    # Red over the right half only: its left edge is at the middle.
+    assert abs(middle["truth"][:150] - 200).max() < 8
+    assert middle["truth"][200][0] > middle["truth"][200][1] + 30
+
+
+def test_large_images_shrink(page):
+    image = np.zeros((900, 700, 3), np.uint8)
+    panels = panels_of(page, image, image[..., 0], image[..., 0])
+    assert {p.shape for p in panels.values()} == {(PANEL_SIDE, 249, 3)}
+
+
+def test_labels_must_be_integers(page):
+    image = np.zeros((9, 9, 3), np.uint8)
+    with pytest.raises(ValueError, match="expected"):
+        panels_of(page, image, np.zeros((9, 9)), image[..., 0])

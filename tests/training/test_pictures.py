@@ -1,7 +1,4 @@
-"""The loss curve joins the logs of a run, resumptions included.
-
-Where a test cell is found, and what one tile of a segmented image holds.
-"""
+"""The losses of a run's logs, where a test cell is found, and one tile of an image."""
 
 from __future__ import annotations
 
@@ -9,10 +6,13 @@ import json
 
 import numpy as np
 import pytest
+import torch
 
 from leuko_mm.datasets.leukocyte import LeukocyteDataset
 from leuko_mm.datasets.mosaic import MosaicDataset
+from leuko_mm.report.run_page import LossHistory
 from leuko_mm.training.pictures import PredictedImage, _rgb, locate_cells, read_losses
+from leuko_mm.training.run_report import loss_history
 
 
 def log(work_dir, started, losses):
@@ -21,24 +21,28 @@ def log(work_dir, started, losses):
     lines = [json.dumps(dict(step=step, loss=loss)) for step, loss in losses.items()]
     lines.append(json.dumps(dict(step=9, mIoU=1.0)))
     (folder / "scalars.json").write_text("\n".join(lines) + "\n")
+    return folder / "scalars.json"
+
+
+class Runner:
+    hooks = ()
 
 
 def test_no_log_gives_no_losses(tmp_path):
     assert read_losses(tmp_path) == {}
+    assert loss_history(Runner, tmp_path) is None
 
 
 def test_logs_are_joined_and_the_later_counts(tmp_path):
     log(tmp_path, "20260102_000000", {20: 0.5, 30: 0.4})
     log(tmp_path, "20260101_000000", {10: 0.9, 20: 0.7})
-    losses = read_losses(tmp_path)
-    assert losses == {10: 0.9, 20: 0.5, 30: 0.4}
-    assert list(losses) == [10, 20, 30]
+    history = LossHistory((10, 20, 30), (0.9, 0.5, 0.4), {})
+    assert loss_history(Runner, tmp_path) == history
 
 
 def test_a_line_that_was_cut_short_is_left_out(tmp_path):
     """As a full disk or a lost machine leaves it, before the training goes on."""
-    log(tmp_path, "20260101_000000", {10: 0.9, 20: 0.7})
-    path = tmp_path / "20260101_000000" / "vis_data" / "scalars.json"
+    path = log(tmp_path, "20260101_000000", {10: 0.9, 20: 0.7})
     with path.open("a") as file:
         file.write('{"step": 30, "lo')
     assert read_losses(tmp_path) == {10: 0.9, 20: 0.7}
@@ -49,9 +53,8 @@ def test_a_line_that_was_cut_short_is_left_out(tmp_path):
 def test_a_tile_is_cut_from_every_array():
     columns = np.tile(np.arange(8, dtype=np.uint8), (4, 1))
     image = np.repeat(columns[..., None], 3, axis=2)
-    whole = PredictedImage(
-        image, image + 10, columns, columns + 20, ((0, 0, 4, 4), (4, 1, 8, 4))
-    )
+    boxes = ((0, 0, 4, 4), (4, 1, 8, 4))
+    whole = PredictedImage(image, image + 10, columns, columns + 20, boxes)
     cell = whole.cell(1)
     for part, first in (
         (cell.image[..., 0], 4),
@@ -64,23 +67,16 @@ def test_a_tile_is_cut_from_every_array():
     assert cell.boxes == ((0, 0, 4, 3),)
 
 
-class Named:
-    """A dataset of images without stems, as MMSegmentation's own are."""
-
-    def __init__(self, *paths):
-        self.paths = paths
-
-    def __len__(self):
-        return len(self.paths)
-
-    def get_data_info(self, index):
-        return dict(img_path=self.paths[index])
-
-
 def test_names_come_from_files_and_may_repeat():
-    dataset = Named("x/a.png", "x/b.png", "y/a.png")
+    class Named(list):
+        """A dataset of images without stems, as MMSegmentation's own are."""
+
+        def get_data_info(self, index):
+            return dict(img_path=self[index])
+
     stems = ["a", "b", "a", "a", "gone"]
-    assert locate_cells(dataset, stems) == [(0, 0), (1, 0), (2, 0), None, None]
+    places = locate_cells(Named(["x/a.png", "x/b.png", "y/a.png"]), stems)
+    assert places == [(0, 0), (1, 0), (2, 0), None, None]
 
 
 @pytest.mark.parametrize("n", [2, 3])
@@ -100,17 +96,14 @@ def test_every_cell_of_the_mosaics_is_found_where_it_is(tiny_dataset, n):
 
 
 def test_single_cells_are_found(tiny_dataset):
-    cells = LeukocyteDataset(
-        str(tiny_dataset), split="fold1", part="test", test_mode=True
-    )
+    options = dict(split="fold1", part="test", test_mode=True)
+    cells = LeukocyteDataset(str(tiny_dataset), **options)
     stems = [cells.get_data_info(index)["stem"] for index in range(len(cells))]
-    assert locate_cells(cells, stems[::-1]) == [
-        (index, 0) for index in reversed(range(len(cells)))
-    ]
+    expected = [(index, 0) for index in reversed(range(len(cells)))]
+    assert locate_cells(cells, stems[::-1]) == expected
 
 
 def test_colours_are_turned_and_the_size_is_the_masks():
-    torch = pytest.importorskip("torch")
     blue_first = torch.zeros(3, 4, 6, dtype=torch.uint8)
     blue_first[0] = 200
     image = _rgb(dict(inputs=[blue_first]), (4, 6))

@@ -1,14 +1,19 @@
 """What is known to be wrong before a training starts is said before it starts."""
 
+from __future__ import annotations
+
 import pytest
+import torch
+from mmengine.config import Config
 from tiny_run import make_data
 
 from leuko_mm.datasets.prepared import DatasetError
 from leuko_mm.engine.encoder_weights import WeightsError
 from leuko_mm.errors import UsageError
-from leuko_mm.training.config import resolve_config
+from leuko_mm.models.size import build_bare
+from leuko_mm.training.config import cells_config, resolve_config
 from leuko_mm.training.preflight import (
-    cells_config,
+    check_batch_norm,
     check_data,
     check_output,
     check_run,
@@ -59,27 +64,18 @@ def test_a_state_that_is_gone_is_named(tmp_path):
         check_output(tmp_path, resume=True, force=False)
 
 
-def test_the_cells_stand_below_a_mosaic_or_alone(config):
-    assert cells_config(config, "train").part == "train"
-    config.train_dataloader.dataset = dict(name="alone")
-    assert cells_config(config, "train").name == "alone"
-
-
 def test_training_needs_a_split(tiny_data, config, tmp_path):
     cells_config(config, "train").split = None
     with pytest.raises(UsageError, match="--split fold1"):
         check_run(config, tmp_path / "run", resume=False, force=False)
 
 
-def test_a_dataset_of_others_is_refused_by_name(tiny_data, config):
-    config.test_dataloader.dataset = dict(type="CityscapesDataset")
-    with pytest.raises(UsageError, match=r"test_dataloader is 'CityscapesDataset'"):
-        check_data(config)
-
-
-def test_the_test_data_is_checked_too(tiny_data, config):
+def test_the_data_of_both_loaders_is_checked(tiny_data, config):
     cells_config(config, "test").name = "absent"
     with pytest.raises(DatasetError, match="absent"):
+        check_data(config)
+    config.test_dataloader.dataset = dict(type="CityscapesDataset")
+    with pytest.raises(UsageError, match=r"test_dataloader is 'CityscapesDataset'"):
         check_data(config)
 
 
@@ -93,9 +89,8 @@ def test_each_split_is_checked(tmp_path, monkeypatch, config):
 
 
 def test_missing_weights_are_named(config):
-    config.model.backbone.init_cfg = dict(
-        type="leuko_mm.EncoderWeights", checkpoint="absent.pth"
-    )
+    init_cfg = dict(type="leuko_mm.EncoderWeights", checkpoint="absent.pth")
+    config.model.backbone.init_cfg = init_cfg
     with pytest.raises(WeightsError, match=r"absent\.pth"):
         check_weights(config)
 
@@ -105,10 +100,35 @@ def test_a_start_that_is_missing_is_named(config, tmp_path):
     with pytest.raises(UsageError, match=r"absent\.pth does not exist"):
         check_weights(config)
     (tmp_path / "there.pth").write_text("")
-    config.load_from = str(tmp_path / "there.pth")
-    check_weights(config)
+    # An address is left to mmengine.
+    for start in (str(tmp_path / "there.pth"), "https://example.org/model.pth"):
+        config.load_from = start
+        check_weights(config)
 
 
-def test_an_address_is_left_to_mmengine(config):
-    config.load_from = "https://example.org/model.pth"
-    check_weights(config)
+def test_a_pooled_map_of_one_image_is_refused(config):
+    config.train_dataloader.batch_size = 1
+    config.model.decode_head = dict(
+        type="PSPHead",
+        in_channels=64,
+        in_index=-1,
+        channels=8,
+        num_classes=6,
+        norm_cfg=dict(type="BN"),
+    )
+    model = build_bare(Config(dict(model=config.model)))
+    with pytest.raises(UsageError, match=r"psp_modules.*batch_size=2"):
+        check_batch_norm(model, config)
+    with pytest.raises(ValueError, match="more than 1 value per channel"):
+        model.train()(torch.zeros(1, 3, 64, 64), None, mode="tensor")
+    config.train_dataloader.batch_size = 2
+    check_batch_norm(model, config)
+
+
+def test_one_image_is_enough_for_maps_of_several_pixels(config):
+    config.train_dataloader.batch_size = 1
+    model = build_bare(Config(dict(model=config.model)))
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    check_batch_norm(model, config)
+    for key, value in model.state_dict().items():
+        assert torch.equal(value, before[key]), key

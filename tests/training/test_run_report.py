@@ -1,9 +1,4 @@
-"""The words of a run's page.
-
-The page about a finished run, gathered from what the run left.
-
-Which cells a page shows, and what it says of each.
-"""
+"""The page about a finished run, gathered from what the run left."""
 
 from __future__ import annotations
 
@@ -15,22 +10,25 @@ import torch
 from mmengine.config import Config
 from tiny_run import write_config
 
-from leuko_mm.evaluation.confusion import confusion_matrix
+from leuko_mm.evaluation.confusion import METRIC_KEYS, confusion_matrix
 from leuko_mm.evaluation.metric import Cells, load_cells
-from leuko_mm.report.run_page import ClassLabel, LossHistory, PixelRow
-from leuko_mm.training import pictures as predictions
-from leuko_mm.training import run_report
+from leuko_mm.report.run_page import PixelRow
+from leuko_mm.training import pictures, run_report
 from leuko_mm.training.pictures import PredictedImage
 from leuko_mm.training.run import TrainRequest, train
 from leuko_mm.training.run_report import (
     cell_cards,
     choose_cells,
+    class_labels,
+    class_rows,
     closing_of,
-    duration,
     fact_groups,
     files_beside,
+    headlines,
     summary_of,
 )
+
+METRICS = dict.fromkeys(METRIC_KEYS, 50.0)
 
 
 @pytest.fixture
@@ -75,34 +73,16 @@ def facts_of(results, *, tested=False):
     }
 
 
-def test_summary_of_a_training(results):
+def test_the_summary_says_what_was_run(results):
     results["run"]["variant"] = "compact"
     assert summary_of(results, tested=False) == (
         "cbam_unet compact, trained under the protocol half on bcisc, split fold4, "
         "seed 0: 450 iterations in 1 h 2 min on cpu."
     )
-
-
-def test_summary_of_a_test_on_every_cell(results):
-    results["run"].update(split=None, protocol=None)
+    results["run"].update(split=None, protocol=None, variant=None)
     assert summary_of(results, tested=True) == (
         "cbam_unet, from a checkpoint, tested on bcisc, every cell."
     )
-
-
-@pytest.mark.parametrize(
-    ("seconds", "words"),
-    [
-        (0, "0.0 s"),
-        (59.94, "59.9 s"),
-        (59.97, "1 min 0 s"),
-        (61, "1 min 1 s"),
-        (3599.6, "1 h 0 min"),
-        (86400, "24 h 0 min"),
-    ],
-)
-def test_durations(seconds, words):
-    assert duration(seconds) == words
 
 
 def test_long_lists_and_hashes_are_folded(results):
@@ -111,29 +91,21 @@ def test_long_lists_and_hashes_are_folded(results):
     assert facts["test groups"] == ("b_1, b_2", None)
     assert facts["dataset sha256"] == ("dddddddddddd...", "d" * 64)
     assert facts["its sha256"][1] == "e" * 64
-
-
-def test_what_is_missing_is_said(results):
-    results["run"].update(split=None, protocol=None)
-    results["data"].update(mosaic=None, size=None, enhance=None)
-    facts = facts_of(results)
-    assert facts["protocol"] == (None, None)
-    assert facts["image size"] == (None, None)
-    assert facts["code"][0] == "installed package"
-    assert facts["enhancement"][0] == facts["GPU"][0] == "none"
-    assert facts["split"][0] == "none: every cell is tested"
-    assert facts["model"][0] == "18.70 million parameters"
-
-
-def test_recipes_and_times_are_told(results):
-    facts = facts_of(results)
     assert facts["enhancement"][0] == "leuko_mm.AHERetinex (reading=hsv)"
     assert facts["wall time"][0] == "1 h 2 min"
     assert facts["started"][0] == "2026-01-02 03:04:05 UTC"
 
 
-def test_a_test_tells_nothing_of_a_training(results):
+def test_what_is_missing_is_said(results):
+    results["run"].update(split=None, protocol=None)
+    results["data"].update(mosaic=None, size=None, enhance=None, train_groups=None)
     facts = facts_of(results, tested=True)
+    assert facts["protocol"] == facts["image size"] == (None, None)
+    assert facts["code"][0] == "installed package"
+    assert facts["enhancement"][0] == facts["GPU"][0] == "none"
+    assert facts["split"][0] == "none: every cell is tested"
+    assert facts["model"][0] == "18.70 million parameters"
+    # A test says nothing of a training.
     assert not {"wall time", "bfloat16", "training groups"} & set(facts)
 
 
@@ -147,26 +119,8 @@ def test_only_files_that_are_there_are_listed(tmp_path):
     (work_dir / "overlays").mkdir(parents=True)
     for name in ("cells.npz", "run.pth", "other.pth", "overlays/01.png"):
         (work_dir / name).touch()
-    assert [link.path for link in files_beside(work_dir)] == [
-        "results.json",
-        "cells.npz",
-        "run.pth",
-        "overlays/01.png",
-    ]
-
-
-METRICS = dict.fromkeys(
-    (
-        "mIoU",
-        "mIoU_fg",
-        "mF1",
-        "mPrecision",
-        "mRecall",
-        "pixel_accuracy",
-        "ovr_accuracy",
-    ),
-    50.0,
-)
+    listed = [link.path for link in files_beside(work_dir)]
+    assert listed == ["results.json", "cells.npz", "run.pth", "overlays/01.png"]
 
 
 class Finished:
@@ -181,25 +135,25 @@ def finished(tiny_home, tmp_path_factory):
     """Train two iterations on enhanced cells, and keep what the page is made of."""
     place, run = tmp_path_factory.mktemp("runs"), Finished()
     config = write_config(place, enhance="dict(type='leuko_mm.AHERetinex')")
-    render, predict = run_report.render_run_report, predictions._predict
-    threads = torch.get_num_threads()
+    render, predict = run_report.render_run_report, pictures._predict
 
     def rendered(data):
         run.pages.append(data)
         return render(data)
 
-    def predicted(runner, dataset, plain, index):
+    def predicted(runner, plain, index):
         run.segmented.append(index)
-        return predict(runner, dataset, plain, index)
+        return predict(runner, plain, index)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LEUKO_MM_DATA", str(tiny_home))
         patch.setattr(run_report, "render_run_report", rendered)
-        patch.setattr(predictions, "_predict", predicted)
+        patch.setattr(pictures, "_predict", predicted)
+        threads = torch.get_num_threads()
         torch.set_num_threads(1)
         run.folder = train(
             TrainRequest(
-                config=str(config),
+                str(config),
                 split="fold2",
                 work_dir=str(place / "run"),
                 command=["leuko train", "tiny"],
@@ -210,20 +164,20 @@ def finished(tiny_home, tmp_path_factory):
     return run
 
 
-def test_the_page_stands_in_the_folder(finished):
+def test_the_page_is_in_the_folder_with_links_to_the_files(finished):
     page = (finished.folder / "report.html").read_text(encoding="utf-8")
     assert page.startswith("<!doctype html>")
+    links = [link.path for link in finished.page.files]
+    assert links[:2] == ["results.json", "table.md"]
+    assert {"run.pth", "tiny.py"} < set(links)
+    resolved = Config.fromfile(finished.folder / "tiny.py")
+    assert resolved.test_dataloader.dataset.dataset.split == "fold2"
     for link in finished.page.files:
         assert (finished.folder / link.path).is_file()
         assert link.words in page
-    assert [link.path for link in finished.page.files[:2]] == [
-        "results.json",
-        "table.md",
-    ]
-    assert "run.pth" in [link.path for link in finished.page.files]
 
 
-def test_figures_are_those_of_the_results(finished):
+def test_numbers_are_those_of_the_results(finished):
     results = json.loads((finished.folder / "results.json").read_text())
     page = finished.page
     assert page.headlines[0].value == results["metrics"]["mIoU"]
@@ -247,32 +201,25 @@ def test_every_cell_shows_its_own_pixels(finished):
 
 def test_the_model_sees_no_image_twice(finished):
     assert finished.segmented == [0, 1]
-    assert sorted(path.name for path in (finished.folder / "overlays").iterdir()) == [
-        "01.png",
-        "02.png",
-    ]
+    overlays = sorted(path.name for path in (finished.folder / "overlays").iterdir())
+    assert overlays == ["01.png", "02.png"]
 
 
 def test_it_says_what_was_trained_on_what(finished):
-    page = finished.page
-    assert page.summary.startswith(
+    assert finished.page.summary.startswith(
         "tiny, trained under the protocol smoke on synthetic, split fold2, seed 0: "
         "2 iterations in "
     )
-    facts = {name: value for group in page.facts for name, value, _ in group.facts}
+    groups = finished.page.facts
+    facts = {name: value for group in groups for name, value, _ in group.facts}
     assert facts["command"] == "leuko train tiny"
     assert facts["enhancement"] == "leuko_mm.AHERetinex"
-    assert facts["test groups"] == "slide_2"
-    assert facts["training groups"] == "4"
-    resolved = Config.fromfile(finished.folder / "tiny.py")
-    assert "tiny.py" in [file.path for file in page.files]
-    assert resolved.test_dataloader.dataset.dataset.split == "fold2"
+    assert (facts["test groups"], facts["training groups"]) == ("slide_2", "4")
 
 
 def labels(count=6):
     names = ["background", "basophil", "eosinophil", "x-cell", "y", "z"][:count]
-    palette = [[n, n, n] for n in range(count)]
-    return run_report.class_labels(dict(classes=names, palette=palette))
+    return class_labels(dict(classes=names, palette=[[n, n, n] for n in range(count)]))
 
 
 def cells_of(*pairs, count=6):
@@ -290,104 +237,73 @@ def test_short_names_for_known_and_unknown_classes():
 
 def test_cells_are_counted_whole():
     cells = cells_of((1, 1), (1, 2), (1, 0), (2, 2), (0, 0))
-    per_class = {label.name: {} for label in labels()}
-    rows = run_report.class_rows(per_class, cells, labels())
-    assert [(row.cells, row.right) for row in rows[:4]] == [
-        (None, None),
-        (3, 1),
-        (1, 1),
-        (0, 0),
-    ]
+    rows = class_rows({label.name: {} for label in labels()}, cells, labels())
+    counts = [(row.cells, row.right) for row in rows[:4]]
+    assert counts == [(None, None), (3, 1), (1, 1), (0, 0)]
     results = dict(metrics=METRICS, confusion=cells.confusion.sum(axis=0).tolist())
-    *_, found, right = run_report.headlines(results, cells)
+    *_, found, right = headlines(results, cells)
     assert right.value == 50
     assert right.note == "2 of 4 by most of their pixels; 1 without any leukocyte pixel"
     # 40 true pixels, 10 of them lost and none invented.
     assert found.value == 75
 
 
-def test_two_classes_need_no_second_figure_for_being_found():
+def test_two_classes_need_no_second_number_for_being_found():
     cells = cells_of((1, 1), count=2)
     results = dict(metrics=METRICS, confusion=cells.confusion[0].tolist())
-    names = [headline.label for headline in run_report.headlines(results, cells)]
+    names = [headline.label for headline in headlines(results, cells)]
     assert names == ["mean IoU", "mean IoU of cells", "mean F1", "pixel accuracy"]
 
 
 def test_no_cell_at_all_has_no_share():
     cells = cells_of((0, 0))
     results = dict(metrics=METRICS, confusion=cells.confusion[0].tolist())
-    assert run_report.headlines(results, cells)[-1].value is None
+    assert headlines(results, cells)[-1].value is None
 
 
-def test_losses_become_a_history(tmp_path):
-    class Runner:
-        hooks = ()
-
-    assert run_report._loss(Runner, tmp_path) is None
-    folder = tmp_path / "1" / "vis_data"
-    folder.mkdir(parents=True)
-    (folder / "scalars.json").write_text('{"step": 10, "loss": 0.5}\n')
-    assert run_report._loss(Runner, tmp_path) == LossHistory((10,), (0.5,), {})
-
-
-LABELS = tuple(
-    ClassLabel(name, name[:3], (0, 0, 0))
-    for name in ("background", "basophil", "eosinophil")
-)
-
-
-def confusion(right, wrong=0):
+def cell(right, wrong=0):
     """Return a cell of class 1 with so many right pixels and so many of class 2."""
-    return np.array([[90, 0, 0], [0, right, wrong], [0, 0, 0]])
+    return [[90, 0, 0], [0, right, wrong], [0, 0, 0]]
 
 
 def chosen(cells, **counts):
     found = choose_cells(np.array(cells), **counts)
-    return [(cell.row, cell.rank, cell.chosen_as) for cell in found]
+    return [(one.row, one.rank, one.chosen_as) for one in found]
 
 
 def test_the_worst_and_the_best_are_chosen_in_order():
-    cells = [confusion(n, 10 - n) for n in (5, 9, 1, 7, 3)]
-    assert chosen(cells, worst=2, best=1) == [
-        (2, 1, "worst"),
-        (4, 2, "worst"),
-        (1, 5, "best"),
-    ]
+    cells = [cell(n, 10 - n) for n in (5, 9, 1, 7, 3)]
+    worst = [(2, 1, "worst"), (4, 2, "worst")]
+    assert chosen(cells, worst=2, best=1) == [*worst, (1, 5, "best")]
 
 
 def test_no_cell_is_shown_twice():
-    cells = [confusion(n, 10 - n) for n in (5, 9, 1)]
+    cells = [cell(n, 10 - n) for n in (5, 9, 1)]
     assert [row for row, _, _ in chosen(cells, worst=2, best=2)] == [2, 0, 1]
     assert len(chosen(cells)) == 3
     assert chosen(cells, worst=0, best=0) == []
 
 
 def test_equals_keep_their_order_and_empty_tiles_are_left_out():
-    cells = [confusion(0), confusion(5), confusion(5), confusion(0)]
+    cells = [cell(0), cell(5), cell(5), cell(0)]
     assert [row for row, _, _ in chosen(cells)] == [1, 2]
 
 
-def test_cards_tell_each_cell_its_own():
-    matrices = np.stack([confusion(4, 12), confusion(10)])
+def test_each_card_has_its_own_cell():
+    matrices = np.array([cell(4, 12), cell(10)])
     cells = Cells(np.array(["a", "b"]), np.array(["g", ""]), matrices)
     image = np.full((2, 2, 3), 7, np.uint8)
     mask = np.ones((2, 2), np.uint8)
     picture = PredictedImage(image, None, mask, 2 * mask, ((0, 0, 2, 2),))
-    bad, good = cell_cards(cells, choose_cells(matrices), {0: picture}, LABELS)
-    assert (bad.stem, bad.group, bad.rank, bad.truth, bad.majority) == (
-        "a",
-        "g",
-        1,
-        1,
-        2,
-    )
+    bad, good = cell_cards(cells, choose_cells(matrices), {0: picture}, labels(3))
+    assert (bad.stem, bad.group, bad.rank) == ("a", "g", 1)
+    assert (bad.truth, bad.majority) == (1, 2)
     assert bad.dice == 100 * 2 * 4 / (16 + 16)
     assert bad.image is image
     assert bad.predicted_labels.max() == 2
-    assert bad.pixels == (
-        PixelRow(LABELS[0], 90, 90, 90),
-        PixelRow(LABELS[1], 16, 4, 4),
-        PixelRow(LABELS[2], 0, 12, 0),
+    counts = [(90, 90, 90), (16, 4, 4), (0, 12, 0)]
+    assert bad.pixels == tuple(
+        PixelRow(label, *row) for label, row in zip(labels(3), counts, strict=True)
     )
     assert good.dice == 100
     assert good.image is None

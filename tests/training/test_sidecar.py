@@ -1,21 +1,15 @@
-"""The red cells of a training part, at the size that the network sees them in.
-
-What a checkpoint has learnt from, whatever it started from.
-
-A checkpoint is used for what it was made for, or not at all.
-
-Fine-tuning: a training that starts from a trained model.
-"""
+"""The file beside a checkpoint: what it is used for, trained on, and started from."""
 
 from __future__ import annotations
 
 import json
 import shutil
+from itertools import product
 
+import cv2
 import numpy as np
 import pytest
 import torch
-from test_inference_scale import drawn
 from tiny_checkpoint import rewrite, write_tiny
 from tiny_run import leuko, write_config
 
@@ -31,138 +25,118 @@ from leuko_mm.training.building import build_runner
 from leuko_mm.training.config import resolve_config
 from leuko_mm.training.run import TrainRequest, prepare_config, train
 from leuko_mm.training.sidecar import (
-    _spread,
+    _evenly,
     check_sidecar,
     check_start,
     check_unseen,
-    learnt_cells,
-    learnt_groups,
     read_sidecar,
     sidecar_of,
     trained_red_cell,
+    training_cells,
+    training_groups,
 )
 
+METAINFO = dict(classes=CLASS_NAMES, palette=[[i, i, i] for i in range(6)])
+IMAGENET = dict(type="leuko_mm.EncoderWeights", checkpoint="vgg16")
 
-@pytest.fixture(scope="module")
-def prepared(tmp_path_factory):
-    """Return a dataset: red cells of 24 px in the training part, 40 px in the other."""
-    root = tmp_path_factory.mktemp("data") / "drawn"
+
+def test_red_cells_are_measured_in_the_training_part_at_the_size_of_its_tiles(tmp_path):
     cells, split = [], {}
     for number, diameter in enumerate([24, 24, 24, 40]):
-        image = drawn(diameter, seed=number)[:168, :168]
+        image = np.full((168, 168, 3), 210, np.uint8)
+        for x, y in product(range(21, 168, 42), repeat=2):
+            cv2.circle(image, (x, y), diameter // 2, (120, 120, 120), -1)
+        image = cv2.GaussianBlur(image, (0, 0), 0.03 * diameter)
         mask = np.zeros(image.shape[:2], np.uint8)
         mask[60:90, 60:90] = 5
         stem = f"neut_{number}-1_0"
         split[stem] = "test" if diameter == 40 else "train"
-        group = f"slide_{number}"
         cells.append(
             PreparedCell(
                 stem=stem,
                 class_name="neutrophil",
-                group=group,
+                group=f"slide_{number}",
                 image=image,
                 mask=mask,
             )
         )
-    write_prepared(
-        root,
-        cells,
-        name="drawn",
-        source="a test",
-        licence="CC0-1.0",
-        citation="none",
-        splits={"fold1": split},
-        force=False,
-    )
-    return root
-
-
-def test_the_training_part_is_measured_at_the_size_of_its_tiles(prepared):
-    assert trained_red_cell(prepared, "fold1", cell_px=84) == pytest.approx(
-        12, rel=0.06
-    )
-    assert trained_red_cell(prepared, "fold1", cell_px=None) == pytest.approx(
-        24, rel=0.06
-    )
+    root = tmp_path / "drawn"
+    about = dict(name="drawn", source="a test", licence="CC0-1.0", citation="none")
+    write_prepared(root, cells, **about, splits={"fold1": split}, force=False)
+    for cell_px, pixels in ((84, 12), (None, 24)):
+        measured = trained_red_cell(root, "fold1", cell_px=cell_px)
+        assert measured == pytest.approx(pixels, rel=0.06)
 
 
 def test_a_few_red_cells_tell_nothing(tiny_dataset):
     assert trained_red_cell(tiny_dataset, None, cell_px=64) is None
 
 
-def test_many_images_are_looked_at_evenly():
+def test_many_images_are_measured_evenly():
     rows = list(range(1000))
-    picked = _spread(rows)
+    picked = _evenly(rows)
     assert (picked[0], picked[-1], len(picked)) == (0, 999, 30)
     assert max(np.diff(picked)) <= 35
-    assert _spread(rows[:30]) == rows[:30]
+    assert _evenly(rows[:30]) == rows[:30]
 
 
-def trained_on(split, home):
-    sha256 = read_about(home / "synthetic")["sha256"]
-    return dict(training=dict(split=split, sha256=sha256))
+@pytest.fixture
+def trained_on(tiny_data):
+    """Return a function that makes the sidecar of a training on one split."""
+    sha256 = read_about(tiny_data / "synthetic")["sha256"]
+    return lambda split: dict(training=dict(split=split, sha256=sha256))
 
 
-def test_cells_that_were_learnt_are_not_tested(tiny_data, tiny_config):
-    def check(tested, learnt="fold5"):
-        config = resolve_config(str(tiny_config), split=tested)
-        check_unseen(config, trained_on(learnt, tiny_data))
+@pytest.fixture
+def of_split(tiny_config):
+    """Return a function that resolves the tiny network's config for one split."""
+    return lambda split: resolve_config(str(tiny_config), split=split)
 
-    check("fold5")
+
+def test_cells_of_the_training_are_not_tested(trained_on, of_split):
+    sidecar = trained_on("fold5")
+    check_unseen(of_split("fold5"), sidecar)
     with pytest.raises(UsageError, match=r"5 of the 5 cells.*--split fold5"):
-        check("fold4")
+        check_unseen(of_split("fold4"), sidecar)
     with pytest.raises(UsageError, match=r"20 of the 25 cells"):
-        check("all")
-
-
-def test_learnt_cells_are_tested_where_they_are_asked_for(tiny_data, tiny_config):
-    config = resolve_config(str(tiny_config), split="fold5")
+        check_unseen(of_split("all"), sidecar)
+    # They are where they are asked for.
+    config = of_split("fold5")
     config.test_dataloader.dataset.dataset.part = "train"
-    check_unseen(config, trained_on("fold5", tiny_data))
+    check_unseen(config, sidecar)
 
 
-def test_another_dataset_holds_no_learnt_cells(tiny_data, tiny_config):
-    config = resolve_config(str(tiny_config), split="all")
-    check_unseen(config, dict(training=dict(split="fold5", sha256="0" * 64)))
-
-
-def test_no_sidecar_knows_no_cells(tiny_data, tiny_config):
-    config = resolve_config(str(tiny_config), split="all")
-    check_unseen(config, {})
-    assert learnt_groups(config, {}) is None
-
-
-def test_the_groups_learnt_are_those_of_the_sidecar_not_of_the_config(
-    tiny_data, tiny_config
+@pytest.mark.parametrize(
+    "sidecar", [{}, dict(training=dict(split="fold5", sha256="0" * 64))]
+)
+def test_of_other_data_or_without_a_sidecar_nothing_is_known(
+    sidecar, tiny_data, of_split
 ):
-    config = resolve_config(str(tiny_config), split="fold2")
+    check_unseen(of_split("all"), sidecar)
+    assert training_groups(tiny_data / "synthetic", sidecar) is None
+
+
+def test_the_groups_of_a_training_are_those_of_its_sidecar(tiny_data, trained_on):
     root = tiny_data / "synthetic"
     parts = read_split(root, "fold5")
     groups = {row.stem: row.group for row in read_index(root)}
     expected = {groups[stem] for stem, part in parts.items() if part == "train"}
-    sidecar = trained_on("fold5", tiny_data)
-    assert learnt_groups(config, sidecar) == sorted(expected)
-    sidecar["training"]["sha256"] = "0" * 64
-    assert learnt_groups(config, sidecar) is None
+    assert training_groups(root, trained_on("fold5")) == sorted(expected)
 
 
-def test_what_its_start_had_learnt_is_learnt(tiny_data, tiny_config):
-    start = trained_on("fold1", tiny_data)
-    elsewhere = dict(split="fold5", sha256="0" * 64, start=start)
-    tuned = dict(training=elsewhere)
+def test_the_training_of_its_start_counts_too(tiny_data, trained_on, of_split):
+    start = trained_on("fold1")
+    tuned = dict(training=dict(split="fold5", sha256="0" * 64, start=start))
     root = tiny_data / "synthetic"
-    assert learnt_cells(root, tuned) == learnt_cells(root, start) != set()
-    check_unseen(resolve_config(str(tiny_config), split="fold1"), tuned)
+    assert training_cells(root, tuned) == training_cells(root, start) != set()
+    check_unseen(of_split("fold1"), tuned)
     with pytest.raises(UsageError, match=r"5 of the 5 cells.*--split fold1"):
-        check_unseen(resolve_config(str(tiny_config), split="fold2"), tuned)
-    # Learnt from both parts of a division: no cell of it is new.
-    twice = trained_on("fold2", tiny_data)
+        check_unseen(of_split("fold2"), tuned)
+    # Trained on both parts of a division: no cell of it is new.
+    twice = trained_on("fold2")
     twice["training"]["start"] = start
     with pytest.raises(UsageError, match="5 of the 5"):
-        check_unseen(resolve_config(str(tiny_config), split="fold2"), twice)
-
-
-METAINFO = dict(classes=CLASS_NAMES, palette=[[i, i, i] for i in range(6)])
+        check_unseen(of_split("fold2"), twice)
 
 
 @pytest.fixture
@@ -170,11 +144,12 @@ def config(tiny_config):
     return resolve_config(str(tiny_config))
 
 
-def results_of(enhance=None, sha256="0" * 64):
-    return dict(
+def written(config, enhance=None, metainfo=METAINFO) -> dict:
+    """Return the sidecar that a run of the config leaves, as it is read again."""
+    results = dict(
         data=dict(
             dataset="synthetic",
-            sha256=sha256,
+            sha256="0" * 64,
             size=64,
             mosaic=dict(n=2, mode="resample"),
             enhance=enhance,
@@ -182,64 +157,48 @@ def results_of(enhance=None, sha256="0" * 64):
         run=dict(split="fold5", seed=3, iterations=2, git=None),
         metrics=dict(mIoU=50.0),
     )
-
-
-def as_read(sidecar):
-    return json.loads(json.dumps(sidecar))
+    return json.loads(json.dumps(sidecar_of(config, results, metainfo)))
 
 
 def test_what_is_written_fits_what_it_was_written_for(config):
-    config.train_dataloader.dataset.enhance = dict(type="X", windows=(4, 4))
-    sidecar = sidecar_of(config, results_of(dict(type="X", windows=(4, 4))), METAINFO)
-    check_sidecar("a.pth", as_read(sidecar), config, METAINFO)
+    enhance = dict(type="X", windows=(4, 4))
+    config.train_dataloader.dataset.enhance = enhance
+    sidecar = written(config, enhance)
+    check_sidecar("a.pth", sidecar, config, METAINFO)
+    assert sidecar["scale"]["cell_px"] == 32  # the side of a tile
+    check_sidecar("a.pth", {}, config, METAINFO)
 
 
 def test_classes_and_colours_are_those_of_the_dataset(config):
     two = dict(classes=("background", "leukocyte"), palette=[[0, 0, 0], [9, 9, 9]])
-    sidecar = sidecar_of(config, results_of(), two)
+    sidecar = written(config, metainfo=two)
     assert sidecar["classes"] == sidecar["config"]["classes"] == list(two["classes"])
     assert sidecar["colours"] == two["palette"]
     with pytest.raises(UsageError, match="trained with classes"):
-        check_sidecar("a.pth", as_read(sidecar), config, METAINFO)
-
-
-def test_the_size_of_a_cell_is_that_of_its_tile(config):
-    assert sidecar_of(config, results_of(), METAINFO)["scale"]["cell_px"] == 32
-
-
-def test_another_enhancement_is_refused(config):
-    sidecar = as_read(sidecar_of(config, results_of(), METAINFO))
-    config.train_dataloader.dataset.enhance = dict(type="leuko_mm.AHERetinex")
-    with pytest.raises(UsageError, match=r"enhance None.*config it was trained with"):
         check_sidecar("a.pth", sidecar, config, METAINFO)
 
 
-def test_another_normalisation_is_refused(config):
-    sidecar = as_read(sidecar_of(config, results_of(), METAINFO))
+def test_another_enhancement_or_normalisation_is_refused(config):
+    sidecar = written(config)
+    config.train_dataloader.dataset.enhance = dict(type="leuko_mm.AHERetinex")
+    with pytest.raises(UsageError, match=r"enhance None.*config it was trained with"):
+        check_sidecar("a.pth", sidecar, config, METAINFO)
+    config.train_dataloader.dataset.enhance = None
     config.model.data_preprocessor.mean = [0, 0, 0]
     with pytest.raises(UsageError, match="trained with normalisation"):
         check_sidecar("a.pth", sidecar, config, METAINFO)
 
 
-def test_no_sidecar_passes(config, tmp_path):
-    assert read_sidecar(tmp_path / "a.pth", "0") == {}
-    check_sidecar("a.pth", {}, config, METAINFO)
-
-
-def test_a_damaged_sidecar_is_named(tmp_path):
-    (tmp_path / "a.json").write_text("{")
-    with pytest.raises(UsageError, match=r"a\.json is damaged"):
-        read_sidecar(tmp_path / "a.pth", "0")
-
-
-def test_a_file_that_changed_is_refused(tmp_path):
-    (tmp_path / "a.json").write_text(json.dumps(dict(sha256="a" * 64)))
-    assert read_sidecar(tmp_path / "a.pth", "a" * 64)["sha256"] == "a" * 64
+def test_only_the_file_that_it_describes_has_a_sidecar(tmp_path):
+    path, sidecar = tmp_path / "a.pth", tmp_path / "a.json"
+    assert read_sidecar(path, "0") == {}
+    sidecar.write_text(json.dumps(dict(sha256="a" * 64)))
+    assert read_sidecar(path, "a" * 64)["sha256"] == "a" * 64
     with pytest.raises(UsageError, match=r"a\.pth is not the file that a\.json"):
-        read_sidecar(tmp_path / "a.pth", "b" * 64)
-
-
-IMAGENET = dict(type="leuko_mm.EncoderWeights", checkpoint="vgg16")
+        read_sidecar(path, "b" * 64)
+    sidecar.write_text("{")
+    with pytest.raises(UsageError, match=r"a\.json is damaged"):
+        read_sidecar(path, "0")
 
 
 @pytest.fixture
@@ -250,32 +209,32 @@ def start(tmp_path, tiny_config):
     return path
 
 
-def prepared_start_from(config, start, **wishes):
+def prepared_from(start, config, **wishes):
     return prepare_config(TrainRequest(str(config), load_from=str(start), **wishes))
 
 
-def test_every_weight_is_that_of_the_model(tmp_path, tiny_data, tiny_config, start):
-    config = prepared_start_from(tiny_config, start, work_dir=str(tmp_path / "run"))
-    runner = build_runner(config)
-    runner._init_model_weights()
+def test_every_weight_is_that_of_the_start(tmp_path, tiny_data, tiny_config, start):
+    def initial(config):
+        runner = build_runner(config)
+        runner._init_model_weights()
+        return runner.model.state_dict()
+
+    work_dir = str(tmp_path / "run")
     there = load_tensors(start)
-    here = runner.model.state_dict()
+    here = initial(prepared_from(start, tiny_config, work_dir=work_dir))
     assert there.keys() == here.keys()
     assert all(torch.equal(here[key], there[key]) for key in there)
-    plain = build_runner(
-        prepare_config(TrainRequest(str(tiny_config), work_dir=str(tmp_path / "run")))
-    )
-    plain._init_model_weights()
+    plain = initial(prepare_config(TrainRequest(str(tiny_config), work_dir=work_dir)))
     key = "decode_head.conv_seg.weight"
-    assert not torch.equal(plain.model.state_dict()[key], there[key])
+    assert not torch.equal(plain[key], there[key])
 
 
 def test_imagenets_weights_are_neither_needed_nor_loaded(tiny_data, tiny_config, start):
     text = tiny_config.read_text().replace("init_cfg=None", f"init_cfg={IMAGENET!r}")
     tiny_config.write_text(text)
-    config = prepared_start_from(tiny_config, start)
+    config = prepared_from(start, tiny_config)
     assert "init_cfg" not in config.model.backbone
-    # All the same the encoder is one that waits for nobody to spoil it.
+    # The encoder counts as pretrained all the same.
     assert is_pretrained(build_bare(config), "backbone")
     assert named_weights(config) == "start.pth"
 
@@ -289,55 +248,51 @@ def test_a_finished_run_tells_what_it_started_from(
     results = json.loads((work_dir / "results.json").read_text())
     assert results["model"]["pretrained"] == "start.pth"
     sidecar = json.loads((work_dir / "tuned.json").read_text())
-    told = {key: given[key] for key in ("method", "sha256", "training")}
-    assert sidecar["training"]["start"] == told
+    kept = {key: given[key] for key in ("method", "sha256", "training")}
+    assert sidecar["training"]["start"] == kept
     # A start is no state to go on from: the iterations are counted from 0.
     assert results["run"]["iterations"] == 2
 
 
-def test_a_model_that_knows_tested_cells_is_refused(
+def test_a_start_that_was_trained_on_tested_cells_is_refused(
     tmp_path, tiny_data, tiny_config, start
 ):
     digest = read_about(tiny_data / "synthetic")["sha256"]
-    learnt = dict(dataset="synthetic", sha256=digest, split="fold1")
-    rewrite(start, training=learnt)
-    check_start(prepared_start_from(tiny_config, start, split="fold1"))
+    rewrite(start, training=dict(dataset="synthetic", sha256=digest, split="fold1"))
+    check_start(prepared_from(start, tiny_config, split="fold1"))
     with pytest.raises(UsageError, match=r"--load-from: .*start\.pth: 5 of the 5"):
-        check_start(prepared_start_from(tiny_config, start))
+        check_start(prepared_from(start, tiny_config))
     wish = dict(load_from=str(start), work_dir=str(tmp_path / "run"))
     with pytest.raises(UsageError, match="--split fold1"):
         train(TrainRequest(str(tiny_config), **wish))
     assert not (tmp_path / "run").exists()
 
 
-def test_another_network_is_refused_by_its_tensors(tmp_path, tiny_data, start):
+def test_another_network_or_other_classes_are_refused(
+    tmp_path, tiny_data, tiny_config, start
+):
     wider = write_config(tmp_path, name="wider")
     wider.write_text(wider.read_text().replace("[32, 16, 16, 8]", "[32, 16, 16, 12]"))
     shapes = r"decode_head\.\S+ is \[8.*\] there and \[12.*\] here"
     with pytest.raises(UsageError, match=f"another network than tiny.*{shapes}"):
-        prepared_start_from(wider, start)
-
-
-def test_other_classes_are_refused(tiny_data, tiny_config, start):
+        prepared_from(start, wider)
     two = {"model.decode_head.num_classes": 2}
     with pytest.raises(UsageError, match="or of other classes"):
-        prepared_start_from(tiny_config, start, options=two)
+        prepared_from(start, tiny_config, options=two)
 
 
-def test_a_file_without_its_sidecar_is_refused(tiny_data, tiny_config, start):
+def test_a_start_without_its_files_is_refused(tiny_data, tiny_config, start):
     start.with_suffix(".json").unlink()
     with pytest.raises(CheckpointError, match="has no sidecar"):
-        prepared_start_from(tiny_config, start)
+        prepared_from(start, tiny_config)
     with pytest.raises(UsageError, match="does not exist"):
-        prepared_start_from(tiny_config, start.with_name("none.pth"))
+        prepared_from(start.with_name("none.pth"), tiny_config)
     with pytest.raises(ValueError, match="cbam_unet_compac"):
-        prepared_start_from(tiny_config, "cbam_unet_compac")
+        prepared_from("cbam_unet_compac", tiny_config)
 
 
 def test_the_model_of_the_package_is_a_start_by_its_name(tiny_data):
-    config = prepared_start_from(
-        "cbam_unet_compact", "cbam_unet_compact", data="synthetic"
-    )
+    config = prepared_from("cbam_unet_compact", "cbam_unet_compact", data="synthetic")
     assert named_weights(config) == "cbam_unet_compact.pth"
 
 

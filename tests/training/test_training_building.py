@@ -1,11 +1,4 @@
-"""The hook reads a test's answers and writes their calibration.
-
-Batches that cannot be normalised are refused, odd labels are survived.
-
-The lines with which a run begins.
-
-The plain loop: nothing that only makes it faster, and all that is learnt alike.
-"""
+"""A runner is built: precision, the plain loop, what it logs, and what fails in it."""
 
 from __future__ import annotations
 
@@ -14,259 +7,69 @@ import json
 from pathlib import Path
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.structures import PixelData
-from mmseg.structures import SegDataSample
 from torch import nn
 
-from leuko_mm.cli.main import main
-from leuko_mm.datasets.mosaic import MosaicDataset
-from leuko_mm.engine.checkpoints import load_tensors
-from leuko_mm.engine.hooks import names_in_batch
+from leuko_mm.datasets.prepared import DatasetError
+from leuko_mm.engine.checkpoints import UnsafeCheckpointError
 from leuko_mm.errors import UsageError
-from leuko_mm.losses.focal_dice import FocalDiceLoss
 from leuko_mm.models.cbam import over_channels
-from leuko_mm.models.size import build_bare
 from leuko_mm.training.building import (
-    CALIBRATION_FILE,
-    CalibrationHook,
+    TrainingStartHook,
     announce_test,
     announce_training,
-    check_single_image,
+    building_errors,
     make_plain,
     plain_optimiser,
+    remove_run,
 )
 from leuko_mm.training.config import resolve_config
 from leuko_mm.training.run import TrainRequest, prepare_config, train
 
 
-def answer(logits, truth, **meta):
-    return SegDataSample(
-        seg_logits=PixelData(data=logits),
-        gt_sem_seg=PixelData(data=truth),
-        metainfo=meta,
-    )
+@pytest.mark.parametrize("helps", [True, False])
+def test_bfloat16_is_on_where_it_helps(tiny_config, monkeypatch, helps):
+    def enabled(amp):
+        config = prepare_config(TrainRequest(str(tiny_config), amp=amp))
+        return config.optim_wrapper.enabled
+
+    monkeypatch.setattr("leuko_mm.training.building.bfloat16_helps", lambda: helps)
+    assert [enabled(amp) for amp in (None, True, False)] == [helps, True, False]
 
 
-def test_every_tile_is_a_cell_and_every_labelled_pixel_counts(tmp_path):
-    truth = torch.ones(1, 4, 8, dtype=torch.long)
-    truth[..., 4:] = 2
-    truth[0, 0, 0] = 255
-    logits = torch.zeros(3, 4, 8)
-    logits[1] = 9.0
-    tiles = [dict(box=(0, 0, 4, 4)), dict(box=(4, 0, 8, 4))]
-    hook = CalibrationHook(tmp_path)
-    hook.after_test_iter(None, 0, outputs=[answer(logits, truth, tiles=tiles)])
-    hook.after_test_epoch(None)
-    told = json.loads((tmp_path / CALIBRATION_FILE).read_text())
-    assert np.sum(told["pixels"]["bins"], axis=0)[0] == 31
-    assert np.sum(told["cells"]["bins"], axis=0)[[0, 2]].tolist() == [2, 1]
-    assert told["cells"]["error"] == pytest.approx(50, abs=0.5)
+def test_bfloat16_needs_our_wrapper(tiny_config):
+    def prepared(amp):
+        other = {"optim_wrapper.type": "OptimWrapper"}
+        return prepare_config(TrainRequest(str(tiny_config), options=other, amp=amp))
+
+    with pytest.raises(UsageError, match="--amp needs"):
+        prepared(True)
+    assert "enabled" not in prepared(False).optim_wrapper
 
 
-def test_a_second_test_begins_anew_and_what_diverged_is_left_out(tmp_path):
-    hook = CalibrationHook(tmp_path)
-    truth = torch.ones(1, 2, 2, dtype=torch.long)
-    good = answer(torch.randn(3, 2, 2), truth)
-    bad = answer(torch.full((3, 2, 2), float("nan")), truth)
-    hook.after_test_iter(None, 0, outputs=[good, bad])
-    assert len(hook.cells) == 1
-    hook.before_test_epoch(None)
-    assert hook.cells == []
-    assert hook.pixels.sum() == 0
-
-
-@pytest.fixture(scope="module")
-def _one_thread():
-    former = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(former)
-
-
-def network(config_file, **head):
-    config = resolve_config(str(config_file))
-    config.model.decode_head.update(head)
-    return build_bare(Config(dict(model=config.model)))
-
-
-def test_a_pooled_map_of_one_image_is_refused(tiny_config):
-    head = dict(
-        _delete_=True,
-        type="PSPHead",
-        in_channels=64,
-        in_index=-1,
-        channels=8,
-        num_classes=6,
-        norm_cfg=dict(type="BN"),
-    )
-    config = resolve_config(str(tiny_config))
-    config.model.decode_head = {k: v for k, v in head.items() if k != "_delete_"}
-    model = build_bare(Config(dict(model=config.model)))
-    with pytest.raises(UsageError, match=r"psp_modules.*batch_size=2"):
-        check_single_image(model, 64)
-    with pytest.raises(ValueError, match="more than 1 value per channel"):
-        model.train()(torch.zeros(1, 3, 64, 64), None, mode="tensor")
-
-
-def test_one_image_is_enough_for_maps_of_several_pixels(tiny_config):
-    model = network(tiny_config)
-    before = {key: value.clone() for key, value in model.state_dict().items()}
-    check_single_image(model, 64)
-    for key, value in model.state_dict().items():
-        assert torch.equal(value, before[key]), key
-
-
-def labelled(value: int) -> SegDataSample:
-    sample = SegDataSample(metainfo=dict(img_shape=(32, 32)))
-    sample.gt_sem_seg = PixelData(data=torch.full((1, 32, 32), value))
-    return sample
-
-
-@pytest.mark.parametrize("label", [255, 0, 3])
-@pytest.mark.parametrize(
-    "loss", [dict(type="leuko_mm.FocalDiceLoss"), dict(type="CrossEntropyLoss")]
-)
-@pytest.mark.parametrize("more", [{}, dict(avg_non_ignore=True)])
-def test_all_ignored_and_absent_classes_give_numbers(tiny_config, label, loss, more):
-    if loss["type"] != "CrossEntropyLoss" and more:
-        more = dict(absent="smooth")
-    model = network(tiny_config, loss_decode=[{**loss, **more}]).train()
-    losses = model.loss(torch.rand(2, 3, 32, 32), [labelled(label)] * 2)
-    total, _ = model.parse_losses(losses)
-    total.backward()
-    assert torch.isfinite(total)
-    for name, weight in model.named_parameters():
-        assert weight.grad is None or torch.isfinite(weight.grad).all(), name
-    if label == 255:
-        assert total == 0
-
-
-def test_a_training_mosaic_tells_its_cells(tiny_dataset):
-    mosaics = MosaicDataset(
-        dict(name=str(tiny_dataset), split="fold1", part="train"),
-        n=2,
-        size=32,
-        mode="resample",
-        mosaics=2,
-        pipeline=[dict(type="PackSegInputs")],
-        tile_pipeline=[dict(type="LoadImageFromFile"), dict(type="LoadAnnotations")],
-    )
-    names = names_in_batch(dict(data_samples=[mosaics[3]["data_samples"]]))
-    about = {tile["stem"] for tile in mosaics.compose(3)["tiles"]}
-    assert len(names) == 4
-    assert set(names) == about
-
-
-@pytest.mark.usefixtures("_one_thread")
-def test_a_training_stops_at_a_loss_that_is_no_number(
-    tiny_config, tiny_data, tmp_path, monkeypatch, capfd
-):
-    forward = FocalDiceLoss.forward
-
-    def broken(self, *args, **kwargs):
-        return forward(self, *args, **kwargs) * float("nan")
-
-    monkeypatch.setattr(FocalDiceLoss, "forward", broken)
-    run = tmp_path / "run"
-    command = ["train", str(tiny_config), "--work-dir", str(run), "--no-amp"]
-    assert main(command) == 1
-    said = capfd.readouterr().err
-    assert "Traceback" not in said
-    for words in ("iteration 1: ", "loss_focal_dice is nan", "not_finite_iter_1_rank0"):
-        assert words in said
-    saved = load_tensors(run / "not_finite_iter_1_rank0.pth")
-    assert len(saved["names"]) == 4 * len(saved["inputs"]) == 4 * len(saved["labels"])
-    cells = (tiny_data / "synthetic" / "index.csv").read_text()
-    assert all(f"\n{name}," in cells for name in saved["names"])
-    option = said[said.index("--cfg-options") :].split()[:3]
-    # With the option of the message the training ends, and its config tells of it.
-    assert main([*command, "--force", *option]) == 0
-    assert json.loads((run / "results.json").read_text())["run"]["iterations"] == 2
-
-
-@pytest.fixture
-def said(tmp_path, monkeypatch):
-    """Return a runner and what was said through its logger."""
-    monkeypatch.chdir(tmp_path)
-    lines = []
-    log_file = str(tmp_path / "work_dirs" / "tiny" / "now.log")
-    logger = SimpleNamespace(info=lines.append, log_file=log_file)
-    return SimpleNamespace(logger=logger, model=nn.Linear(1, 1)), lines
-
-
-def test_a_training_says_what_is_trained_on_what(said, tiny_data, tiny_config):
-    runner, lines = said
-    config = resolve_config(str(tiny_config), seed=3)
-    config.optim_wrapper.enabled = True
-    announce_training(runner, config)
-    (text,) = lines
-    assert "training tiny under the protocol smoke, seed 3" in text
-    assert "synthetic, split fold5: 20 cells to learn from, 5 to test on" in text
-    assert "2 iterations of 2 images of 64 x 64 pixels on cpu with" in text
-    assert ", bfloat16" in text
-    assert f"log       {Path('work_dirs/tiny/now.log')}" in text
-    assert "goes on" not in text
-    assert len(text.splitlines()) <= 5
-
-
-def test_a_resumed_training_says_from_where(said, tiny_data, tiny_config):
-    runner, lines = said
-    config = resolve_config(str(tiny_config))
-    config.resume, config.load_from = True, "work_dirs/tiny/iter_40.pth"
-    announce_training(runner, config)
-    assert "goes on from work_dirs/tiny/iter_40.pth" in lines[0]
-
-
-def test_a_test_says_which_checkpoint(said, tiny_data, tiny_config):
-    runner, lines = said
-    config = resolve_config(str(tiny_config), split="all")
-    announce_test(runner, config, Path("net.pth"))
-    assert "testing net.pth as tiny under the protocol smoke" in lines[0]
-    assert "synthetic, every cell: 25 cells on cpu" in lines[0]
-    assert "bfloat16" not in lines[0]
-
-
-def kinds(config) -> list[str]:
-    return [hook["type"] for hook in config.custom_hooks]
-
-
-@pytest.fixture
-def plain():
-    return prepare_config(TrainRequest("cbam_unet", protocol="half", plain=True))
-
-
-def test_nothing_that_makes_it_faster_is_left(plain):
+def test_nothing_that_makes_it_faster_is_left_and_what_is_learnt_stays():
+    plain = prepare_config(TrainRequest("cbam_unet", protocol="half", plain=True))
+    usual = prepare_config(TrainRequest("cbam_unet", protocol="half"))
     assert plain.optim_wrapper.type == "OptimWrapper"
     assert not {"enabled", "fused"} & set(plain.optim_wrapper)
-    assert kinds(plain) == ["leuko_mm.StagedFreezeHook"]
-    assert plain.custom_hooks[0].cache_mib == 0
-
-
-def test_what_is_learnt_and_at_which_rate_stays(plain):
-    usual = prepare_config(TrainRequest("cbam_unet", protocol="half"))
-    assert plain.optim_wrapper.optimizer == usual.optim_wrapper.optimizer
-    for key in ("constructor", "paramwise_cfg"):
+    (freeze,) = plain.custom_hooks
+    assert freeze == {**usual.custom_hooks[1], "cache_mib": 0}
+    for key in ("optimizer", "constructor", "paramwise_cfg"):
         assert plain.optim_wrapper[key] == usual.optim_wrapper[key]
     for key in ("model", "train_dataloader", "train_cfg", "param_scheduler"):
         assert plain[key] == usual[key]
-    assert plain.custom_hooks[0].iters == usual.custom_hooks[1].iters
 
 
-def test_how_an_optimiser_steps_is_not_asked_for():
+def test_how_an_optimiser_steps_is_left_out_and_what_it_computes_stays():
+    sgd = dict(type="SGD", lr=0.1, momentum=0.9, nesterov=True)
+    found = plain_optimiser(dict(type="X", optimizer=dict(sgd, foreach=True)))
+    assert found == dict(type="OptimWrapper", optimizer=sgd)
     options = {"optim_wrapper.optimizer.fused": True}
     config = resolve_config("unet", protocol="half", options=options)
     make_plain(config)
     assert "fused" not in config.optim_wrapper.optimizer
-
-
-def test_what_an_optimiser_computes_stays():
-    sgd = dict(type="SGD", lr=0.1, momentum=0.9, nesterov=True)
-    found = plain_optimiser(dict(type="X", optimizer=dict(sgd, foreach=True)))
-    assert found == dict(type="OptimWrapper", optimizer=sgd)
 
 
 def test_a_foreign_wrapper_is_left_as_it_is():
@@ -308,3 +111,103 @@ def test_the_plain_loop_learns_the_same(tiny_data, tiny_config, tmp_path, monkey
     apart = torch.cat([(fast[name] - slow[name]).abs().flatten() for name in slow])
     # A step moves a weight by 1e-4, where its gradient is all rounding, too.
     assert (apart < 2e-5).double().mean() > 0.95
+
+
+@pytest.mark.parametrize("kind", [KeyError, TypeError, ValueError, AssertionError])
+def test_a_config_that_does_not_build_is_the_users(kind):
+    expected = pytest.raises(UsageError, match="does not build: no such part")
+    with expected as caught, building_errors():
+        raise kind("no such part")
+    assert isinstance(caught.value.__cause__, kind)
+
+
+@pytest.mark.parametrize("kind", [DatasetError, UnsafeCheckpointError, RuntimeError])
+def test_other_errors_keep_their_kind(kind):
+    with pytest.raises(kind), building_errors():
+        raise kind("something else")
+
+
+@pytest.mark.parametrize("started", [True, False])
+def test_once_training_has_started_an_error_is_a_bug(started):
+    start = TrainingStartHook()
+    if started:
+        start.before_train_epoch(runner=None)
+    expected = KeyError if started else UsageError
+    with pytest.raises(expected), building_errors(start):
+        raise KeyError("seg_map")
+
+
+def test_a_replaced_run_is_removed_when_training_starts(tmp_path):
+    mark = tmp_path / "results.json"
+    mark.write_text("{}")
+    TrainingStartHook().before_train_epoch(runner=None)
+    assert mark.exists()
+    start = TrainingStartHook(replaced=tmp_path)
+    start.before_train_epoch(runner=None)
+    assert not mark.exists()
+    # A run in epochs begins many, and its own files stay.
+    mark.write_text("{}")
+    start.before_train_epoch(runner=None)
+    assert mark.exists()
+
+
+def test_nothing_of_a_removed_run_is_left(tmp_path):
+    folder = tmp_path / "run[1]"
+    (folder / "20260101_000000" / "vis_data").mkdir(parents=True)
+    (folder / "overlays").mkdir()
+    removed = [
+        "last_checkpoint",
+        "results.json",
+        "metrics.json",
+        "cells.npz",
+        "iter_100.pth",
+        "loss.png",
+        "report.html",
+        "table.md",
+        "run[1].pth",
+        "run[1].json",
+        "overlays/09.png",
+        "20260101_000000/vis_data/scalars.json",
+    ]
+    for name in [*removed, "notes.txt"]:
+        (folder / name).write_text("")
+    remove_run(folder)
+    assert [name for name in removed if (folder / name).exists()] == []
+    assert (folder / "notes.txt").exists()
+    remove_run(tmp_path / "absent")
+
+
+@pytest.fixture
+def said(tmp_path, monkeypatch, tiny_data):
+    """Return a runner and what was said through its logger."""
+    monkeypatch.chdir(tmp_path)
+    lines = []
+    log_file = str(tmp_path / "work_dirs" / "tiny" / "now.log")
+    logger = SimpleNamespace(info=lines.append, log_file=log_file)
+    return SimpleNamespace(logger=logger, model=nn.Linear(1, 1)), lines
+
+
+def test_a_training_says_what_is_trained_on_what(said, tiny_config):
+    runner, lines = said
+    config = resolve_config(str(tiny_config), seed=3)
+    config.optim_wrapper.enabled = True
+    announce_training(runner, config)
+    (text,) = lines
+    assert "training tiny under the protocol smoke, seed 3" in text
+    assert "synthetic, split fold5: 20 cells to learn from, 5 to test on" in text
+    assert "2 iterations of 2 images of 64 x 64 pixels on cpu with" in text
+    assert ", bfloat16" in text
+    assert f"log       {Path('work_dirs/tiny/now.log')}" in text
+    assert "goes on" not in text
+    config.resume, config.load_from = True, "work_dirs/tiny/iter_40.pth"
+    announce_training(runner, config)
+    assert "goes on from work_dirs/tiny/iter_40.pth" in lines[1]
+
+
+def test_a_test_says_which_checkpoint(said, tiny_config):
+    runner, lines = said
+    config = resolve_config(str(tiny_config), split="all")
+    announce_test(runner, config, Path("net.pth"))
+    assert "testing net.pth as tiny under the protocol smoke" in lines[0]
+    assert "synthetic, every cell: 25 cells on cpu" in lines[0]
+    assert "bfloat16" not in lines[0]

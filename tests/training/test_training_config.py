@@ -1,11 +1,4 @@
-"""A config's name and a few choices become one complete, checked config.
-
-Tests of another length of training.
-
-The two settings of a comparison, applied to a config.
-
-A method under a protocol: its encoder's stages, the number of its classes.
-"""
+"""A config's name and a few choices become one complete, checked config."""
 
 from __future__ import annotations
 
@@ -17,6 +10,7 @@ from leuko_mm.errors import UsageError
 from leuko_mm.training.config import (
     SETTINGS,
     apply_setting,
+    cells_config,
     check_keys,
     config_hash,
     find_config,
@@ -24,18 +18,23 @@ from leuko_mm.training.config import (
     fit_to_method,
     protocol_names,
     resolve_config,
-    train_for,
+    set_iterations,
 )
 from leuko_mm.training.results import run_name
 from leuko_mm.training.run import TrainRequest, prepare_config
 
+OWN_IMAGE = "dict(type='leuko_mm.AHERetinex', reading='rgb')"
 
-def cells(config, part):
-    return config[f"{part}_dataloader"].dataset.dataset
+
+@pytest.fixture
+def resolve(tiny_config):
+    """Return a function that resolves the tiny network's config."""
+    return lambda **choices: resolve_config(str(tiny_config), **choices)
 
 
 @pytest.mark.parametrize(
-    "name", ["cbam_unet", "cbam_unet.py", "configs/cbam_unet.py", "./cbam_unet"]
+    "name",
+    ["cbam_unet", "cbam_unet.py", "configs/cbam_unet.py", "configs/cbam_unet"],
 )
 def test_a_config_is_found_by_name_from_anywhere(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -48,43 +47,49 @@ def test_a_file_of_the_user_comes_first(tmp_path, monkeypatch):
     assert find_config("cbam_unet.py").resolve() == tmp_path / "cbam_unet.py"
 
 
-def test_an_unknown_config_lists_those_there_are():
-    with pytest.raises(UsageError, match=r"no config 'nonet'.*cbam_unet.*quickstart"):
-        find_config("nonet")
-
-
-def test_the_bases_are_no_configs_to_train():
-    with pytest.raises(UsageError) as caught:
-        find_config("nonet")
+@pytest.mark.parametrize("name", ["nonet", ""])
+def test_an_unknown_config_lists_those_that_can_be_trained(name):
+    said = rf"no config '{name}'.*cbam_unet.*quickstart"
+    with pytest.raises(UsageError, match=said) as caught:
+        find_config(name)
     assert "runtime" not in str(caught.value)
 
 
-def test_split_data_and_seed_reach_every_place(tiny_config):
-    config = resolve_config(str(tiny_config), split="fold2", data="mine", seed=7)
+def test_split_data_and_seed_reach_every_place(resolve):
+    config = resolve(split="fold2", data="mine", seed=7)
     for part in ("train", "test"):
-        assert cells(config, part).split == "fold2"
-        assert cells(config, part).name == "mine"
+        cells = cells_config(config, part)
+        assert (cells.part, cells.split, cells.name) == (part, "fold2", "mine")
     assert config.randomness.seed == 7
     assert config.train_dataloader.dataset.seed == 7
     assert "seed" not in config.test_dataloader.dataset
+    assert cells_config(resolve(split="all"), "test").split is None
 
 
-def test_all_stands_for_no_split(tiny_config):
-    config = resolve_config(str(tiny_config), split="all")
-    assert cells(config, "test").split is None
-
-
-def test_options_come_last(tiny_config):
-    options = {"randomness.seed": 9, "train_dataloader.dataset.dataset.split": "fold1"}
-    config = resolve_config(str(tiny_config), split="fold2", seed=7, options=options)
+def test_options_come_last(resolve):
+    options = {
+        "randomness.seed": 9,
+        "train_dataloader.dataset.dataset.split": "fold1",
+        "model.decode_head.loss_decode.0.gamma": 1.0,
+    }
+    config = resolve(split="fold2", seed=7, setting="B", options=options)
     assert config.randomness.seed == 9
-    assert cells(config, "train").split == "fold1"
-    assert cells(config, "test").split == "fold2"
+    assert cells_config(config, "train").split == "fold1"
+    assert cells_config(config, "test").split == "fold2"
+    assert config.model.decode_head.loss_decode[0].gamma == 1.0
+    assert SETTINGS["B"].losses[0]["gamma"] == 2.0
+
+
+def test_the_cells_of_a_loader_without_mosaics(resolve):
+    config = resolve()
+    config.train_dataloader.dataset = dict(name="alone")
+    assert cells_config(config, "train").name == "alone"
 
 
 def test_the_protocol_replaces_everything_but_the_method(tmp_path):
-    enhance = "dict(type='leuko_mm.AHERetinex', reading='rgb')"
-    path = write_config(tmp_path, enhance=enhance, more="train_cfg = dict(max_iters=9)")
+    path = write_config(
+        tmp_path, enhance=OWN_IMAGE, more="train_cfg = dict(max_iters=9)"
+    )
     own = resolve_config(str(path))
     paper = resolve_config(str(path), protocol="paper")
     assert own.train_cfg.max_iters == 9
@@ -107,28 +112,22 @@ def test_a_method_without_bases_works_under_a_protocol(tmp_path):
     assert config.train_dataloader.dataset.enhance is None
 
 
-def test_an_unknown_protocol_lists_those_there_are(tiny_config):
+def test_an_unknown_protocol_lists_those_there_are(resolve):
     with pytest.raises(UsageError, match=r"no protocol 'halve'.*half.*paper.*smoke"):
-        resolve_config(str(tiny_config), protocol="halve")
+        resolve(protocol="halve")
     assert {"half", "paper", "smoke"} <= set(protocol_names())
 
 
-def test_a_misspelt_key_fails_with_the_nearest_one(tmp_path):
-    path = write_config(tmp_path, more="optim_wraper = dict()\n")
-    message = r"'optim_wraper' \(did you mean 'optim_wrapper'\?\)"
+@pytest.mark.parametrize("protocol", [None, "half"])
+@pytest.mark.parametrize(
+    ("wrong", "right"),
+    [("optim_wraper", "optim_wrapper"), ("take_setting", "takes_setting")],
+)
+def test_a_misspelt_key_fails_with_the_nearest_one(tmp_path, wrong, right, protocol):
+    path = write_config(tmp_path, more=f"{wrong} = dict()\n")
+    message = rf"'{wrong}' \(did you mean '{right}'\?\)"
     with pytest.raises(UsageError, match=message):
-        resolve_config(str(path))
-
-
-def test_a_protocol_does_not_hide_a_misspelt_key(tmp_path):
-    path = write_config(tmp_path, more="custom_hook = []\n")
-    with pytest.raises(UsageError, match="did you mean 'custom_hooks'"):
-        resolve_config(str(path), protocol="half")
-
-
-def test_a_misspelt_key_among_the_options_fails(tiny_config):
-    with pytest.raises(UsageError, match=r"'modle' \(did you mean 'model'\?\)"):
-        resolve_config(str(tiny_config), options={"modle.backbone.depth": 11})
+        resolve_config(str(path), protocol=protocol)
 
 
 def test_a_strange_key_fails_without_a_hint():
@@ -143,25 +142,21 @@ def test_private_names_are_free(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("code", "said"),
+    ("name", "code", "said"),
     [
-        ("model = dict(", "SyntaxError"),
-        ("model = dict(type=nothing)", "NameError"),
-        ("_base_ = ['absent.py']", "absent.py"),
-        ("raise ValueError('my own reason')", "my own reason"),
+        ("broken.py", "model = dict(", "SyntaxError"),
+        ("broken.py", "model = dict(type=nothing)", "NameError"),
+        ("broken.py", "_base_ = ['absent.py']", "absent.py"),
+        ("broken.py", "raise ValueError('my own reason')", "my own reason"),
+        ("notes.txt", "method = 'x'", ""),
     ],
 )
-def test_a_config_that_cannot_be_read_is_named_with_the_reason(tmp_path, code, said):
-    path = tmp_path / "broken.py"
+def test_a_config_that_cannot_be_read_is_named_with_the_reason(
+    tmp_path, name, code, said
+):
+    path = tmp_path / name
     path.write_text(code + "\n")
-    with pytest.raises(UsageError, match=f"broken.py cannot be read.*{said}"):
-        resolve_config(str(path))
-
-
-def test_a_file_that_is_no_config_is_refused(tmp_path):
-    path = tmp_path / "notes.txt"
-    path.write_text("method = 'x'\n")
-    with pytest.raises(UsageError, match=r"notes\.txt cannot be read"):
+    with pytest.raises(UsageError, match=f"{name} cannot be read.*{said}"):
         resolve_config(str(path))
 
 
@@ -177,36 +172,36 @@ def test_an_incomplete_config_says_what_it_lacks(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "options",
+    "option",
     [
-        {"custom_hooks.9.iters": 3},
-        {"model.backbone.depth.inner": 3},
-        {"train_dataloader.dataset.pipeline.first.type": "X"},
+        "custom_hooks.9.iters",
+        "model.backbone.depth.inner",
+        "train_dataloader.dataset.pipeline.first.type",
     ],
 )
-def test_options_that_fit_nowhere_are_named(tiny_config, options):
-    with pytest.raises(UsageError, match=r"--cfg-options .*=") as caught:
-        resolve_config(str(tiny_config), options=options)
-    assert next(iter(options)) in str(caught.value)
+def test_options_that_fit_nowhere_are_named(resolve, option):
+    with pytest.raises(UsageError, match=f"--cfg-options .*{option}=3"):
+        resolve(options={option: 3})
 
 
 @pytest.mark.parametrize(
-    "options",
+    ("option", "value"),
     [
-        {"randomness.deterministic": True},
+        ("randomness.deterministic", True),
         # Arguments that the file leaves at their defaults.
-        {"optim_wrapper.accumulative_counts": 2},
-        {"default_hooks.checkpoint.save_last": False},
-        {"model.decode_head.dropout_ratio": 0.5},
-        {"train_dataloader.pin_memory": True},
+        ("optim_wrapper.accumulative_counts", 2),
+        ("default_hooks.checkpoint.save_last", False),
+        ("model.decode_head.dropout_ratio", 0.5),
+        ("train_dataloader.pin_memory", True),
+        # They resemble loss_weight and size_divisor, which the file gives.
+        ("model.decode_head.loss_decode.0.class_weight", [1.0] * 6),
+        ("model.data_preprocessor.pad_size_divisor", 16),
     ],
 )
-def test_a_key_that_is_new_is_taken(tiny_config, options):
-    config = resolve_config(str(tiny_config), options=options)
-    ((key, value),) = options.items()
-    place = config
-    for name in key.split("."):
-        place = place[name]
+def test_an_argument_that_is_new_is_taken(resolve, option, value):
+    place = resolve(setting="A", options={option: value})
+    for name in option.split("."):
+        place = place[int(name) if name.isdecimal() else name]
     assert place == value
 
 
@@ -215,20 +210,22 @@ def test_a_key_that_is_new_is_taken(tiny_config, options):
     [
         ("model.decode_head.chanels", "model.decode_head has no 'chanels' (did you"),
         ("randomness.sed", "randomness has no 'sed' (did you mean 'seed'?)"),
+        # CheckpointHook takes any argument and would not refuse it.
+        ("default_hooks.checkpoint.intervall", "(did you mean 'interval'?)"),
         ("modle.backbone.depth", "did you mean 'model'"),
         ("_iterations", "give --iterations"),
         ("_widths", "begins with _"),
     ],
 )
-def test_a_misspelt_option_is_refused(tiny_config, option, said):
+def test_a_misspelt_option_is_refused(resolve, option, said):
     with pytest.raises(UsageError) as caught:
-        resolve_config(str(tiny_config), options={option: 1})
+        resolve(options={option: 1})
     assert said in str(caught.value)
 
 
-def test_the_hash_tells_the_config_and_not_the_place(tiny_config):
+def test_the_hash_tells_the_config_and_not_the_place(resolve):
     def hashed(**changes):
-        config = resolve_config(str(tiny_config))
+        config = resolve()
         config.merge_from_dict(changes)
         return config_hash(config)
 
@@ -247,24 +244,25 @@ def test_the_hash_tells_the_config_and_not_the_place(tiny_config):
     assert hashed(**{"randomness.seed": 1}) != here
 
 
-def resolved(iterations, **choices):
-    return resolve_config("cbam_unet", iterations=iterations, **choices)
+def of_length(iterations, name="cbam_unet", protocol="half"):
+    return resolve_config(name, protocol=protocol, iterations=iterations)
 
 
 def test_every_stage_is_in_proportion():
-    config = resolved(300, protocol="half")
+    config = of_length(300)
     warm_up, cosine = config.param_scheduler
     freeze = config.custom_hooks[1]
     assert config.train_cfg.max_iters == cosine.end == 300
     assert (warm_up.begin, warm_up.end, cosine.begin) == (0, 20, 20)
     assert freeze.type == "leuko_mm.StagedFreezeHook"
-    assert freeze.iters == round(0.15 * 300)
+    assert freeze.iters == 45  # of 97 in 650
+    assert of_length(300, "ablation/encoder_thawed").custom_hooks[1].iters == 0
 
 
 @pytest.mark.parametrize("protocol", ["paper", "grouped", "half", "robust", "smoke"])
 def test_nothing_else_of_a_protocol_changes(protocol):
-    own = resolved(None, protocol=protocol).to_dict()
-    other = resolved(1000, protocol=protocol).to_dict()
+    own = of_length(None, protocol=protocol).to_dict()
+    other = of_length(1000, protocol=protocol).to_dict()
     changed = {key for key in other if other[key] != own.get(key)}
     assert changed == {"train_cfg", "param_scheduler", "custom_hooks", "variant"}
 
@@ -275,39 +273,23 @@ def test_the_number_is_part_of_the_name_behind_the_setting():
 
 
 def test_the_own_number_changes_nothing():
-    own = resolved(None, protocol="half")
-    assert resolved(650, protocol="half").to_dict() == own.to_dict()
+    assert of_length(650).to_dict() == of_length(None).to_dict()
 
 
-def test_an_encoder_that_is_never_frozen_stays_so():
-    config = resolve_config("ablation/encoder_thawed", protocol="half", iterations=300)
-    assert config.custom_hooks[1].iters == 0
-
-
-def test_too_few_for_the_warm_up_are_refused():
+def test_lengths_that_fit_no_schedule_are_refused():
     with pytest.raises(UsageError, match="20 is too few: the CosineAnnealingLR"):
-        resolved(20, protocol="half")
-
-
-def test_a_config_that_counts_epochs_is_refused():
-    config = resolved(None, protocol="half")
+        of_length(20)
+    config = of_length(None)
     del config.train_cfg["max_iters"]
     with pytest.raises(UsageError, match="counts iterations"):
-        train_for(config, 300)
-
-
-OWN_IMAGE = "dict(type='leuko_mm.AHERetinex', reading='rgb')"
-TWO_LOSSES = """
-setting_losses = ['decode_head.loss_decode', 'decode_head.locator.loss']
-model['decode_head']['locator'] = dict(loss=[dict(type='DiceLoss')])
-"""
+        set_iterations(config, 300)
 
 
 def both(config) -> list:
     return [config[f"{part}_dataloader"].dataset.enhance for part in ("train", "test")]
 
 
-def test_a_is_the_raw_image_and_cross_entropy(tmp_path):
+def test_setting_a_is_the_raw_image_and_cross_entropy(tmp_path):
     config = resolve_config(str(write_config(tmp_path, enhance=OWN_IMAGE)), setting="A")
     (loss,) = config.model.decode_head.loss_decode
     assert (loss.type, loss.use_sigmoid) == ("CrossEntropyLoss", False)
@@ -315,12 +297,13 @@ def test_a_is_the_raw_image_and_cross_entropy(tmp_path):
     assert config.variant == "A"
 
 
-def test_b_is_ahe_retinex_and_focal_dice(tiny_config):
-    config = resolve_config(str(tiny_config), setting="B", protocol="half")
+def test_setting_b_is_ahe_retinex_and_focal_dice(resolve):
+    config = resolve(setting="B", protocol="half", split="fold2", seed=3)
     (loss,) = config.model.decode_head.loss_decode
     assert loss == dict(type="leuko_mm.FocalDiceLoss", gamma=2.0)
     assert both(config) == [dict(type="leuko_mm.AHERetinex", reading="hsv")] * 2
-    assert config.protocol == "half"
+    assert run_name(config) == "tiny-B-half-fold2-s3"
+    assert run_name(config, protocol=False) == "tiny-B-fold2-s3"
 
 
 def test_without_a_setting_a_config_is_as_written(tmp_path):
@@ -330,18 +313,17 @@ def test_without_a_setting_a_config_is_as_written(tmp_path):
     assert "variant" not in config
 
 
-def test_the_name_of_the_run_tells_it(tiny_config):
-    config = resolve_config(str(tiny_config), setting="B", split="fold2", seed=3)
-    assert run_name(config) == "tiny-B-smoke-fold2-s3"
-
-
 def test_every_loss_that_a_method_names_is_replaced(tmp_path):
-    path = write_config(tmp_path, more=TWO_LOSSES)
+    more = """
+setting_losses = ['decode_head.loss_decode', 'decode_head.locator.loss']
+model['decode_head']['locator'] = dict(loss=[dict(type='DiceLoss')])
+"""
+    path = write_config(tmp_path, more=more)
     for protocol in (None, "half"):
-        head = resolve_config(str(path), setting="A", protocol=protocol).model
-        head = head.decode_head
-        assert head.loss_decode[0].type == head.locator.loss[0].type
-        assert head.loss_decode[0].type == "CrossEntropyLoss"
+        config = resolve_config(str(path), setting="A", protocol=protocol)
+        head = config.model.decode_head
+        for losses in (head.loss_decode, head.locator.loss):
+            assert [loss.type for loss in losses] == ["CrossEntropyLoss"]
 
 
 def test_a_loss_that_is_not_there_is_named(tmp_path):
@@ -358,33 +340,20 @@ def test_a_file_about_the_loss_itself_refuses(tmp_path):
             resolve_config(str(path), setting="A", protocol=protocol)
 
 
-def test_the_copy_that_a_run_keeps_gets_no_second_one(tiny_config, tmp_path):
+def test_the_copy_that_a_run_keeps_gets_no_second_one(resolve, tmp_path):
     copy = tmp_path / "copy.py"
-    resolve_config(str(tiny_config), setting="A").dump(str(copy))
+    resolve(setting="A").dump(str(copy))
     with pytest.raises(UsageError, match="has a setting already"):
         resolve_config(str(copy), setting="B")
     assert resolve_config(str(copy)).variant == "A"
 
 
-def test_an_unknown_setting_lists_those_there_are(tiny_config):
+def test_an_unknown_setting_lists_those_there_are(resolve):
     with pytest.raises(UsageError, match=r"no setting 'C'.*A \(raw.*B \(AHE"):
-        resolve_config(str(tiny_config), setting="C")
+        resolve(setting="C")
 
 
-def test_options_come_after_it(tiny_config):
-    options = {"model.decode_head.loss_decode.0.gamma": 1.0}
-    config = resolve_config(str(tiny_config), setting="B", options=options)
-    assert config.model.decode_head.loss_decode[0].gamma == 1.0
-    assert SETTINGS["B"].losses[0]["gamma"] == 2.0
-
-
-def test_a_misspelt_word_of_a_method_fails(tmp_path):
-    path = write_config(tmp_path, more="take_setting = False")
-    with pytest.raises(UsageError, match="did you mean 'takes_setting'"):
-        resolve_config(str(path))
-
-
-def test_a_config_of_ones_own_without_a_variant_gets_one():
+def test_a_bare_config_without_a_variant_gets_one():
     loaders = {f"{part}_dataloader": dict(dataset=dict()) for part in ("train", "test")}
     head = dict(loss_decode=dict(type="CrossEntropyLoss"))
     config = Config(dict(model=dict(decode_head=head), **loaders))
@@ -394,19 +363,17 @@ def test_a_config_of_ones_own_without_a_variant_gets_one():
         apply_setting(config, "A")
 
 
-def stages(config) -> int:
-    (hook,) = (h for h in config.custom_hooks if h.type == "leuko_mm.StagedFreezeHook")
-    return hook.iters
-
-
 @pytest.mark.parametrize("protocol", [None, "paper", "half"])
-def test_a_method_may_decline_to_wait(tmp_path, protocol):
-    waits = resolve_config(str(write_config(tmp_path)), protocol=protocol)
-    path = write_config(tmp_path, name="hasty", more="frozen_first = False")
-    hasty = resolve_config(str(path), protocol=protocol)
-    assert stages(waits) > 0
-    assert stages(hasty) == 0
-    assert len(hasty.custom_hooks) == len(waits.custom_hooks)
+def test_a_method_may_decline_the_frozen_stage(tmp_path, protocol):
+    def hooks(path):
+        return resolve_config(str(path), protocol=protocol).custom_hooks
+
+    frozen = hooks(write_config(tmp_path))
+    hasty = hooks(write_config(tmp_path, name="hasty", more="frozen_first = False"))
+    (stage,) = (h for h in frozen if h.type == "leuko_mm.StagedFreezeHook")
+    assert stage.iters > 0
+    stage.iters = 0
+    assert hasty == frozen
 
 
 def test_stages_counted_in_epochs_are_declined_too():
@@ -417,36 +384,31 @@ def test_stages_counted_in_epochs_are_declined_too():
     fit_to_method(Config(dict(frozen_first=False)))
 
 
-def binary(**model) -> Config:
-    cells = dict(type="leuko_mm.LeukocyteDataset", binary=True)
-    return Config(dict(model=model, train_dataloader=dict(dataset=cells)))
-
-
 def test_two_classes_reach_every_classifier():
-    heads = [dict(num_classes=6), dict(num_classes=6, out_channels=6, channels=6)]
-    config = binary(decode_head=heads, more=dict(locator=dict(head=heads[0])))
+    cells = dict(type="leuko_mm.LeukocyteDataset", binary=True)
+    heads = [
+        dict(num_classes=6),
+        dict(num_classes=6, out_channels=6, channels=6),
+        # One sigmoid channel stays one.
+        dict(num_classes=2, out_channels=1),
+    ]
+    model = dict(decode_head=heads, more=dict(locator=dict(head=heads[0])))
+    config = Config(dict(model=model, train_dataloader=dict(dataset=cells)))
     fit_to_classes(config)
-    assert config.model.decode_head[0].num_classes == 2
-    assert config.model.decode_head[1] == dict(
-        num_classes=2, out_channels=2, channels=6
-    )
+    assert config.model.decode_head == [
+        dict(num_classes=2),
+        dict(num_classes=2, out_channels=2, channels=6),
+        dict(num_classes=2, out_channels=1),
+    ]
     assert config.model.more.locator.head.num_classes == 2
 
 
-def test_one_sigmoid_channel_stays_one():
-    config = binary(decode_head=dict(num_classes=2, out_channels=1))
-    fit_to_classes(config)
-    assert config.model.decode_head == dict(num_classes=2, out_channels=1)
+@pytest.mark.parametrize(("protocol", "classes"), [("half", 6), ("robust", 2)])
+def test_the_protocol_decides_on_the_classes(resolve, protocol, classes):
+    assert resolve(protocol=protocol).model.decode_head.num_classes == classes
 
 
-@pytest.mark.parametrize("protocol", ["half", "robust"])
-def test_the_protocol_decides_on_the_classes(tiny_config, protocol):
-    config = resolve_config(str(tiny_config), protocol=protocol)
-    expected = 2 if protocol == "robust" else 6
-    assert config.model.decode_head.num_classes == expected
-
-
-def test_how_an_answer_is_read_is_no_part_of_a_method():
+def test_post_processing_is_no_part_of_a_method():
     own = resolve_config("cbam_unet_compact")
     assert own.model.test_cfg.least_area
     compared = resolve_config("cbam_unet_compact", protocol="half")

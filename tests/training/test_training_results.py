@@ -1,29 +1,34 @@
-"""What a results file says about code, machine, libraries and model.
-
-What a user is told to type can be typed.
-"""
+"""What a run writes: code, machine, model, calibration, and how to resume it."""
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import subprocess
 
+import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.structures import PixelData
+from mmseg.structures import SegDataSample
 from torch import nn
 
 import leuko_mm
-from leuko_mm.training import results as run_facts
+from leuko_mm.errors import UsageError
+from leuko_mm.training import results
+from leuko_mm.training.config import resolve_config
 from leuko_mm.training.results import (
+    CALIBRATION_FILE,
+    CalibrationHook,
     as_typed,
     cpu_name,
     environment,
-    git_at_start,
     git_state,
+    how_to_resume,
     model_facts,
-    resuming,
+    place_run,
 )
 
 CONFIG = Config(
@@ -32,6 +37,14 @@ CONFIG = Config(
         test_dataloader=dict(dataset=dict(size=8)),
     )
 )
+
+
+@pytest.mark.parametrize("evaluator", [dict(type="IoUMetric"), [dict(type="x")]])
+def test_results_need_our_evaluator(tiny_config, evaluator):
+    config = resolve_config(str(tiny_config))
+    config.test_evaluator = evaluator
+    with pytest.raises(UsageError, match="test_evaluator must be"):
+        place_run(config, "here")
 
 
 def test_the_environment_names_every_library():
@@ -58,7 +71,14 @@ def test_a_model_is_counted_on_the_image_it_is_tested_on():
     assert model.training
 
 
-def test_how_an_answer_is_read_is_told():
+def test_multiply_adds_are_not_doubled():
+    larger = Config(dict(model=dict(), test_dataloader=dict(dataset=dict(size=100))))
+    facts = model_facts(nn.Conv2d(3, 1000, 1, bias=False), larger)
+    assert (facts["params_m"], facts["gmacs"]) == (0.003, 0.03)
+    assert facts["pretrained"] is None
+
+
+def test_post_processing_is_part_of_the_facts():
     model = nn.Conv2d(3, 4, 1)
     assert model_facts(model, CONFIG)["reading"] == {}
     model.least_area, model.views = None, 1
@@ -67,27 +87,14 @@ def test_how_an_answer_is_read_is_told():
     assert model_facts(model, CONFIG)["reading"] == dict(least_area=250, views=8)
 
 
-def test_multiply_adds_are_not_doubled():
-    facts = model_facts(nn.Conv2d(3, 1000, 1, bias=False), CONFIG)
-    assert facts["params_m"] == 0.003
-    larger = Config(dict(model=dict(), test_dataloader=dict(dataset=dict(size=100))))
-    facts = model_facts(nn.Conv2d(3, 1000, 1, bias=False), larger)
-    assert facts["gmacs"] == 0.03
-    assert facts["pretrained"] is None
-
-
 @pytest.fixture
 def repository(tmp_path, monkeypatch):
     """Return a repository with one commit, taken for the one of the package."""
 
     def git(*arguments):
         identity = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
-        subprocess.run(
-            ["git", *identity, *arguments],
-            cwd=tmp_path,
-            check=True,
-            capture_output=True,
-        )
+        command = ["git", *identity, *arguments]
+        subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
 
     package = tmp_path / "leuko_mm"
     package.mkdir()
@@ -95,23 +102,19 @@ def repository(tmp_path, monkeypatch):
     git("init", "-q")
     git("add", "-A")
     git("commit", "-qm", "first")
-    monkeypatch.setattr(run_facts.leuko_mm, "__file__", str(package / "__init__.py"))
-    return tmp_path
+    monkeypatch.setattr(results.leuko_mm, "__file__", str(package / "__init__.py"))
+    git_state.cache_clear()
+    yield tmp_path
+    git_state.cache_clear()
 
 
-def test_the_commit_is_named_and_whether_it_was_changed(repository):
+def test_the_commit_is_the_one_that_the_process_started_with(repository):
     clean = git_state()
     assert len(clean) == 12
     (repository / "leuko_mm" / "__init__.py").write_text("x = 1\n")
+    assert git_state() == clean
+    git_state.cache_clear()
     assert git_state() == f"{clean}-dirty"
-
-
-def test_what_is_committed_meanwhile_is_not_the_code_that_runs(repository):
-    git_at_start.cache_clear()
-    began = git_at_start()
-    (repository / "leuko_mm" / "__init__.py").write_text("x = 1\n")
-    assert git_at_start() == began
-    git_at_start.cache_clear()
 
 
 def test_an_installed_package_has_no_commit(repository):
@@ -119,49 +122,63 @@ def test_an_installed_package_has_no_commit(repository):
     assert git_state() is None
 
 
-def test_a_network_is_counted_once_whatever_its_loss(monkeypatch):
-    from leuko_mm.training import results as run_facts
-
-    counted = []
-    monkeypatch.setattr(run_facts, "_counted", {})
-    monkeypatch.setattr(
-        run_facts, "multiply_adds", lambda *args: counted.append(args) or 1.0
-    )
-    model = nn.Conv2d(3, 7, 1)
-    for loss, wide in (("A", 1), ("B", 1), ("B", 2)):
-        config = CONFIG.copy()
-        config.model = dict(decode_head=dict(loss_decode=[loss], wide=wide))
-        assert model_facts(model, config)["gmacs"] == 1.0
-    assert len(counted) == 2
-
-
-def test_a_command_line_is_quoted_for_a_shell():
+def test_a_command_line_can_be_typed_again():
     words = ["leuko train", "my unet.py", "--cfg-options", "a.b=[1, 2]", "c='x'"]
-    typed = as_typed(words)
-    assert shlex.split(typed) == ["leuko", "train", *words[1:]]
-
-
-def test_a_script_is_run_by_python():
+    assert shlex.split(as_typed(words)) == ["leuko", "train", *words[1:]]
     assert as_typed(["tools/train.py", "unet"]) == "python tools/train.py unet"
     assert as_typed([]) == ""
 
 
-@pytest.mark.parametrize("entrance", ["--force", "--resume", "--forc", "--res"])
-def test_going_on_resumes_once_and_forces_nothing(entrance):
-    said = resuming(["leuko train", "unet", entrance, "--data", "my cells"])
+@pytest.mark.parametrize("entry", ["--force", "--resume", "--forc", "--res"])
+def test_going_on_resumes_once_and_forces_nothing(entry):
+    said = how_to_resume(["leuko train", "unet", entry, "--data", "my cells"])
     assert said == "go on with:\n    leuko train unet --data 'my cells' --resume"
 
 
 def test_options_that_only_look_alike_are_kept():
-    said = resuming(["leuko train", "unet", "--no-amp", "--cfg-options", "a=--"])
+    said = how_to_resume(["leuko train", "unet", "--no-amp", "--cfg-options", "a=--"])
     assert "--no-amp --cfg-options a=-- --resume" in said
 
 
-def test_where_a_launcher_began_it_its_own_command_is_the_user_s():
-    said = resuming(["leuko train", "unet", "--launcher", "slurm"], launcher="slurm")
+def test_a_launcher_and_python_resume_in_their_own_way():
+    command = ["leuko train", "unet", "--launcher", "slurm"]
+    said = how_to_resume(command, launcher="slurm")
     assert "starting, as before," in said
     assert said.endswith("leuko train unet --launcher slurm --resume")
+    assert how_to_resume([]) == "go on with resume=True"
 
 
-def test_from_python_it_is_a_field_of_the_request():
-    assert resuming([]) == "go on with resume=True"
+def predicted(logits, truth, **meta):
+    return SegDataSample(
+        seg_logits=PixelData(data=logits),
+        gt_sem_seg=PixelData(data=truth),
+        metainfo=meta,
+    )
+
+
+def test_every_tile_is_a_cell_and_every_labelled_pixel_counts(tmp_path):
+    truth = torch.ones(1, 4, 8, dtype=torch.long)
+    truth[..., 4:] = 2
+    truth[0, 0, 0] = 255
+    logits = torch.zeros(3, 4, 8)
+    logits[1] = 9.0
+    tiles = [dict(box=(0, 0, 4, 4)), dict(box=(4, 0, 8, 4))]
+    hook = CalibrationHook(tmp_path)
+    hook.after_test_iter(None, 0, outputs=[predicted(logits, truth, tiles=tiles)])
+    hook.after_test_epoch(None)
+    content = json.loads((tmp_path / CALIBRATION_FILE).read_text())
+    assert np.sum(content["pixels"]["bins"], axis=0)[0] == 31
+    assert np.sum(content["cells"]["bins"], axis=0)[[0, 2]].tolist() == [2, 1]
+    assert content["cells"]["error"] == pytest.approx(50, abs=0.5)
+
+
+def test_a_second_test_counts_afresh_and_what_diverged_is_left_out(tmp_path):
+    hook = CalibrationHook(tmp_path)
+    truth = torch.ones(1, 2, 2, dtype=torch.long)
+    good = predicted(torch.randn(3, 2, 2), truth)
+    bad = predicted(torch.full((3, 2, 2), float("nan")), truth)
+    hook.after_test_iter(None, 0, outputs=[good, bad])
+    assert len(hook.cells) == 1
+    hook.before_test_epoch(None)
+    assert hook.cells == []
+    assert hook.pixels.sum() == 0

@@ -35,7 +35,7 @@ from leuko_mm.inference.model import CheckpointError
 from leuko_mm.inference.predictor import Predictor
 from leuko_mm.report.html import table
 from leuko_mm.training.results import as_typed, environment, git_state
-from leuko_mm.training.sidecar import groups_learnt_from
+from leuko_mm.training.sidecar import training_groups
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def check_unseen_slides(
     Raises:
         UsageError: naming the split that it was trained on.
     """
-    learnt = set(groups_learnt_from(root, sidecar) or ())
+    learnt = set(training_groups(root, sidecar) or ())
     known = [field.stem for field in fields if field.group in learnt]
     if known:
         raise UsageError(

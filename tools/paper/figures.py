@@ -50,7 +50,7 @@ from leuko_mm.errors import UsageError, did_you_mean
 from leuko_mm.models.size import build_bare
 from leuko_mm.training.config import COMBINATIONS, SAME_AS, SETTINGS, protocol_names
 from leuko_mm.training.preflight import draw_synthetic
-from leuko_mm.training.sidecar import learnt_cells, read_sidecar, splits_learnt_from
+from leuko_mm.training.sidecar import read_sidecar, training_cells, training_splits
 
 # File and what it is, in the paper's order.
 FIGURES = {
@@ -183,11 +183,11 @@ def unseen(
     digest, fit, trained_on_some = read_about(root)["sha256"], [], []
     for method in methods:
         here = method.sidecar.get("training", {}).get("sha256") == digest
-        learnt = learnt_cells(root, method.sidecar)
+        learnt = training_cells(root, method.sidecar)
         if learnt & stems:
             note = (
                 f"{method.path}: it was trained on {len(learnt & stems)} of the cells "
-                f"shown; --split {splits_learnt_from(root, method.sidecar)[0]} shows "
+                f"shown; --split {training_splits(root, method.sidecar)[0]} shows "
                 "others"
             )
             trained_on_some.append((method, note))

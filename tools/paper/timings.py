@@ -32,9 +32,8 @@ import numpy as np
 import torch
 
 from leuko_mm.comparison.plan import method_names
-from leuko_mm.datasets.converters.synthetic.dataset import drawn_field
 from leuko_mm.datasets.images import read_image
-from leuko_mm.datasets.prepared import DatasetError, dataset_root
+from leuko_mm.datasets.prepared import DatasetError, dataset_root, read_index
 from leuko_mm.engine.runner import keep_memory
 from leuko_mm.errors import UsageError
 from leuko_mm.files import write_text
@@ -179,6 +178,26 @@ SIDES = (2048, 4096, 8192, 16384)
 MOST_PIXELS = 2**30
 # Larger fields are timed once.
 MOST_PIXELS_REPEATED = 2**24
+
+
+def drawn_field(root: Path, width: int = 2048, height: int = 1536) -> np.ndarray:
+    """Return an RGB field of synthetic crops of one slide beside each other.
+
+    Args:
+        root: the prepared synthetic smears.
+        width, height: in pixels; as many cells are on an area at every size.
+    """
+    crops = [row for row in read_index(root) if row.kind == "cell"]
+    crops = [row for row in crops if row.group == crops[0].group]
+    # Crops show their field at half its size.
+    squares = [cv2.resize(read_image(root / c.image), None, fx=2, fy=2) for c in crops]
+    side = len(squares[0])
+    field = np.empty((height, width, 3), np.uint8)
+    places = ((y, x) for y in range(0, height, side) for x in range(0, width, side))
+    for i, (y, x) in enumerate(places):
+        part = field[y : y + side, x : x + side]
+        part[:] = squares[i % len(squares)][: len(part), : part.shape[1]]
+    return field
 
 
 def field_seconds(predictor: Predictor, path: Path) -> tuple[float, int]:

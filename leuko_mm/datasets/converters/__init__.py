@@ -1,1 +1,4 @@
-"""converters of leuko_mm."""
+"""Converters that write prepared datasets: one file a published source.
+
+``folders`` converts a user's own images, and ``synthetic`` draws smears.
+"""

@@ -1,28 +1,24 @@
 """Convert BCISC as published into a prepared dataset.
 
-Expected beside ``sub-images/``, for as many fields as the copy has:
-
-    BCISC/original-images/<class>/<slide>-<field>.jpg    2048x1536 RGB
-
-A cell ``<class>_<slide>-<field>_<cell>`` shows 512x512 pixels of its field at half
-size. The PNG files that lie beside some fields are masks of single cells and are
-not read: the masks of the cells, put back, say the same and more.
-
 Expected tree (https://github.com/fpklipic/BCISC, Apache-2.0):
 
     BCISC/
         sub-images/
             images/<class>_<slide>-<field>_<cell>.jpg    256x256 RGB
             masks/<class>_<slide>-<field>_<cell>.png     grey, 0 and 255
-        original-images/                                 whole fields, as many as
-                                                         there are (bcisc_fields)
+        original-images/<class>/<slide>-<field>.jpg      2048x1536 RGB, as many whole
+                                                         fields as there are
+
+A cell shows 512x512 pixels of its field at half size. The PNG files beside some
+fields are masks of single cells and are not read: the masks of all their cells say
+more.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -40,12 +36,18 @@ from leuko_mm.datasets.splits import (
     slide_folds,
 )
 
-MATCH = 0.99  # correlation from which on a cell is taken to lie there
-SHRINKS = (2, 1)  # field pixels per cell pixel; 1 where a field is itself half size
-COARSE = 4  # how much smaller again the first search is
-REACH = 2 * COARSE  # cell pixels around a coarse finding that the second one searches
-PEAKS = 3  # coarse findings that are looked at closely
-NAME = re.compile(r"^\d+-\d+$")
+HOME = "https://github.com/fpklipic/BCISC"
+CITATION = (
+    "H. Fan et al., LeukocyteMask: an automated localization and segmentation method "
+    "for leukocyte in blood smear images using deep neural networks, "
+    "J. Biophotonics 12(7), e201800488 (2019)"
+)
+CELLS = 268
+CELL_NAME = re.compile(r"^(?P<cls>[a-z]+)_(?P<slide>\d+)-(?P<field>\d+)_(?P<cell>\d+)$")
+FIELD_NAME = re.compile(r"^\d+-\d+\.jpe?g$")
+
+SHRINK = 2  # field pixels per cell pixel
+MIN_MATCH = 0.99  # correlation from which on a cell is taken to be there
 
 
 @dataclass(frozen=True)
@@ -54,225 +56,14 @@ class FieldOfCells:
 
     stem: str
     path: Path
-    places: dict[str, Place] = field(default_factory=dict)
-
-
-def locate_crop(
-    picture: np.ndarray, crop: np.ndarray, *, shrink: int = 2
-) -> tuple[int, int, float]:
-    """Find the part of a field that a crop shows.
-
-    A search at a quarter of the crop's scale names candidates; around each, every
-    position that a field pixel can have is compared at the crop's own scale.
-
-    Args:
-        picture: the field, RGB uint8.
-        crop: RGB uint8; each of its pixels is the mean of ``shrink`` x ``shrink`` of
-            the field's.
-        shrink: 1 or more.
-
-    Shape:
-        (H, W, 3), (h, w, 3) -> x, y of the crop's corner in field pixels, and the
-        normalised correlation of the colours there, at most 1; 0 where there is
-        nothing to compare.
-
-    Example:
-        >>> rng = np.random.default_rng(0)
-        >>> picture = rng.integers(0, 256, (40, 50, 3), dtype=np.uint8)
-        >>> x, y, match = locate_crop(picture, picture[7:27, 11:31], shrink=1)
-        >>> x, y, round(match, 3)
-        (11, 7, 1.0)
-    """
-    height, width = crop.shape[:2]
-    fits = shrink * height <= picture.shape[0] and shrink * width <= picture.shape[1]
-    if not fits or crop.std() < 1:
-        return 0, 0, 0.0
-    found = [
-        _refine(picture, crop, shrink, x, y)
-        for x, y in _candidates(picture, crop, shrink)
-    ]
-    return max(found, key=lambda place: place[2])
-
-
-def _candidates(
-    picture: np.ndarray, crop: np.ndarray, shrink: int
-) -> list[tuple[int, int]]:
-    """Return the likeliest corners in field pixels, from much smaller pictures."""
-    step = max(1, min(COARSE, min(crop.shape[:2]) // 8))
-    scores = _scores(_shrunk(picture, shrink * step), _shrunk(crop, step))
-    corners = []
-    for _ in range(PEAKS):
-        _, _, _, (x, y) = cv2.minMaxLoc(scores)
-        corners.append((x * shrink * step, y * shrink * step))
-        near = slice(max(0, y - 2), y + 3), slice(max(0, x - 2), x + 3)
-        scores[near] = -1
-    return corners
-
-
-def _refine(
-    picture: np.ndarray, crop: np.ndarray, shrink: int, x: int, y: int
-) -> tuple[int, int, float]:
-    """Return the best corner near (x, y), by all phases of the field's pixels."""
-    height, width = (shrink * side for side in crop.shape[:2])
-    reach = shrink * REACH
-    left, top = max(0, x - reach), max(0, y - reach)
-    window = picture[top : y + height + reach, left : x + width + reach]
-    best = (x, y, 0.0)
-    for down in range(shrink):
-        for right in range(shrink):
-            phase = window[down:, right:]
-            if phase.shape[0] < height or phase.shape[1] < width:
-                continue
-            scores = _scores(_shrunk(phase, shrink), crop)
-            _, match, _, (u, v) = cv2.minMaxLoc(scores)
-            if match > best[2]:
-                place = left + right + shrink * u, top + down + shrink * v
-                best = (*place, float(match))
-    return best
-
-
-def _shrunk(picture: np.ndarray, factor: int) -> np.ndarray:
-    """Return means of factor x factor pixels, without what is left at the far sides."""
-    rows, columns = (side // factor for side in picture.shape[:2])
-    whole = picture[: rows * factor, : columns * factor]
-    return cv2.resize(whole, (columns, rows), interpolation=cv2.INTER_AREA)
-
-
-def _scores(picture: np.ndarray, crop: np.ndarray) -> np.ndarray:
-    return cv2.matchTemplate(picture, crop, cv2.TM_CCOEFF_NORMED)
-
-
-def find_fields(
-    source: Path, cells: Mapping[str, Path], notes: list[str]
-) -> list[FieldOfCells]:
-    """Return the fields that a copy of BCISC has, with their cells placed.
-
-    Args:
-        source: the folder of BCISC.
-        cells: stem -> image, of all cells.
-        notes: takes what a user must know: no fields, cells that were not found.
-
-    Raises:
-        DatasetError: if a field or a cell cannot be read.
-    """
-    found, matches = [], []
-    for path in _field_paths(Path(source)):
-        stem = f"{path.parent.name}_{path.stem}"
-        own = {cell: image for cell, image in cells.items() if _field_of(cell) == stem}
-        picture = read_image(path) if own else None
-        places = {}
-        for cell, image in own.items():
-            place, match = _place(stem, picture, read_image(image))
-            if place is None:
-                notes.append(
-                    f"{cell} was not found in {path.name} (best match {match:.3f}, "
-                    f"expected {MATCH} or more), so its place is empty"
-                )
-                continue
-            places[cell] = place
-            matches.append(match)
-        if places:
-            found.append(FieldOfCells(stem, path, places))
-    notes.append(_summary(found, matches))
-    return found
-
-
-def _field_of(cell: str) -> str:
-    return cell.rpartition("_")[0]
-
-
-def _field_paths(source: Path) -> list[Path]:
-    paths = (source / "original-images").glob("*/*")
-    pictures = (path for path in paths if path.suffix.lower() in (".jpg", ".jpeg"))
-    return sorted(path for path in pictures if NAME.match(path.stem))
-
-
-def _place(
-    stem: str, picture: np.ndarray, crop: np.ndarray
-) -> tuple[Place | None, float]:
-    best = 0.0
-    for shrink in SHRINKS:
-        x, y, match = locate_crop(picture, crop, shrink=shrink)
-        if match >= MATCH:
-            return Place(stem, x, y, 1 / shrink), match
-        best = max(best, match)
-    return None, best
-
-
-def _summary(found: list[FieldOfCells], matches: list[float]) -> str:
-    if not matches:
-        return (
-            "no whole field of these cells in original-images/, so their places are "
-            "empty; training and testing on cells do not need them"
-        )
-    return (
-        f"{len(found)} whole fields with {len(matches)} of the cells placed in them, "
-        f"match {min(matches):.4f} to {max(matches):.4f}; what no cell's image shows "
-        "is labelled 255 (ignore) there"
-    )
-
-
-def field_rows(
-    fields: list[FieldOfCells], cells: Mapping[str, PreparedCell]
-) -> Iterator[PreparedCell]:
-    """Yield the fields as rows, each labelled by its cells, of their group.
-
-    Args:
-        fields: from ``find_fields``.
-        cells: stem -> cell, at least of the cells that have a place.
-    """
-    for one in fields:
-        placed = [(cells[cell].mask, place) for cell, place in one.places.items()]
-        with Image.open(one.path) as opened:
-            width, height = opened.size
-        yield PreparedCell(
-            stem=one.stem,
-            class_name="",
-            group=cells[next(iter(one.places))].group,
-            image=one.path,
-            mask=field_labels((height, width), placed),
-            kind="field",
-            source=f"original-images/{one.path.parent.name}/{one.path.name}",
-        )
-
-
-STEM = re.compile(r"^(?P<cls>[a-z]+)_(?P<slide>\d+)-(?P<field>\d+)_(?P<cell>\d+)$")
-CELLS = 268
-HOME = "https://github.com/fpklipic/BCISC"
-CITATION = (
-    "H. Fan et al., LeukocyteMask: an automated localization and segmentation method "
-    "for leukocyte in blood smear images using deep neural networks, "
-    "J. Biophotonics 12(7), e201800488 (2019)"
-)
-
-
-def bcisc_stem(stem: str) -> tuple[str, int]:
-    """Return the class name and slide number in a BCISC file name.
-
-    Raises:
-        DatasetError: if the name does not follow BCISC's pattern.
-
-    Example:
-        >>> bcisc_stem("eosi_10-3_2")
-        ('eosinophil', 10)
-    """
-    match = STEM.match(stem)
-    if not match:
-        raise DatasetError(
-            f"{stem!r} is not a BCISC name; expected <class>_<slide>-<field>_<cell>"
-        )
-    try:
-        name = CLASS_NAMES[class_id(match["cls"])]
-    except ValueError as error:
-        raise DatasetError(f"{stem}: {error}") from None
-    return name, int(match["slide"])
+    places: dict[str, Place]
 
 
 def prepare_bcisc(source: Path, out: Path, *, force: bool = False) -> bool:
     """Write the 268 cells of BCISC with their official splits, and its fields.
 
-    The mask's 255 becomes the class id, which stands in the file name only. A group
-    is one (class, slide): cells of one slide share stain, light and pixels. Where the
+    The mask's 255 becomes the class id, which only the file name tells. A group is
+    one (class, slide): cells of one slide share stain, light and pixels. Where the
     copy has whole fields, they become rows of kind ``field``, and their cells get a
     place.
 
@@ -333,46 +124,166 @@ def _image_paths(source: Path) -> list[Path]:
     return paths
 
 
+def bcisc_stem(stem: str) -> tuple[str, int]:
+    """Return the class name and slide number in a BCISC file name.
+
+    Raises:
+        DatasetError: if the name does not follow BCISC's pattern.
+    """
+    match = CELL_NAME.match(stem)
+    if not match:
+        raise DatasetError(
+            f"{stem!r} is not a BCISC name; expected <class>_<slide>-<field>_<cell>"
+        )
+    try:
+        name = CLASS_NAMES[class_id(match["cls"])]
+    except ValueError as error:
+        raise DatasetError(f"{stem}: {error}") from None
+    return name, int(match["slide"])
+
+
 def _rows(images: list[Path], fields: list[FieldOfCells]) -> Iterator[PreparedCell]:
     """Yield the cells and then the fields, so that the order of the cells is fixed."""
     places = {stem: place for one in fields for stem, place in one.places.items()}
     placed = {}
-    for cell in _cells(images, places):
+    for path in images:
+        cell = _cell(path, places.get(path.stem))
         if cell.place:
             placed[cell.stem] = cell
         yield cell
     yield from field_rows(fields, placed)
 
 
-def _cells(images: list[Path], places: Mapping[str, Place]) -> Iterator[PreparedCell]:
-    for path in images:
-        name, slide = bcisc_stem(path.stem)
-        mask_path = path.parent.parent / "masks" / f"{path.stem}.png"
-        if not mask_path.is_file():
-            raise DatasetError(f"{path.name} has no mask; expected {mask_path}")
-        grey = _grey(mask_path)
-        values = np.unique(grey).tolist()
-        if values != [0, 255]:
-            raise DatasetError(
-                f"{mask_path}: values {values[:8]}; a BCISC mask holds 0 and 255; get "
-                f"it again from {HOME}"
-            )
+def _cell(path: Path, place: Place | None) -> PreparedCell:
+    name, slide = bcisc_stem(path.stem)
+    mask_path = path.parent.parent / "masks" / f"{path.stem}.png"
+    if not mask_path.is_file():
+        raise DatasetError(f"{path.name} has no mask; expected {mask_path}")
+    try:
+        with Image.open(mask_path) as opened:
+            grey = np.array(opened.convert("L"))
+    except (OSError, SyntaxError) as error:
+        raise DatasetError(
+            f"{mask_path} cannot be read ({error}); get it again from {HOME}"
+        ) from None
+    values = np.unique(grey).tolist()
+    if values != [0, 255]:
+        raise DatasetError(
+            f"{mask_path}: values {values[:8]}; a BCISC mask holds 0 and 255; get it "
+            f"again from {HOME}"
+        )
+    return PreparedCell(
+        stem=path.stem,
+        class_name=name,
+        group=f"{name}_{slide}",
+        image=path,
+        mask=np.where(grey == 255, class_id(name), 0).astype(np.uint8),
+        source=f"sub-images/images/{path.name}",
+        place=place,
+    )
+
+
+def field_rows(
+    fields: list[FieldOfCells], cells: Mapping[str, PreparedCell]
+) -> Iterator[PreparedCell]:
+    """Yield the fields as rows, each labelled by its cells, of their group.
+
+    Args:
+        fields: from ``find_fields``.
+        cells: stem -> cell, at least of the cells that have a place.
+    """
+    for one in fields:
+        placed = [(cells[cell].mask, place) for cell, place in one.places.items()]
+        with Image.open(one.path) as opened:
+            width, height = opened.size
         yield PreparedCell(
-            stem=path.stem,
-            class_name=name,
-            group=f"{name}_{slide}",
-            image=path,
-            mask=np.where(grey == 255, class_id(name), 0).astype(np.uint8),
-            source=f"sub-images/images/{path.name}",
-            place=places.get(path.stem),
+            stem=one.stem,
+            class_name="",
+            group=cells[next(iter(one.places))].group,
+            image=one.path,
+            mask=field_labels((height, width), placed),
+            kind="field",
+            source=f"original-images/{one.path.parent.name}/{one.path.name}",
         )
 
 
-def _grey(path: Path) -> np.ndarray:
-    try:
-        with Image.open(path) as opened:
-            return np.array(opened.convert("L"))
-    except (OSError, SyntaxError) as error:
-        raise DatasetError(
-            f"{path} cannot be read ({error}); get it again from {HOME}"
-        ) from None
+def find_fields(
+    source: Path, cells: Mapping[str, Path], notes: list[str]
+) -> list[FieldOfCells]:
+    """Return the fields that a copy of BCISC has, with their cells placed.
+
+    Args:
+        source: the folder of BCISC.
+        cells: stem -> image, of all cells.
+        notes: takes what a user must know: no fields, cells that were not found.
+
+    Raises:
+        DatasetError: if a field or a cell cannot be read.
+    """
+    found, matches = [], []
+    for path in sorted((source / "original-images").glob("*/*")):
+        if not FIELD_NAME.match(path.name.lower()):
+            continue
+        stem = f"{path.parent.name}_{path.stem}"
+        own = {cell: p for cell, p in cells.items() if cell.rpartition("_")[0] == stem}
+        picture = read_image(path) if own else None
+        places = {}
+        for cell, image in own.items():
+            x, y, match = locate_crop(picture, read_image(image))
+            if match < MIN_MATCH:
+                notes.append(
+                    f"{cell} was not found in {path.name} (best match {match:.3f}, "
+                    f"expected {MIN_MATCH} or more), so its place is empty"
+                )
+                continue
+            places[cell] = Place(stem, x, y, 1 / SHRINK)
+            matches.append(match)
+        if places:
+            found.append(FieldOfCells(stem, path, places))
+    if matches:
+        notes.append(
+            f"{len(found)} whole fields with {len(matches)} of the cells placed in "
+            f"them, match {min(matches):.4f} to {max(matches):.4f}; what no cell's "
+            "image shows is labelled 255 (ignore) there"
+        )
+    else:
+        notes.append(
+            "no whole field of these cells in original-images/, so their places are "
+            "empty; training and testing on cells do not need them"
+        )
+    return found
+
+
+def locate_crop(picture: np.ndarray, crop: np.ndarray) -> tuple[int, int, float]:
+    """Find the part of a field that a crop shows.
+
+    Every position that a field pixel can have is compared at the crop's own scale.
+
+    Args:
+        picture: the field, RGB uint8.
+        crop: RGB uint8; each of its pixels is the mean of 2x2 of the field's.
+
+    Shape:
+        (H, W, 3), (h, w, 3) -> x, y of the crop's corner in field pixels, and the
+        normalised correlation of the colours there, at most 1; 0 where there is
+        nothing to compare.
+    """
+    best = (0, 0, 0.0)
+    if crop.std() < 1:
+        return best
+    for down in range(SHRINK):
+        for right in range(SHRINK):
+            shifted = picture[down:, right:]
+            height, width = (side // SHRINK for side in shifted.shape[:2])
+            if height < crop.shape[0] or width < crop.shape[1]:
+                continue
+            shrunk = cv2.resize(
+                shifted[: height * SHRINK, : width * SHRINK],
+                (width, height),
+                interpolation=cv2.INTER_AREA,
+            )
+            scores = cv2.matchTemplate(shrunk, crop, cv2.TM_CCOEFF_NORMED)
+            _, match, _, (x, y) = cv2.minMaxLoc(scores)
+            if match > best[2]:
+                best = (right + SHRINK * x, down + SHRINK * y, float(match))
+    return best

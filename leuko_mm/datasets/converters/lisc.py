@@ -22,11 +22,14 @@ from pathlib import Path
 import numpy as np
 
 from leuko_mm.classes import CLASS_NAMES, IGNORE_LABEL, class_id
-from leuko_mm.datasets.converters.grey_levels import cell_and_nucleus, picture_groups
+from leuko_mm.datasets.converters.cell_pictures import (
+    cell_and_nucleus,
+    picture_groups,
+    picture_splits,
+)
 from leuko_mm.datasets.images import read_image
 from leuko_mm.datasets.prepared import DatasetError
 from leuko_mm.datasets.prepared_writing import PreparedCell, write_prepared
-from leuko_mm.datasets.splits import development_split, grouped_folds, random_cells
 
 PUBLISHED = 242
 BORDER = 4  # pixels of the picture on each side that its mask leaves out
@@ -55,8 +58,6 @@ WIDE = (
 
 @dataclass(frozen=True)
 class _Picture:
-    """A picture with its mask, both below the source."""
-
     class_name: str
     image: Path
     mask: Path
@@ -87,10 +88,12 @@ def prepare_lisc(
             cannot be read or holds unexpected values.
     """
     source = Path(source)
-    pictures, bare = _pictures(source, expert)
+    pictures, without_mask = _pictures(source, expert)
     notes = [WIDE]
-    if bare:
-        notes.append(f"{bare} picture(s) without a mask of expert {expert} left out")
+    if without_mask:
+        notes.append(
+            f"{without_mask} picture(s) without a mask of expert {expert} left out"
+        )
     if len(pictures) != PUBLISHED:
         notes.append(
             f"{len(pictures)} pictures with a mask, where {PUBLISHED} were published; "
@@ -98,7 +101,6 @@ def prepare_lisc(
         )
     classes = {one.stem: one.class_name for one in pictures}
     groups = picture_groups({one.stem: one.image for one in pictures}, notes)
-    folds = _folds(classes, groups)
     return write_prepared(
         out,
         _cells(source, pictures, groups, notes),
@@ -106,21 +108,10 @@ def prepare_lisc(
         source=HOME,
         licence="research and education only, no redistribution",
         citation=CITATION,
-        splits={
-            **folds,
-            "development": development_split(folds),
-            "paper": random_cells(list(classes)),
-        },
+        splits=picture_splits(groups, classes),
         notes=notes,
         force=force,
     )
-
-
-def _folds(classes: dict[str, str], groups: dict[str, str]) -> dict[str, dict]:
-    try:
-        return grouped_folds(groups, classes)
-    except ValueError as error:
-        raise DatasetError(f"too few pictures for folds: {error}") from None
 
 
 def _pictures(source: Path, expert: int) -> tuple[list[_Picture], int]:
@@ -130,9 +121,9 @@ def _pictures(source: Path, expert: int) -> tuple[list[_Picture], int]:
         name = _class_of(path.relative_to(source))
         mask = MASK.match(path.stem)
         if name and mask:
-            by = _expert_of(path.relative_to(source))
-            experts.add(by)
-            if by == expert:
+            drawn_by = _expert_of(path.relative_to(source))
+            experts.add(drawn_by)
+            if drawn_by == expert:
                 masks[name, int(mask["number"])] = path
         elif name and IMAGE.match(path.stem):
             images[name, int(path.stem)] = path
@@ -152,7 +143,7 @@ def _pictures(source: Path, expert: int) -> tuple[list[_Picture], int]:
         raise DatasetError(
             f"{masks[orphans[0]]} has no picture; get it again from {HOME}"
         )
-    order = sorted(masks, key=lambda key: (CLASS_NAMES.index(key[0]), key[1]))
+    order = sorted(masks, key=lambda key: (class_id(key[0]), key[1]))
     found = [_Picture(key[0], images[key], masks[key]) for key in order]
     return found, len(images) - len(found)
 
@@ -177,35 +168,36 @@ def _cells(
     source: Path, pictures: list[_Picture], groups: dict[str, str], notes: list[str]
 ) -> Iterator[PreparedCell]:
     for one in pictures:
+        name = one.class_name
+        mask_name = one.mask.relative_to(source).as_posix()
         labels, nucleus = cell_and_nucleus(
-            one.mask,
-            class_id(one.class_name),
-            LEVELS[one.class_name],
-            notes,
-            one.mask.relative_to(source).as_posix(),
+            one.mask, class_id(name), LEVELS[name], notes, mask_name
         )
         picture = read_image(one.image)
+        shape = picture.shape[:2]
+        if nucleus is not None:
+            nucleus = _with_border(one, nucleus, shape, False)
         yield PreparedCell(
             stem=one.stem,
-            class_name=one.class_name,
+            class_name=name,
             group=groups[one.stem],
             image=picture,
-            mask=_framed(one, labels, picture.shape[:2], IGNORE_LABEL),
+            mask=_with_border(one, labels, shape, IGNORE_LABEL),
             source=one.image.relative_to(source).as_posix(),
-            nucleus=None
-            if nucleus is None
-            else _framed(one, nucleus, picture.shape[:2], False),
+            nucleus=nucleus,
         )
 
 
-def _framed(one: _Picture, layer: np.ndarray, shape: tuple, border) -> np.ndarray:
-    """Give a layer the border of the picture that its mask leaves out."""
+def _with_border(
+    one: _Picture, layer: np.ndarray, shape: tuple, border: int
+) -> np.ndarray:
+    """Add the border of the picture that its mask leaves out."""
     if layer.shape == shape:
         return layer
-    framed = np.pad(layer, BORDER, constant_values=border)
-    if framed.shape != shape:
+    padded = np.pad(layer, BORDER, constant_values=border)
+    if padded.shape != shape:
         raise DatasetError(
             f"{one.mask}: {layer.shape[1]}x{layer.shape[0]}, but its picture is "
             f"{shape[1]}x{shape[0]}; expected {BORDER} pixels less on each side"
         )
-    return framed
+    return padded

@@ -9,9 +9,9 @@ Expected tree (https://github.com/zxaoyou/segmentation_WBC, GPL-3.0):
         Class Labels of Dataset 2.csv
 
 A mask holds 255 for the nucleus, 128 for the cytoplasm and 0 for the rest. Both are
-merged to the cell, whose class stands in the table; the nucleus is kept as a layer
-(``leuko_mm.datasets.prepared``). Images are kept pixel for pixel, as PNG. The two sets
-come from two laboratories: stain, camera and magnification differ.
+merged to the cell, whose class is in the table; the nucleus is kept as a layer.
+Images are kept pixel for pixel, as PNG. The two sets come from two laboratories:
+stain, camera and magnification differ.
 """
 
 from __future__ import annotations
@@ -21,11 +21,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from leuko_mm.classes import class_id
-from leuko_mm.datasets.converters.grey_levels import cell_and_nucleus, picture_groups
+from leuko_mm.datasets.converters.cell_pictures import (
+    cell_and_nucleus,
+    picture_groups,
+    picture_splits,
+)
 from leuko_mm.datasets.images import read_image
 from leuko_mm.datasets.prepared import DatasetError
 from leuko_mm.datasets.prepared_writing import PreparedCell, write_prepared
-from leuko_mm.datasets.splits import development_split, grouped_folds, random_cells
 
 SETS = ("1", "2", "both")
 PUBLISHED = {1: 300, 2: 100}
@@ -80,8 +83,16 @@ def prepare_segmentation_wbc(
     notes = [UNCHECKED, *([SECOND_SET] if 2 in sets else [])]
     classes = {}  # of each image's path, in the order of the index
     for number in sets:
-        classes |= _listed(Path(source), number, notes)
-    groups = picture_groups({_stem(path): path for path in classes}, notes)
+        classes |= _image_classes(Path(source), number, notes)
+    stems = {_stem(path): path for path in classes}
+    groups = picture_groups(stems, notes)
+    strata = {stem: f"{stem[:4]} {classes[path]}" for stem, path in stems.items()}
+    splits = picture_splits(groups, strata)
+    if chosen == "both":
+        for first, second in (("set1", "set2"), ("set2", "set1")):
+            splits[f"{first}_to_{second}"] = {
+                stem: "train" if stem.startswith(first) else "test" for stem in stems
+            }
     return write_prepared(
         out,
         _cells(classes, groups, notes),
@@ -89,13 +100,13 @@ def prepare_segmentation_wbc(
         source=HOME,
         licence="GPL-3.0 (the publishers' repository)",
         citation=CITATION,
-        splits=_splits({_stem(p): name for p, name in classes.items()}, groups),
+        splits=splits,
         notes=notes,
         force=force,
     )
 
 
-def _listed(source: Path, number: int, notes: list[str]) -> dict[Path, str]:
+def _image_classes(source: Path, number: int, notes: list[str]) -> dict[Path, str]:
     """Return image -> class of one set."""
     folder = source / f"Dataset {number}"
     images = sorted(folder.glob("*.bmp"))
@@ -109,10 +120,10 @@ def _listed(source: Path, number: int, notes: list[str]) -> dict[Path, str]:
             f"set {number}: {len(images)} of the {PUBLISHED[number]} images that were "
             "published; folds of the others would differ"
         )
-    lonely = {path.stem for path in folder.glob("*.png")} ^ {p.stem for p in images}
-    if lonely:
+    unpaired = {path.stem for path in folder.glob("*.png")} ^ {p.stem for p in images}
+    if unpaired:
         raise DatasetError(
-            f"{folder}: {min(lonely)} has an image or a mask but not both; get it "
+            f"{folder}: {min(unpaired)} has an image or a mask but not both; get it "
             f"again from {HOME}"
         )
     table = source / f"Class Labels of Dataset {number}.csv"
@@ -149,7 +160,6 @@ def _cells(
     classes: dict[Path, str], groups: dict[str, str], notes: list[str]
 ) -> Iterator[PreparedCell]:
     for image, name in classes.items():
-        published = f"{image.parent.name}/{image.name}"
         mask = image.with_suffix(".png")
         labels, nucleus = cell_and_nucleus(
             mask, class_id(name), LEVELS, notes, f"{image.parent.name}/{mask.name}"
@@ -160,29 +170,6 @@ def _cells(
             group=groups[_stem(image)],
             image=read_image(image),
             mask=labels,
-            source=published,
+            source=f"{image.parent.name}/{image.name}",
             nucleus=nucleus,
         )
-
-
-def _splits(
-    classes: dict[str, str], groups: dict[str, str]
-) -> dict[str, dict[str, str]]:
-    """Return the splits of stem -> class."""
-    set_of = {stem: stem.split("_")[0] for stem in classes}
-    strata = {stem: f"{set_of[stem]} {name}" for stem, name in classes.items()}
-    try:
-        folds = grouped_folds(groups, strata)
-    except ValueError as error:
-        raise DatasetError(f"too few images for folds: {error}") from None
-    splits = {
-        **folds,
-        "development": development_split(folds),
-        "paper": random_cells(list(classes)),
-    }
-    if len(set(set_of.values())) > 1:
-        for first, second in (("set1", "set2"), ("set2", "set1")):
-            splits[f"{first}_to_{second}"] = {
-                stem: "train" if of == first else "test" for stem, of in set_of.items()
-            }
-    return splits

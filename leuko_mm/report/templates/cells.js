@@ -1,6 +1,6 @@
 "use strict";
-// Filters, order and enlargement of the cells. Without a script the page shows all of
-// them, the worst first; what only works with one is hidden until then.
+// Filters, order and enlargement of the cells. Without JavaScript the page shows all
+// cells, the worst first, and hides the controls.
 (() => {
   const section = document.getElementById("cells");
   if (!section) return;
@@ -18,7 +18,7 @@
     }
   }
 
-  function tell() {
+  function showCount() {
     status.textContent = `${visible().length} of ${cards.length} shown`;
   }
 
@@ -47,7 +47,7 @@
         card.hidden = wanted !== "all" && card.dataset.class !== wanted;
       }
       press(button);
-      tell();
+      showCount();
     });
   }
 
@@ -83,11 +83,11 @@
     if (event.key === "ArrowLeft") step(-1);
     if (event.key === "ArrowRight") step(1);
   });
-  // Paper cannot unfold anything.
+  // On paper nothing can be unfolded.
   window.addEventListener("beforeprint", () => {
     for (const fold of document.querySelectorAll("details")) fold.open = true;
   });
 
   for (const element of section.querySelectorAll(".scripted")) element.hidden = false;
-  tell();
+  showCount();
 })();

@@ -1,6 +1,6 @@
 "use strict";
 // Filters, the view of a cell in its field, and corrections that are saved as a COCO
-// file. Without a script the page shows everything and corrects nothing.
+// file. Without JavaScript the page shows all cells and hides the controls.
 (() => {
   const section = document.getElementById("cells");
   const dialog = section.querySelector("dialog");
@@ -50,10 +50,10 @@
     cards.filter((card) => keyOf(card) === key).forEach(mark);
     const list = view("select");
     if (open && keyOf(open) === key && list) list.value = value;
-    tell();
+    showCounts();
   }
 
-  function tell() {
+  function showCounts() {
     const number = chosen.size;
     const words = `${number} correction${number === 1 ? "" : "s"}`;
     section.querySelector("[role=status]").textContent =
@@ -121,7 +121,7 @@
     show(among[(next + among.length) % among.length]);
   }
 
-  function typed(event, card) {
+  function keyPressed(event, card) {
     if (event.ctrlKey || event.metaKey || event.altKey || !card) return;
     const option = options.find((known) => known.key === event.key.toLowerCase());
     if (!option) return;
@@ -172,7 +172,7 @@
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 60000);
     unsaved = false;
-    tell();
+    showCounts();
   }
 
   async function load(file) {
@@ -184,14 +184,14 @@
       for (const entry of coco.annotations) {
         const key = `${numbers.get(images.get(entry.image_id))}:${entry.cell}`;
         const value = words.get(entry.category_id);
-        // Another prediction may number its cells otherwise.
+        // Another prediction may number its cells differently.
         const known = found.get(key)?.cell.runs === entry.segmentation.counts;
         if (known && options.some((option) => option.value === value)) {
           choose(key, value);
         }
       }
       unsaved = false;
-      tell();
+      showCounts();
     } catch {
       section.querySelector("[role=status]").textContent =
         `${file.name} holds no corrections`;
@@ -205,7 +205,7 @@
       event.preventDefault();
       show(card);
     });
-    card.querySelector(".open").addEventListener("keydown", (e) => typed(e, card));
+    card.querySelector(".open").addEventListener("keydown", (e) => keyPressed(e, card));
   }
   for (const button of section.querySelectorAll("[data-show]")) {
     button.addEventListener("click", () => {
@@ -230,7 +230,7 @@
     if (event.target.tagName === "SELECT") return;
     if (event.key === "ArrowLeft") step(-1);
     if (event.key === "ArrowRight") step(1);
-    typed(event, open);
+    keyPressed(event, open);
   });
   section.querySelector(".save").addEventListener("click", save);
   section.querySelector(".load input").addEventListener("change", (event) => {
@@ -241,5 +241,5 @@
   });
 
   for (const part of section.querySelectorAll(".scripted")) part.hidden = false;
-  tell();
+  showCounts();
 })();

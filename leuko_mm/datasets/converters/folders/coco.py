@@ -11,13 +11,14 @@ import numpy as np
 from leuko_mm.datasets.converters.folders.annotation import (
     Annotation,
     Annotations,
-    FoundImage,
     Patch,
     Reader,
+    SourceImage,
+    check_size,
     fill_rings,
-    painted,
+    paint,
+    union,
 )
-from leuko_mm.datasets.converters.folders.outlines import union
 from leuko_mm.datasets.prepared import DatasetError
 
 
@@ -30,7 +31,7 @@ def is_coco(content: object) -> bool:
 
 
 def coco_annotations(
-    path: Path, content: Mapping, images: Sequence[FoundImage]
+    path: Path, content: Mapping, images: Sequence[SourceImage]
 ) -> Annotations:
     """Return the annotations of a COCO file, matched to images by file name.
 
@@ -41,9 +42,9 @@ def coco_annotations(
         DatasetError: if entries do not fit together.
     """
     by_path = {image.relative: image for image in images}
-    by_name = defaultdict(list)
+    by_file_name = defaultdict(list)
     for image in images:
-        by_name[image.path.name].append(image)
+        by_file_name[image.path.name].append(image)
     try:
         names = {c["id"]: str(c["name"]).strip() for c in content["categories"]}
         drawn = defaultdict(list)
@@ -52,32 +53,29 @@ def coco_annotations(
         readers, unused = {}, []
         for entry in content["images"]:
             name = str(entry["file_name"]).replace("\\", "/")
-            same = by_name[PurePosixPath(name).name]
+            same = by_file_name[PurePosixPath(name).name]
             image = by_path.get(name) or (same[0] if len(same) == 1 else None)
             if image is None:
                 unused.append(name)
-            elif image.key in readers:
+            elif image.name in readers:
                 raise DatasetError(f"{path} lists {name} twice")
             else:
-                readers[image.key] = _reader(path, entry, drawn[entry["id"]])
+                readers[image.name] = _reader(path, entry, drawn[entry["id"]])
     except (KeyError, TypeError) as error:
         raise DatasetError(
             f"{path}: an entry lacks {error}, or names an id that is not there; "
             "expected images, annotations and categories as COCO has them"
         ) from None
-    words = f"COCO polygons or run lengths ({path.name})"
-    return Annotations(words, readers, dict.fromkeys(readers, str(path)), unused=unused)
+    form = f"COCO polygons or run lengths ({path.name})"
+    return Annotations(form, readers, dict.fromkeys(readers, str(path)), unused=unused)
 
 
 def _reader(path: Path, entry: Mapping, drawn: list) -> Reader:
     def read(height: int, width: int) -> Annotation:
         size = entry.get("height"), entry.get("width")
-        if None not in size and size != (height, width):
-            raise DatasetError(
-                f"{path}: {entry['file_name']} is {size[1]}x{size[0]} there, but the "
-                f"image has {width}x{height}"
-            )
-        return painted(_patches(path, drawn, height, width), height, width)
+        if None not in size:
+            check_size(f"{path}: {entry['file_name']}", size, height, width)
+        return paint(_patches(path, drawn, height, width), height, width)
 
     return read
 
@@ -86,24 +84,19 @@ def _patches(path: Path, drawn: list, height: int, width: int) -> Iterator[Patch
     for key, entry in drawn:
         single = not entry.get("iscrowd")
         try:
-            inside = coco_inside(entry.get("segmentation"), height, width)
+            patch = coco_inside(entry.get("segmentation"), height, width)
         except (ValueError, TypeError, KeyError, IndexError) as error:
             raise DatasetError(
                 f"{path}: annotation {entry.get('id')} ({key!r}): {error}"
             ) from None
-        yield Patch(key, inside.x, inside.y, inside.inside, single)
+        yield Patch(key, patch.x, patch.y, patch.inside, single)
 
 
 def coco_inside(segmentation: object, height: int, width: int) -> Patch:
     """Return what a COCO segmentation covers: polygons, or run lengths.
 
     Raises:
-        ValueError: if it is neither, or of another size.
-
-    Example:
-        >>> runs = {"size": [2, 3], "counts": [2, 2, 2]}
-        >>> coco_inside(runs, 2, 3).inside.tolist()
-        [[False, True, False], [False, True, False]]
+        ValueError: if it is neither, or does not fit the image.
     """
     if isinstance(segmentation, Mapping):
         if list(segmentation["size"]) != [height, width]:
@@ -112,8 +105,16 @@ def coco_inside(segmentation: object, height: int, width: int) -> Patch:
                 f"{width}x{height}"
             )
         counts = segmentation["counts"]
-        runs = run_lengths(counts) if isinstance(counts, (str, bytes)) else counts
-        return Patch("", 0, 0, from_runs(runs, height, width))
+        if isinstance(counts, (str, bytes)):
+            counts = run_lengths(counts)
+        runs = np.array(counts, dtype=np.int64)
+        if runs.ndim != 1 or (runs < 0).any() or runs.sum() != height * width:
+            raise ValueError(
+                f"run lengths of {runs.sum()} pixels; the image has {height * width}"
+            )
+        # Runs of outside and inside, column by column.
+        inside = np.repeat(np.arange(len(runs)) % 2 == 1, runs)
+        return Patch("", 0, 0, inside.reshape(width, height).T)
     if not isinstance(segmentation, list) or not segmentation:
         raise ValueError(
             "no outline; expected polygons or run lengths, not a box alone"
@@ -121,7 +122,7 @@ def coco_inside(segmentation: object, height: int, width: int) -> Patch:
     rings = [list(zip(ring[::2], ring[1::2], strict=True)) for ring in segmentation]
     # Several polygons are parts of one thing, never holes.
     parts = [fill_rings("", [ring], height=height, width=width) for ring in rings]
-    return parts[0] if len(parts) == 1 else union("", parts, height, width)
+    return union("", parts, height, width)
 
 
 def run_lengths(text: str | bytes) -> list[int]:
@@ -132,10 +133,6 @@ def run_lengths(text: str | bytes) -> list[int]:
 
     Raises:
         ValueError: if the text is cut short or has other characters.
-
-    Example:
-        >>> run_lengths("61X13mN000`0")
-        [6, 1, 40, 4, 5, 4, 5, 4, 21]
     """
     counts: list[int] = []
     value = shift = 0
@@ -154,18 +151,3 @@ def run_lengths(text: str | bytes) -> list[int]:
     if shift:
         raise ValueError("run lengths that are cut short")
     return counts
-
-
-def from_runs(counts: Sequence[int], height: int, width: int) -> np.ndarray:
-    """Return bool (H, W) from runs of outside and inside, column by column.
-
-    Raises:
-        ValueError: if a run is negative, or they do not fill the image.
-    """
-    runs = np.array(counts, dtype=np.int64)
-    if runs.ndim != 1 or (runs < 0).any() or runs.sum() != height * width:
-        raise ValueError(
-            f"run lengths of {runs.sum()} pixels; the image has {height * width}"
-        )
-    inside = np.repeat(np.arange(len(runs)) % 2 == 1, runs)
-    return inside.reshape(width, height).T

@@ -1,9 +1,4 @@
-"""Convert a user's own images with masks or outlines into a prepared dataset.
-
-The forms of annotation are told apart by ``folders_forms``; ``folders_survey`` looks
-at everything and writes nothing, so that the class map can be shown and agreed on;
-then this module writes.
-"""
+"""Write a surveyed folder as a prepared dataset, with images whole or cells cut out."""
 
 from __future__ import annotations
 
@@ -19,7 +14,7 @@ from leuko_mm.classes import BACKGROUND, BINARY_NAMES, CLASS_NAMES, IGNORE_LABEL
 from leuko_mm.datasets.converters.folders.annotation import (
     Annotation,
     Box,
-    FoundImage,
+    SourceImage,
     box_of,
 )
 from leuko_mm.datasets.converters.folders.class_map import (
@@ -28,133 +23,25 @@ from leuko_mm.datasets.converters.folders.class_map import (
     label_values,
     map_text,
 )
-from leuko_mm.datasets.converters.folders.pairs import Grouping
+from leuko_mm.datasets.converters.folders.groups import Grouping
 from leuko_mm.datasets.converters.folders.survey import Survey
 from leuko_mm.datasets.images import image_facts, read_image
 from leuko_mm.datasets.prepared import DatasetError, Place
 from leuko_mm.datasets.prepared_writing import PreparedCell, write_prepared
 from leuko_mm.datasets.splits import development_split, grouped_folds
 
-# Smaller connected pieces of a mask are specks of the brush, not cells.
-LEAST_PIXELS = 25
-
-
-@dataclass(frozen=True)
-class Crop:
-    """A cell in its field: its label, and the window around it.
-
-    Args:
-        label: class id of the cell.
-        box: the window, x0, y0, x1, y1 in field pixels.
-        cut: whether the cell is larger than the window.
-    """
-
-    label: int
-    box: Box
-    cut: bool
-
-
-def find_crops(
-    annotation: Annotation, labels: np.ndarray, values: Mapping[str, int], size: int
-) -> list[Crop]:
-    """Return a window around every annotated cell, from the top to the bottom.
-
-    Cells are the things that were drawn one by one, where the form of the annotation
-    knows them; else the connected pieces of each class (8 neighbours) of at least
-    ``LEAST_PIXELS``. A thing whose box lies in that of another one of its class, such
-    as a nucleus, is a part of that. The window is moved to lie inside the field.
-
-    Args:
-        annotation: of the field.
-        labels: uint8 (H, W) of the field.
-        values: key -> label.
-        size: of the square window, pixels.
-
-    Raises:
-        DatasetError: if the field is smaller than the window.
-    """
-    height, width = labels.shape
-    if size > min(height, width):
-        raise DatasetError(
-            f"crops of {size} pixels do not fit into {width}x{height}; use a smaller "
-            "--crop, or none where every image shows one cell"
-        )
-    if annotation.instances is None:
-        cells = _pieces(labels)
-    else:
-        cells = [(values[key], box) for key, box in annotation.instances]
-        cells = [cell for cell in cells if cell[0] not in (BACKGROUND, IGNORE_LABEL)]
-    crops = []
-    for label, box in sorted(_outermost(cells), key=lambda cell: cell[1][1::-1]):
-        window = _window(box, size, height, width)
-        x0, y0, x1, y1 = window
-        # Wholly painted over by others, a cell is not there any more.
-        if (labels[y0:y1, x0:x1] == label).any():
-            cut = max(box[2] - box[0], box[3] - box[1]) > size
-            crops.append(Crop(label, window, cut))
-    return crops
-
-
-def _pieces(labels: np.ndarray) -> list[tuple[int, Box]]:
-    found = []
-    for label in np.unique(labels).tolist():
-        if label in (BACKGROUND, IGNORE_LABEL):
-            continue
-        number, pieces = cv2.connectedComponents((labels == label).astype(np.uint8))
-        for piece in range(1, number):
-            inside = pieces == piece
-            if inside.sum() >= LEAST_PIXELS:
-                found.append((label, box_of(inside)))
-    return found
-
-
-def _outermost(cells: list[tuple[int, Box]]) -> list[tuple[int, Box]]:
-    kept: list[tuple[int, Box]] = []
-    by_area = sorted(cells, key=lambda cell: _area(cell[1]), reverse=True)
-    for label, box in by_area:
-        if not any(label == own and _holds(outer, box) for own, outer in kept):
-            kept.append((label, box))
-    return kept
-
-
-def _area(box: Box) -> int:
-    return (box[2] - box[0]) * (box[3] - box[1])
-
-
-def _holds(outer: Box, inner: Box) -> bool:
-    return (
-        outer[0] <= inner[0]
-        and outer[1] <= inner[1]
-        and outer[2] >= inner[2]
-        and outer[3] >= inner[3]
-    )
-
-
-def _window(box: Box, size: int, height: int, width: int) -> Box:
-    x = min(max(0, (box[0] + box[2] - size) // 2), width - size)
-    y = min(max(0, (box[1] + box[3] - size) // 2), height - size)
-    return x, y, x + size, y + size
-
-
 FOLDS = 5
+MIN_CELL_PIXELS = 25  # smaller connected pieces of a mask are specks of the brush
 
 
 @dataclass(frozen=True)
 class FoldersRequest:
-    """What a user agreed to.
+    """What a user agreed to."""
 
-    Args:
-        name: of the dataset.
-        targets: key -> class, ``background``, ``ignore``, ``leukocyte``, ``by-name``.
-        grouping: of the images.
-        crop: pixels of a window around every cell; None keeps images whole.
-        licence, citation: of the user's data, for ``dataset.json``.
-    """
-
-    name: str
-    targets: Mapping[str, str]
+    name: str  # of the dataset
+    targets: Mapping[str, str]  # key -> target (see ``class_map``)
     grouping: Grouping
-    crop: int | None = None
+    crop: int | None = None  # pixels of a window around every cell; None: whole images
     licence: str = "not stated"
     citation: str = "not stated"
 
@@ -188,7 +75,7 @@ def prepare_folders(
         Path(out),
         _cells(survey, request, splits, notes),
         name=request.name,
-        source=f"{survey.annotations.words}, map {map_text(request.targets)}",
+        source=f"{survey.annotations.form}, map {map_text(request.targets)}",
         licence=request.licence,
         citation=request.citation,
         splits=splits,
@@ -198,57 +85,51 @@ def prepare_folders(
     )
 
 
-def folds_of(rows: list[tuple[str, str, str]]) -> dict[str, dict[str, str]]:
-    """Return the folds of (stem, group, class) rows, and ``development`` of five.
-
-    There are fewer than five where there are fewer groups, and none of one group.
-
-    Example:
-        >>> sorted(folds_of([("a", "s1", "monocyte"), ("b", "s2", "monocyte")]))
-        ['fold1', 'fold2']
-    """
-    groups = {stem: group for stem, group, _ in rows}
-    classes = {stem: name for stem, _, name in rows}
-    most = max(Counter(classes.values()).values())
-    folds = min(FOLDS, len(set(groups.values())), most)
-    if folds < 2:
-        return {}
-    made = grouped_folds(groups, classes, folds=folds)
-    return {**made, "development": development_split(made)} if folds == FOLDS else made
+def _notes(survey: Survey, request: FoldersRequest) -> list[str]:
+    notes = [f"groups: {request.grouping.rule}"]
+    if not request.grouping.known:
+        notes.append("slides may stand in train and test alike: groups are not known")
+    if survey.left_out:
+        count = len(survey.left_out)
+        notes.append(f"{count} file{'s' * (count != 1)} without a counterpart left out")
+    if request.crop:
+        notes.append(f"cells cut out of fields, {request.crop} pixels a side")
+    return notes
 
 
 def _cells(
     survey: Survey, request: FoldersRequest, splits: dict, notes: list[str]
 ) -> Iterator[PreparedCell]:
     """Yield everything; fill in splits and notes, which need to know every cell."""
-    rows, seen = [], Counter()
+    rows, counts = [], Counter()
     for image in survey.images:
-        for cell in _cells_of(image, survey, request, seen):
+        for cell in _cells_of(image, survey, request, counts):
             if cell.kind == "cell":
                 rows.append((cell.stem, cell.group, cell.class_name))
-                seen["mixed"] += _classes(cell.mask) > 1
+                counts["mixed"] += len(_cell_labels(cell.mask)) > 1
             yield cell
     if not rows:
         raise DatasetError(
             f"no cell in {len(survey.images)} images: no pixel of theirs is a leukocyte"
         )
     splits.update(folds_of(rows))
-    if seen["mixed"]:
+    if counts["mixed"]:
         advice = "" if request.crop else "; --crop PX cuts every cell out"
-        notes.append(f"{seen['mixed']} cells show more than one class{advice}")
-    if seen["cut"]:
-        notes.append(f"{seen['cut']} cells are larger than their crop")
+        notes.append(f"{counts['mixed']} cells show more than one class{advice}")
+    if counts["cut"]:
+        notes.append(f"{counts['cut']} cells are larger than their crop")
 
 
 def _cells_of(
-    image: FoundImage, survey: Survey, request: FoldersRequest, seen: Counter
+    image: SourceImage, survey: Survey, request: FoldersRequest, counts: Counter
 ) -> Iterator[PreparedCell]:
     pixels = read_image(image.path)
-    annotation = survey.annotations.readers[image.key](*pixels.shape[:2])
-    source = survey.annotations.sources[image.key]
-    used = label_values(request.targets, image, annotation.pixels(), source)
+    annotation = survey.annotations.readers[image.name](*pixels.shape[:2])
+    source = survey.annotations.sources[image.name]
+    used = annotation.pixels()
+    values = label_values(request.targets, image.relative, used, source)
     # A key may be there and wholly painted over.
-    values = {key: used.get(key, BACKGROUND) for key in annotation.keys}
+    values = {key: values.get(key, BACKGROUND) for key in annotation.keys}
     labels = annotation.labels(values)
     names = BINARY_NAMES if is_binary(request.targets) else CLASS_NAMES
     main = majority(labels) if request.crop is None else None
@@ -267,7 +148,7 @@ def _cells_of(
     crops = find_crops(annotation, labels, values, request.crop)
     for number, crop in enumerate(crops, 1):
         x0, y0, x1, y1 = crop.box
-        seen["cut"] += crop.cut
+        counts["cut"] += crop.cut
         yield replace(
             whole,
             stem=f"{image.stem}_cell{number}",
@@ -280,28 +161,104 @@ def _cells_of(
 
 
 def majority(labels: np.ndarray) -> int | None:
-    """Return the leukocyte label with the most pixels, None if there is none.
-
-    Example:
-        >>> majority(np.array([[0, 0, 0, 2, 2, 5]])), majority(np.array([[0, 255]]))
-        (2, None)
-    """
+    """Return the leukocyte label with the most pixels, None if there is none."""
     counts = np.bincount(labels.ravel(), minlength=IGNORE_LABEL + 1)
     counts[[BACKGROUND, IGNORE_LABEL]] = 0
     return int(counts.argmax()) if counts.any() else None
 
 
-def _classes(labels: np.ndarray) -> int:
-    return len(set(np.unique(labels).tolist()) - {BACKGROUND, IGNORE_LABEL})
+def _cell_labels(labels: np.ndarray) -> list[int]:
+    return np.setdiff1d(labels, (BACKGROUND, IGNORE_LABEL)).tolist()
 
 
-def _notes(survey: Survey, request: FoldersRequest) -> list[str]:
-    notes = [f"groups: {request.grouping.words}"]
-    if not request.grouping.known:
-        notes.append("slides may stand in train and test alike: groups are not known")
-    if survey.left_out:
-        count = len(survey.left_out)
-        notes.append(f"{count} file{'s' * (count != 1)} without a counterpart left out")
-    if request.crop:
-        notes.append(f"cells cut out of fields, {request.crop} pixels a side")
-    return notes
+def folds_of(rows: list[tuple[str, str, str]]) -> dict[str, dict[str, str]]:
+    """Return the folds of (stem, group, class) rows, and ``development`` of five.
+
+    There are fewer than five where there are fewer groups, and none of one group.
+    """
+    groups = {stem: group for stem, group, _ in rows}
+    classes = {stem: name for stem, _, name in rows}
+    most = max(Counter(classes.values()).values())
+    folds = min(FOLDS, len(set(groups.values())), most)
+    if folds < 2:
+        return {}
+    made = grouped_folds(groups, classes, folds=folds)
+    return {**made, "development": development_split(made)} if folds == FOLDS else made
+
+
+@dataclass(frozen=True)
+class Crop:
+    """A cell in its field."""
+
+    label: int  # class id
+    box: Box  # the window around it, in field pixels
+    cut: bool  # whether the cell is larger than the window
+
+
+def find_crops(
+    annotation: Annotation, labels: np.ndarray, values: Mapping[str, int], size: int
+) -> list[Crop]:
+    """Return a window around every annotated cell, from the top to the bottom.
+
+    Cells are the things that were drawn one by one, where the form of the annotation
+    knows them; else the connected pieces of each class (8 neighbours) of at least
+    ``MIN_CELL_PIXELS``. A thing whose box lies in that of another one of its class,
+    such as a nucleus, is a part of that. The window is moved to lie inside the field.
+
+    Args:
+        annotation: of the field.
+        labels: uint8 (H, W) of the field.
+        values: key -> label.
+        size: of the square window, pixels.
+
+    Raises:
+        DatasetError: if the field is smaller than the window.
+    """
+    height, width = labels.shape
+    if size > min(height, width):
+        raise DatasetError(
+            f"crops of {size} pixels do not fit into {width}x{height}; use a smaller "
+            "--crop, or none where every image shows one cell"
+        )
+    if annotation.instances is None:
+        cells = _connected_cells(labels)
+    else:
+        cells = [(values[key], box) for key, box in annotation.instances]
+        cells = [cell for cell in cells if cell[0] not in (BACKGROUND, IGNORE_LABEL)]
+    crops = []
+    for label, box in sorted(_outermost(cells), key=lambda cell: cell[1][1::-1]):
+        x0 = min(max(0, (box[0] + box[2] - size) // 2), width - size)
+        y0 = min(max(0, (box[1] + box[3] - size) // 2), height - size)
+        x1, y1 = x0 + size, y0 + size
+        # A cell may be wholly painted over by others.
+        if (labels[y0:y1, x0:x1] == label).any():
+            cut = max(box[2] - box[0], box[3] - box[1]) > size
+            crops.append(Crop(label, (x0, y0, x1, y1), cut))
+    return crops
+
+
+def _connected_cells(labels: np.ndarray) -> list[tuple[int, Box]]:
+    found = []
+    for label in _cell_labels(labels):
+        number, pieces = cv2.connectedComponents((labels == label).astype(np.uint8))
+        for piece in range(1, number):
+            inside = pieces == piece
+            if inside.sum() >= MIN_CELL_PIXELS:
+                found.append((label, box_of(inside)))
+    return found
+
+
+def _outermost(cells: list[tuple[int, Box]]) -> list[tuple[int, Box]]:
+    kept: list[tuple[int, Box]] = []
+    for label, (x0, y0, x1, y1) in sorted(cells, key=_area, reverse=True):
+        if not any(
+            label == other and a0 <= x0 and b0 <= y0 and a1 >= x1 and b1 >= y1
+            for other, (a0, b0, a1, b1) in kept
+        ):
+            kept.append((label, (x0, y0, x1, y1)))
+    return kept
+
+
+def _area(cell: tuple[int, Box]) -> int:
+    x0, y0, x1, y1 = cell[1]
+    return (x1 - x0) * (y1 - y0)

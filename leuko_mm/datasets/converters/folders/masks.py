@@ -11,13 +11,13 @@ from leuko_mm.datasets.converters.folders.annotation import (
     Annotation,
     Annotations,
     Reader,
+    check_size,
 )
 from leuko_mm.datasets.images import MaskFile, read_mask_file
 from leuko_mm.datasets.prepared import DatasetError
 
-# More of them in one file are no classes: a photograph, or instances.
-MOST_VALUES = 300
-MOST_LAYERS = 40
+MAX_VALUES = 300  # more of them in one mask are no classes, but a photograph
+MAX_CLASSES = 40
 SHOWN = 6
 
 
@@ -28,7 +28,7 @@ def value_masks(masks: Mapping[str, Path]) -> Annotations:
     colours that are used; else by colour.
 
     Args:
-        masks: key of an image -> its mask.
+        masks: name of an image -> its mask.
     """
     coloured = with_palette = 0
     palette: dict[int, tuple] = {}
@@ -43,18 +43,16 @@ def value_masks(masks: Mapping[str, Path]) -> Annotations:
             colour = _palette_colour(path, mask.palette, value)
             agree = agree and palette.setdefault(value, colour) == colour
     by_colour = bool(coloured) or not agree
+    by_palette = not by_colour and with_palette == len(masks)
     if by_colour:
-        words = "masks of RGB colours"
-    elif with_palette == len(masks):
-        words = "palette masks"
+        form = "masks of RGB colours"
     else:
-        words = "masks of values"
-    named = not by_colour and with_palette == len(masks)
+        form = "palette masks" if by_palette else "masks of values"
     return Annotations(
-        words,
-        {key: _value_reader(path, by_colour) for key, path in masks.items()},
-        {key: str(path) for key, path in masks.items()},
-        colours={str(v): c for v, c in palette.items()} if named else {},
+        form,
+        {name: _value_reader(path, by_colour) for name, path in masks.items()},
+        {name: str(path) for name, path in masks.items()},
+        colours={str(v): c for v, c in palette.items()} if by_palette else {},
     )
 
 
@@ -73,14 +71,14 @@ def _palette_colour(path: Path, palette: np.ndarray, value: int) -> tuple:
 def _value_reader(path: Path, by_colour: bool) -> Reader:
     def read(height: int, width: int) -> Annotation:
         mask = read_mask_file(path)
-        _check_shape(path, mask.values, height, width)
+        check_size(path, mask.values.shape[:2], height, width)
         if by_colour:
-            packed, name = _packed(path, mask), _hexadecimal
+            packed, name = _packed_colours(path, mask), "#{:06x}".format
         else:
             values = mask.values
             packed, name = values if values.ndim == 2 else values[..., 0], str
         values, codes = np.unique(packed, return_inverse=True)
-        if len(values) > MOST_VALUES:
+        if len(values) > MAX_VALUES:
             raise DatasetError(
                 f"{path}: {len(values)} different values; expected one a class; a JPEG "
                 "changes values, so export masks as PNG, and give every cell of a "
@@ -92,8 +90,7 @@ def _value_reader(path: Path, by_colour: bool) -> Reader:
     return read
 
 
-def _packed(path: Path, mask: MaskFile) -> np.ndarray:
-    """Return one whole number a pixel: its colour."""
+def _packed_colours(path: Path, mask: MaskFile) -> np.ndarray:
     values = mask.values
     if mask.palette is not None:
         for value in np.unique(values).tolist():
@@ -105,18 +102,6 @@ def _packed(path: Path, mask: MaskFile) -> np.ndarray:
     return (red << 16) + (green << 8) + blue
 
 
-def _hexadecimal(colour: int) -> str:
-    return f"#{colour:06x}"
-
-
-def _check_shape(path: Path, values: np.ndarray, height: int, width: int) -> None:
-    if values.shape[:2] != (height, width):
-        raise DatasetError(
-            f"{path} has {values.shape[1]}x{values.shape[0]} pixels, but its image "
-            f"has {width}x{height}; expected the same"
-        )
-
-
 def class_masks(layers: Mapping[str, Mapping[str, Path]]) -> Annotations:
     """Return the annotations of several {0, 255} masks an image, one a class.
 
@@ -124,10 +109,10 @@ def class_masks(layers: Mapping[str, Mapping[str, Path]]) -> Annotations:
     ``cytoplasm+nucleus``, so that what they are is said and not guessed.
 
     Args:
-        layers: key of an image -> {word: mask}.
+        layers: name of an image -> {word: mask}.
     """
     words = sorted({word for masks in layers.values() for word in masks})
-    if len(words) > MOST_LAYERS:
+    if len(words) > MAX_CLASSES:
         raise DatasetError(
             f"{len(words)} different words in the names of the masks "
             f"({', '.join(words[:SHOWN])}, ...); expected one a class: "
@@ -135,8 +120,8 @@ def class_masks(layers: Mapping[str, Mapping[str, Path]]) -> Annotations:
         )
     return Annotations(
         f"one mask a class ({', '.join(words[:SHOWN])})",
-        {key: _layer_reader(masks) for key, masks in layers.items()},
-        {key: ", ".join(map(str, masks.values())) for key, masks in layers.items()},
+        {name: _layer_reader(masks) for name, masks in layers.items()},
+        {name: ", ".join(map(str, masks.values())) for name, masks in layers.items()},
     )
 
 
@@ -148,7 +133,7 @@ def _layer_reader(masks: Mapping[str, Path]) -> Reader:
         for bit, word in enumerate(order):
             packed |= _layer(masks[word], height, width).astype(np.int64) << bit
         combinations, codes = np.unique(packed, return_inverse=True)
-        keys = tuple(_joined(order, int(c)) for c in combinations if c)
+        keys = tuple(_key_of(order, int(c)) for c in combinations if c)
         first = 0 if combinations[0] == 0 else 1
         codes = codes.reshape(height, width).astype(np.uint16) + first
         return Annotation(codes, keys)
@@ -156,19 +141,19 @@ def _layer_reader(masks: Mapping[str, Path]) -> Reader:
     return read
 
 
-def _joined(words: Sequence[str], combination: int) -> str:
+def _key_of(words: Sequence[str], combination: int) -> str:
     return "+".join(w for bit, w in enumerate(words) if combination >> bit & 1)
 
 
 def _layer(path: Path, height: int, width: int) -> np.ndarray:
     values = read_mask_file(path).values
-    _check_shape(path, values, height, width)
+    check_size(path, values.shape[:2], height, width)
     if values.ndim == 3:
         if _has_colours(values):
             raise DatasetError(f"{path} has colours; expected 0 and one other value")
         values = values[..., 0]
-    there, pixels = np.unique(values, return_counts=True)
-    others = [v for v in zip(there.tolist(), pixels.tolist(), strict=True) if v[0]]
+    found = np.unique(values, return_counts=True)
+    others = [pair for pair in np.transpose(found).tolist() if pair[0]]
     if len(others) > 1:
         value, count = min(others, key=lambda other: other[1])
         raise DatasetError(

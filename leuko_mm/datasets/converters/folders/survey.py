@@ -2,34 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from leuko_mm.datasets.converters.folders.annotation import (
-    Annotations,
-    FoundImage,
-    Reader,
+from leuko_mm.datasets.converters.folders.annotation import Annotations, SourceImage
+from leuko_mm.datasets.converters.folders.class_map import (
+    KeyUse,
     guess_map,
-    named_target,
+    label_target,
 )
-from leuko_mm.datasets.converters.folders.class_map import KeyUse
 from leuko_mm.datasets.converters.folders.coco import coco_annotations, is_coco
-from leuko_mm.datasets.converters.folders.masks import class_masks, value_masks
-from leuko_mm.datasets.converters.folders.outlines import (
+from leuko_mm.datasets.converters.folders.labelme_qupath import (
     geojson_reader,
     is_geojson,
     is_labelme,
     labelme_reader,
     load_json,
 )
+from leuko_mm.datasets.converters.folders.masks import class_masks, value_masks
 from leuko_mm.datasets.converters.folders.pairs import (
-    ANNOTATION_SUFFIXES,
+    JSON_SUFFIXES,
     divide_beside,
-    found_images,
+    find_folders,
     list_files,
     match_masks,
-    split_folder,
+    source_images,
 )
 from leuko_mm.datasets.images import IMAGE_SUFFIXES, image_facts, read_image
 from leuko_mm.datasets.prepared import DatasetError
@@ -38,131 +36,18 @@ EXPECTED = (
     "expected masks (PNG or the like) named as the images, a COCO file, or a JSON "
     "file an image of LabelMe or QuPath"
 )
-
-
-def find_annotated(
-    images: Path, masks: Path | None
-) -> tuple[list[FoundImage], Annotations]:
-    """Return the images of a folder and their annotations, whatever form they have.
-
-    Args:
-        images: folder of the images, or of ``images/`` and ``masks/``.
-        masks: folder or COCO file of the annotations; None looks beside the images.
-
-    Raises:
-        DatasetError: if there are none, or their form is not known or not clear.
-    """
-    images, place = split_folder(images, masks)
-    pictures = list_files(images, IMAGE_SUFFIXES)
-    if place.is_file():
-        return _from_coco(images, pictures, place)
-    texts = list_files(place, ANNOTATION_SUFFIXES)
-    beside = place.resolve() == images.resolve()
-    drawn = [] if beside else list_files(place, IMAGE_SUFFIXES)
-    if texts and drawn:
-        raise DatasetError(
-            f"{place} holds masks ({drawn[0].name}) and JSON files ({texts[0].name}); "
-            "which of them count? move the others elsewhere"
-        )
-    if texts:
-        return _from_texts(images, pictures, place, texts)
-    if beside:
-        pictures, drawn = divide_beside(pictures)
-    found = found_images(images, pictures)
-    if not drawn:
-        raise DatasetError(f"no annotations in {place}; {EXPECTED}")
-    return found, _from_masks(place, drawn, found)
-
-
-def _from_coco(images: Path, pictures: list[Path], place: Path):
-    content = load_json(place)
-    if not is_coco(content):
-        raise DatasetError(
-            f"{place} is no COCO file, which has images, annotations and categories; "
-            "for one file an image give the folder that holds them"
-        )
-    found = found_images(images, pictures)
-    return found, coco_annotations(place, content, found)
-
-
-def _from_texts(images: Path, pictures: list[Path], place: Path, texts: list[Path]):
-    first = load_json(texts[0])
-    if is_coco(first):
-        if len(texts) > 1:
-            raise DatasetError(
-                f"{place} holds {len(texts)} JSON files, the first of them of COCO; "
-                f"give the one that counts: {texts[0]}"
-            )
-        return _from_coco(images, pictures, texts[0])
-    reader: Callable[[Path], Reader]
-    if is_labelme(first):
-        words, reader = "LabelMe shapes", labelme_reader
-    elif is_geojson(first):
-        words, reader = "GeoJSON features (QuPath)", geojson_reader
-    else:
-        raise DatasetError(f"{texts[0]} is of no known form; {EXPECTED}")
-    found = found_images(images, pictures)
-    matched, unused = match_masks(place, texts, found)
-    files = {key: _only(key, named) for key, named in matched.items()}
-    readers = {key: reader(path) for key, path in files.items()}
-    sources = {key: str(path) for key, path in files.items()}
-    return found, Annotations(words, readers, sources, unused=unused)
-
-
-def _only(key: str, named: dict[str, Path]) -> Path:
-    if len(named) > 1:
-        paths = ", ".join(map(str, named.values()))
-        raise DatasetError(f"{paths} all annotate {key!r}; expected one file an image")
-    return next(iter(named.values()))
-
-
-def _from_masks(
-    place: Path, drawn: list[Path], found: Sequence[FoundImage]
-) -> Annotations:
-    matched, unused = match_masks(place, drawn, found)
-    if not matched:
-        raise DatasetError(
-            f"none of the {len(drawn)} masks in {place} is named as an image: "
-            f"{drawn[0].name}, but {found[0].path.name}; {EXPECTED}"
-        )
-    words = {word for named in matched.values() for word in named}
-    # One word that is everywhere says no more than `mask` does, but for a class.
-    single = all(len(named) == 1 for named in matched.values())
-    if single and len(words) == 1 and named_target(min(words)) is None:
-        masks = {key: _only(key, named) for key, named in matched.items()}
-        made = value_masks(masks)
-    elif "" in words:
-        key = next(key for key, named in matched.items() if "" in named)
-        other = sorted(words - {""})[0]
-        raise DatasetError(
-            f"{matched[key]['']} names no class, and others name {other!r}; expected "
-            "one mask an image, or a class in the name or folder of every mask"
-        )
-    else:
-        made = class_masks(matched)
-    return Annotations(made.words, made.readers, made.sources, made.colours, unused)
-
-
 SHOWN = 3
 
 
 @dataclass(frozen=True)
 class Survey:
-    """What was found in a user's folders.
+    """What was found in a user's folders."""
 
-    Args:
-        images: those that are annotated, in order.
-        annotations: of them.
-        uses: every value, colour or label, and where it stands.
-        guess: what each probably means; None where there is no guess.
-        left_out: images and annotations that have no counterpart.
-    """
-
-    images: Sequence[FoundImage]
+    images: Sequence[SourceImage]  # those that are annotated, in order
     annotations: Annotations
-    uses: Mapping[str, KeyUse]
-    guess: Mapping[str, str | None]
-    left_out: Sequence[str]
+    uses: Mapping[str, KeyUse]  # every value, colour or label, and where it is
+    guess: Mapping[str, str | None]  # what each probably means; None without a guess
+    left_out: Sequence[str]  # images and annotations that have no counterpart
 
 
 def survey_folders(
@@ -177,33 +62,119 @@ def survey_folders(
 
     Raises:
         DatasetError: if files are missing, unreadable, of another size than their
-            image, or without a counterpart.
+            image, or without a counterpart, or if their form is not known.
     """
-    found, annotations = find_annotated(Path(images), Path(masks) if masks else None)
-    annotated = [image for image in found if image.key in annotations.readers]
-    bare = [str(image.path) for image in found if image.key not in annotations.readers]
+    found, annotations = _find_annotated(Path(images), Path(masks) if masks else None)
+    annotated = [image for image in found if image.name in annotations.readers]
+    bare = [str(image.path) for image in found if image.name not in annotations.readers]
     left_out = [*bare, *annotations.unused]
     if not annotated or (left_out and not skip_unpaired):
-        raise DatasetError(_unpaired(found, bare, annotations.unused))
+        raise DatasetError(_unpaired(len(found), bare, annotations.unused))
     uses = _count_keys(annotated, annotations)
-    keys = sorted(uses, key=lambda key: (not key.isdecimal(), len(key), key))
-    guess = guess_map(keys, annotations.colours, [i.relative for i in annotated])
-    ordered = {key: uses[key] for key in keys}
-    return Survey(annotated, annotations, ordered, guess, left_out)
+    guess = guess_map(uses, annotations.colours, [i.relative for i in annotated])
+    return Survey(annotated, annotations, uses, guess, left_out)
 
 
-def _unpaired(found: Sequence, bare: Sequence[str], unused: Sequence[str]) -> str:
-    parts = []
-    if bare:
-        parts.append(
-            f"{len(bare)} of {len(found)} images have no annotation "
-            f"({', '.join(bare[:SHOWN])}{', ...' if len(bare) > SHOWN else ''})"
+def _find_annotated(
+    images: Path, masks: Path | None
+) -> tuple[list[SourceImage], Annotations]:
+    images, place = find_folders(images, masks)
+    pictures = list_files(images, IMAGE_SUFFIXES)
+    beside = place.resolve() == images.resolve()
+    drawn = []
+    if place.is_file():
+        texts = [place]
+    else:
+        texts = list_files(place, JSON_SUFFIXES)
+        drawn = [] if beside else list_files(place, IMAGE_SUFFIXES)
+    if texts and drawn:
+        raise DatasetError(
+            f"{place} holds masks ({drawn[0].name}) and JSON files ({texts[0].name}); "
+            "which of them count? move the others elsewhere"
         )
-    if unused:
-        parts.append(
-            f"{len(unused)} annotations have no image "
-            f"({', '.join(unused[:SHOWN])}{', ...' if len(unused) > SHOWN else ''})"
+    if beside and not texts:
+        pictures, drawn = divide_beside(pictures)
+    found = source_images(images, pictures)
+    if texts:
+        return found, _from_json(place, texts, found)
+    if drawn:
+        return found, _from_masks(place, drawn, found)
+    raise DatasetError(f"no annotations in {place}; {EXPECTED}")
+
+
+def _from_json(
+    place: Path, texts: list[Path], found: Sequence[SourceImage]
+) -> Annotations:
+    first = load_json(texts[0])
+    if is_coco(first):
+        if len(texts) > 1:
+            raise DatasetError(
+                f"{place} holds {len(texts)} JSON files, the first of them of COCO; "
+                f"give the one that counts: {texts[0]}"
+            )
+        return coco_annotations(texts[0], first, found)
+    if place.is_file():
+        raise DatasetError(
+            f"{place} is no COCO file, which has images, annotations and categories; "
+            "for one file an image give the folder that holds them"
         )
+    if is_labelme(first):
+        form, reader = "LabelMe shapes", labelme_reader
+    elif is_geojson(first):
+        form, reader = "GeoJSON features (QuPath)", geojson_reader
+    else:
+        raise DatasetError(f"{texts[0]} is of no known form; {EXPECTED}")
+    matched, unused = match_masks(place, texts, found)
+    files = {name: _only(name, paths) for name, paths in matched.items()}
+    readers = {name: reader(path) for name, path in files.items()}
+    sources = {name: str(path) for name, path in files.items()}
+    return Annotations(form, readers, sources, unused=unused)
+
+
+def _only(name: str, paths: Mapping[str, Path]) -> Path:
+    if len(paths) > 1:
+        told = ", ".join(map(str, paths.values()))
+        raise DatasetError(f"{told} all annotate {name!r}; expected one file an image")
+    return next(iter(paths.values()))
+
+
+def _from_masks(
+    place: Path, drawn: list[Path], found: Sequence[SourceImage]
+) -> Annotations:
+    matched, unused = match_masks(place, drawn, found)
+    if not matched:
+        raise DatasetError(
+            f"none of the {len(drawn)} masks in {place} is named as an image: "
+            f"{drawn[0].name}, but {found[0].path.name}; {EXPECTED}"
+        )
+    words = {word for paths in matched.values() for word in paths}
+    single = all(len(paths) == 1 for paths in matched.values())
+    # One word that all masks have says no more than `mask` does, unless it is a class.
+    if single and len(words) == 1 and label_target(min(words)) is None:
+        made = value_masks(
+            {name: _only(name, paths) for name, paths in matched.items()}
+        )
+    elif "" in words:
+        nameless = next(paths[""] for paths in matched.values() if "" in paths)
+        raise DatasetError(
+            f"{nameless} names no class, and others name {min(words - {''})!r}; "
+            "expected one mask an image, or a class in the name or folder of every mask"
+        )
+    else:
+        made = class_masks(matched)
+    return replace(made, unused=unused)
+
+
+def _unpaired(images: int, bare: Sequence[str], unused: Sequence[str]) -> str:
+    parts = [
+        f"{len(paths)} {what} ({', '.join(paths[:SHOWN])}"
+        f"{', ...' if len(paths) > SHOWN else ''})"
+        for paths, what in (
+            (bare, f"of {images} images have no annotation"),
+            (unused, "annotations have no image"),
+        )
+        if paths
+    ]
     return (
         f"{' and '.join(parts)}; an annotation is named as its image; complete them, "
         "or leave them out with --skip-unpaired"
@@ -211,31 +182,29 @@ def _unpaired(found: Sequence, bare: Sequence[str], unused: Sequence[str]) -> st
 
 
 def _count_keys(
-    images: Sequence[FoundImage], annotations: Annotations
+    images: Sequence[SourceImage], annotations: Annotations
 ) -> dict[str, KeyUse]:
+    """Return where each key is: numbers by value, then texts, shorter ones first."""
     uses: dict[str, KeyUse] = {}
     for image in images:
-        height, width = size_of(image.path)
-        annotation = annotations.readers[image.key](height, width)
-        source = annotations.sources[image.key]
+        height, width = _upright_size(image.path)
+        source = annotations.sources[image.name]
+        if source.endswith("json"):  # one file may hold all images
+            source += f" ({image.relative})"
+        annotation = annotations.readers[image.name](height, width)
         for key, pixels in annotation.pixels().items():
-            former = uses.get(key, KeyUse(0, 0, _file(source, image)))
+            former = uses.get(key, KeyUse(0, 0, source))
             uses[key] = KeyUse(former.pixels + pixels, former.files + 1, former.first)
     if not uses:
         raise DatasetError(
             f"nothing is annotated in {len(images)} images, first "
-            f"{annotations.sources[images[0].key]}"
+            f"{annotations.sources[images[0].name]}"
         )
-    return uses
+    order = sorted(uses, key=lambda key: (not key.isdecimal(), len(key), key))
+    return {key: uses[key] for key in order}
 
 
-def _file(source: str, image: FoundImage) -> str:
-    """Name the annotation, and the image too where one file holds all of them."""
-    return f"{source} ({image.relative})" if source.endswith("json") else source
-
-
-def size_of(path: Path) -> tuple[int, int]:
-    """Return the height and width of an image as it stands upright."""
+def _upright_size(path: Path) -> tuple[int, int]:
     facts = image_facts(path)
     if facts.turned:
         return read_image(path).shape[:2]

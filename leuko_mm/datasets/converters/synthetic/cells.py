@@ -24,36 +24,15 @@ from leuko_mm.datasets.converters.synthetic.stain import (
     warp,
 )
 
+# nuclei
+
 
 @dataclass(frozen=True)
 class Nucleus:
-    """Shape of a nucleus.
-
-    Args:
-        lobes: one spine a lobe.
-        filaments: thin spines that join neighbouring lobes.
-    """
+    """Shape of a nucleus: one spine a lobe, thin spines that join neighbours."""
 
     lobes: tuple[np.ndarray, ...]
     filaments: tuple[np.ndarray, ...] = ()
-
-
-def nucleus(class_name: str, radius: float, rng: np.random.Generator) -> Nucleus:
-    """Draw the nucleus that a leukocyte of this class has.
-
-    Args:
-        class_name: canonical name of a leukocyte class.
-        radius: of the cell, um.
-        rng: source of randomness.
-
-    Example:
-        >>> rng = np.random.default_rng(0)
-        >>> len(nucleus("lymphocyte", 7.0, rng).lobes)
-        1
-        >>> 2 <= len(nucleus("neutrophil", 8.0, rng).lobes) <= 5
-        True
-    """
-    return _NUCLEI[class_name](radius, rng)
 
 
 def _turned(spines: list[np.ndarray], angle: float) -> tuple[np.ndarray, ...]:
@@ -106,14 +85,14 @@ def _segmented(
     return lobes, threads
 
 
-def _neutrophil(radius: float, rng: np.random.Generator) -> Nucleus:
+def _neutrophil_nucleus(radius: float, rng: np.random.Generator) -> Nucleus:
     count = int(rng.choice([2, 3, 4, 5], p=[0.12, 0.42, 0.34, 0.12]))
     lobes, threads = _segmented(radius, rng, count, share=rng.uniform(0.30, 0.37))
     turn = rng.uniform(0, 2 * np.pi)
     return Nucleus(_turned(lobes, turn), _turned(threads, turn))
 
 
-def _eosinophil(radius: float, rng: np.random.Generator) -> Nucleus:
+def _eosinophil_nucleus(radius: float, rng: np.random.Generator) -> Nucleus:
     count = int(rng.choice([2, 3], p=[0.88, 0.12]))
     share = rng.uniform(0.30, 0.38)
     lobes, threads = _segmented(radius, rng, count, share=share)
@@ -127,14 +106,14 @@ def _eosinophil(radius: float, rng: np.random.Generator) -> Nucleus:
     )
 
 
-def _basophil(radius: float, rng: np.random.Generator) -> Nucleus:
+def _basophil_nucleus(radius: float, rng: np.random.Generator) -> Nucleus:
     bend, half = rng.uniform(0.3, 1.2), radius * rng.uniform(0.3, 0.5)
     spine = _rod(np.zeros(2), half, 0.0, radius * rng.uniform(0.42, 0.55), bend)
     spine[:, 2] *= rng.uniform(0.85, 1.15, len(spine))
     return Nucleus(_turned([spine], rng.uniform(0, 2 * np.pi)))
 
 
-def _lymphocyte(radius: float, rng: np.random.Generator) -> Nucleus:
+def _lymphocyte_nucleus(radius: float, rng: np.random.Generator) -> Nucleus:
     filled = rng.uniform(0.70, 0.86)
     half = radius * rng.uniform(0.05, 0.22)
     thick = radius * filled - 0.5 * half
@@ -143,7 +122,7 @@ def _lymphocyte(radius: float, rng: np.random.Generator) -> Nucleus:
     return Nucleus(_turned([spine], rng.uniform(0, 2 * np.pi)))
 
 
-def _monocyte(radius: float, rng: np.random.Generator) -> Nucleus:
+def _monocyte_nucleus(radius: float, rng: np.random.Generator) -> Nucleus:
     """A kidney or a horseshoe: a thick arc, off the middle of the cell."""
     span = rng.uniform(2.3, 4.2)
     bow = radius * rng.uniform(0.40, 0.48)
@@ -155,55 +134,54 @@ def _monocyte(radius: float, rng: np.random.Generator) -> Nucleus:
     return Nucleus(_turned([spine], rng.uniform(0, 2 * np.pi)))
 
 
-_NUCLEI: dict[str, Callable[[float, np.random.Generator], Nucleus]] = {
-    "basophil": _basophil,
-    "eosinophil": _eosinophil,
-    "lymphocyte": _lymphocyte,
-    "monocyte": _monocyte,
-    "neutrophil": _neutrophil,
-}
+# stain
 
 
 @dataclass(frozen=True)
 class Chromatin:
-    """How the nucleus of a class takes the stain.
+    """How the nucleus of a class takes the stain."""
 
-    Args:
-        amount: of chromatin stain.
-        clumps: contrast of its texture, 0-1.
-        grain: distance over which the texture changes, um.
-    """
-
-    amount: float
-    clumps: float
-    grain: float
+    amount: float  # of chromatin stain
+    clumps: float  # contrast of its texture, 0-1
+    grain: float  # distance over which the texture changes, um
 
 
 @dataclass(frozen=True)
 class CellSheets:
-    """What painting one cell needs; ``dyes`` is painted in place.
-
-    Args:
-        rng: source of randomness.
-        scale: pixels per um.
-        radius: mean radius of the cell, um.
-        body: (side, side) coverage of the cell, 0-1.
-        inner: (side, side) distance to the outline, um.
-        core: (side, side) coverage of the nucleus, 0-1.
-        dyes: (side, side, 4) amounts of dye.
-    """
+    """What painting one cell needs; ``dyes`` is painted in place."""
 
     rng: np.random.Generator
-    scale: float
-    radius: float
-    body: np.ndarray
-    inner: np.ndarray
-    core: np.ndarray
-    dyes: np.ndarray
+    scale: float  # pixels per um
+    radius: float  # mean radius of the cell, um
+    body: np.ndarray  # (side, side) coverage of the cell, 0-1
+    inner: np.ndarray  # (side, side) distance to the outline, um
+    core: np.ndarray  # (side, side) coverage of the nucleus, 0-1
+    dyes: np.ndarray  # (side, side, 4) amounts of dye
 
     def noise(self, grain: float) -> np.ndarray:
-        """Texture over the cell that changes over ``grain`` um."""
-        return smooth_noise(self.rng, self.body.shape[0], self.scale, grain)
+        """Return a texture over the cell that changes over ``grain`` um."""
+        return smooth_noise(self.rng, len(self.body), self.scale, grain)
+
+    def discs(
+        self, points: np.ndarray, radii: np.ndarray, values: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Return a sheet of discs at points in um."""
+        discs = np.column_stack([points, radii])
+        return fill_discs(discs, len(self.body), self.scale, values)
+
+    def at(self, sheet: np.ndarray, points: np.ndarray) -> np.ndarray:
+        """Return the values of a sheet at points in um."""
+        side = len(sheet)
+        index = np.rint(points * self.scale + (side - 1) / 2).astype(int)
+        index = index.clip(0, side - 1)
+        return sheet[index[:, 1], index[:, 0]]
+
+    def grid(self, spacing: float, jitter: float) -> np.ndarray:
+        """Return a jittered grid of points (N, 2) in um over the cell's disc."""
+        ticks = np.arange(-1.35 * self.radius, 1.35 * self.radius, spacing)
+        x, y = np.meshgrid(ticks, ticks)
+        points = np.column_stack([x.ravel(), y.ravel()])
+        return points + self.rng.uniform(-jitter, jitter, points.shape) * spacing
 
 
 def _paint_nucleus(s: CellSheets, chromatin: Chromatin) -> None:
@@ -225,36 +203,19 @@ def _paint_cytoplasm(s: CellSheets, azure: float, eosin: float, rim: float) -> N
     s.dyes[..., EOSIN] += eosin * amount
 
 
-def _grain_grid(s: CellSheets, spacing: float, jitter: float) -> np.ndarray:
-    """Jittered grid of points (N, 2) in um over the cell's disc."""
-    ticks = np.arange(-1.35 * s.radius, 1.35 * s.radius, spacing)
-    x, y = np.meshgrid(ticks, ticks)
-    points = np.column_stack([x.ravel(), y.ravel()])
-    return points + s.rng.uniform(-jitter, jitter, points.shape) * spacing
-
-
-def _at(sheet: np.ndarray, points: np.ndarray, scale: float) -> np.ndarray:
-    """Values of a sheet at points in um."""
-    side = sheet.shape[0]
-    index = np.rint(points * scale + (side - 1) / 2).astype(int).clip(0, side - 1)
-    return sheet[index[:, 1], index[:, 0]]
-
-
-def _vacuoles(s: CellSheets, count: int, size: tuple[float, float]) -> None:
-    """Clear round holes in the cytoplasm."""
+def _paint_vacuoles(s: CellSheets, count: int, size: tuple[float, float]) -> None:
+    """Leave clear round holes in the cytoplasm."""
     if count == 0:
         return
     points = s.rng.uniform(-s.radius, s.radius, (12 * count, 2))
-    free = (_at(s.inner, points, s.scale) > 0.8) & (_at(s.core, points, s.scale) < 0.3)
+    free = (s.at(s.inner, points) > 0.8) & (s.at(s.core, points) < 0.3)
     points = points[free][:count]
-    if len(points) == 0:
-        return
-    discs = np.column_stack([points, s.rng.uniform(*size, len(points))])
-    holes = fill_discs(discs, s.body.shape[0], s.scale)
-    s.dyes[:] *= (1.0 - 0.85 * holes)[..., None]
+    if len(points):
+        holes = s.discs(points, s.rng.uniform(*size, len(points)))
+        s.dyes[:] *= (1.0 - 0.85 * holes)[..., None]
 
 
-def _neutrophil_synthetic_painting(s: CellSheets, chromatin: Chromatin) -> None:
+def _paint_neutrophil(s: CellSheets, chromatin: Chromatin) -> None:
     """Pale pink cytoplasm dusted with fine granules, dark segmented nucleus."""
     _paint_cytoplasm(s, azure=0.16, eosin=0.26, rim=0.15)
     dust = np.clip(s.noise(0.33) - 0.4, 0, 2)
@@ -263,43 +224,41 @@ def _neutrophil_synthetic_painting(s: CellSheets, chromatin: Chromatin) -> None:
     _paint_nucleus(s, chromatin)
 
 
-def _eosinophil_synthetic_painting(s: CellSheets, chromatin: Chromatin) -> None:
+def _paint_eosinophil(s: CellSheets, chromatin: Chromatin) -> None:
     """Cytoplasm packed with coarse orange-red granules around a two-lobed nucleus."""
     _paint_cytoplasm(s, azure=0.10, eosin=0.20, rim=0.1)
     _paint_nucleus(s, chromatin)
-    points = _grain_grid(s, spacing=0.82, jitter=0.36)
-    room = _at(s.inner, points, s.scale) > 0.35
-    over_nucleus = _at(s.core, points, s.scale) > 0.5
-    keep = room & (~over_nucleus | (s.rng.random(len(points)) < 0.06))
-    points = points[keep]
-    discs = np.column_stack([points, s.rng.uniform(0.30, 0.46, len(points))])
-    order = s.rng.permutation(len(discs))
-    values = s.rng.uniform(0.55, 1.0, len(discs))
-    grains = fill_discs(discs[order], s.body.shape[0], s.scale, values)
+    points = s.grid(spacing=0.82, jitter=0.36)
+    room = s.at(s.inner, points) > 0.35
+    over_nucleus = s.at(s.core, points) > 0.5
+    points = points[room & (~over_nucleus | (s.rng.random(len(points)) < 0.06))]
+    radii = s.rng.uniform(0.30, 0.46, len(points))
+    order = s.rng.permutation(len(points))
+    values = s.rng.uniform(0.55, 1.0, len(points))
+    grains = s.discs(points[order], radii[order], values)
     s.dyes[..., EOSIN] += grains * 1.5 * s.rng.uniform(0.85, 1.15)
     s.dyes[..., CHROMATIN] += grains * 0.10
 
 
-def _basophil_synthetic_painting(s: CellSheets, chromatin: Chromatin) -> None:
+def _paint_basophil(s: CellSheets, chromatin: Chromatin) -> None:
     """Coarse dark granules all over the cell, the nucleus half hidden under them."""
     _paint_cytoplasm(s, azure=0.22, eosin=0.22, rim=0.2)
     _paint_nucleus(s, chromatin)
-    points = _grain_grid(s, spacing=s.rng.uniform(0.9, 1.15), jitter=0.42)
-    inner, core = _at(s.inner, points, s.scale), _at(s.core, points, s.scale)
+    points = s.grid(spacing=s.rng.uniform(0.9, 1.15), jitter=0.42)
+    inner, core = s.at(s.inner, points), s.at(s.core, points)
     chance = np.where(core > 0.5, s.rng.uniform(0.3, 0.9), 0.9)
     points = points[(inner > 0.3) & (s.rng.random(len(points)) < chance)]
-    discs = np.column_stack([points, s.rng.uniform(0.34, 0.64, len(points))])
-    washed = s.rng.random(len(discs)) < 0.10
-    grains = fill_discs(
-        discs[~washed], s.body.shape[0], s.scale, s.rng.uniform(0.7, 1, (~washed).sum())
-    )
+    radii = s.rng.uniform(0.34, 0.64, len(points))
+    washed = s.rng.random(len(points)) < 0.10
+    values = s.rng.uniform(0.7, 1, (~washed).sum())
+    grains = s.discs(points[~washed], radii[~washed], values)
     s.dyes[..., CHROMATIN] += grains * 1.15
     s.dyes[..., AZURE] += grains * 0.5
-    holes = fill_discs(discs[washed], s.body.shape[0], s.scale)
+    holes = s.discs(points[washed], radii[washed])
     s.dyes[:] *= (1.0 - 0.75 * holes)[..., None]
 
 
-def _lymphocyte_synthetic_painting(s: CellSheets, chromatin: Chromatin) -> None:
+def _paint_lymphocyte(s: CellSheets, chromatin: Chromatin) -> None:
     """A thin clear blue rim around a dense round nucleus."""
     _paint_cytoplasm(s, azure=0.52, eosin=0.02, rim=0.45)
     halo = cv2.GaussianBlur(s.core, (0, 0), 0.7 * s.scale)
@@ -307,77 +266,65 @@ def _lymphocyte_synthetic_painting(s: CellSheets, chromatin: Chromatin) -> None:
     _paint_nucleus(s, chromatin)
 
 
-def _monocyte_synthetic_painting(s: CellSheets, chromatin: Chromatin) -> None:
+def _paint_monocyte(s: CellSheets, chromatin: Chromatin) -> None:
     """Wide grey-blue, ground-glass cytoplasm with vacuoles and a folded nucleus."""
     _paint_cytoplasm(s, azure=0.50, eosin=0.20, rim=0.2)
     s.dyes[..., CHROMATIN] += 0.07 * np.clip(s.noise(0.4) + 0.4, 0, 2)
     _paint_nucleus(s, chromatin)
-    _vacuoles(s, int(s.rng.poisson(4.0)), (0.3, 0.75))
+    _paint_vacuoles(s, int(s.rng.poisson(4.0)), (0.3, 0.75))
 
 
-PAINTERS: dict[str, Callable[[CellSheets, Chromatin], None]] = {
-    "basophil": _basophil_synthetic_painting,
-    "eosinophil": _eosinophil_synthetic_painting,
-    "lymphocyte": _lymphocyte_synthetic_painting,
-    "monocyte": _monocyte_synthetic_painting,
-    "neutrophil": _neutrophil_synthetic_painting,
-}
+# whole cells
 
 
 @dataclass(frozen=True)
 class Anatomy:
-    """What the cells of one class have in common.
+    """What the cells of one class have in common."""
 
-    Args:
-        radius: smallest and largest radius of the cell, um.
-        bumps: unevenness of the outline, relative to the radius.
-        corners: chance of an outline drawn out into a corner.
-        chromatin: how the nucleus takes the stain.
-        wobble: bending of the nucleus' outline, um.
-    """
-
-    radius: tuple[float, float]
-    bumps: float
-    corners: float
+    radius: tuple[float, float]  # smallest and largest, um
+    bumps: float  # unevenness of the outline, relative to the radius
+    corners: float  # chance of an outline drawn out into a corner
+    wobble: float  # bending of the nucleus' outline, um
     chromatin: Chromatin
-    wobble: float
+    nucleus: Callable[[float, np.random.Generator], Nucleus]  # from the radius, um
+    paint: Callable[[CellSheets, Chromatin], None]  # cytoplasm, nucleus and granules
 
 
+# fmt: off
 ANATOMY = {
-    "basophil": Anatomy((7.0, 8.4), 0.050, 0.20, Chromatin(0.90, 0.15, 1.0), 0.35),
-    "eosinophil": Anatomy((7.4, 9.2), 0.045, 0.20, Chromatin(1.05, 0.22, 1.1), 0.22),
-    "lymphocyte": Anatomy((5.6, 7.6), 0.055, 0.40, Chromatin(1.30, 0.16, 1.3), 0.18),
-    "monocyte": Anatomy((8.6, 10.6), 0.065, 0.35, Chromatin(0.95, 0.30, 0.9), 0.30),
-    "neutrophil": Anatomy((7.2, 8.9), 0.050, 0.25, Chromatin(1.35, 0.20, 1.0), 0.22),
+    "basophil": Anatomy(
+        (7.0, 8.4), 0.050, 0.20, 0.35, Chromatin(0.90, 0.15, 1.0),
+        _basophil_nucleus, _paint_basophil),
+    "eosinophil": Anatomy(
+        (7.4, 9.2), 0.045, 0.20, 0.22, Chromatin(1.05, 0.22, 1.1),
+        _eosinophil_nucleus, _paint_eosinophil),
+    "lymphocyte": Anatomy(
+        (5.6, 7.6), 0.055, 0.40, 0.18, Chromatin(1.30, 0.16, 1.3),
+        _lymphocyte_nucleus, _paint_lymphocyte),
+    "monocyte": Anatomy(
+        (8.6, 10.6), 0.065, 0.35, 0.30, Chromatin(0.95, 0.30, 0.9),
+        _monocyte_nucleus, _paint_monocyte),
+    "neutrophil": Anatomy(
+        (7.2, 8.9), 0.050, 0.25, 0.22, Chromatin(1.35, 0.20, 1.0),
+        _neutrophil_nucleus, _paint_neutrophil),
 }
+# fmt: on
 
 
 @dataclass(frozen=True)
 class Leukocyte:
-    """A leukocyte ready to be put on a canvas.
-
-    Args:
-        stamp: its drawing.
-        radius: mean radius, um.
-        nucleus: shape of the nucleus.
-        core: (side, side) coverage of the nucleus in the stamp, 0-1.
-    """
+    """A leukocyte ready to be put on a canvas."""
 
     stamp: Stamp
-    radius: float
+    radius: float  # mean, um
     nucleus: Nucleus
-    core: np.ndarray
+    core: np.ndarray  # (side, side) coverage of the nucleus in the stamp, 0-1
 
 
 def draw_leukocyte(
     class_name: str, rng: np.random.Generator, *, scale: float
 ) -> Leukocyte:
-    """Draw one leukocyte.
-
-    Args:
-        class_name: canonical name of a leukocyte class.
-        rng: draws everything individual about the cell.
-        scale: pixels per um.
+    """Draw one leukocyte, ``scale`` in pixels per um.
 
     Raises:
         ValueError: if no leukocyte goes by that name.
@@ -393,12 +340,12 @@ def draw_leukocyte(
     body = fill_outline(_outline(anatomy, radius, rng), side, scale)
     inside = cv2.distanceTransform((body > 0.5).astype(np.uint8), cv2.DIST_L2, 3)
     inner = inside / np.float32(scale)
-    shape = nucleus(class_name, radius, rng)
+    shape = anatomy.nucleus(radius, rng)
     core = _nucleus_sheet(shape, anatomy.wobble, side, scale, rng)
     core *= np.clip(inner / 0.5 - 0.4, 0, 1)  # a membrane stays free around it
     dyes = np.zeros((side, side, 4), np.float32)
     sheets = CellSheets(rng, scale, radius, body, inner, core, dyes)
-    PAINTERS[class_name](sheets, anatomy.chromatin)
+    anatomy.paint(sheets, anatomy.chromatin)
     dyes *= body[..., None]
     return Leukocyte(Stamp(dyes, body), radius, shape, core)
 

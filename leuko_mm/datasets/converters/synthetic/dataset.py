@@ -1,9 +1,9 @@
-"""A whole field of drawn cells, where no real one may be shown.
+"""Drawn smears as a prepared dataset, to try things out without real images.
 
-It is drawn, not photographed: red cells, platelets, stain deposit and the five
-leukocytes with the nuclei, granules and cytoplasm that textbooks give them. Stain,
-light and camera change from slide to slide, as much as between laboratories, so
-that colour alone does not tell the classes apart on a slide not seen before.
+Red cells, platelets, stain deposit and the five leukocytes have the nuclei, granules
+and cytoplasm that textbooks give them. Stain, light and camera change from slide to
+slide, as much as between laboratories, so that colour alone does not tell the classes
+apart on a slide not seen before.
 """
 
 from __future__ import annotations
@@ -11,14 +11,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from leuko_mm.classes import CELL_CLASSES
 from leuko_mm.datasets.converters.synthetic.scene import render_cell
 from leuko_mm.datasets.converters.synthetic.stain import slide_style
-from leuko_mm.datasets.images import read_image
-from leuko_mm.datasets.prepared import read_index
 from leuko_mm.datasets.prepared_writing import PreparedCell, write_prepared
 from leuko_mm.datasets.splits import slide_folds
 
@@ -29,7 +26,7 @@ def synthetic_cells(
     """Yield the cells of a synthetic dataset, slide by slide.
 
     A cell depends on (seed, slide, class, number) alone: asking for more slides or
-    more cells leaves the ones there were as they are.
+    more cells does not change the others.
 
     Args:
         slides: number of slides; all five classes share a slide and its style.
@@ -39,11 +36,6 @@ def synthetic_cells(
 
     Raises:
         ValueError: if a number is below 1 (``seed``: 0).
-
-    Example:
-        >>> cells = synthetic_cells(slides=1, cells_per_class=1, size=32)
-        >>> [(cell.stem, cell.group) for cell in cells][:2]
-        [('baso_1-1_0', 'slide_1'), ('eosi_1-1_0', 'slide_1')]
     """
     if slides < 1 or cells_per_class < 1:
         raise ValueError(
@@ -120,38 +112,3 @@ def prepare_synthetic(
         splits=slide_folds(slide_of, folds=min(5, slides)),
         force=force,
     )
-
-
-# Crops show their field at half its size, as those of BCISC do.
-ENLARGED = 2
-
-
-def drawn_field(root: Path, width: int = 2048, height: int = 1536) -> np.ndarray:
-    """Return a field made of squares of the synthetic smears, beside each other.
-
-    All of them are of one slide. As many cells are on an area at every size.
-
-    Args:
-        root: the prepared synthetic smears.
-        width: in pixels.
-        height: in pixels.
-
-    Returns:
-        (height, width, 3) uint8 RGB.
-
-    Raises:
-        DatasetError: if they are not prepared.
-    """
-    crops = [row for row in read_index(root) if row.kind == "cell"]
-    crops = [row for row in crops if row.group == crops[0].group]
-    squares = [
-        cv2.resize(read_image(Path(root) / row.image), None, fx=ENLARGED, fy=ENLARGED)
-        for row in crops
-    ]
-    side = len(squares[0])
-    field = np.empty((height, width, 3), np.uint8)
-    places = ((y, x) for y in range(0, height, side) for x in range(0, width, side))
-    for i, (y, x) in enumerate(places):
-        part = field[y : y + side, x : x + side]
-        part[:] = squares[i % len(squares)][: len(part), : part.shape[1]]
-    return field

@@ -1,13 +1,11 @@
-"""Scenes of a synthetic smear: a crop around one leukocyte, or a whole field."""
+"""A scene of a synthetic smear: a crop around one leukocyte."""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 import numpy as np
 
 from leuko_mm.classes import CLASS_NAMES, class_id
-from leuko_mm.datasets.converters.synthetic.cells import Leukocyte, draw_leukocyte
+from leuko_mm.datasets.converters.synthetic.cells import draw_leukocyte
 from leuko_mm.datasets.converters.synthetic.stain import (
     AZURE,
     CHROMATIN,
@@ -23,21 +21,119 @@ from leuko_mm.datasets.converters.synthetic.stain import (
     warp,
 )
 
+Circle = tuple[float, float, float]  # x, y and radius in um
+
+CROP_UM = 35.6  # width of the field that a crop shows, whatever its pixels
+_CUT_CHANCE = 0.06  # cells that the border of their crop cuts
+_OVERLAP_CHANCE = 0.35  # neighbours that lie on the leukocyte rather than beside it
 _RED_CELL_UM = 3.6  # radius
+_MARGIN_UM = 2.5  # red cells are placed this far beyond the crop's border
 _TOUCH = 0.92  # share of the summed radii that cells lying apart keep between them
 
 
-def stamp_red_cell(
-    style: SlideStyle, rng: np.random.Generator, *, radius: float, scale: float
-) -> Stamp:
-    """Draw one red cell: a slightly bent biconcave disc.
+def render_cell(
+    class_name: str, style: SlideStyle, rng: np.random.Generator, *, size: int = 256
+) -> tuple[np.ndarray, np.ndarray]:
+    """Draw one crop of a smear with a leukocyte near its middle.
 
     Args:
-        style: the slide's style (depth of the pale centre).
-        rng: draws the cell's own shape.
-        radius: um.
-        scale: pixels per um.
+        class_name: a leukocyte class or an alias of one.
+        style: look of the slide, from ``slide_style``.
+        rng: draws everything else.
+        size: width and height in pixels; the field shown stays the same.
+
+    Returns:
+        The image (size, size, 3), RGB uint8, and its labels (size, size), uint8:
+        0 and the class's id.
+
+    Raises:
+        ValueError: if the class is unknown or the size below 32.
     """
+    if size < 32:
+        raise ValueError(f"size is {size} pixels; a cell needs at least 32 to show")
+    label = class_id(class_name)
+    canvas = Canvas(size, size / CROP_UM)
+    cell = draw_leukocyte(CLASS_NAMES[label], rng, scale=canvas.scale)
+    x, y = _position(cell.radius, rng)
+    _draw_background(canvas, style, rng)
+    beside, on_top = _neighbours((x, y, cell.radius), style, rng)
+    taken = [(x, y, cell.radius), *beside, *on_top]
+    for a, b, radius in _place_red_cells(style, rng, taken) + beside:
+        canvas.overlay(_red_cell(style, rng, radius, canvas.scale), a, b)
+    canvas.cover(cell.stamp, x, y, label)
+    for a, b, radius in on_top:
+        canvas.cover(_red_cell(style, rng, radius, canvas.scale), a, b, 0)
+    _scatter_small_things(canvas, style, rng)
+    return develop(canvas.dyes, style, rng, scale=canvas.scale), canvas.labels
+
+
+def _position(radius: float, rng: np.random.Generator) -> tuple[float, float]:
+    """Near the middle of the crop, or now and then cut by its border."""
+    middle = CROP_UM / 2 + np.clip(rng.normal(0.0, 1.3, 2), -3.5, 3.5)
+    if rng.random() < _CUT_CHANCE:
+        outside = radius * rng.uniform(0.1, 0.7)
+        axis, far = rng.integers(0, 2), rng.integers(0, 2)
+        middle[axis] = (CROP_UM - radius + outside) if far else radius - outside
+    return float(middle[0]), float(middle[1])
+
+
+def _draw_background(
+    canvas: Canvas, style: SlideStyle, rng: np.random.Generator
+) -> None:
+    plasma = smooth_noise(rng, canvas.size, canvas.scale, 4.0)
+    plasma = np.clip(plasma * 0.5 + 1.0, 0, 2) * style.mottle
+    canvas.dyes[..., EOSIN] += plasma
+    canvas.dyes[..., CHROMATIN] += 0.3 * plasma
+
+
+def _neighbours(
+    leukocyte: Circle, style: SlideStyle, rng: np.random.Generator
+) -> tuple[list[Circle], list[Circle]]:
+    """Choose the red cells that touch a leukocyte: those beside it, and those on it."""
+    x, y, radius = leukocyte
+    beside: list[Circle] = []
+    on_top: list[Circle] = []
+    for overlaps in rng.random(rng.poisson(5 * style.crowding)) < _OVERLAP_CHANCE:
+        angle, red = rng.uniform(0, 2 * np.pi), rng.uniform(3.1, 4.1)
+        away = radius + red * rng.uniform(0.72, 1.05)
+        place = x + away * np.cos(angle), y + away * np.sin(angle), red
+        (on_top if overlaps else beside).append(place)
+    return beside, on_top
+
+
+def _place_red_cells(
+    style: SlideStyle, rng: np.random.Generator, taken: list[Circle]
+) -> list[Circle]:
+    """Choose where the other red cells lie, clear of what is taken."""
+    extent = CROP_UM + 2 * _MARGIN_UM
+    wanted = style.crowding * extent**2 / (np.pi * _RED_CELL_UM**2)
+    count = max(int(rng.normal(wanted, 0.12 * wanted)), 2)
+    tries = 8 * count
+    xs = rng.uniform(-_MARGIN_UM, CROP_UM + _MARGIN_UM, tries).tolist()
+    ys = rng.uniform(-_MARGIN_UM, CROP_UM + _MARGIN_UM, tries).tolist()
+    radii = np.clip(rng.normal(_RED_CELL_UM, 0.28, tries), 2.7, 4.5).tolist()
+    gaps = np.where(
+        rng.random(tries) < style.clumping, rng.uniform(0.5, 0.9, tries), _TOUCH
+    ).tolist()
+    chosen: list[Circle] = []
+    for x, y, radius, gap in zip(xs, ys, radii, gaps, strict=True):
+        if len(chosen) == count:
+            break
+        free = all(
+            (x - a) ** 2 + (y - b) ** 2 > (gap * (radius + c)) ** 2
+            for a, b, c in chosen
+        )
+        if free and all(
+            (x - a) ** 2 + (y - b) ** 2 > (c + 0.8 * radius) ** 2 for a, b, c in taken
+        ):
+            chosen.append((x, y, radius))
+    return chosen
+
+
+def _red_cell(
+    style: SlideStyle, rng: np.random.Generator, radius: float, scale: float
+) -> Stamp:
+    """Draw one red cell: a slightly bent biconcave disc."""
     side = int(np.ceil(2 * radius * 1.35 * scale)) + 2
     axis = (np.arange(side, dtype=np.float32) - (side - 1) / 2) / np.float32(
         radius * scale
@@ -65,52 +161,7 @@ def stamp_red_cell(
     return Stamp(dyes, edge.astype(np.float32))
 
 
-def place_red_cells(
-    canvas: Canvas,
-    style: SlideStyle,
-    rng: np.random.Generator,
-    keep_out: list[tuple[float, float, float]],
-) -> list[tuple[float, float, float]]:
-    """Choose where red cells lie.
-
-    Args:
-        canvas: gives the extent of the scene.
-        style: gives crowding and clumping.
-        rng: source of randomness.
-        keep_out: x, y and radius in um of the leukocytes.
-
-    Returns:
-        x, y and radius in um of each red cell.
-    """
-    width, height = canvas.width / canvas.scale, canvas.height / canvas.scale
-    margin = 2.5
-    area = (width + 2 * margin) * (height + 2 * margin)
-    wanted = style.crowding * area / (np.pi * _RED_CELL_UM**2)
-    count = max(int(rng.normal(wanted, 0.12 * wanted)), 2)
-    tries = 8 * count
-    xs = rng.uniform(-margin, width + margin, tries).tolist()
-    ys = rng.uniform(-margin, height + margin, tries).tolist()
-    radii = np.clip(rng.normal(_RED_CELL_UM, 0.28, tries), 2.7, 4.5).tolist()
-    gaps = np.where(
-        rng.random(tries) < style.clumping, rng.uniform(0.5, 0.9, tries), _TOUCH
-    ).tolist()
-    chosen: list[tuple[float, float, float]] = []
-    for x, y, radius, gap in zip(xs, ys, radii, gaps, strict=True):
-        if len(chosen) == count:
-            break
-        free = all(
-            (x - a) ** 2 + (y - b) ** 2 > (gap * (radius + c)) ** 2
-            for a, b, c in chosen
-        )
-        if free and all(
-            (x - a) ** 2 + (y - b) ** 2 > (c + 0.8 * radius) ** 2
-            for a, b, c in keep_out
-        ):
-            chosen.append((x, y, radius))
-    return chosen
-
-
-def stamp_platelet(rng: np.random.Generator, *, scale: float) -> Stamp:
+def _platelet(rng: np.random.Generator, scale: float) -> Stamp:
     """Draw a platelet: a small pale blue body with a purple granular middle."""
     radius = rng.uniform(0.8, 1.7)
     side = int(np.ceil(4 * radius * scale)) + 2
@@ -126,7 +177,7 @@ def stamp_platelet(rng: np.random.Generator, *, scale: float) -> Stamp:
     return Stamp(dyes, body)
 
 
-def stamp_deposit(rng: np.random.Generator, *, scale: float) -> Stamp:
+def _deposit(rng: np.random.Generator, scale: float) -> Stamp:
     """Draw a crumb of precipitated stain: small, dark, sharp."""
     count = int(rng.integers(1, 5))
     radius = rng.uniform(0.15, 0.45)
@@ -141,7 +192,7 @@ def stamp_deposit(rng: np.random.Generator, *, scale: float) -> Stamp:
     return Stamp(dyes, body)
 
 
-def stamp_smudge(rng: np.random.Generator, *, scale: float) -> Stamp:
+def _smudge(rng: np.random.Generator, scale: float) -> Stamp:
     """Draw a pale smear of a burst cell or of protein."""
     radius = rng.uniform(1.5, 3.5)
     side = int(np.ceil(3.2 * radius * scale)) + 2
@@ -156,172 +207,14 @@ def stamp_smudge(rng: np.random.Generator, *, scale: float) -> Stamp:
     return Stamp(dyes, body)
 
 
-def scatter_small_things(
+# How many an ordinary slide shows in a crop.
+_SMALL_THINGS = ((_platelet, 1.6), (_deposit, 2.0), (_smudge, 0.25))
+
+
+def _scatter_small_things(
     canvas: Canvas, style: SlideStyle, rng: np.random.Generator
 ) -> None:
-    """Add platelets, stain deposit and smudges in proportion to the scene's area."""
-    width, height = canvas.width / canvas.scale, canvas.height / canvas.scale
-    views = width * height / 1264.0  # of 35.6 um square
-    for stamp, rate in (
-        (stamp_platelet, 1.6),
-        (stamp_deposit, 2.0),
-        (stamp_smudge, 0.25),
-    ):
-        for _ in range(int(rng.poisson(rate * style.dirt * views))):
-            drawn = stamp(rng, scale=canvas.scale)
-            canvas.add(drawn, rng.uniform(0, width), rng.uniform(0, height))
-
-
-CROP_UM = 35.6  # width of the field that a crop shows, whatever its pixels
-FIELD_PX_PER_UM = 2 * 256 / CROP_UM
-_CUT_CHANCE = 0.06  # cells that the border of their crop cuts
-_OVERLAP_CHANCE = 0.35  # neighbours that lie on the leukocyte rather than beside it
-
-
-def render_cell(
-    class_name: str, style: SlideStyle, rng: np.random.Generator, *, size: int = 256
-) -> tuple[np.ndarray, np.ndarray]:
-    """Draw one crop of a smear with a leukocyte near its middle.
-
-    Args:
-        class_name: a leukocyte class or an alias of one.
-        style: look of the slide, from ``slide_style``.
-        rng: draws everything else.
-        size: width and height in pixels; the field shown stays the same.
-
-    Returns:
-        The image (size, size, 3), RGB uint8, and its labels (size, size), uint8:
-        0 and the class's id.
-
-    Raises:
-        ValueError: if the class is unknown or the size below 32.
-
-    Example:
-        >>> from leuko_mm.datasets.converters.synthetic.dataset import slide_style
-        >>> rng = np.random.default_rng(0)
-        >>> image, labels = render_cell("mono", slide_style(0, 1), rng, size=64)
-        >>> image.shape, np.unique(labels).tolist()
-        ((64, 64, 3), [0, 4])
-    """
-    if size < 32:
-        raise ValueError(f"size is {size} pixels; a cell needs at least 32 to show")
-    label = class_id(class_name)
-    canvas = Canvas(size, size, size / CROP_UM)
-    cell = draw_leukocyte(CLASS_NAMES[label], rng, scale=canvas.scale)
-    x, y = _position(cell.radius, rng)
-    _draw_scene(canvas, style, rng, [(cell, x, y, label)])
-    image = develop(canvas.dyes, style, rng, scale=canvas.scale, view=0.7)
-    return image, canvas.labels
-
-
-def render_field(
-    style: SlideStyle,
-    rng: np.random.Generator,
-    *,
-    size: tuple[int, int] = (1536, 2048),
-    cells: Sequence[str] = ("neutrophil", "lymphocyte", "monocyte"),
-) -> tuple[np.ndarray, np.ndarray]:
-    """Draw a whole microscope field at twice the scale of the crops.
-
-    Args:
-        style: look of the slide, from ``slide_style``.
-        rng: draws everything else.
-        size: height and width in pixels.
-        cells: class of each leukocyte in the field; they are laid apart.
-
-    Returns:
-        The image (height, width, 3), RGB uint8, and its labels, uint8.
-
-    Raises:
-        ValueError: if a class is unknown or the leukocytes find no room.
-
-    Example:
-        >>> from leuko_mm.datasets.converters.synthetic.dataset import slide_style
-        >>> rng = np.random.default_rng(0)
-        >>> style = slide_style(0, 1)
-        >>> image, labels = render_field(style, rng, size=(400, 500), cells=["eosi"])
-        >>> image.shape, np.unique(labels).tolist()
-        ((400, 500, 3), [0, 2])
-    """
-    canvas = Canvas(*size, FIELD_PX_PER_UM)
-    placed: list[tuple[Leukocyte, float, float, int]] = []
-    for label in (class_id(name) for name in cells):
-        cell = draw_leukocyte(CLASS_NAMES[label], rng, scale=canvas.scale)
-        placed.append((cell, *_free_place(canvas, placed, cell.radius, rng), label))
-    _draw_scene(canvas, style, rng, placed)
-    return develop(canvas.dyes, style, rng, scale=canvas.scale), canvas.labels
-
-
-def _free_place(
-    canvas: Canvas,
-    placed: list[tuple[Leukocyte, float, float, int]],
-    radius: float,
-    rng: np.random.Generator,
-) -> tuple[float, float]:
-    """Find a place in um inside the field and apart from the leukocytes there are."""
-    width, height = canvas.width / canvas.scale, canvas.height / canvas.scale
-    border = 1.2 * radius
-    for _ in range(200):
-        if min(width, height) <= 2 * border:
-            break
-        x = rng.uniform(border, width - border)
-        y = rng.uniform(border, height - border)
-        if all(
-            np.hypot(x - a, y - b) > 1.3 * (radius + other.radius)
-            for other, a, b, _ in placed
-        ):
-            return float(x), float(y)
-    raise ValueError(
-        f"a field of {canvas.width}x{canvas.height} pixels has no room for leukocyte "
-        f"number {len(placed) + 1}; ask for fewer cells or a larger size"
-    )
-
-
-def _position(radius: float, rng: np.random.Generator) -> tuple[float, float]:
-    """Near the middle of the crop, or now and then cut by its border."""
-    middle = CROP_UM / 2 + np.clip(rng.normal(0.0, 1.3, 2), -3.5, 3.5)
-    if rng.random() < _CUT_CHANCE:
-        outside = radius * rng.uniform(0.1, 0.7)
-        axis, far = rng.integers(0, 2), rng.integers(0, 2)
-        middle[axis] = (CROP_UM - radius + outside) if far else radius - outside
-    return float(middle[0]), float(middle[1])
-
-
-def _draw_scene(
-    canvas: Canvas,
-    style: SlideStyle,
-    rng: np.random.Generator,
-    cells: list[tuple[Leukocyte, float, float, int]],
-) -> None:
-    """Compose background, leukocytes (x, y in um, label) and what touches them."""
-    side = max(canvas.height, canvas.width)
-    plasma = np.clip(smooth_noise(rng, side, canvas.scale, 4.0) * 0.5 + 1.0, 0, 2)
-    plasma = plasma[: canvas.height, : canvas.width] * style.mottle
-    canvas.dyes[..., EOSIN] += plasma
-    canvas.dyes[..., CHROMATIN] += 0.3 * plasma
-    keep_out = [(x, y, cell.radius) for cell, x, y, _ in cells]
-    neighbours = [
-        (*_beside(x, y, r, rng), on_top)
-        for x, y, r in keep_out
-        for on_top in (rng.random(rng.poisson(5 * style.crowding)) < _OVERLAP_CHANCE)
-    ]
-    taken = keep_out + [(x, y, r) for x, y, r, _ in neighbours]
-    under = place_red_cells(canvas, style, rng, taken)
-    for x, y, r in under + [(x, y, r) for x, y, r, top in neighbours if not top]:
-        canvas.overlay(stamp_red_cell(style, rng, radius=r, scale=canvas.scale), x, y)
-    for cell, x, y, label in cells:
-        canvas.cover(cell.stamp, x, y, label)
-    for x, y, r, top in neighbours:
-        if top:
-            red = stamp_red_cell(style, rng, radius=r, scale=canvas.scale)
-            canvas.cover(red, x, y, 0)
-    scatter_small_things(canvas, style, rng)
-
-
-def _beside(
-    x: float, y: float, radius: float, rng: np.random.Generator
-) -> tuple[float, float, float]:
-    """A red cell that touches a leukocyte: x, y and radius in um."""
-    angle, red = rng.uniform(0, 2 * np.pi), rng.uniform(3.1, 4.1)
-    away = radius + red * rng.uniform(0.72, 1.05)
-    return x + away * np.cos(angle), y + away * np.sin(angle), red
+    for draw, rate in _SMALL_THINGS:
+        for _ in range(int(rng.poisson(rate * style.dirt * CROP_UM**2 / 1264.0))):
+            stamp = draw(rng, canvas.scale)
+            canvas.add(stamp, rng.uniform(0, CROP_UM), rng.uniform(0, CROP_UM))

@@ -1,56 +1,60 @@
 """How a synthetic slide looks: canvas, dyes, light and camera.
 
-Lengths are in um and become pixels only here, so that the same strokes draw a crop,
-a small test image or a whole field.
+A scene is drawn as amounts of four dyes per pixel. What the camera sees follows from
+Beer and Lambert's law: cells on each other darken, a pale stain pales everything it
+dyes, and no class owns a colour.
 
-A scene is drawn as amounts of four dyes per pixel. What the camera sees follows
-from Beer and Lambert's law, so that cells lying on each other darken, a pale stain
-pales everything it dyes, and no class owns a colour.
+Single things are drawn on square sheets of ``side`` pixels. Their lengths are in um
+from the sheet's centre, and become pixels only here, by a ``scale`` in pixels per um.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
+# Dyes of a canvas, in this order.
+HAEMOGLOBIN, EOSIN, AZURE, CHROMATIN = range(4)
+
+# Optical density (natural logarithm) in R, G, B of one unit of each dye.
+_DYES = np.array(
+    [
+        (0.40, 0.60, 0.64),  # red cells: grey-brown to salmon
+        (0.16, 0.60, 0.56),  # eosin: orange-pink
+        (0.52, 0.36, 0.16),  # azure: blue
+        (0.80, 1.30, 0.58),  # azure bound to chromatin: purple
+    ]
+)
+_HUE_SPREAD = np.array([0.12, 0.12, 0.09, 0.09])  # of a channel's density, by slide
+_STYLE_STREAM = 7919  # keeps the random stream of styles apart from that of cells
 _SUBPIXEL_BITS = 4
 _THINNED = 0.35  # of the thinner of two overlapping cells
+_VIEW = 0.7  # share of the field's gradient of light that a crop spans
 
 
-@dataclass
+@dataclass(frozen=True)
 class Stamp:
-    """A small square drawing with its centre in the middle.
+    """A small square drawing with its centre in the middle."""
 
-    Args:
-        dyes: (side, side, 4) amounts of dye, float32.
-        alpha: (side, side) how much of a pixel the drawn thing covers, 0-1.
-    """
-
-    dyes: np.ndarray
-    alpha: np.ndarray
+    dyes: np.ndarray  # (side, side, 4) amounts of dye, float32
+    alpha: np.ndarray  # (side, side) how much of a pixel it covers, 0-1
 
 
-@dataclass
 class Canvas:
-    """Amounts of dye and class labels of a scene.
+    """Amounts of dye (size, size, 4) and class labels (size, size) of a scene.
 
     Args:
-        height: pixels.
-        width: pixels.
+        size: height and width, pixels.
         scale: pixels per um.
     """
 
-    height: int
-    width: int
-    scale: float
-    dyes: np.ndarray = field(init=False)
-    labels: np.ndarray = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.dyes = np.zeros((self.height, self.width, 4), np.float32)
-        self.labels = np.zeros((self.height, self.width), np.uint8)
+    def __init__(self, size: int, scale: float):
+        self.size = size
+        self.scale = scale
+        self.dyes = np.zeros((size, size, 4), np.float32)
+        self.labels = np.zeros((size, size), np.uint8)
 
     def overlay(self, stamp: Stamp, x: float, y: float) -> None:
         """Lay a cell on others: flattened against them, it adds a part of its dye."""
@@ -74,11 +78,11 @@ class Canvas:
     def _windows(self, stamp: Stamp, x: float, y: float) -> tuple[tuple, tuple]:
         """Slices of canvas and stamp that meet when the stamp is centred at (x, y)."""
         there, here = [], []
-        for middle, limit in ((y, self.height), (x, self.width)):
-            side = stamp.alpha.shape[0]
+        side = stamp.alpha.shape[0]
+        for middle in (y, x):
             start = round(middle * self.scale - side / 2)
-            low, high = max(start, 0), min(start + side, limit)
-            high = max(low, high)
+            low = max(start, 0)
+            high = max(low, min(start + side, self.size))
             there.append(slice(low, high))
             here.append(slice(low - start, high - start))
         return tuple(there), tuple(here)
@@ -87,16 +91,11 @@ class Canvas:
 def fill_outline(outline: np.ndarray, side: int, scale: float) -> np.ndarray:
     """Rasterise a closed outline with smooth edges.
 
-    Args:
-        outline: (N, 2) points x, y in um from the centre.
-        side: pixels of the square sheet.
-        scale: pixels per um.
-
     Shape:
-        -> (side, side), float32 coverage 0-1.
+        (N, 2) points x, y -> (side, side), float32 coverage 0-1.
     """
     sheet = np.zeros((side, side), np.uint8)
-    points = _fixed(outline, side, scale)
+    points = _fixed_point(outline, side, scale)
     cv2.fillPoly(sheet, [points], 255, cv2.LINE_AA, _SUBPIXEL_BITS)
     return sheet.astype(np.float32) / 255.0
 
@@ -104,19 +103,13 @@ def fill_outline(outline: np.ndarray, side: int, scale: float) -> np.ndarray:
 def fill_discs(
     discs: np.ndarray, side: int, scale: float, values: np.ndarray | None = None
 ) -> np.ndarray:
-    """Rasterise discs; where they overlap the last one drawn holds.
-
-    Args:
-        discs: (N, 3) x, y and radius in um from the centre.
-        side: pixels of the square sheet.
-        scale: pixels per um.
-        values: (N,) brightness 0-1 of each disc; 1 where not given.
+    """Rasterise discs; where they overlap, the last one drawn is seen.
 
     Shape:
-        -> (side, side), float32 0-1.
+        (N, 3) x, y and radius, and (N,) values 0-1 -> (side, side), float32 0-1.
     """
     sheet = np.zeros((side, side), np.uint8)
-    centres = _fixed(discs[:, :2], side, scale).tolist()
+    centres = _fixed_point(discs[:, :2], side, scale).tolist()
     unit = scale * 2**_SUBPIXEL_BITS
     radii = np.rint(discs[:, 2] * unit).astype(int).tolist()
     greys = [255] * len(discs) if values is None else (values * 255).tolist()
@@ -125,7 +118,7 @@ def fill_discs(
     return sheet.astype(np.float32) / 255.0
 
 
-def _fixed(points: np.ndarray, side: int, scale: float) -> np.ndarray:
+def _fixed_point(points: np.ndarray, side: int, scale: float) -> np.ndarray:
     """Points in um from the centre -> OpenCV's fixed-point pixels."""
     pixels = points * scale + (side - 1) / 2
     return np.rint(pixels * 2**_SUBPIXEL_BITS).astype(np.int32)
@@ -134,16 +127,9 @@ def _fixed(points: np.ndarray, side: int, scale: float) -> np.ndarray:
 def smooth_noise(
     rng: np.random.Generator, side: int, scale: float, grain: float
 ) -> np.ndarray:
-    """Return smooth random texture with mean 0 and a standard deviation near 1.
+    """Return a random texture that changes over ``grain`` um, with mean 0.
 
-    Args:
-        rng: source of randomness.
-        side: pixels of the square sheet.
-        scale: pixels per um.
-        grain: distance in um over which the texture changes.
-
-    Shape:
-        -> (side, side), float32.
+    Its standard deviation is near 1.
     """
     cells = max(int(np.ceil(side / max(grain * scale, 1.0))), 1) + 2
     coarse = rng.standard_normal((cells, cells), dtype=np.float32)
@@ -154,14 +140,9 @@ def smooth_noise(
 def warp(
     sheet: np.ndarray, rng: np.random.Generator, scale: float, bend: float, grain: float
 ) -> np.ndarray:
-    """Bend a drawing irregularly, so that drawn geometry looks grown.
+    """Bend a sheet by about ``bend`` um, another way every ``grain`` um.
 
-    Args:
-        sheet: (side, side) drawing.
-        rng: source of randomness.
-        scale: pixels per um.
-        bend: typical displacement in um.
-        grain: distance in um over which the displacement changes.
+    Drawn geometry looks grown then.
     """
     side = sheet.shape[0]
     y, x = np.mgrid[0:side, 0:side].astype(np.float32)
@@ -170,76 +151,31 @@ def warp(
     return cv2.remap(sheet, x, y, cv2.INTER_LINEAR)
 
 
-# Planes of a canvas, in this order.
-HAEMOGLOBIN, EOSIN, AZURE, CHROMATIN = range(4)
-
-# Optical density (natural logarithm) in R, G, B of one unit of each dye.
-_DYES = np.array(
-    [
-        (0.40, 0.60, 0.64),  # red cells: grey-brown to salmon
-        (0.16, 0.60, 0.56),  # eosin: orange-pink
-        (0.52, 0.36, 0.16),  # azure: blue
-        (0.80, 1.30, 0.58),  # azure bound to chromatin: purple
-    ]
-)
-_HUE_SPREAD = np.array([0.12, 0.12, 0.09, 0.09])  # of a channel's density, by slide
-_STYLE_STREAM = 7919  # keeps the random stream of styles apart from that of cells
-
-
 @dataclass(frozen=True)
 class SlideStyle:
-    """Stain, light and camera shared by everything on one slide.
+    """Stain, light and camera shared by everything on one slide."""
 
-    Args:
-        dyes: optical density in R, G, B of one unit of haemoglobin, eosin, azure
-            and chromatin stain.
-        light: colour of the empty field in R, G, B, 0-1.
-        gradient: relative change of the light per field of view along x and y.
-        glare: chance that a saturated patch of light reaches into a crop.
-        glare_colour: what that patch adds to R, G, B, 0-1.
-        saturation: factor on the distance from grey.
-        gamma: exponent of the camera's response.
-        blur: standard deviation of the defocus in um.
-        noise: standard deviation of the sensor's noise in grey levels of 255.
-        crowding: share of the free field covered by red cells.
-        pallor: depth of the red cells' pale centre, 0-1.
-        clumping: share of red cells that may lie on each other.
-        mottle: dye left by plasma proteins between the cells.
-        dirt: platelets and stain deposit, relative to an ordinary slide.
-    """
-
-    dyes: tuple[tuple[float, float, float], ...]
-    light: tuple[float, float, float]
-    gradient: tuple[float, float]
-    glare: float
-    glare_colour: tuple[float, float, float]
-    saturation: float
-    gamma: float
-    blur: float
-    noise: float
-    crowding: float
-    pallor: float
-    clumping: float
-    mottle: float
-    dirt: float
+    dyes: tuple[tuple[float, float, float], ...]  # optical density in R, G, B of each
+    light: tuple[float, float, float]  # colour of the empty field in R, G, B, 0-1
+    gradient: tuple[float, float]  # relative change of the light per field, along x, y
+    glare: float  # chance that a saturated patch of light reaches into a crop
+    glare_colour: tuple[float, float, float]  # what that patch adds to R, G, B, 0-1
+    saturation: float  # factor on the distance from grey
+    gamma: float  # exponent of the camera's response
+    blur: float  # standard deviation of the defocus in um
+    noise: float  # standard deviation of the sensor's noise in grey levels of 255
+    crowding: float  # share of the free field covered by red cells
+    pallor: float  # depth of the red cells' pale centre, 0-1
+    clumping: float  # share of red cells that may lie on each other
+    mottle: float  # dye left by plasma proteins between the cells
+    dirt: float  # platelets and stain deposit, relative to an ordinary slide
 
 
 def slide_style(seed: int, slide: int) -> SlideStyle:
     """Draw the style of a slide; the same (seed, slide) always gives the same one.
 
-    Args:
-        seed: seed of the dataset, 0 or more.
-        slide: number of the slide, 0 or more.
-
     Raises:
         ValueError: if either number is negative.
-
-    Example:
-        >>> (
-        ...     slide_style(0, 1) == slide_style(0, 1),
-        ...     slide_style(0, 1) == slide_style(0, 2),
-        ... )
-        (True, False)
     """
     if seed < 0 or slide < 0:
         raise ValueError(
@@ -281,29 +217,17 @@ def _draw_light(rng: np.random.Generator) -> tuple[float, float, float]:
 
 
 def develop(
-    dyes: np.ndarray,
-    style: SlideStyle,
-    rng: np.random.Generator,
-    *,
-    scale: float,
-    view: float = 1.0,
+    dyes: np.ndarray, style: SlideStyle, rng: np.random.Generator, *, scale: float
 ) -> np.ndarray:
     """Turn amounts of dye into the image that the slide's camera takes.
 
-    Args:
-        dyes: amounts of the four dyes, float32.
-        style: the slide's style.
-        rng: draws light patches and sensor noise.
-        scale: pixels per um.
-        view: how much of the gradient the image spans; a crop of a field sees less.
-
     Shape:
-        (H, W, 4) -> (H, W, 3), uint8.
+        (H, W, 4), float32 -> (H, W, 3), uint8.
     """
     height, width = dyes.shape[:2]
     density = dyes.reshape(-1, 4) @ np.asarray(style.dyes, np.float32)
     image = np.exp(-density).reshape(height, width, 3)
-    image *= _illumination((height, width), style, rng, view)
+    image *= _illumination((height, width), style, rng)
     image *= np.float32(np.exp(rng.normal(0.0, 0.04)))  # exposure
     focus = style.blur * rng.uniform(0.8, 1.4) * scale
     image = cv2.GaussianBlur(image, (0, 0), max(focus, 0.3))
@@ -316,13 +240,13 @@ def develop(
 
 
 def _illumination(
-    shape: tuple[int, int], style: SlideStyle, rng: np.random.Generator, view: float
+    shape: tuple[int, int], style: SlideStyle, rng: np.random.Generator
 ) -> np.ndarray:
     """Light reaching each pixel: lamp colour, gradient and now and then a glare."""
     height, width = shape
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)
     x, y = x / width - 0.5, y / height - 0.5
-    field = 1.0 + view * (style.gradient[0] * x + style.gradient[1] * y)
+    field = 1.0 + _VIEW * (style.gradient[0] * x + style.gradient[1] * y)
     light = field[..., None] * np.asarray(style.light, np.float32)
     glared = rng.random() < style.glare
     angle, reach, spread = rng.uniform((0, 0.45, 0.12), (2 * np.pi, 0.7, 0.3))

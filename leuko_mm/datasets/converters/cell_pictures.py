@@ -1,4 +1,4 @@
-"""Masks whose grey levels mean background, cytoplasm and nucleus."""
+"""What published pictures of single cells share: grey masks, groups and folds."""
 
 from __future__ import annotations
 
@@ -11,11 +11,17 @@ from leuko_mm.classes import BACKGROUND
 from leuko_mm.datasets.duplicates import near_duplicates, perceptual_hash
 from leuko_mm.datasets.images import read_image, read_mask_file
 from leuko_mm.datasets.prepared import DatasetError
-from leuko_mm.datasets.splits import joined_groups
+from leuko_mm.datasets.splits import (
+    development_split,
+    grouped_folds,
+    joined_groups,
+    random_cells,
+)
 
-# Of what is not background. Where more has no level of its own, the mask is of
-# another kind, or of another class.
-STRAY_SHARE = 0.05
+# Where more of what is not background has no level of its own, the mask is of another
+# kind, or of another class.
+MAX_STRAY_SHARE = 0.05
+SHOWN = 8
 
 
 def read_grey(path: Path) -> np.ndarray:
@@ -49,18 +55,12 @@ def nearest_levels(
 
     Returns:
         The number of each pixel's level, uint8 (H, W), and {stray value: pixels}.
-
-    Example:
-        >>> grey = np.array([[0, 7, 128, 255, 250]], np.uint8)
-        >>> numbers, stray = nearest_levels(grey, (0, 128, 255))
-        >>> numbers.tolist(), stray
-        ([[0, 0, 1, 2, 2]], {7: 1, 250: 1})
     """
     away = np.abs(np.arange(256)[:, None] - np.asarray(levels))
     numbers = away.argmin(axis=1).astype(np.uint8)[grey]
-    values, pixels = np.unique(grey, return_counts=True)
-    counts = dict(zip(values.tolist(), pixels.tolist(), strict=True))
-    return numbers, {v: n for v, n in counts.items() if v not in levels}
+    counts = np.bincount(grey.ravel(), minlength=256)
+    stray = [v for v in np.flatnonzero(counts).tolist() if v not in levels]
+    return numbers, {value: int(counts[value]) for value in stray}
 
 
 def cell_and_nucleus(
@@ -87,28 +87,25 @@ def cell_and_nucleus(
     """
     grey = read_grey(path)
     numbers, stray = nearest_levels(grey, levels)
-    told = ", ".join(f"{v} on {n} pixel(s)" for v, n in list(stray.items())[:8])
-    if sum(stray.values()) > STRAY_SHARE * np.count_nonzero(grey):
+    values = ", ".join(f"{v} on {n} pixel(s)" for v, n in list(stray.items())[:SHOWN])
+    if sum(stray.values()) > MAX_STRAY_SHARE * np.count_nonzero(grey):
         raise DatasetError(
-            f"{path}: value {told}; expected {', '.join(map(str, levels))}, and other "
-            f"values on {STRAY_SHARE:.0%} of what is not 0 at most"
+            f"{path}: value {values}; expected {', '.join(map(str, levels))}, and "
+            f"other values on {MAX_STRAY_SHARE:.0%} of what is not 0 at most"
         )
     if not numbers.any():
         raise DatasetError(f"{path}: no cell is drawn in it, all counts as background")
     if stray:
-        notes.append(f"{name}: stray value {told}, taken as the nearest level")
+        notes.append(f"{name}: stray value {values}, taken as the nearest level")
     labels = np.where(numbers > 0, label, BACKGROUND).astype(np.uint8)
     return labels, numbers == 2 if len(levels) > 2 else None
-
-
-SHOWN = 8
 
 
 def picture_groups(images: Mapping[str, Path], notes: list[str]) -> dict[str, str]:
     """Return a group for each picture: its own, or that of one that shows the same.
 
     Publishers have cut out the same cell twice now and then; such a pair on both
-    sides of a split would test a network on what it learnt.
+    sides of a split would test a network on its training data.
 
     Args:
         images: stem -> file.
@@ -124,10 +121,33 @@ def picture_groups(images: Mapping[str, Path], notes: list[str]) -> dict[str, st
     hashes = {stem: perceptual_hash(read_image(path)) for stem, path in images.items()}
     pairs = near_duplicates(hashes)
     if pairs:
-        told = ", ".join(f"{pair.first} = {pair.second}" for pair in pairs[:SHOWN])
+        shown = ", ".join(f"{pair.first} = {pair.second}" for pair in pairs[:SHOWN])
         more = f" and {len(pairs) - SHOWN} more" if len(pairs) > SHOWN else ""
         notes.append(
             f"{len(pairs)} pair(s) of pictures show the same cell and share a group: "
-            f"{told}{more}"
+            f"{shown}{more}"
         )
     return joined_groups({stem: stem for stem in images}, [pair[:2] for pair in pairs])
+
+
+def picture_splits(
+    groups: Mapping[str, str], strata: Mapping[str, str]
+) -> dict[str, dict[str, str]]:
+    """Return five folds, ``development`` and ``paper``, in the order of ``strata``.
+
+    Args:
+        groups: stem -> group.
+        strata: stem -> what the folds share out evenly, such as the class.
+
+    Raises:
+        DatasetError: if there are too few pictures.
+    """
+    try:
+        folds = grouped_folds(groups, strata)
+    except ValueError as error:
+        raise DatasetError(f"too few pictures for folds: {error}") from None
+    return {
+        **folds,
+        "development": development_split(folds),
+        "paper": random_cells(list(strata)),
+    }

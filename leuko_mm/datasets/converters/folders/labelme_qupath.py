@@ -15,9 +15,11 @@ from leuko_mm.datasets.converters.folders.annotation import (
     Annotation,
     Patch,
     Reader,
+    check_size,
     fill_circle,
     fill_rings,
-    painted,
+    paint,
+    union,
 )
 from leuko_mm.datasets.prepared import DatasetError
 
@@ -56,37 +58,50 @@ def labelme_reader(path: Path) -> Reader:
         if not is_labelme(content):
             raise DatasetError(f"{path} is no LabelMe file; it has no list 'shapes'")
         size = content.get("imageHeight"), content.get("imageWidth")
-        if None not in size and size != (height, width):
-            raise DatasetError(
-                f"{path} was drawn on {size[1]}x{size[0]} pixels, but its image has "
-                f"{width}x{height}"
-            )
+        if None not in size:
+            check_size(path, size, height, width)
         return _painted(path, _labelme_patches(content, height, width), height, width)
 
     return read
 
 
-def _painted(path: Path, patches: Iterator[Patch], height: int, width: int):
+def geojson_reader(path: Path) -> Reader:
+    """Return the reader of a GeoJSON file as QuPath exports it, in pixels."""
+
+    def read(height: int, width: int) -> Annotation:
+        content = load_json(path)
+        if not is_geojson(content):
+            raise DatasetError(f"{path} holds no GeoJSON features")
+        features = content
+        if isinstance(content, dict):
+            features = content.get("features", [content])
+        return _painted(path, _geojson_patches(features, height, width), height, width)
+
+    return read
+
+
+def _painted(
+    path: Path, patches: Iterator[Patch], height: int, width: int
+) -> Annotation:
     try:
-        return painted(patches, height, width)
-    except DatasetError:
-        raise
+        return paint(patches, height, width)
     except (ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
         raise DatasetError(f"{path}: {error}") from None
 
 
 def _labelme_patches(content: dict, height: int, width: int) -> Iterator[Patch]:
+    image = dict(height=height, width=width)
     for number, shape in enumerate(content["shapes"]):
         key = str(shape.get("label", "")).strip() or UNNAMED
         kind, points = shape.get("shape_type", "polygon"), shape.get("points", [])
         if kind == "polygon":
-            yield fill_rings(key, [points], height=height, width=width)
+            yield fill_rings(key, [points], **image)
         elif kind == "rectangle" and len(points) == 2:
             (ax, ay), (bx, by) = points
             corners = [(ax, ay), (bx, ay), (bx, by), (ax, by)]
-            yield fill_rings(key, [corners], height=height, width=width)
+            yield fill_rings(key, [corners], **image)
         elif kind == "circle" and len(points) == 2:
-            yield fill_circle(key, *points, (height, width))
+            yield fill_circle(key, *points, **image)
         elif kind == "mask" and shape.get("mask"):
             yield _stored_mask(key, shape["mask"], points)
         else:
@@ -106,36 +121,21 @@ def _stored_mask(key: str, text: str, points: list) -> Patch:
     return Patch(key, x, y, inside)
 
 
-def geojson_reader(path: Path) -> Reader:
-    """Return the reader of a GeoJSON file as QuPath exports it, in pixels."""
-
-    def read(height: int, width: int) -> Annotation:
-        content = load_json(path)
-        if not is_geojson(content):
-            raise DatasetError(f"{path} holds no GeoJSON features")
-        features = content
-        if isinstance(content, dict):
-            features = content.get("features", [content])
-        return _painted(path, _geojson_patches(features, height, width), height, width)
-
-    return read
-
-
 def _geojson_patches(features: list, height: int, width: int) -> Iterator[Patch]:
     for number, feature in enumerate(features):
         key = _classification(feature)
         geometry = feature.get("geometry") or {}
-        kind, places = geometry.get("type"), geometry.get("coordinates")
+        kind, coordinates = geometry.get("type"), geometry.get("coordinates")
         if kind not in ("Polygon", "MultiPolygon"):
             raise ValueError(
                 f"feature {number} ({key!r}) is a {kind}; expected a Polygon or "
                 "MultiPolygon, which have an inside"
             )
-        parts = [places] if kind == "Polygon" else places
+        parts = [coordinates] if kind == "Polygon" else coordinates
         patches = [
             fill_rings(key, rings, height=height, width=width) for rings in parts
         ]
-        yield patches[0] if len(patches) == 1 else union(key, patches, height, width)
+        yield union(key, patches, height, width)
 
 
 def _classification(feature: dict) -> str:
@@ -144,15 +144,3 @@ def _classification(feature: dict) -> str:
     # Newer QuPath writes "names", with the derived classes after the first.
     names = named.get("names") or [named.get("name") or properties.get("name") or ""]
     return ": ".join(str(name).strip() for name in names) or UNNAMED
-
-
-def union(key: str, patches: list[Patch], height: int, width: int) -> Patch:
-    """Return several patches as one thing.
-
-    Example:
-        >>> dot = np.ones((1, 1), bool)
-        >>> union("a", [Patch("a", 0, 0, dot), Patch("a", 2, 0, dot)], 1, 3).inside
-        array([[ True, False,  True]])
-    """
-    inside = painted(patches, height, width).codes > 0
-    return Patch(key, 0, 0, inside)
