@@ -6,7 +6,7 @@ import base64
 import functools
 import hashlib
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -114,6 +114,20 @@ def picture(image: np.ndarray, *, quality: int) -> dict:
     height, width = image.shape[:2]
     uri = data_uri(buffer.getvalue(), "image/jpeg")
     return dict(uri=uri, width=width, height=height)
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a Markdown table, numbers to the right.
+
+    Example:
+        >>> print(table(["a", "b"], [["x", "1"]]))
+        | a | b |
+        |---|---:|
+        | x | 1 |
+    """
+    rule = "|---|" + "---:|" * (len(header) - 1)
+    lines = [f"| {' | '.join(line)} |" for line in (header, *rows)]
+    return "\n".join([lines[0], rule, *lines[1:]])
 
 
 def number(value: float | None, digits: int = 1) -> str:

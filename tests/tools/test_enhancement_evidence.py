@@ -59,20 +59,6 @@ def test_the_rings_lie_on_either_side_of_the_outline():
     assert 30 < radius[found["outside"]].min() < radius[found["outside"]].max() < 38
 
 
-def test_without_red_cells_all_around_is_background():
-    image, cell, _, _ = smear(red=False)
-    found = TOOL.smear_regions(image, cell)
-    assert "red cells" not in found
-    assert found["background"].sum() > 0.6 * (~cell).sum()
-    assert "nucleus" not in found
-
-
-def test_a_cell_that_fills_the_image_leaves_no_background():
-    found = TOOL.smear_regions(np.zeros((40, 40, 3), np.uint8), np.ones((40, 40), bool))
-    assert set(found) <= {"leukocyte", "inside"}
-    assert found["leukocyte"].all()
-
-
 @pytest.mark.parametrize(
     ("rgb", "lab"),  # sRGB primaries under D65, from the standard's formulas
     [
@@ -100,26 +86,6 @@ def test_spread_within_and_between_add_up_for_equal_classes():
     found = TOOL.class_spread(colours, ["a", "b", "c"] * 10)
     total = found.between_slides**2 + found.between_classes**2
     assert total == pytest.approx(TOOL.spread(colours) ** 2)
-
-
-def test_a_shift_of_all_changes_nothing_and_a_scale_leaves_the_separability():
-    colours = np.random.default_rng(1).normal(size=(12, 3))
-    names = ["a"] * 4 + ["b"] * 8
-    before = TOOL.class_spread(colours, names)
-    after = TOOL.class_spread(3 * colours + 20, names)
-    assert after.between_slides == pytest.approx(3 * before.between_slides)
-    assert after.separability == pytest.approx(before.separability)
-
-
-def test_limits_of_separability():
-    apart = TOOL.class_spread(np.array([[0.0, 0, 0], [1, 0, 0]]), ["a", "b"])
-    assert apart.separability == float("inf")
-    assert np.isnan(TOOL.class_spread(np.zeros((2, 3)), ["a", "b"]).separability)
-
-
-def test_raises_for_lengths_that_differ():
-    with pytest.raises(ValueError, match="2 colours and 1 classes"):
-        TOOL.class_spread(np.zeros((2, 3)), ["a"])
 
 
 @pytest.fixture(scope="module")
@@ -172,28 +138,6 @@ def test_figures_of_the_image_as_taken_by_hand(smears):
     assert one["border"] > 20
 
 
-def test_a_method_that_paints_all_alike_has_no_spread(smears):
-    methods = {"flat": lambda image: np.full_like(image, 99)}
-    one = TOOL.colour_evidence(smears, methods)["methods"]["flat"]
-    assert one["background"]["spread"] == one["red cells"]["spread"] == 0
-    assert one["border"] == 0
-
-
-def test_a_method_that_cannot_do_an_image_is_counted_and_stops_nothing(smears):
-    def broken(image):
-        raise np.linalg.LinAlgError("singular")
-
-    seen = []
-    found = TOOL.colour_evidence(
-        smears,
-        {"broken": broken, "raw": np.asarray},
-        progress=lambda done, total: seen.append((done, total)),
-    )
-    assert found["methods"]["broken"]["failed"] == 4
-    assert found["methods"]["raw"]["failed"] == 0
-    assert seen == [(0, 4), (1, 4), (2, 4), (3, 4)]
-
-
 def test_every_method_returns_an_image_of_the_same_shape():
     image = np.random.default_rng(0).integers(40, 200, (48, 40, 3), dtype=np.uint8)
     for name, method in {**TOOL.other_methods(image), **TOOL.retinex_methods()}.items():
@@ -207,11 +151,6 @@ def test_grey_world_makes_the_mean_grey_and_survives_black():
     means = TOOL.grey_world(image // [1, 2, 1]).reshape(-1, 3).mean(axis=0)
     assert np.ptp(means) < 1
     assert not TOOL.grey_world(np.zeros((4, 4, 3), np.uint8)).any()
-
-
-def test_the_most_usual_image_is_the_one_in_the_middle():
-    images = [np.full((8, 8, 3), level, np.uint8) for level in (10, 120, 250)]
-    assert TOOL.most_usual(images) == 1
 
 
 @pytest.fixture
@@ -317,37 +256,6 @@ def test_reuse_measures_nothing_again_and_takes_new_runs_and_words(
     assert "It harms." in text
     assert text.index("| raw | none | 450 | 80.00 |") < text.index("| hsv | none |")
     assert "| none | none |" not in text
-
-
-def test_runs_of_the_commonest_length_are_compared(tool, tmp_path):
-    scores = dict(mIoU=70.0, mIoU_fg=60.0, pixel_accuracy=95.0)
-    publish(tmp_path, "raw", iterations=650, **scores)
-    publish(tmp_path, "i300", iterations=300, **scores)
-    publish(tmp_path, "hsv-i300", iterations=300, **scores)
-    runs = tool.published_runs(tmp_path)
-    found = [(run["variant"], run["iterations"]) for run in runs]
-    assert found == [(None, 300), ("hsv", 300)]
-
-
-def test_what_was_measured_is_kept_when_the_rest_fails(
-    run, tool, tiny_home, tmp_path, monkeypatch
-):
-    real, calls = tool.colour_evidence, []
-
-    def once(*arguments, **more):
-        calls.append(arguments)
-        if len(calls) == 2:
-            raise KeyboardInterrupt
-        return real(*arguments, **more)
-
-    monkeypatch.setattr(tool, "colour_evidence", once)
-    nuclei = ["--nuclei", str(tiny_home / "synthetic")]
-    with pytest.raises(KeyboardInterrupt):
-        run(*nuclei)
-    assert run("--reuse", *nuclei) == 0
-    assert len(calls) == 3
-    figures = json.loads((tmp_path / "results/enhancement.json").read_text())
-    assert {"colour", "nuclei"} <= set(figures)
 
 
 def test_missing_data_and_figures_are_said(run, capsys):

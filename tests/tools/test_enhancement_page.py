@@ -72,34 +72,8 @@ def test_what_people_concluded_survives_the_next_making(evidence):
     assert TOOL.VERDICT[0] in page(evidence)
 
 
-def test_nuclei_have_a_table_where_they_were_measured(evidence):
-    part = dict(slides=9, spread=9.0, between_slides=3.0, separability=0.5)
-    evidence["nuclei"] = dict(
-        dataset="wbc",
-        images=9,
-        methods={"raw": method(6.0, nucleus=part, cytoplasm=dict(part))},
-    )
-    text = page(evidence)
-    assert "| raw | 3.0 | 2.00 | 3.0 | 0.50 | 3.0 | 0.50 |" in text
-    assert "Not measured" not in text
-
-
 def test_findings_compare_with_the_image_as_taken(evidence):
     (said,) = TOOL.colour_findings(evidence["colour"]["methods"])
     assert "`hsv`" in said
     assert "background -25 %" in said
     assert "separability of classes -50 %" in said
-
-
-def test_unequal_or_missing_trainings_are_called_so():
-    other = dict(RUN, variant=None, enhance=None, iterations=100)
-    assert "not of equal length" in TOOL.accuracy_section(None, [RUN, other])
-    assert "| as configured | none | 100 |" in TOOL.accuracy_section(None, [RUN, other])
-    assert "450 iterations each" in TOOL.accuracy_section(None, [RUN])
-    assert "No training" in TOOL.accuracy_section(None, [])
-
-
-def test_a_missing_figure_is_a_hyphen(evidence):
-    del evidence["colour"]["methods"]["hsv"]["red cells"]
-    evidence["colour"]["methods"]["hsv"]["border_to_grain"] = None
-    assert "| hsv | 7.5 | - | 3.8 | 1.00 | 20.0 | 4.0 | - |" in page(evidence)

@@ -7,7 +7,6 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from tiny_checkpoint import write_tiny
 from tool_module import load_tool
 
 from leuko_mm.classes import CLASS_NAMES
@@ -133,12 +132,6 @@ def test_found_right_missed_and_false_are_counted(root):
     assert [cell["predicted"] for cell in field["found"]] == ["eosinophil", "basophil"]
 
 
-def test_nothing_found_is_all_missed(root):
-    told = tool.run_field_test(root, "fold1", Painter())
-    assert (told["found"], told["mean_iou"]) == (0, None)
-    assert told["fields"][0]["missed"] == list(KINDS)
-
-
 def test_a_checkpoint_that_saw_the_slides_is_refused(root):
     sha256 = read_about(root)["sha256"]
     saw = Painter(training=dict(split="turned", sha256=sha256))
@@ -176,12 +169,3 @@ def test_wrong_classes_misses_and_false_cells_are_told():
     assert text.endswith(
         "2 of 3 cells found, 1 with their class; 2 false cells in 2 fields"
     )
-
-
-def test_what_cannot_be_tested_is_one_message(
-    tmp_path, tiny_config, tiny_dataset, capsys
-):
-    write_tiny(tmp_path / "net.pth", tiny_config)
-    words = [str(tmp_path / "net.pth"), "--data", str(tiny_dataset)]
-    assert tool.main(words) == 2
-    assert "no whole field of a slide that fold1 tests" in capsys.readouterr().err

@@ -111,19 +111,6 @@ def test_without_a_network_the_rest_is_drawn(tiny_data, tmp_path, capsys):
     assert len(list((tmp_path / "figures").glob("*.png"))) == len(NAMES)
 
 
-@pytest.mark.parametrize("name", ["notes.txt", "figures.json"])
-def test_nothing_is_written_over_unasked(tiny_data, tmp_path, capsys, name):
-    (tmp_path / "figures").mkdir()
-    (tmp_path / "figures" / name).write_text("mine")
-    assert figures(tmp_path) == 2
-    foreign = name == "notes.txt"
-    said = capsys.readouterr().err
-    assert ("--force" in said) == (not foreign)
-    assert (tmp_path / "figures" / name).read_text() == "mine"
-    if foreign:
-        assert figures(tmp_path, "--force") == 2
-
-
 def test_what_a_named_checkpoint_lacks_is_told(trained, tmp_path, capsys):
     path = trained("mine", "cbam_unet")
     lone = tmp_path / "lone.pth"
@@ -139,32 +126,10 @@ def test_what_a_named_checkpoint_lacks_is_told(trained, tmp_path, capsys):
     assert not (tmp_path / "figures").exists()
 
 
-def test_a_missing_dataset_names_its_command(tmp_path, monkeypatch, capsys):
-    monkeypatch.setenv("LEUKO_MM_DATA", str(tmp_path))
-    assert TOOL.main(["--out", str(tmp_path / "figures")]) == 2
-    assert "leuko prepare bcisc" in capsys.readouterr().err
-
-
 def test_states_of_an_unfinished_training_are_no_networks(trained, tmp_path):
     trained("unet-B-half-fold5-s0", "unet")
     (tmp_path / "runs" / "unet-B-half-fold5-s0" / "iter_9.pth").touch()
     assert len(TOOL.find_methods(tmp_path / "runs", [], CLASS_NAMES)) == 1
-
-
-def test_other_methods_are_named_and_shown_on_request(trained, tmp_path, capsys):
-    trained("cbam_unet-B-half-fold5-s0", "cbam_unet")
-    trained("segnet-B-half-fold5-s0", "segnet")
-    assert figures(tmp_path) == 0
-    assert "Other methods that have a checkpoint: segnet;" in capsys.readouterr().out
-    assert figures(tmp_path, "--methods", "segnet,cbam_unet", "--force") == 0
-    about = json.loads((tmp_path / "figures" / "figures.json").read_text())
-    assert [run["title"].split(",")[0] for run in about["compared"]] == [
-        "segnet",
-        "cbam_unet",
-    ]
-    assert "Other methods" not in capsys.readouterr().out
-    assert figures(tmp_path, "--methods", "segnett", "--force") == 2
-    assert "did you mean 'segnet'?" in capsys.readouterr().err
 
 
 def test_the_columns_are_those_of_the_papers_first_table():
@@ -215,13 +180,6 @@ PAPER = [
 ]
 
 
-def test_a_file_names_its_variant_and_protocol():
-    unet = dict(method="unet")
-    parts = TOOL.named_parts(Path("unet-A-i300-half-fold5-s0.pth"), unet)
-    assert parts == ("A", "half")
-    assert TOOL.named_parts(Path("mine.pth"), unet) == (None, None)
-
-
 def test_the_papers_columns_come_under_the_papers_settings():
     others = [checkpoint("segnet-A-i300-half-fold5-s0")]
     assert stems(TOOL.compared([*PAPER, *others], [], "fold5")) == [
@@ -244,22 +202,6 @@ def test_networks_of_one_figure_are_trained_alike():
     ]
 
 
-def test_a_named_network_stands_for_its_method_whatever_its_training():
-    mine = checkpoint("mine", given=True)
-    named = checkpoint("unet_vgg16-half-fold5-s0", iterations=900, given=True)
-    found = TOOL.compared([mine, named, *PAPER], [], "fold5")
-    assert stems(found)[:2] == ["mine", named.path.stem]
-    assert [m.method for m in found[2:]] == ["pspnet_r50", "cbam_unet"]
-
-
-def test_all_shows_every_method_once():
-    others = [checkpoint("segnet-A-i300-half-fold5-s0"), checkpoint("dev")]
-    found = TOOL.compared([*PAPER, *others], ["all"], "fold5")
-    names = [method.method for method in found]
-    assert names == ["cbam_unet", "pspnet_r50", "segnet", "unet_vgg16"]
-    assert found[-1].variant == "B"
-
-
 def test_the_ablation_is_of_one_length_in_the_papers_order():
     row = checkpoint("unet_vgg16-retinex-i300-half-fold5-s0")
     longer = checkpoint("unet_vgg16-cbam-half-fold5-s0", iterations=650)
@@ -267,11 +209,6 @@ def test_the_ablation_is_of_one_length_in_the_papers_order():
     assert list(found) == ["none", "retinex", "retinex_dice_focal", "all_three"]
     given = checkpoint("unet_vgg16-cbam-half-fold5-s0", iterations=650, given=True)
     assert list(TOOL.ablation([given, row, *PAPER], "fold5"))[-1] == "cbam"
-
-
-def test_nothing_is_chosen_of_nothing():
-    assert TOOL.compared([], [], "fold5") == []
-    assert TOOL.ablation([], None) == {}
 
 
 def test_no_figure_shows_cells_that_a_start_had_learnt(tiny_data):

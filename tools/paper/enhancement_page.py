@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from leuko_mm.report.html import change, number, table
+from leuko_mm.report.html import number, table
 
 REGIONS = ("background", "red cells", "leukocyte")
 PARTS = ("leukocyte", "nucleus", "cytoplasm")
@@ -55,6 +55,11 @@ Both were made for H&E sections and are fitted to the image whose mean colour is
 nearest to that of all. No dependency: `pip install torchstain` for this page alone.
 - `gain_5` and `gain_192` give what `percentile` gives and are left out.
 """
+
+
+def change(new: float | None, old: float | None) -> str:
+    """Return a change in percent; a hyphen stands for one that has none."""
+    return f"{100 * (new / old - 1):+.0f} %" if old and new is not None else "-"
 
 
 def enhancement_page(
