@@ -166,7 +166,7 @@ def draw_pictures(
     if history:
         loss_curve(
             list(history),
-            {"training loss": list(history.values())},
+            list(history.values()),
             out=work_dir / "loss.png",
             marks=thaw_marks(runner),
             title=work_dir.name,
