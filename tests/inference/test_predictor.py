@@ -23,10 +23,9 @@ from leuko_mm.inference.predictor import (
     NetworkImage,
     Predictor,
     probability_bands,
-    tile_weights,
 )
 from leuko_mm.transforms import enhance_image
-from leuko_mm.transforms.ahe_retinex import window_starts
+from leuko_mm.transforms.ahe_retinex import window_starts, window_weights
 
 
 @pytest.fixture
@@ -315,7 +314,9 @@ def test_a_margin_as_wide_as_the_network_sees_hides_the_tiles():
 def test_the_weights_of_a_pixel_sum_to_one(margin):
     starts = window_starts(333, 64, 32)
     total = np.zeros(333)
-    for start, weight in zip(starts, tile_weights(starts, 64, margin), strict=True):
+    for start, weight in zip(
+        starts, window_weights(starts, 64, margin=margin), strict=True
+    ):
         total[start : start + 64] += weight
     np.testing.assert_allclose(total, 1, atol=1e-6)
 
