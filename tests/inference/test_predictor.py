@@ -18,7 +18,6 @@ from painted_network import paint
 from PIL import Image
 
 from leuko_mm.datasets.images import ImageFileError
-from leuko_mm.inference.model import shipped_names
 from leuko_mm.inference.predictor import (
     NetworkImage,
     Predictor,
@@ -207,21 +206,6 @@ def test_an_image_without_a_cell_is_a_result(painted):
 def test_what_does_not_fit_is_refused(painted, options):
     with pytest.raises(ValueError, match=next(iter(options))):
         Predictor(painted, **options)
-
-
-def test_what_is_not_shipped_names_the_training():
-    if "no_such_model" in shipped_names():
-        pytest.skip("there is one")
-    with pytest.raises(ValueError, match="leuko train no_such_model"):
-        Predictor.from_zoo("no_such_model")
-
-
-def test_the_room_hands_out_the_predictor():
-    import leuko_mm.inference as room
-
-    assert room.Predictor is Predictor
-    with pytest.raises(AttributeError, match="no attribute 'Oracle'"):
-        _ = room.Oracle
 
 
 MEMORY = """
