@@ -57,6 +57,11 @@ OVERLAY_PIXELS = 36_000_000
 # Columns of the tables.
 SHAPE = ("eccentricity", "solidity", "circularity")
 SCALE = ("factor", "how", "confidence", "red_cell_px", "red_cells", "note")
+# Of a recorded cell, what the page needs.
+PAGE_KEYS = (
+    *("id", "class_id", "confidence", "probabilities"),
+    *("box", "area", "touches_border", "runs"),
+)
 # A spreadsheet takes a text for a formula after these, white space before them or not.
 FORMULA_MARKS = "=+-@\t\r\n\uff1d\uff0b\uff0d\uff20"
 # More would make a page that a phone cannot open: about 3 and 70 kilobytes each.
@@ -405,14 +410,7 @@ def _field(
         scale=scale["note"] or f"scale {scale['factor']:.3g} ({scale['how']})",
         cells=tuple(
             FoundCell(
-                id=cell["id"],
-                class_id=cell["class_id"],
-                confidence=cell["confidence"],
-                probabilities=tuple(cell["probabilities"]),
-                box=tuple(cell["box"]),
-                area=cell["area"],
-                touches_border=cell["touches_border"],
-                runs=cell["runs"],
+                **{key: cell[key] for key in PAGE_KEYS},
                 thumbnail=_pixels(folder / CUTOUTS / _cutout_name(cell))
                 if cell["id"] in thumbnails
                 else None,
