@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import tracemalloc
 import zlib
 
@@ -47,6 +49,15 @@ def refused(path, reading=read_image) -> str:
 def test_lossless_files_give_their_pixels(saved, name):
     options = {"lossless": True} if name.endswith("webp") else {}
     np.testing.assert_array_equal(read_image(saved(name, **options)), PIXELS)
+
+
+def test_reading_checking_and_splitting_need_no_network_library():
+    code = (
+        "import sys, leuko_mm.split, leuko_mm.datasets.layouts\n"
+        "print({'torch', 'mmengine', 'mmcv', 'mmseg', 'sklearn'} & set(sys.modules))"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert run.stdout == "set()\n", run.stderr
 
 
 def test_a_jpeg_is_read_as_pillow_reads_it(saved):
@@ -150,7 +161,8 @@ def test_a_file_cut_short_is_refused(saved, name):
         refused(path, read_mask_file)
 
 
-def test_what_is_no_image_is_refused(tmp_path):
+def test_what_is_no_image_is_refused(saved, tmp_path):
+    assert "1x1" in refused(saved("small.png", PIXELS[:1, :1]))
     path = tmp_path / "a.png"
     assert "missing" in refused(path)
     path.write_bytes(b"")
@@ -191,10 +203,6 @@ def test_decoding_keeps_no_second_copy(saved):
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 1.3 * image.nbytes
-
-
-def test_an_image_of_one_pixel_is_refused(saved):
-    assert "1x1" in refused(saved("a.png", PIXELS[:1, :1]))
 
 
 def test_the_content_counts_and_not_the_extension(saved):
