@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from leuko_mm.datasets.audit import leaks_by_design
@@ -45,31 +45,18 @@ Splits = dict[str, dict[str, str]]
 
 @dataclass(frozen=True)
 class SplitRequest:
-    """The arguments of ``leuko split``.
+    """The arguments of ``leuko split``."""
 
-    Args:
-        name: dataset, by its name or path.
-        folds: how many.
-        repeats: how often they are dealt, with seeds that follow one another.
-        seed: the first one.
-        prefix: of the splits' names; '' gives ``fold1`` ...
-        holdout: share of the cells to test, for one split instead of folds.
-        of: with ``fewer``, the split to derive others from.
-        fewer: numbers of groups to train on, for splits that test the same cells.
-        join: deal groups that share a picture as one.
-        force: replace splits of these names that differ.
-    """
-
-    name: str
+    name: str  # of the dataset, or its path
     folds: int = 5
-    repeats: int = 1
-    seed: int = 0
-    prefix: str = "grouped"
-    holdout: float | None = None
-    of: str | None = None
-    fewer: tuple[int, ...] = ()
-    join: bool = False
-    force: bool = False
+    repeats: int = 1  # with seeds that follow one another
+    seed: int = 0  # the first one
+    prefix: str = "grouped"  # of the splits' names; '' gives fold1 ...
+    holdout: float | None = None  # share of cells to test, in one split without folds
+    of: str | None = None  # the split to derive others from
+    fewer: tuple[int, ...] = ()  # numbers of groups that these train on
+    join: bool = False  # deal groups that share a picture as one
+    force: bool = False  # replace splits of these names that differ
 
 
 @dataclass(frozen=True)
@@ -130,7 +117,7 @@ def run_split(request: SplitRequest) -> list[SplitReport]:
                     f"the split {name} was not written ({error}); fix the cause and "
                     "run the command again"
                 ) from error
-    return [_report(n, states[n], parts, rows, pairs) for n, parts in splits.items()]
+    return [replace(report, state=states[report.name]) for report in reports]
 
 
 def show_splits(name: str) -> list[SplitReport]:
@@ -200,10 +187,11 @@ def _repeated(request: SplitRequest, groups, classes) -> Splits:
             parts = grouped_holdout(groups, classes, fraction=share, seed=seed)
             dealt = {"holdout": parts}
         else:
-            dealt = grouped_folds(groups, classes, folds=request.folds, seed=seed)
-            if (last := request.folds) > 2:
-                chosen = development_split(dealt, test=last - 1, reserved=last)
-                dealt = {**dealt, "development": chosen}
+            count = request.folds
+            dealt = grouped_folds(groups, classes, folds=count, seed=seed)
+            if count > 2:
+                chosen = development_split(dealt, test=count - 1, reserved=count)
+                dealt["development"] = chosen
         marked = request.repeats > 1 or request.seed
         words = [request.prefix] if request.prefix else []
         words += [f"s{seed}"] if marked else []
