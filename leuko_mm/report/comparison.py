@@ -334,7 +334,7 @@ def _has_interval(cell: Cell) -> bool:
 def latex_table(table: ResultTable) -> str:
     """Return a table as LaTeX, for the package booktabs.
 
-    Below it stands what a reader must know: what brackets hold, its lead and its note.
+    Below it is what a reader must know: what brackets hold, its lead and its note.
     """
     kinds = ["l" if i in table.words else "r" for i in range(len(table.columns))]
     rows = [
