@@ -57,7 +57,7 @@ def write_fields(folder: Path, names, *, kinds=(1, 5, 5)) -> None:
 
 
 def write_broken(folder: Path, count: int) -> list[str]:
-    """Write files that are no images, each broken in its own way, and name them."""
+    """Write files that are no images, each broken differently; return their names."""
     whole = folder / "whole.png"
     Image.fromarray(draw_field([1, 2])).save(whole)
     content = whole.read_bytes()

@@ -169,8 +169,8 @@ class RedCells:
 def measure_red_cells(image: np.ndarray) -> RedCells | None:
     """Return the size of the red cells in an image, None where too few are seen.
 
-    Diameters from 10 pixels to half of the image's shorter side are told apart: circles
-    are searched at every octave, and those that cover most of the image are red cells.
+    Diameters may be 10 pixels to half of the image's shorter side: circles are searched
+    at every octave, and those that cover most of the image are red cells.
 
     Shape:
         RGB uint8 (H, W, 3).

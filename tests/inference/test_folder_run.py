@@ -146,7 +146,7 @@ def test_a_stopped_folder_is_consistent_and_goes_on(place, number):
 def test_results_are_not_replaced_unasked(place):
     write_fields(place / "in", ["a.png"])
     predicted(place)
-    with pytest.raises(UsageError, match="--resume goes on with it, --force"):
+    with pytest.raises(UsageError, match="--resume continues it, --force"):
         predicted(place)
     with pytest.raises(UsageError, match="tta False, now True"):
         predicted(place, resume=True, tta=True)
