@@ -67,15 +67,6 @@ def test_images_whose_scale_is_unsure_are_counted(place, capsys, monkeypatch):
     assert "the scale of 2 images is sure to less than 150%" in page
 
 
-@pytest.mark.parametrize(("words", "kept"), [([], 1), (["--max-megapixels", 300], 0)])
-def test_memory_is_kept_unless_images_may_be_huge(place, monkeypatch, words, kept):
-    calls = []
-    monkeypatch.setattr("leuko_mm.engine.runner.keep_memory", lambda: calls.append(1))
-    asked = ["in", "--out", "out", "--checkpoint", "net.pth", *words]
-    assert leuko_predict(*asked) == 0
-    assert len(calls) == kept
-
-
 @pytest.mark.parametrize(("dataset", "warned"), [("synthetic", True), ("bcisc", False)])
 def test_a_network_that_knows_drawn_cells_alone_says_so(place, capsys, dataset, warned):
     sidecar = json.dumps(dict(training=dict(dataset=dataset)))

@@ -15,7 +15,7 @@ from torch import nn
 from leuko_mm.errors import UsageError
 from leuko_mm.inference import export as module
 from leuko_mm.inference.export import OPSET, Agreement, export, write_onnx
-from leuko_mm.inference.model import CheckpointError, read_checkpoint, read_model
+from leuko_mm.inference.model import read_checkpoint, read_model
 
 
 @pytest.fixture(scope="module")
@@ -175,13 +175,6 @@ def test_what_is_not_installed_is_named(path, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "find_spec", lambda name: name != "onnxruntime")
     with pytest.raises(UsageError, match="pip install onnxruntime"):
         export(path, tmp_path / "out" / "net.onnx")
-
-
-def test_a_damaged_checkpoint_is_not_exported(path, tmp_path, written):
-    path.write_bytes(path.read_bytes()[:-1])
-    with pytest.raises(CheckpointError, match="sha256"):
-        export(path, tmp_path / "out" / "net.onnx")
-    assert not written
 
 
 @pytest.mark.slow
