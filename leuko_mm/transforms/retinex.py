@@ -4,8 +4,8 @@ A Gaussian of standard deviation sigma holds nothing much finer than sigma, so e
 surround is taken on a grid a few times coarser than its sigma. What the box average
 and the interpolation blur by themselves is taken off sigma. Everything works on
 single planes: OpenCV and numpy are several times faster on them than on
-interleaved channels. ``retinex_reference`` does the same by the textbook, and
-tests hold the two together.
+interleaved channels. ``tools/paper/retinex_reference.py`` does the same by the
+textbook, and tests compare the two.
 """
 
 from __future__ import annotations
@@ -314,7 +314,7 @@ def hue_cast(
 ) -> np.ndarray:
     """Return the hue cast of the surround, in degrees away from the anchor hue.
 
-    ``retinex_reference.hue_cast`` says what that means and why.
+    ``hue_cast`` in ``tools/paper/retinex_reference.py`` says what that means and why.
 
     Args:
         hue: (H, W) float32, degrees.

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from tool_module import load_tool
 
-from leuko_mm.transforms import retinex_reference as reference
 from leuko_mm.transforms.ahe_retinex import ahe_retinex
 from leuko_mm.transforms.retinex import (
     PRESETS,
@@ -13,6 +13,8 @@ from leuko_mm.transforms.retinex import (
     RetinexParams,
     restored_planes,
 )
+
+reference = load_tool("paper/retinex_reference")
 
 
 def stained_cell(side, seed=0):

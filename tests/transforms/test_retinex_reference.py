@@ -2,9 +2,11 @@ import colorsys
 
 import numpy as np
 import pytest
+from tool_module import load_tool
 
-from leuko_mm.transforms import retinex_reference as reference
 from leuko_mm.transforms.retinex import PRESETS, RetinexParams
+
+reference = load_tool("paper/retinex_reference")
 
 
 def dense_gaussian(side, sigma):

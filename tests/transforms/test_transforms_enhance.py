@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from test_retinex import stained_cell
+from tool_module import load_tool
 from torch.utils.data import DataLoader
 
 from leuko_mm.registry import TRANSFORMS
@@ -17,7 +18,8 @@ from leuko_mm.transforms.ahe_retinex import enhance_image, in_windows
 from leuko_mm.transforms.enhance import AHERetinex, ValueEqualisation, equalise_value
 from leuko_mm.transforms.equalisation import adaptive_equalisation
 from leuko_mm.transforms.retinex import READINGS, RetinexParams
-from leuko_mm.transforms.retinex_reference import rgb_to_hsv
+
+reference = load_tool("paper/retinex_reference")
 
 
 @pytest.fixture
@@ -137,7 +139,10 @@ def test_same_bytes_in_another_process(project_root):
 
 def test_v_is_equalised_and_hue_and_saturation_stay():
     image = stained_cell(128)
-    before, after = rgb_to_hsv(image), rgb_to_hsv(equalise_value(image))
+    before, after = (
+        reference.rgb_to_hsv(image),
+        reference.rgb_to_hsv(equalise_value(image)),
+    )
     expected = adaptive_equalisation(
         before[2].astype(np.float32), clip_limit=2, grid=(4, 4)
     )
