@@ -45,7 +45,7 @@ OF_A_DATASET = ("cells", "masks")
 PAGE_FILE = "browse.html"
 LEAST_SIDE = 256  # px; an outline would hide a smaller cell
 LOADING = (dict(type="LoadImageFromFile"), dict(type="LoadAnnotations"))
-EVENLY = "the classes as evenly as they can be"
+EVENLY = "as evenly over the classes as possible"
 LEADS = {
     "cells": ", as they were taken; below each, its group and its size.",
     "masks": ", with their masks outlined; grey is not judged (255).",

@@ -25,12 +25,17 @@ def write_uneven(folder: Path) -> Path:
     path = folder / "net.pth"
     sidecar = write_tiny(path, write_config(folder))
     model = read_checkpoint(path).model
+    uneven(model)
+    write_checkpoint(path, model, sidecar)
+    return path
+
+
+def uneven(model: nn.Module) -> None:
+    """Give batch norms numbers as a training leaves them."""
+    torch.manual_seed(0)
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
             nn.init.uniform_(module.running_mean, -0.5, 0.5)
             nn.init.uniform_(module.running_var, 0.5, 2.0)
             nn.init.uniform_(module.weight, 0.5, 1.5)
             nn.init.uniform_(module.bias, -0.5, 0.5)
-    torch.manual_seed(0)
-    write_checkpoint(path, model, sidecar)
-    return path

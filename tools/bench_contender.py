@@ -172,11 +172,11 @@ def _prediction(spec: Mapping) -> Callable[[], object]:
         }
         sidecar = dict(classes=list(CLASS_NAMES))
         runtime = kinds[spec["way"]](Checkpoint(Path(spec["file"]), sidecar, None))
-        return lambda: runtime(images)
+        return lambda: runtime.logits(images.numpy())
     model = _random_network(bench_config(spec["network"])).eval()
     if spec["way"] == OWN:
         runtime = runtimes.TorchRuntime(model, device=spec["device"])
-        return lambda: runtime(images)
+        return lambda: runtime.logits(images.numpy())
     model, images = model.to(spec["device"]), images.to(spec["device"])
 
     def predict() -> torch.Tensor:

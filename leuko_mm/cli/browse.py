@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", help="of a config: another prepared dataset")
     parser.add_argument("--seed", type=at_least(0), help="of sampling and augmentation")
     parser.add_argument(
-        "--count", type=at_least(1), help="figures a sheet; batches come whole"
+        "--count", type=at_least(1), help="figures per sheet; batches are shown whole"
     )
     parser.add_argument("--out", help="default: work_dirs/browse-<name>")
     parser.add_argument(
@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, command: list[str]) -> int:
-    """Draw the sheets and say where they are."""
+    """Draw the sheets and print where they are."""
     given = {key: value for key, value in vars(args).items() if key != "cfg_options"}
     request = BrowseRequest(**given, options=args.cfg_options, command=command)
     page = browse(request)

@@ -14,27 +14,25 @@ from pathlib import Path
 
 from leuko_mm.cli.main import DONE, SOME_FAILED
 from leuko_mm.datasets.images import MAX_PIXELS
-from leuko_mm.engine.runner import keep_memory
 from leuko_mm.errors import UsageError
 from leuko_mm.files import printable
 from leuko_mm.inference.cells import UNSURE
 from leuko_mm.inference.folder_run import (
-    REPORT,
-    Exchange,
     PredictOutcome,
     PredictRequest,
-    Progress,
     merge_parts,
     predict_files,
 )
 from leuko_mm.inference.model import DEFAULT_MODEL, RUNTIMES
-from leuko_mm.inference.outputs import count_table
+from leuko_mm.inference.outputs import REPORT, count_table
+from leuko_mm.inference.scale import AUTO
 from leuko_mm.processes import LAUNCHERS, share_of
 from leuko_mm.progress import ProgressLine, duration
 from leuko_mm.zoo.entries import checkpoint_of, read_entries
 
+SHOWN_FAILURES = 20
 # How a scale was found, in front of the number of images.
-WAYS = {
+SCALE_SOURCES = {
     "factor": "as given for",
     "um_per_px": "by the size of a pixel in",
     "red cells": "by red cells in",
@@ -42,55 +40,8 @@ WAYS = {
 }
 
 
-def outcome_lines(outcome: PredictOutcome, out: Path) -> list[str]:
-    """Return what was found, for a terminal."""
-    total = len(outcome.records) + len(outcome.failed)
-    before = len(outcome.records) - outcome.new
-    former = f" ({before} of them before)" if before else ""
-    lines = [f"{len(outcome.records)} of {total} images done{former}"]
-    if outcome.records:
-        names = outcome.records[0]["classes"][1:]
-        rows = count_table(outcome.records, names)
-        width = max(map(len, names))
-        lines += [
-            f"  {row.name:{width}}  {row.count:5}  {row.percent:5.1f} %  "
-            f"({row.low:.1f} to {row.high:.1f})"
-            for row in rows
-        ]
-        lines += _scale_lines(outcome)
-    return [*lines, f"look at {out / REPORT}"]
-
-
-def _scale_lines(outcome: PredictOutcome) -> list[str]:
-    scales = [record["scale"] for record in outcome.records]
-    factors = sorted(scale["factor"] for scale in scales)
-    ways = Counter(scale["how"] for scale in scales)
-    counted = ", ".join(f"{WAYS.get(way, way)} {n}" for way, n in ways.items())
-    sure = min(scale["confidence"] for scale in scales)
-    told = (
-        f"{factors[0]:.3g} to {factors[-1]:.3g} ({counted}), the least sure to "
-        f"{sure:.0%}; image by image in images.csv"
-    )
-    if len(scales) == 1:
-        told = scales[0]["note"] or told
-    lines = [f"scale: {told}"]
-    unsure = sum(scale["confidence"] < UNSURE for scale in scales)
-    if unsure:
-        lines.append(
-            f"in {unsure} of {len(scales)} images the scale is sure to less than "
-            f"{UNSURE:.0%}: cells there may be missed or get another class; give "
-            "--scale or --um-per-px if you know it"
-        )
-    return lines
-
-
-AUTO = "auto"
-SYNTHETIC = "synthetic"
-SHOWN = 20
-
-
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments: what to look at, with what, and where to."""
+    """Declare the arguments: which images, with what, and where to."""
     parser.add_argument(
         "paths", nargs="*", metavar="PATH", help="images, folders, patterns"
     )
@@ -108,7 +59,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="what runs the network: torch a .pth, the others an .onnx; default: "
         "what fits the file, openvino first",
     )
-    parser.add_argument("--device", help="cpu, cuda, cuda:1; default: what is there")
+    parser.add_argument(
+        "--device", help="cpu, cuda, cuda:1; default: a GPU if there is one"
+    )
     size = parser.add_mutually_exclusive_group()
     size.add_argument(
         "--scale",
@@ -145,11 +98,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--geojson", action="store_true", help="write GeoJSON for QuPath, too"
     )
-    there = parser.add_mutually_exclusive_group()
-    there.add_argument(
-        "--resume", action="store_true", help="go on with what is in --out"
+    existing = parser.add_mutually_exclusive_group()
+    existing.add_argument(
+        "--resume", action="store_true", help="continue with what is in --out"
     )
-    there.add_argument("--force", action="store_true", help="replace what is in --out")
+    existing.add_argument(
+        "--force", action="store_true", help="replace what is in --out"
+    )
     parser.add_argument(
         "--shard", metavar="I/N", help="do the I-th of N parts, I from 0"
     )
@@ -170,40 +125,72 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, command: list[str]) -> int:
-    """Look at the images or join parts, then print what was found."""
-    exchange = Exchange(coco=args.coco, geojson=args.geojson)
+    """Predict the images or join parts, then print the counts."""
+    out = args.out
     if args.merge:
         if args.paths or args.shard or args.resume or args.launcher != "none":
             raise UsageError(
                 "--merge joins folders of results: no PATH, --shard or --launcher"
             )
-        outcome = merge_parts(args.merge, args.out, exchange=exchange, force=args.force)
+        outcome = merge_parts(
+            args.merge, out, coco=args.coco, geojson=args.geojson, force=args.force
+        )
     elif not args.paths:
         raise UsageError("give images or folders: leuko predict PATH --out DIR")
     else:
         request = _request(args)
+        out = request.out
         if request.max_megapixels <= MAX_PIXELS / 1e6:
-            # Of the largest images, what fits nowhere into kept memory is too much.
+            # Kept memory that fits no later image would be too much of the largest.
+            from leuko_mm.engine.runner import keep_memory
+
             keep_memory()
-        with ProgressLine("predicting") as line:
-            outcome = predict_files(request, progress=_told_on(line))
-        _warn_of_drawn_cells(request.checkpoint)
-    print("\n".join(outcome_lines(outcome, args.out if args.merge else request.out)))
+        outcome = _predict(request)
+        _warn_of_synthetic_training(request.checkpoint)
+    print("\n".join(outcome_lines(outcome, out)))
     if args.launcher != "none":
         print(f"once all are done: leuko predict --merge {args.out}/part-* --out ...")
-    _print_failed(outcome)
+    for name, reason in list(outcome.failed.items())[:SHOWN_FAILURES]:
+        print(f"not read: {printable(name)}: {printable(reason)}", file=sys.stderr)
+    if (more := len(outcome.failed) - SHOWN_FAILURES) > 0:
+        print(f"and {more} more, all of them in images.csv", file=sys.stderr)
     return SOME_FAILED if outcome.failed else DONE
 
 
-def _warn_of_drawn_cells(checkpoint: Path | None) -> None:
-    """Say so where a network has never seen a real cell."""
+def _request(args: argparse.Namespace) -> PredictRequest:
+    given = vars(args).copy()
+    launcher = given.pop("launcher")
+    del given["merge"]
+    share = share_of(args.shard, launcher)
+    if launcher != "none":
+        given["shard"] = f"{share.index}/{share.count}"
+        given["out"] = args.out / f"part-{share.index}"
+    named = args.checkpoint
+    if named and not named.exists() and str(named) in {e.name for e in read_entries()}:
+        given["checkpoint"] = checkpoint_of(str(named))
+    if args.scale == AUTO:
+        given["scale"] = None
+    return PredictRequest(**given)
+
+
+def _predict(request: PredictRequest) -> PredictOutcome:
+    with ProgressLine("predicting") as line:
+
+        def show(done: int, total: int, name: str, left: float | None) -> None:
+            time = "" if left is None else f"({duration(left)} left) "
+            line(done, total, time + printable(name))
+
+        return predict_files(request, progress=show)
+
+
+def _warn_of_synthetic_training(checkpoint: Path | None) -> None:
     sidecar = checkpoint and checkpoint.with_suffix(".json")
     try:
         training = json.loads(sidecar.read_text(encoding="utf-8"))["training"]
-        drawn = training["dataset"] == SYNTHETIC
+        synthetic = training["dataset"] == "synthetic"
     except (AttributeError, OSError, ValueError, KeyError, TypeError):
-        return  # whether it is fit at all is said elsewhere
-    if drawn:
+        return  # a broken sidecar is refused elsewhere
+    if synthetic:
         print(
             f"warning: {checkpoint} was trained on drawn cells alone; what it says of "
             "real images means nothing. Train on real ones: docs/data.md",
@@ -211,38 +198,46 @@ def _warn_of_drawn_cells(checkpoint: Path | None) -> None:
         )
 
 
-def _request(args: argparse.Namespace) -> PredictRequest:
-    given = {
-        key: value
-        for key, value in vars(args).items()
-        if key not in ("merge", "scale", "launcher")
-    }
-    if args.launcher != "none":
-        share = share_of(args.shard, args.launcher)
-        given["shard"] = f"{share.index}/{share.count}"
-        given["out"] = args.out / f"part-{share.index}"
-    named = args.checkpoint
-    if named and not named.exists() and str(named) in {e.name for e in read_entries()}:
-        given["checkpoint"] = checkpoint_of(str(named))
-    return PredictRequest(
-        **given, scale=None if args.scale in (None, AUTO) else args.scale
+def outcome_lines(outcome: PredictOutcome, out: Path) -> list[str]:
+    """Return counts and scales, for a terminal."""
+    total = len(outcome.records) + len(outcome.failed)
+    before = len(outcome.records) - outcome.new
+    former = f" ({before} of them before)" if before else ""
+    lines = [f"{len(outcome.records)} of {total} images done{former}"]
+    if outcome.records:
+        names = outcome.records[0]["classes"][1:]
+        width = max(map(len, names))
+        lines += [
+            f"  {row.name:{width}}  {row.count:5}  {row.percent:5.1f} %  "
+            f"({row.low:.1f} to {row.high:.1f})"
+            for row in count_table(outcome.records, names)
+        ]
+        lines += _scale_lines([record["scale"] for record in outcome.records])
+    return [*lines, f"look at {out / REPORT}"]
+
+
+def _scale_lines(scales: list[dict]) -> list[str]:
+    factors = sorted(scale["factor"] for scale in scales)
+    sources = Counter(scale["how"] for scale in scales)
+    counted = ", ".join(
+        f"{SCALE_SOURCES.get(how, how)} {n}" for how, n in sources.items()
     )
-
-
-def _print_failed(outcome: PredictOutcome) -> None:
-    for name, reason in list(outcome.failed.items())[:SHOWN]:
-        print(f"not read: {printable(name)}: {printable(reason)}", file=sys.stderr)
-    more = len(outcome.failed) - SHOWN
-    if more > 0:
-        print(f"and {more} more, all of them in images.csv", file=sys.stderr)
-
-
-def _told_on(line: ProgressLine) -> Progress:
-    def tell(done: int, total: int, name: str, left: float | None) -> None:
-        time = "" if left is None else f"({duration(left)} left) "
-        line(done, total, time + printable(name))
-
-    return tell
+    summary = (
+        f"{factors[0]:.3g} to {factors[-1]:.3g} ({counted}), the least sure to "
+        f"{min(scale['confidence'] for scale in scales):.0%}; image by image in "
+        "images.csv"
+    )
+    if len(scales) == 1:
+        summary = scales[0]["note"] or summary
+    lines = [f"scale: {summary}"]
+    unsure = sum(scale["confidence"] < UNSURE for scale in scales)
+    if unsure:
+        lines.append(
+            f"in {unsure} of {len(scales)} images the scale is sure to less than "
+            f"{UNSURE:.0%}: cells there may be missed or get another class; give "
+            "--scale or --um-per-px if you know it"
+        )
+    return lines
 
 
 def _scale(text: str) -> float | str:

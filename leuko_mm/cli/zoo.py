@@ -12,9 +12,10 @@ import argparse
 import json
 from pathlib import Path
 
+from leuko_mm.cli.main import DONE, SOME_FAILED
 from leuko_mm.errors import UsageError
 from leuko_mm.zoo.entries import checkpoint_of, read_entries
-from leuko_mm.zoo.zoo import compare_figures, describe, fetch, measure, verify, zoo_rows
+from leuko_mm.zoo.zoo import compare_metrics, describe, fetch, measure, verify, zoo_rows
 
 HEADER = ("name", "parameters", "multiply-adds", "mIoU", "checkpoint")
 
@@ -26,47 +27,49 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     listing = actions.add_parser("list", help="every model")
     listing.add_argument("--json", action="store_true", help="for programs")
-    actions.add_parser("show", help="one model, with its card").add_argument("name")
+    listing.set_defaults(act=_list)
+    showing = actions.add_parser("show", help="one model, with its card")
+    showing.add_argument("name")
+    showing.set_defaults(act=_show)
     fetching = actions.add_parser("fetch", help="get a model's checkpoint")
     fetching.add_argument("name")
     fetching.add_argument("--out", type=Path, help="folder; default: <data home>/zoo")
-    fetching.add_argument("--force", action="store_true", help="fetch it anew")
+    fetching.add_argument("--force", action="store_true", help="fetch it again")
+    fetching.set_defaults(act=_fetch)
     verifying = actions.add_parser("verify", help="check a checkpoint")
     verifying.add_argument("name", help="a model's name, or a .pth file")
     verifying.add_argument(
-        "--accuracy", action="store_true", help="test it, and compare its figures"
+        "--accuracy", action="store_true", help="test it, and compare its metrics"
     )
     verifying.add_argument("--out", type=Path, help="keep the test's files here")
+    verifying.set_defaults(act=_verify)
 
 
 def run(args: argparse.Namespace, command: list[str]) -> int:
     """Do what was asked for and print the outcome."""
-    return {"list": _list, "show": _show, "fetch": _fetch, "verify": _verify}[
-        args.action
-    ](args)
+    return args.act(args)
 
 
 def _list(args: argparse.Namespace) -> int:
-    rows = zoo_rows()
     if args.json:
-        found = [vars(entry) for entry in read_entries()]
-        print(json.dumps(found, indent=1))
-        return 0
-    widths = [max(map(len, column)) for column in zip(HEADER, *rows, strict=True)]
-    for row in (HEADER, *rows):
-        cells = zip(row, widths, strict=True)
-        print("  ".join(cell.ljust(width) for cell, width in cells).rstrip())
-    return 0
+        print(json.dumps([vars(entry) for entry in read_entries()], indent=1))
+        return DONE
+    rows = [HEADER, *zoo_rows()]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        columns = zip(row, widths, strict=True)
+        print("  ".join(text.ljust(width) for text, width in columns).rstrip())
+    return DONE
 
 
 def _show(args: argparse.Namespace) -> int:
     print("\n".join(describe(args.name)))
-    return 0
+    return DONE
 
 
 def _fetch(args: argparse.Namespace) -> int:
     print(fetch(args.name, out=args.out, force=args.force))
-    return 0
+    return DONE
 
 
 def _verify(args: argparse.Namespace) -> int:
@@ -79,12 +82,15 @@ def _verify(args: argparse.Namespace) -> int:
         f"{len(sidecar['classes'])} classes; bytes, classes and network fit"
     )
     if not args.accuracy:
-        return 0
-    figures = compare_figures(sidecar, measure(path, sidecar, work_dir=args.out))
-    for figure in figures:
-        said, found = (
-            "-" if v is None else f"{v:.2f}" for v in (figure.said, figure.found)
+        return DONE
+    pairs = compare_metrics(sidecar, measure(path, sidecar, work_dir=args.out))
+    for pair in pairs:
+        published, measured = (
+            "-" if value is None else f"{value:.2f}"
+            for value in (pair.published, pair.measured)
         )
-        word = "as said" if figure.agrees else "differs"
-        print(f"{figure.name:16} said {said:>6}  measured {found:>6}  {word}")
-    return 0 if all(figure.agrees for figure in figures) else 1
+        print(
+            f"{pair.name:16} published {published:>6}  measured {measured:>6}  "
+            f"{'agrees' if pair.agrees else 'differs'}"
+        )
+    return DONE if all(pair.agrees for pair in pairs) else SOME_FAILED

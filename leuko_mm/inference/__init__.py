@@ -1,7 +1,5 @@
 """From an image of a smear to its cells: scale, tiles, cells, differential count."""
 
-from __future__ import annotations
-
 from leuko_mm.inference.cells import (
     Cell,
     DifferentialRow,
@@ -9,6 +7,7 @@ from leuko_mm.inference.cells import (
     Prediction,
     differential,
 )
+from leuko_mm.inference.predictor import Predictor
 
 __all__ = [
     "Cell",
@@ -18,15 +17,3 @@ __all__ = [
     "Predictor",
     "differential",
 ]
-
-
-def __getattr__(name: str) -> type:
-    # Results can be read and counted without waiting for torch.
-    if name == "Predictor":
-        from leuko_mm.stack import require_stack
-
-        require_stack()
-        from leuko_mm.inference.predictor import Predictor
-
-        return Predictor
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

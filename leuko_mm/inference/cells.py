@@ -1,4 +1,4 @@
-"""Single cells: separated, named, measured, painted and counted."""
+"""Single cells: separated where they touch, named, measured and counted."""
 
 from __future__ import annotations
 
@@ -16,8 +16,21 @@ import numpy as np
 
 from leuko_mm.classes import BACKGROUND
 
-# People are told of a scale that is less sure than this.
+# A scale that is less sure than this is reported.
 UNSURE = 0.3
+# Bytes of class probabilities that are kept of one image.
+KEPT_BYTES = 2**27
+# A piece is two cells where its waist is narrower than this share of the narrower
+# cell: round cells that just overlap stay below, one kidney-shaped cell above.
+WAIST = 0.75
+# Of a red cell's diameter: a leukocyte's half width is more.
+SEED = 0.3
+# Rows that are searched for pieces at a time.
+STRIP = 2048
+# Steps of the watershed.
+LEVELS = 24
+
+Box = tuple[int, int, int, int]  # x0, y0, x1, y1 in pixels, ends excluded
 
 
 @dataclass(frozen=True)
@@ -27,7 +40,7 @@ class ImageScale:
     Args:
         factor: network pixels per pixel of the image; 0.25 shrinks it to a quarter.
         how: ``factor``, ``um_per_px``, ``red cells`` or ``assumed``.
-        confidence: 0 to 1; 1 where the user said it, 0 where it is only assumed.
+        confidence: 0 to 1; 1 where the user gave it, 0 where it is only assumed.
         red_cell_px: diameter of a red cell in pixels of the image, None if unknown.
         red_cells: how many red cells were measured.
         note: one sentence for people.
@@ -43,9 +56,7 @@ class ImageScale:
 
 @dataclass(frozen=True)
 class Cell:
-    """One leukocyte of an image.
-
-    All lengths are in pixels of the image as it was given.
+    """One leukocyte of an image; lengths are in pixels of the image as it was given.
 
     Args:
         id: its number in ``Prediction.instances``, from 1 on, row by row.
@@ -70,7 +81,7 @@ class Cell:
     background: float
     area: int
     centroid: tuple[float, float]
-    box: tuple[int, int, int, int]
+    box: Box
     touches_border: bool
     eccentricity: float
     solidity: float
@@ -87,8 +98,8 @@ class Prediction:
         cells: by id, from 1 on without gaps.
         classes: names by class id.
         colours: RGB by class id.
-        scale: what was used, how it was found, how sure it is.
-        probabilities: of every class at every pixel, only if asked for.
+        scale: what was used, how it was measured, how sure it is.
+        probabilities: of every class at every pixel, only on request.
         source: the file, if there was one.
 
     Shape:
@@ -132,14 +143,13 @@ class DifferentialRow:
 
 
 def differential(
-    predictions: Iterable[Prediction], *, border: bool = True, level: float = 0.95
+    predictions: Iterable[Prediction], *, border: bool = True
 ) -> tuple[DifferentialRow, ...]:
     """Return the differential count over the cells of many predictions.
 
     Args:
-        predictions: of one model; each is looked at once and not kept.
+        predictions: of one model; each is read once and not kept.
         border: whether cells that touch a border of their image count.
-        level: of the intervals, between 0 and 1.
 
     Returns:
         One row a class, in the order of the model's classes; none of no prediction.
@@ -162,62 +172,40 @@ def differential(
             for cell in prediction.cells
             if border or not cell.touches_border
         )
-    return differential_of_counts(counts, level=level)
+    return differential_of_counts(counts)
 
 
-def differential_of_counts(
-    counts: Mapping[str, int], *, level: float = 0.95
-) -> tuple[DifferentialRow, ...]:
-    """Return the differential count of cells that were counted already.
-
-    Args:
-        counts: cells by name of the class.
-        level: of the intervals, between 0 and 1.
-
-    Example:
-        >>> row = differential_of_counts({"monocyte": 2, "neutrophil": 8})[0]
-        >>> row.name, row.percent, round(row.low, 1), round(row.high, 1)
-        ('monocyte', 20.0, 5.7, 51.0)
-    """
+def differential_of_counts(counts: Mapping[str, int]) -> tuple[DifferentialRow, ...]:
+    """Return the differential count of cells that were counted by class."""
     total = sum(counts.values())
     rows = []
     for name, count in counts.items():
-        low, high = wilson_interval(count, total, level=level)
+        low, high = wilson_interval(count, total)
         percent = 100.0 * count / total if total else 0.0
         rows.append(DifferentialRow(name, count, percent, 100 * low, 100 * high))
     return tuple(rows)
 
 
-def wilson_interval(
-    count: int, total: int, *, level: float = 0.95
-) -> tuple[float, float]:
-    """Return the Wilson score interval of a proportion.
+def wilson_interval(count: int, total: int) -> tuple[float, float]:
+    """Return the 95 % Wilson score interval of a proportion.
 
     Unlike the usual p +- 1.96 s it stays within 0 and 1 and is not empty at 0 of n.
 
     Args:
         count: successes.
         total: trials; 0 gives (0, 1).
-        level: probability that such an interval covers the truth.
 
     Raises:
-        ValueError: if the count is not from 0 to the total, or the level not
-            between 0 and 1.
+        ValueError: if the count is not from 0 to the total.
 
     Reference:
         Wilson, J. Am. Stat. Assoc. 22 (1927). Differs: nothing.
-
-    Example:
-        >>> [round(end, 4) for end in wilson_interval(0, 10)]
-        [0.0, 0.2775]
     """
     if not 0 <= count <= total:
         raise ValueError(f"{count} of {total} cells; expected 0 to {total}")
-    if not 0 < level < 1:
-        raise ValueError(f"level {level}; expected more than 0 and less than 1")
     if total == 0:
         return 0.0, 1.0
-    z = NormalDist().inv_cdf((1 + level) / 2)
+    z = NormalDist().inv_cdf(0.975)
     share, square = count / total, z * z / total
     middle = (share + square / 2) / (1 + square)
     spread = share * (1 - share) / total + square / (4 * total)
@@ -228,30 +216,22 @@ def wilson_interval(
     return low, high
 
 
-# Bytes of class probabilities that are kept of one image.
-LIMIT = 2**27
-
-
 class Evidence:
     """Where there are cells, and how probable each class is, in bounded memory.
 
-    Foreground, any class against background, is kept for every pixel. Probabilities
-    are kept in 255 steps, of every pixel where that fits into ``limit`` bytes, else
-    as means of square blocks of pixels.
+    Foreground, any class against background, is kept for every pixel; probabilities
+    in 255 steps, of every pixel where that fits into ``limit`` bytes, else as means of
+    square blocks.
 
     Args:
         shape: height and width.
         classes: how many, background included.
         limit: bytes of probabilities.
-
-    Example:
-        >>> evidence = Evidence((4, 6), 2)
-        >>> evidence.add(0, np.stack([np.zeros((4, 6)), np.ones((4, 6))]))
-        >>> evidence.foreground.all(), evidence.block
-        (np.True_, 1)
     """
 
-    def __init__(self, shape: tuple[int, int], classes: int, *, limit: int = LIMIT):
+    def __init__(
+        self, shape: tuple[int, int], classes: int, *, limit: int = KEPT_BYTES
+    ):
         self.shape = shape
         self.block = max(1, math.ceil(math.sqrt(classes * math.prod(shape) / limit)))
         self.foreground = np.zeros(shape, np.uint8)
@@ -260,11 +240,10 @@ class Evidence:
         self._pending: np.ndarray | None = None
 
     def add(self, first: int, band: np.ndarray) -> None:
-        """Take in the probabilities (C, rows, W) of some rows, from the top down."""
+        """Add the probabilities (C, rows, W) of the next rows, from the top down."""
         rows = band.shape[1]
         # The classes share what is not background: a cell is one, of whatever class.
-        cell = band[BACKGROUND] < 0.5
-        self.foreground[first : first + rows] = cell
+        self.foreground[first : first + rows] = band[BACKGROUND] < 0.5
         if self._pending is not None:
             band = np.concatenate([self._pending, band], axis=1)
             first -= self._pending.shape[1]
@@ -278,15 +257,11 @@ class Evidence:
             start = first // self.block
             kept[start : start + len(means)] = np.rint(255 * means)
 
-    def sums(self, box: tuple[int, int, int, int], mask: np.ndarray) -> np.ndarray:
+    def sums(self, box: Box, mask: np.ndarray) -> np.ndarray:
         """Return the summed probability of every class over the pixels of a cell.
 
-        Args:
-            box: x0, y0, x1, y1, ends excluded.
-            mask: (y1 - y0, x1 - x0) bool.
-
         Shape:
-            -> (C,) float64.
+            mask (y1 - y0, x1 - x0) bool -> (C,) float64.
         """
         x0, y0, _, _ = box
         rows, columns = np.nonzero(mask)
@@ -302,32 +277,23 @@ def _block_means(plane: np.ndarray, block: int) -> np.ndarray:
     return cv2.resize(whole, size, interpolation=cv2.INTER_AREA)
 
 
-# A piece is two cells where its waist is narrower than this share of the narrower
-# cell: round cells that just overlap stay below, one kidney-shaped cell above.
-WAIST = 0.75
-# Of a red cell's diameter: a leukocyte's half width is more.
-SEED = 0.3
-STRIP = 2048
-LEVELS = 24
-
-
 class CellMask(NamedTuple):
-    """The pixels of one cell: its box x0, y0, x1, y1 and what belongs to it there."""
+    """The pixels of one cell: its box, and which pixels of the box are its own."""
 
-    box: tuple[int, int, int, int]
+    box: Box
     mask: np.ndarray
 
 
 def find_cell_masks(
     foreground: np.ndarray, *, red_cell_px: float, min_area: float
 ) -> Iterator[CellMask]:
-    """Yield the cells of an image, row by row; the foreground is used up by it.
+    """Yield the cells of an image, row by row.
 
     Args:
-        foreground: (H, W) uint8, not 0 in cells; it is erased on the way.
-        red_cell_px: diameter of a red cell in its pixels, the measure of what can be
-            a cell of its own within a piece.
-        min_area: smaller pieces are specks, platelets or dirt, in pixels; half of
+        foreground: (H, W) uint8, not 0 in cells; each cell that is yielded is erased.
+        red_cell_px: diameter of a red cell in its pixels; half widths below ``SEED``
+            of it are no cell of their own.
+        min_area: pixels below which a piece is a speck, a platelet or dirt; half of
             that at the border of the image.
     """
     for piece in _pieces(foreground):
@@ -338,22 +304,17 @@ def find_cell_masks(
                 yield part
 
 
-def touches_border(box: tuple[int, int, int, int], shape: tuple[int, int]) -> bool:
-    """Tell whether a box reaches the border of an image (H, W).
-
-    Example:
-        >>> touches_border((1, 1, 4, 5), (5, 5)), touches_border((1, 1, 4, 4), (5, 5))
-        (True, False)
-    """
+def touches_border(box: Box, shape: tuple[int, int]) -> bool:
+    """Return whether a box reaches the border of an image (H, W)."""
     x0, y0, x1, y1 = box
     return x0 <= 0 or y0 <= 0 or x1 >= shape[1] or y1 >= shape[0]
 
 
 def _pieces(foreground: np.ndarray, strip: int = STRIP) -> Iterator[CellMask]:
-    """Yield the connected pieces (8 neighbours), looking at some rows at a time.
+    """Yield the connected pieces (8 neighbours), searching a strip of rows at a time.
 
-    A piece that does not end within a strip is looked at again in the next, which
-    begins where it begins. One that is taller than a strip is cut there: no cell is.
+    The next strip begins where the first unfinished piece of this one begins. A piece
+    that is taller than a strip, as no cell is, is cut.
     """
     height = foreground.shape[0]
     start = 0
@@ -371,22 +332,22 @@ def _pieces(foreground: np.ndarray, strip: int = STRIP) -> Iterator[CellMask]:
             following = stop - start
         for number in 1 + np.flatnonzero(tops < following):
             x0, y0, w, h, _ = (int(v) for v in stats[number])
-            there = (slice(y0, y0 + h), slice(x0, x0 + w))
-            mask = labels[there] == number
-            rows[there][mask] = 0
+            window = (slice(y0, y0 + h), slice(x0, x0 + w))
+            mask = labels[window] == number
+            rows[window][mask] = 0
             yield CellMask((x0, start + y0, x0 + w, start + y0 + h), mask)
         start += following
 
 
 def split_touching(piece: CellMask, *, seed_px: float) -> list[CellMask]:
-    """Return the cells of a piece: one, or several where it has a narrow waist.
+    """Return the cells of a connected piece: several where it has a narrow waist.
 
-    Every cell has a place that is farthest from the outside. Two such places are
-    two cells where the widest way from one to the other is narrower than ``WAIST``
-    times the narrower of them; a watershed from those places divides the piece.
+    Every cell has a point that is farthest from the outside. Two such points are
+    two cells where the widest path from one to the other is narrower than ``WAIST``
+    times the narrower of them; a watershed from those points divides the piece.
 
     Args:
-        piece: connected.
+        piece: connected pixels.
         seed_px: half width that a cell has at least, in pixels.
     """
     x0, y0, _, _ = piece.box
@@ -408,8 +369,8 @@ def split_touching(piece: CellMask, *, seed_px: float) -> list[CellMask]:
 def _flooded(distance: np.ndarray, seeds: list[tuple[int, int]]) -> np.ndarray:
     """Return the number of a seed for every pixel of a piece, 0 outside of it.
 
-    The watershed of the distance to the outside: from the highest level down, what
-    comes up goes to the nearest pixel that has a seed.
+    The watershed of the distance to the outside: from the highest level down, new
+    pixels get the seed of the nearest pixel that has one.
     """
     owner = np.zeros(distance.shape, np.int32)
     for number, (row, column) in enumerate(seeds, start=1):
@@ -423,8 +384,8 @@ def _flooded(distance: np.ndarray, seeds: list[tuple[int, int]]) -> np.ndarray:
         )
         numbers = np.zeros(nearest.max() + 1, np.int32)
         numbers[nearest[owner > 0]] = owner[owner > 0]
-        risen = (owner == 0) & (distance > level)
-        owner[risen] = numbers[nearest[risen]]
+        new = (owner == 0) & (distance > level)
+        owner[new] = numbers[nearest[new]]
     return owner
 
 
@@ -449,7 +410,7 @@ def assemble(
 ) -> tuple[np.ndarray, np.ndarray, tuple[Cell, ...]]:
     """Return class labels, instances, and the cells of an image.
 
-    A cell has one class: the one whose probabilities have the largest sum over its
+    The class of a cell is the one whose probabilities have the largest sum over its
     pixels.
 
     Args:
@@ -466,15 +427,15 @@ def assemble(
     for small in masks:
         large = _enlarged(small, evidence.shape, shape)
         x0, y0, x1, y1 = large.box
-        there = slice(y0, y1), slice(x0, x1)
+        window = slice(y0, y1), slice(x0, x1)
         # Outlines of touching cells may overlap by a pixel when they are enlarged.
-        mask = large.mask & (instances[there] == 0)
+        mask = large.mask & (instances[window] == 0)
         if not mask.any():
             continue
         sums = evidence.sums(*small)
         cell = _measured(len(cells) + 1, CellMask(large.box, mask), sums, small, shape)
-        labels[there][mask] = cell.class_id
-        instances[there][mask] = cell.id
+        labels[window][mask] = cell.class_id
+        instances[window][mask] = cell.id
         cells.append(cell)
     return labels, instances, tuple(cells)
 
@@ -482,7 +443,7 @@ def assemble(
 def _enlarged(
     cell: CellMask, grid: tuple[int, int], shape: tuple[int, int]
 ) -> CellMask:
-    """Return a mask in the size of the image, its outline smooth."""
+    """Return a mask at the size of the image, its outline smooth."""
     if grid == shape:
         return cell
     x0, y0, x1, y1 = cell.box
@@ -492,15 +453,12 @@ def _enlarged(
         min(int(np.ceil(x1 * right)), shape[1]),
         min(int(np.ceil(y1 * down)), shape[0]),
     )
-    padded = cell.mask.astype(np.float32)
-    # Beyond the grid a cell goes on, beyond its box it ends.
-    sides = (y0 > 0, y1 < grid[0], x0 > 0, x1 < grid[1])
-    padded = np.pad(np.pad(padded, 1, mode="edge"), 0)
-    for inner, strip in zip(
-        sides, (padded[:1], padded[-1:], padded[:, :1], padded[:, -1:]), strict=True
-    ):
-        if inner:
-            strip[...] = 0
+    padded = np.pad(cell.mask.astype(np.float32), 1, mode="edge")
+    # Beyond the border of the grid a cell continues, beyond its box it ends.
+    padded[0] *= y0 == 0
+    padded[-1] *= y1 == grid[0]
+    padded[:, 0] *= x0 == 0
+    padded[:, -1] *= x1 == grid[1]
     matrix = np.array(
         [
             [1 / right, 0, (left + 0.5) / right - 0.5 - x0 + 1],
@@ -508,8 +466,8 @@ def _enlarged(
         ]
     )
     size = (end[0] - left, end[1] - top)
-    way = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    mask = cv2.warpAffine(padded, matrix, size, flags=way) >= 0.5
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    mask = cv2.warpAffine(padded, matrix, size, flags=flags) >= 0.5
     return CellMask((left, top, *end), mask)
 
 
@@ -522,14 +480,14 @@ def _measured(
 ) -> Cell:
     shares = sums.copy()
     shares[BACKGROUND] = 0
-    total = shares.sum()
-    # Where no class got anything, none is likelier than another.
-    shares = shares / total if total > 0 else _even(len(shares))
+    if shares.sum() == 0:  # no class is likelier than another
+        shares[BACKGROUND + 1 :] = 1
+    shares = shares / shares.sum()
     class_id = int(shares.argmax())
-    left, top, right, bottom = cv2.boundingRect(cell.mask.astype(np.uint8))
+    left, top, width, height = cv2.boundingRect(cell.mask.astype(np.uint8))
     x0, y0 = cell.box[0] + left, cell.box[1] + top
-    mask = cell.mask[top : top + bottom, left : left + right]
-    box = (x0, y0, x0 + right, y0 + bottom)
+    mask = cell.mask[top : top + height, left : left + width]
+    box = (x0, y0, x0 + width, y0 + height)
     x, y, eccentricity = _ellipse(mask)
     solidity, circularity = _outline(mask)
     return Cell(
@@ -546,12 +504,6 @@ def _measured(
         solidity=solidity,
         circularity=circularity,
     )
-
-
-def _even(classes: int) -> np.ndarray:
-    shares = np.full(classes, 1 / (classes - 1))
-    shares[BACKGROUND] = 0
-    return shares
 
 
 def _ellipse(mask: np.ndarray) -> tuple[float, float, float]:
@@ -574,12 +526,12 @@ def _outline(mask: np.ndarray) -> tuple[float, float]:
     hull = np.zeros(mask.shape, np.uint8)
     cv2.fillConvexPoly(hull, cv2.convexHull(np.concatenate(outlines)), 1)
     # From the middles of the outermost pixels to their outer sides: pi more.
-    length = sum(map(_length, outlines)) + np.pi
+    length = sum(map(_digital_length, outlines)) + np.pi
     solidity = min(1.0, area / float(hull.sum()))
     return solidity, float(min(1.0, 4 * np.pi * area / length**2))
 
 
-def _length(outline: np.ndarray) -> float:
+def _digital_length(outline: np.ndarray) -> float:
     """Return the length of the line whose pixels an outline is.
 
     Reference:

@@ -12,19 +12,25 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
+import cv2
 import numpy as np
 
 from leuko_mm.classes import BACKGROUND
 from leuko_mm.datasets.converters.folders.coco import run_lengths
 from leuko_mm.files import write_text
-from leuko_mm.inference.outputs import pixel_rings
 
-COCO, GEOJSON = "coco.json", "geojson"
 MEASURED = ("area", "eccentricity", "solidity", "circularity")
+Ring = list[tuple[int, int]]
 
 
-def coco_content(records: Sequence[Mapping], classes: Sequence[str]) -> dict:
-    """Return all cells of all images as one COCO file has them."""
+def write_coco(file: Path, records: Sequence[Mapping], classes: Sequence[str]) -> None:
+    """Write all cells of all images as one COCO file.
+
+    Args:
+        file: to write.
+        records: of the images, in order.
+        classes: names by id, the background first.
+    """
     categories = [
         {"id": number, "name": name}
         for number, name in enumerate(classes)
@@ -33,14 +39,8 @@ def coco_content(records: Sequence[Mapping], classes: Sequence[str]) -> dict:
     images, annotations = [], []
     for number, record in enumerate(records, 1):
         height, width = record["height"], record["width"]
-        images.append(
-            {
-                "id": number,
-                "file_name": record["image"],
-                "width": width,
-                "height": height,
-            }
-        )
+        image = {"id": number, "file_name": record["image"]}
+        images.append({**image, "width": width, "height": height})
         for cell in record["cells"]:
             x0, y0, x1, y1 = cell["box"]
             annotations.append(
@@ -56,15 +56,43 @@ def coco_content(records: Sequence[Mapping], classes: Sequence[str]) -> dict:
                     "cell": cell["id"],
                 }
             )
-    return {"images": images, "annotations": annotations, "categories": categories}
+    content = dict(images=images, annotations=annotations, categories=categories)
+    write_text(file, json.dumps(content) + "\n")
 
 
-def geojson_content(record: Mapping) -> dict:
-    """Return the cells of one image as QuPath exports and imports objects."""
-    return {
-        "type": "FeatureCollection",
-        "features": [_feature(cell, record) for cell in record["cells"]],
-    }
+def write_geojson(folder: Path, records: Sequence[Mapping]) -> None:
+    """Write a file an image, as QuPath exports and imports; all files appear together.
+
+    Args:
+        folder: of the files; it is replaced.
+        records: of the images.
+    """
+    building = folder.with_name(f".{folder.name}")
+    shutil.rmtree(building, ignore_errors=True)
+    building.mkdir()
+    for record, name in zip(records, geojson_names(records), strict=True):
+        features = [_feature(cell, record) for cell in record["cells"]]
+        content = {"type": "FeatureCollection", "features": features}
+        path = building / PurePosixPath(name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(content) + "\n", encoding="utf-8")
+    shutil.rmtree(folder, ignore_errors=True)
+    building.replace(folder)
+
+
+def geojson_names(records: Sequence[Mapping]) -> list[str]:
+    """Return a file name an image: its own, with the suffix only where needed.
+
+    Example:
+        >>> geojson_names([{"image": n} for n in ("a/1.png", "2.png", "2.jpg")])
+        ['a/1.geojson', '2.png.geojson', '2.jpg.geojson']
+    """
+    bare = [PurePosixPath(record["image"]).with_suffix("") for record in records]
+    often = Counter(str(path).lower() for path in bare)
+    return [
+        f"{path if often[str(path).lower()] == 1 else record['image']}.geojson"
+        for path, record in zip(bare, records, strict=True)
+    ]
 
 
 def _feature(cell: Mapping, record: Mapping) -> dict:
@@ -101,7 +129,7 @@ def inside_box(cell: Mapping, height: int) -> np.ndarray:
 
     Args:
         cell: of a record.
-        height: of its image.
+        height: of its image in pixels.
     """
     x0, y0, x1, y1 = cell["box"]
     ends = np.cumsum(run_lengths(cell["runs"]))
@@ -111,40 +139,73 @@ def inside_box(cell: Mapping, height: int) -> np.ndarray:
     return (run % 2 == 1).T
 
 
-def write_exchange(
-    out: Path,
-    records: Sequence[Mapping],
-    classes: Sequence[str],
-    *,
-    coco: bool,
-    geojson: bool,
-) -> None:
-    """Write what was asked for; the GeoJSON files appear together."""
-    if coco:
-        write_text(out / COCO, json.dumps(coco_content(records, classes)) + "\n")
-    if not geojson:
-        return
-    building = out / f".{GEOJSON}"
-    shutil.rmtree(building, ignore_errors=True)
-    building.mkdir()
-    for record, name in zip(records, geojson_names(records), strict=True):
-        path = building / PurePosixPath(name)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(geojson_content(record)) + "\n", encoding="utf-8")
-    shutil.rmtree(out / GEOJSON, ignore_errors=True)
-    building.replace(out / GEOJSON)
+def pixel_rings(inside: np.ndarray, x: int = 0, y: int = 0) -> list[list[Ring]]:
+    """Return the outlines of a cell along the edges of its pixels.
 
+    Args:
+        inside: bool (h, w), the cell in its box.
+        x, y: the box's upper left corner in the image, in pixels.
 
-def geojson_names(records: Sequence[Mapping]) -> list[str]:
-    """Return a file name an image: its own, with the suffix only where needed.
+    Returns:
+        For every piece (4 neighbours) its rings: the outer one, clockwise as seen, then
+        its holes. A ring's first point is not repeated.
 
     Example:
-        >>> geojson_names([{"image": n} for n in ("a/1.png", "2.png", "2.jpg")])
-        ['a/1.geojson', '2.png.geojson', '2.jpg.geojson']
+        >>> pixel_rings(np.ones((2, 3), bool), 10, 20)
+        [[[(10, 20), (13, 20), (13, 22), (10, 22)]]]
     """
-    bare = [PurePosixPath(record["image"]).with_suffix("") for record in records]
-    often = Counter(str(path).lower() for path in bare)
-    return [
-        f"{path if often[str(path).lower()] == 1 else record['image']}.geojson"
-        for path, record in zip(bare, records, strict=True)
-    ]
+    number, pieces = cv2.connectedComponents(inside.astype(np.uint8), connectivity=4)
+    polygons = []
+    for piece in range(1, number):
+        rings = [
+            [(px + x, py + y) for px, py in ring] for ring in _rings(pieces == piece)
+        ]
+        polygons.append(sorted(rings, key=_signed_area, reverse=True))
+    return polygons
+
+
+def _rings(inside: np.ndarray) -> list[Ring]:
+    """Follow the edges between inside and outside, the inside on the right hand."""
+    padded = np.pad(inside, 1)
+    # A side's outer neighbours, its start and its end from the pixel's corner.
+    sides = (
+        (padded[:-2, 1:-1], (0, 0), (1, 0)),
+        (padded[1:-1, 2:], (1, 0), (1, 1)),
+        (padded[2:, 1:-1], (1, 1), (0, 1)),
+        (padded[1:-1, :-2], (0, 1), (0, 0)),
+    )
+    ends: dict[tuple[int, int], list[tuple[int, int]]] = {}
+    for outer, (sx, sy), (ex, ey) in sides:
+        for row, column in np.argwhere(inside & ~outer).tolist():
+            start, end = (column + sx, row + sy), (column + ex, row + ey)
+            ends.setdefault(start, []).append(end)
+    rings = []
+    while ends:
+        rings.append(_ring(ends))
+    return rings
+
+
+def _ring(ends: dict[tuple[int, int], list[tuple[int, int]]]) -> Ring:
+    """Take one closed ring out of the edges, corners only."""
+    start = here = min(ends)
+    ring: Ring = []
+    direction = (0, 0)
+    while True:
+        choices = ends[here]
+        # Where two pixels touch by a corner alone, turn right: they are not neighbours.
+        right = (here[0] - direction[1], here[1] + direction[0])
+        end = right if len(choices) > 1 and right in choices else choices[0]
+        choices.remove(end)
+        if not choices:
+            del ends[here]
+        step = (end[0] - here[0], end[1] - here[1])
+        if step != direction:
+            ring.append(here)
+        here, direction = end, step
+        if here == start:
+            return ring
+
+
+def _signed_area(ring: Ring) -> int:
+    pairs = zip(ring, [*ring[1:], ring[0]], strict=True)
+    return sum(ax * by - bx * ay for (ax, ay), (bx, by) in pairs)

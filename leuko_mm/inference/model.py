@@ -1,97 +1,63 @@
-"""A network's file: the shipped one, its sidecar, and the runtime that runs it."""
+"""A network's file: the shipped one, its sidecar, and the runtime that runs it.
+
+torch and MMSegmentation are imported only where a ``.pth`` is read.
+"""
 
 from __future__ import annotations
 
 import copy
-import importlib
 import json
+import os
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
-import torch
-from mmcv.cnn import ConvModule
-from mmengine.registry import DefaultScope
-from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
+import numpy as np
 
 import leuko_mm
-from leuko_mm.engine.checkpoints import (
-    check_kinds,
-    load_tensors,
-    unregistered_types,
-)
-from leuko_mm.engine.optim import bfloat16_helps
 from leuko_mm.errors import LeukoError
 from leuko_mm.files import sha256_of_file
-from leuko_mm.registry import MODELS, SCOPE
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+DEFAULT_MODEL = "cbam_unet_compact"
+# Configs that choose their own data and schedule.
+RECIPES = (DEFAULT_MODEL, "quickstart")
 
 EXPORT_SUFFIX = ".onnx"
 TORCH, ONNXRUNTIME, OPENVINO = RUNTIMES = ("torch", "onnxruntime", "openvino")
-# Of an exported file, the first that is installed: OpenVINO uses bfloat16 where the
+# The first that is installed runs an export: OpenVINO uses bfloat16 where the
 # processor multiplies it, ONNX Runtime does not.
-FOR_EXPORTS = (OPENVINO, ONNXRUNTIME)
+EXPORT_RUNTIMES = (OPENVINO, ONNXRUNTIME)
 
-
-class RuntimeChoiceError(LeukoError, ValueError):
-    """A runtime is not installed or cannot run this file; the message says what can."""
-
-
-def choose_runtime(path: Path, wanted: str | None = None) -> str:
-    """Return the name of what runs a file, without reading it.
-
-    Args:
-        path: a ``.pth`` or an exported ``.onnx``.
-        wanted: one of ``RUNTIMES``; None takes torch for a ``.pth``, and of an export
-            the fastest that is installed.
-
-    Raises:
-        RuntimeChoiceError: naming what runs such a file, or the pip command.
-
-    Example:
-        >>> choose_runtime(Path("net.pth"))
-        'torch'
-    """
-    exported = Path(path).suffix == EXPORT_SUFFIX
-    if wanted is not None and wanted not in RUNTIMES:
-        raise RuntimeChoiceError(
-            f"runtime {wanted!r} is not known; expected one of {', '.join(RUNTIMES)}"
-        )
-    if not exported:
-        if wanted in FOR_EXPORTS:
-            raise RuntimeChoiceError(
-                f"{wanted} runs exported networks, and {path} is a checkpoint of "
-                f"torch; export it first: leuko export {path} NAME{EXPORT_SUFFIX}"
-            )
-        return TORCH
-    if wanted == TORCH:
-        raise RuntimeChoiceError(
-            f"{path} is exported, and torch runs the .pth that it was made of; "
-            f"expected the runtime {' or '.join(FOR_EXPORTS)}"
-        )
-    there = [name for name in FOR_EXPORTS if find_spec(name)]
-    if wanted is None and not there:
-        raise RuntimeChoiceError(
-            f"nothing that runs {path} is installed: pip install {ONNXRUNTIME}, or "
-            f"pip install {OPENVINO}"
-        )
-    if wanted is not None and wanted not in there:
-        raise RuntimeChoiceError(f"{wanted} is not installed: pip install {wanted}")
-    return wanted or there[0]
-
-
-DEFAULT_MODEL = "cbam_unet_compact"
-RECIPES = (DEFAULT_MODEL, "quickstart")
+SCHEMA = 1
+SIDECAR_KEYS = ("config", "classes", "colours", "scale", "normalisation", "sha256")
+EXPORT_KEYS = ("format", "opset", "precision")
+# A prepared cell image's side in pixels, where a sidecar does not name it.
+PREPARED_PX = 256
+# Names of the two tensors in an exported file.
+INPUT, OUTPUT = "image", "logits"
 
 
 class NotShippedError(LeukoError, ValueError):
     """The package carries no such checkpoint; the message says how to make one."""
 
 
+class RuntimeChoiceError(LeukoError, ValueError):
+    """A runtime is not installed or cannot run this file; the message says what can."""
+
+
+class CheckpointError(LeukoError, ValueError):
+    """A checkpoint and its sidecar do not fit each other, or this version."""
+
+
 def shipped_folder() -> Path:
-    """Return the folder of the package in which its checkpoints lie."""
+    """Return the folder of the package that holds its checkpoints."""
     return Path(leuko_mm.__file__).parent / "zoo"
 
 
@@ -105,57 +71,34 @@ def shipped_names() -> list[str]:
 
 
 def shipped_checkpoint(name: str = DEFAULT_MODEL) -> Path:
-    """Return the file of a checkpoint of the package; its sidecar lies beside it.
-
-    Args:
-        name: of the checkpoint, as ``leuko zoo list`` prints it.
+    """Return a checkpoint of the package by its name in ``leuko zoo list``.
 
     Raises:
-        NotShippedError: if the package has none of that name; the message names the
-            command that trains it.
+        NotShippedError: if the package has none of that name.
     """
-    path = shipped_folder() / f"{name}.pth"
-    if path.is_file() and path.with_suffix(".json").is_file():
-        return path
-    there = ", ".join(shipped_names()) or "none yet"
+    if name in (names := shipped_names()):
+        return shipped_folder() / f"{name}.pth"
     raise NotShippedError(
-        f"this package carries no checkpoint {name!r} (it carries: {there}). If it is "
-        f"one of `leuko zoo list`, train it,\n    {training_command(name)}\n"
-        "and give that file as the checkpoint"
+        f"this package carries no checkpoint {name!r} (it carries: "
+        f"{', '.join(names) or 'none yet'}). If it is one of `leuko zoo list`, train "
+        f"it,\n    {training_command(name)}\nand give that file as the checkpoint"
     )
 
 
 def training_command(method: str) -> str:
-    """Return the command that trains a method as its published checkpoint is.
-
-    Example:
-        >>> training_command("cbam_unet")
-        'leuko train cbam_unet --protocol half --split fold5'
-    """
-    # These files are recipes of their own, data and schedule included.
+    """Return the command that trains a method as its published checkpoint is."""
     protocol = "" if method in RECIPES else " --protocol half"
     return f"leuko train {method}{protocol} --split fold5"
 
 
-SCHEMA = 1
-NEEDED = ("config", "classes", "colours", "scale", "normalisation", "sha256")
-# A prepared cell image's side in pixels, where a sidecar does not tell.
-PREPARED_PX = 256
-
-
-class CheckpointError(LeukoError, ValueError):
-    """A checkpoint and its sidecar do not fit each other, or this version."""
-
-
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
-    """A model that was read from a file, and what it knows about itself.
+    """A model that was read from a file, and what its sidecar says.
 
     Args:
-        path: of the tensors.
-        sidecar: what stands beside them.
-        model: in evaluation mode, on the CPU, float32; None for an exported network,
-            which no module of torch stands for.
+        path: the file of the network.
+        sidecar: content of the JSON file beside it.
+        model: in evaluation mode, on the CPU, float32; None for an exported network.
     """
 
     path: Path
@@ -174,39 +117,47 @@ class Checkpoint:
 
     @property
     def cell_px(self) -> float | None:
-        """The side that one prepared cell image has when the network sees it."""
+        """Side in network pixels of one prepared cell image, None if not known."""
         return self.sidecar["scale"].get("cell_px")
 
     @property
     def rbc_px(self) -> float | None:
-        """Diameter of a red cell when the network sees it, None if not known."""
+        """Diameter of a red cell in network pixels, None if not known."""
         return self.sidecar["scale"].get("rbc_px")
 
     @property
     def px_per_um(self) -> float | None:
-        """Pixels per um when the network sees them, None if not known."""
+        """Network pixels per um, None if not known."""
         return self.sidecar["scale"].get("px_per_um")
 
     @property
     def prepared_px(self) -> float:
-        """The side of a prepared cell image, at whose scale enhancements work."""
+        """The side of a prepared cell image, the scale at which enhancements work."""
         return self.sidecar["scale"].get("prepared_px") or PREPARED_PX
+
+
+def read_model(path: str | Path) -> Checkpoint:
+    """Read a ``.pth`` by ``read_checkpoint`` or an ``.onnx`` by ``read_export``."""
+    path = Path(path).expanduser()
+    return read_export(path) if path.suffix == EXPORT_SUFFIX else read_checkpoint(path)
 
 
 def read_checkpoint(path: str | Path) -> Checkpoint:
     """Read a checkpoint; nothing in its two files can run.
 
     Args:
-        path: a ``.pth`` file; its sidecar lies beside it as ``.json``.
+        path: a ``.pth`` file; its sidecar is beside it as ``.json``.
 
     Raises:
-        CheckpointError: if a file is missing or of another make, or if tensors,
+        CheckpointError: if a file is missing or of another format, or if tensors,
             classes and config do not fit one another.
         UnsafeCheckpointError: if the file holds more than tensors.
     """
     path = Path(path).expanduser()
     sidecar = read_sidecar_of(path)
     model = build_model(path, sidecar)
+    from leuko_mm.engine.checkpoints import check_kinds, load_tensors
+
     tensors = load_tensors(path)
     tensors = tensors.get("state_dict", tensors)
     check_kinds(model, tensors, file=path)
@@ -219,6 +170,30 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
             "take the two files from one training"
         ) from None
     return Checkpoint(path, sidecar, model.eval().requires_grad_(False))
+
+
+def read_export(path: Path) -> Checkpoint:
+    """Read the sidecar of an ``.onnx`` of ``leuko export``.
+
+    Raises:
+        CheckpointError: if a file is missing, the two do not fit each other, or the
+            sidecar is not that of an export.
+    """
+    place = path.with_suffix(".json")
+    for needed in (path, place):
+        if not needed.is_file():
+            raise CheckpointError(
+                f"{needed} does not exist; `leuko export` writes an .onnx and the "
+                ".json beside it: keep them together"
+            )
+    sidecar = read_sidecar_of(path)
+    about = sidecar.get("export")
+    if not isinstance(about, dict) or any(key not in about for key in EXPORT_KEYS):
+        raise CheckpointError(
+            f"{place} is no sidecar of an export: expected `export` with "
+            f"{', '.join(EXPORT_KEYS)}; write both files again with leuko export"
+        )
+    return Checkpoint(path, sidecar, None)
 
 
 def read_sidecar_of(path: Path) -> dict:
@@ -234,16 +209,17 @@ def read_sidecar_of(path: Path) -> dict:
         )
     if not place.is_file():
         raise CheckpointError(
-            f"{path} has no sidecar {place.name}: nothing tells its classes, scale and "
+            f"{path} has no sidecar {place.name}, which names its classes, scale and "
             "model. `leuko train` writes both; keep them together"
         )
     try:
         sidecar = json.loads(place.read_text(encoding="utf-8"))
-        missing = [key for key in NEEDED if key not in sidecar]
+        missing = [key for key in SIDECAR_KEYS if key not in sidecar]
     except (ValueError, TypeError) as error:
         raise CheckpointError(f"{place} is damaged ({error})") from None
-    if missing or not isinstance(sidecar, dict) or sidecar.get("schema") != SCHEMA:
-        lack = f"it has no {', '.join(missing)}" if missing else "another schema"
+    schema = sidecar.get("schema") if isinstance(sidecar, dict) else None
+    if missing or schema != SCHEMA:
+        lack = f"it has no {', '.join(missing)}" if missing else f"schema {schema!r}"
         raise CheckpointError(
             f"{place} is no sidecar of schema {SCHEMA} ({lack}); expected the one that "
             "`leuko train` wrote"
@@ -268,14 +244,13 @@ def _check_classes(place: Path, sidecar: dict) -> None:
         raise CheckpointError(f"{place}: its config names no model")
     head = config["model"].get("decode_head")
     head = head[-1] if isinstance(head, list) and head else head
-    outputs = head.get("num_classes") if isinstance(head, dict) else None
-    told = dict(
+    found = dict(
         config=config.get("classes"),
         colours=len(sidecar["colours"]),
-        num_classes=outputs,
+        num_classes=head.get("num_classes") if isinstance(head, dict) else None,
     )
-    fits = dict(config=classes, colours=len(classes), num_classes=len(classes))
-    wrong = {key: told[key] for key in told if told[key] != fits[key]}
+    expected = dict(config=classes, colours=len(classes), num_classes=len(classes))
+    wrong = {key: found[key] for key in found if found[key] != expected[key]}
     if wrong:
         raise CheckpointError(
             f"{place}: {wrong} does not fit its {len(classes)} classes {classes}"
@@ -290,13 +265,18 @@ def _check_classes(place: Path, sidecar: dict) -> None:
 
 
 def build_model(path: Path, sidecar: Mapping) -> nn.Module:
-    """Return the model that a sidecar describes, with weights drawn at random.
+    """Return the model that a sidecar describes, with random weights.
 
     Raises:
-        CheckpointError: if a part is none of the registered ones, or refuses what
-            the config gives it.
+        CheckpointError: if a part is not registered, or refuses its arguments.
     """
-    recipe = _without_weights(copy.deepcopy(sidecar["config"]["model"]))
+    # First: it checks that the libraries below fit together.
+    from leuko_mm.registry import MODELS, SCOPE  # isort: skip
+    from mmengine.registry import DefaultScope
+
+    from leuko_mm.engine.checkpoints import unregistered_types
+
+    recipe = _without_weights(sidecar["config"]["model"])
     for name in unregistered_types(recipe):
         raise CheckpointError(
             f"{path}: its config asks for the part {name!r}; expected the name of a "
@@ -313,135 +293,69 @@ def build_model(path: Path, sidecar: Mapping) -> nn.Module:
 
 
 def _without_weights(node: Any) -> Any:
-    """Drop what would read other files: the checkpoint brings every weight."""
-    if isinstance(node, dict):
+    """Return a copy without what would read other files for weights."""
+    if isinstance(node, Mapping):
         kept = {k: v for k, v in node.items() if k not in ("init_cfg", "pretrained")}
         return {key: _without_weights(value) for key, value in kept.items()}
     return [_without_weights(v) for v in node] if isinstance(node, list) else node
 
 
-# Names of the two tensors in the file.
-INPUT, OUTPUT = "image", "logits"
-# What `export` in the sidecar holds, besides what describes input and output.
-TOLD = ("format", "opset", "precision")
-
-
-def read_model(path: str | Path) -> Checkpoint:
-    """Read a checkpoint or an export, whichever it is.
-
-    Args:
-        path: a ``.pth``, or an ``.onnx`` of ``leuko export``; its sidecar lies beside
-            it as ``.json``.
-
-    Raises:
-        CheckpointError: as ``read_checkpoint`` and ``read_export``.
-        UnsafeCheckpointError: if a ``.pth`` holds more than tensors.
-    """
-    path = Path(path).expanduser()
-    return read_export(path) if path.suffix == EXPORT_SUFFIX else read_checkpoint(path)
-
-
-def read_export(path: Path) -> Checkpoint:
-    """Return what an export knows about itself; its ``model`` is None.
-
-    Raises:
-        CheckpointError: if a file is missing, the two do not fit each other, or the
-            sidecar is not that of an export.
-    """
-    for needed in (path, path.with_suffix(".json")):
-        if not needed.is_file():
-            raise CheckpointError(
-                f"{needed} does not exist; `leuko export` writes an .onnx and the "
-                ".json beside it: keep them together"
-            )
-    sidecar = read_sidecar_of(path)
-    told = sidecar.get("export")
-    if not isinstance(told, dict) or any(key not in told for key in TOLD):
-        raise CheckpointError(
-            f"{path.with_suffix('.json')} is no sidecar of an export: expected "
-            f"`export` with {', '.join(TOLD)}; write both files again with leuko export"
-        )
-    return Checkpoint(path, sidecar, None)
-
-
-def check_outputs(
-    checkpoint: Checkpoint, inputs: Sequence[str], output: Sequence[int | str | None]
-) -> None:
-    """Refuse a file whose tensors are not those that its sidecar promises.
-
-    Args:
-        checkpoint: of an export.
-        inputs: names of the file's inputs.
-        output: sides of its first output; those that vary are no numbers.
-
-    Raises:
-        CheckpointError: naming what differs.
-    """
-    classes = len(checkpoint.classes)
-    # A single logit stands for leukocyte against background.
-    channels = {classes, 1} if classes == 2 else {classes}
-    told = output[1] if len(output) == 4 else None
-    if list(inputs) != [INPUT] or (isinstance(told, int) and told not in channels):
-        raise CheckpointError(
-            f"{checkpoint.path} takes {list(inputs)} and gives {list(output)}; its "
-            f"sidecar promises ['{INPUT}'] and logits of {classes} classes: take both "
-            "files from one export"
-        )
-
-
-def fold_batch_norms(model: nn.Module) -> int:
-    """Replace convolution and batch norm by one convolution; return how many.
-
-    Only where the norm is sure to be what reads the convolution: neighbours in an
-    ``nn.Sequential``, and the two of an mmcv ``ConvModule``. Positions and names stay,
-    an identity stands where the norm was.
-
-    Args:
-        model: in evaluation mode; changed in place.
-
-    Example:
-        >>> pair = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)).eval()
-        >>> fold_batch_norms(pair), type(pair[1]).__name__
-        (1, 'Identity')
-    """
-    folded = 0
-    for module in list(model.modules()):
-        if type(module) is nn.Sequential:
-            for place in range(len(module) - 1):
-                if _fits(module[place], module[place + 1]):
-                    module[place] = fuse_conv_bn_eval(module[place], module[place + 1])
-                    module[place + 1] = nn.Identity()
-                    folded += 1
-        elif _begins_with_both(module) and _fits(module.conv, module.norm):
-            module.conv = fuse_conv_bn_eval(module.conv, module.norm)
-            setattr(module, module.norm_name, nn.Identity())
-            folded += 1
-    return folded
-
-
-def _begins_with_both(module: nn.Module) -> bool:
-    ours = type(module) is ConvModule and module.with_norm
-    return ours and module.order[:2] == ("conv", "norm")
-
-
-def _fits(convolution: nn.Module, norm: nn.Module) -> bool:
-    plain = type(convolution) is nn.Conv2d and type(norm) is nn.BatchNorm2d
-    # A hook may change weights or look at what passes between the two.
-    hooks = ("_forward_hooks", "_forward_pre_hooks")
-    hooked = any(getattr(m, name) for m in (convolution, norm) for name in hooks)
-    return plain and not hooked and not norm.training and norm.running_mean is not None
-
-
-class Runtime(Protocol):
-    """A network that is ready to be called.
+class Runtime:
+    """A network that is ready to be called; it returns probabilities of classes.
 
     Shape:
-        float32 (B, 3, H, W), normalised, on the CPU; H and W multiples of 32 ->
-        logits float32 (B, C, H, W), on any device.
+        float32 (B, 3, H, W), normalised; H and W multiples of 32 -> float32
+        (B, C, H, W).
     """
 
-    def __call__(self, images: Tensor) -> Tensor:
+    def logits(self, images: np.ndarray) -> np.ndarray:
         """Return the logits of a batch."""
+        raise NotImplementedError
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        """Return the probability of each class."""
+        logits = self.logits(images)
+        if logits.shape[1] == 1:  # of a leukocyte
+            logits = np.concatenate([np.zeros_like(logits), logits], axis=1)
+        shares = np.exp(logits - logits.max(axis=1, keepdims=True))
+        return shares / shares.sum(axis=1, keepdims=True)
+
+
+def choose_runtime(path: Path, wanted: str | None = None) -> str:
+    """Return the name of what runs a file, without reading it.
+
+    Args:
+        path: a ``.pth`` or an exported ``.onnx``.
+        wanted: one of ``RUNTIMES``; None takes the fastest that is installed.
+
+    Raises:
+        RuntimeChoiceError: naming what runs such a file, or the pip command.
+    """
+    if wanted is not None and wanted not in RUNTIMES:
+        raise RuntimeChoiceError(
+            f"runtime {wanted!r} is not known; expected one of {', '.join(RUNTIMES)}"
+        )
+    if Path(path).suffix != EXPORT_SUFFIX:
+        if wanted in EXPORT_RUNTIMES:
+            raise RuntimeChoiceError(
+                f"{wanted} runs exported networks, and {path} is a checkpoint of "
+                f"torch; export it first: leuko export {path} NAME{EXPORT_SUFFIX}"
+            )
+        return TORCH
+    if wanted == TORCH:
+        raise RuntimeChoiceError(
+            f"{path} is exported, and torch runs the .pth that it was made of; "
+            f"expected the runtime {' or '.join(EXPORT_RUNTIMES)}"
+        )
+    installed = [name for name in EXPORT_RUNTIMES if find_spec(name)]
+    if wanted is None and not installed:
+        raise RuntimeChoiceError(
+            f"nothing that runs {path} is installed: pip install {ONNXRUNTIME}, or "
+            f"pip install {OPENVINO}"
+        )
+    if wanted is not None and wanted not in installed:
+        raise RuntimeChoiceError(f"{wanted} is not installed: pip install {wanted}")
+    return wanted or installed[0]
 
 
 def open_runtime(
@@ -478,18 +392,12 @@ def open_runtime(
     return OpenVinoRuntime(checkpoint, float32=float32)
 
 
-class TorchRuntime:
-    """Call a model as its training did, channels-last, in bfloat16 where that helps.
-
-    Batch norms are folded into convolutions first.
+class TorchRuntime(Runtime):
+    """Call a model channels-last, batch norms folded, in bfloat16 where that helps.
 
     Args:
-        model: a segmentor; it is copied, not moved.
-        device: None takes a GPU where there is one.
-        float32: never compute in bfloat16.
-
-    Raises:
-        ValueError: if there is no such device.
+        model: a segmentor; it is copied.
+        device, float32: see ``open_runtime``.
     """
 
     def __init__(
@@ -499,6 +407,10 @@ class TorchRuntime:
         device: str | torch.device | None = None,
         float32: bool = False,
     ):
+        import torch
+
+        from leuko_mm.engine.optim import bfloat16_helps
+
         self.device = _device(device)
         model = copy.deepcopy(model).eval()
         fold_batch_norms(model)
@@ -506,16 +418,48 @@ class TorchRuntime:
         capable = self.device.type in ("cpu", "cuda")
         self.low_precision = capable and not float32 and bfloat16_helps()
 
-    def __call__(self, images: Tensor) -> Tensor:
-        """Return the logits of a batch, on the model's device."""
-        images = images.to(self.device, memory_format=torch.channels_last)
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        """Return the probability of each class."""
+        import torch
+
+        logits = self._run(images)
+        if logits.shape[1] == 1:
+            cell = torch.sigmoid(logits)
+            return torch.cat([1 - cell, cell], dim=1).cpu().numpy()
+        return logits.softmax(dim=1).cpu().numpy()
+
+    def logits(self, images: np.ndarray) -> np.ndarray:
+        """Return the logits of a batch."""
+        return self._run(images).cpu().numpy()
+
+    def _run(self, images: np.ndarray) -> Tensor:
+        import torch
+
+        batch = torch.from_numpy(images)
+        batch = batch.to(self.device, memory_format=torch.channels_last)
         with (
             torch.inference_mode(),
             torch.autocast(
                 self.device.type, torch.bfloat16, enabled=self.low_precision
             ),
         ):
-            return whole_logits(self.model, images).float()
+            return whole_logits(self.model, batch).float()
+
+
+def _device(device: str | torch.device | None) -> torch.device:
+    import torch
+
+    if device is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        found = torch.device(device)
+        torch.empty(1, device=found)
+    except (RuntimeError, AssertionError) as error:
+        line = (str(error).splitlines() or ["unknown"])[0]
+        raise ValueError(
+            f"device {device!r} cannot be used ({line}); expected cpu, cuda or cuda:0"
+        ) from None
+    return found
 
 
 def whole_logits(model: nn.Module, images: Tensor) -> Tensor:
@@ -529,60 +473,83 @@ def whole_logits(model: nn.Module, images: Tensor) -> Tensor:
     return model.encode_decode(images, [about] * len(images))
 
 
-class OnnxRuntime:
-    """Run an export by ONNX Runtime on as many threads as torch may use, in float32.
+def fold_batch_norms(model: nn.Module) -> int:
+    """Replace convolution and batch norm by one convolution; return how many.
+
+    Only where nothing else can read the convolution: neighbours in an
+    ``nn.Sequential``, and the two of an mmcv ``ConvModule``. Positions and names stay;
+    an identity takes the place of the norm.
 
     Args:
-        checkpoint: what ``read_export`` returned.
-
-    Raises:
-        CheckpointError: if the file is damaged or not what its sidecar says.
+        model: in evaluation mode; changed in place.
     """
+    from mmcv.cnn import ConvModule
+    from torch import nn
+    from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+    def fits(convolution: nn.Module, norm: nn.Module) -> bool:
+        plain = type(convolution) is nn.Conv2d and type(norm) is nn.BatchNorm2d
+        # A hook may change weights or look at what passes between the two.
+        hooks = ("_forward_hooks", "_forward_pre_hooks")
+        hooked = any(getattr(m, name) for m in (convolution, norm) for name in hooks)
+        ready = plain and not norm.training and norm.running_mean is not None
+        return ready and not hooked
+
+    folded = 0
+    for module in list(model.modules()):
+        if type(module) is nn.Sequential:
+            for place in range(len(module) - 1):
+                if fits(module[place], module[place + 1]):
+                    module[place] = fuse_conv_bn_eval(module[place], module[place + 1])
+                    module[place + 1] = nn.Identity()
+                    folded += 1
+        elif (
+            type(module) is ConvModule
+            and module.with_norm
+            and module.order[:2] == ("conv", "norm")
+            and fits(module.conv, module.norm)
+        ):
+            module.conv = fuse_conv_bn_eval(module.conv, module.norm)
+            setattr(module, module.norm_name, nn.Identity())
+            folded += 1
+    return folded
+
+
+class OnnxRuntime(Runtime):
+    """Run an export by ONNX Runtime, in float32."""
 
     def __init__(self, checkpoint: Checkpoint):
-        library = importlib.import_module("onnxruntime")
+        import onnxruntime as library
+
         options = library.SessionOptions()
-        options.intra_op_num_threads = torch.get_num_threads()
-        options.log_severity_level = 4  # what goes wrong is raised as well
+        options.intra_op_num_threads = _threads()
+        options.log_severity_level = 4  # an error is raised as well
         try:
             self.session = library.InferenceSession(
                 str(checkpoint.path), options, providers=["CPUExecutionProvider"]
             )
         except Exception as error:
             raise _damaged(checkpoint, error) from None
-        (output,) = self.session.get_outputs()[:1]
         names = [each.name for each in self.session.get_inputs()]
-        check_outputs(checkpoint, names, output.shape)
+        check_outputs(checkpoint, names, self.session.get_outputs()[0].shape)
 
-    def __call__(self, images: Tensor) -> Tensor:
+    def logits(self, images: np.ndarray) -> np.ndarray:
         """Return the logits of a batch."""
-        values = images.contiguous().numpy()
-        return torch.from_numpy(self.session.run([OUTPUT], {INPUT: values})[0])
+        return self.session.run([OUTPUT], {INPUT: np.ascontiguousarray(images)})[0]
 
 
-class OpenVinoRuntime:
-    """Run an export by OpenVINO on as many threads as torch may use.
-
-    Args:
-        checkpoint: what ``read_export`` returned.
-        float32: do not leave the precision to OpenVINO, which takes bfloat16 where the
-            processor multiplies it.
-
-    Raises:
-        CheckpointError: if the file is damaged or not what its sidecar says.
-    """
+class OpenVinoRuntime(Runtime):
+    """Run an export by OpenVINO, in bfloat16 where the processor multiplies it."""
 
     def __init__(self, checkpoint: Checkpoint, *, float32: bool = False):
-        library = importlib.import_module("openvino")
-        wishes = {
-            "PERFORMANCE_HINT": "LATENCY",
-            "INFERENCE_NUM_THREADS": torch.get_num_threads(),
-        }
+        import openvino as library
+
+        options = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": _threads()}
         if float32:
-            wishes["INFERENCE_PRECISION_HINT"] = "f32"
+            options["INFERENCE_PRECISION_HINT"] = "f32"
         try:
             model = library.Core().read_model(str(checkpoint.path))
-            self.compiled = library.Core().compile_model(model, "CPU", wishes)
+            self.compiled = library.Core().compile_model(model, "CPU", options)
         except Exception as error:
             raise _damaged(checkpoint, error) from None
         shape = [
@@ -591,9 +558,39 @@ class OpenVinoRuntime:
         ]
         check_outputs(checkpoint, [x.any_name for x in model.inputs], shape)
 
-    def __call__(self, images: Tensor) -> Tensor:
+    def logits(self, images: np.ndarray) -> np.ndarray:
         """Return the logits of a batch."""
-        return torch.from_numpy(self.compiled([images.contiguous().numpy()])[0])
+        return self.compiled([np.ascontiguousarray(images)])[0]
+
+
+def check_outputs(
+    checkpoint: Checkpoint, inputs: Sequence[str], output: Sequence[int | str | None]
+) -> None:
+    """Refuse an export whose tensors are not those that its sidecar promises.
+
+    Args:
+        checkpoint: of the export.
+        inputs: names of the file's inputs.
+        output: sides of its first output; those that vary are no numbers.
+    """
+    classes = len(checkpoint.classes)
+    # A single logit stands for leukocyte against background.
+    channels = {classes, 1} if classes == 2 else {classes}
+    found = output[1] if len(output) == 4 else None
+    if list(inputs) != [INPUT] or (isinstance(found, int) and found not in channels):
+        raise CheckpointError(
+            f"{checkpoint.path} takes {list(inputs)} and gives {list(output)}; its "
+            f"sidecar promises ['{INPUT}'] and logits of {classes} classes: take both "
+            "files from one export"
+        )
+
+
+def _threads() -> int:
+    """Return as many threads as torch uses; 0, the runtime's own choice, if unknown."""
+    if "torch" in sys.modules:
+        return sys.modules["torch"].get_num_threads()
+    given = os.environ.get("OMP_NUM_THREADS", "")
+    return int(given) if given.isdecimal() else 0
 
 
 def _damaged(checkpoint: Checkpoint, error: Exception) -> CheckpointError:
@@ -602,17 +599,3 @@ def _damaged(checkpoint: Checkpoint, error: Exception) -> CheckpointError:
         f"{checkpoint.path} cannot be loaded ({line[:200]}); export it again with "
         "leuko export --force"
     )
-
-
-def _device(device: str | torch.device | None) -> torch.device:
-    if device is None:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        found = torch.device(device)
-        torch.empty(1, device=found)
-    except (RuntimeError, AssertionError) as error:
-        line = (str(error).splitlines() or ["unknown"])[0]
-        raise ValueError(
-            f"device {device!r} cannot be used ({line}); expected cpu, cuda or cuda:0"
-        ) from None
-    return found

@@ -1,7 +1,7 @@
-"""The files of a prediction: one folder an image, tables, and the page.
+"""The files of a prediction: one folder an image, tables, and the report.
 
-What is written here is read back to the pixel by ``converters.folders.coco`` and
-``converters.folders.labelme_qupath``.
+The folder of an image holds its labels, an overlay, a cut-out of each cell, and
+``record.json``, from which tables and report are made.
 """
 
 from __future__ import annotations
@@ -14,16 +14,15 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path, PurePosixPath
 
-import cv2
 import numpy as np
 from PIL import Image
 
 import leuko_mm
 from leuko_mm.classes import BACKGROUND, CLASSES
-from leuko_mm.files import printable, write_table
+from leuko_mm.files import printable, write_table, write_text
 from leuko_mm.inference.cells import (
     UNSURE,
-    Cell,
+    Box,
     DifferentialRow,
     Prediction,
     differential_of_counts,
@@ -42,146 +41,29 @@ from leuko_mm.report.predict_page import (
     FoundField,
     PredictReport,
     doubtful_first,
+    render_predict_report,
 )
 from leuko_mm.report.run_page import ClassLabel
 
-Ring = list[tuple[int, int]]
-
-
-def run_length_text(
-    inside: np.ndarray, x: int, y: int, *, height: int, width: int
-) -> str:
-    """Return COCO's compressed run lengths of a cell in its image.
-
-    The image's own mask is never made, so that the size of the image costs nothing.
-
-    Args:
-        inside: bool (h, w), the cell in its box.
-        x, y: place of the box's upper left pixel in the image.
-        height, width: of the image.
-
-    Raises:
-        ValueError: if the box leaves the image, or nothing is inside.
-
-    Example:
-        >>> run_length_text(np.ones((2, 1), bool), 1, 0, height=2, width=3)
-        '222'
-    """
-    h, w = inside.shape
-    if x < 0 or y < 0 or x + w > width or y + h > height or not inside.any():
-        raise ValueError(
-            f"a box of {w}x{h} at ({x}, {y}) with {int(inside.sum())} pixels inside; "
-            f"expected some, within {width}x{height}"
-        )
-    # Column by column: (h, w) -> (w, h), then the place of each pixel in the image.
-    columns, rows = np.nonzero(inside.T)
-    places = (columns.astype(np.int64) + x) * height + rows + y
-    breaks = np.flatnonzero(np.diff(places) != 1)
-    starts = places[np.concatenate(([0], breaks + 1))]
-    ends = places[np.concatenate((breaks, [len(places) - 1]))] + 1
-    edges = np.stack([starts, ends], axis=1).ravel()
-    counts = np.diff(np.concatenate(([0], edges, [height * width])))
-    # A last run of nothing is left out by COCO's own writer, too.
-    return _compressed(counts[:-1] if counts[-1] == 0 else counts)
-
-
-def _compressed(counts: Iterable[int]) -> str:
-    runs = [int(count) for count in counts]
-    text = []
-    for position, run in enumerate(runs):
-        value = run - runs[position - 2] if position > 2 else run
-        more = True
-        while more:
-            bits = value & 31
-            value >>= 5
-            more = value != (-1 if bits & 16 else 0)
-            text.append(chr(48 + bits + 32 * more))
-    return "".join(text)
-
-
-def pixel_rings(inside: np.ndarray, x: int = 0, y: int = 0) -> list[list[Ring]]:
-    """Return the outlines of a cell along the edges of its pixels.
-
-    Args:
-        inside: bool (h, w), the cell in its box.
-        x, y: place of the box's upper left corner in the image.
-
-    Returns:
-        For every piece (4 neighbours) its rings: the outer one, clockwise as seen, then
-        its holes. A ring's first point is not repeated.
-
-    Example:
-        >>> pixel_rings(np.ones((2, 3), bool), 10, 20)
-        [[[(10, 20), (13, 20), (13, 22), (10, 22)]]]
-    """
-    number, pieces = cv2.connectedComponents(inside.astype(np.uint8), connectivity=4)
-    polygons = []
-    for piece in range(1, number):
-        rings = [_moved(ring, x, y) for ring in _traced(pieces == piece)]
-        polygons.append(sorted(rings, key=_signed_area, reverse=True))
-    return polygons
-
-
-def _traced(inside: np.ndarray) -> list[Ring]:
-    """Follow the edges between inside and outside, the inside on the right hand."""
-    padded = np.pad(inside, 1)
-    core = padded[1:-1, 1:-1]
-    # (side's outer neighbour, its start and its end relative to the pixel's corner)
-    sides = (
-        (padded[:-2, 1:-1], (0, 0), (1, 0)),
-        (padded[1:-1, 2:], (1, 0), (1, 1)),
-        (padded[2:, 1:-1], (1, 1), (0, 1)),
-        (padded[1:-1, :-2], (0, 1), (0, 0)),
-    )
-    following: dict[tuple[int, int], list[tuple[int, int]]] = {}
-    for outer, (sx, sy), (ex, ey) in sides:
-        for r, c in zip(*(part.tolist() for part in np.nonzero(core & ~outer))):  # noqa: B905
-            following.setdefault((c + sx, r + sy), []).append((c + ex, r + ey))
-    rings = []
-    while following:
-        rings.append(_ring(following))
-    return rings
-
-
-def _ring(following: dict) -> Ring:
-    """Take one closed ring out of the edges, corners only."""
-    start = here = min(following)
-    ring: Ring = []
-    direction = (0, 0)
-    while True:
-        ends = following[here]
-        # Where two pixels touch by a corner alone, turn right: they are not neighbours.
-        right = (here[0] - direction[1], here[1] + direction[0])
-        there = right if len(ends) > 1 and right in ends else ends[0]
-        ends.remove(there)
-        if not ends:
-            del following[here]
-        step = (there[0] - here[0], there[1] - here[1])
-        if step != direction:
-            ring.append(here)
-        here, direction = there, step
-        if here == start:
-            return ring
-
-
-def _moved(ring: Ring, x: int, y: int) -> Ring:
-    return [(px + x, py + y) for px, py in ring]
-
-
-def _signed_area(ring: Ring) -> int:
-    following = [*ring[1:], ring[0]]
-    pairs = zip(ring, following, strict=True)
-    return sum(ax * by - bx * ay for (ax, ay), (bx, by) in pairs)
-
-
 SCHEMA = 1
 RECORD, LABELS, OVERLAY, CUTOUTS = "record.json", "labels.png", "overlay.png", "cells"
-IMAGES = "images"
-BUILDING = ".building"
-# Overlays are to be looked at: larger ones are shrunk by a whole number.
-OVERLAY_PIXELS = 36_000_000
+IMAGES, BUILDING = "images", ".building"
+CELLS, DIFFERENTIAL, IMAGE_TABLE = "cells.csv", "differential.csv", "images.csv"
+REPORT = "report.html"
+DIGITS = 6  # of floats in records
 MARGIN = 0.12  # around a cut-out, of the cell's longer side
-DIGITS = 6
+# Larger overlays are shrunk by a whole number.
+OVERLAY_PIXELS = 36_000_000
+# Columns of the tables.
+SHAPE = ("eccentricity", "solidity", "circularity")
+SCALE = ("factor", "how", "confidence", "red_cell_px", "red_cells", "note")
+# A spreadsheet takes a text for a formula after these, white space before them or not.
+FORMULA_MARKS = "=+-@\t\r\n\uff1d\uff0b\uff0d\uff20"
+# More would make a page that a phone cannot open: about 3 and 70 kilobytes each.
+MOST_THUMBNAILS, MOST_FIELDS = 600, 60
+SHORT_NAMES = {known.name: known.aliases[0] for known in CLASSES}
+# Instead of white, the colour of leukocytes without a class, on a white page.
+PLAIN_COLOUR = (0, 114, 178)
 
 
 def folder_of(out: Path, name: str) -> Path:
@@ -192,36 +74,29 @@ def folder_of(out: Path, name: str) -> Path:
 def write_image_files(
     out: Path,
     name: str,
-    *,
     pixels: np.ndarray,
     prediction: Prediction,
     facts: Mapping,
 ) -> dict:
-    """Write labels, overlay, cut-outs and the record of one image, all or nothing.
+    """Write the folder of one image, all or nothing; return its record.
 
     Args:
         out: folder of the results.
         name: of the image.
-        pixels: the image, uint8 RGB.
+        pixels: the image, uint8 RGB (H, W, 3).
         prediction: of it.
         facts: on the file, for the record.
-
-    Returns:
-        The record.
-
-    Raises:
-        OSError: if it cannot be written; nothing is left then.
     """
     building = out / BUILDING
     shutil.rmtree(building, ignore_errors=True)
     (building / CUTOUTS).mkdir(parents=True)
     try:
         save_palette_png(building / LABELS, prediction.labels, prediction.colours)
-        factor = _write_overlay(building / OVERLAY, pixels, prediction)
-        for cell in prediction.cells:
-            file = building / CUTOUTS / cutout_name(cell, prediction.classes)
-            Image.fromarray(cut_out(pixels, cell.box)).save(file)
-        record = _record(name, prediction, {**facts, "overlay_shrunk": factor})
+        shrunk = _write_overlay(building / OVERLAY, pixels, prediction)
+        record = _record(name, prediction, {**facts, "overlay_shrunk": shrunk})
+        for cell in record["cells"]:
+            window = Image.fromarray(cut_out(pixels, cell["box"]))
+            window.save(building / CUTOUTS / _cutout_name(cell))
         text = json.dumps(record, indent=1) + "\n"
         (building / RECORD).write_text(text, encoding="utf-8")
         place = folder_of(out, name)
@@ -234,6 +109,7 @@ def write_image_files(
 
 
 def _write_overlay(path: Path, pixels: np.ndarray, prediction: Prediction) -> int:
+    """Write the image with its cells; return the number by which it was shrunk."""
     factor = 1
     while pixels.shape[0] * pixels.shape[1] > OVERLAY_PIXELS * factor**2:
         factor += 1
@@ -257,13 +133,12 @@ def _write_overlay(path: Path, pixels: np.ndarray, prediction: Prediction) -> in
     return factor
 
 
-def cutout_name(cell: Cell, classes: tuple[str, ...]) -> str:
-    """Return the file name of a cell's cut-out, such as ``003_monocyte.png``."""
-    return f"{cell.id:03}_{classes[cell.class_id]}.png"
+def _cutout_name(cell: Mapping) -> str:
+    return f"{cell['id']:03}_{cell['class']}.png"
 
 
-def cut_out(pixels: np.ndarray, box: tuple[int, int, int, int]) -> np.ndarray:
-    """Return the window around a cell, with a little of what surrounds it.
+def cut_out(pixels: np.ndarray, box: Box) -> np.ndarray:
+    """Return the window around a cell, with a margin of ``MARGIN``.
 
     Example:
         >>> cut_out(np.zeros((100, 80, 3), np.uint8), (10, 0, 60, 50)).shape
@@ -277,6 +152,17 @@ def cut_out(pixels: np.ndarray, box: tuple[int, int, int, int]) -> np.ndarray:
 
 def _record(name: str, prediction: Prediction, facts: Mapping) -> dict:
     height, width = prediction.labels.shape
+    cells = []
+    for cell in prediction.cells:
+        x0, y0, x1, y1 = cell.box
+        inside = prediction.instances[y0:y1, x0:x1] == cell.id
+        cells.append(
+            {
+                **_rounded(asdict(cell)),
+                "class": prediction.classes[cell.class_id],
+                "runs": run_length_text(inside, x0, y0, height=height, width=width),
+            }
+        )
     return {
         "schema": SCHEMA,
         "image": name,
@@ -286,77 +172,83 @@ def _record(name: str, prediction: Prediction, facts: Mapping) -> dict:
         "classes": list(prediction.classes),
         "colours": [list(colour) for colour in prediction.colours],
         "scale": _rounded(asdict(prediction.scale)),
-        "cells": [_cell(cell, prediction) for cell in prediction.cells],
-    }
-
-
-def _cell(cell: Cell, prediction: Prediction) -> dict:
-    height, width = prediction.labels.shape
-    x0, y0, x1, y1 = cell.box
-    inside = prediction.instances[y0:y1, x0:x1] == cell.id
-    return {
-        **_rounded(asdict(cell)),
-        "class": prediction.classes[cell.class_id],
-        "runs": run_length_text(inside, x0, y0, height=height, width=width),
+        "cells": cells,
     }
 
 
 def _rounded(value: object) -> object:
-    """Return plain data without numpy's types, floats to ``DIGITS`` digits."""
+    """Return plain data with lists for tuples, and floats to ``DIGITS`` digits."""
     if isinstance(value, Mapping):
-        return {key: _rounded(part) for key, part in value.items()}
+        return {key: _rounded(item) for key, item in value.items()}
     if isinstance(value, (tuple, list)):
-        return [_rounded(part) for part in value]
-    if isinstance(value, (bool, np.bool_)):
-        return bool(value)
-    if isinstance(value, np.integer):
-        return int(value)
-    if isinstance(value, (float, np.floating)):
-        return round(float(value), DIGITS)
-    return value
+        return [_rounded(item) for item in value]
+    return round(float(value), DIGITS) if isinstance(value, float) else value
 
 
-def forget(out: Path, name: str) -> None:
-    """Remove the files of an image that cannot be used any more."""
+def run_length_text(
+    inside: np.ndarray, x: int, y: int, *, height: int, width: int
+) -> str:
+    """Return COCO's compressed run lengths of a cell in its image.
+
+    Unlike those of ``pycocotools`` they need no mask of the whole image.
+
+    Args:
+        inside: bool (h, w), the cell in its box.
+        x, y: the box's upper left pixel in the image.
+        height, width: of the image in pixels.
+
+    Raises:
+        ValueError: if the box leaves the image, or nothing is inside.
+
+    Example:
+        >>> run_length_text(np.ones((2, 1), bool), 1, 0, height=2, width=3)
+        '222'
+    """
+    h, w = inside.shape
+    if x < 0 or y < 0 or x + w > width or y + h > height or not inside.any():
+        raise ValueError(
+            f"a box of {w}x{h} at ({x}, {y}) with {int(inside.sum())} pixels inside; "
+            f"expected some, within {width}x{height}"
+        )
+    # Column by column: (h, w) -> (w, h), then the place of each pixel in the image.
+    columns, rows = np.nonzero(inside.T)
+    places = (columns.astype(np.int64) + x) * height + rows + y
+    breaks = np.flatnonzero(np.diff(places) != 1)
+    starts = places[np.concatenate(([0], breaks + 1))]
+    ends = places[np.concatenate((breaks, [len(places) - 1]))] + 1
+    edges = np.stack([starts, ends], axis=1).ravel()
+    runs = np.diff(np.concatenate(([0], edges, [height * width]))).tolist()
+    if runs[-1] == 0:  # which COCO's own writer leaves out, too
+        runs.pop()
+    text = []
+    for position, run in enumerate(runs):
+        value = run - runs[position - 2] if position > 2 else run
+        more = True
+        while more:
+            bits = value & 31
+            value >>= 5
+            more = value != (-1 if bits & 16 else 0)
+            text.append(chr(48 + bits + 32 * more))
+    return "".join(text)
+
+
+def remove_image_files(out: Path, name: str) -> None:
+    """Remove the folder of an image that can no longer be used."""
     if (folder_of(out, name) / RECORD).is_file():
         shutil.rmtree(folder_of(out, name))
 
 
-def read_record(folder: Path) -> dict | None:
-    """Return the record in an image's folder, None if there is none of this version."""
-    try:
-        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    whole = isinstance(record, dict) and record.get("schema") == SCHEMA
-    return record if whole else None
-
-
 def records_below(out: Path) -> Iterator[dict]:
     """Yield the records of a folder of results, by the names of their images."""
-    found = [read_record(file.parent) for file in (out / IMAGES).rglob(RECORD)]
-    yield from sorted(filter(None, found), key=lambda record: record["image"])
-
-
-CELLS, DIFFERENTIAL, IMAGE_TABLE = "cells.csv", "differential.csv", "images.csv"
-# What makes a spreadsheet take a text for a formula, alone or after white space.
-FORMULA_MARKS = "=+-@\t\r\n\uff1d\uff0b\uff0d\uff20"
-SHAPE = ("eccentricity", "solidity", "circularity")
-SCALE = ("factor", "how", "confidence", "red_cell_px", "red_cells", "note")
-
-
-def harmless(value: object) -> object:
-    """Return a table's cell that no spreadsheet takes for a formula.
-
-    Example:
-        >>> harmless("=1+1"), harmless("a=b"), harmless(-1.5)
-        ("'=1+1", 'a=b', -1.5)
-    """
-    if not isinstance(value, str):
-        return value
-    text = printable(value)
-    risky = value[:1] in FORMULA_MARKS or value.lstrip()[:1] in FORMULA_MARKS
-    return f"'{text}" if value and risky else text
+    found = []
+    for file in (out / IMAGES).rglob(RECORD):
+        try:
+            record = json.loads(file.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue
+        if isinstance(record, dict) and record.get("schema") == SCHEMA:
+            found.append(record)
+    yield from sorted(found, key=lambda record: record["image"])
 
 
 def write_tables(
@@ -365,7 +257,7 @@ def write_tables(
     failed: Mapping[str, str],
     classes: Sequence[str],
 ) -> None:
-    """Write ``cells.csv``, ``differential.csv`` and ``images.csv``, each in one move.
+    """Write ``cells.csv``, ``differential.csv`` and ``images.csv``.
 
     Args:
         out: folder of the results.
@@ -373,31 +265,38 @@ def write_tables(
         failed: image and reason.
         classes: names by id, the background first.
     """
-    names = [name for number, name in enumerate(classes) if number != BACKGROUND]
-    _write(out / CELLS, cell_header(names), cell_rows(records))
+    names = classes[BACKGROUND + 1 :]
+    header = [
+        *("image", "id", "class", "confidence", *(f"p_{name}" for name in names)),
+        *("p_background", "area_px", "x", "y", "x0", "y0", "x1", "y1"),
+        *("touches_border", *SHAPE),
+    ]
+    _write(out / CELLS, header, _cell_rows(records))
     header = ("class", "count", "percent", "low95", "high95")
-    _write(out / DIFFERENTIAL, header, _differential_rows(records, names))
+    rows = [
+        (row.name, row.count, *(round(x, 2) for x in (row.percent, row.low, row.high)))
+        for row in count_table(records, names)
+    ]
+    _write(out / DIFFERENTIAL, header, rows)
     scale = [f"scale_{key}" for key in SCALE]
     header = ("image", "status", "reason", "width", "height", "cells", *names, *scale)
-    _write(out / IMAGE_TABLE, header, image_rows(records, failed, names))
+    _write(out / IMAGE_TABLE, header, _image_rows(records, failed, names))
 
 
 def _write(path: Path, header: Iterable[str], rows: Iterable[Iterable]) -> None:
     write_table(path, header, ([harmless(value) for value in row] for row in rows))
 
 
-def cell_header(names: Sequence[str]) -> list[str]:
-    """Return the columns of ``cells.csv``, given the classes of cells."""
-    return [
-        *("image", "id", "class", "confidence"),
-        *(f"p_{name}" for name in names),
-        *("p_background", "area_px", "x", "y", "x0", "y0", "x1", "y1"),
-        *("touches_border", *SHAPE),
-    ]
+def harmless(value: object) -> object:
+    """Return a value of a table that no spreadsheet takes for a formula."""
+    if not isinstance(value, str):
+        return value
+    text = printable(value)
+    risky = value[:1] in FORMULA_MARKS or value.lstrip()[:1] in FORMULA_MARKS
+    return f"'{text}" if value and risky else text
 
 
-def cell_rows(records: Iterable[Mapping]) -> Iterator[list]:
-    """Yield the rows of ``cells.csv``."""
+def _cell_rows(records: Iterable[Mapping]) -> Iterator[list]:
     for record in records:
         for cell in record["cells"]:
             yield [
@@ -408,8 +307,23 @@ def cell_rows(records: Iterable[Mapping]) -> Iterator[list]:
             ]
 
 
-def counts_of(records: Iterable[Mapping], names: Sequence[str]) -> dict[str, int]:
-    """Return the cells of each class over all records."""
+def _image_rows(
+    records: Iterable[Mapping], failed: Mapping[str, str], names: Sequence[str]
+) -> list[list]:
+    rows = [
+        [
+            *(record["image"], "done", "", record["width"], record["height"]),
+            *(len(record["cells"]), *_counts([record], names).values()),
+            *(record["scale"][key] for key in SCALE),
+        ]
+        for record in records
+    ]
+    empty = [""] * (3 + len(names) + len(SCALE))
+    rows += [[name, "failed", reason, *empty] for name, reason in failed.items()]
+    return sorted(rows, key=lambda row: row[0])
+
+
+def _counts(records: Iterable[Mapping], names: Sequence[str]) -> dict[str, int]:
     counts = dict.fromkeys(names, 0)
     for record in records:
         for cell in record["cells"]:
@@ -420,46 +334,22 @@ def counts_of(records: Iterable[Mapping], names: Sequence[str]) -> dict[str, int
 def count_table(
     records: Iterable[Mapping], names: Sequence[str]
 ) -> tuple[DifferentialRow, ...]:
-    """Return the differential count over all records."""
-    return differential_of_counts(counts_of(records, names))
+    """Return the differential count over all records.
+
+    Args:
+        records: of the images.
+        names: of the classes, without the background.
+    """
+    return differential_of_counts(_counts(records, names))
 
 
-def _differential_rows(records: Sequence[Mapping], names: Sequence[str]):
-    for row in count_table(records, names):
-        shares = (round(share, 2) for share in (row.percent, row.low, row.high))
-        yield (row.name, row.count, *shares)
-
-
-def image_rows(
-    records: Iterable[Mapping], failed: Mapping[str, str], names: Sequence[str]
-) -> list[list]:
-    """Return the rows of ``images.csv``: what was done and what failed, by name."""
-    rows = [
-        [
-            *(record["image"], "done", "", record["width"], record["height"]),
-            *(len(record["cells"]), *counts_of([record], names).values()),
-            *(record["scale"][key] for key in SCALE),
-        ]
-        for record in records
-    ]
-    empty = [""] * (3 + len(names) + len(SCALE))
-    rows += [[name, "failed", reason, *empty] for name, reason in failed.items()]
-    return sorted(rows, key=lambda row: row[0])
-
-
-# More would make a page that a phone cannot open: about 3 and 70 kilobytes each.
-MOST_THUMBNAILS, MOST_FIELDS = 600, 60
-SHORT = {known.name: known.aliases[0] for known in CLASSES}
-PLAIN_COLOUR = (0, 114, 178)
-
-
-def predict_page(
+def write_report(
     out: Path,
     records: Sequence[Mapping],
     failed: Mapping[str, str],
     state: Mapping,
-) -> PredictReport:
-    """Return the page's data.
+) -> None:
+    """Write ``report.html``.
 
     Args:
         out: folder of the results.
@@ -467,68 +357,70 @@ def predict_page(
         failed: image and reason.
         state: of ``predict.json``.
     """
-    labels = class_labels(state["classes"], records)
-    flat = [(n, cell) for n, record in enumerate(records) for cell in record["cells"]]
-    doubts = [(cell["confidence"], cell["class_id"]) for _, cell in flat]
+    labels = _class_labels(state["classes"], records)
+    cells = [(n, cell) for n, record in enumerate(records) for cell in record["cells"]]
+    doubts = [(cell["confidence"], cell["class_id"]) for _, cell in cells]
     shown = doubtful_first(doubts, MOST_THUMBNAILS)
-    keys = {(flat[place][0], flat[place][1]["id"]) for place in shown}
-    pictured = _pictured(flat, shown, len(records))
+    thumbnails = {(cells[i][0], cells[i][1]["id"]) for i in shown}
+    # The images of the most doubtful cells come first.
+    order = sorted(shown, key=lambda i: (cells[i][1]["confidence"], i))
+    images = dict.fromkeys([*(cells[i][0] for i in order), *range(len(records))])
+    pictured = set(list(images)[:MOST_FIELDS])
     fields = [
-        _field(out, number, record, keys, number in pictured)
+        _field(
+            out, record, number in pictured, {i for n, i in thumbnails if n == number}
+        )
         for number, record in enumerate(records)
     ]
-    return PredictReport(
+    rows = count_table(records, [label.name for label in labels[1:]])
+    page = PredictReport(
         name=printable(_name(state)),
         summary=_summary(records, failed),
         classes=labels,
-        differential=_differential(records, labels),
+        differential=tuple(
+            CountedClass(label, row.count, row.percent, row.low, row.high)
+            for label, row in zip(labels[1:], rows, strict=True)
+        ),
         fields=tuple(fields),
         failed=tuple((printable(n), printable(r)) for n, r in failed.items()),
         facts=_facts(state),
-        left_out=_left_out(len(flat), len(shown), len(records), len(pictured)),
-        command=command_back(state, failed),
+        left_out=_left_out(len(cells), len(shown), len(records), len(pictured)),
+        command=_prepare_command(state, failed),
         version=leuko_mm.__version__,
         closing="For research. Not a medical device: a person judges every cell.",
     )
+    write_text(out / REPORT, render_predict_report(page))
 
 
-def class_labels(
+def _class_labels(
     classes: Sequence[str], records: Sequence[Mapping]
 ) -> tuple[ClassLabel, ...]:
-    """Return how the page names the classes, and their colours."""
     colours = records[0]["colours"] if records else [c.colour for c in CLASSES]
     return tuple(
-        ClassLabel(name, SHORT.get(name, name[:4]), _visible(colours[number]))
-        for number, name in enumerate(classes)
+        ClassLabel(
+            name,
+            SHORT_NAMES.get(name, name[:4]),
+            PLAIN_COLOUR if min(colour) > 240 else tuple(colour),
+        )
+        for name, colour in zip(classes, colours, strict=False)
     )
 
 
-def _visible(colour: Sequence[int]) -> tuple[int, int, int]:
-    # White, the colour of leukocytes without a class, is lost on a white page.
-    red, green, blue = colour
-    return PLAIN_COLOUR if min(colour) > 240 else (red, green, blue)
-
-
-def _pictured(
-    flat: Sequence[tuple], shown: frozenset[int], images: int
-) -> frozenset[int]:
-    """Return the images whose picture is on the page: those of doubtful cells first."""
-    order = sorted(shown, key=lambda place: (flat[place][1]["confidence"], place))
-    numbers = [*(flat[place][0] for place in order), *range(images)]
-    return frozenset(list(dict.fromkeys(numbers))[:MOST_FIELDS])
-
-
 def _field(
-    out: Path, number: int, record: Mapping, keys: set, pictured: bool
+    out: Path, record: Mapping, pictured: bool, thumbnails: set[int]
 ) -> FoundField:
-    folder = folder_of(out, record["image"])
-    scale = record["scale"]
+    folder, scale = folder_of(out, record["image"]), record["scale"]
+    picture = None
+    if pictured:
+        picture = _pixels(folder / OVERLAY)
+        # Shrunk at once: sixty whole fields are half a gigabyte.
+        picture = fitted(picture, min(FIELD_SIDE, max(picture.shape[:2])))
     return FoundField(
         name=printable(record["image"]),
         file_name=record["image"],
         width=record["width"],
         height=record["height"],
-        overlay=folder.relative_to(out).joinpath(OVERLAY).as_posix(),
+        overlay=(folder / OVERLAY).relative_to(out).as_posix(),
         scale=scale["note"] or f"scale {scale['factor']:.3g} ({scale['how']})",
         cells=tuple(
             FoundCell(
@@ -540,27 +432,19 @@ def _field(
                 area=cell["area"],
                 touches_border=cell["touches_border"],
                 runs=cell["runs"],
-                thumbnail=_cut_out(folder, cell)
-                if (number, cell["id"]) in keys
+                thumbnail=_pixels(folder / CUTOUTS / _cutout_name(cell))
+                if cell["id"] in thumbnails
                 else None,
             )
             for cell in record["cells"]
         ),
-        picture=_picture(folder / OVERLAY) if pictured else None,
+        picture=picture,
     )
 
 
-def _cut_out(folder: Path, cell: Mapping) -> np.ndarray:
-    name = f"{cell['id']:03}_{cell['class']}.png"
-    with Image.open(folder / CUTOUTS / name) as image:
-        return np.array(image.convert("RGB"))
-
-
-def _picture(path: Path) -> np.ndarray:
+def _pixels(path: Path) -> np.ndarray:
     with Image.open(path) as image:
-        picture = np.array(image.convert("RGB"))
-    # Shrunk at once: sixty whole fields are half a gigabyte.
-    return fitted(picture, min(FIELD_SIDE, max(picture.shape[:2])))
+        return np.array(image.convert("RGB"))
 
 
 def _name(state: Mapping) -> str:
@@ -572,18 +456,19 @@ def _summary(records: Sequence[Mapping], failed: Mapping) -> str:
     cells = [cell for record in records for cell in record["cells"]]
     cut = sum(cell["touches_border"] for cell in cells)
     empty = sum(not record["cells"] for record in records)
-    guessed = sum(record["scale"]["how"] == "assumed" for record in records)
+    scales = [record["scale"] for record in records]
+    assumed = sum(scale["how"] == "assumed" for scale in scales)
+    unsure = sum(scale["confidence"] < UNSURE for scale in scales) - assumed
     words = f"{_number(len(cells), 'cell')} in {_number(len(records), 'image')}"
     if empty:
         words += f", {empty} of them without a cell"
     if cut:
         words += f"; {cut} cells touch the border of their image and are counted too"
-    if guessed:
+    if assumed:
         words += (
-            f"; the scale of {_number(guessed, 'image')} was not found and is only "
+            f"; the scale of {_number(assumed, 'image')} was not found and is only "
             "assumed"
         )
-    unsure = sum(record["scale"]["confidence"] < UNSURE for record in records) - guessed
     if unsure:
         words += (
             f"; the scale of {_number(unsure, 'image')} is sure to less than "
@@ -598,32 +483,21 @@ def _number(count: int, word: str) -> str:
     return f"{count} {word}{'' if count == 1 else 's'}"
 
 
-def _differential(
-    records: Sequence[Mapping], labels: Sequence[ClassLabel]
-) -> tuple[CountedClass, ...]:
-    rows = count_table(records, [label.name for label in labels[1:]])
-    return tuple(
-        CountedClass(label, row.count, row.percent, row.low, row.high)
-        for label, row in zip(labels[1:], rows, strict=True)
-    )
-
-
 def _facts(state: Mapping) -> tuple[tuple[str, str], ...]:
     settings = state["settings"]
-    known = {key: settings.get(key) for key in ("scale", "um_per_px", "min_area")}
-    given = {
+    pixel, least = settings.get("um_per_px"), settings.get("min_area")
+    scale = settings.get("scale") or "estimated from the red cells"
+    facts = {
         "images": state["root"],
         "checkpoint": f"{state['checkpoint']}, sha256 "
         f"{settings['checkpoint_sha256'][:16]}",
-        "scale": known["scale"] or "estimated from the red cells",
-        "size of a pixel": known["um_per_px"] and f"{known['um_per_px']} µm",
-        "smallest cell": known["min_area"] and f"{known['min_area']} pixels",
+        "scale": None if pixel else scale,
+        "size of a pixel": pixel and f"{pixel} µm",
+        "smallest cell": least and f"{least} pixels",
         "mirrored and turned too": "yes" if settings.get("tta") else "no",
         "leuko_mm": leuko_mm.__version__,
     }
-    if known["um_per_px"]:
-        del given["scale"]
-    return tuple((name, printable(str(v))) for name, v in given.items() if v)
+    return tuple((name, printable(str(v))) for name, v in facts.items() if v)
 
 
 def _left_out(
@@ -644,7 +518,7 @@ def _left_out(
     return tuple(words)
 
 
-def command_back(state: Mapping, failed: Mapping) -> str:
+def _prepare_command(state: Mapping, failed: Mapping) -> str:
     """Return the command that makes a dataset of the images and saved corrections."""
     words = ["leuko", "prepare", "folders", state["root"], "corrections.json"]
     words += ["--name", "corrected", "--yes"]

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import torch
 
 from leuko_mm.datasets.images import read_image
 from leuko_mm.inference.cells import (
@@ -29,18 +28,181 @@ from leuko_mm.inference.model import (
     shipped_checkpoint,
 )
 from leuko_mm.inference.scale import AUTO, check_scale, find_scale, network_red_cell
-from leuko_mm.registry import SCOPE, TRANSFORMS
-from leuko_mm.transforms.ahe_retinex import as_rgb_uint8, window_starts
+from leuko_mm.transforms.ahe_retinex import (
+    as_rgb_uint8,
+    enhance_image,
+    window_starts,
+)
+from leuko_mm.transforms.retinex import RetinexParams
 
+ImageOrPath = np.ndarray | str | PathLike
 Bands = Iterable[tuple[int, np.ndarray]]
+# Sides that every network takes: none here halves more often than five times.
+DIVISOR = 32
+
+
+class Predictor:
+    """Find, outline and name the leukocytes of whole microscope fields.
+
+    An image is brought to the scale of the training, enhanced by the window rule if
+    the training was, segmented in overlapping tiles, and divided into cells. Memory
+    grows with the image and its label maps, not with what the network needs.
+
+    Args:
+        checkpoint: a ``.pth`` of tensors, or an ``.onnx`` of ``leuko export``, with its
+            JSON sidecar beside it.
+        device: such as ``cpu`` or ``cuda:1``; None takes a GPU where there is one.
+            Exported networks run on the CPU.
+        scale: network pixels per pixel of an image; ``auto`` measures the red cells.
+        um_per_px: size of a pixel of the images in um, instead of ``scale``.
+        tta: average over eight mirrored and turned views, at eight times the time.
+        min_area: pixels of the image below which nothing counts as a cell; None is
+            half the area of a red cell.
+        tile: side in network pixels of what the network sees at once.
+        runtime: ``torch`` for a ``.pth``; ``openvino`` or ``onnxruntime`` for an
+            export, None takes the first of them that is installed.
+
+    Raises:
+        CheckpointError: if the two files do not fit each other or this version.
+        RuntimeChoiceError: if the runtime is not installed or does not fit the file.
+        UnsafeCheckpointError: if the file holds more than tensors.
+        ValueError: if another argument does not fit.
+
+    Example:
+        >>> predictor = Predictor("cbam_unet.pth")  # doctest: +SKIP
+        >>> predictor.predict("field.jpg").counts  # doctest: +SKIP
+        mappingproxy({'basophil': 0, 'eosinophil': 1, ...})
+    """
+
+    def __init__(
+        self,
+        checkpoint: str | PathLike,
+        *,
+        device: str | None = None,
+        scale: float | str | None = AUTO,
+        um_per_px: float | None = None,
+        tta: bool = False,
+        min_area: float | None = None,
+        tile: int = 512,
+        runtime: str | None = None,
+    ):
+        check_scale(scale, um_per_px)
+        if min_area is not None and not 0 <= min_area < np.inf:
+            raise ValueError(f"min_area={min_area}: expected pixels, 0 or more")
+        if tile < 64 or tile % DIVISOR:
+            raise ValueError(f"tile={tile}: expected a multiple of 32, 64 or more")
+        # A missing library is reported before a large file is read.
+        self.runtime = choose_runtime(Path(checkpoint), runtime)
+        self.checkpoint = read_model(checkpoint)
+        self.scale, self.um_per_px, self.min_area = scale, um_per_px, min_area
+        self.tile = tile
+        network = open_runtime(self.checkpoint, self.runtime, device=device)
+        self._network = TileNetwork(self.checkpoint, network, tta=tta)
+
+    @classmethod
+    def from_zoo(cls, name: str = DEFAULT_MODEL, **options) -> Predictor:
+        """Take a checkpoint that the package carries.
+
+        Args:
+            name: as ``leuko zoo list`` prints it.
+            **options: as for the class.
+
+        Raises:
+            NotShippedError: if the package has none of that name; the message names
+                the command that trains it.
+        """
+        return cls(shipped_checkpoint(name), **options)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names by class id, background first."""
+        return self.checkpoint.classes
+
+    def predict(
+        self,
+        images: ImageOrPath | Iterable[ImageOrPath],
+        *,
+        probabilities: bool = False,
+    ) -> Prediction | Iterator[Prediction]:
+        """Return the cells of an image, or an iterator over those of several.
+
+        Args:
+            images: RGB uint8 (H, W, 3) or what ``as_rgb_uint8`` takes, a file, or an
+                iterable of them, of which one after the other is read.
+            probabilities: also return those of every class at every pixel, which take
+                two bytes a class and pixel.
+
+        Raises:
+            ImageFileError: if a file is no image that can be used.
+            ValueError: if an array is none.
+        """
+        if isinstance(images, (str, PathLike, np.ndarray)):
+            return self._predict(images, probabilities)
+        return (self._predict(image, probabilities) for image in images)
+
+    def _predict(self, image: ImageOrPath, probabilities: bool) -> Prediction:
+        source = None if isinstance(image, np.ndarray) else Path(image)
+        pixels = as_rgb_uint8(image) if source is None else read_image(source)
+        scale = find_scale(
+            pixels, self.checkpoint, scale=self.scale, um_per_px=self.um_per_px
+        )
+        evidence, planes = self._segment(pixels, scale, probabilities)
+        # Where the network sees more pixels than the image has, they are not kept.
+        grid = evidence.shape[0] / pixels.shape[0]
+        red_cell = network_red_cell(self.checkpoint) / scale.factor * grid
+        least = np.pi / 8 * red_cell**2
+        if self.min_area is not None:
+            least = self.min_area * grid**2
+        masks = find_cell_masks(
+            evidence.foreground, red_cell_px=red_cell, min_area=least
+        )
+        labels, instances, cells = assemble(masks, evidence, pixels.shape[:2])
+        return Prediction(
+            labels=labels,
+            instances=instances,
+            cells=cells,
+            classes=self.classes,
+            colours=self.checkpoint.colours,
+            scale=scale,
+            probabilities=planes,
+            source=source,
+        )
+
+    def _segment(
+        self, pixels: np.ndarray, scale: ImageScale, keep: bool
+    ) -> tuple[Evidence, np.ndarray | None]:
+        """Return what the cells need of the network, and all of it if it is kept."""
+        seen = NetworkImage(
+            pixels,
+            scale.factor,
+            enhance=self.checkpoint.sidecar.get("enhance"),
+            enhanced_at=self.checkpoint.prepared_px / (self.checkpoint.cell_px or 256),
+        )
+        evidence = Evidence(seen.grid, len(self.classes))
+        planes = None
+        if keep:
+            planes = np.zeros((len(self.classes), *pixels.shape[:2]), np.float16)
+        bands = probability_bands(
+            seen.shape,
+            seen.window,
+            self._network,
+            tile=self.tile,
+            overlap=self.tile // 4,
+            margin=self.tile // 16,
+        )
+        for first, band in seen.on_grid(bands):
+            evidence.add(first, band)
+            if planes is not None:
+                seen.spread(first, band, planes)
+        return evidence, planes
 
 
 class NetworkImage:
     """An image at the scale of a network.
 
-    Shrunk or enhanced, it is held as a whole, which takes no more memory than the
-    image itself; enlarged, every part is made when it is asked for. What comes back
-    is kept on a ``grid`` that is never finer than the image.
+    Shrunk or enhanced, it is kept as a whole, which takes no more memory than the
+    image itself; enlarged, every window is made when it is asked for. Results are
+    kept on a ``grid`` that is never finer than the image.
 
     Args:
         image: RGB uint8 (H, W, 3).
@@ -91,21 +253,16 @@ class NetworkImage:
         for first, band in bands:
             if self.grid == self.shape:
                 yield first, band
-                continue
-            rows = _below(first, band.shape[1], self.grid[0], self.shape[0])
-            columns = _nearest(np.arange(self.grid[1]), self.grid[1], self.shape[1])
-            at = _nearest(rows, self.grid[0], self.shape[0]) - first
-            if len(rows):
-                yield int(rows[0]), band[:, at][:, :, columns]
+            else:
+                rows, band = _resampled(first, band, self.shape, self.grid)
+                if len(rows):
+                    yield int(rows[0]), band
 
     def spread(self, first: int, band: np.ndarray, out: np.ndarray) -> None:
         """Write a band (C, rows, W) of the grid into an array of the image's size."""
-        height, width = self.image_shape
-        rows = _below(first, band.shape[1], height, self.grid[0])
-        at = _nearest(rows, height, self.grid[0]) - first
-        columns = _nearest(np.arange(width), width, self.grid[1])
+        rows, band = _resampled(first, band, self.grid, self.image_shape)
         if len(rows):
-            out[:, rows[0] : rows[-1] + 1] = band[:, at][:, :, columns]
+            out[:, rows[0] : rows[-1] + 1] = band
 
 
 def _scaled(shape: tuple[int, int], factor: float) -> tuple[int, int]:
@@ -115,43 +272,64 @@ def _scaled(shape: tuple[int, int], factor: float) -> tuple[int, int]:
 def _resized(image: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     if image.shape[:2] == shape:
         return image
-    # As training shrinks its cells; see datasets.tile_store.
+    # As training shrinks its cells.
     shrinks = shape[0] * shape[1] < image.shape[0] * image.shape[1]
-    way = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    return cv2.resize(image, shape[::-1], interpolation=way)
+    method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    return cv2.resize(image, shape[::-1], interpolation=method)
 
 
 def _enhanced(image: np.ndarray, enhance: Mapping) -> np.ndarray:
+    options = {key: value for key, value in enhance.items() if key != "type"}
+    known = set(options) <= {"reading", "preset", "window"}
+    if enhance["type"] == "leuko_mm.AHERetinex" and known:
+        # Without the registry: an exported network needs no torch.
+        window = options.get("window", 256)
+        return enhance_image(
+            image,
+            window=window,
+            overlap=window // 4,
+            reading=options.get("reading", "hsv"),
+            params=RetinexParams.preset(options.get("preset", "default")),
+        )
+    from leuko_mm.registry import SCOPE, TRANSFORMS
+
     step = TRANSFORMS.build({"_scope_": SCOPE, **enhance})
     # Transforms take what mmcv loads, which is BGR.
     out = step({"img": np.ascontiguousarray(image[..., ::-1])})["img"]
     return np.ascontiguousarray(out[..., ::-1])
 
 
-def _nearest(places: np.ndarray, size: int, other: int) -> np.ndarray:
-    """Return under which pixel of another size the middle of each pixel lies."""
-    return np.minimum(((places + 0.5) * (other / size)).astype(np.intp), other - 1)
+def _resampled(
+    first: int, band: np.ndarray, shape: tuple[int, int], target: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the rows of ``target`` whose nearest row is in the band, and their values.
 
-
-def _below(first: int, count: int, size: int, other: int) -> np.ndarray:
-    """Return the rows, of ``size``, that lie on some rows of an image of ``other``."""
-    low = max(0, int(first * size / other) - 2)
-    high = min(size, int((first + count) * size / other) + 3)
+    Args:
+        first: row of ``shape`` that the band begins at.
+        band: (C, rows, W) at the size of ``shape``.
+        shape, target: height and width.
+    """
+    height, count = target[0], band.shape[1]
+    low = max(0, int(first * height / shape[0]) - 2)
+    high = min(height, int((first + count) * height / shape[0]) + 3)
     rows = np.arange(low, high)
-    at = _nearest(rows, size, other)
-    return rows[(at >= first) & (at < first + count)]
+    nearest = _nearest(rows, height, shape[0])
+    inside = (nearest >= first) & (nearest < first + count)
+    columns = _nearest(np.arange(target[1]), target[1], shape[1])
+    return rows[inside], band[:, nearest[inside] - first][:, :, columns]
 
 
-# What every network here halves at most; others pad for themselves.
-DIVISOR = 32
+def _nearest(places: np.ndarray, size: int, other: int) -> np.ndarray:
+    """Return the pixel of another size that holds the middle of each pixel."""
+    return np.minimum(((places + 0.5) * (other / size)).astype(np.intp), other - 1)
 
 
 class TileNetwork:
     """Call a network on a tile as its training did.
 
     Args:
-        checkpoint: tells how pixels are normalised.
-        runtime: computes the logits.
+        checkpoint: says how pixels are normalised.
+        runtime: computes the probabilities.
         tta: average over the eight views of a square, mirrored and turned.
     """
 
@@ -161,7 +339,7 @@ class TileNetwork:
         mean, std = normalisation.get("mean"), normalisation.get("std")
         self.mean = np.array(mean or [0, 0, 0], np.float32)
         self.std = np.array(std or [1, 1, 1], np.float32)
-        # Training reads BGR; where it was not turned, the network knows BGR.
+        # Training reads BGR; a network whose input was not turned to RGB expects BGR.
         self.flips = not normalisation.get("bgr_to_rgb")
 
     def __call__(self, tile: np.ndarray) -> np.ndarray:
@@ -182,38 +360,23 @@ class TileNetwork:
 
     def _one(self, tile: np.ndarray) -> np.ndarray:
         height, width = tile.shape[:2]
-        bottom, right = -height % DIVISOR, -width % DIVISOR
-        # Mirrored, so that no dark frame is seen that training never showed; the
-        # border of a tile narrower than that is repeated.
-        way = (
-            cv2.BORDER_REFLECT
-            if min(height, width) >= DIVISOR
-            else (cv2.BORDER_REPLICATE)
-        )
+        # Mirrored, since training never showed a dark frame; a tile too narrow for
+        # that repeats its border.
+        mirrors = min(height, width) >= DIVISOR
         full = cv2.copyMakeBorder(
-            np.ascontiguousarray(tile), 0, bottom, 0, right, way
+            np.ascontiguousarray(tile),
+            *(0, -height % DIVISOR, 0, -width % DIVISOR),
+            cv2.BORDER_REFLECT if mirrors else cv2.BORDER_REPLICATE,
         ).astype(np.float32)
         values = ((full[..., ::-1] if self.flips else full) - self.mean) / self.std
-        inputs = torch.from_numpy(np.ascontiguousarray(values)).permute(2, 0, 1)[None]
-        logits = self.runtime(inputs)
-        if logits.shape[1] == 1:
-            cell = torch.sigmoid(logits)
-            probabilities = torch.cat([1 - cell, cell], dim=1)
-        else:
-            probabilities = logits.softmax(dim=1)
-        return probabilities[0, :, :height, :width].cpu().numpy()
-
-
-# From the tile (h, w, 3) uint8 to the probability of each class, (C, h, w) float32.
-Network = Callable[[np.ndarray], np.ndarray]
-# From two slices to that part of the image.
-Window = Callable[[slice, slice], np.ndarray]
+        inputs = np.ascontiguousarray(values).transpose(2, 0, 1)[None]
+        return self.runtime(inputs)[0, :, :height, :width]
 
 
 def probability_bands(
     shape: tuple[int, int],
-    window: Window,
-    network: Network,
+    window: Callable[[slice, slice], np.ndarray],
+    network: Callable[[np.ndarray], np.ndarray],
     *,
     tile: int = 512,
     overlap: int = 128,
@@ -224,12 +387,12 @@ def probability_bands(
     An image no larger than a tile in both directions is one tile. Neighbouring
     tiles overlap; the outermost ``margin`` pixels of a tile at an inner border do
     not count, since the network could not see what is beyond, and over the rest of
-    the overlap one fades into the other. Only one band of tiles is held.
+    the overlap one fades into the other. Only one band of tiles is in memory.
 
     Args:
         shape: height and width at the network's scale.
-        window: gives a part of the image, so that it need not exist as a whole.
-        network: see ``Network``.
+        window: from rows and columns to that part of the image, (h, w, 3) uint8.
+        network: from a tile (h, w, 3) uint8 to probabilities (C, h, w) float32.
         tile: side of a tile in pixels.
         overlap: least overlap of neighbouring tiles in pixels.
         margin: in pixels; at most half of the overlap.
@@ -240,15 +403,6 @@ def probability_bands(
 
     Raises:
         ValueError: if the three lengths do not fit.
-
-    Example:
-        >>> field = np.zeros((300, 50, 3), np.uint8)
-        >>> half = lambda tile: np.full((2, *tile.shape[:2]), 0.5, np.float32)
-        >>> bands = probability_bands(
-        ...     (300, 50), lambda y, x: field[y, x], half, tile=128, overlap=64
-        ... )
-        >>> [(first, band.shape) for first, band in bands]
-        [(0, (2, 57, 50)), (57, (2, 58, 50)), (115, (2, 57, 50)), (172, (2, 128, 50))]
     """
     if tile < 1 or not 0 <= 2 * margin <= overlap < tile:
         raise ValueError(
@@ -275,13 +429,7 @@ def probability_bands(
 
 
 def tile_weights(starts: list[int], size: int, margin: int) -> list[np.ndarray]:
-    """Return each tile's weights (size,); at every pixel they sum to 1.
-
-    Example:
-        >>> [w.tolist() for w in tile_weights([0, 4], 8, 1)]
-        [[1.0, 1.0, 1.0, 1.0, 1.0, 0.75, 0.25, 0.0], \
-[0.0, 0.25, 0.75, 1.0, 1.0, 1.0, 1.0, 1.0]]
-    """
+    """Return each tile's weights (size,); at every pixel they sum to 1."""
     centre = np.arange(size) + 0.5
     weights = [np.ones(size) for _ in starts]
     for i, (start, after) in enumerate(pairwise(starts)):
@@ -298,165 +446,3 @@ def tile_weights(starts: list[int], size: int, margin: int) -> list[np.ndarray]:
         (weight / total[start : start + size]).astype(np.float32)
         for start, weight in zip(starts, weights, strict=True)
     ]
-
-
-ImageOrPath = np.ndarray | str | PathLike
-
-
-class Predictor:
-    """Find, outline and name the leukocytes of whole microscope fields.
-
-    An image is brought to the scale of the training, enhanced by the window rule if
-    the training was, segmented in overlapping tiles, and divided into cells. Memory
-    grows with the image and its label maps, not with what the network needs.
-
-    Args:
-        checkpoint: a ``.pth`` of tensors, or an ``.onnx`` of ``leuko export``, with its
-            JSON sidecar beside it.
-        device: such as ``cpu`` or ``cuda:1``; None takes a GPU where there is one.
-            Exported networks run on the CPU.
-        scale: network pixels per pixel of an image; ``auto`` measures the red cells.
-        um_per_px: size of a pixel of the images in um, instead of ``scale``.
-        tta: average over eight mirrored and turned views, at eight times the time.
-        min_area: pixels of the image below which nothing counts as a cell; None is
-            half the area of a red cell.
-        tile: side in network pixels of what the network sees at once.
-        runtime: ``torch`` for a ``.pth``; ``openvino`` or ``onnxruntime`` for an
-            export, None takes the first of them that is installed.
-
-    Raises:
-        CheckpointError: if the two files do not fit each other or this version.
-        RuntimeChoiceError: if the runtime is not installed or does not fit the file.
-        UnsafeCheckpointError: if the file holds more than tensors.
-        ValueError: if another argument does not fit.
-
-    Example:
-        >>> predictor = Predictor("cbam_unet.pth")  # doctest: +SKIP
-        >>> predictor.predict("field.jpg").counts  # doctest: +SKIP
-        mappingproxy({'basophil': 0, 'eosinophil': 1, ...})
-    """
-
-    def __init__(
-        self,
-        checkpoint: str | PathLike,
-        *,
-        device: str | torch.device | None = None,
-        scale: float | str | None = AUTO,
-        um_per_px: float | None = None,
-        tta: bool = False,
-        min_area: float | None = None,
-        tile: int = 512,
-        runtime: str | None = None,
-    ):
-        check_scale(scale, um_per_px)
-        if min_area is not None and not 0 <= min_area < np.inf:
-            raise ValueError(f"min_area={min_area}: expected pixels, 0 or more")
-        if tile < 64 or tile % 32:
-            raise ValueError(f"tile={tile}: expected a multiple of 32, 64 or more")
-        # What is not installed is told before a large file is read.
-        self.runtime = choose_runtime(Path(checkpoint), runtime)
-        self.checkpoint = read_model(checkpoint)
-        self.scale, self.um_per_px, self.min_area = scale, um_per_px, min_area
-        self.tile = tile
-        self._network = TileNetwork(
-            self.checkpoint,
-            open_runtime(self.checkpoint, self.runtime, device=device),
-            tta=tta,
-        )
-
-    @classmethod
-    def from_zoo(cls, name: str = DEFAULT_MODEL, **options) -> Predictor:
-        """Take a checkpoint that travels with the package.
-
-        Args:
-            name: as ``leuko zoo list`` prints it.
-            **options: as for the class.
-
-        Raises:
-            NotShippedError: if the package carries none of that name; the message
-                names the command that trains it.
-        """
-        return cls(shipped_checkpoint(name), **options)
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """Names by class id, background first."""
-        return self.checkpoint.classes
-
-    def predict(
-        self,
-        images: ImageOrPath | Iterable[ImageOrPath],
-        *,
-        probabilities: bool = False,
-    ) -> Prediction | Iterator[Prediction]:
-        """Return the cells of an image, or an iterator over those of several.
-
-        Args:
-            images: RGB uint8 (H, W, 3) or what ``as_rgb_uint8`` takes, a file, or an
-                iterable of them; of an iterable, one after the other is read.
-            probabilities: also return those of every class at every pixel, which take
-                two bytes a class and pixel.
-
-        Raises:
-            ImageFileError: if a file is no image that can be used.
-            ValueError: if an array is none.
-        """
-        if isinstance(images, (str, PathLike, np.ndarray)):
-            return self._predict(images, probabilities)
-        return (self._predict(image, probabilities) for image in images)
-
-    def _predict(self, image: ImageOrPath, probabilities: bool) -> Prediction:
-        source = None if isinstance(image, np.ndarray) else Path(image)
-        pixels = as_rgb_uint8(image) if source is None else read_image(source)
-        scale = find_scale(
-            pixels, self.checkpoint, scale=self.scale, um_per_px=self.um_per_px
-        )
-        evidence, every = self._segment(pixels, scale, probabilities)
-        # Where the network sees more pixels than there are, they are not kept.
-        grid = evidence.shape[0] / pixels.shape[0]
-        red_cell = network_red_cell(self.checkpoint) / scale.factor * grid
-        least = np.pi / 8 * red_cell**2
-        if self.min_area is not None:
-            least = self.min_area * grid**2
-        masks = find_cell_masks(
-            evidence.foreground, red_cell_px=red_cell, min_area=least
-        )
-        labels, instances, cells = assemble(masks, evidence, pixels.shape[:2])
-        return Prediction(
-            labels=labels,
-            instances=instances,
-            cells=cells,
-            classes=self.classes,
-            colours=self.checkpoint.colours,
-            scale=scale,
-            probabilities=every,
-            source=source,
-        )
-
-    def _segment(
-        self, pixels: np.ndarray, scale: ImageScale, keep: bool
-    ) -> tuple[Evidence, np.ndarray | None]:
-        """Run the network over all of an image; return what the cells need of it."""
-        seen = NetworkImage(
-            pixels,
-            scale.factor,
-            enhance=self.checkpoint.sidecar.get("enhance"),
-            enhanced_at=self.checkpoint.prepared_px / (self.checkpoint.cell_px or 256),
-        )
-        evidence = Evidence(seen.grid, len(self.classes))
-        every = None
-        if keep:
-            every = np.zeros((len(self.classes), *pixels.shape[:2]), np.float16)
-        bands = probability_bands(
-            seen.shape,
-            seen.window,
-            self._network,
-            tile=self.tile,
-            overlap=self.tile // 4,
-            margin=self.tile // 16,
-        )
-        for first, band in seen.on_grid(bands):
-            evidence.add(first, band)
-            if every is not None:
-                seen.spread(first, band, every)
-        return evidence, every

@@ -1,9 +1,9 @@
 """The scale of an image, measured on its red cells.
 
-Red cells are all around, of nearly one size in everybody, and round. Every edge
-pixel votes, for every radius, for the point that lies so far from it towards the
-darker side; where enough of a circle's rim votes for one point, a red cell is seen.
-That needs no threshold on colour, works under uneven light, and sees the free arcs of
+Red cells are everywhere in a smear, round, and of nearly one size in everybody. Every
+edge pixel votes, for every radius, for the point at that distance towards the darker
+side; where enough of a circle's rim votes for one point, there is a red cell. That
+needs no threshold on colour, works under uneven light, and finds the free arcs of
 cells in a clump.
 """
 
@@ -18,15 +18,138 @@ import numpy as np
 from leuko_mm.inference.cells import ImageScale
 from leuko_mm.inference.model import Checkpoint
 
-# Circles are looked for at a size at which a rim is sharp and an image small.
-SMALLEST, LARGEST, BEST = 20.0, 44.0, 30.0
+AUTO = "auto"
+# A red cell in a dried and stained smear, in um.
+RED_CELL_UM = 7.5
+# Red cell over side of a prepared cell image in BCISC, for sidecars without a measure.
+USUAL_SHARE = 0.204
+# Beyond these the measure is wrong, or the image no smear; an image enlarged a
+# thousand times would only fill the memory.
+MIN_FACTOR, MAX_FACTOR = 1 / 32, 16.0
+# What a pixel of a microscope's picture may be, in um: red cells of 2 to 1500 pixels.
+FINEST_UM, COARSEST_UM = RED_CELL_UM / 1500, RED_CELL_UM / 2
+
+# Circles are searched at a size at which a rim is sharp and an image small.
+SMALLEST, LARGEST, BEST = 20.0, 44.0, 30.0  # pixels of diameter
 RIM = 0.25  # share of the rim that must vote
-PATCH = 256  # side of what is looked at, where an image is larger; 4 of them
-KIND = 0.08  # red cells of a smear differ by about so much, in log diameter
-FEWEST = 2
-SEEN = 0.38  # the best rim has at least so much; in noise 0.32 was met
+PATCH = 256  # side of the four patches that are searched where an image is larger
+SIZE_SPREAD = 0.08  # spread of the log diameter of red cells of a smear
+FEWEST = 2  # circles
+SEEN = 0.38  # share of the best rim, at least; in noise 0.32 was met
 MOST = 300  # circles of a patch
 SHARPNESS = 5  # power of the rim's share, by which a circle counts
+
+
+def find_scale(
+    image: np.ndarray,
+    checkpoint: Checkpoint,
+    *,
+    scale: float | str | None = AUTO,
+    um_per_px: float | None = None,
+) -> ImageScale:
+    """Return how many pixels of the network a pixel of an image makes.
+
+    Args:
+        image: RGB uint8 (H, W, 3).
+        checkpoint: its sidecar says how large a red cell was in training.
+        scale: ``auto`` (or None) measures red cells; a number is taken as it is.
+        um_per_px: size of a pixel of the image in um, instead of ``scale``.
+
+    Raises:
+        ValueError: if both are given, or one is not a finite number above 0, or the
+            image would be shrunk or enlarged beyond what any smear needs.
+    """
+    check_scale(scale, um_per_px)
+    if um_per_px is not None:
+        return _by_pixel_size(checkpoint, um_per_px)
+    if scale not in (AUTO, None):
+        return ImageScale(float(scale), "factor", 1.0, note=f"scale {scale:g} as given")
+    return _by_red_cells(image, checkpoint)
+
+
+def check_scale(scale: float | str | None, um_per_px: float | None) -> None:
+    """Refuse what is no scale, or no pixel size of a microscope.
+
+    Raises:
+        ValueError: naming what was given and what was expected.
+    """
+    given = {"scale": None if scale == AUTO else scale, "um_per_px": um_per_px}
+    given = {name: value for name, value in given.items() if value is not None}
+    if len(given) > 1:
+        raise ValueError(f"{given}: give scale or um_per_px, not both")
+    for name, value in given.items():
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if not number or not math.isfinite(value) or value <= 0:
+            raise ValueError(
+                f"{name}={value!r}: expected a number above 0"
+                + (" or 'auto'" if name == "scale" else "")
+            )
+    if um_per_px is not None and not FINEST_UM <= um_per_px <= COARSEST_UM:
+        raise ValueError(
+            f"um_per_px={um_per_px:g}: a red cell would be "
+            f"{RED_CELL_UM / um_per_px:.3g} pixels wide; give the side of a pixel in "
+            "micrometres, usually 0.05 to 0.5"
+        )
+    if "scale" in given and not MIN_FACTOR <= scale <= MAX_FACTOR:
+        raise ValueError(
+            f"scale={scale:g}: expected {MIN_FACTOR:g} to {MAX_FACTOR:g}, how many "
+            "pixels of the network a pixel of the image makes"
+        )
+
+
+def network_red_cell(checkpoint: Checkpoint) -> float:
+    """Return the diameter of a red cell as the network sees it, in pixels."""
+    usual = USUAL_SHARE * (checkpoint.cell_px or checkpoint.prepared_px)
+    return checkpoint.rbc_px or usual
+
+
+def _by_pixel_size(checkpoint: Checkpoint, um_per_px: float) -> ImageScale:
+    known = checkpoint.px_per_um
+    factor = (known or network_red_cell(checkpoint) / RED_CELL_UM) * um_per_px
+    if not MIN_FACTOR <= factor <= MAX_FACTOR:
+        raise ValueError(
+            f"um_per_px={um_per_px:g} would scale the image by {factor:.3g} for this "
+            f"network; expected {MIN_FACTOR:g} to {MAX_FACTOR:g}: is it the size of a "
+            "pixel?"
+        )
+    if known:
+        return ImageScale(factor, "um_per_px", 1.0, note=f"{um_per_px:g} um a pixel")
+    return ImageScale(
+        factor,
+        "um_per_px",
+        0.9,
+        red_cell_px=RED_CELL_UM / um_per_px,
+        note=f"{um_per_px:g} um a pixel, a red cell taken as {RED_CELL_UM} um wide",
+    )
+
+
+def _by_red_cells(image: np.ndarray, checkpoint: Checkpoint) -> ImageScale:
+    measured = measure_red_cells(image)
+    known = network_red_cell(checkpoint)
+    factor = known / measured.diameter if measured else 0.0
+    if MIN_FACTOR <= factor <= MAX_FACTOR:
+        return ImageScale(
+            factor,
+            "red cells",
+            measured.confidence,
+            red_cell_px=measured.diameter,
+            red_cells=measured.count,
+            note=(
+                f"{measured.count} red cells, {measured.diameter:.0f} pixels wide "
+                f"(+- {196 * measured.spread:.0f} %), so scale {factor:.3g}; sure to "
+                f"{100 * measured.confidence:.0f} %"
+            ),
+        )
+    factor = (checkpoint.cell_px or checkpoint.prepared_px) / checkpoint.prepared_px
+    return ImageScale(
+        factor,
+        "assumed",
+        0.0,
+        note=(
+            f"too few red cells are seen to tell the scale; assumed {factor:.3g}, that "
+            "of the prepared cells it was trained on: give --scale or --um-per-px"
+        ),
+    )
 
 
 @dataclass(frozen=True)
@@ -50,30 +173,22 @@ class RedCells:
 def measure_red_cells(image: np.ndarray) -> RedCells | None:
     """Return the size of the red cells in an image, None where too few are seen.
 
-    Sizes from 10 pixels to half of the image's shorter side are told apart without
-    a hint: at every octave round things are looked for, and what covers the largest
-    part of the image are the red cells.
-
-    Args:
-        image: RGB.
+    Diameters from 10 pixels to half of the image's shorter side are told apart: circles
+    are searched at every octave, and those that cover most of the image are red cells.
 
     Shape:
-        (H, W, 3) uint8.
-
-    Example:
-        >>> measure_red_cells(np.full((90, 90, 3), 200, np.uint8)) is None
-        True
+        RGB uint8 (H, W, 3).
     """
     rough = _most_area(_at_octaves(image))
     if rough is None:
         return None
-    # Once more where they are best seen; all that is of another size is left out.
+    # Again at the size at which they are best seen, without those of another size.
     found = _circles_at(image, BEST / rough)
     peak = _most_area(found)
     if peak is None:
         return None
     weight = found[:, 1] ** SHARPNESS
-    near = np.abs(np.log(found[:, 0] / peak)) < 3 * KIND
+    near = np.abs(np.log(found[:, 0] / peak)) < 3 * SIZE_SPREAD
     sizes, rims = found[near, 0], np.sort(found[near, 1])
     if near.sum() < FEWEST or rims[-1] < SEEN:
         return None
@@ -87,35 +202,34 @@ def measure_red_cells(image: np.ndarray) -> RedCells | None:
 
 
 def _at_octaves(image: np.ndarray) -> np.ndarray:
-    shorter = min(image.shape[:2])
     factor, found = 2.0, []
-    while factor * shorter >= 2 * SMALLEST:
+    while factor * min(image.shape[:2]) >= 2 * SMALLEST:
         circles = _circles_at(image, factor)
-        # Octaves overlap; what two of them see counts once.
+        # Octaves overlap; a circle that two of them see counts once.
         found.append(circles[circles[:, 0] * factor < 2 * SMALLEST])
         factor /= 2
     return np.concatenate(found) if found else np.empty((0, 3))
 
 
 def _most_area(circles: np.ndarray) -> float | None:
-    """Return the diameter around which circles cover most of what was looked at."""
+    """Return the diameter around which circles cover most of the searched area."""
     if len(circles) < FEWEST:
         return None
     logs = np.log(circles[:, 0])
     weight = circles[:, 1] ** SHARPNESS * circles[:, 0] ** 2 * circles[:, 2]
-    near = np.exp(-0.5 * ((logs[:, None] - logs[None]) / KIND) ** 2)
+    near = np.exp(-0.5 * ((logs[:, None] - logs[None]) / SIZE_SPREAD) ** 2)
     return float(circles[np.argmax(near @ weight), 0])
 
 
 def _circles_at(image: np.ndarray, factor: float) -> np.ndarray:
-    """Return circles as (diameter in image pixels, rim, 1 / pixels looked at)."""
+    """Return circles as (diameter in image pixels, rim, 1 / searched pixels)."""
     found = []
     patches = _patches(image.shape[:2], round(PATCH / factor))
     for rows, columns in patches:
         patch = image[rows, columns]
         size = [max(1, round(side * factor)) for side in patch.shape[1::-1]]
-        way = cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
-        small = cv2.resize(patch, size, interpolation=way) if factor != 1 else patch
+        method = cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
+        small = cv2.resize(patch, size, interpolation=method) if factor != 1 else patch
         for diameter, rim in find_circles(small):
             area = patch.shape[0] * patch.shape[1] * len(patches)
             found.append((diameter / factor, rim, 1 / area))
@@ -123,7 +237,7 @@ def _circles_at(image: np.ndarray, factor: float) -> np.ndarray:
 
 
 def _patches(shape: tuple[int, int], side: int) -> list[tuple[slice, slice]]:
-    """Return what is looked at: everything, or four patches spread over it."""
+    """Return what is searched: everything, or four patches spread over it."""
 
     def spans(length: int) -> list[slice]:
         if length <= 2 * side:
@@ -135,13 +249,10 @@ def _patches(shape: tuple[int, int], side: int) -> list[tuple[slice, slice]]:
 
 
 def find_circles(image: np.ndarray) -> list[tuple[float, float]]:
-    """Return (diameter, share of the rim that is seen) of dark discs in an image.
-
-    Args:
-        image: RGB; diameters from 20 to 44 pixels are looked for.
+    """Return (diameter, seen share of the rim) of dark discs of 20 to 44 pixels.
 
     Shape:
-        (H, W, 3) uint8.
+        RGB uint8 (H, W, 3).
     """
     radii = np.arange(SMALLEST / 2, LARGEST / 2 + 0.1)
     votes = _votes(image, radii)
@@ -156,7 +267,7 @@ def find_circles(image: np.ndarray) -> list[tuple[float, float]]:
     free = np.ones(len(order), bool)
     for i in range(len(order)):
         if free[i]:
-            # Of two circles in one place the better seen one counts.
+            # Of two circles in one place the one that is seen better counts.
             apart = np.hypot(x - x[i], y - y[i])
             free &= apart > 0.4 * np.maximum(diameters, diameters[i])
             free[i] = True
@@ -199,13 +310,13 @@ def _votes(image: np.ndarray, radii: np.ndarray) -> np.ndarray | None:
     if not len(rows):
         return None
     length = steep[rows, columns]
-    towards_x, towards_y = right[rows, columns] / length, down[rows, columns] / length
+    inwards_x, inwards_y = right[rows, columns] / length, down[rows, columns] / length
     height, width = steep.shape
     votes = np.empty((len(radii), height, width), np.float32)
     sigma = 1.5
     for i, radius in enumerate(radii):
-        x = np.rint(columns + radius * towards_x).astype(np.intp)
-        y = np.rint(rows + radius * towards_y).astype(np.intp)
+        x = np.rint(columns + radius * inwards_x).astype(np.intp)
+        y = np.rint(rows + radius * inwards_y).astype(np.intp)
         inside = (x >= 0) & (y >= 0) & (x < width) & (y < height)
         counts = np.bincount(y[inside] * width + x[inside], minlength=height * width)
         counts = counts.reshape(height, width).astype(np.float32)
@@ -221,131 +332,3 @@ def _weighted_median(values: np.ndarray, weights: np.ndarray) -> float:
     order = np.argsort(values)
     shares = np.cumsum(weights[order]) - weights[order] / 2
     return float(np.interp(weights.sum() / 2, shares, values[order]))
-
-
-AUTO = "auto"
-# A red cell in a dried and stained smear, in um.
-RED_CELL_UM = 7.5
-# Of a prepared cell image's side, where a sidecar has not measured: in BCISC.
-USUAL_SHARE = 0.204
-# Beyond these a measure is a mistake, or the image no smear; a network that is shown
-# every pixel as thousands would only fill the memory.
-MIN_FACTOR, MAX_FACTOR = 1 / 32, 16.0
-# What a pixel of a microscope's picture may be, in um: red cells of 2 to 1500 pixels.
-FINEST_UM, COARSEST_UM = RED_CELL_UM / 1500, RED_CELL_UM / 2
-
-
-def find_scale(
-    image: np.ndarray,
-    checkpoint: Checkpoint,
-    *,
-    scale: float | str | None = AUTO,
-    um_per_px: float | None = None,
-) -> ImageScale:
-    """Return how many pixels of the network a pixel of an image makes.
-
-    Args:
-        image: RGB uint8.
-        checkpoint: knows how large a red cell was when it was trained.
-        scale: ``auto`` (or None) measures red cells; a number is taken as it is.
-        um_per_px: size of a pixel of the image in um, instead of ``scale``.
-
-    Raises:
-        ValueError: if both are given, or one is not a finite number above 0, or the
-            image would be shrunk or enlarged beyond what any smear needs.
-    """
-    check_scale(scale, um_per_px)
-    if um_per_px is not None:
-        return _by_pixel_size(checkpoint, um_per_px)
-    if scale not in (AUTO, None):
-        return ImageScale(float(scale), "factor", 1.0, note=f"scale {scale:g} as given")
-    return _by_red_cells(image, checkpoint)
-
-
-def check_scale(scale: float | str | None, um_per_px: float | None) -> None:
-    """Refuse what is no scale.
-
-    Raises:
-        ValueError: naming what was given, and what can be.
-    """
-    given = {"scale": None if scale == AUTO else scale, "um_per_px": um_per_px}
-    told = {name: value for name, value in given.items() if value is not None}
-    if len(told) > 1:
-        raise ValueError(f"{told}: give scale or um_per_px, not both")
-    for name, value in told.items():
-        number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if not number or not math.isfinite(value) or value <= 0:
-            raise ValueError(
-                f"{name}={value!r}: expected a number above 0"
-                + (" or 'auto'" if name == "scale" else "")
-            )
-    if um_per_px is not None and not FINEST_UM <= um_per_px <= COARSEST_UM:
-        wide = RED_CELL_UM / um_per_px
-        raise ValueError(
-            f"um_per_px={um_per_px:g}: a red cell would be {wide:.3g} pixels wide; "
-            "give the side of a pixel in micrometres, usually 0.05 to 0.5"
-        )
-    if "scale" in told and not MIN_FACTOR <= scale <= MAX_FACTOR:
-        raise ValueError(
-            f"scale={scale:g}: expected {MIN_FACTOR:g} to {MAX_FACTOR:g}, how many pixels "
-            "of the network a pixel of the image makes"
-        )
-
-
-def network_red_cell(checkpoint: Checkpoint) -> float:
-    """Return the diameter of a red cell as the network sees it, in pixels."""
-    usual = USUAL_SHARE * (checkpoint.cell_px or checkpoint.prepared_px)
-    return checkpoint.rbc_px or usual
-
-
-def _by_pixel_size(checkpoint: Checkpoint, um_per_px: float) -> ImageScale:
-    if checkpoint.px_per_um:
-        factor = checkpoint.px_per_um * um_per_px
-        _check_factor(factor, um_per_px)
-        return ImageScale(factor, "um_per_px", 1.0, note=f"{um_per_px:g} um a pixel")
-    factor = network_red_cell(checkpoint) / RED_CELL_UM * um_per_px
-    _check_factor(factor, um_per_px)
-    return ImageScale(
-        factor,
-        "um_per_px",
-        0.9,
-        red_cell_px=RED_CELL_UM / um_per_px,
-        note=f"{um_per_px:g} um a pixel, a red cell taken as {RED_CELL_UM} um wide",
-    )
-
-
-def _check_factor(factor: float, um_per_px: float) -> None:
-    if not MIN_FACTOR <= factor <= MAX_FACTOR:
-        raise ValueError(
-            f"um_per_px={um_per_px:g} would scale the image by {factor:.3g} for this "
-            f"network; {MIN_FACTOR:g} to {MAX_FACTOR:g} can be: is it the size of a pixel?"
-        )
-
-
-def _by_red_cells(image: np.ndarray, checkpoint: Checkpoint) -> ImageScale:
-    measured = measure_red_cells(image)
-    known = network_red_cell(checkpoint)
-    factor = known / measured.diameter if measured else 0.0
-    if MIN_FACTOR <= factor <= MAX_FACTOR:
-        return ImageScale(
-            factor,
-            "red cells",
-            measured.confidence,
-            red_cell_px=measured.diameter,
-            red_cells=measured.count,
-            note=(
-                f"{measured.count} red cells, {measured.diameter:.0f} pixels wide "
-                f"(+- {196 * measured.spread:.0f} %), so scale {factor:.3g}; sure to "
-                f"{100 * measured.confidence:.0f} %"
-            ),
-        )
-    factor = (checkpoint.cell_px or checkpoint.prepared_px) / checkpoint.prepared_px
-    return ImageScale(
-        factor,
-        "assumed",
-        0.0,
-        note=(
-            f"too few red cells are seen to tell the scale; assumed {factor:.3g}, that "
-            "of the prepared cells it was trained on: give --scale or --um-per-px"
-        ),
-    )

@@ -303,7 +303,7 @@ class DrawnCell:
     colour: RGB
     box: tuple[int, int, int, int]
 
-    def share(self, share: float, limits: tuple[int, int]) -> int:
+    def scaled(self, share: float, limits: tuple[int, int]) -> int:
         """Return a share of the longer side in pixels, within limits."""
         x0, y0, x1, y1 = self.box
         return int(np.clip(round(share * max(x1 - x0, y1 - y0)), *limits))
@@ -337,7 +337,7 @@ def cell_overlay(
 
 
 def _paint(drawn: np.ndarray, instances: np.ndarray, cell: DrawnCell) -> None:
-    width = cell.share(OUTLINE_SHARE, OUTLINES)
+    width = cell.scaled(OUTLINE_SHARE, OUTLINES)
     x0, y0, x1, y1 = cell.box
     inside = (instances[y0:y1, x0:x1] == cell.id).astype(np.uint8)
     kernel = np.ones((3, 3), np.uint8)
@@ -358,7 +358,7 @@ def _numbered(drawn: np.ndarray, cells: Sequence[DrawnCell]) -> np.ndarray:
     picture = Image.fromarray(drawn)
     draw = ImageDraw.Draw(picture)
     for cell in cells:
-        size = cell.share(NUMBER_SHARE, NUMBERS)
+        size = cell.scaled(NUMBER_SHARE, NUMBERS)
         border = max(1, size // 10)
         font = ImageFont.load_default(size)
         style = dict(font=font, stroke_width=border)

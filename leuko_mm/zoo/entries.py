@@ -1,8 +1,7 @@
-"""The list of models, configs/metafile.yml, as data."""
+"""The list of models, configs/metafile.yml, as data; and where their files are."""
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 import yaml
 
 from leuko_mm.datasets.prepared import data_home
-from leuko_mm.errors import LeukoError, UsageError
+from leuko_mm.errors import LeukoError, UsageError, nearest
 from leuko_mm.inference.model import shipped_folder, training_command
 from leuko_mm.training.config import config_home
 
@@ -90,10 +89,10 @@ def read_entries(path: Path | None = None) -> list[ZooEntry]:
 
 
 def _entry(model: Mapping, path: Path) -> ZooEntry:
-    name = model.get("Name") if isinstance(model, Mapping) else model
-    unknown = set(model) - KEYS if isinstance(model, Mapping) else {"no mapping"}
-    missing = NEEDED - set(model) if isinstance(model, Mapping) else NEEDED
-    if unknown or missing:
+    if not isinstance(model, Mapping):
+        raise UsageError(f"{path}: expected a model with a Name, got {model!r}")
+    name, missing, unknown = model.get("Name"), NEEDED - set(model), set(model) - KEYS
+    if missing or unknown:
         raise UsageError(
             f"{path}: model {name!r} lacks {sorted(missing)} and has "
             f"{sorted(unknown)}, which nothing reads"
@@ -116,16 +115,16 @@ def _entry(model: Mapping, path: Path) -> ZooEntry:
     )
 
 
-def find_entry(name: str, path: Path | None = None) -> ZooEntry:
+def find_entry(name: str) -> ZooEntry:
     """Return a model of the list.
 
     Raises:
         UsageError: if there is none; the message names the nearest names.
     """
-    entries = {entry.name: entry for entry in read_entries(path)}
+    entries = {entry.name: entry for entry in read_entries()}
     if name in entries:
         return entries[name]
-    near = difflib.get_close_matches(name, entries, n=2)
+    near = nearest(name, entries, count=2)
     hint = f" Did you mean {' or '.join(near)}?" if near else ""
     raise UsageError(
         f"no model {name!r} in the zoo.{hint} There are: {', '.join(entries)}"
@@ -144,16 +143,15 @@ def checkpoint_of(name: str) -> Path:
             raise UsageError(f"checkpoint {name} does not exist")
         return Path(name)
     entry = find_entry(name)
-    path = place_of(entry)
+    path = local_file(entry)
     if path is None:
-        if entry.weights:
-            raise UsageError(f"{name} is not here yet; run `leuko zoo fetch {name}`")
-        raise _not_published(entry)
+        require_published(entry)
+        raise UsageError(f"{name} is not here yet; run `leuko zoo fetch {name}`")
     return path
 
 
-def place_of(entry: ZooEntry) -> Path | None:
-    """Return where a model's checkpoint lies on this machine, None if it does not."""
+def local_file(entry: ZooEntry) -> Path | None:
+    """Return a model's checkpoint on this machine, None if it is not there."""
     for folder in (shipped_folder(), fetched_folder()):
         path = folder / f"{entry.name}.pth"
         if path.is_file() and path.with_suffix(".json").is_file():
@@ -166,7 +164,14 @@ def fetched_folder() -> Path:
     return data_home() / "zoo"
 
 
-def _not_published(entry: ZooEntry) -> NotPublishedError:
-    return NotPublishedError(
-        f"no checkpoint of {entry.name} is published. Train it:\n    {entry.command}"
-    )
+def require_published(entry: ZooEntry) -> None:
+    """Refuse a model without a published file.
+
+    Raises:
+        NotPublishedError: naming the command that trains it.
+    """
+    if not entry.weights:
+        raise NotPublishedError(
+            f"no checkpoint of {entry.name} is published. Train it:\n    "
+            f"{entry.command}"
+        )

@@ -39,7 +39,7 @@ def test_verifying_a_file(path, capsys):
     assert "fit" in capsys.readouterr().out
     rewrite(path, classes=["a"])
     assert main(["zoo", "verify", str(path)]) == 2
-    assert "has the classes" in capsys.readouterr().err
+    assert "does not fit its 1 classes" in capsys.readouterr().err
 
 
 def test_a_folder_without_a_test_is_refused(path, tmp_path, capsys):
@@ -49,7 +49,7 @@ def test_a_folder_without_a_test_is_refused(path, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(("found", "code"), [(50.1, 0), (70.0, 1)])
-def test_figures_that_differ_end_with_1(path, capsys, monkeypatch, found, code):
+def test_metrics_that_differ_end_with_1(path, capsys, monkeypatch, found, code):
     results = dict(metrics=dict(METRICS, mIoU=found))
     monkeypatch.setattr(verb, "measure", lambda *_, **__: results)
     assert main(["zoo", "verify", str(path), "--accuracy"]) == code

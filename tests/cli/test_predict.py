@@ -70,7 +70,7 @@ def test_images_whose_scale_is_unsure_are_counted(place, capsys, monkeypatch):
 @pytest.mark.parametrize(("words", "kept"), [([], 1), (["--max-megapixels", 300], 0)])
 def test_memory_is_kept_unless_images_may_be_huge(place, monkeypatch, words, kept):
     calls = []
-    monkeypatch.setattr("leuko_mm.cli.predict.keep_memory", lambda: calls.append(1))
+    monkeypatch.setattr("leuko_mm.engine.runner.keep_memory", lambda: calls.append(1))
     asked = ["in", "--out", "out", "--checkpoint", "net.pth", *words]
     assert leuko_predict(*asked) == 0
     assert len(calls) == kept

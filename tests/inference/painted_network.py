@@ -67,9 +67,3 @@ def painted_model() -> dict:
 def paint(labels: np.ndarray) -> np.ndarray:
     """Return an image whose colours tell the labels."""
     return np.array([WHITE, *CLASS_COLOURS[1:]], np.uint8)[labels]
-
-
-def disc(shape: tuple[int, int], x: float, y: float, radius: float) -> np.ndarray:
-    """Return a disc as a mask; the middle of the first pixel is (0.5, 0.5)."""
-    rows, columns = np.mgrid[: shape[0], : shape[1]] + 0.5
-    return np.hypot(columns - x, rows - y) <= radius

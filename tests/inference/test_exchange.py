@@ -8,9 +8,64 @@ from PIL import Image
 from predicted_fields import ColourPredictor, write_fields
 
 from leuko_mm.classes import class_id
+from leuko_mm.datasets.converters.folders.annotation import fill_rings
+from leuko_mm.datasets.converters.folders.coco import coco_inside
 from leuko_mm.datasets.converters.folders.survey import survey_folders
-from leuko_mm.inference.exchange import inside_box
+from leuko_mm.inference.exchange import inside_box, pixel_rings
 from leuko_mm.inference.folder_run import PredictRequest, predict_files
+from leuko_mm.inference.outputs import run_length_text
+
+
+def shapes():
+    """Return odd shapes: full, a ring, touching by corners, noise of any density."""
+    ring = np.ones((9, 7), bool)
+    ring[2:5, 2:5] = False
+    corners = np.array([[1, 0, 1], [0, 1, 0], [1, 0, 1]], bool)
+    holes = np.ones((6, 6), bool)
+    holes[1:3, 1:3] = holes[3:5, 3:5] = False
+    noise = np.random.default_rng(3)
+    some = [noise.random((12, 9)) < share for share in (0.2, 0.5, 0.8)]
+    return [np.ones((1, 1), bool), np.ones((5, 8), bool), ring, corners, holes, *some]
+
+
+@pytest.mark.parametrize("inside", shapes(), ids=range(8))
+@pytest.mark.parametrize("place", [(0, 0), (4, 3), (-1, -1)])
+def test_run_lengths_are_those_pixels(inside, place):
+    height, width = 20, 17
+    h, w = inside.shape
+    x, y = (width - w, height - h) if place == (-1, -1) else place
+    text = run_length_text(inside, x, y, height=height, width=width)
+    whole = np.zeros((height, width), bool)
+    whole[y : y + h, x : x + w] = inside
+    segmentation = {"size": [height, width], "counts": text}
+    assert (coco_inside(segmentation, height, width).inside == whole).all()
+    box = [x, y, x + w, y + h]
+    assert (inside_box(dict(box=box, runs=text), height) == inside).all()
+
+
+def test_a_box_beyond_the_image_is_refused():
+    with pytest.raises(ValueError, match="within 4x4"):
+        run_length_text(np.ones((3, 3), bool), 2, 2, height=4, width=4)
+
+
+@pytest.mark.parametrize("inside", shapes(), ids=range(8))
+def test_rings_are_those_pixels(inside):
+    painted = np.zeros((20, 20), int)
+    for rings in pixel_rings(inside, 5, 4):
+        patch = fill_rings("a", rings, height=20, width=20)
+        h, w = patch.inside.shape
+        painted[patch.y : patch.y + h, patch.x : patch.x + w] += patch.inside
+    wanted = np.zeros((20, 20), int)
+    wanted[4 : 4 + inside.shape[0], 5 : 5 + inside.shape[1]] = inside
+    assert (painted == wanted).all()
+
+
+def test_a_hole_follows_its_outer_ring():
+    ring = np.ones((5, 5), bool)
+    ring[2, 2] = False
+    ((outer, hole),) = pixel_rings(ring)
+    assert outer == [(0, 0), (5, 0), (5, 5), (0, 5)]
+    assert sorted(hole) == [(2, 2), (2, 3), (3, 2), (3, 3)]
 
 
 @pytest.mark.parametrize("form", ["coco.json", "geojson"])
@@ -36,7 +91,3 @@ def test_leuko_prepare_reads_the_same_masks(tmp_path, form):
         values = {key: class_id(key) for key in annotation.keys}
         assert (annotation.labels(values) == labels).all()
         assert len(annotation.instances) == len(record["cells"]) == 3
-        for cell in record["cells"]:
-            x0, y0, x1, y1 = cell["box"]
-            inside = inside_box(cell, record["height"])
-            assert (inside == (labels[y0:y1, x0:x1] == cell["class_id"])).all()

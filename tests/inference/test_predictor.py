@@ -13,7 +13,8 @@ import sys
 import cv2
 import numpy as np
 import pytest
-from painted_network import disc, paint
+from drawn_red_cells import disc
+from painted_network import paint
 from PIL import Image
 
 from leuko_mm.datasets.images import ImageFileError
@@ -227,14 +228,14 @@ def test_the_room_hands_out_the_predictor():
 MEMORY = """
 import resource, sys, threading, time
 import numpy as np
-sys.path.insert(0, sys.argv[1])
-import painted_network
+sys.path[:0] = [sys.argv[1], sys.argv[1] + "/inference"]
+import drawn_red_cells, painted_network
 from leuko_mm.inference.predictor import Predictor
 side = 16384
 patch = np.zeros((2048, 2048), np.uint8)
 for y in range(200, 2048, 450):
     for x in range(200, 2048, 450):
-        patch[painted_network.disc(patch.shape, x, y, 110)] = 1 + (x + y) % 5
+        patch[drawn_red_cells.disc(patch.shape, x, y, 110)] = 1 + (x + y) % 5
 image = np.tile(painted_network.paint(patch), (8, 8, 1))
 predictor = Predictor(sys.argv[2], scale=float(sys.argv[3]), tile=1024)
 def now():
@@ -261,7 +262,7 @@ def test_a_huge_image_takes_two_gib_beyond_itself(painted, factor, project_root)
             sys.executable,
             "-c",
             MEMORY,
-            str(project_root / "tests" / "inference"),
+            str(project_root / "tests"),
             str(painted),
             str(factor),
         ],

@@ -10,13 +10,19 @@ import pytest
 
 from leuko_mm.classes import CLASSES
 from leuko_mm.datasets.stains import GroupStain, RegionColour
-from leuko_mm.report.check_page import CheckReport, FindingPicture, FindingSection
-from leuko_mm.report.contact_sheet import BrowsePage, Figure, Sheet
+from leuko_mm.report.check_page import (
+    CheckReport,
+    FindingPicture,
+    FindingSection,
+    render_check_report,
+)
+from leuko_mm.report.contact_sheet import BrowsePage, Figure, Sheet, render_browse_page
 from leuko_mm.report.predict_page import (
     CountedClass,
     FoundCell,
     FoundField,
     PredictReport,
+    render_predict_report,
 )
 from leuko_mm.report.run_page import (
     CellCard,
@@ -29,6 +35,7 @@ from leuko_mm.report.run_page import (
     MeanRow,
     PixelRow,
     RunReport,
+    render_run_report,
 )
 
 EVIL = "<script>alert('x')</script>\"&"
@@ -196,6 +203,17 @@ def predict_data():
         command=f"leuko prepare folders '{EVIL}' corrections.json",
         version="1",
         closing="For research.",
+    )
+
+
+@pytest.fixture(scope="session")
+def pages(page, check_data, browse_data, predict_data):
+    """Return the text of every page by its name."""
+    return dict(
+        run=render_run_report(page),
+        check=render_check_report(check_data),
+        browse=render_browse_page(browse_data),
+        predict=render_predict_report(predict_data),
     )
 
 

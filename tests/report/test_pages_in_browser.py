@@ -7,11 +7,6 @@ from __future__ import annotations
 
 import pytest
 
-from leuko_mm.report.check_page import render_check_report
-from leuko_mm.report.contact_sheet import render_browse_page
-from leuko_mm.report.predict_page import render_predict_report
-from leuko_mm.report.run_page import render_run_report
-
 DESKTOP, PHONE = (1280, 900), (390, 844)
 # Page -> elements that must fit, and the least number of its texts.
 PAGES = {
@@ -23,18 +18,12 @@ PAGES = {
 
 
 @pytest.fixture(scope="module")
-def files(page, check_data, browse_data, predict_data, tmp_path_factory):
+def files(pages, tmp_path_factory):
     """Write the pages; return their files by name."""
     folder = tmp_path_factory.mktemp("pages")
-    texts = dict(
-        run=render_run_report(page),
-        check=render_check_report(check_data),
-        browse=render_browse_page(browse_data),
-        predict=render_predict_report(predict_data),
-    )
-    for name, text in texts.items():
+    for name, text in pages.items():
         (folder / f"{name}.html").write_text(text, encoding="utf-8")
-    return {name: folder / f"{name}.html" for name in texts}
+    return {name: folder / f"{name}.html" for name in pages}
 
 
 def unfold(tab):

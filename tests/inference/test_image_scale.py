@@ -1,14 +1,11 @@
-"""The size of red cells, whatever the image's own size.
-
-What scale is used, and what is said of it.
-"""
+"""The size of red cells, whatever the image's own size, and the scale that is used."""
 
 from __future__ import annotations
 
 import cv2
 import numpy as np
 import pytest
-from painted_network import disc
+from drawn_red_cells import disc, drawn
 
 from leuko_mm.datasets.converters.synthetic.scene import CROP_UM, render_cell
 from leuko_mm.datasets.converters.synthetic.stain import slide_style
@@ -19,25 +16,6 @@ from leuko_mm.inference.scale import (
     find_scale,
     measure_red_cells,
 )
-
-
-def drawn(diameter, *, seed=0, cells=12, light=210, pale=True):
-    """Return discs, some with a pale middle, on an unevenly lit ground."""
-    rng = np.random.default_rng(seed)
-    side = round(7 * diameter)
-    image = np.full((side, side), float(light))
-    radius = diameter / 2
-    places = []
-    while len(places) < cells:
-        x, y = rng.uniform(radius, side - radius, 2)
-        if all(np.hypot(x - a, y - b) > 0.95 * diameter for a, b in places):
-            places.append((x, y))
-            image[disc(image.shape, x, y, radius)] = 120
-            if pale and rng.random() < 0.5:
-                image[disc(image.shape, x, y, 0.35 * radius)] = 180
-    image *= np.linspace(0.8, 1.1, side)
-    image = cv2.GaussianBlur(image, (0, 0), 0.03 * diameter)
-    return np.repeat(image.clip(0, 255).astype(np.uint8)[..., None], 3, axis=2)
 
 
 @pytest.mark.parametrize("diameter", [14, 23, 40, 67, 110])
@@ -94,8 +72,8 @@ def test_a_circle_tells_how_much_of_its_rim_is_seen():
 
 
 def a_checkpoint(**scale) -> Checkpoint:
-    told = dict(px_per_um=None, rbc_px=20.0, cell_px=128) | scale
-    return Checkpoint(None, dict(scale=told), None)
+    scale = dict(px_per_um=None, rbc_px=20.0, cell_px=128) | scale
+    return Checkpoint(None, dict(scale=scale), None)
 
 
 BARE = np.full((90, 90, 3), 200, np.uint8)
@@ -109,7 +87,7 @@ def test_auto_compares_red_cells_with_those_of_the_training():
     assert "red cells" in found.note
 
 
-def test_where_auto_sees_nothing_it_says_so():
+def test_without_red_cells_the_scale_is_assumed():
     found = find_scale(BARE, a_checkpoint())
     assert (found.factor, found.how, found.confidence) == (0.5, "assumed", 0.0)
     assert "--scale" in found.note
@@ -120,7 +98,7 @@ def test_a_sidecar_that_has_not_measured_takes_the_usual_share():
     assert found.factor == pytest.approx(0.204 * 128 / 40, rel=0.06)
 
 
-def test_what_the_user_says_is_used():
+def test_what_the_user_gives_is_used():
     found = find_scale(drawn(40), a_checkpoint(), scale=0.3)
     assert (found.factor, found.how, found.confidence) == (0.3, "factor", 1.0)
     found = find_scale(BARE, a_checkpoint(px_per_um=4.0), um_per_px=0.1)
@@ -138,24 +116,20 @@ def test_what_is_no_scale_is_refused(name, value):
         check_scale(**given)
 
 
-def test_two_scales_are_refused():
-    with pytest.raises(ValueError, match="not both"):
-        check_scale(0.5, 0.1)
-
-
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("scale", "um_per_px", "message"),
     [
-        (dict(um_per_px=65), "red cell would be 0.115 pixels wide"),
-        (dict(um_per_px=6.5e-5), "in micrometres"),
-        (dict(scale=500), "expected 0.03125 to 16"),
-        (dict(scale=0.001), "expected 0.03125 to 16"),
+        (0.5, 0.1, "not both"),
+        # 65 for 0.065 would show the network an image a million pixels wide.
+        (None, 65, "red cell would be 0.115 pixels wide"),
+        (None, 6.5e-5, "in micrometres"),
+        (500, None, "expected 0.03125 to 16"),
+        (0.001, None, "expected 0.03125 to 16"),
     ],
 )
-def test_nanometres_and_other_slips_are_refused_at_once(given, said):
-    """65 for 0.065 would show the network an image a million pixels wide."""
-    with pytest.raises(ValueError, match=said):
-        check_scale(**(dict(scale=None, um_per_px=None) | given))
+def test_nanometres_and_other_slips_are_refused_at_once(scale, um_per_px, message):
+    with pytest.raises(ValueError, match=message):
+        check_scale(scale, um_per_px)
 
 
 def test_a_factor_beyond_any_smear_is_refused_for_its_network():

@@ -1,9 +1,10 @@
-"""The page about a run: every section, escaped names, dashes, and panels of a cell."""
+"""The pages: well-formed, escaped, complete, and without any other file."""
 
 from __future__ import annotations
 
 import base64
 import io
+import json
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -12,10 +13,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from leuko_mm.classes import CLASSES
+from leuko_mm.classes import CLASS_NAMES, CLASSES
+from leuko_mm.report.check_page import (
+    THUMBNAIL_SIDE,
+    FindingPicture,
+    render_check_report,
+)
+from leuko_mm.report.predict_page import doubtful_first, render_predict_report
 from leuko_mm.report.run_page import PANEL_SIDE, cell_panels, render_run_report
 
-VOID = {"meta", "link", "img", "source", "rect"}
+NAMES = ("run", "check", "browse", "predict")
+VOID = {"meta", "link", "img", "input", "source", "rect"}
 
 
 class Outline(HTMLParser):
@@ -51,57 +59,64 @@ class Outline(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def text(page):
-    return render_run_report(page)
+def outlines(pages):
+    return {name: Outline(text) for name, text in pages.items()}
 
 
-@pytest.fixture(scope="module")
-def outline(text):
-    return Outline(text)
+@pytest.fixture
+def run(outlines):
+    return outlines["run"]
 
 
-def test_hostile_names_stay_text(page, hostile):
-    first = replace(page.cells[0], stem=hostile, group=hostile)
-    text = render_run_report(replace(page, cells=(first,), loss=None))
-    outline = Outline(text)
-    assert hostile not in text
-    assert len(outline.all("script")) == 1  # the page's own
-    assert outline.text.count(hostile) == 5  # title, heading, cell, group, fact
-    alternatives = [image["alt"] for image in outline.all("img")]
-    assert f"{hostile}, input" in alternatives
+@pytest.mark.parametrize("name", NAMES)
+def test_hostile_names_stay_text(pages, outlines, hostile, name):
+    assert hostile not in pages[name]
+    assert "alert('x')</script>" not in pages[name]
+    assert outlines[name].text.count(hostile) >= 2
+    # The page's own script, and the data of it.
+    expected = {
+        "run": [{}],
+        "predict": [dict(type="application/json", id="content"), {}],
+    }
+    assert outlines[name].all("script") == expected.get(name, [])
 
 
-def test_the_page_fetches_nothing(outline):
+@pytest.mark.parametrize("name", NAMES)
+def test_a_page_loads_nothing(outlines, name):
+    outline = outlines[name]
     for tag in ("img", "source"):
         for attributes in outline.all(tag):
-            assert attributes.get("src", attributes.get("srcset")).startswith("data:")
+            source = attributes.get("src", attributes.get("srcset", "data:"))
+            assert source.startswith("data:")
     assert [link["href"] for link in outline.all("link")] == ["data:,"]
-    assert "http" not in re.sub(r'content="[^"]*"|data:[^"]*', "", outline.text)
     assert not outline.all("iframe")
     assert all("style" not in attributes for _, attributes in outline.elements)
 
 
-def test_links_lead_to_sections_and_to_files_beside_the_page(outline):
-    links = [a["href"] for a in outline.all("a")]
+@pytest.mark.parametrize("name", NAMES)
+def test_links_lead_to_sections_and_to_files_beside_the_page(outlines, name):
+    links = [a["href"] for a in outlines[name].all("a")]
     files = [link for link in links if not link.startswith("#")]
-    assert files == ["./overlays/01%20%232%3F.png"]
-    names = {attributes.get("id") for _, attributes in outline.elements}
-    assert {link[1:] for link in links if link not in files} <= names
-    for attributes in outline.all("section"):
+    assert all(re.fullmatch(r"\./[\w./%-]+", link) for link in files)
+    names = {attributes.get("id") for _, attributes in outlines[name].elements}
+    # "#" is filled in by the script of the page.
+    assert {link[1:] for link in links if link not in files} <= {"", *names}
+    for attributes in outlines[name].all("section"):
         assert attributes["aria-labelledby"] in names
 
 
-def test_tables_and_landmarks_are_labelled(page, outline):
-    assert all(th["scope"] in {"row", "col", "colgroup"} for th in outline.all("th"))
-    tables = len(outline.all("table"))
-    assert tables == len(outline.all("caption")) == 2 + len(page.cells)
+@pytest.mark.parametrize("name", NAMES)
+def test_tables_and_landmarks_are_labelled(outlines, name):
+    outline = outlines[name]
+    scopes = {"row", "col", "colgroup"}
+    assert all(th["scope"] in scopes for th in outline.all("th"))
     assert outline.all("html")[0]["lang"] == "en"
-    for landmark in ("header", "nav", "main", "footer", "h1"):
+    for landmark in ("header", "nav", "main", "h1"):
         assert len(outline.all(landmark)) == 1
 
 
-def test_every_picture_has_words(page, outline):
-    images = outline.all("img")
+def test_every_picture_of_a_run_has_words(page, run):
+    images = run.all("img")
     assert len(images) == 4 * len(page.cells) + 1
     assert len({image["alt"] for image in images}) == len(images)
     assert images[-1]["alt"] == (
@@ -109,8 +124,8 @@ def test_every_picture_has_words(page, outline):
     )
 
 
-def test_numbers_are_shown_and_gaps_are_dashes(text, outline):
-    words = outline.text
+def test_numbers_of_a_run_are_shown_and_gaps_are_dashes(pages, run):
+    words = run.text
     assert "mean IoU 81.50 %" in words
     assert "mean F1 \u2013 all classes" in words
     assert "91.23" in words
@@ -119,11 +134,7 @@ def test_numbers_are_shown_and_gaps_are_dashes(text, outline):
     assert "90\u202f000" in words
     # An empty class: five scores in its row, six shares in the confusion's row, one
     # recall elsewhere, and one headline.
-    assert text.count("&ndash;") == 5 + 6 + 1 + 1
-
-
-def test_cells_name_the_class_they_were_given(outline):
-    words = outline.text
+    assert pages["run"].count("&ndash;") == 5 + 6 + 1 + 1
     assert words.count("right class") == 4
     assert "predicted as neutrophil" in words
     assert words.count("not found") == 1
@@ -193,3 +204,66 @@ def test_labels_must_be_integers(page):
     image = np.zeros((9, 9, 3), np.uint8)
     with pytest.raises(ValueError, match="expected"):
         panels_of(page, image, np.zeros((9, 9)), image[..., 0])
+
+
+def test_findings_counts_and_stains_are_on_the_page(pages):
+    page = pages["check"]
+    assert page.count('<article class="finding">') == 3
+    assert "\N{BALLOT X} error" in page
+    assert "further_1.png" in page
+    assert page.count("data:image/jpeg;base64,") == 4
+    assert page.count('<tr><th scope="row">') == 3 + 14
+    assert page.count("far from the other groups") == 1
+    assert ">81 \N{MINUS SIGN}3 5<" in page  # L* a* b*
+    assert ">2.0<" in page  # spread
+    assert "2 more, nearer to the median" in page
+
+
+def test_a_clean_dataset_has_no_findings(check_data):
+    page = render_check_report(replace(check_data, sections=(), stains=()))
+    assert 'class="finding"' not in page
+    assert 'id="stains"' not in page
+
+
+@pytest.mark.parametrize("shape", [(1, 900), (900, 1), (30, 40)])
+def test_thumbnails_keep_proportions_and_fit(check_data, shape):
+    image = np.full((*shape, 3), 200, np.uint8)
+    shown = FindingPicture("s", image, np.ones(shape, np.uint8))
+    section = replace(check_data.sections[1], shown=(("file", "words", (shown,)),))
+    page = render_check_report(replace(check_data, sections=(section,)))
+    ((width, height),) = re.findall(r'<img [^>]*width="(\d+)" height="(\d+)"', page)
+    sides = [max(1, round(side * THUMBNAIL_SIDE / max(shape))) for side in shape]
+    assert [int(height), int(width)] == sides
+
+
+def test_the_script_gets_every_cell(pages, hostile):
+    data = re.search(r'id="content">(.*?)</script>', pages["predict"], re.DOTALL)[1]
+    content = json.loads(data)
+    assert content["images"][0]["file_name"] == f"{hostile}.png"
+    assert [c["id"] for c in content["images"][0]["cells"]] == [1, 2, 3]
+    assert content["classes"] == list(CLASS_NAMES)
+
+
+def test_the_most_doubtful_come_first_and_hidden_ones_are_counted(pages):
+    page = pages["predict"]
+    order = re.findall(r'<li class="cell" data-field="0" data-cell="(\d)">', page)
+    assert order == ["2", "1"]
+    assert "1, 0 shown" in page
+
+
+def test_hundreds_of_cells_stay_a_few_megabytes(predict_data):
+    field = predict_data.fields[0]
+    # Noise is the worst that a thumbnail can show.
+    noise = np.random.default_rng(0).integers(0, 255, (600, 96, 96, 3), dtype=np.uint8)
+    cells = tuple(
+        replace(field.cells[0], id=i, class_id=1 + i % 5, thumbnail=thumbnail)
+        for i, thumbnail in enumerate(noise)
+    )
+    many = replace(predict_data, fields=(replace(field, cells=cells),))
+    assert len(render_predict_report(many)) < 12e6
+
+
+def test_a_rare_class_is_shown_among_many():
+    chosen = doubtful_first([(0.1, 5)] * 100 + [(0.99, 1)] * 3, 10)
+    assert len(chosen) == 10
+    assert {100, 101, 102} <= chosen

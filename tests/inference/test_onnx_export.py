@@ -1,7 +1,4 @@
-"""What stands in an exported file.
-
-`leuko export`: what is written, what is refused, and that nothing is half.
-"""
+"""What an exported file contains, what is refused, and that nothing is half."""
 
 from __future__ import annotations
 
@@ -16,7 +13,7 @@ from tiny_checkpoint import rewrite, write_tiny
 from torch import nn
 
 from leuko_mm.errors import UsageError
-from leuko_mm.inference import export as workflow
+from leuko_mm.inference import export as module
 from leuko_mm.inference.export import OPSET, Agreement, export, write_onnx
 from leuko_mm.inference.model import CheckpointError, read_checkpoint, read_model
 
@@ -97,13 +94,13 @@ def written(monkeypatch):
         path.write_bytes(b"network")
 
     need_exports()
-    monkeypatch.setattr(workflow, "write_onnx", write)
+    monkeypatch.setattr(module, "write_onnx", write)
     return calls
 
 
 def agree(monkeypatch, largest=1e-6, same_class=1.0):
     result = Agreement(largest, same_class)
-    monkeypatch.setattr(workflow, "compare", lambda *_: result)
+    monkeypatch.setattr(module, "compare", lambda *_: result)
 
 
 def test_file_and_sidecar_appear_and_fit(path, tmp_path):
@@ -155,9 +152,8 @@ def test_an_export_that_differs_is_refused_by_name_and_leaves_nothing(
     agree(monkeypatch, largest, same_class)
     rewrite(path, method="nearly")
     out = tmp_path / "out" / "net.onnx"
-    with pytest.raises(UsageError, match="nearly cannot be exported") as error:
+    with pytest.raises(UsageError, match=r"nearly cannot be .* differ by up to"):
         export(path, out)
-    assert "differ by up to" in str(error.value)
     assert written
     assert list(out.parent.iterdir()) == []
 
@@ -169,19 +165,14 @@ def test_a_network_that_no_exporter_can_write_is_refused_by_name(
         raise TypeError("no such operation\nand much more")
 
     need_exports()
-    monkeypatch.setattr(workflow, "write_onnx", refuse)
+    monkeypatch.setattr(module, "write_onnx", refuse)
     rewrite(path, method="odd")
     with pytest.raises(UsageError, match=r"odd cannot .* \(no such operation\)"):
         export(path, tmp_path / "out" / "net.onnx")
 
 
-def test_numbers_that_are_none_do_not_agree():
-    read = [float("nan"), float("inf"), 1e-3]
-    assert [Agreement(v, 1.0).holds for v in read] == [False, False, True]
-
-
 def test_what_is_not_installed_is_named(path, tmp_path, monkeypatch):
-    monkeypatch.setattr(workflow, "find_spec", lambda name: name != "onnxruntime")
+    monkeypatch.setattr(module, "find_spec", lambda name: name != "onnxruntime")
     with pytest.raises(UsageError, match="pip install onnxruntime"):
         export(path, tmp_path / "out" / "net.onnx")
 

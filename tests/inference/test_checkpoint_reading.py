@@ -1,0 +1,227 @@
+"""What is read of a checkpoint or an export with its sidecar, and what is refused."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+import torch
+from exported_network import need_exports
+from painted_network import painted_model, write_checkpoint
+from tiny_checkpoint import rewrite
+
+from leuko_mm.classes import CLASS_COLOURS, CLASS_NAMES
+from leuko_mm.engine.checkpoints import UnsafeCheckpointError
+from leuko_mm.files import sha256_of_file
+from leuko_mm.inference.export import export
+from leuko_mm.inference.model import (
+    CheckpointError,
+    check_outputs,
+    open_runtime,
+    read_checkpoint,
+    read_export,
+    read_model,
+)
+
+
+def flip_byte(path, place):
+    content = bytearray(path.read_bytes())
+    content[place] ^= 1
+    path.write_bytes(content)
+
+
+def test_a_checkpoint_brings_its_model_and_its_sidecar(painted):
+    read = read_checkpoint(painted)
+    assert read.classes == CLASS_NAMES
+    assert read.colours == CLASS_COLOURS
+    assert (read.cell_px, read.rbc_px, read.px_per_um) == (128, 20.0, None)
+    assert read.prepared_px == 256
+    assert not read.model.training
+    assert not any(p.requires_grad for p in read.model.parameters())
+
+
+def test_a_missing_file_is_named(tmp_path, painted):
+    with pytest.raises(CheckpointError, match=r"none\.pth does not exist"):
+        read_model(tmp_path / "none.pth")
+    with pytest.raises(CheckpointError, match=r"none\.onnx does not exist"):
+        read_model(tmp_path / "none.onnx")
+    (tmp_path / "bare.onnx").touch()
+    with pytest.raises(CheckpointError, match=r"bare\.json does not exist"):
+        read_model(tmp_path / "bare.onnx")
+    painted.with_suffix(".json").unlink()
+    with pytest.raises(CheckpointError, match=r"no sidecar net\.json"):
+        read_checkpoint(painted)
+
+
+def test_a_changed_byte_is_refused(painted):
+    flip_byte(painted, -1)
+    with pytest.raises(CheckpointError, match="sha256"):
+        read_checkpoint(painted)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", "3", '{"schema": 1}', "\udcff"])
+def test_a_damaged_sidecar_is_refused(painted, text):
+    painted.with_suffix(".json").write_bytes(text.encode("utf-8", "surrogateescape"))
+    with pytest.raises(CheckpointError, match=r"net\.json"):
+        read_checkpoint(painted)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("classes", list(CLASS_NAMES[:5])),
+        ("classes", list(CLASS_NAMES[::-1])),
+        ("colours", [[0, 0, 0]]),
+        ("normalisation", {"mean": [0, 0, 0]}),
+        ("schema", 2),
+        ("config", {"classes": list(CLASS_NAMES)}),
+    ],
+)
+def test_a_sidecar_that_contradicts_itself_is_refused(painted, key, value):
+    rewrite(painted, **{key: value})
+    with pytest.raises(CheckpointError):
+        read_checkpoint(painted)
+
+
+def test_tensors_that_do_not_fit_the_config_are_refused(tmp_path):
+    path = write_checkpoint(tmp_path, painted_model(), {"colours": torch.zeros(2, 3)})
+    with pytest.raises(CheckpointError, match="does not fit the config"):
+        read_checkpoint(path)
+
+
+@pytest.mark.parametrize("where", ["model", "part"])
+def test_a_sidecar_cannot_call_what_is_no_part(tmp_path, where):
+    planted = tmp_path / "planted"
+    code = dict(type="os.system", command=f"touch {planted}")
+    model = painted_model()
+    if where == "model":
+        model.update(code)
+    else:
+        model["decode_head"]["act_cfg"] = [code]
+    path = write_checkpoint(tmp_path, model, {})
+    with pytest.raises(CheckpointError, match=r"os\.system"):
+        read_checkpoint(path)
+    assert not planted.exists()
+
+
+def test_a_pickle_cannot_run_beside_a_sidecar_that_fits(tmp_path, painted):
+    class Planted:
+        def __reduce__(self):
+            return open, (str(tmp_path / "planted"), "w")
+
+    read_checkpoint(painted)
+    path = write_checkpoint(tmp_path, painted_model(), {"colours": Planted()})
+    with pytest.raises(UnsafeCheckpointError):
+        read_checkpoint(path)
+    assert not (tmp_path / "planted").exists()
+
+
+def test_an_unknown_part_is_named(tmp_path):
+    model = painted_model() | {"type": "leuko_mm.NoSuchPart"}
+    path = write_checkpoint(tmp_path, model, {})
+    with pytest.raises(CheckpointError, match="NoSuchPart"):
+        read_checkpoint(path)
+
+
+def test_no_other_file_is_read_for_weights(tmp_path, painted):
+    model = painted_model()
+    model["decode_head"]["init_cfg"] = dict(type="Pretrained", checkpoint="no.pth")
+    tensors = torch.load(painted, weights_only=True)
+    read_checkpoint(write_checkpoint(tmp_path, model, tensors))
+
+
+@pytest.fixture
+def exported(painted, tmp_path):
+    need_exports()
+    out = tmp_path / "out" / "net.onnx"
+    export(painted, out)
+    return out
+
+
+def test_the_sidecar_of_an_export_is_the_checkpoint_s_and_describes_it(
+    exported, painted
+):
+    of, own = (dict(read_model(path).sidecar) for path in (painted, exported))
+    about, sha256 = own.pop("export"), own.pop("sha256")
+    assert sha256 == sha256_of_file(exported)
+    assert (about["format"], about["precision"]) == ("onnx", "float32")
+    assert (about["opset"], about["of"]) == (17, of.pop("sha256"))
+    assert about["input"]["shape"] == ["batch", 3, "height", "width"]
+    assert about["compared"]["same_class"] >= 0.9999
+    assert own == of
+
+
+@pytest.mark.parametrize("place", [0, 100, -1])
+def test_a_changed_byte_of_an_export_is_refused(exported, place):
+    flip_byte(exported, place)
+    with pytest.raises(CheckpointError, match="sha256"):
+        read_export(exported)
+
+
+def test_the_sidecar_of_a_checkpoint_is_not_that_of_an_export(painted, tmp_path):
+    shutil.copy(painted, tmp_path / "other.onnx")
+    shutil.copy(painted.with_suffix(".json"), tmp_path / "other.json")
+    with pytest.raises(CheckpointError, match="no sidecar of an export"):
+        read_model(tmp_path / "other.onnx")
+
+
+def test_what_is_no_network_is_refused(exported):
+    exported.write_bytes(b"no network")
+    rewrite(exported, sha256=sha256_of_file(exported))
+    with pytest.raises(CheckpointError, match="cannot be loaded"):
+        open_runtime(read_export(exported), "onnxruntime")
+
+
+def test_another_network_than_the_sidecar_describes_is_refused(exported):
+    read = read_export(exported)
+    check_outputs(read, ["image"], ["batch", 6, "height", "width"])
+    check_outputs(read, ["image"], [None, None, None, None])
+    for inputs, channels in [(["image"], 5), (["pixels"], 6), (["image", "mask"], 6)]:
+        with pytest.raises(CheckpointError, match="promises"):
+            check_outputs(read, inputs, ["batch", channels, "height", "width"])
+
+
+def test_two_classes_may_be_one_logit(tmp_path):
+    model = painted_model()
+    model["decode_head"]["num_classes"] = 2
+    names = ["background", "leukocyte"]
+    path = write_checkpoint(
+        tmp_path,
+        model,
+        {},
+        classes=names,
+        colours=[[0, 0, 0], [255, 255, 255]],
+        config=dict(classes=names, model=model),
+        export=dict(format="onnx", opset=17, precision="float32"),
+    )
+    shutil.copy(path, path.with_suffix(".onnx"))
+    read = read_export(path.with_suffix(".onnx"))
+    for channels in (1, 2):
+        check_outputs(read, ["image"], ["batch", channels, "height", "width"])
+    with pytest.raises(CheckpointError, match="promises"):
+        check_outputs(read, ["image"], ["batch", 3, "height", "width"])
+
+
+@pytest.mark.parametrize("above", [True, False])
+def test_weights_from_outside_its_folder_are_refused(exported, tmp_path, above):
+    """A format that may keep weights in other files must not open any file."""
+    onnx = pytest.importorskip("onnx")
+    secret = tmp_path / "secret.bin"
+    graph = onnx.load(str(exported))
+    tensor = graph.graph.initializer[0]
+    secret.write_bytes(tensor.raw_data)
+    tensor.ClearField("raw_data")
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    entry = tensor.external_data.add()
+    entry.key, entry.value = "location", f"../{secret.name}" if above else str(secret)
+
+    def opened():
+        exported.write_bytes(graph.SerializeToString())
+        rewrite(exported, sha256=sha256_of_file(exported))
+        return open_runtime(read_export(exported), "onnxruntime")
+
+    with pytest.raises(CheckpointError, match="cannot be loaded"):
+        opened()
+    # Beside the file they are taken: it is the place that is refused.
+    entry.value = secret.rename(exported.with_name(secret.name)).name
+    opened()
