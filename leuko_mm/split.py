@@ -74,23 +74,14 @@ class SplitRequest:
 
 @dataclass(frozen=True)
 class SplitReport:
-    """What a split contains.
-
-    Args:
-        name: of the split.
-        state: what was done with its file.
-        cells: part -> class -> cells.
-        groups: part -> groups.
-        shared: groups in both parts.
-        copies: pairs of near-duplicates of different groups, one in each part.
-    """
+    """What a split contains, and what was done with its file."""
 
     name: str
     state: str
-    cells: Mapping[str, Mapping[str, int]]
-    groups: Mapping[str, int]
-    shared: tuple[str, ...]
-    copies: tuple[NearDuplicate, ...]
+    cells: Mapping[str, Mapping[str, int]]  # part -> class -> cells
+    groups: Mapping[str, int]  # part -> groups
+    shared: tuple[str, ...]  # groups in both parts
+    copies: tuple[NearDuplicate, ...]  # of different groups, one in each part
 
     @property
     def by_design(self) -> bool:
@@ -241,7 +232,6 @@ def _report(
 
 
 def _state(root: Path, name: str, parts: Mapping[str, str]) -> str:
-    """Return what writing a split will do to its file."""
     if not (root / "splits" / f"{name}.csv").exists():
         return WRITTEN
     try:

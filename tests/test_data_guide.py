@@ -39,16 +39,6 @@ def make_smears(folder: Path, *, size: int) -> None:
         Image.fromarray(cell.mask).save(folder / "masks" / name)
 
 
-def test_there_are_five_commands_that_end_in_a_training():
-    commands = five_commands()
-    assert len(commands) == 5
-    assert {words[0] for words in commands} == {"leuko"}
-    assert [words[1] for words in commands] == (
-        ["prepare", "check", "browse", "train", "train"]
-    )
-    assert commands[3] == [*commands[4], "--protocol", "smoke"]
-
-
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     folder = tmp_path_factory.mktemp("guide")

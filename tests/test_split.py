@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import shutil
 from pathlib import Path
 
@@ -27,8 +26,9 @@ from leuko_mm.split import (
 
 
 @pytest.fixture
-def smears(tiny_home, tmp_path):
+def smears(tiny_home, tmp_path, monkeypatch):
     """Return a copy of 25 drawn cells on five slides, to write splits into."""
+    monkeypatch.setenv("LEUKO_MM_DATA", str(tmp_path))
     return shutil.copytree(tiny_home / "synthetic", tmp_path / "smears")
 
 
@@ -44,12 +44,20 @@ def copied_cell(smears):
     return first, second
 
 
-def files(root) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in (root / "splits").iterdir()}
+def files(root) -> dict[str, tuple[int, bytes]]:
+    folder = root / "splits"
+    return {p.name: (p.stat().st_mtime_ns, p.read_bytes()) for p in folder.iterdir()}
 
 
 def deal(root, **options):
     return run_split(SplitRequest(str(root), **options))
+
+
+def plant(root, name: str) -> None:
+    """Write a split that divides every slide."""
+    stems = [row.stem for row in read_index(root)]
+    rows = [f"{stem},{('train', 'test')[i % 2]}" for i, stem in enumerate(stems)]
+    (root / "splits" / f"{name}.csv").write_text("\n".join(["stem,part", *rows]))
 
 
 def test_folds_are_written_beside_the_others_and_divide_no_slide(smears):
@@ -59,7 +67,7 @@ def test_folds_are_written_beside_the_others_and_divide_no_slide(smears):
     assert [report.name for report in reports] == names
     assert {report.state for report in reports} == {WRITTEN}
     assert files(smears).keys() - before.keys() == {f"{name}.csv" for name in names}
-    assert {n: c for n, c in files(smears).items() if n in before} == before
+    assert files(smears).items() >= before.items()
     groups = {row.stem: row.group for row in read_index(smears)}
     for report in reports[:5]:
         parts = read_split(smears, report.name)
@@ -68,6 +76,9 @@ def test_folds_are_written_beside_the_others_and_divide_no_slide(smears):
         assert sum(report.cells["test"].values()) == len(tested) == 5
         assert len({groups[stem] for stem in tested}) == 1
         assert not report.leaks
+    written = files(smears)
+    assert {report.state for report in deal(smears)} == {UNCHANGED}
+    assert files(smears) == written
 
 
 def test_development_keeps_the_last_fold_apart(smears):
@@ -89,21 +100,6 @@ def test_repeats_are_named_by_their_seeds(smears):
     assert len(set(dealt)) > 1
 
 
-def test_a_second_time_changes_nothing(smears, snapshot_of):
-    deal(smears)
-    before = snapshot_of(smears)
-    assert {report.state for report in deal(smears)} == {UNCHANGED}
-    assert snapshot_of(smears) == before
-
-
-@pytest.fixture
-def snapshot_of():
-    def take(root):
-        return {p.name: p.stat().st_mtime_ns for p in (root / "splits").iterdir()}
-
-    return take
-
-
 def test_other_splits_of_that_name_need_force(smears):
     deal(smears, folds=2)
     before = files(smears)
@@ -117,27 +113,35 @@ def test_other_splits_of_that_name_need_force(smears):
     assert states["grouped_fold4"] == WRITTEN
 
 
-def test_an_official_split_is_named_as_such(smears):
+def test_an_official_split_is_named_as_such(smears, capsys):
     before = files(smears)
-    with pytest.raises(DatasetError, match="official splits, under whose names"):
-        deal(smears, prefix="", folds=3)
+    command = ["split", "smears", "--folds", "4", "--prefix", ""]
+    assert main(command) == 2
+    message = capsys.readouterr().err
+    assert message.startswith("leuko split: ")
+    for words in ("fold1", "official splits, under whose names", "--force"):
+        assert words in message
     assert files(smears) == before
-    reports = deal(smears, prefix="", folds=3, force=True)
-    assert reports[0].official
-    assert reports[0].state == REPLACED
+    assert main([*command, "--force"]) == 0
+    assert "measured on other cells" in capsys.readouterr().out
 
 
-def test_a_cell_on_two_slides_is_found_and_nothing_is_written(smears, copied_cell):
+def test_a_cell_on_two_slides_is_found_and_nothing_is_written(
+    smears, copied_cell, capsys
+):
     before = files(smears)
     reports = deal(smears)
-    assert files(smears) == before
     assert {report.state for report in reports} == {REFUSED}
     leaking = [report for report in reports if report.leaks]
     assert len(leaking) >= 2
+    first, second = (row.stem for row in copied_cell)
     for report in leaking:
-        (pair,) = report.copies
-        assert {pair.first, pair.second} == {row.stem for row in copied_cell}
-        assert pair.distance == 0
+        assert report.copies == ((first, second, 0),)
+    assert main(["split", "smears"]) == 1
+    printed = capsys.readouterr().out
+    assert f"LEAK: 1 cell(s) in both parts: {first} = {second} (0 of" in printed
+    assert "leuko split smears --join" in printed
+    assert files(smears) == before
 
 
 def test_slides_that_show_the_same_cell_can_be_joined(smears, copied_cell):
@@ -153,15 +157,7 @@ def test_slides_that_show_the_same_cell_can_be_joined(smears, copied_cell):
         deal(smears, folds=5, join=True)
 
 
-def plant(root, name: str) -> None:
-    """Write a split that divides every slide."""
-    stems = [row.stem for row in read_index(root)]
-    with open(root / "splits" / f"{name}.csv", "w", newline="") as file:
-        rows = [(stem, ("train", "test")[i % 2]) for i, stem in enumerate(stems)]
-        csv.writer(file).writerows([("stem", "part"), *rows])
-
-
-def test_a_planted_leak_is_shown_and_the_papers_is_meant(smears):
+def test_a_planted_leak_is_shown_and_the_papers_is_meant(smears, capsys):
     names = ("mine", "paper", "paper_mosaics", "random", "paper_fold1")
     for name in names:
         plant(smears, name)
@@ -170,13 +166,17 @@ def test_a_planted_leak_is_shown_and_the_papers_is_meant(smears):
     leaking = {name for name, report in reports.items() if report.leaks}
     assert leaking == {"mine", "random", "paper_fold1"}
     assert reports["paper"].by_design
-    audit = full_audit(smears)
     # One rule for both commands, and for what a training refuses.
-    leaks = [f for f in audit.findings if f.rule == "split-leak"]
+    leaks = [f for f in full_audit(smears).findings if f.rule == "split-leak"]
     assert {Path(f.file).stem for f in leaks if f.severity == ERROR} == leaking
     with pytest.raises(DatasetError, match=r"mine\.csv(?s:.*)leuko split"):
         quick_check(smears, split="mine")
     quick_check(smears, split="paper")
+    assert main(["split", "smears", "--show"]) == 1
+    printed = capsys.readouterr().out
+    assert "LEAK: 5 group(s) in both parts: slide_1" in printed
+    assert "5 group(s) in both parts, by design" in printed
+    assert "fold1, an official split: there" in printed
 
 
 @pytest.mark.parametrize(
@@ -184,6 +184,7 @@ def test_a_planted_leak_is_shown_and_the_papers_is_meant(smears):
     [
         (dict(folds=6), r"6 folds of 5 group\(s\)"),
         (dict(holdout=1.5), "a holdout of 1.5"),
+        (dict(of="fold1", fewer=(5,)), "expected 1 up to the 4 that the split has"),
     ],
 )
 def test_what_cannot_be_dealt_is_refused(smears, options, words):
@@ -199,29 +200,73 @@ def test_a_cell_that_cannot_be_read_is_named(smears):
         deal(smears)
 
 
-def test_a_learning_curves_splits_learn_from_fewer_slides(smears):
+def test_a_learning_curves_splits_train_on_fewer_slides(smears):
     before = files(smears)
     one, three = deal(smears, of="fold1", fewer=(1, 3))
     assert (one.name, three.name) == ("fold1_groups1", "fold1_groups3")
     assert (one.groups, three.groups) == (dict(train=1, test=1), dict(train=3, test=1))
-    assert {n: c for n, c in files(smears).items() if n in before} == before
+    assert files(smears).items() >= before.items()
     whole, few = (read_split(smears, n) for n in ("fold1", "fold1_groups3"))
     assert few.items() < whole.items()
     assert {r.state for r in deal(smears, of="fold1", fewer=(1, 3))} == {UNCHANGED}
     (other,) = deal(smears, of="fold1", fewer=(3,), seed=1)
     assert (other.name, other.state) == ("fold1_s1_groups3", WRITTEN)
-    with pytest.raises(UsageError, match="expected 1 up to the 4 that the split has"):
-        deal(smears, of="fold1", fewer=(5,))
 
 
-@pytest.mark.parametrize("words", [["--repeats", "2"], ["--prefix", "few"]])
-def test_fewer_leaves_no_option_unheard(smears, words, capsys):
-    asked = ["split", str(smears), "--fewer", "2", "--of", "fold1"]
-    assert main([*asked, *words]) == 2
-    assert "leave --repeats and --prefix out" in capsys.readouterr().err
+def test_the_counts_of_every_part_are_printed(smears, capsys):
+    assert main(["split", "smears", "--folds", "5"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "grouped_fold1: written"
+    header, train, test = (line.split() for line in lines[1:4])
+    assert header[:4] == ["part", "cells", "groups", "basophil"]
+    assert train == ["train", "20", "4", *["4"] * 5]
+    assert test == ["test", "5", "1", *["1"] * 5]
+    assert len({len(line) for line in lines[1:4]}) == 1
 
 
-@pytest.mark.parametrize("words", [["--fewer", "2"], ["--of", "fold1"]])
-def test_fewer_needs_the_split_that_is_meant(smears, words, capsys):
-    assert main(["split", str(smears), *words]) == 2
-    assert "--fewer 10,20 --of development" in capsys.readouterr().err
+def test_a_class_that_a_part_lacks_is_named(smears, capsys):
+    parts = {"basophil": "test"}
+    rows = [f"{r.stem},{parts.get(r.class_name, 'train')}" for r in read_index(smears)]
+    (smears / "splits" / "paper.csv").write_text("\n".join(["stem,part", *rows]))
+    assert main(["split", "smears", "--show"]) == 0
+    printed = capsys.readouterr().out
+    assert "train has no basophil\n" in printed
+    assert "test has no eosinophil, no lymphocyte" in printed
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("--fewer 2 --of fold1 --repeats 2", "leave --repeats and --prefix out"),
+        ("--fewer 2 --of fold1 --prefix few", "leave --repeats and --prefix out"),
+        ("--fewer 2", "--fewer 10,20 --of development"),
+        ("--of fold1", "--fewer 10,20 --of development"),
+    ],
+)
+def test_fewer_needs_its_split_and_nothing_else(smears, words, message, capsys):
+    assert main(["split", "smears", *words.split()]) == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        ["--folds", "1"],
+        ["--holdout", "1"],
+        ["--holdout", "x"],
+        ["--prefix", "../up"],
+        ["--folds", "3", "--holdout", "0.2"],
+        ["--repeats", "0"],
+    ],
+)
+def test_what_cannot_be_is_refused_before_anything_is_read(wrong, capsys):
+    with pytest.raises(SystemExit) as end:
+        main(["split", "nowhere", *wrong])
+    assert end.value.code == 2
+    assert wrong[0] in capsys.readouterr().err
+
+
+def test_a_dataset_that_is_not_there_is_one_message(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("LEUKO_MM_DATA", str(tmp_path))
+    assert main(["split", "nowhere"]) == 2
+    assert "leuko prepare" in capsys.readouterr().err

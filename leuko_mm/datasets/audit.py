@@ -102,22 +102,13 @@ def _refusal(root: Path, errors: Sequence[AuditFinding]) -> str:
 
 @dataclass(frozen=True)
 class Audit:
-    """The result of a full audit.
-
-    Args:
-        root: the dataset.
-        about: content of its ``dataset.json``.
-        rows: what was looked at.
-        findings: what is wrong.
-        counts: cells by split, part and class.
-        stains: colours by group.
-    """
+    """The result of a full audit."""
 
     root: Path
-    about: dict
-    rows: tuple[IndexRow, ...]
+    about: dict  # content of dataset.json
+    rows: tuple[IndexRow, ...]  # that were checked
     findings: tuple[AuditFinding, ...]
-    counts: Counts
+    counts: Counts  # cells by split, part and class
     stains: tuple[GroupStain, ...]
 
 
@@ -254,13 +245,7 @@ def _leak(file: Path, words: str, stems: tuple[str, ...] = ()) -> AuditFinding:
 def unfit_split(
     file: Path, parts: Mapping[str, str], known: set[str]
 ) -> list[AuditFinding]:
-    """Find cells that a split names and the index does not, and empty parts.
-
-    Args:
-        file: of the split.
-        parts: stem -> ``train`` or ``test``.
-        known: the stems of the index.
-    """
+    """Find cells of a split that are not ``known`` by the index, and empty parts."""
     words = []
     unknown = [stem for stem in parts if stem not in known]
     if unknown:

@@ -141,21 +141,13 @@ RULES = {
 
 @dataclass(frozen=True)
 class AuditFinding:
-    """One fault of a dataset.
+    """One fault of a dataset."""
 
-    Args:
-        rule: a key of ``RULES``.
-        file: what it is about: a file, or a split or group by its name.
-        words: what is wrong with it.
-        stems: the pictures that show it.
-        severity: ``error``, ``warning`` or ``note``; '' takes the rule's.
-    """
-
-    rule: str
-    file: str
-    words: str
-    stems: tuple[str, ...] = ()
-    severity: str = ""
+    rule: str  # a key of RULES
+    file: str  # what it is about: a file, or a split or group by its name
+    words: str  # what is wrong with it
+    stems: tuple[str, ...] = ()  # the pictures that show it
+    severity: str = ""  # '' takes the rule's
 
     def __post_init__(self):
         if not self.severity:
@@ -188,12 +180,7 @@ def by_rule(findings: Iterable[AuditFinding]) -> list[tuple[str, list[AuditFindi
 
 
 def tally(findings: Iterable[AuditFinding]) -> dict[str, int]:
-    """Return how many findings there are of each severity.
-
-    Example:
-        >>> tally([AuditFinding("cut-cell", "a", "x")])
-        {'error': 0, 'warning': 0, 'note': 1}
-    """
+    """Return how many findings there are of each severity."""
     counts = dict.fromkeys(SEVERITIES, 0)
     for finding in findings:
         counts[finding.severity] += 1
@@ -202,26 +189,17 @@ def tally(findings: Iterable[AuditFinding]) -> dict[str, int]:
 
 @dataclass(frozen=True)
 class CellFiles:
-    """The files of one row, as far as they could be read, and what is wrong with them.
+    """The files of one row as far as they could be read, and findings about them."""
 
-    Args:
-        image: RGB uint8 (H, W, 3); None if it was not decoded or cannot be.
-        labels: whole numbers (H, W); None if the mask cannot be used.
-        findings: about the two files.
-    """
-
-    image: np.ndarray | None
-    labels: np.ndarray | None
+    image: np.ndarray | None  # RGB uint8 (H, W, 3)
+    labels: np.ndarray | None  # whole numbers (H, W)
     findings: tuple[AuditFinding, ...]
 
 
 def open_cell(root: Path, row: IndexRow, *, decode: bool = True) -> CellFiles:
-    """Read a row's mask, and its image or only the header of it.
+    """Read a row's mask, and its image or, without ``decode``, only the header of it.
 
-    Args:
-        root: a prepared dataset.
-        row: of its index.
-        decode: read the whole image; without, a file cut short goes unnoticed.
+    A file that is cut short goes unnoticed without ``decode``.
     """
     found: list[AuditFinding] = []
     image_path, mask_path = root / row.image, root / row.mask
@@ -352,17 +330,10 @@ def label_findings(
 
     Args:
         path: of the mask.
-        labels: whole numbers.
+        labels: whole numbers (H, W).
         class_name: in the index; '' for a field, which may hold any cells.
         classes: of the dataset, by their ids.
         stem: of the row.
-
-    Shape:
-        labels (H, W).
-
-    Example:
-        >>> [str(f) for f in label_findings("m.png", np.array([[0, 9]]), "monocyte")]
-        ['m.png: value 9 on 1 pixel(s); expected 0 to 5, or 255 to ignore']
     """
     values, pixels = np.unique(labels, return_counts=True)
     counts = dict(zip(values.tolist(), pixels.tolist(), strict=True))
@@ -386,7 +357,8 @@ def label_findings(
             f"only 0 and {IGNORE_LABEL}; {IGNORE_LABEL} is ignored in training, so a "
             "{0, 255} mask has no leukocyte; give its pixels the class id",
         )
-    own = _label_of(class_name, classes)
+    # A binary dataset may still have the class of each cell in its index.
+    own = 1 if len(classes) == 2 else class_id(class_name)
     if own not in present:
         rule = "class-mismatch" if present else "empty-mask"
         shown = ", ".join(classes[value] for value in present) or "background only"
@@ -409,13 +381,6 @@ def label_findings(
     return findings
 
 
-def _label_of(class_name: str, classes: Sequence[str]) -> int:
-    if class_name in classes:
-        return list(classes).index(class_name)
-    # A binary dataset may still have the class of each cell in its index.
-    return 1 if len(classes) == 2 else class_id(class_name)
-
-
 def cell_findings(
     path: Path | str, labels: np.ndarray, *, stem: str = ""
 ) -> list[AuditFinding]:
@@ -423,11 +388,8 @@ def cell_findings(
 
     Args:
         path: of the mask.
-        labels: class ids; 255 belongs to nothing.
+        labels: class ids (H, W); 255 belongs to nothing.
         stem: of the row.
-
-    Shape:
-        labels (H, W).
     """
     cell = (labels != BACKGROUND) & (labels != IGNORE_LABEL)
     stems = (stem,) if stem else ()
@@ -450,14 +412,7 @@ def cell_findings(
 
 
 def cell_areas(cell: np.ndarray) -> list[int]:
-    """Return the areas of the pieces large enough to be cells, the largest first.
-
-    Args:
-        cell: bool.
-
-    Shape:
-        cell (H, W).
-    """
+    """Return the areas of the pieces of a mask that may be cells, the largest first."""
     found = cv2.connectedComponentsWithStats(cell.astype(np.uint8), connectivity=8)
     areas = sorted(found[2][1:, cv2.CC_STAT_AREA].tolist(), reverse=True)
     return [area for area in areas if area >= CELL_SHARE * areas[0]]

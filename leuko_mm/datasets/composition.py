@@ -1,4 +1,9 @@
-"""Which cells make which mosaic, as pure functions of (seed, index)."""
+"""Which cells make which mosaic, as pure functions of the seed, or of (seed, index).
+
+``cells`` is how many there are to draw from, ``classes`` the class name of each, and
+``tiles`` the number of cells in a mosaic. Except where every cell is shown once, more
+tiles than cells raise a ``ValueError``.
+"""
 
 from __future__ import annotations
 
@@ -12,14 +17,7 @@ EACH_ONCE = (EVERY, EVERY_ALIKE)
 
 
 def compose_every(cells: int, tiles: int, *, seed: int) -> list[list[int | None]]:
-    """Put every cell into exactly one mosaic; the last may have spare tiles (None).
-
-    Example:
-        >>> [len(m) for m in compose_every(6, 4, seed=0)]
-        [4, 4]
-        >>> compose_every(6, 4, seed=0)[1].count(None)
-        2
-    """
+    """Put every cell into exactly one mosaic; the last may have spare tiles (None)."""
     order: list[int | None] = np.random.default_rng(seed).permutation(cells).tolist()
     order += [None] * (-cells % tiles)
     return [order[i : i + tiles] for i in range(0, len(order), tiles)]
@@ -31,10 +29,6 @@ def compose_every_alike(
     """Put every cell into exactly one mosaic, with others of its class.
 
     The last mosaic of each class may have spare tiles (None).
-
-    Example:
-        >>> compose_every_alike(["basophil", "monocyte", "basophil"], 2, seed=1)
-        [[0, 2], [1, None]]
     """
     composed = []
     for alike in map(np.ndarray.tolist, _cells_by_class(classes).values()):
@@ -50,15 +44,6 @@ def compose_fixed(
 
     Each mosaic takes the least used cells, in random order among equals. So no cell
     is twice in a mosaic, and the numbers of uses differ by at most one.
-
-    Args:
-        cells: how many there are to draw from.
-        mosaics: how many to compose.
-        tiles: cells a mosaic.
-        seed: of the random order.
-
-    Raises:
-        ValueError: if a mosaic has more tiles than there are cells.
     """
     _check_enough(cells, tiles)
     rng = np.random.default_rng(seed)
@@ -78,9 +63,6 @@ def compose_fixed_balanced(
 
     Within a class the least used cells come first, so none is repeated before all
     have been used; over the mosaics the least used classes come first.
-
-    Raises:
-        ValueError: if a mosaic has more tiles than there are cells.
     """
     _check_enough(len(classes), tiles)
     rng = np.random.default_rng(seed)
@@ -102,11 +84,7 @@ def compose_fixed_balanced(
 
 
 def compose_one(cells: int, tiles: int, *, seed: int, index: int) -> list[int]:
-    """Draw one mosaic of distinct cells, given by (seed, index) alone.
-
-    Raises:
-        ValueError: if a mosaic has more tiles than there are cells.
-    """
+    """Draw one mosaic of distinct cells."""
     _check_enough(cells, tiles)
     return np.random.default_rng([seed, index]).permutation(cells)[:tiles].tolist()
 
@@ -118,9 +96,6 @@ def compose_one_balanced(
 
     The numbers of two classes in a mosaic differ by at most one, unless a class has
     no more cells; then the others replace them.
-
-    Raises:
-        ValueError: if a mosaic has more tiles than there are cells.
     """
     _check_enough(len(classes), tiles)
     rng = np.random.default_rng([seed, index])

@@ -35,8 +35,7 @@ class NearDuplicate(NamedTuple):
 def perceptual_hash(image: np.ndarray) -> int:
     """Return 255 bits that survive re-encoding, rescaling and changes of light.
 
-    Mirrors and quarter turns change the hash in a way that :func:`near_duplicates`
-    undoes.
+    Mirrors and quarter turns change the hash in a way that ``near_duplicates`` undoes.
 
     Args:
         image: uint8, RGB or grey.
@@ -62,11 +61,6 @@ def perceptual_hash(image: np.ndarray) -> int:
     return int.from_bytes(np.packbits(bits).tobytes(), "big")
 
 
-def hash_distance(first: int, second: int) -> int:
-    """Return how many bits of two hashes differ, at the best of eight orientations."""
-    return int(_distances(_orientations(first), _words([second]))[0])
-
-
 def near_duplicates(
     hashes: Mapping[str, int],
     groups: Mapping[str, str] | None = None,
@@ -79,15 +73,9 @@ def near_duplicates(
     mirrors): two seconds for 4,000 images.
 
     Args:
-        hashes: name -> :func:`perceptual_hash`.
+        hashes: name -> ``perceptual_hash``.
         groups: name -> group; if given, pairs inside one group are left out.
         max_distance: bits that may differ, of 255.
-
-    Example:
-        >>> image = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
-        >>> copied = {"a": perceptual_hash(image), "b": perceptual_hash(image[:, ::-1])}
-        >>> near_duplicates(copied)
-        [NearDuplicate(first='a', second='b', distance=0)]
     """
     names = list(hashes)
     words = _words([hashes[name] for name in names])
@@ -106,9 +94,7 @@ def across_parts(
 ) -> list[NearDuplicate]:
     """Return the pairs whose two images are in different parts of a split.
 
-    Args:
-        pairs: from :func:`near_duplicates`.
-        parts: name -> part; an image in no part leaks nothing.
+    An image in no part leaks nothing.
     """
     return [
         pair

@@ -102,11 +102,7 @@ class ImageFacts:
 
 
 def image_facts(path: Path, *, max_pixels: int = MAX_PIXELS) -> ImageFacts:
-    """Read the header of an image.
-
-    Args:
-        path: image file.
-        max_pixels: a larger image is refused.
+    """Read the header of an image; one of more than ``max_pixels`` is refused.
 
     Raises:
         ImageFileError: if it is missing, no image of a known format, too large or
@@ -280,15 +276,10 @@ def _without_alpha(facts: ImageFacts, image: Image.Image) -> Image.Image:
 
 @dataclass(frozen=True)
 class MaskFile:
-    """The content of a mask file.
+    """The content of a mask file."""
 
-    Attributes:
-        values: whole numbers (H, W), or colours (H, W, 3) uint8.
-        palette: (N, 3) uint8 colours of the values, None where the file has none.
-    """
-
-    values: np.ndarray
-    palette: np.ndarray | None = None
+    values: np.ndarray  # whole numbers (H, W), or colours (H, W, 3) uint8
+    palette: np.ndarray | None = None  # colours (N, 3) uint8 of the values, if any
 
 
 def read_mask_file(path: Path) -> MaskFile:

@@ -33,12 +33,6 @@ def with_enhancement(pipeline: Sequence[Step], enhance: Step | None) -> list[Ste
     """Insert an enhancement after the last step that loads, or resizes to one size.
 
     Its parameters are in pixels of the image that the network sees.
-
-    Example:
-        >>> names = ("LoadImageFromFile", "Resize", "leuko_mm.StainJitter")
-        >>> steps = [dict(type=name) for name in names]
-        >>> [s["type"] for s in with_enhancement(steps, dict(type="leuko_mm.X"))]
-        ['LoadImageFromFile', 'Resize', 'leuko_mm.X', 'leuko_mm.StainJitter']
     """
     steps = list(pipeline)
     if enhance is None:
@@ -53,10 +47,7 @@ def with_enhancement(pipeline: Sequence[Step], enhance: Step | None) -> list[Ste
 
 
 def build_pipeline(steps: Sequence[Step]) -> Compose:
-    """Build transforms by our registry, whatever the default scope is.
-
-    It finds our transforms, MMSegmentation's and mmcv's.
-    """
+    """Build transforms of leuko_mm, MMSegmentation or mmcv, under any default scope."""
     return Compose(
         [
             TRANSFORMS.build({"_scope_": SCOPE, **step})

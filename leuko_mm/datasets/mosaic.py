@@ -22,7 +22,7 @@ from leuko_mm.datasets.composition import (
     compose_one_balanced,
 )
 from leuko_mm.datasets.images import read_image, read_mask_file
-from leuko_mm.datasets.layouts import Mosaic, Tile, lay_grid, lay_scattered
+from leuko_mm.datasets.layouts import Mosaic, Tile, lay_grid
 from leuko_mm.datasets.leukocyte import Step, build_pipeline, with_enhancement
 from leuko_mm.datasets.prepared import DatasetError, read_index
 from leuko_mm.datasets.sampling import sample_randomness
@@ -32,7 +32,7 @@ from leuko_mm.registry import DATASETS, SCOPE
 
 MODES = ("fixed", "resample", *EACH_ONCE)
 SPLIT_STAGES = ("cells", "mosaics")
-LAYOUTS = ("grid", "scattered", "smear")
+LAYOUTS = ("grid", "smear")
 MOSAIC_SPLIT = "paper_mosaics"
 
 
@@ -42,8 +42,7 @@ class TileStore:
     Args:
         cells: a dataset with ``get_data_info``.
         pipeline: from such an entry to a sample with ``img`` and ``gt_seg_map``.
-        seed: of the pipeline, which draws the same for a cell every time, so that a
-            tile is the same whether it was kept or not.
+        seed: of the pipeline, which draws the same for a cell every time.
         limit: bytes of tiles to keep at most; others are made again.
     """
 
@@ -88,11 +87,7 @@ class TileStore:
 
 
 def resize_tile(image: np.ndarray, labels: np.ndarray, height: int, width: int) -> Tile:
-    """Resize an image smoothly and its labels to the nearest.
-
-    Shape:
-        (h, w, 3), (h, w) -> (height, width, 3), (height, width).
-    """
+    """Resize an image smoothly, and its labels to the nearest."""
     # Area averaging when shrinking: a linear kernel would alias granules.
     shrinks = height * width < image.shape[0] * image.shape[1]
     smooth = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
@@ -132,7 +127,7 @@ class FieldWindows:
 
     Args:
         root: a prepared dataset.
-        groups: slides whose fields may be shown; others are not read.
+        groups: slides whose fields may be shown.
         size: side of a window in pixels.
         cell_px: side that a prepared cell image has where the network sees it.
 
@@ -148,12 +143,12 @@ class FieldWindows:
             for row in rows
             if row.kind == "cell" and row.place is not None
         }
-        self._fields = [
+        self.fields = [
             (row, factor[row.stem])
             for row in rows
             if row.kind == "field" and row.group in groups and row.stem in factor
         ]
-        if not self._fields:
+        if not self.fields:
             raise DatasetError(
                 f"{self.root} has no field of the {len(groups)} slides trained on in "
                 "which a cell is placed; add --cfg-options "
@@ -161,15 +156,10 @@ class FieldWindows:
             )
         self._read: dict[int, Tile] = {}
 
-    @property
-    def stems(self) -> list[str]:
-        """Names of the fields."""
-        return [row.stem for row, _ in self._fields]
-
     def field(self, number: int) -> Tile:
         """Return a field, BGR, and its labels, at the network's scale."""
         if number not in self._read:
-            row, factor = self._fields[number]
+            row, factor = self.fields[number]
             image = np.ascontiguousarray(read_image(self.root / row.image)[..., ::-1])
             labels = read_mask_file(self.root / row.mask).values.astype(np.uint8)
             size = tuple(max(1, round(s * factor)) for s in (row.width, row.height))
@@ -180,12 +170,8 @@ class FieldWindows:
         return self._read[number]
 
     def window(self, rng: np.random.Generator) -> Tile:
-        """Return a square of a field and its labels, around a labelled pixel.
-
-        Shape:
-            image (size, size, 3) uint8, labels (size, size) uint8.
-        """
-        image, labels = self.field(int(rng.integers(len(self._fields))))
+        """Return a random square (size, size) of a field, with some labelled pixel."""
+        image, labels = self.field(int(rng.integers(len(self.fields))))
         lack = [max(0, self.size - side) for side in labels.shape]
         if any(lack):
             grown = ((0, lack[0]), (0, lack[1]))
@@ -218,10 +204,8 @@ class MosaicDataset(Dataset):
     ``every`` shows every cell exactly once, for testing: tiles left over in its last
     mosaic stay background; ``every_alike`` does so with mosaics of one class each.
 
-    Layouts: ``grid`` puts the cells side by side; ``scattered`` at random places of
-    one background, without borders of tiles to learn (see ``lay_scattered``);
-    ``smear`` composes fields of few or no cells, some touching or cut off, with
-    platelets (see ``lay_smear``).
+    Layouts: ``grid`` puts the cells side by side; ``smear`` composes fields of few or
+    no cells, some touching or cut off, with platelets (see ``lay_smear``).
 
     Tiles go through ``tile_pipeline`` (loading and enhancement: the same for a cell
     every time, so it is kept in memory), are resized to their place, go through
@@ -242,7 +226,7 @@ class MosaicDataset(Dataset):
             every training seed has the same test mosaics.
         test_fraction: share of the mosaics tested, with ``split_stage='mosaics'``.
         class_balanced: draw every class equally often, instead of every cell.
-        layout: ``grid``, ``scattered`` or ``smear``.
+        layout: ``grid`` or ``smear``.
         smear: options of ``SmearOdds``, for the layout of that name.
         fields: share of the images that are windows of whole fields of the same slides
             instead, augmented as one tile (see ``FieldWindows``).
@@ -457,9 +441,7 @@ class MosaicDataset(Dataset):
         tiles = [self._tile(cell, size // n, size // n) for cell in cells]
         # A stream of its own, so that places do not depend on which cells they are.
         rng = np.random.default_rng([self.seed, index, 1])
-        if self.layout == "smear":
-            return cells, lay_smear(tiles, n=n, size=size, rng=rng, odds=self.odds)
-        return cells, lay_scattered(tiles, n=n, size=size, rng=rng)
+        return cells, lay_smear(tiles, n=n, size=size, rng=rng, odds=self.odds)
 
     def _tile(self, cell: int, height: int, width: int) -> Tile:
         tile = self.store.tile(cell, height, width)

@@ -60,12 +60,7 @@ def data_home() -> Path:
 
 
 def dataset_root(name: str) -> Path:
-    """Return the folder of a prepared dataset, given its name or a path.
-
-    Example:
-        >>> [str(dataset_root(name)) for name in ("./smears", "/srv/smears")]
-        ['smears', '/srv/smears']
-    """
+    """Return the folder of a prepared dataset, given its name or a path."""
     is_path = any(s in str(name) for s in (os.sep, "/")) or name in (".", "..")
     return Path(name) if is_path else data_home() / name
 
@@ -111,22 +106,15 @@ class Place:
     Positions are measured from the upper left corner of the picture: the middle of
     the pixel in column c is at c + 0.5.
 
-    Args:
-        parent: stem of the field's row.
-        x: of the cell's upper left corner in the field, in field pixels.
-        y: the same, downwards.
-        scale: pixels of the cell's image per pixel of the field; 0.5 where the
-            cell shows its field at half size.
-
     Raises:
         ValueError: if the parent is empty, a number not finite, or the scale not
             above 0.
     """
 
-    parent: str
-    x: float
+    parent: str  # stem of the field's row
+    x: float  # of the cell's upper left corner in the field, in field pixels
     y: float
-    scale: float
+    scale: float  # pixels of the cell's image per pixel of the field
 
     def __post_init__(self):
         finite = all(map(math.isfinite, (self.x, self.y, self.scale)))
@@ -136,17 +124,8 @@ class Place:
                 "numbers and a scale above 0"
             )
 
-    def to_field(self, u: float, v: float) -> tuple[float, float]:
-        """Return where a point (u, v) of the cell's image is in the field."""
-        return self.x + u / self.scale, self.y + v / self.scale
-
     def columns(self) -> tuple[str, str, str, str]:
-        """Return the values of the four columns of the index.
-
-        Example:
-            >>> Place("baso_1-1", 1079.0, 309.25, 0.5).columns()
-            ('baso_1-1', '1079', '309.25', '0.5')
-        """
+        """Return the values of the four columns of the index."""
         numbers = (float(value) for value in (self.x, self.y, self.scale))
         return (self.parent, *(repr(n).removesuffix(".0") for n in numbers))
 
@@ -180,13 +159,6 @@ def field_labels(
 
     Shape:
         (h, w) of each cell -> (H, W), uint8.
-
-    Example:
-        >>> cell = np.array([[0, 3]], np.uint8)
-        >>> field_labels((3, 5), [(cell, Place("f", 1, 0, 0.5))])
-        array([[255,   0,   0,   3,   3],
-               [255,   0,   0,   3,   3],
-               [255, 255, 255, 255, 255]], dtype=uint8)
     """
     labels = np.full(shape, IGNORE_LABEL, np.uint8)
     for mask, place in cells:
@@ -396,10 +368,6 @@ def save_nucleus(root: Path, stem: str, nucleus: np.ndarray) -> None:
 
 def read_nucleus(root: Path, row: IndexRow) -> np.ndarray | None:
     """Return the nucleus of a cell, bool (H, W), or None where none was drawn.
-
-    Args:
-        root: a prepared dataset.
-        row: the cell's row, from ``read_index``.
 
     Raises:
         DatasetError: if the file leads out of the dataset, cannot be read, or does

@@ -46,29 +46,17 @@ from leuko_mm.files import (
 
 @dataclass(frozen=True)
 class PreparedCell:
-    """One image with its label array, ready to be written.
+    """One image with its label array, ready to be written."""
 
-    Args:
-        stem: unique name, also of the files written.
-        class_name: a name or alias of ``leuko_mm.classes``; '' for a field.
-        group: the unit that no split may divide, such as a slide.
-        image: RGB uint8 array (H, W, 3), or a file that is copied as it is.
-        mask: uint8 labels (H, W): class ids and 255 for pixels to ignore.
-        kind: ``cell`` or ``field``.
-        source: the published file that the image came from.
-        place: of the cell in its field, a row of the same dataset.
-        nucleus: bool (H, W), where the nucleus was drawn too; part of the cell.
-    """
-
-    stem: str
-    class_name: str
-    group: str
-    image: np.ndarray | Path
-    mask: np.ndarray
-    kind: str = "cell"
-    source: str = ""
-    place: Place | None = None
-    nucleus: np.ndarray | None = None
+    stem: str  # unique name, also of the files written
+    class_name: str  # a name or alias of leuko_mm.classes; '' for a field
+    group: str  # the unit that no split may divide, such as a slide
+    image: np.ndarray | Path  # RGB uint8 (H, W, 3), or a file that is copied as it is
+    mask: np.ndarray  # uint8 (H, W): class ids and 255 for pixels to ignore
+    kind: str = "cell"  # or "field"
+    source: str = ""  # the published file that the image came from
+    place: Place | None = None  # of the cell in its field, a row of the same dataset
+    nucleus: np.ndarray | None = None  # bool (H, W), part of the cell, where drawn
 
 
 def write_prepared(
@@ -120,10 +108,10 @@ def write_prepared(
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
         restore_folder(place)
-        refuse_foreign(out, place)
+        _refuse_foreign(out, place)
         building = Path(tempfile.mkdtemp(prefix=f".{place.name}-", dir=place.parent))
         _write_all(building, cells, splits, about)
-        if holds_all(place, building):
+        if _holds_all(place, building):
             return force and _replace_description(place, building)
         if not force and place.exists() and any(place.iterdir()):
             raise DatasetError(
@@ -134,7 +122,7 @@ def write_prepared(
         return True
     except OSError as error:
         # Processes that start together may all find the dataset missing.
-        if building is not None and building.exists() and holds_all(place, building):
+        if building is not None and building.exists() and _holds_all(place, building):
             return False
         raise DatasetError(
             f"{out} was not written ({error}), and a dataset that was there is "
@@ -145,16 +133,8 @@ def write_prepared(
             shutil.rmtree(building, ignore_errors=True)
 
 
-def refuse_foreign(out: Path, place: Path) -> None:
-    """Refuse to replace a file, or a folder of other things than a dataset.
-
-    Args:
-        out: the folder as the user named it.
-        place: the same, without links.
-
-    Raises:
-        DatasetError: if it is one.
-    """
+def _refuse_foreign(out: Path, place: Path) -> None:
+    """Refuse to replace a file, or a folder of other things than a dataset."""
     if not place.exists():
         return
     ours = any((place / known).is_file() for known in ("dataset.json", "index.csv"))
@@ -165,7 +145,7 @@ def refuse_foreign(out: Path, place: Path) -> None:
         )
 
 
-def holds_all(place: Path, new: Path) -> bool:
+def _holds_all(place: Path, new: Path) -> bool:
     """Tell whether a dataset holds all that a new one does, pixel for pixel."""
     try:
         rows = read_index(place)
@@ -204,7 +184,7 @@ def content_hash(
     Args:
         image: an image file.
         mask: uint8 labels (H, W).
-        nucleus: bool (H, W), counted where there is one.
+        nucleus: bool (H, W), if there is one.
     """
     if image.suffix == ".png":
         with Image.open(image) as opened:
@@ -248,7 +228,7 @@ def _write_all(
 
 
 def _write_cell(root: Path, cell: PreparedCell) -> IndexRow:
-    check_cell(cell)
+    _check_cell(cell)
     mask = np.ascontiguousarray(cell.mask)
     if isinstance(cell.image, np.ndarray):
         image = root / "images" / f"{cell.stem}.png"
@@ -286,12 +266,8 @@ def _write_cell(root: Path, cell: PreparedCell) -> IndexRow:
     )
 
 
-def check_cell(cell: PreparedCell) -> None:
-    """Refuse a cell that cannot be written; sizes are compared later.
-
-    Raises:
-        ValueError: naming the cell, what it holds and what was expected.
-    """
+def _check_cell(cell: PreparedCell) -> None:
+    """Refuse a cell that cannot be written; sizes are compared later."""
     if not is_plain_name(cell.stem):
         raise ValueError(f"the stem {cell.stem!r} cannot be part of a file's name")
     if cell.kind not in KINDS:
@@ -373,16 +349,10 @@ def save_mask(path: Path, labels: np.ndarray) -> None:
 def write_split(
     root: Path, split: str, parts: Mapping[str, str], *, known: set[str]
 ) -> None:
-    """Write ``splits/<split>.csv``, refusing unknown stems and parts.
-
-    Args:
-        root: the dataset's folder.
-        split: a name without a folder or an ending.
-        parts: stem -> ``train`` or ``test``.
-        known: the stems of the index.
+    """Write ``splits/<split>.csv``, given {stem: part} and the stems of the index.
 
     Raises:
-        ValueError: if a name, a stem or a part does not fit.
+        ValueError: if the name, a stem or a part does not fit.
     """
     if not is_plain_name(split):
         raise ValueError(f"the split {split!r} cannot be part of a file's name")

@@ -14,13 +14,11 @@ import numpy as np
 
 from leuko_mm.classes import BACKGROUND, IGNORE_LABEL
 from leuko_mm.datasets.layouts import (
-    ROOM,
     Corner,
     Mosaic,
     Tile,
     cell_box,
     common_area,
-    draw_start,
     paint_tiles,
 )
 
@@ -41,22 +39,15 @@ TRIES = 20
 class SmearOdds:
     """Probabilities of what a smear shows.
 
-    Args:
-        bare: share of the mosaics without any leukocyte.
-        touching: probability that a cell is put against another one.
-        cut: probability that a cell is cut off by the mosaic's border.
-        platelets: mean number of platelets per area of one tile.
-        light: probability that all cells of a mosaic are brought into one light.
-
     Raises:
-        ValueError: if a probability is none, or the number is below 0.
+        ValueError: if a number is no probability, or ``platelets`` below 0.
     """
 
-    bare: float = 0.08
-    touching: float = 0.3
-    cut: float = 0.2
-    platelets: float = 1.5
-    light: float = 0.8
+    bare: float = 0.08  # that a mosaic has no leukocyte
+    touching: float = 0.3  # that a cell is put against another one
+    cut: float = 0.2  # that a cell is cut off by the mosaic's border
+    platelets: float = 1.5  # mean number of them per area of one tile
+    light: float = 0.8  # that all cells of a mosaic are brought into one light
 
     def __post_init__(self):
         shares = (self.bare, self.touching, self.cut, self.light)
@@ -73,29 +64,25 @@ def lay_smear(
     n: int,
     size: int,
     rng: np.random.Generator,
-    odds: SmearOdds | None = None,
+    odds: SmearOdds,
 ) -> Mosaic:
     """Put several cells, one or none, on a background blended from all tiles.
 
     A cell is alone, against another one, or cut off by the border; a cell that its
     own tile cuts off is at the border with that side. Platelets are painted where no
-    leukocyte is; they are background.
+    leukocyte is; they are background. The box of a cell that is not shown, or that
+    found no place, is empty.
 
     Args:
-        tiles: at most n x n images with their labels, all squares of one side.
-        n: the tiles' side is that of n on a side of the mosaic, ``size // n``.
+        tiles: at most n x n images with their labels, all squares of ``size // n``.
+        n: tiles along a side.
         size: side of the mosaic in pixels.
         rng: of everything that is drawn.
-        odds: None takes the defaults.
-
-    Returns:
-        The mosaic, with a box for every tile; the box of a cell that is not shown,
-        or that found no place, is empty.
+        odds: of what is shown.
 
     Shape:
         tiles (h, h, 3) and (h, h) -> image (size, size, 3), labels (size, size).
     """
-    odds = odds or SmearOdds()
     side = size // n
     if rng.random() < odds.light:
         tiles = in_common_light(tiles, leader=int(rng.integers(len(tiles))))
@@ -112,31 +99,17 @@ def lay_smear(
         else:
             shown.append(cell | (labels == IGNORE_LABEL))
         corners.append(corner)
-    room = max(1, round(ROOM * side))
-    image, labels, boxes = paint_tiles(
-        tiles, corners, size=size, room=room, shown=shown
-    )
+    mosaic = paint_tiles(tiles, corners, size=size, shown=shown)
     platelets = int(rng.poisson(odds.platelets * n * n))
-    paint_platelets(image, labels, tiles, count=platelets, rng=rng)
-    boxes = [
-        box if own.any() else (0, 0, 0, 0)
-        for own, box in zip(shown, boxes, strict=True)
-    ]
-    return Mosaic(image, labels, boxes)
+    paint_platelets(mosaic.image, mosaic.labels, tiles, count=platelets, rng=rng)
+    return mosaic
 
 
 def main_piece(labels: np.ndarray) -> np.ndarray:
-    """Return the pixels of the largest connected leukocyte of a tile.
+    """Return the pixels of the largest connected leukocyte of a tile, (H, W) bool.
 
     Augmentation fills the tile with mirror images, and so with pieces of the cell
     that straight edges cut off.
-
-    Shape:
-        (H, W) -> (H, W) bool.
-
-    Example:
-        >>> main_piece(np.array([[3, 0, 3, 3, 255]], np.uint8)).tolist()
-        [[False, False, True, True, False]]
     """
     cells = (labels != BACKGROUND) & (labels != IGNORE_LABEL)
     count, pieces, facts, _ = cv2.connectedComponentsWithStats(cells.view("u1"))
@@ -160,8 +133,8 @@ def _place(
         elif whole and draw < odds.touching + odds.cut:
             found = _cut_off(x1 - x0, y1 - y0, size, rng)
         else:
-            x = draw_start(x0, x1, side, size, rng)
-            found = x, draw_start(y0, y1, side, size, rng)
+            x = _draw_start(x0, x1, side, size, rng)
+            found = x, _draw_start(y0, y1, side, size, rng)
         if found is None:
             continue
         corner = (found[0] - x0, found[1] - y0)
@@ -170,6 +143,18 @@ def _place(
             taken[on_mosaic] |= marked[on_tile]
             return corner
     return None
+
+
+def _draw_start(start: int, end: int, side: int, size: int, rng) -> int:
+    """Return where along one axis of a mosaic of ``size`` pixels a cell begins.
+
+    A cell (start, end) that its tile of ``side`` pixels cuts off is put at the border
+    of the mosaic; elsewhere the cut would be an edge in the picture.
+    """
+    last = max(0, size - (end - start))
+    if start == 0 and end < side:
+        return 0
+    return last if end == side and start > 0 else int(rng.integers(0, last + 1))
 
 
 def _cut_off(width: int, height: int, size: int, rng) -> Corner:
@@ -205,21 +190,9 @@ def _hidden(marked: np.ndarray, taken: np.ndarray, corner: Corner) -> int:
 
 
 def in_common_light(tiles: Sequence[Tile], *, leader: int) -> list[Tile]:
-    """Give every tile the background colour of one of them, by a gain per channel.
+    """Give every tile the background colour of ``leader``, by a gain per channel.
 
-    Args:
-        tiles: images with their labels; they are not changed.
-        leader: whose background the others take.
-
-    Returns:
-        New images with the same labels; a tile without background is unchanged.
-
-    Example:
-        >>> dark, light = (np.full((4, 4, 3), v, np.uint8) for v in (100, 150))
-        >>> labels = np.zeros((4, 4), np.uint8)
-        >>> tiles = in_common_light([(dark, labels), (light, labels)], leader=1)
-        >>> [int(image[0, 0, 0]) for image, _ in tiles]
-        [150, 150]
+    The tiles are not changed; a tile without background is returned as it is.
     """
     colours = [_background_colour(tile) for tile in tiles]
     target = colours[leader]
@@ -251,18 +224,11 @@ def paint_platelets(
     count: int,
     rng: np.random.Generator,
 ) -> None:
-    """Paint platelets on the background of an image, in place.
+    """Try to paint platelets on the background of an image, in place.
 
     A platelet is an uneven ellipse with a soft edge and a granular middle, in a colour
-    between that of a nucleus and what is under it. A platelet that would touch a
-    leukocyte, or a pixel to ignore, is left out.
-
-    Args:
-        image: uint8 (H, W, 3).
-        labels: (H, W); read only, since platelets are background.
-        tiles: the cells whose nuclei give the colours.
-        count: how many to try.
-        rng: of places, shapes and colours.
+    between that of a nucleus of the tiles and what is under it. A platelet that would
+    touch a leukocyte, or a pixel to ignore, is left out.
     """
     colours = [c for tile in tiles if (c := _nucleus_colour(tile)) is not None]
     if not colours:

@@ -2,6 +2,9 @@
 
 Stain and light belong to the slide, so an honest split divides slides, never the cells
 of one slide. The random splits of the paper are here too, to measure what they leak.
+
+A split is a mapping of stems to parts (``train`` or ``test``). ``groups`` maps stems
+to the unit that may not be divided, such as a slide; ``classes`` to class names.
 """
 
 from __future__ import annotations
@@ -33,11 +36,6 @@ def slide_folds(
 
     Raises:
         ValueError: if there are fewer slide numbers than folds, or less than 2 folds.
-
-    Example:
-        >>> folds = slide_folds({"a": 1, "b": 2, "c": 3, "d": 4}, folds=2)
-        >>> folds["fold1"]
-        {'a': 'test', 'b': 'test', 'c': 'train', 'd': 'train'}
     """
     numbers = sorted(set(slides.values()))
     if not 2 <= folds <= len(numbers):
@@ -65,7 +63,7 @@ def development_split(
     """Return the split to choose settings on: the reserved fold is in neither part.
 
     Args:
-        folds: of :func:`slide_folds` or :func:`grouped_folds`.
+        folds: of ``slide_folds`` or ``grouped_folds``.
         test: number of the fold that is tested.
         reserved: number of the fold that is kept for reporting.
 
@@ -153,12 +151,7 @@ def _test_count(total: int, test_fraction: float) -> int:
 
 
 def shared_groups(parts: Mapping[str, str], groups: Mapping[str, str]) -> list[str]:
-    """Return the groups that are in both parts of a split, in rising order.
-
-    Args:
-        parts: stem -> ``train`` or ``test``.
-        groups: stem -> group.
-    """
+    """Return the groups that are in both parts of a split, in rising order."""
     found: dict[str, set[str]] = {"train": set(), "test": set()}
     for stem, part in parts.items():
         found[part].add(groups[stem])
@@ -175,16 +168,14 @@ def grouped_folds(
     """Return ``fold1`` ... of which each tests groups that no other one tests.
 
     The groups are dealt by scikit-learn's ``StratifiedGroupKFold``. The result depends
-    on groups, classes and seed, not on the order of the mappings.
+    on groups, classes and seed, not on the order of the mappings; stems come in the
+    order of ``groups``.
 
     Args:
-        groups: stem -> the unit that may not be divided, such as a slide.
-        classes: stem -> class name, whose shares are to be alike in all folds.
+        groups: which may not be divided.
+        classes: whose shares are to be alike in all folds.
         folds: how many, 2 or more.
         seed: of the order in which groups that are alike are dealt.
-
-    Returns:
-        Fold name -> {stem: ``train`` or ``test``}, stems in the order of ``groups``.
 
     Raises:
         ValueError: if there are fewer groups than folds, less than 2 folds, or no class
@@ -255,12 +246,6 @@ def grouped_holdout(
     The groups are dealt into equal folds, of which some are tested: for 0.3, three of
     ten. With few groups the nearest share that they allow is taken.
 
-    Args:
-        groups: stem -> the unit that may not be divided.
-        classes: stem -> class name.
-        fraction: share to be tested, between 0 and 1.
-        seed: of the deal.
-
     Raises:
         ValueError: if the fraction leaves a part empty, or as ``grouped_folds``.
     """
@@ -294,9 +279,9 @@ def fewer_groups(
     of a larger one with the same seed, as a learning curve needs.
 
     Args:
-        parts: stem -> ``train`` or ``test``, an existing split.
-        groups: stem -> the unit that is kept or left out as a whole.
-        classes: stem -> class name.
+        parts: an existing split.
+        groups: which are kept or left out as a whole.
+        classes: of the cells.
         count: how many groups to train on.
         seed: of the order in which groups of a class are taken.
 
@@ -330,15 +315,11 @@ def fewer_groups(
 def joined_groups(
     groups: Mapping[str, str], pairs: Iterable[tuple[str, str]]
 ) -> dict[str, str]:
-    """Join groups that share a picture.
+    """Join groups that share a picture, and name them by the first of their names.
 
     Args:
         groups: stem -> group.
         pairs: of stems that show the same thing.
-
-    Returns:
-        Stem -> the first name, in alphabetical order, of all groups that its own is
-        joined with.
     """
     joined_to: dict[str, str] = {}
 

@@ -25,21 +25,13 @@ NORMAL = 1.4826
 
 @dataclass(frozen=True)
 class RegionColour:
-    """Colour of one region over the cells of a group.
+    """Colour of one region over the cells of a group."""
 
-    Args:
-        lab: mean L*, a*, b*.
-        rgb: the same colour in sRGB, 0-255.
-        spread: mean distance of the cells' own means from it, in delta E.
-        distance: from the median of all groups, in delta E.
-        far: whether that is unlike the other groups' distances.
-    """
-
-    lab: tuple[float, float, float]
-    rgb: tuple[int, int, int]
-    spread: float
-    distance: float
-    far: bool
+    lab: tuple[float, float, float]  # mean L*, a*, b*
+    rgb: tuple[int, int, int]  # the same colour in sRGB, 0-255
+    spread: float  # mean distance of the cells' own means from it, in delta E
+    distance: float  # from the median of all groups, in delta E
+    far: bool  # whether that is unlike the other groups' distances
 
 
 @dataclass(frozen=True)
@@ -77,7 +69,7 @@ def group_stains(
     """Return the colours of every group, in the order of their names.
 
     Args:
-        means: stem -> :func:`region_means`.
+        means: stem -> ``region_means``.
         groups: stem -> group.
     """
     names = sorted({groups[stem] for stem in means})

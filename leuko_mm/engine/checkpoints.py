@@ -70,12 +70,8 @@ class UnsafeCheckpointError(LeukoError, ValueError):
     """The file is damaged or asks for more than tensors; it was not loaded."""
 
 
-def load_tensors(path: str | Path, map_location: Any = "cpu") -> dict:
-    """Read a checkpoint, restricted to tensors and mmengine's plain records.
-
-    Args:
-        path: a local file.
-        map_location: as in ``torch.load``.
+def load_tensors(path: str | Path) -> dict:
+    """Read a checkpoint onto the CPU, restricted to tensors and mmengine's records.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -84,15 +80,14 @@ def load_tensors(path: str | Path, map_location: Any = "cpu") -> dict:
     path = Path(path).expanduser()
     if not path.is_file():
         raise FileNotFoundError(f"checkpoint {path} does not exist")
-    return _read(path, map_location)
+    return _read(path, "cpu")
 
 
 def use_safe_loading() -> None:
     """Make mmengine read every checkpoint through this module.
 
-    Its own loader falls back to unpickling whatever the file contains, with only a
-    warning; it unpickles downloads at once; and on resuming it runs the config that
-    old checkpoints carry.
+    Its own loader falls back to unpickling anything, with only a warning, and on
+    resuming it runs the config that old checkpoints carry.
 
     Raises:
         RuntimeError: if mmengine has no such functions to replace.
@@ -217,12 +212,7 @@ def _only_allowed() -> Iterator[None]:
 
 
 def _check_contents(file: BinaryIO, allowed: Collection[str]) -> None:
-    """Refuse a checkpoint that calls for more than it holds.
-
-    Args:
-        file: read from its start; it is left at any position.
-        allowed: names that its pickle may call beside those of tensors.
-    """
+    """Refuse a file that calls other names, or asks for more memory than it fills."""
     size = file.seek(0, io.SEEK_END)
     file.seek(0)
     zipped = file.read(len(ZIP_MAGIC)) == ZIP_MAGIC
@@ -285,12 +275,10 @@ def _is_number_type(called: str) -> bool:
 
 
 def _read_pickle(file: BinaryIO, length: Callable[[str], int], size: int) -> object:
-    """Return what a pickle makes, its tensors without memory, and check their sizes.
+    """Return the content of a pickle, its tensors without memory; check their sizes.
 
-    Args:
-        file: at the start of a pickle.
-        length: bytes of the record of that name, -1 if there is none.
-        size: bytes that all tensors together may have.
+    ``length`` gives the bytes of a record, -1 if there is none; all tensors together
+    may have ``size`` bytes.
     """
     taken: dict[str, int] = {}
 
@@ -358,32 +346,20 @@ def _number_type(name: str, *_: Any) -> np.dtype:
     return np.dtype(name)
 
 
-def _empty_array(*_: Any) -> np.ndarray:
-    """Stands in for numpy's ``_reconstruct``; the state that follows fills it."""
-    return np.empty(0)
-
-
-def _no_bytes() -> bytes:
-    """Stands in for ``bytes``, which the file of an empty array calls."""
-    return b""
-
-
-def _scalar(dtype: np.dtype, raw: bytes) -> np.generic:
-    return np.frombuffer(raw, dtype)[0]
-
-
 # (what is called, what the file calls it): all that a file may ask for beyond what
 # torch itself allows. numpy has moved its core once; files know both places.
 ALLOWED = [
     (_StoredCurve, "mmengine.logging.history_buffer.HistoryBuffer"),
     (_no_attribute, "builtins.getattr"),
-    (_no_bytes, "builtins.bytes"),
+    (lambda: b"", "builtins.bytes"),  # for an empty array
     (_number_type, "numpy.dtype"),
     (np.ndarray, "numpy.ndarray"),
-    *((_empty_array, f"numpy.{c}.multiarray._reconstruct") for c in ("core", "_core")),
-    *((_scalar, f"numpy.{c}.multiarray.scalar") for c in ("core", "_core")),
     *((type(d), f"numpy.dtypes.{type(d).__name__}") for d in map(np.dtype, NUMBERS)),
 ]
+for core in ("numpy.core.multiarray", "numpy._core.multiarray"):
+    # An array is filled by the state that follows.
+    ALLOWED.append((lambda *_: np.empty(0), f"{core}._reconstruct"))
+    ALLOWED.append((lambda dtype, raw: np.frombuffer(raw, dtype)[0], f"{core}.scalar"))
 
 
 def write_checkpoint(path: Path, model: nn.Module, sidecar: Mapping) -> dict:
@@ -426,8 +402,7 @@ def training_states(work_dir: Path) -> list[Path]:
 def newest_state(work_dir: Path) -> Path | None:
     """Return the newest training state that can be read, None if there is none.
 
-    A killed process or a full disk may have damaged the newest ones, and left
-    mmengine's own record of the last one missing or behind; each is warned of.
+    A killed process or a full disk may have damaged the newest ones; each is warned of.
     """
     for path in training_states(work_dir):
         try:

@@ -8,7 +8,7 @@ import tarfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -21,7 +21,6 @@ from leuko_mm.errors import LeukoError
 from leuko_mm.files import replacing
 from leuko_mm.registry import WEIGHT_INITIALIZERS
 
-MODEL = "ResNet50/model.json"
 # Letters of the blocks of each stage of ResNet50.
 BLOCKS = {2: "abc", 3: "abcd", 4: "abcdef", 5: "abc"}
 # Keras' batch norms add 1e-3 to a variance, torch's 1e-5: the rest goes into it.
@@ -47,7 +46,6 @@ def convert_package(package: Path, target: Path) -> None:
 
     Raises:
         ValueError: if the package holds something else.
-        OSError: if one of the files cannot be read or written.
     """
     tensors = as_torch(read_arrays(package))
     with replacing(target) as part:
@@ -60,34 +58,29 @@ def read_arrays(package: Path) -> dict[str, np.ndarray]:
     Raises:
         ValueError: if it holds none, or one that ends early.
     """
+    arrays: dict[str, np.ndarray] = {}
     try:
         with tarfile.open(package) as archive:
-            return _arrays(archive)
+            for group in json.loads(_content(archive, "model.json"))["weightsManifest"]:
+                raw = b"".join(_content(archive, path) for path in group["paths"])
+                start = 0
+                for weight in group["weights"]:
+                    shape = tuple(weight["shape"])
+                    count = int(np.prod(shape))
+                    if weight["dtype"] != "float32" or start + 4 * count > len(raw):
+                        raise ValueError(f"{weight['name']} is no whole float32")
+                    values = np.frombuffer(raw, "<f4", count, start)
+                    arrays[weight["name"]] = values.reshape(shape)
+                    start += 4 * count
     except DAMAGE as error:
         raise ValueError(
             f"{package} is damaged or another package ({error}); fetch it again"
         ) from error
-
-
-def _arrays(archive: tarfile.TarFile) -> dict[str, np.ndarray]:
-    arrays: dict[str, np.ndarray] = {}
-    folder = PurePosixPath(MODEL).parent
-    for group in json.loads(_content(archive, MODEL))["weightsManifest"]:
-        raw = b"".join(_content(archive, str(folder / path)) for path in group["paths"])
-        start = 0
-        for weight in group["weights"]:
-            shape = tuple(weight["shape"])
-            count = int(np.prod(shape))
-            if weight["dtype"] != "float32" or start + 4 * count > len(raw):
-                raise ValueError(f"{weight['name']} is no whole float32")
-            values = np.frombuffer(raw, "<f4", count, start)
-            arrays[weight["name"]] = values.reshape(shape)
-            start += 4 * count
     return arrays
 
 
 def _content(archive: tarfile.TarFile, name: str) -> bytes:
-    file = archive.extractfile(f"package/{name}")
+    file = archive.extractfile(f"package/ResNet50/{name}")
     if file is None:
         raise ValueError(f"{name} is no file")
     return file.read()

@@ -42,15 +42,14 @@ class NotFiniteError(LeukoError, ArithmeticError):
 class FiniteLossHook(Hook):
     """Refuse a NaN or infinite loss: save its batch, and do not step on it.
 
-    Every training has one. The batch is saved in the work dir as
-    ``not_finite_iter_<i>_rank<r>.pth``, which ``leuko_mm.engine.checkpoints`` reads:
-    ``inputs``, ``labels``, ``names`` and ``losses``. Where several processes train
-    together, all of them skip the step, or stop.
+    Every training has one. ``not_finite_iter_<i>_rank<r>.pth`` in the work dir holds
+    the batch: ``inputs``, ``labels``, ``names`` and ``losses``. Where several processes
+    train together, all of them skip the step, or stop.
 
     Args:
-        skip: batches of a training that may be left out before one stops it. A batch
-            that is left out changes neither weights nor running statistics; its place
-            in the schedule stays empty.
+        skip: batches of a training that may be left out before one stops it. Such a
+            batch changes neither weights nor running statistics; its place in the
+            schedule stays empty.
 
     Raises:
         ValueError: if ``skip`` is negative.

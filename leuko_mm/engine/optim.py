@@ -53,8 +53,8 @@ def fuse_step(optimizer: Optimizer) -> bool:
 def bfloat16_helps() -> bool:
     """Whether bfloat16 is faster than float32 on this machine.
 
-    True for CUDA devices with bfloat16 and for CPUs whose vector units multiply it
-    (AVX-512 BF16 or AMX); elsewhere bfloat16 is emulated and slower.
+    It is on GPUs with bfloat16 and on CPUs with AVX-512 BF16 or AMX; elsewhere bfloat16
+    is emulated and slower.
     """
     if torch.cuda.is_available():
         return torch.cuda.is_bf16_supported(including_emulation=False)

@@ -64,9 +64,8 @@ class LegibleRunner(Runner):
 def own_globals() -> Iterator[None]:
     """Remove what a run has left in mmengine's process-wide tables, however it ends.
 
-    Loggers, message hubs, visualizers and default scopes stay there by name, each with
-    an open log file, and the newest counts as the current one. What comes after a run
-    would use its scope and log file.
+    Loggers, message hubs, visualizers and default scopes stay there by name, and the
+    newest is the current one: what comes after a run would use its scope and log file.
     """
     former = {kind: set(kind._instance_dict) for kind in _subclasses(ManagerMixin)}
     try:
@@ -109,11 +108,8 @@ def keep_memory() -> bool:
     """Let this process reuse the memory of freed arrays; return whether it does.
 
     By default glibc maps new pages for every large array, and the kernel clears each
-    of them. Here freed memory stays with the process, up to its peak; what is unused at
-    the call is returned once. docs/speed.md gives the gain.
-
-    Returns:
-        False where the C library is not glibc (macOS, Windows, musl).
+    of them; docs/speed.md gives the gain. The process keeps the memory of its peak.
+    False where the C library is not glibc (macOS, Windows, musl).
     """
     try:
         library = ctypes.CDLL(None)

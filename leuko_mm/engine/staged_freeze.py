@@ -40,12 +40,7 @@ def find_submodule(model: nn.Module, name: str) -> nn.Module:
 def is_pretrained(model: nn.Module, name: str) -> bool:
     """Whether a submodule's ``init_cfg``, or one above it, names a ``checkpoint``.
 
-    Args:
-        model: not wrapped for data-parallel training.
-        name: attribute of the model, dots for nesting.
-
-    Raises:
-        ValueError: if there is no such submodule.
+    Arguments and errors are those of ``find_submodule``.
     """
     find_submodule(model, name)
     names = name.split(".")
@@ -245,23 +240,13 @@ class StagedFreezeHook(Hook):
                 self._cache.enter_context(cache)
             self._report(runner, "frozen")
 
-    def before_train_epoch(self, runner) -> None:
-        """Thaw between epochs, where the stage is counted in epochs."""
-        self._thaw_in_time(runner)
-
     def before_train_iter(self, runner, batch_idx: int, data_batch=None) -> None:
         """Thaw in time, or keep the submodule in evaluation mode."""
-        self._thaw_in_time(runner)
-        if self._frozen:
+        if not self._frozen:
+            return
+        if self._is_frozen_stage(runner):
             # The loop has put the whole model into training mode.
             self._find(runner).eval()
-
-    def after_train(self, runner) -> None:
-        """Restore the submodule's own ``forward``."""
-        self._cache.close()
-
-    def _thaw_in_time(self, runner) -> None:
-        if not self._frozen or self._is_frozen_stage(runner):
             return
         self._cache.close()
         thaw(self._frozen)
@@ -269,6 +254,10 @@ class StagedFreezeHook(Hook):
         self._find(runner).train()
         wrap_again(runner)
         self._report(runner, "thawed")
+
+    def after_train(self, runner) -> None:
+        """Restore the submodule's own ``forward``."""
+        self._cache.close()
 
     def _is_frozen_stage(self, runner) -> bool:
         if self.iters is not None:

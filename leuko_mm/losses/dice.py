@@ -40,9 +40,8 @@ def split_ignored(
             f"{tuple(target.shape)}; expected (B, C, ...) and (B, ...)"
         )
     target = target.long()
-    if ignore_index is None:
-        valid = torch.ones_like(target, dtype=torch.bool)
-    else:
+    valid = torch.ones_like(target, dtype=torch.bool)
+    if ignore_index is not None:
         valid = target != ignore_index
     target = target.masked_fill(~valid, 0)
     if target.numel():

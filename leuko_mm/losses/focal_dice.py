@@ -57,23 +57,19 @@ def softmax_focal_loss(
             miss = -torch.expm1(log_pt)
             loss = loss * miss.clamp_min(torch.finfo(miss.dtype).tiny ** 0.5) ** gamma
         if alpha is not None:
-            loss = loss * _class_factors(alpha, logits)[target]
+            factors = torch.as_tensor(alpha, dtype=torch.float32, device=logits.device)
+            if factors.dim() == 0:
+                factors = factors.expand(logits.shape[1])
+            if factors.shape != logits.shape[1:2]:
+                raise ValueError(
+                    f"softmax_focal_loss got alpha={alpha} for {logits.shape[1]} "
+                    "classes; give one number, or one a class"
+                )
+            loss = loss * factors[target]
         if weight is not None:
             loss = loss * weight.float()
         count = valid.sum().clamp_min(1) if avg_factor is None else avg_factor
         return (loss * valid).sum() / count
-
-
-def _class_factors(alpha: float | Sequence[float], logits: Tensor) -> Tensor:
-    factors = torch.as_tensor(alpha, dtype=torch.float32, device=logits.device)
-    if factors.dim() == 0:
-        factors = factors.expand(logits.shape[1])
-    if factors.shape != logits.shape[1:2]:
-        raise ValueError(
-            f"softmax_focal_loss got alpha={alpha} for {logits.shape[1]} classes; give "
-            "one number, or one a class"
-        )
-    return factors
 
 
 @MODELS.register_module()
@@ -106,10 +102,8 @@ class FocalDiceLoss(nn.Module):
         Differs: the Dice mean skips classes absent from the batch by default.
 
     Example:
-        >>> loss = FocalDiceLoss()
-        >>> target = torch.tensor([[0, 1]])
         >>> right = torch.tensor([[[5.0, -5.0], [-5.0, 5.0], [-5.0, -5.0]]])
-        >>> loss(right, target).item() < 0.05
+        >>> FocalDiceLoss()(right, torch.tensor([[0, 1]])).item() < 0.05
         True
     """
 

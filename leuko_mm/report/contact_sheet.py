@@ -177,6 +177,7 @@ def render_browse_page(page: BrowsePage) -> str:
             "title": f"{page.name}: contact sheets",
             "script": "",
             "page": page,
+            "links": [*((s.name, s.title) for s in page.sheets), ("facts", "Facts")],
             "pictures": pictures,
         },
     )

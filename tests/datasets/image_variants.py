@@ -1,8 +1,8 @@
 """Images and masks made odd or broken in every way that folders of users hold.
 
 ``EXPECTED`` says what ``leuko check`` must find of each kind, and ``TAKEN`` which of
-them ``leuko prepare folders`` reads by a rule of ``datasets.image_files``; all others
-it refuses, naming the file.
+them ``leuko prepare folders`` reads by a rule of ``datasets.images``; all others it
+refuses, naming the file.
 """
 
 from __future__ import annotations

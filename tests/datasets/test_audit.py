@@ -1,14 +1,7 @@
-"""The quick check: everything that would stop or mislead a training, named before.
-
-Findings about splits: leaks, unknown cells, absent classes.
-
-Colours of groups, held against numbers of the CIE and of scikit-style sums.
-"""
+"""The quick check and the full audit of a dataset, and findings about splits."""
 
 from __future__ import annotations
 
-import json
-from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -23,14 +16,12 @@ from leuko_mm.datasets.audit import (
     full_audit,
     quick_check,
     same_pictures,
-    stain_findings,
     unfit_split,
 )
 from leuko_mm.datasets.audit_checks import tally
 from leuko_mm.datasets.duplicates import NearDuplicate
-from leuko_mm.datasets.prepared import COLUMNS, DatasetError, read_index
-from leuko_mm.datasets.prepared_writing import content_hash, write_split
-from leuko_mm.datasets.stains import group_stains, region_means
+from leuko_mm.datasets.prepared import DatasetError, read_index
+from leuko_mm.datasets.prepared_writing import PreparedCell, write_prepared, write_split
 
 MASK = "masks/baso_1-1_0.png"
 IMAGE = "images/baso_1-1_0.png"
@@ -44,8 +35,20 @@ def refused(root, *words: str, split: str | None = "fold1") -> str:
     return str(caught.value)
 
 
+def found(root, *, split: str | None = None) -> dict[str, list[str]]:
+    """Return the texts of the findings of a full audit by rule."""
+    findings: dict[str, list[str]] = {}
+    for finding in full_audit(root, split=split).findings:
+        findings.setdefault(finding.rule, []).append(str(finding))
+    return findings
+
+
 def save(path, array) -> None:
     Image.fromarray(array).save(path)
+
+
+def write_few(root, **parts) -> None:
+    write_split(root, "few", parts, known={row.stem for row in read_index(root)})
 
 
 def test_a_sound_dataset_is_counted(tiny_dataset):
@@ -53,18 +56,20 @@ def test_a_sound_dataset_is_counted(tiny_dataset):
     assert quick_check(tiny_dataset, split="fold1") == {"train": 20, "test": 20}
 
 
-def test_what_is_not_prepared_is_refused(tmp_path):
-    refused(tmp_path / "bcisc", "does not exist", "leuko prepare bcisc")
+@pytest.mark.parametrize("look", [quick_check, full_audit])
+def test_what_is_not_prepared_is_refused(look, tmp_path):
+    with pytest.raises(DatasetError, match=r"(?s)does not exist.*leuko prepare bcisc"):
+        look(tmp_path / "bcisc")
 
 
 @pytest.mark.parametrize("name", [MASK, IMAGE])
-def test_a_missing_file_is_named_with_what_to_do(copied_dataset, name):
-    (copied_dataset / name).unlink()
-    refused(
-        copied_dataset,
-        f"{copied_dataset / name} is missing",
-        f"leuko prepare folders PATH_TO_YOUR_FOLDER --out {copied_dataset} --force",
-    )
+def test_a_missing_or_broken_file_is_named_with_what_to_do(copied_dataset, name):
+    path = copied_dataset / name
+    path.write_bytes(b"not an image")
+    refused(copied_dataset, f"{path}: cannot be read")
+    path.unlink()
+    command = f"leuko prepare folders PATH_TO_YOUR_FOLDER --out {copied_dataset}"
+    refused(copied_dataset, f"{path} is missing", f"{command} --force")
 
 
 @pytest.mark.parametrize(
@@ -78,6 +83,7 @@ def test_a_missing_file_is_named_with_what_to_do(copied_dataset, name):
         (np.ones((24, 20), np.uint8), "20x24, but its image is 24x20"),
         (np.zeros((20, 24), np.uint8), "holds background only, but the index says"),
         (np.full((20, 24), 3, np.uint8), "holds lymphocyte, but the index says baso"),
+        (np.eye(20, 24, dtype=np.uint8) * 255, "only 0 and 255"),
     ],
 )
 def test_a_mask_that_does_not_fit_is_named(copied_dataset, mask, words):
@@ -85,19 +91,6 @@ def test_a_mask_that_does_not_fit_is_named(copied_dataset, mask, words):
     save(path, mask)
     path.rename(copied_dataset / MASK)
     refused(copied_dataset, "has 1 fault(s)", str(copied_dataset / MASK), words)
-
-
-def test_a_mask_of_0_and_255_is_explained(copied_dataset):
-    mask = np.zeros((20, 24), np.uint8)
-    mask[5:9] = 255
-    save(copied_dataset / MASK, mask)
-    refused(copied_dataset, "only 0 and 255", "give its pixels the class id")
-
-
-@pytest.mark.parametrize("name", [MASK, IMAGE])
-def test_a_broken_file_is_named(copied_dataset, name):
-    (copied_dataset / name).write_bytes(b"not an image")
-    refused(copied_dataset, f"{copied_dataset / name}: cannot be read")
 
 
 def test_an_image_of_another_size_than_the_index_says_is_named(edit_index):
@@ -112,16 +105,16 @@ def test_many_faults_are_counted_and_the_first_shown(copied_dataset):
     assert text.count("is missing") == 5
 
 
-def test_only_the_cells_of_the_split_are_looked_at(copied_dataset):
+def test_only_the_cells_of_a_split_are_looked_at(copied_dataset):
     (copied_dataset / MASK).unlink()
-    known = {row.stem for row in read_index(copied_dataset)}
-    write_split(
-        copied_dataset,
-        "few",
-        {"eosi_1-1_0": "train", "eosi_2-1_0": "test"},
-        known=known,
-    )
+    (copied_dataset / "images" / "mine.png").write_bytes(b"")
+    assert {"missing-file", "extra-file"} <= found(copied_dataset).keys()
+    write_few(copied_dataset, **{"eosi_1-1_0": "train", "eosi_2-1_0": "test"})
     assert quick_check(copied_dataset, split="few") == {"train": 1, "test": 1}
+    rules = found(copied_dataset, split="few")
+    assert {"missing-file", "extra-file"} & rules.keys() == set()
+    with pytest.raises(DatasetError, match="no split 'none'"):
+        full_audit(copied_dataset, split="none")
 
 
 @pytest.mark.parametrize(
@@ -137,7 +130,7 @@ def test_a_split_that_misleads_is_named(copied_dataset, text, words):
     refused(copied_dataset, str(path), words, "--force", split="mine")
 
 
-def test_a_fold_may_not_divide_a_group_but_a_random_split_may(copied_dataset):
+def test_a_fold_may_not_divide_a_group_but_the_papers_split_may(copied_dataset):
     text = "stem,part\nbaso_1-1_0,train\nbaso_1-2_0,test\n"
     for name in ("fold1", "paper"):
         (copied_dataset / "splits" / f"{name}.csv").write_text(text)
@@ -145,25 +138,14 @@ def test_a_fold_may_not_divide_a_group_but_a_random_split_may(copied_dataset):
     assert quick_check(copied_dataset, split="paper") == {"train": 1, "test": 1}
 
 
-def test_an_index_that_was_cut_short_is_noticed(copied_dataset):
+def test_an_index_that_was_cut_short_or_emptied_is_noticed(copied_dataset):
     path = copied_dataset / "index.csv"
     lines = path.read_text().splitlines(keepends=True)
     path.write_text("".join(lines[:-5]))
     refused(copied_dataset, str(path), "edited or cut short", split=None)
-
-
-def test_a_dataset_without_cells_is_refused(copied_dataset):
-    path = copied_dataset / "index.csv"
-    path.write_text(path.read_text().splitlines(keepends=True)[0])
+    path.write_text(lines[0])
     refused(copied_dataset, "holds no cell", split=None)
-
-
-def found(root, *, split: str | None = None) -> dict[str, list[str]]:
-    """Return the findings' texts by rule."""
-    findings: dict[str, list[str]] = {}
-    for finding in full_audit(root, split=split).findings:
-        findings.setdefault(finding.rule, []).append(str(finding))
-    return findings
+    assert f"{copied_dataset}: holds no cell" in found(copied_dataset)["broken-table"]
 
 
 @pytest.fixture
@@ -176,7 +158,7 @@ def unlike_cells(copied_dataset) -> Path:
     return copied_dataset
 
 
-def test_the_full_audit_of_a_sound_dataset_counts_it(unlike_cells):
+def test_the_full_audit_counts_a_dataset_and_notices_changed_files(unlike_cells):
     audit = full_audit(unlike_cells)
     assert tally(audit.findings) == {"error": 0, "warning": 40, "note": 0}
     assert {finding.rule for finding in audit.findings} == {"changed-file"}
@@ -194,16 +176,6 @@ def test_an_image_cut_short_passes_the_quick_check_only(copied_dataset):
     assert words.startswith(f"{copied_dataset / IMAGE}: cannot be read")
 
 
-def test_a_file_changed_since_is_noticed(copied_dataset):
-    with Image.open(copied_dataset / IMAGE) as image:
-        pixels = np.array(image)
-    pixels[0, 0] ^= 1
-    save(copied_dataset / IMAGE, pixels)
-    assert found(copied_dataset)["changed-file"] == [
-        f"{copied_dataset / IMAGE}: image or mask is not what the index was written for"
-    ]
-
-
 @pytest.mark.parametrize("name", ["index.csv", "splits/fold1.csv"])
 def test_a_broken_table_is_a_finding_among_others(copied_dataset, name):
     (copied_dataset / name).write_bytes(b"a,b\nc,d\n")
@@ -212,77 +184,26 @@ def test_a_broken_table_is_a_finding_among_others(copied_dataset, name):
     assert "the first line must be" in words
 
 
-def test_one_split_is_looked_at_alone(copied_dataset):
-    (copied_dataset / MASK).unlink()
-    (copied_dataset / "images" / "mine.png").write_bytes(b"")
-    rules = found(copied_dataset)
-    assert {"missing-file", "extra-file"} <= rules.keys()
-    known = {row.stem for row in read_index(copied_dataset)}
-    parts = {"eosi_1-1_0": "train", "eosi_2-1_0": "test"}
-    write_split(copied_dataset, "few", parts, known=known)
-    rules = found(copied_dataset, split="few")
-    assert {"missing-file", "extra-file"} & rules.keys() == set()
-    with pytest.raises(DatasetError, match="no split 'none'"):
-        full_audit(copied_dataset, split="none")
-
-
-def test_what_is_not_prepared_is_refused_by_the_full_audit_too(tmp_path):
-    with pytest.raises(DatasetError, match="does not exist"):
-        full_audit(tmp_path / "nothing")
-
-
-def test_a_dataset_without_cells_is_a_finding(edit_index):
-    root = edit_index("", "")
-    path = root / "index.csv"
-    path.write_text(path.read_text().splitlines(keepends=True)[0])
-    assert f"{root}: holds no cell" in found(root)["broken-table"]
-
-
-@pytest.fixture
-def binary_dataset(tmp_path) -> Path:
-    """Return a dataset of two classes, written by hand."""
-    root = tmp_path / "binary"
-    for folder in ("images", "masks", "splits"):
-        (root / folder).mkdir(parents=True)
+def test_a_binary_dataset_has_two_labels(tmp_path):
     image = np.random.default_rng(0).integers(0, 256, (20, 24, 3), np.uint8)
-    save(root / "images/a.png", image)
     labels = np.zeros((20, 24), np.uint8)
     labels[5:12, 6:14] = 1
-    save(root / "masks/a.png", labels)
-    digest = content_hash(root / "images/a.png", labels)
-    (root / "index.csv").write_text(
-        ",".join(COLUMNS)
-        + f"\na,cell,lymphocyte,s1,,,,,,24,20,images/a.png,masks/a.png,{digest}\n"
-    )
-    about = {
-        "schema": 1,
-        "classes": ["background", "leukocyte"],
-        "sha256": sha256((root / "index.csv").read_bytes()).hexdigest(),
-    }
-    (root / "dataset.json").write_text(json.dumps(about))
-    return root
-
-
-def test_a_binary_dataset_has_two_labels(binary_dataset):
-    assert quick_check(binary_dataset) == {"all": 1}
-    assert found(binary_dataset) == {}
-    labels = np.full((20, 24), 2, np.uint8)
-    save(binary_dataset / "masks/a.png", labels)
-    (words,) = found(binary_dataset)["strange-label"]
-    assert "value 2 on 480 pixel(s); expected 0 to 1" in words
-
-
-def copy_cell(root: Path, source: str, target: str) -> None:
-    """Put another cell's picture and mask, encoded anew, in a cell's place."""
-    with Image.open(root / f"images/{source}.png") as image:
-        image.convert("RGB").save(root / f"images/{target}.png", compress_level=9)
-    with Image.open(root / f"masks/{source}.png") as mask:
-        mask.save(root / f"masks/{target}.png")
+    root = tmp_path / "binary"
+    about = dict(name="b", source="", licence="", citation="", splits={})
+    about["classes"] = ["background", "leukocyte"]
+    write_prepared(root, [PreparedCell("a", "lymp", "s1", image, labels)], **about)
+    assert quick_check(root) == {"all": 1}
+    assert found(root) == {}
+    save(root / "masks/a.png", labels * 2)
+    (words,) = found(root)["strange-label"]
+    assert "value 2 on 56 pixel(s); expected 0 to 1" in words
 
 
 def test_a_planted_leak_is_found(unlike_cells):
-    # fold1 tests slides 1 and 2: these two groups stand on its two sides.
-    copy_cell(unlike_cells, "mono_1-1_0", "mono_3-1_0")
+    # fold1 tests slides 1 and 2, so these two groups are on its two sides.
+    for folder in ("images", "masks"):
+        with Image.open(unlike_cells / folder / "mono_1-1_0.png") as image:
+            image.save(unlike_cells / folder / "mono_3-1_0.png", compress_level=9)
     rules = found(unlike_cells)
     assert rules["split-leak"] == [
         f"{unlike_cells}/splits/fold{k}.csv: mono_1-1_0 ({a}) shows what mono_3-1_0 "
@@ -295,10 +216,11 @@ def test_a_planted_leak_is_found(unlike_cells):
     ]
 
 
-FOLD, PAPER = Path("splits/fold1.csv"), Path("splits/paper.csv")
+FOLD = Path("splits/fold1.csv")
 GROUPS = {"a": "s1", "b": "s1", "c": "s2", "d": "s3"}
 HONEST = {"a": "train", "b": "train", "c": "test", "d": "train"}
 LEAKING = {"a": "train", "b": "test", "c": "test"}
+PAIRS = [NearDuplicate("a", "c", 4), NearDuplicate("a", "b", 1)]
 
 
 def test_an_honest_split_has_no_findings():
@@ -342,16 +264,14 @@ def test_many_divided_groups_are_counted_and_some_named():
 
 
 def test_a_copy_on_the_other_side_is_found_where_groups_are_not():
-    pairs = [NearDuplicate("a", "c", 4), NearDuplicate("a", "b", 1)]
-    (finding,) = divided_copies(FOLD, {**HONEST, "b": "test"}, pairs, GROUPS)
+    (finding,) = divided_copies(FOLD, {**HONEST, "b": "test"}, PAIRS, GROUPS)
     assert finding.stems == ("a", "c")
     assert finding.severity == "error"
     assert "a (train) shows what c (test) shows; 4 of 255 bits" in finding.words
 
 
 def test_the_same_picture_twice_weighs_more_across_groups():
-    pairs = [NearDuplicate("a", "c", 4), NearDuplicate("a", "b", 1)]
-    across, inside = same_pictures(pairs, GROUPS)
+    across, inside = same_pictures(PAIRS, GROUPS)
     assert (across.severity, inside.severity) == ("warning", "note")
     assert "s1 and s2" in across.words
     assert "both of s1" in inside.words
@@ -373,69 +293,3 @@ def test_classes_are_counted_by_split_and_part(tiny_dataset):
         "splits/mine.csv: test has no basophil, no lymphocyte, no monocyte, no "
         "neutrophil",
     ]
-
-
-# sRGB red under D65: L* 53.24, a* 80.09, b* 67.20.
-RED = np.full((8, 8, 3), (255, 0, 0), np.uint8)
-
-
-def test_means_are_cielab_and_ignored_pixels_count_nowhere():
-    labels = np.zeros((8, 8), np.uint8)
-    labels[:4] = 3
-    labels[4, :] = 255
-    image = RED.copy()
-    image[:4], image[4] = 255, 0
-    means = region_means(image, labels)
-    np.testing.assert_allclose(means[0], (53.24, 80.09, 67.20), atol=0.05)
-    np.testing.assert_allclose(means[1], (100, 0, 0), atol=0.05)
-
-
-def test_a_region_of_few_pixels_has_no_colour():
-    labels = np.zeros((8, 8), np.uint8)
-    labels[0] = 2
-    assert np.isnan(region_means(RED, labels)[1]).all()
-    (stain,) = group_stains({"a": region_means(RED, labels)}, {"a": "s1"})
-    assert stain.regions["cell"] is None
-    assert stain.regions["background"].rgb == (255, 0, 0)
-
-
-def cell(light: float, a: float = 0.0) -> np.ndarray:
-    """Return the means of a cell whose background is grey."""
-    return np.array([[light, a, 0.0], [50.0, 20.0, -30.0]])
-
-
-def test_mean_spread_and_distance_are_those_of_the_cells():
-    means = {"a": cell(80), "b": cell(90), "c": cell(70), "d": cell(100)}
-    groups = {"a": "s1", "b": "s1", "c": "s2", "d": "s3"}
-    stains = group_stains(means, groups)
-    assert [(s.group, s.cells) for s in stains] == [("s1", 2), ("s2", 1), ("s3", 1)]
-    first = stains[0].regions["background"]
-    assert first.lab == pytest.approx((85, 0, 0))
-    assert first.spread == pytest.approx(5)
-    # The groups' means are 85, 70, 100; their median is 85.
-    assert [s.regions["background"].distance for s in stains] == pytest.approx(
-        [0, 15, 15]
-    )
-    assert not any(s.regions["background"].far for s in stains)  # of three groups
-
-
-def test_a_group_far_out_is_found_and_shown():
-    means = {f"c{i}": cell(80 + i % 3) for i in range(12)} | {"odd": cell(80, 30)}
-    groups = {stem: f"s_{stem}" for stem in means}
-    stains = group_stains(means, groups)
-    (finding,) = stain_findings(stains, {"s_odd": "odd"})
-    assert str(finding) == (
-        "group s_odd: its background lies 30 delta E from the median group"
-    )
-    assert finding.stems == ("odd",)
-    assert finding.severity == "note"
-
-
-def test_what_no_eye_sees_is_not_far_out():
-    means = {f"c{i}": cell(80) for i in range(12)} | {"odd": cell(80, 5)}
-    stains = group_stains(means, {stem: stem for stem in means})
-    assert stain_findings(stains, {}) == []
-
-
-def test_nothing_gives_nothing():
-    assert group_stains({}, {}) == []

@@ -150,7 +150,8 @@ def test_a_file_cut_short_is_refused(saved, name):
         refused(path, read_mask_file)
 
 
-def test_what_is_no_image_is_refused(tmp_path):
+def test_what_is_no_image_is_refused(saved, tmp_path):
+    assert "1x1" in refused(saved("small.png", PIXELS[:1, :1]))
     path = tmp_path / "a.png"
     assert "missing" in refused(path)
     path.write_bytes(b"")
@@ -191,10 +192,6 @@ def test_decoding_keeps_no_second_copy(saved):
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 1.3 * image.nbytes
-
-
-def test_an_image_of_one_pixel_is_refused(saved):
-    assert "1x1" in refused(saved("a.png", PIXELS[:1, :1]))
 
 
 def test_the_content_counts_and_not_the_extension(saved):

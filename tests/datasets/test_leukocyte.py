@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-
 import numpy as np
 import pytest
 from mmengine.registry import DefaultScope
@@ -14,7 +12,6 @@ from leuko_mm.datasets import LeukocyteDataset
 from leuko_mm.datasets.leukocyte import build_pipeline, with_enhancement
 from leuko_mm.datasets.prepared import (
     DatasetError,
-    dataset_root,
     read_index,
     read_split,
 )
@@ -185,12 +182,6 @@ def test_an_empty_part_is_named(copied_dataset):
         LeukocyteDataset(str(copied_dataset), split="fold1")
 
 
-def test_a_name_is_looked_up_in_the_data_home(tiny_dataset, monkeypatch, tmp_path):
-    shutil.copytree(tiny_dataset, tmp_path / "mine")
-    assert str(dataset_root("mine")) == "data/mine"
-    monkeypatch.setenv("LEUKO_MM_DATA", str(tmp_path))
-    assert len(LeukocyteDataset("mine")) == 40
-    monkeypatch.chdir(tmp_path)
-    assert str(dataset_root("./mine")) == "mine"
-    assert str(dataset_root("..")) == ".."
-    assert len(LeukocyteDataset("./mine")) == 40
+def test_a_name_is_looked_up_in_the_data_home(tiny_dataset, monkeypatch):
+    monkeypatch.setenv("LEUKO_MM_DATA", str(tiny_dataset.parent))
+    assert len(LeukocyteDataset(tiny_dataset.name)) == 40

@@ -1,16 +1,11 @@
-"""Windows of fields are of the training slides, at scale, and honour the label 255.
-
-Mosaics: what stands where, given by (seed, global index) and nothing else.
-
-Tiles: the same for a cell every time, whether kept in memory or made again.
-"""
+"""Mosaics, their tiles and windows of fields, given by (seed, global index)."""
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import random
 from collections import Counter
+from dataclasses import replace
 from itertools import islice
 
 import cv2
@@ -25,8 +20,6 @@ from torch.utils.data import DataLoader
 
 from leuko_mm.classes import BINARY_NAMES, CLASS_NAMES, class_id
 from leuko_mm.datasets import GlobalIndexSampler, sampling
-from leuko_mm.datasets import MosaicDataset as MosaicDataset_mosaic_dataset
-from leuko_mm.datasets import mosaic as field_windows
 from leuko_mm.datasets.layouts import tile_edges
 from leuko_mm.datasets.mosaic import (
     FieldWindows,
@@ -35,136 +28,10 @@ from leuko_mm.datasets.mosaic import (
     as_binary,
     resize_tile,
 )
-from leuko_mm.datasets.prepared import COLUMNS, DatasetError, IndexRow, read_index
+from leuko_mm.datasets.prepared import DatasetError, Place, read_index
+from leuko_mm.datasets.prepared_writing import PreparedCell, write_prepared
 from leuko_mm.datasets.splits import random_mosaics
 from leuko_mm.registry import DATASETS, TRANSFORMS
-
-FIELD = (80, 60)
-
-
-def write(root, row, image, labels):
-    Image.fromarray(image).save(root / row["image"])
-    Image.fromarray(labels, mode="L").save(root / row["mask"])
-
-
-@pytest.fixture
-def rows():
-    def row(stem, kind, group, **more):
-        empty = dict.fromkeys(COLUMNS, "")
-        files = dict(image=f"images/{stem}.png", mask=f"masks/{stem}.png")
-        return {**empty, "stem": stem, "kind": kind, "group": group, **files, **more}
-
-    placed = dict(parent="f1", x="8", y="12", scale="0.5", width="16", height="16")
-    whole = dict(width=str(FIELD[0]), height=str(FIELD[1]))
-    return [
-        row("c1", "cell", "s1", **{"class": "basophil"}, **placed),
-        row("f1", "field", "s1", **whole),
-        row("f2", "field", "s2", **whole),
-    ]
-
-
-@pytest.fixture
-def root(tmp_path, rows, monkeypatch):
-    for folder in ("images", "masks"):
-        (tmp_path / folder).mkdir()
-    labels = np.full(FIELD[::-1], 255, np.uint8)
-    labels[12:44, 8:40] = 0
-    labels[20:30, 20:30] = 1
-    image = np.full((*FIELD[::-1], 3), (200, 100, 50), np.uint8)
-    for row in rows[1:]:
-        write(tmp_path, row, image, labels)
-    found = [IndexRow(*(_number(k, row[k]) for k in COLUMNS)) for row in rows]
-    monkeypatch.setattr(field_windows, "read_index", lambda root: found)
-    return tmp_path
-
-
-def _number(key, value):
-    return int(value or 0) if key in ("width", "height") else value
-
-
-def test_only_fields_of_the_training_slides_are_shown(root):
-    assert FieldWindows(root, {"s1"}, size=16, cell_px=16).stems == ["f1"]
-    with pytest.raises(DatasetError, match=r"no field of the 1 slides.*fields=0"):
-        FieldWindows(root, {"s2"}, size=16, cell_px=16)
-
-
-def test_a_field_has_the_scale_of_the_cells(root):
-    image, labels = FieldWindows(root, {"s1"}, size=16, cell_px=8).field(0)
-    # A cell of 16 px shows 32 px of the field, and is seen with 8: a quarter.
-    assert labels.shape == (FIELD[1] // 4, FIELD[0] // 4)
-    assert image[0, 0].tolist() == [50, 100, 200]  # BGR
-
-
-def test_every_window_shows_something_known_and_keeps_what_is_not(root):
-    windows = FieldWindows(root, {"s1"}, size=12, cell_px=16)
-    rng = np.random.default_rng(0)
-    for _ in range(10):
-        image, labels = windows.window(rng)
-        assert image.shape == (12, 12, 3)
-        assert (labels != 255).any()
-        assert set(np.unique(labels)) <= {0, 1, 255}
-
-
-def test_a_window_larger_than_its_field_is_filled_up_and_ignored_there(root):
-    rng = np.random.default_rng(0)
-    _, labels = FieldWindows(root, {"s1"}, size=64, cell_px=16).window(rng)
-    assert labels.shape == (64, 64)
-    assert (labels[30:] == 255).all()
-
-
-def test_binary_labels_keep_what_is_ignored():
-    assert as_binary(np.array([0, 5, 255], np.uint8)).tolist() == [0, 1, 255]
-
-
-def dataset(root, **more):
-    return MosaicDataset(
-        dict(name=str(root), split="fold5"),
-        size=64,
-        mode="resample",
-        mosaics=2,
-        layout="smear",
-        tile_pipeline=[dict(type="LoadImageFromFile"), dict(type="LoadAnnotations")],
-        **more,
-    )
-
-
-def test_smears_are_composed_of_a_dataset(tiny_data):
-    one = dataset(tiny_data / "synthetic", smear=dict(bare=0)).compose(3)
-    assert one["img"].shape == (64, 64, 3)
-    assert 1 < len(np.unique(one["gt_seg_map"])) <= len(CLASS_NAMES)
-
-
-def test_a_dataset_without_fields_says_so(tiny_data):
-    with pytest.raises(DatasetError, match=r"train_dataloader\.dataset\.fields=0"):
-        dataset(tiny_data / "synthetic", fields=0.5)
-
-
-def test_a_share_of_the_images_are_windows(tiny_data, monkeypatch):
-    root = tiny_data / "synthetic"
-    monkeypatch.setattr(MosaicDataset, "_windows", lambda self: _Grey())
-    mosaics = dataset(root, fields=0.5)
-    shown = [not mosaics.compose(i)["tiles"] for i in range(30)]
-    assert 6 < sum(shown) < 24
-    assert shown == [not mosaics.compose(i)["tiles"] for i in range(30)]
-
-
-class _Grey:
-    def window(self, rng):
-        return np.full((64, 64, 3), 9, np.uint8), np.full((64, 64), 255, np.uint8)
-
-
-@pytest.mark.parametrize("more", [dict(fields=1.0), dict(fields=0.1, enhance=dict())])
-def test_fields_that_cannot_be_shown_are_refused(tiny_data, more):
-    with pytest.raises(ValueError, match="fields"):
-        dataset(tiny_data / "synthetic", **more)
-
-
-def test_the_index_is_read_by_the_real_reader(tiny_data):
-    # The tests above put rows in its place.
-    with (tiny_data / "synthetic" / "index.csv").open() as file:
-        assert next(csv.reader(file)) == list(COLUMNS)
-    assert read_index(tiny_data / "synthetic")
-
 
 LOADING = [dict(type="LoadImageFromFile"), dict(type="LoadAnnotations")]
 AUGMENTED = dict(
@@ -181,10 +48,10 @@ AUGMENTED = dict(
 def mosaics(tiny_dataset):
     """Build mosaics of the 20 training (or test) cells of the tiny dataset."""
 
-    def build(cells=None, **options) -> MosaicDataset_mosaic_dataset:
+    def build(cells=None, **options) -> MosaicDataset:
         cells = {"name": str(tiny_dataset), "split": "fold1", **(cells or {})}
         defaults = dict(size=48, mode="every", tile_pipeline=LOADING)
-        return MosaicDataset_mosaic_dataset(cells, **{**defaults, **options})
+        return MosaicDataset(cells, **{**defaults, **options})
 
     return build
 
@@ -206,7 +73,7 @@ def registered():
     del TRANSFORMS.module_dict["InvertForTest"]
 
 
-def stems_of(dataset: MosaicDataset_mosaic_dataset, index: int) -> list[str]:
+def stems_of(dataset: MosaicDataset, index: int) -> list[str]:
     return [tile["stem"] for tile in dataset[index]["tiles"]]
 
 
@@ -278,14 +145,12 @@ def test_every_shows_each_test_cell_once_and_spare_tiles_are_background(mosaics,
 @pytest.mark.parametrize("n", [2, 3])
 def test_every_alike_shows_each_cell_once_among_cells_of_its_class(mosaics, n):
     dataset = mosaics(dict(part="test"), n=n, test_mode=True, mode="every_alike")
-    shown = []
-    for index in range(len(dataset)):
-        tiles = dataset[index]["tiles"]
-        assert len({tile["class_name"] for tile in tiles}) == 1
-        shown += [tile["stem"] for tile in tiles]
-    expected = {dataset.cells.get_data_info(i)["stem"] for i in range(20)}
-    assert len(shown) == 20
-    assert set(shown) == expected
+    shown = [sample["tiles"] for sample in dataset]
+    assert all(len({tile["class_name"] for tile in tiles}) == 1 for tiles in shown)
+    stems = [tile["stem"] for tiles in shown for tile in tiles]
+    assert sorted(stems) == sorted(
+        dataset.cells.get_data_info(i)["stem"] for i in range(20)
+    )
 
 
 def test_fixed_deals_evenly_and_repeats_each_epoch(mosaics):
@@ -362,16 +227,13 @@ def test_augmentation_is_tied_to_the_index_and_leaves_the_generators_alone(mosai
 
 
 def test_augmentation_does_not_reach_the_kept_tiles(mosaics):
-    def spoils(sample):
+    def blacken(sample):
         sample["img"][:] = 0
-        sample["gt_seg_map"][:] = 0
         return sample
 
-    spoilt = mosaics(tile_augmentation=[spoils])
-    assert spoilt[0]["img"].max() == 0
-    image, labels = spoilt.store.tile(spoilt.cells_of(0)[0], 24, 24)
-    assert image.max() > 0
-    assert labels.max() > 0
+    dataset = mosaics(tile_augmentation=[blacken])
+    assert dataset[0]["img"].max() == 0
+    assert dataset.store.tile(dataset.cells_of(0)[0], 24, 24)[0].max() > 0
 
 
 def test_labels_stay_class_ids_under_augmentation(mosaics):
@@ -429,36 +291,27 @@ def test_balanced_mosaics_show_the_classes_alike(mosaics, mode):
     assert mode == "resample" or set(shown.values()) == {8}
 
 
-def test_scattered_mosaics_hold_the_same_cells_elsewhere(mosaics):
+def test_smears_are_composed_of_the_same_cells(mosaics):
     options = dict(mode="resample", mosaics=5, size=96, seed=3)
-    grid, scattered = mosaics(**options), mosaics(layout="scattered", **options)
-    places = set()
+    grid, smear = mosaics(**options), mosaics(layout="smear", **options)
     for index in (0, 4, 11):
-        sample = scattered.compose(index)
+        sample = smear.compose(index)
         assert stems_of(grid, index) == [tile["stem"] for tile in sample["tiles"]]
         assert sample["spare_tiles"] == []
         for tile in sample["tiles"]:
             x0, y0, x1, y1 = tile["box"]
-            ids = np.unique(sample["gt_seg_map"][y0:y1, x0:x1])
-            assert ids.tolist() == [class_id(tile["class_name"])]
-            places.add((x0, y0))
-        again = scattered.compose(index)
-        assert (again["img"] == sample["img"]).all()
-        labelled = (sample["gt_seg_map"] > 0).sum()
-        assert labelled == (grid.compose(index)["gt_seg_map"] > 0).sum()
-    assert len(places) == 12
+            ids = set(np.unique(sample["gt_seg_map"][y0:y1, x0:x1]).tolist())
+            assert x0 == x1 or class_id(tile["class_name"]) in ids
+        assert (smear.compose(index)["img"] == sample["img"]).all()
+    bare = mosaics(layout="smear", smear=dict(bare=1), **options)
+    assert not bare.compose(0)["gt_seg_map"].any()
 
 
-def test_scattered_mosaics_of_every_cell_have_no_spare_tile(mosaics):
-    dataset = mosaics(layout="scattered", n=3, size=72)
+def test_smears_of_every_cell_have_no_spare_tile(mosaics):
+    dataset = mosaics(layout="smear", n=3, size=72, **AUGMENTED)
     assert len(dataset) == 3
     assert len(dataset.compose(2)["tiles"]) == 2
-
-
-def test_scattered_mosaics_go_through_the_pipelines(mosaics):
-    dataset = mosaics(layout="scattered", mode="resample", mosaics=5, **AUGMENTED)
-    assert digest(dataset[3]) == digest(dataset[3])
-    assert digest(dataset[3]) != digest(dataset[8])
+    assert digest(dataset[1]) == digest(dataset[1]) != digest(dataset[4])
 
 
 def test_binary_merges_the_classes(mosaics):
@@ -511,7 +364,13 @@ def test_more_tiles_than_cells_are_refused_when_built(mosaics, mode):
         ),
         (dict(fill=256), "grey level of 0 to 255, got 256"),
         (dict(layout="voronoi"), "layout must be one of"),
-        (dict(layout="scattered", test_mode=True), "on the grid as they are"),
+        (dict(mode="resample", mosaics=2, fields=1.0), "below 1, got 1.0"),
+        (dict(fields=0.1), "use mode 'resample' without enhance, not 'every'"),
+        (
+            dict(mode="resample", mosaics=2, fields=0.1, enhance=dict()),
+            "without enhance",
+        ),
+        (dict(layout="smear", test_mode=True), "on the grid as they are"),
         (
             dict(class_balanced=True, mode="resample", mosaics=2, test_mode=True),
             "on the grid as they are",
@@ -535,8 +394,9 @@ def test_an_augmentation_that_changes_the_size_is_named(mosaics):
 
 
 def test_a_tile_pipeline_that_loads_nothing_is_named(mosaics):
-    with pytest.raises(ValueError, match="gives no img and no gt_seg_map"):
-        mosaics(tile_pipeline=[])[0]
+    for steps, words in (([], "no img and no gt_seg_map"), (LOADING[:1], "no gt")):
+        with pytest.raises(ValueError, match=f"tile_pipeline gives {words}"):
+            mosaics(tile_pipeline=steps)[0]
 
 
 def test_loops_end_and_test_indices_have_a_bound(mosaics):
@@ -548,19 +408,14 @@ def test_loops_end_and_test_indices_have_a_bound(mosaics):
 
 
 @pytest.mark.parametrize("scope", ["mmseg", "mmengine", None])
-def test_it_builds_under_any_default_scope(tiny_dataset, scope):
-    config = dict(
-        dataset=dict(name=str(tiny_dataset)),
-        size=48,
-        mode="every",
-        tile_pipeline=LOADING,
-        **AUGMENTED,
-    )
+def test_it_builds_under_any_default_scope(mosaics, tiny_dataset, scope):
     with DefaultScope.overwrite_default_scope(scope):
         if scope == "mmseg":
-            dataset = DATASETS.build(dict(type="leuko_mm.MosaicDataset", **config))
+            config = dict(dataset=dict(name=str(tiny_dataset)), size=48, mode="every")
+            config.update(type="leuko_mm.MosaicDataset", tile_pipeline=LOADING)
+            dataset = DATASETS.build(dict(**config, **AUGMENTED))
         else:
-            dataset = MosaicDataset_mosaic_dataset(**config)
+            dataset = mosaics(**AUGMENTED)
         sample = dataset[0]
     assert sample["inputs"].shape == (3, 48, 48)
     assert sample["data_samples"].gt_sem_seg.shape == (48, 48)
@@ -621,17 +476,6 @@ def test_what_a_pipeline_draws_belongs_to_the_cell():
     assert (np.random.get_state()[1] == state).all()
 
 
-@pytest.mark.parametrize("key", ["img", "gt_seg_map"])
-def test_a_pipeline_that_loads_nothing_is_named(key):
-    def forgets(info):
-        sample = Loading()(info)
-        del sample[key]
-        return sample
-
-    with pytest.raises(ValueError, match=f"gives no {key}; expected at least"):
-        TileStore(GreyCells(), forgets).tile(0, 4, 4)
-
-
 def test_images_are_averaged_and_labels_are_not_mixed():
     image = np.zeros((8, 8, 3), np.uint8)
     image[:, 4:] = 200
@@ -657,3 +501,92 @@ def test_labels_stay_where_the_image_is():
         for axis in ("m10", "m01"):
             shift = centre[axis] / centre["m00"] - other[axis] / other["m00"]
             assert abs(shift) < 0.3
+
+
+FIELD = (80, 60)
+
+
+@pytest.fixture(scope="module")
+def fields(tmp_path_factory):
+    """Two fields; of the first, a cell of 16 px shows 32 px at half size."""
+    labels = np.full(FIELD[::-1], 255, np.uint8)
+    labels[12:44, 8:40] = 0
+    labels[20:30, 20:30] = 1
+    image = np.full((*FIELD[::-1], 3), (200, 100, 50), np.uint8)
+    field = PreparedCell("f1", "", "s1", image, labels, kind="field")
+    cell = PreparedCell("c1", "baso", "s1", image[:16, :16], labels[12:44:2, 8:40:2])
+    root = tmp_path_factory.mktemp("fields") / "smears"
+    write_prepared(
+        root,
+        [
+            replace(cell, place=Place("f1", 8, 12, 0.5)),
+            replace(cell, stem="c2", group="s2"),
+            field,
+            replace(field, stem="f2", group="s2"),
+        ],
+        name="smears",
+        source="numbers",
+        licence="CC0-1.0",
+        citation="none",
+        splits={"fold1": {"c1": "train", "c2": "test"}},
+    )
+    return root
+
+
+def test_only_fields_of_the_training_slides_with_a_placed_cell_are_shown(fields):
+    windows = FieldWindows(fields, {"s1", "s2"}, size=16, cell_px=16)
+    assert [row.stem for row, _ in windows.fields] == ["f1"]
+    with pytest.raises(DatasetError, match=r"no field of the 1 slides.*fields=0"):
+        FieldWindows(fields, {"s2"}, size=16, cell_px=16)
+
+
+def test_a_field_has_the_scale_of_the_cells(fields):
+    image, labels = FieldWindows(fields, {"s1"}, size=16, cell_px=8).field(0)
+    # A cell of 16 px shows 32 px of the field, and is seen with 8: a quarter.
+    assert labels.shape == (FIELD[1] // 4, FIELD[0] // 4)
+    assert image[0, 0].tolist() == [50, 100, 200]  # BGR
+
+
+def test_every_window_shows_a_labelled_pixel_and_keeps_the_others(fields):
+    windows = FieldWindows(fields, {"s1"}, size=12, cell_px=16)
+    rng = np.random.default_rng(0)
+    for _ in range(10):
+        image, labels = windows.window(rng)
+        assert image.shape == (12, 12, 3)
+        assert (labels != 255).any()
+        assert set(np.unique(labels)) <= {0, 1, 255}
+
+
+def test_a_window_larger_than_its_field_is_filled_up_and_ignored_there(fields):
+    rng = np.random.default_rng(0)
+    _, labels = FieldWindows(fields, {"s1"}, size=64, cell_px=16).window(rng)
+    assert labels.shape == (64, 64)
+    assert (labels[30:] == 255).all()
+
+
+def test_binary_labels_keep_what_is_ignored():
+    assert as_binary(np.array([0, 5, 255], np.uint8)).tolist() == [0, 1, 255]
+
+
+@pytest.mark.parametrize("binary", [False, True])
+def test_a_share_of_the_images_are_windows(fields, binary):
+    dataset = MosaicDataset(
+        dict(name=str(fields), split="fold1", binary=binary),
+        n=1,
+        size=64,
+        mode="resample",
+        mosaics=2,
+        fields=0.5,
+        tile_pipeline=LOADING,
+    )
+    shown = [dataset.compose(i) for i in range(30)]
+    windows = [not sample["tiles"] for sample in shown]
+    assert 6 < sum(windows) < 24
+    assert windows == [not dataset.compose(i)["tiles"] for i in range(30)]
+    labels = shown[windows.index(True)]["gt_seg_map"]
+    assert set(np.unique(labels)) == {0, 1, 255}
+
+
+def test_a_dataset_without_fields_says_so(mosaics):
+    with pytest.raises(DatasetError, match=r"train_dataloader\.dataset\.fields=0"):
+        mosaics(mode="resample", mosaics=2, fields=0.5)

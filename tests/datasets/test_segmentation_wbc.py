@@ -124,28 +124,6 @@ def test_what_a_user_must_know_is_noted(prepared):
     assert len(notes) == 6
 
 
-def test_a_cell_that_was_published_twice_is_one_group(damaged, tmp_path):
-    with Image.open(damaged / "Dataset 1" / "007.bmp") as picture:
-        picture.transpose(Image.Transpose.ROTATE_90).save(
-            damaged / "Dataset 1" / "019.bmp"
-        )
-        width, height = picture.height, picture.width
-    Image.fromarray(grey_mask(width, height)).save(damaged / "Dataset 1" / "019.png")
-    out = tmp_path / "out"
-    prepare_segmentation_wbc(damaged, out)
-    groups = {row.stem: row.group for row in read_index(out)}
-    assert groups.pop("set1_019") == "set1_007"
-    assert all(stem == group for stem, group in groups.items())
-    told = [note for note in read_about(out)["notes"] if "same cell" in note]
-    assert told == [
-        "1 pair(s) of pictures show the same cell and share a group: "
-        "set1_007 = set1_019"
-    ]
-    for fold in FOLDS:
-        parts = read_split(out, fold)
-        assert parts["set1_007"] == parts["set1_019"]
-
-
 def test_folds_spread_sets_and_classes_evenly(prepared):
     there = sorted(path.stem for path in (prepared / "splits").iterdir())
     assert there == [*SPLITS, "set1_to_set2", "set2_to_set1"]

@@ -1,19 +1,13 @@
-"""Folds of any dataset: groups stay whole, classes are spread, the seed decides.
-
-Who trains and who tests: slides stay whole, and the paper's splits are its own.
-"""
+"""Splits: groups stay whole, classes are spread, and the seed decides."""
 
 from __future__ import annotations
 
-import ast
 import warnings
 from collections import Counter
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from leuko_mm.datasets import splits as grouped_splits
 from leuko_mm.datasets.composition import compose_fixed
 from leuko_mm.datasets.splits import (
     fewer_groups,
@@ -26,6 +20,8 @@ from leuko_mm.datasets.splits import (
     slide_folds,
     split_mosaics,
 )
+
+STEMS = [f"c{i}" for i in range(268)]
 
 
 def smears(slides: int, cells: int, kinds: int = 5) -> tuple[dict, dict]:
@@ -95,10 +91,9 @@ def test_too_few_groups_or_folds_are_refused(slides, folds):
 
 
 def test_classes_too_rare_to_be_spread_are_refused():
-    groups = {f"c{i}": f"g{i}" for i in range(6)}
-    classes = {f"c{i}": f"k{i}" for i in range(6)}
+    alone = {f"c{i}": f"g{i}" for i in range(6)}
     with pytest.raises(ValueError, match="no class has more than 1 cell"):
-        grouped_folds(groups, classes, folds=5)
+        grouped_folds(alone, alone, folds=5)
 
 
 def test_one_rare_class_is_neither_refused_nor_warned_of():
@@ -112,13 +107,6 @@ def test_one_rare_class_is_neither_refused_nor_warned_of():
 def test_a_stem_without_a_class_is_named():
     with pytest.raises(ValueError, match="group or a class but not both, first 'b'"):
         grouped_folds({"a": "g", "b": "h"}, {"a": "k"}, folds=2)
-
-
-def test_scikit_learn_is_imported_only_for_dealing():
-    # It takes seconds, and `leuko train` reads splits that were dealt long ago.
-    tree = ast.parse(Path(grouped_splits.__file__).read_text(encoding="utf-8"))
-    top = [node for node in tree.body if isinstance(node, (ast.Import, ast.ImportFrom))]
-    assert not [node for node in top if "sklearn" in ast.unparse(node)]
 
 
 @pytest.mark.parametrize(
@@ -188,13 +176,6 @@ def test_fewer_groups_are_nested_even_and_test_the_same_cells():
             fewer(count)
 
 
-STEMS = [f"c{i}" for i in range(268)]
-
-
-def stems_tested_splits(parts: dict) -> set[str]:
-    return {stem for stem, part in parts.items() if part == "test"}
-
-
 def test_fold_k_tests_slides_2k_minus_1_and_2k():
     slides = {f"{slide}_{cell}": slide for slide in range(1, 11) for cell in range(3)}
     folds = slide_folds(slides)
@@ -202,7 +183,7 @@ def test_fold_k_tests_slides_2k_minus_1_and_2k():
     for k in range(1, 6):
         parts = folds[f"fold{k}"]
         assert list(parts) == list(slides)
-        assert {slides[s] for s in stems_tested_splits(parts)} == {2 * k - 1, 2 * k}
+        assert {slides[s] for s in stems_tested(parts)} == {2 * k - 1, 2 * k}
 
 
 @pytest.mark.parametrize(("slides", "folds"), [(7, 3), (10, 4), (5, 5), (2, 2)])
@@ -210,8 +191,7 @@ def test_every_slide_is_tested_by_one_fold(slides, folds):
     numbers = {f"s{i}_{j}": 10 * i for i in range(slides) for j in range(2)}
     made = slide_folds(numbers, folds=folds)
     counts = {
-        stem: sum(stem in stems_tested_splits(p) for p in made.values())
-        for stem in numbers
+        stem: sum(stem in stems_tested(p) for p in made.values()) for stem in numbers
     }
     assert set(counts.values()) == {1}
     assert not any(shared_groups(p, {s: s[:2] for s in numbers}) for p in made.values())
@@ -226,10 +206,10 @@ def test_too_few_slides_or_folds_are_refused(slides, folds):
 def test_random_cells_are_nine_to_one_and_given_by_the_seed():
     parts = random_cells(STEMS)
     assert list(parts) == STEMS
-    assert len(stems_tested_splits(parts)) == 27
+    assert len(stems_tested(parts)) == 27
     assert parts == random_cells(STEMS)
     assert parts != random_cells(STEMS, seed=1)
-    assert len(stems_tested_splits(random_cells(STEMS, test_fraction=0.5))) == 134
+    assert len(stems_tested(random_cells(STEMS, test_fraction=0.5))) == 134
 
 
 @pytest.mark.parametrize("fraction", [0.0, 1.0, 0.001, -0.2])

@@ -1,4 +1,4 @@
-"""Every cell has one class, and eight views are one answer."""
+"""Every cell has one class, and eight views are averaged."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ def labels():
 
 
 def test_a_cell_takes_the_class_of_most_of_it_and_specks_go(labels):
-    told = one_class_per_cell(probabilities_of(labels), least_area=5)
+    found = one_class_per_cell(probabilities_of(labels), least_area=5)
     wanted = np.zeros_like(labels)
     wanted[2:8, 2:8], wanted[3:9, 12:18] = 1, 2
-    assert told.dtype == np.uint8
-    assert np.array_equal(told, wanted)
+    assert found.dtype == np.uint8
+    assert np.array_equal(found, wanted)
 
 
 def test_sure_pixels_outvote_many_unsure_ones(labels):
@@ -54,11 +54,11 @@ def test_background_is_never_the_class_of_a_cell():
 
 
 def test_nothing_found_is_all_background():
-    told = one_class_per_cell(probabilities_of(np.zeros((4, 5), int)), least_area=0)
-    assert not told.any()
+    found = one_class_per_cell(probabilities_of(np.zeros((4, 5), int)), least_area=0)
+    assert not found.any()
 
 
-def test_eight_views_of_a_pointwise_network_are_its_own_answer():
+def test_eight_views_of_a_pointwise_network_change_nothing():
     images = torch.randn(2, 3, 6, 9)
     found = mean_of_eight_views(lambda view: 2 * view, images)
     torch.testing.assert_close(found.softmax(1), (2 * images).softmax(1))
@@ -69,9 +69,9 @@ def test_eight_views_of_any_network_do_not_prefer_a_direction():
     network = nn.Conv2d(3, 4, 3, padding=1)
     image = torch.randn(1, 3, 8, 8)
     with torch.no_grad():
-        told = mean_of_eight_views(network, image)
+        found = mean_of_eight_views(network, image)
         turned = mean_of_eight_views(network, torch.rot90(image, 1, (2, 3)))
-    torch.testing.assert_close(torch.rot90(told, 1, (2, 3)), turned)
+    torch.testing.assert_close(torch.rot90(found, 1, (2, 3)), turned)
 
 
 def segmentor(**test_cfg) -> CellEncoderDecoder:
@@ -95,7 +95,7 @@ def segmentor(**test_cfg) -> CellEncoderDecoder:
         ).eval()
 
 
-def answer(model, image):
+def predict(model, image):
     sample = SegDataSample(
         metainfo=dict.fromkeys(("ori_shape", "img_shape", "pad_shape"), (16, 24))
     )
@@ -103,16 +103,16 @@ def answer(model, image):
         return model.predict(image, [sample])[0]
 
 
-def test_the_answer_is_that_of_the_functions():
+def test_predictions_are_those_of_the_functions():
     image = torch.randn(1, 3, 16, 24)
-    plain = answer(segmentor(), image)
+    plain = predict(segmentor(), image)
     assert torch.equal(plain.pred_sem_seg.data[0], plain.seg_logits.data.argmax(0))
-    told = answer(segmentor(least_area=3), image)
-    torch.testing.assert_close(told.seg_logits.data, plain.seg_logits.data)
+    found = predict(segmentor(least_area=3), image)
+    torch.testing.assert_close(found.seg_logits.data, plain.seg_logits.data)
     wanted = one_class_per_cell(plain.seg_logits.data.softmax(0).numpy(), least_area=3)
-    assert np.array_equal(told.pred_sem_seg.data[0].numpy(), wanted)
-    assert not torch.equal(told.pred_sem_seg.data, plain.pred_sem_seg.data)
-    eight = answer(segmentor(views=8), image).seg_logits.data
+    assert np.array_equal(found.pred_sem_seg.data[0].numpy(), wanted)
+    assert not torch.equal(found.pred_sem_seg.data, plain.pred_sem_seg.data)
+    eight = predict(segmentor(views=8), image).seg_logits.data
     one = segmentor()
 
     def logits_of(view):

@@ -1,9 +1,10 @@
+"""The dual-path encoder, and pooling at several dilations."""
+
 import pytest
 import torch
 from torch import nn
 
 from leuko_mm.models import ASPPNeck, DualPathEncoder
-from leuko_mm.registry import MODELS
 
 
 @pytest.mark.parametrize("size", [(32, 32), (37, 51)])
@@ -37,29 +38,19 @@ def test_groups_split_the_wide_convolutions():
     assert all(m.groups == 4 and m.kernel_size == (3, 3) for m in wide)
 
 
-def test_aspp_changes_the_deepest_map_only():
-    neck = ASPPNeck([4, 8], 6, rates=[1, 2]).eval()
-    maps = [torch.randn(2, 4, 8, 8), torch.randn(2, 8, 4, 4)]
-    finer, bottom = neck(maps)
-    assert finer is maps[0]
-    assert bottom.shape == (2, 6, 4, 4)
-
-
 def test_aspp_is_its_branches_joined():
     torch.manual_seed(0)
-    neck = ASPPNeck([8], 6, rates=[1, 2], norm_cfg={"type": "BN"}).eval()
+    neck = ASPPNeck([4, 8], 6, rates=[1, 2], norm_cfg={"type": "BN"}).eval()
     x = torch.randn(1, 8, 9, 9)
     near, far = (torch.relu(b.bn(b.conv(x))) for b in neck.branches)
     mean = neck.pooled.conv(x.mean(dim=(2, 3), keepdim=True)).relu()
     joined = torch.cat((near, far, mean.expand_as(near)), dim=1)
     expected = torch.relu(neck.join.bn(neck.join.conv(joined)))
-    torch.testing.assert_close(neck([x])[0], expected)
+    finer = torch.randn(1, 4, 18, 18)
+    found = neck([finer, x])
+    assert found[0] is finer
+    torch.testing.assert_close(found[1], expected)
     assert neck.branches[1].conv.dilation == (2, 2)
-
-
-def test_one_image_can_be_trained_on():
-    neck = ASPPNeck([8], 6).train()
-    assert neck([torch.randn(1, 8, 4, 4)])[0].isfinite().all()
 
 
 def test_without_the_pooled_branch():
@@ -72,10 +63,3 @@ def test_without_the_pooled_branch():
 def test_raises_on_widths_that_do_not_divide(options):
     with pytest.raises(ValueError, match=r"widths=\[16, 32\].*divisible by"):
         DualPathEncoder([16, 32], **options)
-
-
-def test_registry():
-    net = MODELS.build({"type": "leuko_mm.DualPathEncoder", "widths": [8]})
-    assert isinstance(net, DualPathEncoder)
-    neck = MODELS.build({"type": "leuko_mm.ASPPNeck", "in_channels": [8]})
-    assert isinstance(neck, ASPPNeck)

@@ -1,3 +1,5 @@
+"""FCN-8s: three scales of scores, and their learnt doubling."""
+
 import pytest
 import torch
 from torch import nn
@@ -5,7 +7,6 @@ from torch.nn import functional as F
 
 from leuko_mm.models import VGG, FCN8sHead
 from leuko_mm.models.fcn8s import ScoreDoubling
-from leuko_mm.registry import MODELS
 
 CE = {"type": "mmseg.CrossEntropyLoss"}
 
@@ -61,7 +62,7 @@ def test_the_papers_width_has_its_parameters():
     assert sum(p.numel() for p in head.parameters()) == count
 
 
-def test_dropout_stands_behind_both_layers():
+def test_dropout_is_behind_both_layers():
     head = make_head(dropout_ratio=1.0 - 1e-7).train()
     maps = VGG(width=0.125)(torch.randn(1, 3, 64, 64))
     with torch.no_grad():
@@ -76,12 +77,6 @@ def test_dropout_stands_behind_both_layers():
 def test_raises(options):
     with pytest.raises(ValueError, match="three maps, and the kernel is odd"):
         FCN8sHead(**{"in_channels": [8, 8, 8], "num_classes": 6, **options})
-
-
-def test_registry():
-    config = {"type": "leuko_mm.FCN8sHead", "in_channels": [8, 8, 8], "num_classes": 2}
-    head = MODELS.build({**config, "fc_channels": 8, "loss_decode": CE})
-    assert isinstance(head, FCN8sHead)
 
 
 def test_weights_that_meet_only_padding_learn_nothing():

@@ -1,3 +1,5 @@
+"""LeukocyteMask: boxes, windows, and what each stage computes and learns."""
+
 from __future__ import annotations
 
 import numpy as np
@@ -96,8 +98,8 @@ def cells(size=(64, 96)):
     return label
 
 
-def answer(model, value, kind="locate_head"):
-    """Make a head answer one class everywhere, or a given map of logits."""
+def fix(model, value, kind="locate_head"):
+    """Make a head return the given logits."""
     head = getattr(model, kind)
     head.forward = lambda maps: value(maps) if callable(value) else value
 
@@ -158,14 +160,14 @@ def test_found_windows_come_from_the_first_stage():
     assert seen == [(0, Box(0, 48, 32, 96))]
 
 
-def test_windows_take_the_second_stages_answer_and_the_rest_keeps_the_firsts():
+def test_windows_have_the_second_stages_logits_and_the_rest_the_firsts():
     model, truth = make_model().eval(), torch.zeros(64, 64, dtype=torch.long)
     truth[10:30, 12:40], truth[40:60, 30:50] = 2, 3  # windows of 32 x 48
     coarse = one_hot(truth[::2, ::2])
-    answer(model, coarse)
+    fix(model, coarse)
     fine = torch.full((1, 6, 1, 1), 0.0)
     fine[:, 5] = 50.0
-    answer(
+    fix(
         model,
         lambda maps: fine.expand(len(maps[0]), 6, *maps[0].shape[-2:]),
         "decode_head",
@@ -183,7 +185,7 @@ def test_where_windows_overlap_the_mean_counts():
     model = make_model().eval()
     windows = [(0, Box(0, 0, 16, 32)), (0, Box(0, 16, 16, 48))]
     values = iter([1.0, 3.0])
-    answer(
+    fix(
         model,
         lambda maps: torch.stack(
             [torch.full((6, 16, 32), next(values)) for _ in maps[0]]
@@ -210,10 +212,10 @@ def test_many_windows_are_segmented_a_few_at_a_time():
     assert sizes == [4, 4, 1]
 
 
-def test_nothing_found_leaves_the_first_stages_answer():
+def test_without_cells_the_logits_are_the_first_stages():
     model = make_model().eval()
     coarse = one_hot(torch.zeros(32, 32, dtype=torch.long))
-    answer(model, coarse)
+    fix(model, coarse)
     logits = model.encode_decode(torch.randn(1, 3, 64, 64), [])
     assert (logits.argmax(1) == 0).all()
 

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from mmengine.registry import DefaultScope
 from mmseg.models.backbones import ResNet
 
 from leuko_mm.models import SkipResNet
-from leuko_mm.registry import MODELS
 
 
 @pytest.mark.parametrize(("height", "width"), [(64, 64), (33, 50)])
@@ -46,9 +44,7 @@ def test_grad_reaches_the_stem_through_its_own_map():
     assert model.layer1[0].conv1.weight.grad is None
 
 
-def test_registry_builds_it_by_its_name():
-    with DefaultScope.overwrite_default_scope("mmseg"):
-        model = MODELS.build(dict(type="leuko_mm.SkipResNet", depth=50, style="caffe"))
-    assert isinstance(model, SkipResNet)
+def test_caffes_stride_is_in_the_first_convolution():
+    model = SkipResNet(50, style="caffe")
     assert model.layer2[0].conv1.stride == (2, 2)
     assert model.layer2[0].conv2.stride == (1, 1)

@@ -1,3 +1,5 @@
+"""WBC-Net: the residual encoder and the nested decoder."""
+
 import pytest
 import torch
 from mmengine.structures import PixelData
@@ -6,7 +8,6 @@ from torch import nn
 
 from leuko_mm.models import NestedUNetHead, ResidualContextEncoder
 from leuko_mm.models.wbc_net import NestedDecoder
-from leuko_mm.registry import MODELS
 
 WIDTHS = [4, 8, 16, 32]
 CE = {"type": "mmseg.CrossEntropyLoss"}
@@ -100,11 +101,3 @@ def test_without_it_the_loss_is_the_plain_one():
 def test_raises_on_an_image_too_small():
     with pytest.raises(ValueError, match=r"\(1, 3, 7, 20\).*8 pixels"):
         ResidualContextEncoder(WIDTHS)(torch.zeros(1, 3, 7, 20))
-
-
-def test_registry():
-    net = MODELS.build({"type": "leuko_mm.ResidualContextEncoder", "widths": WIDTHS})
-    assert isinstance(net, ResidualContextEncoder)
-    config = {"type": "leuko_mm.NestedUNetHead", "in_channels": WIDTHS}
-    head = MODELS.build({**config, "num_classes": 2, "loss_decode": CE})
-    assert isinstance(head, NestedUNetHead)

@@ -69,15 +69,10 @@ def prepare_bcisc(source: Path, out: Path, *, force: bool = False) -> bool:
 
     Args:
         source: the folder that holds ``sub-images``.
-        out: the prepared dataset's folder.
-        force: replace a dataset whose content differs.
-
-    Returns:
-        Whether anything was written.
+        out, force: see ``leuko_mm.datasets.converters``.
 
     Raises:
-        DatasetError: if images or masks are missing, cannot be read, or hold
-            unexpected values.
+        DatasetError: if the copy is incomplete, or a file does not fit.
     """
     source = Path(source)
     images = _image_paths(source)
@@ -186,12 +181,7 @@ def _cell(path: Path, place: Place | None) -> PreparedCell:
 def field_rows(
     fields: list[FieldOfCells], cells: Mapping[str, PreparedCell]
 ) -> Iterator[PreparedCell]:
-    """Yield the fields as rows, each labelled by its cells, of their group.
-
-    Args:
-        fields: from ``find_fields``.
-        cells: stem -> cell, at least of the cells that have a place.
-    """
+    """Yield the fields as rows, each labelled by its cells, of their group."""
     for one in fields:
         placed = [(cells[cell].mask, place) for cell, place in one.places.items()]
         with Image.open(one.path) as opened:
@@ -216,9 +206,6 @@ def find_fields(
         source: the folder of BCISC.
         cells: stem -> image, of all cells.
         notes: takes what a user must know: no fields, cells that were not found.
-
-    Raises:
-        DatasetError: if a field or a cell cannot be read.
     """
     found, matches = [], []
     for path in sorted((source / "original-images").glob("*/*")):

@@ -76,16 +76,12 @@ def prepare_lisc(
 
     Args:
         source: the folder of LISC, at any depth above its classes.
-        out: the prepared dataset's folder.
         expert: whose masks, 1 or 2 where there are two.
-        force: replace a dataset whose content differs.
-
-    Returns:
-        Whether anything was written.
+        out, force: see ``leuko_mm.datasets.converters``.
 
     Raises:
-        DatasetError: if there are no pictures or no masks of that expert, or if one
-            cannot be read or holds unexpected values.
+        DatasetError: if there are no pictures or no masks of that expert, or if a
+            file does not fit.
     """
     source = Path(source)
     pictures, without_mask = _pictures(source, expert)

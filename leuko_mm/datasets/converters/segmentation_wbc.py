@@ -65,16 +65,11 @@ def prepare_segmentation_wbc(
 
     Args:
         source: the folder that holds ``Dataset 1`` and ``Dataset 2``.
-        out: the prepared dataset's folder.
         chosen: ``1``, ``2`` or ``both``.
-        force: replace a dataset whose content differs.
-
-    Returns:
-        Whether anything was written.
+        out, force: see ``leuko_mm.datasets.converters``.
 
     Raises:
-        DatasetError: if images, masks or classes are missing, cannot be read, or hold
-            unexpected values.
+        DatasetError: if images, masks or classes are missing or do not fit.
         ValueError: if there is no such set.
     """
     if chosen not in SETS:

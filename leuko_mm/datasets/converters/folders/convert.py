@@ -11,17 +11,12 @@ import cv2
 import numpy as np
 
 from leuko_mm.classes import BACKGROUND, BINARY_NAMES, CLASS_NAMES, IGNORE_LABEL
+from leuko_mm.datasets.converters.folders import class_map
 from leuko_mm.datasets.converters.folders.annotation import (
     Annotation,
     Box,
     SourceImage,
     box_of,
-)
-from leuko_mm.datasets.converters.folders.class_map import (
-    check_map,
-    is_binary,
-    label_values,
-    map_text,
 )
 from leuko_mm.datasets.converters.folders.groups import Grouping
 from leuko_mm.datasets.converters.folders.survey import Survey
@@ -57,29 +52,25 @@ def prepare_folders(
 
     Args:
         survey: of the folders.
-        out: the prepared dataset's folder.
         request: what was agreed to.
-        force: replace a dataset whose content differs.
-
-    Returns:
-        Whether anything was written.
+        out, force: see ``leuko_mm.datasets.converters``.
 
     Raises:
-        DatasetError: if the map does not fit, an image cannot be read, or no cell
-            is there; nothing is written then.
+        DatasetError: if the map does not fit, an image cannot be read, or there is
+            no cell.
     """
-    check_map(request.targets, survey.uses)
+    class_map.check_map(request.targets, survey.uses)
     splits: dict[str, dict[str, str]] = {}
     notes = _notes(survey, request)
     return write_prepared(
         Path(out),
         _cells(survey, request, splits, notes),
         name=request.name,
-        source=f"{survey.annotations.form}, map {map_text(request.targets)}",
+        source=f"{survey.annotations.form}, map {class_map.map_text(request.targets)}",
         licence=request.licence,
         citation=request.citation,
         splits=splits,
-        classes=BINARY_NAMES if is_binary(request.targets) else CLASS_NAMES,
+        classes=BINARY_NAMES if class_map.is_binary(request.targets) else CLASS_NAMES,
         notes=notes,
         force=force,
     )
@@ -112,7 +103,7 @@ def _cells(
         raise DatasetError(
             f"no cell in {len(survey.images)} images: no pixel of theirs is a leukocyte"
         )
-    splits.update(folds_of(rows))
+    splits.update(_folds(rows))
     if counts["mixed"]:
         advice = "" if request.crop else "; --crop PX cuts every cell out"
         notes.append(f"{counts['mixed']} cells show more than one class{advice}")
@@ -127,12 +118,12 @@ def _cells_of(
     annotation = survey.annotations.readers[image.name](*pixels.shape[:2])
     source = survey.annotations.sources[image.name]
     used = annotation.pixels()
-    values = label_values(request.targets, image.relative, used, source)
+    values = class_map.label_values(request.targets, image.relative, used, source)
     # A key may be there and wholly painted over.
     values = {key: values.get(key, BACKGROUND) for key in annotation.keys}
     labels = annotation.labels(values)
-    names = BINARY_NAMES if is_binary(request.targets) else CLASS_NAMES
-    main = majority(labels) if request.crop is None else None
+    names = BINARY_NAMES if class_map.is_binary(request.targets) else CLASS_NAMES
+    main = _majority(labels) if request.crop is None else None
     whole = PreparedCell(
         stem=image.stem,
         class_name="" if main is None else names[main],
@@ -160,8 +151,7 @@ def _cells_of(
         )
 
 
-def majority(labels: np.ndarray) -> int | None:
-    """Return the leukocyte label with the most pixels, None if there is none."""
+def _majority(labels: np.ndarray) -> int | None:
     counts = np.bincount(labels.ravel(), minlength=IGNORE_LABEL + 1)
     counts[[BACKGROUND, IGNORE_LABEL]] = 0
     return int(counts.argmax()) if counts.any() else None
@@ -171,11 +161,8 @@ def _cell_labels(labels: np.ndarray) -> list[int]:
     return np.setdiff1d(labels, (BACKGROUND, IGNORE_LABEL)).tolist()
 
 
-def folds_of(rows: list[tuple[str, str, str]]) -> dict[str, dict[str, str]]:
-    """Return the folds of (stem, group, class) rows, and ``development`` of five.
-
-    There are fewer than five where there are fewer groups, and none of one group.
-    """
+def _folds(rows: list[tuple[str, str, str]]) -> dict[str, dict[str, str]]:
+    """Return five folds of (stem, group, class) rows, fewer of few groups."""
     groups = {stem: group for stem, group, _ in rows}
     classes = {stem: name for stem, _, name in rows}
     most = max(Counter(classes.values()).values())

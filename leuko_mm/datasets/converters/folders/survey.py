@@ -6,29 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from leuko_mm.datasets.converters.folders import coco, labelme_qupath, pairs
 from leuko_mm.datasets.converters.folders.annotation import Annotations, SourceImage
 from leuko_mm.datasets.converters.folders.class_map import (
     KeyUse,
     guess_map,
     label_target,
 )
-from leuko_mm.datasets.converters.folders.coco import coco_annotations, is_coco
-from leuko_mm.datasets.converters.folders.labelme_qupath import (
-    geojson_reader,
-    is_geojson,
-    is_labelme,
-    labelme_reader,
-    load_json,
-)
 from leuko_mm.datasets.converters.folders.masks import class_masks, value_masks
-from leuko_mm.datasets.converters.folders.pairs import (
-    JSON_SUFFIXES,
-    divide_beside,
-    find_folders,
-    list_files,
-    match_masks,
-    source_images,
-)
 from leuko_mm.datasets.images import IMAGE_SUFFIXES, image_facts, read_image
 from leuko_mm.datasets.prepared import DatasetError
 
@@ -78,23 +63,23 @@ def survey_folders(
 def _find_annotated(
     images: Path, masks: Path | None
 ) -> tuple[list[SourceImage], Annotations]:
-    images, place = find_folders(images, masks)
-    pictures = list_files(images, IMAGE_SUFFIXES)
+    images, place = pairs.find_folders(images, masks)
+    pictures = pairs.list_files(images, IMAGE_SUFFIXES)
     beside = place.resolve() == images.resolve()
     drawn = []
     if place.is_file():
         texts = [place]
     else:
-        texts = list_files(place, JSON_SUFFIXES)
-        drawn = [] if beside else list_files(place, IMAGE_SUFFIXES)
+        texts = pairs.list_files(place, pairs.JSON_SUFFIXES)
+        drawn = [] if beside else pairs.list_files(place, IMAGE_SUFFIXES)
     if texts and drawn:
         raise DatasetError(
             f"{place} holds masks ({drawn[0].name}) and JSON files ({texts[0].name}); "
             "which of them count? move the others elsewhere"
         )
     if beside and not texts:
-        pictures, drawn = divide_beside(pictures)
-    found = source_images(images, pictures)
+        pictures, drawn = pairs.divide_beside(pictures)
+    found = pairs.source_images(images, pictures)
     if texts:
         return found, _from_json(place, texts, found)
     if drawn:
@@ -105,26 +90,26 @@ def _find_annotated(
 def _from_json(
     place: Path, texts: list[Path], found: Sequence[SourceImage]
 ) -> Annotations:
-    first = load_json(texts[0])
-    if is_coco(first):
+    first = labelme_qupath.load_json(texts[0])
+    if coco.is_coco(first):
         if len(texts) > 1:
             raise DatasetError(
                 f"{place} holds {len(texts)} JSON files, the first of them of COCO; "
                 f"give the one that counts: {texts[0]}"
             )
-        return coco_annotations(texts[0], first, found)
+        return coco.coco_annotations(texts[0], first, found)
     if place.is_file():
         raise DatasetError(
             f"{place} is no COCO file, which has images, annotations and categories; "
             "for one file an image give the folder that holds them"
         )
-    if is_labelme(first):
-        form, reader = "LabelMe shapes", labelme_reader
-    elif is_geojson(first):
-        form, reader = "GeoJSON features (QuPath)", geojson_reader
+    if labelme_qupath.is_labelme(first):
+        form, reader = "LabelMe shapes", labelme_qupath.labelme_reader
+    elif labelme_qupath.is_geojson(first):
+        form, reader = "GeoJSON features (QuPath)", labelme_qupath.geojson_reader
     else:
         raise DatasetError(f"{texts[0]} is of no known form; {EXPECTED}")
-    matched, unused = match_masks(place, texts, found)
+    matched, unused = pairs.match_masks(place, texts, found)
     files = {name: _only(name, paths) for name, paths in matched.items()}
     readers = {name: reader(path) for name, path in files.items()}
     sources = {name: str(path) for name, path in files.items()}
@@ -141,7 +126,7 @@ def _only(name: str, paths: Mapping[str, Path]) -> Path:
 def _from_masks(
     place: Path, drawn: list[Path], found: Sequence[SourceImage]
 ) -> Annotations:
-    matched, unused = match_masks(place, drawn, found)
+    matched, unused = pairs.match_masks(place, drawn, found)
     if not matched:
         raise DatasetError(
             f"none of the {len(drawn)} masks in {place} is named as an image: "

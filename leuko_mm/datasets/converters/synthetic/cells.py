@@ -6,7 +6,6 @@ spine is one lobe; filaments are thin spines between lobes.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -36,7 +35,6 @@ class Nucleus:
 
 
 def _turned(spines: list[np.ndarray], angle: float) -> tuple[np.ndarray, ...]:
-    """Rotate spines about the cell's centre."""
     cos, sin = np.cos(angle), np.sin(angle)
     turn = np.array([[cos, sin, 0.0], [-sin, cos, 0.0], [0.0, 0.0, 1.0]])
     return tuple(spine @ turn for spine in spines)
@@ -68,7 +66,7 @@ def _segmented(
 
     ``share`` is the part of the cell's disc that the lobes fill together.
     """
-    span = {1: 0.0, 2: 2.4, 3: 3.7, 4: 4.2, 5: 4.6}[count] * rng.uniform(0.9, 1.05)
+    span = {2: 2.4, 3: 3.7, 4: 4.2, 5: 4.6}[count] * rng.uniform(0.9, 1.05)
     angles = np.linspace(-span / 2, span / 2, count)
     angles += rng.normal(0, 0.08, count)
     away = radius * (0.44 + 0.02 * count) * rng.uniform(0.92, 1.08, count)
@@ -152,6 +150,7 @@ class CellSheets:
 
     rng: np.random.Generator
     scale: float  # pixels per um
+    chromatin: Chromatin
     radius: float  # mean radius of the cell, um
     body: np.ndarray  # (side, side) coverage of the cell, 0-1
     inner: np.ndarray  # (side, side) distance to the outline, um
@@ -184,12 +183,11 @@ class CellSheets:
         return points + self.rng.uniform(-jitter, jitter, points.shape) * spacing
 
 
-def _paint_nucleus(s: CellSheets, chromatin: Chromatin) -> None:
+def _paint_nucleus(s: CellSheets) -> None:
     """Lay chromatin where the nucleus is; it hides the cytoplasm there."""
-    clumps = 1.0 + chromatin.clumps * (
-        0.7 * s.noise(chromatin.grain) + 0.5 * s.noise(0.45)
-    )
-    amount = chromatin.amount * s.rng.uniform(0.85, 1.15)
+    texture = 0.7 * s.noise(s.chromatin.grain) + 0.5 * s.noise(0.45)
+    clumps = 1.0 + s.chromatin.clumps * texture
+    amount = s.chromatin.amount * s.rng.uniform(0.85, 1.15)
     s.dyes[:] *= (1.0 - 0.85 * s.core)[..., None]
     s.dyes[..., CHROMATIN] += s.core * amount * np.clip(clumps, 0.45, 1.7)
 
@@ -215,19 +213,19 @@ def _paint_vacuoles(s: CellSheets, count: int, size: tuple[float, float]) -> Non
         s.dyes[:] *= (1.0 - 0.85 * holes)[..., None]
 
 
-def _paint_neutrophil(s: CellSheets, chromatin: Chromatin) -> None:
+def _paint_neutrophil(s: CellSheets) -> None:
     """Pale pink cytoplasm dusted with fine granules, dark segmented nucleus."""
     _paint_cytoplasm(s, azure=0.16, eosin=0.26, rim=0.15)
     dust = np.clip(s.noise(0.33) - 0.4, 0, 2)
     s.dyes[..., CHROMATIN] += s.rng.uniform(0.08, 0.16) * dust
     s.dyes[..., EOSIN] += 0.10 * dust
-    _paint_nucleus(s, chromatin)
+    _paint_nucleus(s)
 
 
-def _paint_eosinophil(s: CellSheets, chromatin: Chromatin) -> None:
+def _paint_eosinophil(s: CellSheets) -> None:
     """Cytoplasm packed with coarse orange-red granules around a two-lobed nucleus."""
     _paint_cytoplasm(s, azure=0.10, eosin=0.20, rim=0.1)
-    _paint_nucleus(s, chromatin)
+    _paint_nucleus(s)
     points = s.grid(spacing=0.82, jitter=0.36)
     room = s.at(s.inner, points) > 0.35
     over_nucleus = s.at(s.core, points) > 0.5
@@ -240,10 +238,10 @@ def _paint_eosinophil(s: CellSheets, chromatin: Chromatin) -> None:
     s.dyes[..., CHROMATIN] += grains * 0.10
 
 
-def _paint_basophil(s: CellSheets, chromatin: Chromatin) -> None:
+def _paint_basophil(s: CellSheets) -> None:
     """Coarse dark granules all over the cell, the nucleus half hidden under them."""
     _paint_cytoplasm(s, azure=0.22, eosin=0.22, rim=0.2)
-    _paint_nucleus(s, chromatin)
+    _paint_nucleus(s)
     points = s.grid(spacing=s.rng.uniform(0.9, 1.15), jitter=0.42)
     inner, core = s.at(s.inner, points), s.at(s.core, points)
     chance = np.where(core > 0.5, s.rng.uniform(0.3, 0.9), 0.9)
@@ -258,19 +256,19 @@ def _paint_basophil(s: CellSheets, chromatin: Chromatin) -> None:
     s.dyes[:] *= (1.0 - 0.75 * holes)[..., None]
 
 
-def _paint_lymphocyte(s: CellSheets, chromatin: Chromatin) -> None:
+def _paint_lymphocyte(s: CellSheets) -> None:
     """A thin clear blue rim around a dense round nucleus."""
     _paint_cytoplasm(s, azure=0.52, eosin=0.02, rim=0.45)
     halo = cv2.GaussianBlur(s.core, (0, 0), 0.7 * s.scale)
     s.dyes[..., AZURE] *= 1.0 - 0.35 * halo  # the pale zone beside the nucleus
-    _paint_nucleus(s, chromatin)
+    _paint_nucleus(s)
 
 
-def _paint_monocyte(s: CellSheets, chromatin: Chromatin) -> None:
+def _paint_monocyte(s: CellSheets) -> None:
     """Wide grey-blue, ground-glass cytoplasm with vacuoles and a folded nucleus."""
     _paint_cytoplasm(s, azure=0.50, eosin=0.20, rim=0.2)
     s.dyes[..., CHROMATIN] += 0.07 * np.clip(s.noise(0.4) + 0.4, 0, 2)
-    _paint_nucleus(s, chromatin)
+    _paint_nucleus(s)
     _paint_vacuoles(s, int(s.rng.poisson(4.0)), (0.3, 0.75))
 
 
@@ -286,29 +284,23 @@ class Anatomy:
     corners: float  # chance of an outline drawn out into a corner
     wobble: float  # bending of the nucleus' outline, um
     chromatin: Chromatin
-    nucleus: Callable[[float, np.random.Generator], Nucleus]  # from the radius, um
-    paint: Callable[[CellSheets, Chromatin], None]  # cytoplasm, nucleus and granules
 
 
-# fmt: off
 ANATOMY = {
-    "basophil": Anatomy(
-        (7.0, 8.4), 0.050, 0.20, 0.35, Chromatin(0.90, 0.15, 1.0),
-        _basophil_nucleus, _paint_basophil),
-    "eosinophil": Anatomy(
-        (7.4, 9.2), 0.045, 0.20, 0.22, Chromatin(1.05, 0.22, 1.1),
-        _eosinophil_nucleus, _paint_eosinophil),
-    "lymphocyte": Anatomy(
-        (5.6, 7.6), 0.055, 0.40, 0.18, Chromatin(1.30, 0.16, 1.3),
-        _lymphocyte_nucleus, _paint_lymphocyte),
-    "monocyte": Anatomy(
-        (8.6, 10.6), 0.065, 0.35, 0.30, Chromatin(0.95, 0.30, 0.9),
-        _monocyte_nucleus, _paint_monocyte),
-    "neutrophil": Anatomy(
-        (7.2, 8.9), 0.050, 0.25, 0.22, Chromatin(1.35, 0.20, 1.0),
-        _neutrophil_nucleus, _paint_neutrophil),
+    "basophil": Anatomy((7.0, 8.4), 0.050, 0.20, 0.35, Chromatin(0.90, 0.15, 1.0)),
+    "eosinophil": Anatomy((7.4, 9.2), 0.045, 0.20, 0.22, Chromatin(1.05, 0.22, 1.1)),
+    "lymphocyte": Anatomy((5.6, 7.6), 0.055, 0.40, 0.18, Chromatin(1.30, 0.16, 1.3)),
+    "monocyte": Anatomy((8.6, 10.6), 0.065, 0.35, 0.30, Chromatin(0.95, 0.30, 0.9)),
+    "neutrophil": Anatomy((7.2, 8.9), 0.050, 0.25, 0.22, Chromatin(1.35, 0.20, 1.0)),
 }
-# fmt: on
+# Class -> what shapes its nucleus, and what paints the cell.
+_DRAWN_BY = {
+    "basophil": (_basophil_nucleus, _paint_basophil),
+    "eosinophil": (_eosinophil_nucleus, _paint_eosinophil),
+    "lymphocyte": (_lymphocyte_nucleus, _paint_lymphocyte),
+    "monocyte": (_monocyte_nucleus, _paint_monocyte),
+    "neutrophil": (_neutrophil_nucleus, _paint_neutrophil),
+}
 
 
 @dataclass(frozen=True)
@@ -335,17 +327,18 @@ def draw_leukocyte(
             f"{', '.join(ANATOMY)}"
         )
     anatomy = ANATOMY[class_name]
+    draw_nucleus, paint = _DRAWN_BY[class_name]
     radius = rng.uniform(*anatomy.radius)
     side = int(np.ceil(2.9 * radius * scale)) + 2
     body = fill_outline(_outline(anatomy, radius, rng), side, scale)
     inside = cv2.distanceTransform((body > 0.5).astype(np.uint8), cv2.DIST_L2, 3)
     inner = inside / np.float32(scale)
-    shape = anatomy.nucleus(radius, rng)
+    shape = draw_nucleus(radius, rng)
     core = _nucleus_sheet(shape, anatomy.wobble, side, scale, rng)
     core *= np.clip(inner / 0.5 - 0.4, 0, 1)  # a membrane stays free around it
     dyes = np.zeros((side, side, 4), np.float32)
-    sheets = CellSheets(rng, scale, radius, body, inner, core, dyes)
-    anatomy.paint(sheets, anatomy.chromatin)
+    sheets = CellSheets(rng, scale, anatomy.chromatin, radius, body, inner, core, dyes)
+    paint(sheets)
     dyes *= body[..., None]
     return Leukocyte(Stamp(dyes, body), radius, shape, core)
 
@@ -367,7 +360,6 @@ def _outline(anatomy: Anatomy, radius: float, rng: np.random.Generator) -> np.nd
 def _nucleus_sheet(
     shape: Nucleus, wobble: float, side: int, scale: float, rng: np.random.Generator
 ) -> np.ndarray:
-    """Rasterise lobes and filaments and bend them into grown shapes."""
     spines = [_dense(lobe) for lobe in shape.lobes] + list(shape.filaments)
     sheet = fill_discs(np.vstack(spines), side, scale)
     return warp(sheet, rng, scale, wobble, 2.2)

@@ -75,16 +75,10 @@ def prepare_synthetic(
     """Write the synthetic dataset as a prepared dataset with splits by slide.
 
     Args:
-        out: the dataset's folder.
         slides: at least 2; five or more give five folds.
-        cells_per_class: on each slide.
-        size: pixels of the square crops.
-        seed: 0 or more.
-        force: replace a dataset whose content differs.
+        cells_per_class, size, seed: see ``synthetic_cells``.
         progress: called with the cells drawn and their number.
-
-    Returns:
-        Whether anything was written.
+        out, force: see ``leuko_mm.datasets.converters``.
     """
     slide_of = {
         _stem(kind.name, slide, number): slide
