@@ -1,15 +1,18 @@
 """Entry point of ``leuko``: finds the verb, and turns errors into exit codes.
 
 Exit codes: 0 done; 1 done, but some items failed; 2 wrong use or missing input;
-3 not available; 130 and 143 on interruption, state saved.
+3 not available; 130 and 143 on interruption, state saved; 141 if standard output was
+closed.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib
+import os
+import select
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 import leuko_mm
@@ -91,18 +94,46 @@ VERBS = {
 }
 # These work where the libraries underneath do not fit.
 WITHOUT_STACK = {"doctor"}
-DONE, SOME_FAILED, WRONG_USE, NOT_AVAILABLE = 0, 1, 2, 3
+DONE, SOME_FAILED, WRONG_USE, NOT_AVAILABLE, CLOSED_PIPE = 0, 1, 2, 3, 141
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one ``leuko`` command and return its exit code."""
     argv = list(sys.argv[1:] if argv is None else argv)
-    parser = _parser()
-    if not argv or argv[0] not in VERBS:
+    if argv and argv[0] in VERBS:
+        return run_verb(argv[0], argv[1:], prog=f"leuko {argv[0]}")
+
+    def explain() -> int:
+        parser = _parser()
         parser.parse_args(argv)  # --help, --version, or an error naming the verbs
         parser.print_help()
         return WRONG_USE
-    return run_verb(argv[0], argv[1:], prog=f"leuko {argv[0]}")
+
+    return _while_read(explain)
+
+
+def _while_read(job: Callable[[], int]) -> int:
+    """Run a job; where nobody reads its output any more, end without a traceback."""
+    try:
+        try:
+            return job()
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        if not _stdout_is_closed():
+            raise
+        # The interpreter flushes once more when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return CLOSED_PIPE
+
+
+def _stdout_is_closed() -> bool:
+    """Tell standard output from the pipes of other processes."""
+    if not hasattr(select, "poll"):  # Windows
+        return True
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), 0)
+    return bool(poll.poll(0))  # an error or a hang-up, the only events without a mask
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -120,6 +151,10 @@ def _parser() -> argparse.ArgumentParser:
 
 def run_verb(verb: str, argv: Sequence[str], *, prog: str) -> int:
     """Parse and run one verb; print what the user can fix as one message."""
+    return _while_read(lambda: _run_verb(verb, argv, prog))
+
+
+def _run_verb(verb: str, argv: Sequence[str], prog: str) -> int:
     try:
         if verb not in WITHOUT_STACK:
             # Before the verb's module, which may import one of them by itself.
@@ -131,6 +166,8 @@ def run_verb(verb: str, argv: Sequence[str], *, prog: str) -> int:
     except KeyboardInterrupt:
         print("\nstopped", file=sys.stderr)
         return 130
+    except BrokenPipeError:
+        raise
     except Exception as error:
         code = exit_code_of(error)
         if code is None:

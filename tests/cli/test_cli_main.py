@@ -5,6 +5,7 @@ What argparse refuses, with what may have been meant.
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -206,3 +207,20 @@ def test_what_fits_is_read(parser):
     args = parser.parse_args(["--setting", "own", "--cfg-options", "a.b=1", "c=x=y"])
     assert args.setting == "own"
     assert args.cfg_options == {"a.b": 1, "c": "x=y"}
+
+
+@pytest.mark.parametrize(
+    "words", [["--help"], ["list"], ["zoo", "list"], ["list", "--help"]]
+)
+def test_a_closed_pipe_is_no_traceback(words, tmp_path):
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(
+        [sys.executable, "-m", "leuko_mm.cli.main", *words],
+        stdout=write,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    os.close(write)
+    assert (done.returncode, done.stderr) == (code, "")
