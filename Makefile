@@ -42,7 +42,7 @@ lint: $(STAMP) ## style, imports, docstrings and formatting
 configs: $(STAMP) ## load and check every config
 	$(PY) -m pytest tests/test_configs.py tests/test_ablations.py tests/test_methods.py $(ARGS)
 
-results: $(STAMP) ## results/report.html, every table and plot again, from the results alone
+results: $(STAMP) ## results/report.html and report/, every table and plot, from the results alone
 	$(PY) -m leuko_mm.cli.main compare --report --out results
 
 .venv: $(STAMP) ## the environment with the exact versions of requirements/lock.txt

@@ -269,11 +269,6 @@ def choose_spread(classes: Sequence[str], count: int, *, seed: int) -> list[int]
 
     Returns:
         Their indices, class by class.
-
-    Example:
-        >>> chosen = choose_spread(["a"] * 9 + ["b"] * 2, 6, seed=0)
-        >>> [index > 8 for index in chosen]
-        [False, False, False, False, True, True]
     """
     by_class = defaultdict(list)
     for index in np.random.default_rng(seed).permutation(len(classes)).tolist():

@@ -1,4 +1,4 @@
-"""Several processes that share work: claims, shards, and stopping on a signal."""
+"""Several processes that share work: shards, launchers, and stopping on a signal."""
 
 from __future__ import annotations
 
@@ -11,15 +11,11 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TypeVar
 
-import torch
-from torch import distributed
-
-from leuko_mm.engine.hooks import Interrupted
 from leuko_mm.errors import LeukoError, UsageError
 
 Item = TypeVar("Item")
-# What a launcher tells each process: its number, how many there are, its number on
-# the machine, and how many are on the machine.
+# The environment variables in which a launcher tells each process its number, how many
+# there are, its number on the machine, and how many are on the machine.
 LAUNCHERS = {
     "pytorch": ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"),
     "slurm": ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID", ""),
@@ -30,11 +26,11 @@ PATIENCE = timedelta(days=60)
 
 @dataclass(frozen=True)
 class Share:
-    """The part of a comparison that is this process's.
+    """The part of the work that is this process's.
 
     Args:
         index, count: this process among all of them.
-        helps: whether it takes over what others have not begun, which needs a common
+        helps: whether it takes over what others have not started, which needs a common
             folder.
     """
 
@@ -55,7 +51,7 @@ class Share:
         if not self.helps:
             return own
         others = [x for i, x in enumerate(items) if i % self.count != self.index]
-        # From the end: the others begin at the beginning.
+        # From the end: the others start at the front.
         return own + others[::-1]
 
 
@@ -80,12 +76,14 @@ def share_of(shard: str | None, launcher: str) -> Share:
             f"--launcher {launcher} needs {rank} and {world} in the environment; start "
             f"the command with {start}, or leave --launcher out"
         )
-    count = int(os.environ[world])
+    import torch  # not at the top: counting cells with ONNX needs none
+
     if torch.cuda.is_available():
         device = int(os.environ.get(local, 0)) % torch.cuda.device_count()
         torch.cuda.set_device(device)
-    here = os.environ.get(local_world) if local_world else None
-    return Share(int(os.environ[rank]), count, helps=here == str(count))
+    count = int(os.environ[world])
+    helps = os.environ.get(local_world) == str(count)
+    return Share(int(os.environ[rank]), count, helps)
 
 
 def _share_of_shard(shard: str) -> Share:
@@ -105,6 +103,8 @@ def gathered(outcomes: list, launcher: str) -> list:
     """
     if launcher != "pytorch" or int(os.environ["WORLD_SIZE"]) == 1:
         return outcomes
+    from torch import distributed
+
     distributed.init_process_group("gloo", timeout=PATIENCE)
     try:
         parts: list = [None] * distributed.get_world_size()
@@ -114,8 +114,8 @@ def gathered(outcomes: list, launcher: str) -> list:
     return [outcome for part in parts for outcome in part]
 
 
-class ComparisonStopped(LeukoError):  # noqa: N818 - not an error, an order
-    """The comparison was asked to stop; what it has done, and its state, are kept.
+class StoppedBySignal(LeukoError):  # noqa: N818 - not an error
+    """The work was asked to stop; what it has done, and its state, are kept.
 
     Args:
         number: the signal.
@@ -134,8 +134,11 @@ class _Terminated(BaseException):
 
 
 @contextmanager
-def one_order_to_stop() -> Iterator[None]:
-    """Turn both signals, wherever they are met, into one order to stop."""
+def stop_on_signals() -> Iterator[None]:
+    """Raise ``StoppedBySignal`` on SIGINT and SIGTERM, wherever they arrive.
+
+    A training has handlers of its own, and ends with an error of the same exit code.
+    """
 
     def terminate(number: int, frame) -> None:
         raise _Terminated
@@ -145,12 +148,15 @@ def one_order_to_stop() -> Iterator[None]:
     former = signal.signal(signal.SIGTERM, terminate) if listens else None
     try:
         yield
-    except Interrupted as order:
-        raise ComparisonStopped(order.exit_code - 128) from None
+    except LeukoError as error:
+        number = error.exit_code - 128
+        if number not in (signal.SIGINT, signal.SIGTERM):
+            raise
+        raise StoppedBySignal(number) from None
     except KeyboardInterrupt:
-        raise ComparisonStopped(signal.SIGINT) from None
+        raise StoppedBySignal(signal.SIGINT) from None
     except _Terminated:
-        raise ComparisonStopped(signal.SIGTERM) from None
+        raise StoppedBySignal(signal.SIGTERM) from None
     finally:
         if listens:
             signal.signal(signal.SIGTERM, former)

@@ -45,31 +45,18 @@ Splits = dict[str, dict[str, str]]
 
 @dataclass(frozen=True)
 class SplitRequest:
-    """The arguments of ``leuko split``.
+    """The arguments of ``leuko split``."""
 
-    Args:
-        name: dataset, by its name or path.
-        folds: how many.
-        repeats: how often they are dealt, with seeds that follow one another.
-        seed: the first one.
-        prefix: of the splits' names; '' gives ``fold1`` ...
-        holdout: share of the cells to test, for one split instead of folds.
-        of: with ``fewer``, the split to derive others from.
-        fewer: numbers of groups to train on, for splits that test the same cells.
-        join: deal groups that share a picture as one.
-        force: replace splits of these names that differ.
-    """
-
-    name: str
+    name: str  # of the dataset, or its path
     folds: int = 5
-    repeats: int = 1
-    seed: int = 0
-    prefix: str = "grouped"
-    holdout: float | None = None
-    of: str | None = None
-    fewer: tuple[int, ...] = ()
-    join: bool = False
-    force: bool = False
+    repeats: int = 1  # with seeds that follow one another
+    seed: int = 0  # the first one
+    prefix: str = "grouped"  # of the splits' names; '' gives fold1 ...
+    holdout: float | None = None  # share of cells to test, in one split without folds
+    of: str | None = None  # the split to derive others from
+    fewer: tuple[int, ...] = ()  # numbers of groups that these train on
+    join: bool = False  # deal groups that share a picture as one
+    force: bool = False  # replace splits of these names that differ
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,17 @@ def _no_folders_of_the_user(monkeypatch):
     monkeypatch.delenv("LEUKO_MM_DATA", raising=False)
 
 
+@pytest.fixture(scope="module")
+def one_thread():
+    """Compute on one thread: sums over several threads have no fixed order."""
+    import torch
+
+    former = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(former)
+
+
 @pytest.fixture(scope="session")
 def tiny_dataset(tmp_path_factory) -> Path:
     """Return a prepared dataset of 40 cells, 24x20 pixels; copy it to change it.

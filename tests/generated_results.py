@@ -93,6 +93,15 @@ def write_run(
     return place
 
 
+def change(path: Path, **blocks: dict) -> dict:
+    """Change keys of blocks of a results file; return its content."""
+    content = json.loads(path.read_text())
+    for block, keys in blocks.items():
+        content[block] |= keys
+    path.write_text(json.dumps(content))
+    return content
+
+
 def _cells(method, variant, split, quality, given):
     """Return stems, groups and confusions of a split's test cells."""
     fold = 4 if split.startswith("development") else SLIDES // 2

@@ -1,4 +1,4 @@
-"""Twelve and more checkpoints that nobody should load, made from a good one."""
+"""Checkpoints that nobody should load, made from a good one."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ class Call:
     """Is unpickled by calling something, then by setting a state."""
 
     def __init__(self, function, *arguments, state=None):
-        self.recipe = (function, arguments) + ((state,) if state else ())
+        self.reduced = (function, arguments) + ((state,) if state else ())
 
     def __reduce__(self):
-        return self.recipe
+        return self.reduced
 
 
 def records(path: Path) -> dict[str, bytes]:
@@ -58,11 +58,9 @@ def by_global(good: Path, bad: Path, mark: Path) -> None:
         f"from pathlib import Path\nPath({str(mark)!r}).touch()\nx = 1\n"
     )
     content = records(good)
-    (recipe,) = (name for name in content if name.endswith("data.pkl"))
+    (data,) = (name for name in content if name.endswith("data.pkl"))
     # Put behind the protocol, then dropped from the stack.
-    content[recipe] = (
-        content[recipe][:2] + b"cplanted_module\nx\n0" + content[recipe][2:]
-    )
+    content[data] = content[data][:2] + b"cplanted_module\nx\n0" + content[data][2:]
     archived(content, bad)
 
 
@@ -123,15 +121,15 @@ def nested(good: Path, bad: Path, mark: Path) -> None:
 
 
 def doubled_record(good: Path, bad: Path, mark: Path) -> None:
-    """Two recipes of one name: who reads which of them?"""
+    """Two pickles of one name: readers may differ in which one they take."""
     torch.save({"x": Call(os.system, f"touch {mark}")}, bad)
     content, harm = records(good), records(bad)
-    (recipe,) = (name for name in content if name.endswith("data.pkl"))
+    (data,) = (name for name in content if name.endswith("data.pkl"))
     (other,) = (name for name in harm if name.endswith("data.pkl"))
     archived(content, bad)
     with zipfile.ZipFile(bad, "a") as archive, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the name that is there already
-        archive.writestr(recipe, harm[other])
+        archive.writestr(data, harm[other])
 
 
 def of_objects(good: Path, bad: Path, mark: Path) -> None:

@@ -28,7 +28,7 @@ from killed_compare import ended
 from leuko_mm.cli.main import main as leuko
 from leuko_mm.engine.hooks import GracefulStopHook
 
-# The wrapper of each forked process would import it anew, for half a minute together.
+# Else the wrapper of each forked process imports it again, half a minute together.
 importlib.import_module("torch._dynamo")
 STEPS, LAST_STEP = 6, 4
 PATIENCE_S = 900.0

@@ -64,12 +64,7 @@ def test_the_dataset_says_it_too(binary):
 
 
 @pytest.mark.parametrize(
-    "command",
-    [
-        ["check"],
-        ["split", "--show"],
-        ["browse", "--count", "2"],
-    ],
+    "command", [["check"], ["split", "--show"], ["browse", "--count", "2"]]
 )
 def test_every_look_at_it_works(binary, tmp_path, monkeypatch, capfd, command):
     monkeypatch.chdir(tmp_path)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_run import process_environment, write_config
+from tiny_run import make_data, process_environment, write_config
 
 pytestmark = [
     pytest.mark.slow,
@@ -49,16 +49,6 @@ def launched(*words: str) -> list[str]:
     return ["-m", "torch.distributed.run", "--nproc-per-node", *words]
 
 
-def finish(processes: list[subprocess.Popen]) -> None:
-    try:
-        for process in processes:
-            said, _ = process.communicate(timeout=600)
-            assert process.returncode == 0, said[-3000:]
-    finally:
-        for process in processes:
-            process.kill()
-
-
 def begin(words: list, cwd: Path, **more) -> subprocess.Popen:
     return subprocess.Popen(
         words,
@@ -70,11 +60,19 @@ def begin(words: list, cwd: Path, **more) -> subprocess.Popen:
     )
 
 
+def finish(*processes: subprocess.Popen) -> None:
+    try:
+        for process in processes:
+            said, _ = process.communicate(timeout=600)
+            assert process.returncode == 0, said[-3000:]
+    finally:
+        for process in processes:
+            process.kill()
+
+
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     """Return a folder with a prepared dataset and the network's config."""
-    from tiny_run import make_data
-
     folder = tmp_path_factory.mktemp("parallel")
     make_data(folder / "data")
     write_config(folder, more=CONFIG)
@@ -83,11 +81,11 @@ def place(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def alone(place):
-    """Return the folder of the training by one process."""
+    """Return the weights of the training by one process."""
     folder = place / "alone"
     words = command(place / "tiny.py", folder, processes=1, start=[])
-    finish([begin(words, place)])
-    return folder
+    finish(begin(words, place))
+    return weights(folder)
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -95,17 +93,17 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
     return torch.load(checkpoint, weights_only=True)
 
 
-def assert_alike(folder: Path, expected: Path) -> None:
-    before, after = weights(expected), weights(folder)
-    assert list(before) == list(after)
-    for name, tensor in before.items():
-        torch.testing.assert_close(after[name], tensor, atol=1e-4, rtol=0, msg=name)
+def assert_alike(folder: Path, expected: dict[str, torch.Tensor]) -> None:
+    found = weights(folder)
+    assert list(found) == list(expected)
+    for name, tensor in expected.items():
+        torch.testing.assert_close(found[name], tensor, atol=1e-4, rtol=0, msg=name)
 
 
 def test_two_processes_train_as_one(place, alone):
-    folder = place / "two"
-    start = launched("2", "--standalone")
-    finish([begin(command(place / "tiny.py", folder, processes=2, start=start), place)])
+    folder, start = place / "two", launched("2", "--standalone")
+    words = command(place / "tiny.py", folder, processes=2, start=start)
+    finish(begin(words, place))
     assert_alike(folder, alone)
 
 
@@ -149,7 +147,7 @@ def test_two_machines_train_as_one_process(place, alone):
                 )
                 inside = ["ip", "netns", "exec", name, *words]
                 running.append(begin(inside, place, GLOO_SOCKET_IFNAME=end))
-            finish(running)
+            finish(*running)
     except subprocess.CalledProcessError as error:
         pytest.skip(f"no network namespaces here: {error.stderr.strip()}")
     assert_alike(folders[0], alone)

@@ -16,6 +16,8 @@ import numpy as np
 import pytest
 import torch
 from mmengine.hooks import Hook
+from mmengine.registry import DefaultScope
+from mmseg.registry import MODELS
 from PIL import Image
 from tiny_run import process_environment, write_config
 
@@ -33,17 +35,11 @@ from leuko_mm.training.run import TrainRequest, prepare_config
 # The keys of a results file, by block: what is published must not change unnoticed.
 RESULTS = {
     "run": "name command method variant protocol split seed git config_sha256 "
-    "iterations selected_on started wall_s device threads",
+    "iterations selected_on started wall_s device threads amp",
     "data": "dataset sha256 train_groups test_groups mosaic size enhance",
-    "env": "python torch mmengine mmcv mmseg opencv numpy cpu gpu",
-    "model": "params_m gmacs pretrained",
+    "env": "leuko_mm python torch mmengine mmcv mmseg opencv numpy cpu gpu",
+    "model": "params_m gmacs pretrained input_size reading",
     "metrics": "mIoU mIoU_fg mF1 mPrecision mRecall pixel_accuracy ovr_accuracy",
-}
-# Told beyond those.
-ADDED = {
-    "run": "amp",
-    "env": "leuko_mm",
-    "model": "input_size reading",
 }
 SIDECAR = (
     "schema method config classes colours scale enhance normalisation training metrics "
@@ -53,17 +49,11 @@ CLASS_KEYS = "precision recall f1 iou ovr_accuracy"
 ENHANCE = dict(type="leuko_mm.AHERetinex", reading="hsv")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    # Sums over several threads have no fixed order.
-    former = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(former)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
-def home(tiny_home):
+def home(one_thread, tiny_home):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LEUKO_MM_DATA", str(tiny_home))
         yield tiny_home
@@ -85,32 +75,31 @@ def config(place):
     return write_config(place, enhance=repr(ENHANCE))
 
 
+def train(config, folder, *more) -> int:
+    arguments = [str(config), "--work-dir", str(folder), "--no-amp", *more]
+    return main(["train", *arguments])
+
+
 @pytest.fixture(scope="module")
 def finished(home, place, config):
     """Return the folder of a run of two iterations."""
-    folder = place / "finished"
-    arguments = [str(config), "--work-dir", str(folder), "--no-amp"]
-    assert main(["train", *arguments]) == 0
-    return folder
+    assert train(config, place / "finished") == 0
+    return place / "finished"
 
 
 def results_of(folder: Path) -> dict:
     return json.loads((folder / "results.json").read_text())
 
 
-def keys(*words: str) -> set[str]:
-    return set(" ".join(words).split())
-
-
 def test_results_hold_exactly_the_agreed_keys(finished):
     results = results_of(finished)
-    blocks = {"schema", *RESULTS, "per_class", "confusion", "cells"}
-    assert set(results) == blocks | {"checkpoint"}
-    for block, words in RESULTS.items():
-        assert set(results[block]) == keys(words, ADDED.get(block, "")), block
+    blocks = {"schema", *RESULTS, "per_class", "confusion", "cells", "checkpoint"}
+    assert set(results) == blocks
+    for block, keys in RESULTS.items():
+        assert set(results[block]) == set(keys.split()), block
     assert list(results["per_class"]) == list(CLASS_NAMES)
     for scores in results["per_class"].values():
-        assert set(scores) == keys(CLASS_KEYS)
+        assert set(scores) == set(CLASS_KEYS.split())
     assert results["schema"] == 1
 
 
@@ -166,21 +155,14 @@ def checkpoint_of(folder: Path) -> tuple[Path, dict]:
     return path, json.loads(path.with_suffix(".json").read_text())
 
 
-def test_the_checkpoint_holds_tensors_alone(finished):
-    path, _ = checkpoint_of(finished)
-    tensors = torch.load(path, weights_only=True)
-    assert all(isinstance(value, torch.Tensor) for value in tensors.values())
-    assert any(key.startswith("backbone.features.") for key in tensors)
-    assert all(value.is_contiguous() for value in tensors.values())
-
-
 def test_the_sidecar_says_what_the_checkpoint_is(finished):
     path, sidecar = checkpoint_of(finished)
     results = results_of(finished)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    assert set(sidecar) == keys(SIDECAR)
+    assert set(sidecar) == set(SIDECAR.split())
     assert set(sidecar["config"]) == {"classes", "model", "data_preprocessor"}
-    assert set(sidecar["training"]) == keys("dataset sha256 split seed iterations git")
+    keys = "dataset sha256 split seed iterations git"
+    assert set(sidecar["training"]) == set(keys.split())
     assert sidecar["sha256"] == results["checkpoint"]["sha256"] == digest
     assert results["checkpoint"]["file"] == path.name
     assert sidecar["classes"] == list(CLASS_NAMES)
@@ -190,53 +172,43 @@ def test_the_sidecar_says_what_the_checkpoint_is(finished):
     assert sidecar["training"]["sha256"] == results["data"]["sha256"]
 
 
-def test_the_model_is_built_from_the_sidecar_alone(finished):
-    from mmengine.registry import DefaultScope
-    from mmseg.registry import MODELS
-
+def test_the_checkpoint_holds_tensors_alone_and_its_sidecar_builds_the_model(finished):
     path, sidecar = checkpoint_of(finished)
+    tensors = torch.load(path, weights_only=True)
+    assert all(isinstance(value, torch.Tensor) for value in tensors.values())
+    assert all(value.is_contiguous() for value in tensors.values())
     with DefaultScope.overwrite_default_scope("mmseg"):
         model = MODELS.build(sidecar["config"]["model"])
-    model.load_state_dict(load_tensors(path), strict=True)
+    model.load_state_dict(tensors, strict=True)
 
 
-@pytest.fixture(scope="module")
-def second(finished, home, place, config):
-    """Return the folder of a run with another seed, and what it changed elsewhere."""
-    folder = place / "second"
-    arguments = [str(config), "--work-dir", str(folder), "--no-amp", "--seed", "1"]
+def test_a_run_with_another_seed_has_other_weights_and_its_own_folder(
+    finished, place, data, config
+):
     before = set(finished.rglob("*"))
-    assert main(["train", *arguments]) == 0
-    return folder, set(finished.rglob("*")) - before
-
-
-def test_a_second_run_logs_into_its_own_folder(second):
-    folder, elsewhere = second
-    assert elsewhere == set()
+    folder = place / "second"
+    assert train(config, folder, "--seed", "1") == 0
+    assert set(finished.rglob("*")) == before
     assert (folder / "loss.png").exists()
-
-
-def test_another_seed_gives_other_weights(second, finished):
-    folder, _ = second
     assert results_of(folder)["run"]["seed"] == 1
     assert not equal_weights(folder, finished)
 
 
-def test_testing_the_checkpoint_gives_the_figures_of_the_training(
-    finished, data, config
-):
+def test_testing_the_checkpoint_scores_as_the_training(finished, data, config):
     path, _ = checkpoint_of(finished)
     assert main(["test", str(config), str(path)]) == 0
     folder = finished / "test-smoke-fold5"
     tested, trained = results_of(folder), results_of(finished)
+    assert set(tested) == set(trained)
     assert tested["confusion"] == trained["confusion"]
     assert tested["metrics"] == trained["metrics"]
-    assert tested["run"]["seed"] == trained["run"]["seed"]
-    assert tested["run"]["iterations"] == trained["run"]["iterations"]
-    assert tested["run"]["config_sha256"] != ""
+    for block, key in (
+        ("run", "seed"),
+        ("run", "iterations"),
+        ("checkpoint", "sha256"),
+    ):
+        assert tested[block][key] == trained[block][key]
     assert tested["data"]["mosaic"] == dict(n=2, mode="every")
-    assert tested["checkpoint"]["sha256"] == trained["checkpoint"]["sha256"]
-    assert set(tested) == set(trained)
     assert list(folder.glob("*.pth")) == []
 
 
@@ -280,21 +252,17 @@ def test_a_changed_byte_is_refused(copied, data, config, capfd):
     assert "sha256" in refused(capfd, config, copied)
 
 
-def test_a_checkpoint_of_other_classes_is_refused(copied, data, config, capfd):
+def test_what_does_not_fit_the_checkpoint_is_refused(
+    copied, data, config, tmp_path, capfd
+):
+    plain = write_config(tmp_path, name="plain")
+    assert "was trained with enhance" in refused(capfd, plain, copied)
+    # Cells of its training are not tested.
+    assert "--split fold5" in refused(capfd, config, copied, "--split", "fold1")
     sidecar = json.loads(copied.with_suffix(".json").read_text())
     sidecar["classes"][1:3] = reversed(sidecar["classes"][1:3])
     copied.with_suffix(".json").write_text(json.dumps(sidecar))
     assert "was trained with classes" in refused(capfd, config, copied)
-
-
-def test_a_checkpoint_of_another_enhancement_is_refused(copied, data, tmp_path, capfd):
-    plain = write_config(tmp_path, name="plain")
-    assert "was trained with enhance" in refused(capfd, plain, copied)
-
-
-def test_learnt_cells_are_refused(copied, data, config, capfd):
-    message = refused(capfd, config, copied, "--split", "fold1")
-    assert "--split fold5" in message
 
 
 LONGER = """
@@ -318,32 +286,10 @@ def longer(place):
     return write_config(place, name="longer", more=LONGER.format(weights=weights))
 
 
-def train(config, folder, *more) -> int:
-    arguments = [str(config), "--work-dir", str(folder), "--no-amp", *more]
-    return main(["train", *arguments])
-
-
 @pytest.fixture(scope="module")
 def undisturbed(home, place, longer):
-    folder = place / "undisturbed"
-    assert train(longer, folder) == 0
-    return folder
-
-
-@pytest.fixture
-def stop_after(monkeypatch):
-    """Return a function that plants a signal behind an iteration."""
-    answer = GracefulStopHook.after_train_iter
-
-    def plant(iteration: int, number: signal.Signals):
-        def after_train_iter(self, runner, *args, **kwargs):
-            if runner.iter + 1 == iteration:
-                os.kill(os.getpid(), number)
-            answer(self, runner, *args, **kwargs)
-
-        monkeypatch.setattr(GracefulStopHook, "after_train_iter", after_train_iter)
-
-    return plant
+    assert train(longer, place / "undisturbed") == 0
+    return place / "undisturbed"
 
 
 def equal_weights(one: Path, other: Path) -> bool:
@@ -356,23 +302,28 @@ def equal_weights(one: Path, other: Path) -> bool:
     ("after", "number", "code"), [(2, signal.SIGTERM, 143), (3, signal.SIGINT, 130)]
 )
 def test_a_stopped_and_resumed_run_ends_as_an_undisturbed_one(
-    undisturbed, longer, data, tmp_path, stop_after, capfd, after, number, code
+    undisturbed, longer, data, tmp_path, capfd, after, number, code
 ):
+    answer = GracefulStopHook.after_train_iter
+
+    def after_train_iter(self, runner, *args, **kwargs):
+        if runner.iter + 1 == after:
+            os.kill(os.getpid(), number)
+        answer(self, runner, *args, **kwargs)
+
     folder = tmp_path / "stopped"
     with pytest.MonkeyPatch.context() as patch:
-        answer = GracefulStopHook.after_train_iter
-        stop_after(after, number)
+        patch.setattr(GracefulStopHook, "after_train_iter", after_train_iter)
         assert train(longer, folder) == code
-        patch.setattr(GracefulStopHook, "after_train_iter", answer)
-        out, said = capfd.readouterr()
-        assert number.name in said
-        assert "training tiny under the protocol smoke" in out
-        assert "System environment" not in out
-        assert not (folder / "results.json").exists()
-        assert train(longer, folder) == 2, "an unfinished run is not written over"
-        typed = shlex.split(said.splitlines()[-1])
-        assert typed[-1] == "--resume"
-        assert main(typed[1:]) == 0
+    out, said = capfd.readouterr()
+    assert number.name in said
+    assert "training tiny under the protocol smoke" in out
+    assert "System environment" not in out
+    assert not (folder / "results.json").exists()
+    assert train(longer, folder) == 2, "an unfinished run is not written over"
+    typed = shlex.split(said.splitlines()[-1])
+    assert typed[-1] == "--resume"
+    assert main(typed[1:]) == 0
     results = results_of(folder)
     assert results["run"]["iterations"] == 4
     assert equal_weights(folder, undisturbed)

@@ -11,6 +11,7 @@ import math
 
 import pytest
 import torch
+from mmengine.dataset import pseudo_collate
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import DefaultScope
 from tiny_run import ROOT
@@ -26,16 +27,12 @@ WANTED = 0.95
 
 def mosaics(config) -> list[dict]:
     """Return eight mosaics of 2x2 synthetic cells, not augmented."""
-    recipe = copy.deepcopy(config.train_dataloader.dataset)
-    recipe.update(size=64, mosaics=8, tile_augmentation=[], enhance=None)
-    recipe.dataset.update(name="synthetic", split=None)
+    dataset_config = copy.deepcopy(config.train_dataloader.dataset)
+    dataset_config.update(size=64, mosaics=8, tile_augmentation=[], enhance=None)
+    dataset_config.dataset.update(name="synthetic", split=None)
     with DefaultScope.overwrite_default_scope("mmseg"):
-        dataset = DATASETS.build(recipe)
+        dataset = DATASETS.build(dataset_config)
         return [dataset[index] for index in range(8)]
-
-
-def collate(samples: list[dict]) -> dict:
-    return {key: [sample[key] for sample in samples] for key in samples[0]}
 
 
 def rate(iteration: int) -> float:
@@ -77,12 +74,14 @@ def learn_by_heart(name: str) -> list[float]:
             group["lr"] = lr * rate(iteration)
         model.train()
         chosen = [samples[i] for i in torch.randperm(8)[:4]]
-        data = model.data_preprocessor(copy.deepcopy(collate(chosen)), training=True)
+        data = model.data_preprocessor(
+            copy.deepcopy(pseudo_collate(chosen)), training=True
+        )
         with optimiser.optim_context(model):
             loss, _ = model.parse_losses(model(**data, mode="loss"))
         optimiser.update_params(loss)
         if (iteration + 1) % LOOK_EVERY == 0:
-            batches = [collate(samples[:4]), collate(samples[4:])]
+            batches = [pseudo_collate(samples[:4]), pseudo_collate(samples[4:])]
             seen.append(pixel_accuracy(model, batches))
             if seen[-1] >= WANTED:
                 break

@@ -1,7 +1,4 @@
-"""Several processes divide the runs, and no run is done twice.
-
-Every way to stop a comparison ends in one order, and hands the handler back.
-"""
+"""Several processes divide the work, and signals stop it in one way."""
 
 from __future__ import annotations
 
@@ -13,11 +10,11 @@ import pytest
 from leuko_mm.engine.hooks import Interrupted
 from leuko_mm.errors import UsageError
 from leuko_mm.processes import (
-    ComparisonStopped,
     Share,
+    StoppedBySignal,
     gathered,
-    one_order_to_stop,
     share_of,
+    stop_on_signals,
 )
 
 
@@ -91,7 +88,7 @@ def interrupted_training():
 
 
 def as_a_run_does_it(act):
-    with one_order_to_stop():
+    with stop_on_signals():
         try:
             act()
         except (Interrupted, AssertionError):
@@ -105,12 +102,12 @@ def as_a_run_does_it(act):
 )
 def test_both_signals_give_one_order(act, code):
     former = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(ComparisonStopped, match="same command again") as caught:
+    with pytest.raises(StoppedBySignal, match="same command again") as caught:
         as_a_run_does_it(act)
     assert caught.value.exit_code == code
     assert signal.getsignal(signal.SIGTERM) is former
 
 
 def test_an_error_stays_one():
-    with pytest.raises(KeyError), one_order_to_stop():
+    with pytest.raises(KeyError), stop_on_signals():
         raise KeyError("x")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 
-import numpy as np
 from PIL import Image
 from tiny_run import write_config
 
@@ -23,33 +22,27 @@ QUICK = [
 
 
 def test_any_method_runs_on_single_cells(tiny_home, tmp_path):
-    data, run = tiny_home / "synthetic", tmp_path / "run"
-    command = ["train", str(write_config(tmp_path)), "--protocol", "robust"]
-    command += ["--setting", "B", "--data", str(data), "--split", "fold5", "--no-amp"]
-    assert main([*command, "--work-dir", str(run), "--cfg-options", *QUICK]) == 0
-    results = json.loads((run / "results.json").read_text())
+    data, folder = tiny_home / "synthetic", tmp_path / "run"
+    config = str(write_config(tmp_path))
+    words = ["--protocol", "robust", "--setting", "B", "--data", str(data)]
+    words += ["--split", "fold5", "--cfg-options", *QUICK]
+    assert main(["train", config, "--no-amp", "--work-dir", str(folder), *words]) == 0
+    results = json.loads((folder / "results.json").read_text())
     assert list(results["per_class"]) == ["background", "leukocyte"]
-    told = results["run"]
-    assert (told["method"], told["variant"], told["protocol"]) == (
-        "tiny",
-        "B",
-        "robust",
-    )
+    named = [results["run"][key] for key in ("method", "variant", "protocol")]
+    assert named == ["tiny", "B", "robust"]
     assert results["data"]["enhance"]["reading"] == "hsv"
     assert results["data"]["mosaic"] is None
     tested = [s for s, part in read_split(data, "fold5").items() if part == "test"]
-    cells = load_cells(run / "cells.npz")
+    cells = load_cells(folder / "cells.npz")
     assert sorted(cells.stem) == sorted(tested)
     # Every pixel of the truth is scored once, none of a padding.
-    pixels = {}
-    for row in read_index(data):
-        with Image.open(data / row.mask) as mask:
-            pixels[row.stem] = np.asarray(mask).size
+    sizes = {row.stem: data / row.mask for row in read_index(data)}
     for stem, counts in zip(cells.stem, cells.confusion, strict=True):
-        assert counts.sum() == pixels[stem]
-    test = ["test", command[1], str(run / "run.pth"), "--protocol", "robust"]
-    test += ["--setting", "B", "--data", str(data), "--split", "fold5"]
-    test += ["--work-dir", str(tmp_path / "again"), "--cfg-options", *QUICK]
+        with Image.open(sizes[stem]) as mask:
+            assert counts.sum() == mask.width * mask.height
+    again = tmp_path / "again"
+    test = ["test", config, str(folder / "run.pth"), "--work-dir", str(again), *words]
     assert main(test) == 0
-    again = json.loads((tmp_path / "again" / "results.json").read_text())
-    assert again["confusion"] == results["confusion"]
+    tested_again = json.loads((again / "results.json").read_text())
+    assert tested_again["confusion"] == results["confusion"]

@@ -37,22 +37,17 @@ custom_hooks = [
 model['decode_head']['dropout_ratio'] = 0.5
 """
 EVERY = "default_hooks.checkpoint.interval=1"
+WORKER = ("train_dataloader.num_workers=1", "train_dataloader.persistent_workers=True")
 needs_notes = pytest.mark.skipif(
     sys.version_info < (3, 11), reason="errors carry notes from Python 3.11 on"
 )
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    # Sums over several threads have no fixed order.
-    former = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(former)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tiny_home, tmp_path_factory) -> dict:
+def undisturbed(one_thread, tiny_home, tmp_path_factory) -> dict:
     """Return the weights of a training that nothing happens to."""
     place = tmp_path_factory.mktemp("undisturbed")
     with pytest.MonkeyPatch.context() as patch:
@@ -93,16 +88,9 @@ def after_step(monkeypatch):
 
 
 def train(config: Path, folder: Path, *options: str, amp: bool = False) -> int:
-    precision = "--amp" if amp else "--no-amp"
-    arguments = [str(config), "--work-dir", str(folder), precision]
-    if options:
-        arguments += ["--cfg-options", *options]
-    return main(["train", *arguments])
-
-
-def workers(number: int) -> tuple[str, ...]:
-    kept = f"train_dataloader.persistent_workers={number > 0}"
-    return f"train_dataloader.num_workers={number}", kept
+    words = ["train", str(config), "--work-dir", str(folder)]
+    words.append("--amp" if amp else "--no-amp")
+    return main([*words, *(["--cfg-options", *options] if options else [])])
 
 
 def fails(config: Path, folder: Path, *options: str) -> str:
@@ -128,19 +116,18 @@ def newest(folder: Path) -> int:
     return int(training_states(folder)[0].stem.removeprefix("iter_"))
 
 
-def end_workers() -> None:
-    (worker,) = multiprocessing.active_children()
-    os.kill(worker.pid, signal.SIGKILL)
-    time.sleep(0.5)  # its end is told to this process within a step
-
-
 @needs_notes
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="kills a process")
 def test_after_a_killed_worker_the_last_state_counts(
     config, data, tmp_path, after_step, undisturbed
 ):
-    after_step(3, end_workers)
-    said = fails(config, tmp_path / "run", *workers(1))
+    def kill() -> None:
+        (worker,) = multiprocessing.active_children()
+        os.kill(worker.pid, signal.SIGKILL)
+        time.sleep(0.5)  # its end is told to this process within a step
+
+    after_step(3, kill)
+    said = fails(config, tmp_path / "run", *WORKER)
     assert "DataLoader worker" in said
     assert newest(tmp_path / "run") in (2, 3)
     goes_on(said, tmp_path / "run", undisturbed)
@@ -231,11 +218,11 @@ def test_stopping_many_times_leaves_few_states(
 
 @pytest.mark.slow
 def test_the_handlers_of_signals_are_given_back(config, data, tmp_path):
-    assert train(config, tmp_path / "first", *workers(1)) == 0
+    assert train(config, tmp_path / "first", *WORKER) == 0
     # torch sets one of its own, once a process, when it first starts workers.
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD)
     former = [signal.getsignal(number) for number in numbers]
-    assert train(config, tmp_path / "second", *workers(1)) == 0
+    assert train(config, tmp_path / "second", *WORKER) == 0
     assert [signal.getsignal(number) for number in numbers] == former
     assert former[2].__module__.startswith("torch.")
 

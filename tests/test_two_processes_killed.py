@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_run import process_environment, write_config
+from tiny_run import finished_script, process_environment, python, write_config
 
 from leuko_mm.engine.checkpoints import load_tensors
 
@@ -22,32 +22,18 @@ pytestmark = [
         not torch.distributed.is_available(), reason="needs torch.distributed"
     ),
 ]
+# Two processes on one GPU would be another test.
+ON_THE_CPU = dict(CUDA_VISIBLE_DEVICES="")
 SCRIPT = Path(__file__).with_name("killed_process.py")
 DROPOUT = "\nmodel['decode_head']['dropout_ratio'] = 0.5\n"
 LIMIT_S = 60.0
 SAID = "the last state is in "
 
 
-def environment() -> dict[str, str]:
-    # Two processes on one GPU would be another test.
-    threads = dict(OPENBLAS_NUM_THREADS=1, MKL_NUM_THREADS=1)
-    return process_environment(CUDA_VISIBLE_DEVICES="", **threads)
-
-
 def test_the_other_process_ends_and_both_go_on(tiny_data, tmp_path):
     config = write_config(tmp_path, more=DROPOUT)
-    done = subprocess.run(
-        [sys.executable, str(SCRIPT), str(tmp_path), str(config)],
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=5400,
-        check=False,
-    )
-    print(done.stdout)
-    logs = "".join(log.read_text()[-2000:] for log in sorted(tmp_path.glob("*.log")))
-    assert done.returncode == 0, done.stdout + done.stderr[-3000:] + logs
-    lost = re.findall(r"lost (\d): (\S+), the other (\S+) after (\S+) s", done.stdout)
+    printed = finished_script(tmp_path, SCRIPT.name, config, timeout=5400, **ON_THE_CPU)
+    lost = re.findall(r"lost (\d): (\S+), the other (\S+) after (\S+) s", printed)
     assert [loss[:3] for loss in lost] == [("0", "-9", "1"), ("1", "-9", "1")]
     assert all(float(loss[3]) < LIMIT_S for loss in lost)
     whole = load_tensors(tmp_path / "whole" / "whole.pth")
@@ -57,7 +43,7 @@ def test_the_other_process_ends_and_both_go_on(tiny_data, tmp_path):
         assert "--launcher pytorch" in said.split(SAID)[1]
         assert "--resume" in said.split(SAID)[1]
     # Where no folder is shared, both need the state: weights would drift apart.
-    assert re.findall(r"apart: (.*)", done.stdout) == ["[2, 2]", "[0, 0]"]
+    assert re.findall(r"apart: (.*)", printed) == ["[2, 2]", "[0, 0]"]
     for rank in (0, 1):
         said = (tmp_path / f"apart-{rank}.log").read_text()
         assert "process 0 goes on from iter_5.pth, process 1 from its start" in said
@@ -70,11 +56,12 @@ def test_the_other_process_ends_and_both_go_on(tiny_data, tmp_path):
 def test_under_torchrun_the_other_process_ends_and_both_go_on(tiny_data, tmp_path):
     config = write_config(tmp_path, more=DROPOUT)
     launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    command = [sys.executable, *launch, str(SCRIPT), str(tmp_path), str(config)]
+    words = [*launch, str(SCRIPT), str(tmp_path), str(config)]
+    environment = process_environment(**ON_THE_CPU)
     log = tmp_path / "torchrun.log"
     with log.open("w") as file:
         process = subprocess.Popen(
-            command, env=environment(), stdout=file, stderr=subprocess.STDOUT
+            [sys.executable, *words], env=environment, stdout=file, stderr=file
         )
     try:
         while not (tmp_path / "run.killed").exists():
@@ -86,13 +73,6 @@ def test_under_torchrun_the_other_process_ends_and_both_go_on(tiny_data, tmp_pat
     assert process.returncode == 1
     assert SAID in log.read_text()
     (tmp_path / "resume").touch()
-    done = subprocess.run(
-        command,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=1200,
-        check=False,
-    )
+    done = python(*words, timeout=1200, **ON_THE_CPU)
     assert done.returncode == 0, done.stdout + done.stderr[-3000:]
     assert (tmp_path / "run" / "results.json").exists()

@@ -14,6 +14,8 @@ from leuko_mm.models.size import build_bare
 from leuko_mm.training.config import resolve_config
 
 METRICS = dict(mIoU=50.0, pixel_accuracy=90.0, mIoU_fg=None)
+TRAINING = dict(dataset="synthetic", sha256="0" * 64, split="fold5", seed=0)
+TRAINING |= dict(iterations=2, git=None)
 
 
 def write_tiny(path: Path, config_file: Path) -> dict:
@@ -31,14 +33,7 @@ def write_tiny(path: Path, config_file: Path) -> dict:
         scale=dict(px_per_um=None, rbc_px=None, cell_px=32),
         enhance=None,
         normalisation={k: preprocessor[k] for k in ("mean", "std", "bgr_to_rgb")},
-        training=dict(
-            dataset="synthetic",
-            sha256="0" * 64,
-            split="fold5",
-            seed=0,
-            iterations=2,
-            git=None,
-        ),
+        training=dict(TRAINING),
         metrics=METRICS,
         licence="Apache-2.0",
     )

@@ -1,7 +1,6 @@
 """A run that takes seconds: a tiny dataset, a narrow network, two iterations.
 
-Whoever tests commands, workflows or a whole run takes these through the fixtures
-``tiny_data`` and ``tiny_config``.
+Tests use these through the fixtures ``tiny_data`` and ``tiny_config``.
 """
 
 from __future__ import annotations
@@ -85,8 +84,16 @@ def leuko(
         timeout: seconds after which it counts as hanging.
         environment: variables beside the usual ones.
     """
+    command = ["-m", "leuko_mm.cli.main", *arguments]
+    return python(*command, cwd=cwd, timeout=timeout, **environment)
+
+
+def python(
+    *words, cwd: Path | None = None, timeout: float = 300, **environment
+) -> subprocess.CompletedProcess:
+    """Run Python in a process of its own, on one thread."""
     return subprocess.run(
-        [sys.executable, "-m", "leuko_mm.cli.main", *map(str, arguments)],
+        [sys.executable, *map(str, words)],
         cwd=cwd,
         env=process_environment(**environment),
         capture_output=True,
@@ -96,12 +103,30 @@ def leuko(
     )
 
 
+def finished_script(out: Path, script: str, *words, timeout: float, **more) -> str:
+    """Run a script beside this file; return its output, or fail with its logs.
+
+    Args:
+        out: its first argument, the folder of its logs.
+        script: its name.
+        words: its other arguments.
+        timeout: seconds.
+        more: environment variables.
+    """
+    done = python(ROOT / "tests" / script, out, *words, timeout=timeout, **more)
+    print(done.stdout)
+    logs = "".join(log.read_text()[-3000:] for log in sorted(out.glob("*.log")))
+    assert done.returncode == 0, done.stdout + done.stderr[-3000:] + logs
+    return done.stdout
+
+
 def process_environment(**more) -> dict[str, str]:
     """Return the environment of a process that finds the package and uses one core."""
     paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    threads = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
     return {
         **os.environ,
         "PYTHONPATH": os.pathsep.join(paths),
-        "OMP_NUM_THREADS": "1",
+        **dict.fromkeys(threads, "1"),
         **{key: str(value) for key, value in more.items()},
     }

@@ -1,7 +1,7 @@
 """Train methods and ablations under one protocol, and publish a results file a run.
 
-What is done and fits is skipped, what was stopped goes on where it was, and a run
-that fails does not keep the others back.
+What is done and fits is skipped, what was stopped is resumed, and a run that fails does
+not keep the others back.
 """
 
 from __future__ import annotations
@@ -10,89 +10,74 @@ import argparse
 import os
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 from leuko_mm.cli.main import DONE, SOME_FAILED
 from leuko_mm.cli.train import add_cfg_options, add_iterations_argument
-from leuko_mm.comparison import run_files as states
 from leuko_mm.comparison.plan import DEFAULT_SETTINGS, OWN, CompareRequest
 from leuko_mm.comparison.report import write_report
-from leuko_mm.comparison.runner import FAILED, Outcome, compare, survey
+from leuko_mm.comparison.runner import DIFFERS, FAILED, compare, survey
 from leuko_mm.errors import UsageError
 from leuko_mm.processes import LAUNCHERS
 from leuko_mm.training.config import SETTINGS
 
+PROTOCOLS = "paper, grouped, half, robust, smoke"
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments: which runs, where to, and who does them."""
-    parser.add_argument("--protocol", help="paper, grouped, half, robust, smoke")
-    parser.add_argument(
+    add = parser.add_argument
+    add("--protocol", help=PROTOCOLS)
+    add(
         "--report",
         action="store_true",
         help="train nothing, and write report.html and report/ out of what is "
         "published in --out",
     )
-    parser.add_argument(
+    add(
         "--methods",
         help="configs by name or path, comma-separated, or all; default: all where no "
         "ablation is named either",
     )
-    parser.add_argument(
+    add(
         "--settings",
         default=",".join(DEFAULT_SETTINGS),
         help=f"of the methods: {OWN} (as the config has it), {', '.join(SETTINGS)}; "
         "default: %(default)s",
     )
-    parser.add_argument(
+    add(
         "--ablations",
         help="names below configs/ablation, or all; default: all where no method is "
         "named either",
     )
-    parser.add_argument("--splits", help="fold1,fold2,...; default: the protocol's own")
-    parser.add_argument("--seeds", default="0", help="0,1,...; default: 0")
-    parser.add_argument("--data", help="prepared dataset: a name or a path")
+    add("--splits", help="fold1,fold2,...; default: the protocol's own")
+    add("--seeds", default="0", help="0,1,...; default: 0")
+    add("--data", help="prepared dataset: a name or a path")
     add_iterations_argument(parser)
-    parser.add_argument("--out", default="results", help="default: results")
-    parser.add_argument(
-        "--work-dirs",
-        default="work_dirs",
-        help="of the runs; default: work_dirs",
-    )
-    parser.add_argument(
-        "--dry-run", action="store_true", help="only show the runs and how far each is"
-    )
-    parser.add_argument(
-        "--force", action="store_true", help="run again what is there but does not fit"
-    )
-    parser.add_argument(
-        "--shard", metavar="I/N", help="do the I-th of N parts, I from 0"
-    )
-    parser.add_argument("--launcher", choices=["none", *LAUNCHERS], default="none")
-    _add_run_arguments(parser)
-
-
-def _add_run_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
+    add("--out", default="results", help="default: results")
+    add("--work-dirs", default="work_dirs", help="of the runs; default: work_dirs")
+    add("--dry-run", action="store_true", help="only show the runs and how far each is")
+    add("--force", action="store_true", help="run again what is there but does not fit")
+    add("--shard", metavar="I/N", help="do the I-th of N parts, I from 0")
+    add("--launcher", choices=["none", *LAUNCHERS], default="none")
+    add(
         "--amp",
         action=argparse.BooleanOptionalAction,
         default=None,
         help="bfloat16; default: on where the processor multiplies it",
     )
     add_cfg_options(parser, "override any key of every run's config")
-    parser.add_argument(
-        "--verbose", action="store_true", help="show the runs' logs, too"
-    )
+    add("--verbose", action="store_true", help="show the runs' logs, too")
 
 
 def run(args: argparse.Namespace, command: list[str]) -> int:
     """Do or show the runs, then print what became of them; or write the report."""
     if args.report:
-        return _report(args)
+        return _report(Path(args.out))
     if args.protocol is None:
         raise UsageError(
-            "--protocol says under what to compare: paper, grouped, half, robust, "
-            "smoke; --report needs none"
+            f"--protocol says under what to compare: {PROTOCOLS}; --report needs none"
         )
     request = CompareRequest(
         protocol=args.protocol,
@@ -109,35 +94,16 @@ def run(args: argparse.Namespace, command: list[str]) -> int:
         work_dirs=args.work_dirs,
         force=args.force,
     )
-    if args.dry_run:
-        return _show(request)
-    rank = os.environ.get(LAUNCHERS.get(args.launcher, ("",))[0], "0")
-    # Not ``print``: mmengine's own output is turned away while a run trains.
-    out, mark = sys.stdout, "" if args.launcher == "none" else f"({rank}) "
-
-    def say(line: str) -> None:
-        print(f"{mark}{line}", file=out, flush=True)
-
-    outcomes = compare(
-        request,
-        shard=args.shard,
-        launcher=args.launcher,
-        verbose=args.verbose,
-        say=say,
-    )
-    if args.launcher != "pytorch" or rank == "0":
-        _print_outcomes(outcomes)
-    troubled = any(o.status in (FAILED, states.DIFFERS) for o in outcomes)
-    return SOME_FAILED if troubled else DONE
+    return _show(request) if args.dry_run else _compare(request, args)
 
 
-def _report(args: argparse.Namespace) -> int:
-    outcome = write_report(Path(args.out))
-    for path in outcome.written:
+def _report(out: Path) -> int:
+    written, faults = write_report(out)
+    for path in written:
         print(f"written: {path}")
-    for fault in outcome.faults:
+    for fault in faults:
         print(f"left out: {fault}", file=sys.stderr)
-    return SOME_FAILED if outcome.faults else DONE
+    return SOME_FAILED if faults else DONE
 
 
 def _show(request: CompareRequest) -> int:
@@ -145,21 +111,35 @@ def _show(request: CompareRequest) -> int:
     width = max(len(run.name) for run, _, _ in found)
     for planned, status, note in found:
         print(f"{planned.name:{width}}  {status}{f': {note}' if note else ''}")
-    counts = Counter(status for _, status, _ in found)
-    summary = ", ".join(f"{count} {status}" for status, count in counts.items())
-    print(f"\n{len(found)} runs: {summary}")
+    _print_counts(status for _, status, _ in found)
     return DONE
 
 
-def _print_outcomes(outcomes: Sequence[Outcome]) -> None:
-    counts = Counter(outcome.status for outcome in outcomes)
-    summary = ", ".join(f"{count} {status}" for status, count in counts.items())
-    print(f"\n{len(outcomes)} runs: {summary}")
-    for outcome in outcomes:
-        if outcome.status in (FAILED, states.DIFFERS):
+def _compare(request: CompareRequest, args: argparse.Namespace) -> int:
+    rank = os.environ.get(LAUNCHERS.get(args.launcher, ("",))[0], "0")
+    # mmengine's own output is turned away from sys.stdout while a run trains.
+    out, mark = sys.stdout, "" if args.launcher == "none" else f"({rank}) "
+    outcomes = compare(
+        request,
+        shard=args.shard,
+        launcher=args.launcher,
+        verbose=args.verbose,
+        say=lambda line: print(f"{mark}{line}", file=out, flush=True),
+    )
+    troubled = [outcome for outcome in outcomes if outcome.status in (FAILED, DIFFERS)]
+    if args.launcher != "pytorch" or rank == "0":
+        _print_counts(outcome.status for outcome in outcomes)
+        for outcome in troubled:
             print(f"  {outcome.status}: {outcome.name}: {outcome.note}")
-    if counts[states.DIFFERS]:
-        print("add --force to run again what differs")
+        if any(outcome.status == DIFFERS for outcome in troubled):
+            print("add --force to run again what differs")
+    return SOME_FAILED if troubled else DONE
+
+
+def _print_counts(statuses: Iterable[str]) -> None:
+    counts = Counter(statuses)
+    summary = ", ".join(f"{count} {status}" for status, count in counts.items())
+    print(f"\n{counts.total()} runs: {summary}")
 
 
 def _names(words: str | None) -> list[str] | None:

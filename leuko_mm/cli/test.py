@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 
 from leuko_mm.cli.train import add_run_arguments, print_outcome, request_fields
-from leuko_mm.comparison.run_files import publish
+from leuko_mm.comparison.results import publish
 from leuko_mm.errors import UsageError
 from leuko_mm.training.run import TestRequest, run_test
 

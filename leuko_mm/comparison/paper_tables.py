@@ -8,21 +8,64 @@ from importlib.resources import files
 from pathlib import Path
 
 from leuko_mm.comparison.measurements import (
-    CLASS_COUNT,
     OF_CLASS,
-    Measurements,
-    encoder_words,
-    protocol_words,
+    Metrics,
 )
 from leuko_mm.comparison.results import Result
 from leuko_mm.errors import UsageError
-from leuko_mm.report.comparison import Cell, ResultTable, Section, TableRow
-from leuko_mm.report.html import Measured
+from leuko_mm.report.comparison import ResultTable, Section, TableRow
 from leuko_mm.training.config import COMBINATIONS, SAME_AS, SETTINGS
 
 PAPER = Path(str(files("leuko_mm.report") / "published.json"))
-# What the rows of a table are, by its ``kind``.
-KINDS = ("class", "binary", "means")
+TABLE3 = "ablation/table3_"
+ORDER = ("A", "B", None)
+# Datasets that nobody may pass on: a run on one is the user's own.
+NOT_AVAILABLE = ("lisc",)
+BINARY_PRINTED = ("precision", "recall", "f1", "mIoU", "accuracy")
+BINARY = (*(f"{k}.leukocyte" for k in BINARY_PRINTED[:3]), "mIoU", "pixel_accuracy")
+MEANS = ("mIoU", "pixel_accuracy", "ovr_accuracy", "mIoU_fg")
+# Of the tables by their ``kind``: what their rows are, the columns, and what they show.
+COLUMNS = {
+    "class": ("class, method", "what", "P", "R", "IoU", "F1", "P and R give"),
+    "binary": (
+        *("data, method", "what", "P", "R", "F1", "mIoU", "Acc"),
+        "P, R, Acc give",
+    ),
+    "means": (
+        *("method", "what", "mIoU", "Table 1 gives", "pixel accuracy (printed: Acc)"),
+        *("one-vs-rest accuracy", "mIoU without background"),
+    ),
+}
+LEAD = {
+    "class": "P, R, IoU and F1 of a class. Beside the printed IoU stands the one that "
+    "the printed P and R give: no confusion matrix has another.",
+    "binary": "The paper does not say of what these figures are. They are taken for "
+    "leukocyte against background: P, R and F1 of the leukocyte, mIoU over both, Acc "
+    "of all pixels. `P, R, Acc give` is the mIoU of a confusion with the printed P, R "
+    "and Acc.",
+    "means": "mIoU is over six classes, the background among them. `Table 1 gives` is "
+    "the mIoU with the IoU that P and R of Table 1 give, and the background that the "
+    "printed mIoU leaves. The paper's Acc can be read in two ways: both are shown.",
+}
+# What a reader of one table alone must know.
+ALIKE = (
+    "Compare rows of ours with one another only where split, cells and iterations are "
+    "the same. "
+    + " ".join(f"{name}: {setting.words}." for name, setting in SETTINGS.items())
+)
+NOTES = {
+    "1": "The paper does not say on which encoder DeepLabv3+ and PSPNet stand, nor how "
+    "the compared methods were trained: ResNet50, and setting A for all of them, are "
+    "ours.",
+    "2": "FCN is the FCN-8s of the paper's reference 20, on VGG16. Ours of Dataset1 "
+    "are of slides that no training saw. Of Dataset2 and Dataset3 no slide is known: "
+    "pictures of one slide may stand on both sides, and intervals are over pictures. "
+    "This project has 60 of the 100 images of Dataset3.",
+    "3": "Where only some combinations are there on five folds, compare these with one "
+    "another, and all of them on the fold that they share.",
+    "4": "The decoder on ResNet50 is 512, 256, 128 and 64 channels wide, after wider "
+    "skips, that on VGG16 256, 128, 64 and 32.",
+}
 
 
 def load_published(path: str | Path | None = None) -> dict:
@@ -41,10 +84,10 @@ def load_published(path: str | Path | None = None) -> dict:
         ) from fault
     tables = content.get("tables") if isinstance(content, dict) else None
     kinds = [t.get("kind") for t in tables or () if isinstance(t, dict)]
-    if not kinds or not set(kinds) <= set(KINDS) or "digits" not in content:
+    if not kinds or not set(kinds) <= set(COLUMNS) or "digits" not in content:
         raise UsageError(
             f"{place} holds tables of kind {kinds}; expected 'digits' and 'tables', "
-            f"each of kind {', '.join(KINDS)}, as in {PAPER}"
+            f"each of kind {', '.join(COLUMNS)}, as in {PAPER}"
         )
     return content
 
@@ -63,16 +106,6 @@ def implied_scores(kind: str, row: Mapping, tables: Sequence[Mapping]) -> dict:
         ``mIoU`` of these and the accuracy; of ``means`` ``background_iou``, what the
         printed mIoU needs beside the printed IoUs of its classes, and ``class_mIoU``,
         the mean of that and of the IoUs that their precision and recall imply.
-
-    Example:
-        >>> tables = load_published()["tables"]
-        >>> row = tables[0]["rows"][3]
-        >>> (
-        ...     row["class"],
-        ...     row["iou"],
-        ...     round(implied_scores("class", row, tables)["iou"], 2),
-        ... )
-        ('basophil', 91.31, 83.07)
     """
     if kind == "means":
         return _implied_means(row, classes_of(row, tables))
@@ -98,12 +131,10 @@ def _implied_means(row: Mapping, classes: Sequence[Mapping]) -> dict[str, float]
 def classes_of(row: Mapping, tables: Sequence[Mapping]) -> list[Mapping]:
     """Return the rows of the classes that a row of means is over, where printed."""
     same_as = row.get("same_as")
-    if same_as is None:
-        return []
     return [
         other
         for table in tables
-        if table["table"] == same_as["table"]
+        if same_as and table["table"] == same_as["table"]
         for other in table["rows"]
         if other["method"] == same_as["method"]
     ]
@@ -121,12 +152,7 @@ def implied_f1(precision: float, recall: float) -> float:
 
 
 def iou_of_f1(f1: float) -> float:
-    """Return the IoU that an F1 is the same as: F1 / (2 - F1), in percent.
-
-    Example:
-        >>> round(iou_of_f1(90.75), 2)
-        83.07
-    """
+    """Return the IoU of an F1: F1 / (2 - F1), in percent."""
     return 100 * f1 / (200 - f1)
 
 
@@ -161,66 +187,33 @@ def binary_miou(precision: float, recall: float, accuracy: float) -> float:
     return implied_iou(precision, recall) / 2 + 50 * background
 
 
-TABLE3 = "ablation/table3_"
-ORDER = ("A", "B", None)
-# Datasets that nobody may pass on: a run on one is the user's own.
-NOT_AVAILABLE = ("lisc",)
-MEANS = ("mIoU", "pixel_accuracy", "ovr_accuracy", "mIoU_fg")
-BINARY = (
-    "precision.leukocyte",
-    "recall.leukocyte",
-    "f1.leukocyte",
-    "mIoU",
-    "pixel_accuracy",
-)
-LEAD = {
-    "class": "P, R, IoU and F1 of a class. Beside the printed IoU stands the one that "
-    "the printed P and R give: no confusion matrix has another.",
-    "binary": "The paper does not say of what these figures are. They are taken for "
-    "leukocyte against background: P, R and F1 of the leukocyte, mIoU over both, Acc "
-    "of all pixels. `P, R, Acc give` is the mIoU of a confusion with the printed P, R "
-    "and Acc.",
-    "means": "mIoU is over six classes, the background among them. `Table 1 gives` is "
-    "the mIoU with the IoU that P and R of Table 1 give, and the background that the "
-    "printed mIoU leaves. The paper's Acc can be read in two ways: both are shown.",
-}
-
-# What a reader of one table alone must know.
-ALIKE = (
-    "Compare rows of ours with one another only where split, cells and iterations are "
-    "the same. "
-    + " ".join(f"{name}: {setting.words}." for name, setting in SETTINGS.items())
-)
-NOTES = {
-    "1": "The paper does not say on which encoder DeepLabv3+ and PSPNet stand, nor how "
-    "the compared methods were trained: ResNet50, and setting A for all of them, are "
-    "ours.",
-    "2": "FCN is the FCN-8s of the paper's reference 20, on VGG16. Ours of Dataset1 "
-    "are of slides that no training saw. Of Dataset2 and Dataset3 no slide is known: "
-    "pictures of one slide may stand on both sides, and intervals are over pictures. "
-    "This project has 60 of the 100 images of Dataset3.",
-    "3": "Where only some combinations are there on five folds, compare these with one "
-    "another, and all of them on the fold that they share.",
-    "4": "The decoder on ResNet50 is 512, 256, 128 and 64 channels wide, after wider "
-    "skips, that on VGG16 256, 128, 64 and 32.",
-}
-
-
-def paper_tables(results: Sequence[Result], figures: Measurements) -> Section:
+def paper_tables(results: Sequence[Result], metrics: Metrics) -> Section:
     """Return the paper's tables beside what is published here.
 
     Args:
         results: what counts as one result each.
-        figures: where intervals come from.
+        metrics: of the results.
     """
-    tables = load_published()["tables"]
-    makers = {"class": _class_table, "binary": _binary_table, "means": _means_table}
+    published = load_published()
+    paper, tables = published["source"], published["tables"]
+    source = (
+        f"Printed: {paper['authors']}, {paper['title']}, {paper['journal']} "
+        f"{paper['volume']}, {paper['article']} ({paper['year']})."
+    )
     shown = tuple(
-        makers[table["kind"]](table, _rows(table, tables), results, figures)
+        ResultTable(
+            f"paper_table_{table['table']}",
+            f"Table {table['table']}. {table['title']}",
+            COLUMNS[table["kind"]],
+            tuple(_table_rows(table, tables, results, metrics)),
+            lead=LEAD[table["kind"]],
+            words=(0, 1),
+            note=f"{source} {ALIKE} {NOTES[table['table']]}",
+        )
         for table in tables
     )
     lead = (
-        f"{_source()} Tested on 5 mosaics, 20 cells, "
+        f"{source} Tested on 5 mosaics, 20 cells, "
         "almost certainly of slides that it trained on, too. Ours: with 95 % "
         "intervals, and under what they were measured; under half with images of half "
         "the size and another schedule than the paper's."
@@ -228,140 +221,87 @@ def paper_tables(results: Sequence[Result], figures: Measurements) -> Section:
     return Section("paper", "The paper's tables", lead, shown)
 
 
-def matching(
-    row: Mapping, results: Iterable[Result], *, classes: int
-) -> list[tuple[Result, str]]:
-    """Return the results that stand for a printed row, with what each is.
+def _table_rows(
+    table: Mapping,
+    tables: Sequence[Mapping],
+    results: Sequence[Result],
+    metrics: Metrics,
+) -> Iterable[TableRow]:
+    kind = table["kind"]
+    combinations = dict(COMBINATIONS) if table["table"] == "3" else {}
+    for row in table["rows"]:
+        combinations.pop(row["config"].removeprefix(TABLE3), None)
+        implied = implied_scores(kind, row, tables)
+        if kind == "class":
+            name = f"{row['class']}, {row['method']}"
+            printed = [row[key] for key in OF_CLASS] + [implied["iou"]]
+            wanted = [f"{key}.{row['class']}" for key in OF_CLASS]
+        elif kind == "binary":
+            name = f"{row['dataset']} ({row['data']}), {row['method']}"
+            printed = [row[key] for key in BINARY_PRINTED] + [implied["mIoU"]]
+            wanted = BINARY
+        else:
+            name, wanted = row["method"], MEANS
+            printed = [row["mIoU"], implied.get("class_mIoU"), row["accuracy"]]
+        yield TableRow((name, "as printed", *printed), kind="printed")
+        yield from _our_rows(row, name, wanted, results, metrics)
+    for combination, name in combinations.items():
+        yield TableRow((name, "not in the paper"), kind="printed")
+        row = dict(config=f"{TABLE3}{combination}")
+        yield from _our_rows(row, name, MEANS, results, metrics)
+
+
+def _our_rows(
+    row: Mapping,
+    name: str,
+    wanted: Sequence[str],
+    results: Sequence[Result],
+    metrics: Metrics,
+) -> Iterable[TableRow]:
+    binary = wanted is BINARY
+    results = [
+        result
+        for result in results
+        if result.all_classes != binary
+        and (not binary or result.first.data["dataset"] == row["data"])
+    ]
+    found = matching(row, results)
+    for result in found:
+        what = f"{result.name} ({result.encoder_words}): {result.conditions()}"
+        shown = list(metrics.of(result, wanted).values())
+        if wanted is MEANS:
+            shown.insert(1, None)  # `Table 1 gives` is of printed rows
+        yield TableRow((name, what, *shown), result.links)
+    if found:
+        return
+    if row.get("data") in NOT_AVAILABLE:
+        lacking = "not available here"
+    else:
+        setting = f", setting {row['setting']}" if row.get("setting") else ""
+        on = " on two classes (protocol robust)" if binary else ""
+        config = row["config"].removeprefix("ablation/")
+        lacking = f"no run of {config}{setting}{on} is published"
+    yield TableRow((name, lacking), kind="lacking")
+
+
+def matching(row: Mapping, results: Iterable[Result]) -> list[Result]:
+    """Return the results that stand for a printed row.
 
     Args:
         row: names ``config`` and perhaps ``setting``.
         results: all there are.
-        classes: of their confusions.
     """
     config, found = row["config"], []
     for result in results:
-        if result.confusion.shape[-1] != classes:
-            continue
+        name = (result.method, result.variant)
         if config.startswith(TABLE3):
             wanted = config.removeprefix(TABLE3)
-            own = (result.method, result.variant) == ("unet_vgg16", wanted)
-            same = SAME_AS.get((result.method, result.variant)) == wanted
-            if own or same:
-                found.append(((False, 0), result))
+            if name == ("unet_vgg16", wanted) or SAME_AS.get(name) == wanted:
+                found.append((False, 0, result))
         elif result.method == config and result.variant in ORDER:
             far = result.variant != row.get("setting")
-            found.append(((far, ORDER.index(result.variant)), result))
+            found.append((far, ORDER.index(result.variant), result))
     # Other settings only where the row's own is not published.
-    nearest = min((far for (far, _), _ in found), default=False)
-    return [
-        (result, f"{result.name} ({encoder_words(result)}): {protocol_words(result)}")
-        for (far, _), result in sorted(found, key=lambda pair: pair[0])
-        if far == nearest
-    ]
-
-
-def _source() -> str:
-    told = load_published()["source"]
-    return (
-        f"Printed: {told['authors']}, {told['title']}, {told['journal']} "
-        f"{told['volume']}, {told['article']} ({told['year']})."
-    )
-
-
-def _title(table: Mapping) -> str:
-    return f"Table {table['table']}. {table['title']}"
-
-
-def _asked(row: Mapping, *, binary: bool = False) -> str:
-    setting = f", setting {row['setting']}" if row.get("setting") else ""
-    name = row["config"].removeprefix("ablation/")
-    on = " on two classes (protocol robust)" if binary else ""
-    return f"no run of {name}{setting}{on} is published"
-
-
-def _class_table(table, printed_rows, results, figures) -> ResultTable:
-    rows = []
-    for row, implied in printed_rows:
-        printed = [row[key] for key in OF_CLASS]
-        name = f"{row['class']}, {row['method']}"
-        rows.append(
-            TableRow((name, "as printed", *printed, implied["iou"]), kind="printed")
-        )
-        found = matching(row, results, classes=CLASS_COUNT)
-        names = [f"{key}.{row['class']}" for key in OF_CLASS]
-        for result, words in found:
-            shown = figures.of(result, names).values()
-            rows.append(TableRow((name, words, *shown), result.links))
-        if not found:
-            rows.append(TableRow((name, _asked(row)), kind="lacking"))
-    heads = ("class, method", "what", "P", "R", "IoU", "F1", "P and R give")
-    return _made(table, heads, rows)
-
-
-def _binary_table(table, printed_rows, results, figures) -> ResultTable:
-    rows = []
-    for row, implied in printed_rows:
-        keys = ("precision", "recall", "f1", "mIoU", "accuracy")
-        name = f"{row['dataset']} ({row['data']}), {row['method']}"
-        printed = [row[key] for key in keys]
-        cells = (name, "as printed", *printed, implied["mIoU"])
-        rows.append(TableRow(cells, kind="printed"))
-        there = [
-            r for r in results if r.first.results["data"]["dataset"] == row["data"]
-        ]
-        found = matching(row, there, classes=2)
-        for result, words in found:
-            shown = figures.of(result, BINARY).values()
-            rows.append(TableRow((name, words, *shown), result.links))
-        if not found:
-            missing = row["data"] in NOT_AVAILABLE
-            said = "not available here" if missing else _asked(row, binary=True)
-            rows.append(TableRow((name, said), kind="lacking"))
-    heads = ("data, method", "what", "P", "R", "F1", "mIoU", "Acc", "P, R, Acc give")
-    return _made(table, heads, rows)
-
-
-def _means_table(table, printed_rows, results, figures) -> ResultTable:
-    rows, lacking = [], dict(COMBINATIONS) if table["table"] == "3" else {}
-    for row, implied in printed_rows:
-        lacking.pop(row["config"].removeprefix(TABLE3), None)
-        given = implied.get("class_mIoU")
-        cells = (row["method"], "as printed", row["mIoU"], given, row["accuracy"])
-        rows.append(TableRow(cells, kind="printed"))
-        rows += _ours(row, row["method"], results, figures)
-    for name, words in lacking.items():
-        # One combination that the paper leaves out.
-        rows.append(TableRow((words, "not in the paper"), kind="printed"))
-        row = dict(config=f"{TABLE3}{name}")
-        rows += _ours(row, words, results, figures)
-    heads = ("method", "what", "mIoU", "Table 1 gives")
-    heads += ("pixel accuracy (printed: Acc)", "one-vs-rest accuracy")
-    return _made(table, (*heads, "mIoU without background"), rows)
-
-
-def _ours(row: Mapping, name: str, results, figures: Measurements) -> list[TableRow]:
-    rows = []
-    for result, words in matching(row, results, classes=CLASS_COUNT):
-        found = figures.of(result, MEANS)
-        first, *rest = found.values()
-        cells: tuple[Cell | Measured, ...] = (name, words, first, None, *rest)
-        rows.append(TableRow(cells, result.links))
-    return rows or [TableRow((name, _asked(row)), kind="lacking")]
-
-
-def _rows(table: Mapping, tables: Sequence[Mapping]) -> list[tuple[Mapping, Mapping]]:
-    """Return printed rows, each with what its own scores imply."""
-    kind = table["kind"]
-    return [(row, implied_scores(kind, row, tables)) for row in table["rows"]]
-
-
-def _made(table: Mapping, heads: tuple[str, ...], rows: list[TableRow]) -> ResultTable:
-    return ResultTable(
-        f"paper_table_{table['table']}",
-        _title(table),
-        heads,
-        tuple(rows),
-        lead=LEAD[table["kind"]],
-        words=(0, 1),
-        note=f"{_source()} {ALIKE} {NOTES[table['table']]}",
-    )
+    nearest = min((far for far, _, _ in found), default=False)
+    found = [each for each in found if each[0] == nearest]
+    return [result for _, _, result in sorted(found, key=lambda each: each[:2])]

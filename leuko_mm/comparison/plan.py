@@ -82,7 +82,7 @@ class PlannedRun:
 
     @property
     def name(self) -> str:
-        """Name of the run, which is that of its folder."""
+        """Name of the run and of its folder."""
         return self.work_dir.name
 
     @property
@@ -101,19 +101,18 @@ def plan_runs(request: CompareRequest) -> list[PlannedRun]:
         UsageError: for an unknown name, or two runs of one name.
         DatasetError: if the dataset is missing.
     """
-    other_data = _other_data(request)
-    rows = _rows(request)
+    tail, rows = _data_tail(request), plan_rows(request)
     runs = [
-        _planned(request, name, setting, split, seed, other_data)
+        _planned(request, tail, name, dict(setting=setting, split=split, seed=seed))
         for seed in request.seeds
         for split in request.splits
         for name, setting in rows
     ]
     if not runs:
         raise UsageError("nothing to compare: name methods, ablations, splits, seeds")
-    named: dict[Path, PlannedRun] = {}
+    planned: dict[Path, PlannedRun] = {}
     for run in runs:
-        other = named.setdefault(run.target, run)
+        other = planned.setdefault(run.target, run)
         if other is not run:
             raise UsageError(
                 f"{other.request.config} and {run.request.config} would both be "
@@ -123,7 +122,7 @@ def plan_runs(request: CompareRequest) -> list[PlannedRun]:
     return runs
 
 
-def _rows(request: CompareRequest) -> list[tuple[str, str | None]]:
+def plan_rows(request: CompareRequest) -> list[tuple[str, str | None]]:
     """Return (config, setting) of every row; ablations have the setting they are of."""
     neither = request.methods is None and request.ablations is None
     methods = request.methods or ([ALL] if neither else [])
@@ -137,11 +136,8 @@ def _rows(request: CompareRequest) -> list[tuple[str, str | None]]:
 
 def method_names() -> list[str]:
     """Return the methods that ``all`` stands for."""
-    return [name for name in config_names() if "/" not in name and _compared(name)]
-
-
-def _compared(name: str) -> bool:
-    return name not in NO_METHODS
+    names = config_names()
+    return [name for name in names if "/" not in name and name not in NO_METHODS]
 
 
 def _expanded(names: Iterable[str], known: Sequence[str]) -> list[str]:
@@ -149,25 +145,20 @@ def _expanded(names: Iterable[str], known: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(every))
 
 
-def _other_data(request: CompareRequest) -> str | None:
-    """Return the name of the data where it is not the protocol's own."""
+def _data_tail(request: CompareRequest) -> str:
+    """Return what names say of data that is not the protocol's own."""
     if request.data is None:
-        return None
+        return ""
     config = resolve_config(method_names()[0], protocol=request.protocol)
     own = cells_config(config, "train")["name"]
-    return None if request.data == own else Path(request.data).name
+    return "" if request.data == own else f"-{Path(request.data).name}"
 
 
 def _planned(
-    request: CompareRequest,
-    name: str,
-    setting: str | None,
-    split: str | None,
-    seed: int,
-    other_data: str | None,
+    request: CompareRequest, tail: str, name: str, choices: Mapping
 ) -> PlannedRun:
-    choices = dict(protocol=request.protocol, setting=setting, split=split, seed=seed)
-    wish = TrainRequest(
+    choices = dict(protocol=request.protocol, **choices)
+    train_request = TrainRequest(
         config=name,
         **choices,
         data=request.data,
@@ -175,27 +166,25 @@ def _planned(
         options=request.options,
         amp=request.amp,
         work_dir=request.work_dirs,  # until its name is known
-        command=_command(request, name, choices),
+        command=_train_command(request, name, choices),
     )
-    config = prepare_config(wish)
-    # Other data has names of its own: the rest of a name may be the same.
-    tail = f"-{other_data}" if other_data else ""
+    config = prepare_config(train_request)
     place_run(config, str(Path(request.work_dirs) / f"{run_name(config)}{tail}"))
     draw_synthetic(cells_config(config, "train")["name"])
     file = f"{run_name(config, protocol=False)}.json"
     return PlannedRun(
-        request=replace(wish, work_dir=config.work_dir),
+        request=replace(train_request, work_dir=config.work_dir),
         config=config,
         identity=identity_of(config),
         target=Path(request.out) / f"{config.protocol}{tail}" / file,
     )
 
 
-def _command(request: CompareRequest, name: str, choices: Mapping) -> list[str]:
-    """Return the command that gives this run by itself, for its results file."""
+def _train_command(request: CompareRequest, name: str, choices: Mapping) -> list[str]:
+    """Return the command that trains this run alone, for its results file."""
     words = ["leuko", "train", name]
-    asked = dict(choices, data=request.data, iterations=request.iterations)
-    for key, value in asked.items():
+    given = dict(choices, data=request.data, iterations=request.iterations)
+    for key, value in given.items():
         if value is not None:
             words += [f"--{key}", str(value)]
     if request.amp is not None:

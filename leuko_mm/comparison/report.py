@@ -4,41 +4,43 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from leuko_mm.classes import CLASSES
 from leuko_mm.comparison.measurements import (
-    CLASS_COUNT,
-    Measurements,
+    COMPARED,
+    HEADS,
+    OUTLINE,
+    TARGETS,
+    Metrics,
     first_trainings,
     float32_files,
-    headlines,
-    overview,
     paper_method,
-    protocol_words,
+    precision_note,
 )
 from leuko_mm.comparison.paper_tables import paper_tables
 from leuko_mm.comparison.report_differences import (
     cells_per_image,
     chosen_settings,
-    developed,
     development,
     differences,
     leakage,
     other_seeds,
     too_short,
+    tried_on,
 )
 from leuko_mm.comparison.report_plots import at_a_glance, costs, learning, losses
 from leuko_mm.comparison.results import (
+    DEVELOPMENT_FOLD,
     FIVE_FOLDS,
     PublishedRuns,
     Result,
     read_runs,
     results_of,
+    shown_families,
     with_compared_folds,
     without_other_images,
 )
@@ -52,16 +54,32 @@ from leuko_mm.report.comparison import (
     Section,
     ShownConfusion,
     TableRow,
+    cell_text,
     csv_table,
     latex_table,
     markdown_page,
     render_comparison,
 )
 from leuko_mm.report.plots import on_any_ground, plot_svg
-from leuko_mm.report.run_page import ClassLabel
+from leuko_mm.report.run_page import ClassLabel, Headline
 from leuko_mm.training.config import SETTINGS
 from leuko_mm.training.run_report import row_percent
 
+PAGE = "report.html"
+# Everything else that the report consists of; replaced as a whole.
+FOLDER = "report"
+TEXT = "report.md"
+AIM = {
+    "mIoU": f"our target is what the paper prints, {TARGETS['mIoU']:.2f}; its tables "
+    "below show what its own precision and recall give",
+    "pixel_accuracy": f"our target is {TARGETS['pixel_accuracy']:.2f}; the paper "
+    "prints an accuracy of 99.53, which can be read in two ways",
+}
+CLOSING = (
+    "Every figure is computed from the results files that stand beside it; the last "
+    "state of each training is what is scored. For research, not for diagnosis."
+)
+# What the words of the tables mean.
 TERMS = {
     **{f"setting {name}": setting.words for name, setting in SETTINGS.items()},
     "setting own": "as the method's file has it: for the CBAM U-Net the raw image with "
@@ -96,6 +114,303 @@ TERMS = {
 }
 
 
+def write_report(results: Path) -> tuple[tuple[Path, ...], tuple[str, ...]]:
+    """Write ``report.html`` and ``report/`` into the folder of the results.
+
+    The same results give the same bytes, whenever and wherever they are read.
+
+    Returns:
+        The written files, and a line on each results file that could not be read.
+
+    Raises:
+        UsageError: if there are no results, or ``report/`` holds something else.
+    """
+    runs = read_runs(results)
+    if not runs.runs and not runs.short:
+        faults = f" ({'; '.join(runs.faults)})" if runs.faults else ""
+        raise UsageError(
+            f"{results} holds no results{faults}; make some with\n"
+            "    leuko compare --protocol half"
+        )
+    folder = results / FOLDER
+    ours = {TEXT, "tables", "figures"}
+    if folder.exists() and (
+        not folder.is_dir() or {path.name for path in folder.iterdir()} - ours
+    ):
+        raise UsageError(
+            f"{folder} holds other things than a report, so it is not replaced; move "
+            "them away"
+        )
+    return _write(results, gather_report(runs, results)), runs.faults
+
+
+def _write(results: Path, report: ComparisonReport) -> tuple[Path, ...]:
+    building = Path(tempfile.mkdtemp(prefix=f".{FOLDER}-", dir=results))
+    try:
+        pictures = {figure.name: plot_svg(figure.plot) for figure in report.figures}
+        places = {name: f"figures/{name}.svg" for name in pictures}
+        files = {TEXT: markdown_page(report, places, "../").encode()}
+        for table in report.tables:
+            files[f"tables/{table.name}.csv"] = csv_table(table).encode()
+            files[f"tables/{table.name}.tex"] = latex_table(table).encode()
+        for name, place in places.items():
+            files[place] = on_any_ground(pictures[name])
+        for name, content in files.items():
+            (building / name).parent.mkdir(exist_ok=True)
+            (building / name).write_bytes(content)
+        tables = {
+            table.name: f"{FOLDER}/tables/{table.name}" for table in report.tables
+        }
+        page = render_comparison(report, pictures, tables)
+        replace_folder((results / FOLDER).resolve(), building)
+        write_text(results / PAGE, page)
+    except OSError as error:
+        raise UsageError(
+            f"the report was not written into {results} ({error}); fix the cause and "
+            "give the same command again"
+        ) from error
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+    return (results / PAGE, *(results / FOLDER / name for name in files))
+
+
+def gather_report(runs: PublishedRuns, folder: Path) -> ComparisonReport:
+    """Return the report as plain data.
+
+    Args:
+        runs: what is published.
+        folder: where, for the files beside the results files.
+    """
+    metrics = Metrics()
+    first = first_trainings(runs.runs)
+    results = results_of(without_other_images(first))
+    chosen = chosen_settings(results, first)
+    sections = [
+        at_a_glance(results, metrics),
+        overview(results, metrics, tried_on(first)),
+        differences(results),
+        other_seeds(without_other_images(runs.runs)),
+        paper_tables(with_compared_folds(results), metrics),
+        leakage(results, metrics),
+        cells_per_image(first, metrics),
+        confusions(results, chosen),
+        costs(results, metrics, folder),
+        learning(first, metrics),
+        losses(first, folder),
+        development(results, first, metrics, chosen),
+        too_short(runs.short),
+        terms(),
+    ]
+    return ComparisonReport(
+        _summary(runs),
+        headlines(results, metrics, chosen),
+        tuple(section for section in sections if section is not None),
+        _closing(runs),
+    )
+
+
+def _summary(runs: PublishedRuns) -> str:
+    methods = {run.method for run in runs.runs}
+    protocols = sorted({run.folder for run in runs.runs})
+    tests = sum(run.is_test for run in runs.runs)
+    text = f"{_counted(len(runs.runs) - tests, 'training')}"
+    text += f" of {_counted(len(methods), 'method')}"
+    if protocols:
+        text += f" under {', '.join(protocols)}"
+    if tests:
+        text += f", and {_counted(tests, 'other test')} of what they trained"
+    return f"{text}, each beside its results file."
+
+
+def _counted(count: int, word: str) -> str:
+    return f"{count} {word}" if count == 1 else f"{count} {word}s"
+
+
+def _closing(runs: PublishedRuns) -> str:
+    text = CLOSING
+    if names := float32_files(runs.runs):
+        text += " Trained in float32, where others multiplied in bfloat16: "
+        text += f"{', '.join(names)}."
+    commits = {run.file: str(run.results["run"].get("git")) for run in runs.runs}
+    if names := [file for file, git in commits.items() if git.endswith("-dirty")]:
+        text += " While these ran, files of the repository were changed and not "
+        text += "committed, so their commit may not be all of their code: "
+        text += f"{', '.join(names)}."
+    return text
+
+
+def headlines(
+    results: Sequence[Result], metrics: Metrics, chosen: Sequence[Result] = ()
+) -> tuple[Headline, ...]:
+    """Return the CBAM U-Net's first metrics, over as many cells as one result has.
+
+    Args:
+        results: what is published.
+        metrics: of the results.
+        chosen: what was chosen on the development fold, the best there first; it
+            stands beside the paper's method, never in its place.
+    """
+    many = [r for r in results if r.all_classes]
+    whole = [r for r in many if r.scope == FIVE_FOLDS]
+    folds = [r for r in many if r.scope.startswith("fold")]
+    # The fold with the most cells, never the one that happened to go best.
+    folds.sort(key=lambda r: (-len(r.cells.stem), r.scope))
+    first = paper_method(whole) or paper_method(folds)
+    if first is None:
+        return ()
+    shown = [(first, name, "", AIM[name]) for name in COMPARED]
+    if chosen and chosen[0] is not first:
+        aim = ", settings chosen by us", f"chosen on {DEVELOPMENT_FOLD}"
+        shown += [(chosen[0], name, *aim) for name in COMPARED]
+    return tuple(_headline(*each, metrics) for each in shown)
+
+
+def _headline(
+    result: Result, name: str, what: str, aim: str, metrics: Metrics
+) -> Headline:
+    shown = metrics.one(result, name)
+    read = ", ".join(["", *result.reading])
+    interval = cell_text(shown).partition(" ")[2]
+    note = f"{result.name}{read}, {result.conditions()}; {aim}"
+    label = {"mIoU": "mean IoU"}.get(name, HEADS[name])
+    return Headline(
+        f"{label}{what}", shown.value, f"{interval}; {note}" if interval else note
+    )
+
+
+def overview(
+    results: Sequence[Result], metrics: Metrics, developed: Collection[str]
+) -> Section:
+    """Return the section of every result, the five-fold ones first.
+
+    Args:
+        results: what is published.
+        metrics: of the results.
+        developed: datasets on whose development fold settings were tried.
+    """
+    tables = []
+    for number, members in enumerate(shown_families(results), 1):
+        ranked = metrics.best_first(members)
+        lacking = {
+            "right_class": not ranked[0].all_classes,
+            OUTLINE: all(result.cells.boundary is None for result in ranked),
+        }
+        heads = {name: head for name, head in HEADS.items() if not lacking.get(name)}
+        rows = [
+            result.row(result.encoder, *metrics.of(result, heads).values())
+            for result in ranked
+        ]
+        notes = precision_note(ranked), _choice_note(ranked, metrics, developed)
+        tables.append(
+            ResultTable(
+                f"results_{number}",
+                ranked[0].conditions(),
+                ("method", "setting", "encoder", *heads.values()),
+                tuple(rows),
+                note=" ".join(filter(None, notes)),
+                words=(0, 1, 2),
+            )
+        )
+    lead = (
+        "Percent. Brackets hold 95 % bootstrap intervals, over slides and then over "
+        "cells within slides; in simulations they covered the truth in 86 to 95 % of "
+        "the cases with the ten slides of one fold, and in 95 % and more with fifty. "
+        "One training a row or fold, that of the lowest seed, so they do not tell of "
+        "another. No interval stands where no resample differs, as where every cell is "
+        "found. The best mIoU comes first. Compare figures within one table only, and "
+        "only rows whose encoders start from the same weights and whose answers are "
+        "post-processed in the same way (not at all, unless the setting says so). The "
+        "last section says what the words mean."
+    )
+    if not any(result.scope == FIVE_FOLDS for result in results):
+        lead += (
+            " No method is published on all five folds yet, so no figure here is of "
+            "every cell."
+        )
+    return Section("results", "Results", lead, tuple(tables))
+
+
+def _choice_note(
+    ranked: Sequence[Result], metrics: Metrics, developed: Collection[str]
+) -> str:
+    """Say what results over all folds are without the one of the choices."""
+    first = ranked[0]
+    if first.first.data["dataset"] not in developed:
+        return ""
+    chosen = "Settings other than A and B, and how an answer is read, were chosen on "
+    if first.scope == DEVELOPMENT_FOLD:
+        return f"{chosen}the cells of this fold, so it is no independent test of them."
+    if first.scope != FIVE_FOLDS:
+        return ""
+    without = [_without_choices(result) for result in ranked]
+    values = [f"{rest.name} {cell_text(metrics.one(rest, 'mIoU'))}" for rest in without]
+    return (
+        f"{chosen}{DEVELOPMENT_FOLD}. Mean IoU without it, over "
+        f"{len(without[0].cells.stem)} cells: {'; '.join(values)}."
+    )
+
+
+def _without_choices(result: Result) -> Result:
+    runs = tuple(run for run in result.runs if run.split != DEVELOPMENT_FOLD)
+    return Result(runs, f"without {DEVELOPMENT_FOLD}")
+
+
+def confusions(results: Iterable[Result], chosen: Sequence[Result] = ()) -> Section:
+    """Return what the CBAM U-Net still confuses, over as many cells as there are.
+
+    Args:
+        results: what is published.
+        chosen: what was chosen on the development fold, the best there first.
+    """
+    many = [r for r in results if r.all_classes]
+    whole = [r for r in many if r.scope == FIVE_FOLDS] or many
+    first = paper_method([r for r in whole if r.scope != "paper_mosaics"])
+    title = "The confusions that remain"
+    if first is None:
+        return Section("confusions", title, "No run of the CBAM U-Net is published.")
+    shown = [_shown_confusion(first, "confused_cells")]
+    if chosen and chosen[0] is not first:
+        shown.append(_shown_confusion(chosen[0], "confused_cells_chosen"))
+    return Section("confusions", title, confusions=tuple(shown))
+
+
+def _shown_confusion(result: Result, name: str) -> ShownConfusion:
+    pooled = result.cells.confusion.sum(axis=0)
+    labels = tuple(ClassLabel(c.name, c.aliases[0], c.colour) for c in CLASSES)
+    truth, majority = majority_classes(result.cells.confusion)
+    rows = []
+    for row, label in enumerate(labels[1:], 1):
+        counts = np.bincount(majority[truth == row], minlength=len(labels))
+        rows.append(TableRow((label.name, *counts.tolist()), result.links))
+    cells = ResultTable(
+        name,
+        "Whole cells: true class, and the class of most of their pixels",
+        ("true class", "no leukocyte pixel", *(label.name for label in labels[1:])),
+        tuple(rows),
+    )
+    # Pixels that would be right, were every class right within these outlines.
+    ideal = with_classes_right(result.cells.confusion).sum(axis=0)
+    pixels, inside = ideal.sum(), np.trace(ideal)
+    best = scores(ideal).metrics
+    lead = (
+        f"Pixels of all test cells. {100 * (pixels - inside) / pixels:.2f} % of the "
+        "pixels are on the wrong side of an outline, "
+        f"{100 * (inside - np.trace(pooled)) / pixels:.2f} % "
+        "have the class of another leukocyte. With these outlines and every class "
+        f"right, mean IoU would be {best['mIoU']:.2f} % and pixel accuracy "
+        f"{best['pixel_accuracy']:.2f} %."
+    )
+    return ShownConfusion(
+        f"{result.name}: {result.conditions()}",
+        lead,
+        labels,
+        tuple(map(tuple, pooled.tolist())),
+        row_percent(pooled),
+        cells,
+        result.links,
+    )
+
+
 def terms() -> Section:
     """Return what the words of the tables mean."""
     rows = tuple(TableRow(pair, kind="term") for pair in TERMS.items())
@@ -107,227 +422,3 @@ def terms() -> Section:
         "truth, is in docs/statistics.md of the repository."
     )
     return Section("terms", "What the words mean", lead, (table,))
-
-
-def confusions(results: Sequence[Result], chosen: Sequence[Result] = ()) -> Section:
-    """Return what the CBAM U-Net still confuses, over as many cells as there are.
-
-    Args:
-        results: what is published.
-        chosen: what was chosen on the development fold, the best there first.
-    """
-    many = [r for r in results if r.confusion.shape[-1] == CLASS_COUNT]
-    whole = [r for r in many if r.scope == FIVE_FOLDS] or many
-    first = paper_method([r for r in whole if r.scope != "paper_mosaics"])
-    if first is None:
-        lead = "No run of the CBAM U-Net is published."
-        return Section("confusions", "The confusions that remain", lead)
-    shown = [_shown(first, "confused_cells")]
-    if chosen and chosen[0] is not first:
-        shown.append(_shown(chosen[0], "confused_cells_chosen"))
-    return Section("confusions", "The confusions that remain", confusions=tuple(shown))
-
-
-def _shown(result: Result, name: str) -> ShownConfusion:
-    pooled = result.confusion.sum(axis=0)
-    labels = tuple(ClassLabel(c.name, c.aliases[0], c.colour) for c in CLASSES)
-    truth, majority = majority_classes(result.confusion)
-    rows = []
-    for label, row in zip(labels[1:], range(1, CLASS_COUNT), strict=True):
-        of_class = majority[truth == row]
-        counts = np.bincount(of_class, minlength=CLASS_COUNT).tolist()
-        rows.append(TableRow((label.name, *counts), result.links))
-    cells = ResultTable(
-        name,
-        "Whole cells: true class, and the class of most of their pixels",
-        ("true class", "no leukocyte pixel", *(label.name for label in labels[1:])),
-        tuple(rows),
-    )
-    return ShownConfusion(
-        f"{result.name}: {protocol_words(result)}",
-        f"Pixels of all test cells. {_where_wrong(result)}",
-        labels,
-        tuple(map(tuple, pooled.tolist())),
-        row_percent(pooled),
-        cells,
-        result.links,
-    )
-
-
-def _where_wrong(result: Result) -> str:
-    """Say how many wrong pixels are of outlines, how many of classes."""
-    ideal = with_classes_right(result.confusion).sum(axis=0)
-    right = np.trace(result.confusion.sum(axis=0))
-    pixels = ideal.sum()
-    figures = scores(ideal).metrics
-    return (
-        f"{100 * (pixels - np.trace(ideal)) / pixels:.2f} % of the pixels are on the "
-        f"wrong side of an outline, {100 * (np.trace(ideal) - right) / pixels:.2f} % "
-        "have the class of another leukocyte. With these outlines and every class "
-        f"right, mean IoU would be {figures['mIoU']:.2f} % and pixel accuracy "
-        f"{figures['pixel_accuracy']:.2f} %."
-    )
-
-
-PAGE = "report.html"
-# Everything else that the report consists of; replaced as a whole.
-FOLDER = "report"
-TEXT = "report.md"
-CLOSING = (
-    "Every figure is computed from the results files that stand beside it; the last "
-    "state of each training is what is scored. For research, not for diagnosis."
-)
-
-
-@dataclass(frozen=True)
-class ReportOutcome:
-    """What was written.
-
-    Args:
-        written: files.
-        runs: how many runs the report is of.
-        faults: a line on each results file that could not be read.
-    """
-
-    written: tuple[Path, ...]
-    runs: int
-    faults: tuple[str, ...]
-
-
-def write_report(results: Path) -> ReportOutcome:
-    """Write ``report.html`` and ``report/`` into the folder of the results.
-
-    The same results give the same bytes, whenever and wherever they are read.
-
-    Raises:
-        UsageError: if there are no results, or something else stands there.
-    """
-    runs = read_runs(results)
-    if not runs.runs and not runs.short:
-        said = f" ({'; '.join(runs.faults)})" if runs.faults else ""
-        raise UsageError(
-            f"{results} holds no results{said}; make some with\n"
-            "    leuko compare --protocol half"
-        )
-    _refuse_foreign(results)
-    report = gather_report(runs, results)
-    written = _write(results, report)
-    return ReportOutcome(written, len(runs.runs), runs.faults)
-
-
-def gather_report(runs: PublishedRuns, folder: Path) -> ComparisonReport:
-    """Return the report as plain data.
-
-    Args:
-        runs: what is published.
-        folder: where, for what stands beside the results files.
-    """
-    figures = Measurements()
-    first = first_trainings(runs.runs)
-    results = results_of(without_other_images(first))
-    chosen = chosen_settings(results, first)
-    sections = [
-        at_a_glance(results, figures),
-        overview(results, figures, developed(first)),
-        differences(results),
-        other_seeds(without_other_images(runs.runs)),
-        paper_tables(with_compared_folds(results), figures),
-        leakage(results, figures),
-        cells_per_image(first, figures),
-        confusions(results, chosen),
-        costs(results, figures, folder),
-        learning(first, figures),
-        losses(first, folder),
-        development(results, first, figures),
-        too_short(runs.short),
-        terms(),
-    ]
-    return ComparisonReport(
-        _summary(runs),
-        headlines(results, figures, chosen),
-        tuple(section for section in sections if isinstance(section, Section)),
-        " ".join(filter(None, (CLOSING, _precision(runs), _uncommitted(runs)))),
-    )
-
-
-def _summary(runs: PublishedRuns) -> str:
-    methods = {run.method for run in runs.runs}
-    protocols = sorted({run.folder for run in runs.runs})
-    tests = sum(run.is_test for run in runs.runs)
-    said = _counted(len(runs.runs) - tests, "training")
-    said += f" of {_counted(len(methods), 'method')}"
-    where = f" under {', '.join(protocols)}" if protocols else ""
-    more = (
-        f", and {_counted(tests, 'other test')} of what they trained" if tests else ""
-    )
-    return f"{said}{where}{more}, each beside its results file."
-
-
-def _precision(runs: PublishedRuns) -> str:
-    names = float32_files(runs.runs)
-    if not names:
-        return ""
-    return (
-        f"Trained in float32, where others multiplied in bfloat16: {', '.join(names)}."
-    )
-
-
-def _uncommitted(runs: PublishedRuns) -> str:
-    names = [run.file for run in runs.runs if run.uncommitted]
-    if not names:
-        return ""
-    return (
-        "While these ran, files of the repository were changed and not committed, so "
-        f"their commit may not be all of their code: {', '.join(names)}."
-    )
-
-
-def _counted(count: int, word: str) -> str:
-    return f"{count} {word}" if count == 1 else f"{count} {word}s"
-
-
-def _refuse_foreign(results: Path) -> None:
-    folder = results / FOLDER
-    ours = {TEXT, "tables", "figures"}
-    if folder.exists() and (
-        not folder.is_dir() or {path.name for path in folder.iterdir()} - ours
-    ):
-        raise UsageError(
-            f"{folder} holds other things than a report, so it is not replaced; move "
-            "them away"
-        )
-
-
-def _write(results: Path, report: ComparisonReport) -> tuple[Path, ...]:
-    building = Path(tempfile.mkdtemp(prefix=f".{FOLDER}-", dir=results))
-    try:
-        pictures = {figure.name: plot_svg(figure.plot) for figure in report.figures}
-        names = _write_parts(building, report, pictures)
-        files = {table.name: f"{FOLDER}/tables/{table.name}" for table in report.tables}
-        page = render_comparison(report, pictures, files)
-        replace_folder((results / FOLDER).resolve(), building)
-        write_text(results / PAGE, page)
-    except OSError as error:
-        raise UsageError(
-            f"the report was not written into {results} ({error}); mend the cause"
-        ) from error
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
-    return (results / PAGE, *(results / FOLDER / name for name in names))
-
-
-def _write_parts(
-    building: Path, report: ComparisonReport, pictures: Mapping[str, bytes]
-) -> Sequence[str]:
-    for name in ("tables", "figures"):
-        (building / name).mkdir()
-    places = {name: f"figures/{name}.svg" for name in pictures}
-    texts = {TEXT: markdown_page(report, places, "../")}
-    for table in report.tables:
-        texts[f"tables/{table.name}.csv"] = csv_table(table)
-        texts[f"tables/{table.name}.tex"] = latex_table(table)
-    for name, text in texts.items():
-        (building / name).write_text(text, encoding="utf-8")
-    for name, drawn in pictures.items():
-        (building / places[name]).write_bytes(on_any_ground(drawn))
-    return (*texts, *places.values())

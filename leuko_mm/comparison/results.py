@@ -1,10 +1,11 @@
-"""Published results: runs below results/, folds pooled, and seeds of one recipe."""
+"""Published results: copying a run to results/, reading all, and pooling folds."""
 
 from __future__ import annotations
 
 import json
 import re
 import shlex
+import shutil
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,110 +15,147 @@ from pathlib import Path
 
 import numpy as np
 
+from leuko_mm.classes import CLASSES
 from leuko_mm.datasets.composition import EVERY_ALIKE
 from leuko_mm.evaluation.confusion import scores
-from leuko_mm.evaluation.metric import Cells, load_cells
+from leuko_mm.evaluation.metric import CELLS_FILE, Cells, load_cells
+from leuko_mm.files import replacing, write_text
+from leuko_mm.report.comparison import Cell, TableRow
 from leuko_mm.report.run_page import FileLink
+from leuko_mm.training.config import COMBINATIONS, SETTINGS
+from leuko_mm.training.pictures import read_losses
 
-# Options that say what a run is called, what it is tested on, and how it is read.
-OF_THE_TEST = ("variant=", "test_dataloader.", "model.type=", "model.test_cfg.")
+RESULTS_FILE = "results.json"
+NEEDED = ("run", "data", "model", "metrics", "confusion", "cells")
+# A shorter training is too short to be printed as a result.
+LEAST_ITERATIONS = 300
+FOLDS = tuple(f"fold{k}" for k in range(1, 6))
+FIVE_FOLDS = "five folds"
+# Settings are chosen on this split; the fold tests the same cells.
+DEVELOPMENT, DEVELOPMENT_FOLD = "development", "fold4"
+# An encoder that starts from none of the known weights.
+RANDOM = "random"
+# The length of a training in a variant's name.
+LENGTH = re.compile(r"^i\d+$")
+# A command that tests a checkpoint, as ``leuko`` or as MMSegmentation's users know it.
+TEST = re.compile(r"^(leuko test|(python )?tools/test\.py) ")
+# Options of the run's name, of its test images, and of how the answer is read.
+NOT_OF_TRAINING = ("variant=", "test_dataloader.", "model.type=", "model.test_cfg.")
+
+
+def read_results(path: Path) -> dict | None:
+    """Return a results file, None if it is absent or damaged."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return content if isinstance(content, dict) else None
+
+
+def cells_beside(target: Path) -> Path:
+    """Return the file of the cells of a published results file.
+
+    Example:
+        >>> cells_beside(Path("results/half/unet-fold5-s0.json")).name
+        'unet-fold5-s0.cells.npz'
+    """
+    return target.with_name(f"{target.name.removesuffix('.json')}.cells.npz")
+
+
+def losses_beside(target: Path) -> Path:
+    """Return the file of the training's losses of a published results file."""
+    return target.with_name(f"{target.name.removesuffix('.json')}.losses.csv")
+
+
+def publish(work_dir: Path, target: Path) -> None:
+    """Copy a finished run's results, each file whole, the cells before what names them.
+
+    The logged losses go into a file of their own, for the training curves.
+
+    Args:
+        work_dir: folder of the run.
+        target: the results file; the key ``cells`` names the file beside it.
+    """
+    results = json.loads((work_dir / RESULTS_FILE).read_text(encoding="utf-8"))
+    cells = cells_beside(target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(cells) as part:
+        shutil.copyfile(work_dir / CELLS_FILE, part)
+    losses = read_losses(work_dir)
+    if losses:
+        lines = ["iteration,loss", *(f"{i},{loss!r}" for i, loss in losses.items())]
+        write_text(losses_beside(target), "\n".join(lines) + "\n")
+    results["cells"] = cells.name
+    write_text(target, json.dumps(results, indent=1) + "\n")
 
 
 def training_options(command: str) -> list[str]:
-    """Return what a run's command changes in the config of its training.
+    """Return what the ``--cfg-options`` of a command change in a training.
 
-    What tells how images of a test are made and how the answer is read is said
-    elsewhere, so it is left out.
-
-    Args:
-        command: ``leuko train ... --cfg-options KEY=VALUE ...``.
+    Of a key the last part is kept.
 
     Example:
         >>> words = "variant=fast optim_wrapper.paramwise_cfg.lr_mult=0.3 --seed 1"
         >>> training_options(f"leuko train cbam_unet --cfg-options {words}")
         ['lr_mult=0.3']
     """
-    _, _, behind = command.partition(" --cfg-options ")
     try:
-        words = shlex.split(behind)
-    except ValueError:  # no command that a shell would take, so nothing is known
+        words = shlex.split(command.partition(" --cfg-options ")[2])
+    except ValueError:  # unbalanced quotes
         return []
-    given = takewhile(lambda word: not word.startswith("--"), words)
-    kept = (option for option in given if not option.startswith(OF_THE_TEST))
-    return [_short(*option.partition("=")) for option in kept]
-
-
-def _short(key: str, equals: str, value: str) -> str:
-    """Return an option without what its last key stands in."""
-    return f"{key.rpartition('.')[2]}{equals}{value}"
-
-
-# Shorter trainings say how far a method is after a few minutes, not what it can do.
-LEAST_ITERATIONS = 300
-NEEDED = ("run", "data", "model", "metrics", "confusion", "cells")
-DEVELOPMENT = "development"
-LENGTH = re.compile(r"^i\d+$")
-# A command that tests a checkpoint, as ``leuko`` or as MMSegmentation's users know it.
-TEST = re.compile(r"^(leuko test|(python )?tools/test\.py) ")
+    options = [
+        word.partition("=")
+        for word in takewhile(lambda word: not word.startswith("--"), words)
+        if not word.startswith(NOT_OF_TRAINING)
+    ]
+    return [
+        f"{key.rpartition('.')[2]}{equals}{value}" for key, equals, value in options
+    ]
 
 
 @dataclass(frozen=True)
 class PublishedRun:
     """One results file with the confusions of its cells.
 
-    Args:
+    Attributes:
         file: path below the folder of the results.
-        results: its content.
+        results: content of the file.
         cells: of ``.cells.npz``.
+        folder: the protocol, with the data where it is not the protocol's own.
+        method, split, seed, iterations: of the run.
+        variant: what the file's name says beside method, split and seed: a setting, an
+            ablation, or how a network was tested; without the length of the training.
+        command: that made the file.
+        reading: how cells are read from the network's answer; empty: pixel by pixel.
+        tiles: cells along a side of a test image; 1 for images of one cell.
+        alike: whether the cells of a test image are all of one class.
         trained_by: the command that trained its network, where that is published.
     """
 
     file: str
     results: Mapping
     cells: Cells
+    folder: str
+    method: str
+    split: str
+    seed: int
+    iterations: int
+    variant: str | None
+    command: str
+    reading: Mapping
+    tiles: int
+    alike: bool
     trained_by: str | None = None
 
     @property
-    def folder(self) -> str:
-        """Protocol, with the data behind it where that is not the protocol's own."""
-        return self.file.split("/")[0]
+    def data(self) -> Mapping:
+        """The block ``data`` of the file."""
+        return self.results["data"]
 
     @property
-    def run(self) -> Mapping:
-        """The block ``run`` of the file."""
-        return self.results["run"]
-
-    @property
-    def method(self) -> str:
-        """Name of the method."""
-        return str(self.run["method"])
-
-    @property
-    def variant(self) -> str | None:
-        """What the file's name says beside method, split and seed.
-
-        A setting, an ablation, or how a network was tested; without a length of the
-        training, which the results tell.
-        """
-        tail = f"-{self.run.get('split')}-s{self.run.get('seed')}"
-        stem = Path(self.file).stem
-        named = stem.startswith(self.method) and stem.endswith(tail)
-        words = str(self.run.get("variant") or "")
-        if named:
-            words = stem.removeprefix(self.method).removesuffix(tail)
-        return (
-            "-".join(w for w in words.split("-") if w and not LENGTH.match(w)) or None
-        )
-
-    @property
-    def seed(self) -> int:
-        """Of the training."""
-        return int(self.run.get("seed") or 0)
-
-    @property
-    def command(self) -> str:
-        """The command that made the file."""
-        return str(self.run.get("command") or "")
+    def is_test(self) -> bool:
+        """Whether a checkpoint was tested, rather than a network trained."""
+        return bool(TEST.match(self.command))
 
     @property
     def options(self) -> tuple[str, ...]:
@@ -125,43 +163,12 @@ class PublishedRun:
         return tuple(training_options(self.trained_by or self.command))
 
     @property
-    def uncommitted(self) -> bool:
-        """Whether code or configs were changed and not committed."""
-        return str(self.run.get("git") or "").endswith("-dirty")
-
-    @property
     def network(self) -> tuple:
         """What tells one trained network, or one recipe, from another."""
         digest = (self.results.get("checkpoint") or {}).get("sha256")
         if digest:
             return (digest,)
-        return self.method, self.variant, self.run.get("seed"), self.iterations
-
-    @property
-    def iterations(self) -> int:
-        """Iterations of the training."""
-        return int(self.run["iterations"] or 0)
-
-    @property
-    def reading(self) -> Mapping:
-        """How cells are read from the network's answer; empty: pixel by pixel."""
-        return self.results["model"].get("reading") or {}
-
-    @property
-    def tiles(self) -> int:
-        """Cells along a side of a test image; 1 for images of one cell."""
-        return int((self.results["data"].get("mosaic") or {}).get("n", 1))
-
-    @property
-    def alike(self) -> bool:
-        """Whether the cells of a test image are all of one class."""
-        mosaic = self.results["data"].get("mosaic") or {}
-        return mosaic.get("mode") == EVERY_ALIKE
-
-    @property
-    def is_test(self) -> bool:
-        """Whether a checkpoint was tested; a training's file tells what it learnt."""
-        return bool(TEST.match(self.command))
+        return self.method, self.variant, self.seed, self.iterations
 
     @property
     def mean_iou(self) -> float:
@@ -174,7 +181,7 @@ class PublishedRun:
 
         Splits that learn from fewer slides are named ``development_groups20``.
         """
-        return str(self.run.get("split")).split("_")[0] == DEVELOPMENT
+        return self.split.split("_")[0] == DEVELOPMENT
 
     @property
     def images(self) -> tuple:
@@ -182,8 +189,8 @@ class PublishedRun:
 
         How a training's mosaics are dealt is its protocol's, which the folder names.
         """
-        data = self.results["data"]
-        return self.folder, data.get("size"), self.tiles, self.alike, data["dataset"]
+        size, dataset = self.data.get("size"), self.data["dataset"]
+        return self.folder, size, self.tiles, self.alike, dataset
 
     @property
     def likeness(self) -> tuple:
@@ -191,14 +198,20 @@ class PublishedRun:
         return self.folder, self.iterations, *self.images
 
     @property
+    def recipe(self) -> tuple:
+        """What two runs share that differ in nothing but their split and seed."""
+        how = self.options, tuple(sorted(self.reading.items()))
+        return (*self.likeness, self.method, self.variant, *how)
+
+    @property
     def link(self) -> FileLink:
         """The results file, named by its split."""
-        return FileLink(self.file, str(self.run.get("split") or "all cells"))
+        return FileLink(self.file, self.split)
 
 
 @dataclass(frozen=True)
 class PublishedRuns:
-    """All that stands below ``results/``.
+    """All runs below ``results/``.
 
     Args:
         runs: long enough to be printed as results.
@@ -216,25 +229,21 @@ def read_runs(results: Path) -> PublishedRuns:
     found, faults = [], []
     for path in sorted(results.glob("*/*.json")):
         try:
-            found.append(_read(path, path.relative_to(results).as_posix()))
+            found.append(_read_run(path, path.relative_to(results).as_posix()))
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as fault:
             faults.append(f"{path}: {fault}")
-    found = _with_trainings(found)
+    # A test does not say how its checkpoint was trained; that training's file does.
+    trainings = {run.network: run.command for run in found if not run.is_test}
+    found = [
+        replace(run, trained_by=trainings.get(run.network)) if run.is_test else run
+        for run in found
+    ]
     runs = tuple(run for run in found if run.iterations >= LEAST_ITERATIONS)
     short = tuple(run for run in found if run.iterations < LEAST_ITERATIONS)
     return PublishedRuns(runs, short, tuple(faults))
 
 
-def _with_trainings(runs: list[PublishedRun]) -> list[PublishedRun]:
-    """Tell the test of a checkpoint which training it came from."""
-    trainings = {run.network: run.command for run in runs if not run.is_test}
-    return [
-        replace(run, trained_by=trainings.get(run.network)) if run.is_test else run
-        for run in runs
-    ]
-
-
-def _read(path: Path, file: str) -> PublishedRun:
+def _read_run(path: Path, file: str) -> PublishedRun:
     results = json.loads(path.read_text(encoding="utf-8"))
     missing = [key for key in NEEDED if key not in results]
     if missing:
@@ -242,15 +251,32 @@ def _read(path: Path, file: str) -> PublishedRun:
     cells = load_cells(path.with_name(str(results["cells"])))
     if (cells.confusion.sum(axis=0) != np.array(results["confusion"])).any():
         raise ValueError(f"does not agree with {results['cells']}; publish both again")
-    run = PublishedRun(file, results, cells)
-    _ = run.likeness, run.method, run.iterations
-    return run
+    run, mosaic = results["run"], results["data"].get("mosaic") or {}
+    read = PublishedRun(
+        file=file,
+        results=results,
+        cells=cells,
+        folder=path.parent.name,
+        method=str(run["method"]),
+        split=str(run.get("split") or "all cells"),
+        seed=int(run.get("seed") or 0),
+        iterations=int(run["iterations"] or 0),
+        variant=_variant(path.stem, run),
+        command=str(run.get("command") or ""),
+        reading=results["model"].get("reading") or {},
+        tiles=int(mosaic.get("n", 1)),
+        alike=mosaic.get("mode") == EVERY_ALIKE,
+    )
+    _ = read.likeness  # a missing key is a fault of the file
+    return read
 
 
-FOLDS = tuple(f"fold{k}" for k in range(1, 6))
-FIVE_FOLDS = "five folds"
-# The fold that the development split tests.
-DEVELOPMENT_FOLD = "fold4"
+def _variant(stem: str, run: Mapping) -> str | None:
+    method, tail = str(run["method"]), f"-{run.get('split')}-s{run.get('seed')}"
+    words = str(run.get("variant") or "")
+    if stem.startswith(method) and stem.endswith(tail):
+        words = stem.removeprefix(method).removesuffix(tail)
+    return "-".join(w for w in words.split("-") if w and not LENGTH.match(w)) or None
 
 
 @dataclass(frozen=True)
@@ -281,15 +307,61 @@ class Result:
         return self.first.variant
 
     @property
-    def seed(self) -> int:
-        """Of the training."""
-        return self.first.seed
-
-    @property
     def name(self) -> str:
         """Name of method and variant, with the seed where it is not 0."""
-        seed = f"seed {self.seed}" if self.seed else None
+        seed = f"seed {self.first.seed}" if self.first.seed else None
         return " ".join(filter(None, (self.method, self.variant, seed)))
+
+    @property
+    def setting(self) -> str:
+        """Its variant in words, what it was trained and read with, a seed but 0."""
+        run = self.first
+        name, _, rest = (run.variant or "").partition("-")
+        if run.method == "unet_vgg16" and run.variant in COMBINATIONS:
+            words = f"ablation: {COMBINATIONS[run.variant]}"
+        elif name in SETTINGS:
+            words = f"{name}: {SETTINGS[name].words}{f'; {rest}' if rest else ''}"
+        else:
+            words = run.variant or "own: as its file has it"
+        if run.options:
+            words += f" ({', '.join(run.options)})"
+        seed = [f"seed {run.seed}"] if run.seed else []
+        return ", ".join([words, *self.reading, *seed])
+
+    @property
+    def reading(self) -> list[str]:
+        """How cells were read from the answer, in words; nothing: pixel by pixel."""
+        words = {"least_area": "one class a cell", "views": "eight views"}
+        return [words[key] for key in words if key in self.first.reading]
+
+    @property
+    def encoder(self) -> str:
+        """What its encoder started from."""
+        return str(self.first.results["model"].get("pretrained") or RANDOM)
+
+    @property
+    def encoder_words(self) -> str:
+        """What its encoder started from, as a remark behind a name."""
+        return "random weights" if self.encoder == RANDOM else self.encoder
+
+    @property
+    def tested(self) -> str:
+        """On what it was tested: ``fold5 (260 cells)``."""
+        return f"{self.scope} ({len(self.cells.stem)} cells)"
+
+    def conditions(self, *others: Result) -> str:
+        """Say protocol, test, length and images; others differ in length alone."""
+        run, size = self.first, self.first.data.get("size")
+        lengths = sorted({result.first.iterations for result in (self, *others)})
+        image = f"{run.tiles}x{run.tiles} cells" if run.tiles > 1 else "single cells"
+        return (
+            f"{run.folder}, {self.tested}, {' or '.join(map(str, lengths))} "
+            f"iterations, {image}{f' on {size} px' if size else ''}"
+        )
+
+    def row(self, *cells: Cell) -> TableRow:
+        """Return a row of a table: method, setting, then the cells."""
+        return TableRow((self.method, self.setting, *cells), self.links)
 
     @property
     def family(self) -> tuple:
@@ -297,25 +369,17 @@ class Result:
         return (*self.first.likeness, self.scope)
 
     @cached_property
-    def confusion(self) -> np.ndarray:
-        """Confusions of all test cells, (N, C, C)."""
-        return np.concatenate([run.cells.confusion for run in self.runs])
+    def cells(self) -> Cells:
+        """All test cells; without outline counts where a run has none."""
+        columns = zip(*(vars(run.cells).values() for run in self.runs), strict=True)
+        return Cells(
+            *(None if any(c is None for c in x) else np.concatenate(x) for x in columns)
+        )
 
-    @cached_property
-    def groups(self) -> np.ndarray:
-        """The slide of each cell."""
-        return np.concatenate([run.cells.group for run in self.runs])
-
-    @cached_property
-    def stems(self) -> np.ndarray:
-        """The name of each cell."""
-        return np.concatenate([run.cells.stem for run in self.runs])
-
-    @cached_property
-    def boundary(self) -> np.ndarray | None:
-        """Outline counts of all test cells, None where a run has none."""
-        counts = [run.cells.boundary for run in self.runs]
-        return None if any(c is None for c in counts) else np.concatenate(counts)
+    @property
+    def all_classes(self) -> bool:
+        """Whether its classes are those of leukocytes, not leukocyte or background."""
+        return self.cells.confusion.shape[-1] == len(CLASSES)
 
     @property
     def links(self) -> tuple[FileLink, ...]:
@@ -323,34 +387,39 @@ class Result:
         return tuple(run.link for run in self.runs)
 
 
+def named_links(results: Iterable[Result]) -> tuple[FileLink, ...]:
+    """Return the files of results, named by the method too."""
+    return tuple(
+        FileLink(link.path, f"{result.name} {link.words}")
+        for result in results
+        for link in result.links
+    )
+
+
 def results_of(runs: Iterable[PublishedRun]) -> list[Result]:
     """Return what counts as one result: all five folds where they are, else a run.
 
     Folds are joined where method, variant, seed, length, images, what the training
-    changed and how its answer is read are the same.
-
-    Runs on the development fold are left out: they are for choosing.
+    changed and how its answer is read are the same. Runs on the development fold are
+    left out: they are for choosing.
     """
     groups: dict[tuple, dict[str, PublishedRun]] = defaultdict(dict)
-    for run in (run for run in runs if not run.on_development):
-        key = (*recipe_of(run), run.run.get("seed"))
-        groups[key][str(run.run.get("split") or "all cells")] = run
+    for run in runs:
+        if not run.on_development:
+            groups[(*run.recipe, run.seed)][run.split] = run
     found = []
-    for of_split in groups.values():
-        folds = [of_split[fold] for fold in FOLDS if fold in of_split]
-        if len(folds) == len(FOLDS) and _disjoint(folds):
-            found.append(Result(tuple(folds), FIVE_FOLDS))
-            rest = [s for s in of_split if s not in FOLDS]
-        else:
-            rest = list(of_split)
-        found += [Result((of_split[s],), s) for s in rest]
+    for by_split in groups.values():
+        folds = tuple(by_split[fold] for fold in FOLDS if fold in by_split)
+        stems = [stem for run in folds for stem in run.cells.stem.tolist()]
+        whole = len(folds) == len(FOLDS) and len(stems) == len(set(stems))
+        if whole:
+            found.append(Result(folds, FIVE_FOLDS))
+        found += [
+            Result((run,), split)
+            for split, run in by_split.items()
+            if not (whole and split in FOLDS)
+        ]
     return found
-
-
-def recipe_of(run: PublishedRun) -> tuple:
-    """What two runs share that differ in nothing but their split and their seed."""
-    how = run.options, tuple(sorted(run.reading.items()))
-    return (*run.likeness, run.method, run.variant, *how)
 
 
 def without_other_images(runs: Iterable[PublishedRun]) -> list[PublishedRun]:
@@ -371,34 +440,26 @@ def without_other_images(runs: Iterable[PublishedRun]) -> list[PublishedRun]:
 
 
 def single_folds(results: Iterable[Result]) -> list[Result]:
-    """Return the folds of results over five of them, each by itself.
-
-    Another method may be there on one fold alone.
-    """
+    """Return each fold of the results over five folds by itself."""
     return [
-        Result((run,), str(run.run["split"]))
+        Result((run,), run.split)
         for result in results
         if result.scope == FIVE_FOLDS
         for run in result.runs
     ]
 
 
-def families(results: Iterable[Result]) -> dict[tuple, list[Result]]:
-    """Return results that may be compared with one another, the widest test first."""
-    found: dict[tuple, list[Result]] = defaultdict(list)
-    for result in results:
-        found[result.family].append(result)
-    order = sorted(found, key=lambda key: (key[-1] != FIVE_FOLDS, *map(str, key)))
-    return {key: found[key] for key in order}
-
-
 def shown_families(results: Sequence[Result]) -> list[list[Result]]:
-    """Return the families of results, each joined by single folds of wider results.
+    """Return results that may be compared with one another, the widest test first.
 
     A method of all folds also stands among those that are there on one of them.
     """
-    both = families([*results, *single_folds(results)]).values()
-    return [members for members in both if any(r in results for r in members)]
+    families: dict[tuple, list[Result]] = defaultdict(list)
+    for result in [*results, *single_folds(results)]:
+        families[result.family].append(result)
+    order = sorted(families, key=lambda key: (key[-1] != FIVE_FOLDS, *map(str, key)))
+    found = [families[key] for key in order]
+    return [members for members in found if any(r in results for r in members)]
 
 
 def with_compared_folds(results: Sequence[Result]) -> list[Result]:
@@ -407,19 +468,3 @@ def with_compared_folds(results: Sequence[Result]) -> list[Result]:
     for members in shown_families(results):
         found |= {id(result): result for result in members}
     return list(found.values())
-
-
-def without_development(result: Result) -> Result | None:
-    """Return a result without the fold on which settings are chosen.
-
-    None where it is not of several folds.
-    """
-    kept = tuple(r for r in result.runs if r.run.get("split") != DEVELOPMENT_FOLD)
-    if result.scope != FIVE_FOLDS or len(kept) == len(result.runs):
-        return None
-    return Result(kept, f"without {DEVELOPMENT_FOLD}")
-
-
-def _disjoint(folds: Sequence[PublishedRun]) -> bool:
-    stems = [stem for run in folds for stem in run.cells.stem.tolist()]
-    return len(stems) == len(set(stems))

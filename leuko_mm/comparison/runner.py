@@ -1,4 +1,8 @@
-"""Train every run of a comparison that is not there yet, and publish its results."""
+"""Train every run of a comparison that is not done yet, and publish its results.
+
+All runs share one process: importing torch again for each would take longer than a run
+of the smoke protocol. ``engine.runner.own_globals`` keeps them apart.
+"""
 
 from __future__ import annotations
 
@@ -12,88 +16,98 @@ from contextlib import contextmanager, nullcontext, redirect_stdout
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from mmengine.config import Config
 from mmengine.hooks import Hook
 
 from leuko_mm.comparison.plan import CompareRequest, PlannedRun, plan_runs
-from leuko_mm.comparison.run_files import (
-    DIFFERS,
-    DONE,
-    FINISHED,
-    STOPPED,
-    look_at,
-    misfit,
+from leuko_mm.comparison.results import (
+    RESULTS_FILE,
+    cells_beside,
     publish,
     read_results,
 )
-from leuko_mm.engine.checkpoints import training_states
-from leuko_mm.engine.hooks import Interrupted
+from leuko_mm.engine.checkpoints import newest_state, training_states
+from leuko_mm.engine.hooks import Interrupted, read_identity
 from leuko_mm.files import locked
-from leuko_mm.models.size import model_size
-from leuko_mm.processes import Share, gathered, one_order_to_stop, share_of
+from leuko_mm.processes import Share, gathered, share_of, stop_on_signals
 from leuko_mm.progress import duration
 from leuko_mm.training.run import train
 
-# Counting a network's multiply-adds takes a second or two: it is for longer runs.
-WORTH_COUNTING_S = 20.0
-
-
-class Pace:
-    """Seconds a multiply-add of training, learnt from finished runs.
-
-    A run's time grows with its iterations, its batch and the multiply-adds of an image,
-    which its results file tells. The multiply-adds of a network that has no results
-    yet are counted where runs are long, and else taken to be those of the others.
-
-    Args:
-        count: returns the multiply-adds of a config's network, in 10^9.
-    """
-
-    def __init__(self, count: Callable[[Config], float] | None = None):
-        self._count = count or count_gmacs
-        self._gmacs: dict[str, float] = {}
-        self._seconds: list[float] = []
-        self._work: list[float] = []
-
-    def learn(self, run: PlannedRun, results: Mapping) -> None:
-        """Take in a finished run."""
-        gmacs, wall_s = results["model"]["gmacs"], results["run"]["wall_s"]
-        self._gmacs[run.request.config] = gmacs
-        if wall_s > 0:
-            self._seconds.append(wall_s)
-            self._work.append(gmacs * _samples(run))
-
-    def seconds(self, runs: Sequence[PlannedRun]) -> float | None:
-        """Return how long runs take one after the other, None before any is done."""
-        if not self._seconds:
-            return None
-        rate = sum(self._seconds) / max(sum(self._work), 1e-12)
-        return sum(self._gmacs_of(run) * _samples(run) for run in runs) * rate
-
-    def _gmacs_of(self, run: PlannedRun) -> float:
-        name = run.request.config
-        if name not in self._gmacs:
-            if statistics.mean(self._seconds) < WORTH_COUNTING_S:
-                return statistics.mean(self._gmacs.values())
-            self._gmacs[name] = self._count(run.config)
-        return self._gmacs[name]
-
-
-def _samples(run: PlannedRun) -> int:
-    return run.iterations * run.config.train_dataloader["batch_size"]
-
-
-def count_gmacs(config: Config) -> float:
-    """Return the multiply-adds of a config's network for one test image, in 10^9."""
-    size = config.test_dataloader.dataset.get("size", 256)
-    return model_size(config, size)["gmacs"]
-
-
-FAILED, ELSEWHERE = "failed", "left to another process"
-# What counts where several processes have looked at one run.
-WEIGHT = {ELSEWHERE: 0, DIFFERS: 1, FAILED: 2, DONE: 3}
+# How far a run is, and what became of it.
+DONE, FINISHED, STOPPED, DIFFERS, WAITING, FAILED, ELSEWHERE = (
+    "done",
+    "finished, not published",
+    "stopped",
+    "differs",
+    "waiting",
+    "failed",
+    "left to another process",
+)
+# Which counts where several processes have looked at one run: the last.
+BY_WEIGHT = (ELSEWHERE, DIFFERS, FAILED, DONE)
 ERROR_FILE = "error.txt"
 PROGRESS_S = 60.0
+
+
+def run_status(run: PlannedRun, *, force: bool = False) -> tuple[str, str]:
+    """Return how far a run is, and what there is to say of it.
+
+    Args:
+        run: as planned.
+        force: take what differs for absent.
+    """
+    if run.target.exists():
+        published = read_results(run.target)
+        difference = (
+            "is damaged" if published is None else results_difference(published, run)
+        )
+        if difference and not force:
+            return DIFFERS, f"{run.target} {difference}"
+        if not difference and cells_beside(run.target).is_file():
+            return DONE, ""
+    finished = read_results(run.work_dir / RESULTS_FILE)
+    if finished is not None:
+        status, place = (FINISHED, ""), str(run.work_dir)
+        difference = results_difference(finished, run)
+    elif state := newest_state(run.work_dir):
+        status = STOPPED, f"at {state.stem.replace('_', ' ')}"
+        place = f"{run.work_dir}, not finished,"
+        difference = identity_difference(read_identity(state), run)
+    else:
+        return WAITING, ""
+    if difference:
+        return (WAITING, "") if force else (DIFFERS, f"{place} {difference}")
+    return status
+
+
+def results_difference(results: Mapping, run: PlannedRun) -> str | None:
+    """Return in what a results file differs from a planned run, None if in nothing."""
+    of_run = results.get("run", {})
+    identity = dict(
+        config_sha256=of_run.get("config_sha256"),
+        dataset_sha256=results.get("data", {}).get("sha256"),
+    )
+    difference = identity_difference(identity, run)
+    amp = bool(run.config.optim_wrapper.get("enabled", False))
+    if difference and of_run.get("amp", amp) != amp:
+        words = "without bfloat16: --no-amp" if amp else "with bfloat16: --amp"
+        difference += f"; it was made {words} asks for the same"
+    return difference
+
+
+def identity_difference(identity: Mapping, run: PlannedRun) -> str | None:
+    """Return in what an identity differs from that of a planned run.
+
+    Args:
+        identity: sha256 of a config and of a dataset; what is missing differs.
+        run: as planned.
+    """
+    found = [
+        f"{key.removesuffix('_sha256')} ({str(identity.get(key))[:12]}, now "
+        f"{value[:12]})"
+        for key, value in run.identity.items()
+        if identity.get(key) != value
+    ]
+    return f"has another {' and another '.join(found)}" if found else None
 
 
 @dataclass(frozen=True)
@@ -117,24 +131,25 @@ class ProgressHook(Hook):
     Args:
         say: takes a line.
         name: of the run.
-        left: takes the part of this run that is left, returns words on the time left.
+        time_left: takes the share of this run that is left, returns words on the time
+            left of all.
     """
 
     def __init__(
-        self, say: Callable[[str], None], name: str, left: Callable[[float], str]
+        self, say: Callable[[str], None], name: str, time_left: Callable[[float], str]
     ):
-        self.say, self.name, self.left = say, name, left
+        self.say, self.name, self.time_left = say, name, time_left
         self._said = time.monotonic()
 
     def after_train_iter(
         self, runner, batch_idx, data_batch=None, outputs=None
     ) -> None:
-        """Say it, if the last time is a minute ago."""
+        """Print a line, if the last one is a minute old."""
         if time.monotonic() - self._said < PROGRESS_S:
             return
         self._said = time.monotonic()
         done, total = runner.iter + 1, runner.max_iters
-        words = self.left(1 - done / total)
+        words = self.time_left(1 - done / total)
         self.say(f"    {self.name}: iteration {done} of {total}{words}")
 
 
@@ -142,12 +157,11 @@ def survey(request: CompareRequest) -> list[tuple[PlannedRun, str, str]]:
     """Return every run of a comparison, how far it is, and what there is to say of it.
 
     Raises:
-        UsageError, DatasetError: if the runs cannot be told.
+        UsageError, DatasetError: if the runs cannot be planned.
     """
-    # Synthetic data is drawn by the first process alone.
-    with locked(_lock(request, "data"), wait=True):
-        runs = plan_runs(request)
-    return [(run, *look_at(run, force=request.force)) for run in runs]
+    return [
+        (run, *run_status(run, force=request.force)) for run in _planned_alone(request)
+    ]
 
 
 def compare(
@@ -158,7 +172,7 @@ def compare(
     verbose: bool = False,
     say: Callable[[str], None] = print,
 ) -> list[Outcome]:
-    """Do what is not done of a comparison; return what became of every run.
+    """Train what is not done of a comparison; return what became of every run.
 
     Args:
         request: which runs.
@@ -170,15 +184,14 @@ def compare(
 
     Raises:
         UsageError, DatasetError: before anything is trained.
-        ComparisonStopped: on SIGINT or SIGTERM, with the state saved.
+        StoppedBySignal: on SIGINT or SIGTERM, with the state saved.
     """
     share = share_of(shard, launcher)
-    with one_order_to_stop():
-        with locked(_lock(request, "data"), wait=True):
-            runs = plan_runs(request)
-        part = _Part(request, runs, share, verbose=verbose, say=say)
-        with _modules_at_rest():
-            outcomes = part.outcomes()
+    with stop_on_signals():
+        runs = _planned_alone(request)
+        worker = _Worker(request, runs, share, verbose=verbose, say=say)
+        with _garbage_frozen():
+            outcomes = worker.outcomes()
         return merged(gathered(outcomes, launcher))
 
 
@@ -187,13 +200,13 @@ def merged(outcomes: Iterable[Outcome]) -> list[Outcome]:
     best: dict[str, Outcome] = {}
     for outcome in outcomes:
         former = best.setdefault(outcome.name, outcome)
-        if WEIGHT[outcome.status] > WEIGHT[former.status]:
+        if BY_WEIGHT.index(outcome.status) > BY_WEIGHT.index(former.status):
             best[outcome.name] = outcome
     return list(best.values())
 
 
-class _Part:
-    """What one process does of a comparison."""
+class _Worker:
+    """One process and its share of a comparison."""
 
     def __init__(
         self,
@@ -208,8 +221,7 @@ class _Part:
         self.runs = share.order(runs)
         self.own = {run.name for run in replace(share, helps=False).order(runs)}
         self.processes = share.count if share.helps else 1
-        self.pace = Pace()
-        self._learnt: set[Path] = set()
+        self._seconds: dict[Path, float] = {}  # of the finished runs
 
     def outcomes(self) -> list[Outcome]:
         return [
@@ -218,24 +230,24 @@ class _Part:
         ]
 
     def _outcome(self, run: PlannedRun, title: str) -> Outcome:
-        helping = run.name not in self.own
         with locked(_lock(self.request, run.name)) as mine:
             if not mine:
                 return Outcome(run.name, ELSEWHERE)
-            status, note = look_at(run, force=self.request.force)
-            if helping and (run.work_dir / ERROR_FILE).exists():
+            if run.name not in self.own and (run.work_dir / ERROR_FILE).exists():
                 # It has failed elsewhere, or is for its own process to try again.
                 return Outcome(run.name, ELSEWHERE)
+            status, note = run_status(run, force=self.request.force)
             if status == DIFFERS:
                 self.say(f"{title}: left as it is: {note}")
             if status in (DIFFERS, DONE):
                 return Outcome(run.name, status, note)
-            return self._done(run, title, status, note)
+            return self._complete(run, title, status, note)
 
-    def _done(self, run: PlannedRun, title: str, status: str, note: str) -> Outcome:
+    def _complete(self, run: PlannedRun, title: str, status: str, note: str) -> Outcome:
+        """Train a run where it is not finished, and publish it."""
         if status != FINISHED:
-            begins = f"goes on {note}" if status == STOPPED else "begins"
-            self.say(f"{title}: {begins}{self._left(run)}")
+            what = f"resumes {note}" if status == STOPPED else "starts"
+            self.say(f"{title}: {what}{self._time_left(run)}")
         error_file = run.work_dir / ERROR_FILE
         error_file.unlink(missing_ok=True)
         try:
@@ -251,9 +263,9 @@ class _Part:
         except Exception as error:
             run.work_dir.mkdir(parents=True, exist_ok=True)
             error_file.write_text(traceback.format_exc(), encoding="utf-8")
-            said = f"{type(error).__name__}: {error}"
-            self.say(f"{title}: failed: {said.splitlines()[0]} ({error_file})")
-            return Outcome(run.name, FAILED, said)
+            message = f"{type(error).__name__}: {error}"
+            self.say(f"{title}: failed: {message.splitlines()[0]} ({error_file})")
+            return Outcome(run.name, FAILED, message)
         results = read_results(run.target)
         score, took = results["metrics"]["mIoU"], duration(results["run"]["wall_s"])
         self.say(f"{title}: done, mIoU {score:.2f} %, trained for {took}")
@@ -261,30 +273,39 @@ class _Part:
 
     def _train(self, run: PlannedRun, *, resume: bool) -> None:
         progress = ProgressHook(
-            self.say, run.name, lambda part: self._left(run, part=part)
+            self.say, run.name, lambda share: self._time_left(run, share)
         )
-        quiet = nullcontext() if self.verbose else redirect_stdout(_Nowhere())
-        with quiet:
-            train(
-                replace(run.request, resume=resume, force=not resume, hooks=[progress])
-            )
+        request = replace(
+            run.request, resume=resume, force=not resume, hooks=[progress]
+        )
+        with nullcontext() if self.verbose else redirect_stdout(_Nowhere()):
+            train(request)
 
-    def _left(self, current: PlannedRun, part: float = 1.0) -> str:
-        """Say the time left of all runs, given the part that is left of the current."""
-        waiting = []
+    def _time_left(self, current: PlannedRun, share: float = 1.0) -> str:
+        """Say how long all runs still take if each takes as long as the finished ones.
+
+        Args:
+            current: the run that is trained.
+            share: how much of it is left.
+        """
         for run in self.runs:
-            if run.target not in self._learnt:
+            if run.target not in self._seconds and run is not current:
                 results = read_results(run.target)
-                if results is None or misfit(results, run):
-                    waiting.append(run)
-                    continue
-                self._learnt.add(run.target)
-                self.pace.learn(run, results)
-        rest = self.pace.seconds([run for run in waiting if run is not current])
-        if rest is None:
+                if results is not None and not results_difference(results, run):
+                    self._seconds[run.target] = results["run"]["wall_s"]
+        # A resumed run that had nothing to do took no time.
+        took = [seconds for seconds in self._seconds.values() if seconds > 0]
+        if not took:
             return ""
-        seconds = rest + part * self.pace.seconds([current])
-        return f"; about {duration(seconds / self.processes)} left of all"
+        left = len(self.runs) - len(self._seconds) - 1 + share
+        seconds = statistics.mean(took) * left / self.processes
+        return f"; about {duration(seconds)} left of all"
+
+
+def _planned_alone(request: CompareRequest) -> list[PlannedRun]:
+    """Plan while no other process does: the first one draws synthetic data."""
+    with locked(_lock(request, "data"), wait=True):
+        return plan_runs(request)
 
 
 class _Nowhere(io.TextIOBase):
@@ -295,8 +316,8 @@ class _Nowhere(io.TextIOBase):
 
 
 @contextmanager
-def _modules_at_rest() -> Iterator[None]:
-    """Spare what is there before the first run the search for garbage after each."""
+def _garbage_frozen() -> Iterator[None]:
+    """Spare all that is there before the first run the garbage collections after it."""
     gc.collect()
     gc.freeze()
     try:

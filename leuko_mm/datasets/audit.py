@@ -15,11 +15,9 @@ from leuko_mm.datasets.audit_checks import (
     NOTE,
     WARNING,
     AuditFinding,
-    CellFiles,
     cell_findings,
     changed_since,
     file_lists,
-    label_findings,
     open_cell,
 )
 from leuko_mm.datasets.duplicates import (
@@ -82,8 +80,7 @@ def quick_check(root: Path, *, split: str | None = None) -> dict[str, int]:
     if not errors:
         classes = dataset_classes(read_about(root))
         for row in used:
-            files = open_cell(root, row, decode=False)
-            found = [*files.findings, *_label_findings(root, row, files, classes)]
+            found = open_cell(root, row, classes, decode=False).findings
             errors += [f for f in found if f.severity == ERROR]
     if errors:
         raise DatasetError(_refusal(root, errors))
@@ -186,9 +183,8 @@ def _row_findings(
     root: Path, row: IndexRow, classes: Sequence[str], hashes: dict, means: dict
 ) -> Iterator[AuditFinding]:
     """Yield the findings of one row; keep the hash and the colours of its image."""
-    files = open_cell(root, row)
+    files = open_cell(root, row, classes)
     yield from files.findings
-    yield from _label_findings(root, row, files, classes)
     if files.image is not None:
         hashes[row.stem] = perceptual_hash(files.image)
     if files.image is None or files.labels is None:
@@ -198,17 +194,6 @@ def _row_findings(
     if row.kind == "cell" and fits:
         yield from cell_findings(root / row.mask, files.labels, stem=row.stem)
         means[row.stem] = region_means(files.image, files.labels)
-
-
-def _label_findings(
-    root: Path, row: IndexRow, files: CellFiles, classes: Sequence[str]
-) -> list[AuditFinding]:
-    if files.labels is None:
-        return []
-    path = root / row.mask
-    return label_findings(
-        path, files.labels, row.class_name, classes=classes, stem=row.stem
-    )
 
 
 def _split_file(root: Path, split: str) -> Path:

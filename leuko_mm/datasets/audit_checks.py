@@ -196,10 +196,17 @@ class CellFiles:
     findings: tuple[AuditFinding, ...]
 
 
-def open_cell(root: Path, row: IndexRow, *, decode: bool = True) -> CellFiles:
+def open_cell(
+    root: Path,
+    row: IndexRow,
+    classes: Sequence[str] = CLASS_NAMES,
+    *,
+    decode: bool = True,
+) -> CellFiles:
     """Read a row's mask, and its image or, without ``decode``, only the header of it.
 
-    A file that is cut short goes unnoticed without ``decode``.
+    An image that is cut short goes unnoticed without ``decode``. ``classes`` are those
+    of the dataset, by their ids.
     """
     found: list[AuditFinding] = []
     image_path, mask_path = root / row.image, root / row.mask
@@ -224,6 +231,10 @@ def open_cell(root: Path, row: IndexRow, *, decode: bool = True) -> CellFiles:
         if labels is not None and labels.shape != (facts.height, facts.width):
             words = f"{labels.shape[1]}x{labels.shape[0]}, but its image is {size}"
             found.append(_finding("size-mismatch", mask_path, words, row))
+    if labels is not None:
+        found += label_findings(
+            mask_path, labels, row.class_name, classes=classes, stem=row.stem
+        )
     return CellFiles(image, labels, tuple(found))
 
 
@@ -384,12 +395,9 @@ def label_findings(
 def cell_findings(
     path: Path | str, labels: np.ndarray, *, stem: str = ""
 ) -> list[AuditFinding]:
-    """Return what is odd about the pieces that one cell's mask marks.
+    """Return what is odd about the pieces that one cell's mask (H, W) marks.
 
-    Args:
-        path: of the mask.
-        labels: class ids (H, W); 255 belongs to nothing.
-        stem: of the row.
+    255 belongs to no piece.
     """
     cell = (labels != BACKGROUND) & (labels != IGNORE_LABEL)
     stems = (stem,) if stem else ()

@@ -275,6 +275,7 @@ class MosaicDataset(Dataset):
         infos = (self.cells.get_data_info(cell) for cell in range(len(self.cells)))
         keys = ("stem", "group", "class_name")
         self._about = [{key: info[key] for key in keys} for info in infos]
+        self._classes = [about["class_name"] for about in self._about]
         if split_stage == "mosaics":
             composed = compose_fixed(len(self.cells), mosaics, n * n, seed=split_seed)
             parts = split_mosaics(mosaics, test_fraction=test_fraction, seed=split_seed)
@@ -285,7 +286,12 @@ class MosaicDataset(Dataset):
         self.tile_augmentation = build_pipeline(tile_augmentation)
         self.pipeline = build_pipeline(pipeline)
         self.store = TileStore(self.cells, self.tile_pipeline, seed=seed)
-        self.windows = self._windows() if fields else None
+        self.windows = None
+        if fields:
+            groups = {about["group"] for about in self._about}
+            self.windows = FieldWindows(
+                self.cells.root, groups, size=size, cell_px=size // n
+            )
 
     def _check_choices(self, split_stage: str) -> None:
         mode, balanced = self.mode, self.class_balanced
@@ -340,15 +346,6 @@ class MosaicDataset(Dataset):
         dataset.setdefault("type", "leuko_mm.LeukocyteDataset")
         dataset["test_mode"] = self.test_mode
         return DATASETS.build({"_scope_": SCOPE, **dataset})
-
-    def _windows(self) -> FieldWindows:
-        groups = {about["group"] for about in self._about}
-        side = self.size // self.n
-        return FieldWindows(self.cells.root, groups, size=self.size, cell_px=side)
-
-    @property
-    def _classes(self) -> list[str]:
-        return [about["class_name"] for about in self._about]
 
     def _composed(self, mosaics: int | None) -> list:
         tiles = self.n**2
@@ -439,7 +436,7 @@ class MosaicDataset(Dataset):
             return cells, lay_grid(cells, self._tile, n=n, size=size, fill=self.fill)
         cells = [cell for cell in cells if cell is not None]
         tiles = [self._tile(cell, size // n, size // n) for cell in cells]
-        # A stream of its own, so that places do not depend on which cells they are.
+        # A stream of its own: places do not depend on which cells they are.
         rng = np.random.default_rng([self.seed, index, 1])
         return cells, lay_smear(tiles, n=n, size=size, rng=rng, odds=self.odds)
 

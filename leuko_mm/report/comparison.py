@@ -7,13 +7,19 @@ import io
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 
 from leuko_mm.report.html import Measured, data_uri, render
-from leuko_mm.report.plots import DARK_INK, INK, Drawable
+from leuko_mm.report.plots import DARK_INK, INK, IntervalPlot, Plot
 from leuko_mm.report.run_page import ClassLabel, FileLink, Headline
 
 Cell = str | int | float | Measured | None
+INTERVALS = "Brackets: 95 % bootstrap intervals over slides, then cells of slides."
+LATEX = {
+    **{sign: f"\\{sign}" for sign in "&%$#_{}"},
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+}
 
 
 @dataclass(frozen=True)
@@ -21,12 +27,11 @@ class TableRow:
     """One row.
 
     Args:
-        cells: one a column: words, a number, a figure with its interval, or None for
+        cells: one a column: words, a number, a metric with its interval, or None for
             an empty place.
         links: the results files that it is made of.
-        kind: ``result``, ``printed`` (others have published it), ``heading`` (a line
-            of its own, in the first cell), ``lacking`` (no run is there), or ``term``
-            (what a word means).
+        kind: ``result``, ``printed`` (others have published it), ``lacking`` (no run is
+            there), or ``term`` (what a word means).
     """
 
     cells: tuple[Cell, ...]
@@ -41,10 +46,10 @@ class ResultTable:
     Args:
         name: of its files, without a suffix.
         title: the heading.
-        columns: the heads; those in ``words`` hold words, the others numbers.
-        rows: in their order.
+        columns: the heads.
+        rows: in their order; those with fewer cells than columns are filled up.
         lead: what it shows, in a few sentences.
-        words: numbers of the columns that hold words.
+        words: numbers of the columns that hold words; the others hold numbers.
         note: what a reader must know to use it.
     """
 
@@ -61,6 +66,12 @@ class ResultTable:
         """Whether any row leads to results files."""
         return any(row.links for row in self.rows)
 
+    @property
+    def cells(self) -> list[tuple[Cell, ...]]:
+        """The cells of every row, one a column."""
+        width = len(self.columns)
+        return [(*row.cells, *[None] * (width - len(row.cells))) for row in self.rows]
+
 
 @dataclass(frozen=True)
 class ResultFigure:
@@ -76,7 +87,7 @@ class ResultFigure:
 
     name: str
     title: str
-    plot: Drawable
+    plot: Plot | IntervalPlot
     lead: str
     links: tuple[FileLink, ...]
 
@@ -106,7 +117,7 @@ class ShownConfusion:
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the page.
+    """A section of the page.
 
     Args:
         name: its anchor.
@@ -129,7 +140,7 @@ class ComparisonReport:
 
     Args:
         summary: what is compared, in a sentence or two.
-        headlines: the first figures.
+        headlines: the first metrics.
         sections: in the order of the page.
         closing: the last sentences.
     """
@@ -153,22 +164,21 @@ class ComparisonReport:
 
 
 def render_comparison(
-    report: ComparisonReport,
-    pictures: Mapping[str, bytes],
-    files: Mapping[str, str] = MappingProxyType({}),
+    report: ComparisonReport, pictures: Mapping[str, bytes], files: Mapping[str, str]
 ) -> str:
     """Return the page as the text of one HTML file.
 
     Args:
-        report: see :class:`ComparisonReport`.
-        pictures: its plots as :func:`leuko_mm.report.plots.plot_svg` draws
-            them, by their names.
+        report: what it says.
+        pictures: its plots as :func:`leuko_mm.report.plots.plot_svg` draws them, by
+            their names.
         files: paths of the same tables as files, without suffix, by their names.
     """
+    inks = {"light": INK.encode(), "dark": DARK_INK.encode()}
     curves = {
         name: {
-            scheme: data_uri(drawn.replace(INK.encode(), ink), "image/svg+xml")
-            for scheme, ink in (("light", INK.encode()), ("dark", DARK_INK.encode()))
+            scheme: data_uri(drawn.replace(inks["light"], ink), "image/svg+xml")
+            for scheme, ink in inks.items()
         }
         for name, drawn in pictures.items()
     }
@@ -179,7 +189,7 @@ def render_comparison(
             "script": "",
             "report": report,
             "curves": curves,
-            "files": dict(files),
+            "files": files,
             "cell_text": cell_text,
         },
     )
@@ -201,7 +211,7 @@ def cell_text(cell: Cell) -> str:
     if isinstance(cell, float):
         cell = Measured(cell)
     value, low, high = (
-        None if end is None or end != end else f"{end:.{cell.digits}f}"
+        f"{end:.{cell.digits}f}" if _is_known(end) else None
         for end in (cell.value, cell.low, cell.high)
     )
     if value is None:
@@ -209,13 +219,9 @@ def cell_text(cell: Cell) -> str:
     return value if None in (low, high) else f"{value} [{low}, {high}]"
 
 
-LATEX = {
-    **{sign: f"\\{sign}" for sign in "&%$#_{}"},
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-}
-INTERVALS = "Brackets: 95 % bootstrap intervals over slides, then cells of slides."
+def _is_known(number: float | None) -> bool:
+    # NaN is the only number that differs from itself.
+    return number is not None and number == number
 
 
 def markdown_page(
@@ -243,7 +249,7 @@ def markdown_page(
             parts += [f"Drawn from {_linked(figure.links, up)}."]
         for shown in section.confusions:
             parts += [f"### {shown.title}", shown.lead]
-            for table in (_pixels(shown), shown.cells):
+            for table in (_pixel_table(shown), shown.cells):
                 parts += [f"#### {table.title}", markdown_table(table, up)]
     parts.append(report.closing)
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -267,13 +273,25 @@ def markdown_table(table: ResultTable, up: str = "") -> str:
         f"| {' | '.join((*table.columns, *['file'] * more))} |",
         f"|{'|'.join((*rule, *['---'] * more))}|",
     ]
-    for row in table.rows:
-        cells = [cell_text(cell).replace("|", r"\|") for cell in _filled(row, table)]
-        if row.kind == "heading":
-            cells[0] = f"**{cells[0]}**"
-        cells += [_linked(row.links, up)] * more
-        lines.append(f"| {' | '.join(cells)} |")
+    for row, cells in zip(table.rows, table.cells, strict=True):
+        texts = [cell_text(cell).replace("|", r"\|") for cell in cells]
+        texts += [_linked(row.links, up)] * more
+        lines.append(f"| {' | '.join(texts)} |")
     return "\n\n".join(p for p in (table.lead, "\n".join(lines), table.note) if p)
+
+
+def _linked(links: tuple[FileLink, ...], up: str) -> str:
+    return ", ".join(f"[{link.words}]({up}{link.path})" for link in links)
+
+
+def _pixel_table(shown: ShownConfusion) -> ResultTable:
+    names = [label.name for label in shown.classes]
+    rows = [
+        TableRow((name, *map(Measured, shares)), shown.links)
+        for name, shares in zip(names, shown.shares, strict=True)
+    ]
+    title = "Pixels: true class, and the class that they got, in percent"
+    return ResultTable("confused_pixels", title, ("true class", *names), tuple(rows))
 
 
 def csv_table(table: ResultTable) -> str:
@@ -287,40 +305,43 @@ def csv_table(table: ResultTable) -> str:
         x,y,y low,y high,files
         a,1.25,0.5,1.5,
     """
-    columns = range(len(table.columns))
-    wide = {
-        i
-        for i in columns
-        for row in table.rows
-        if _has_interval(_filled(row, table)[i])
-    }
+    columns = list(zip(*table.cells, strict=True)) or [()] * len(table.columns)
+    wide = [any(map(_has_interval, column)) for column in columns]
+    header = []
+    for name, more in zip(table.columns, wide, strict=True):
+        header += [name, *[f"{name} low", f"{name} high"] * more]
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    header = []
-    for i, name in enumerate(table.columns):
-        header += [name, f"{name} low", f"{name} high"] if i in wide else [name]
     writer.writerow([*header, "files"])
-    for row in table.rows:
-        cells: list = []
-        for i, cell in enumerate(_filled(row, table)):
-            cells += _plain(cell, wide=i in wide)
-        writer.writerow([*cells, " ".join(link.path for link in row.links)])
+    for row, cells in zip(table.rows, table.cells, strict=True):
+        values: list = []
+        for cell, more in zip(cells, wide, strict=True):
+            value, *ends = (
+                (cell.value, cell.low, cell.high)
+                if isinstance(cell, Measured)
+                else (cell, None, None)
+            )
+            shown = [value, *ends * more]
+            values += [v if isinstance(v, str) or _is_known(v) else "" for v in shown]
+        writer.writerow([*values, " ".join(link.path for link in row.links)])
     return buffer.getvalue()
 
 
+def _has_interval(cell: Cell) -> bool:
+    return isinstance(cell, Measured) and cell.low is not None
+
+
 def latex_table(table: ResultTable) -> str:
-    r"""Return a table as LaTeX, for the package booktabs.
+    """Return a table as LaTeX, for the package booktabs.
 
     Below it stands what a reader must know: what brackets hold, its lead and its note.
-
-    Example:
-        >>> rows = (TableRow(("a_b", Measured(1.0, 0.5, 1.5))),)
-        >>> "a\\_b & 1.00 [0.50, 1.50]" in latex_table(
-        ...     ResultTable("t", "T", ("x", "y"), rows)
-        ... )
-        True
     """
     kinds = ["l" if i in table.words else "r" for i in range(len(table.columns))]
+    rows = [
+        " & ".join(_latex(cell_text(cell)) for cell in cells) for cells in table.cells
+    ]
+    brackets = any(_has_interval(cell) for cells in table.cells for cell in cells)
+    below = " ".join(filter(None, (INTERVALS * brackets, table.lead, table.note)))
     lines = [
         "% needs \\usepackage{booktabs}",
         "\\begin{table}",
@@ -328,53 +349,16 @@ def latex_table(table: ResultTable) -> str:
         f"\\label{{tab:{table.name}}}",
         f"\\begin{{tabular}}{{{''.join(kinds)}}}",
         "\\toprule",
-        f"{' & '.join(_latex(name) for name in table.columns)} \\\\",
+        f"{' & '.join(map(_latex, table.columns))} \\\\",
         "\\midrule",
+        *(f"{row} \\\\" for row in rows),
+        "\\bottomrule",
+        "\\end{tabular}",
+        *[f"\\par\\smallskip\\footnotesize {_latex(below)}"] * bool(below),
+        "\\end{table}",
     ]
-    for row in table.rows:
-        cells = [_latex(cell_text(cell)) for cell in _filled(row, table)]
-        if row.kind == "heading":
-            cells = [f"\\multicolumn{{{len(cells)}}}{{l}}{{\\textbf{{{cells[0]}}}}}"]
-        lines.append(f"{' & '.join(cells)} \\\\")
-    lines += ["\\bottomrule", "\\end{tabular}"]
-    brackets = any(map(_has_interval, (c for row in table.rows for c in row.cells)))
-    below = " ".join(filter(None, (INTERVALS * brackets, table.lead, table.note)))
-    if below:
-        lines.append(f"\\par\\smallskip\\footnotesize {_latex(below)}")
-    return "\n".join([*lines, "\\end{table}", ""])
-
-
-def _pixels(shown: ShownConfusion) -> ResultTable:
-    names = [label.name for label in shown.classes]
-    rows = [
-        TableRow((name, *map(Measured, shares)), shown.links)
-        for name, shares in zip(names, shown.shares, strict=True)
-    ]
-    title = "Pixels: true class, and the class that they got, in percent"
-    return ResultTable("confused_pixels", title, ("true class", *names), tuple(rows))
-
-
-def _filled(row: TableRow, table: ResultTable) -> tuple[Cell, ...]:
-    return (*row.cells, *[None] * (len(table.columns) - len(row.cells)))
-
-
-def _has_interval(cell: Cell) -> bool:
-    return isinstance(cell, Measured) and cell.low is not None
-
-
-def _plain(cell: Cell, *, wide: bool) -> list:
-    if isinstance(cell, Measured):
-        ends = [cell.value, cell.low, cell.high]
-    else:
-        ends = [cell, None, None]
-    # NaN is the only number that differs from itself.
-    known = ["" if end is None or end != end else end for end in ends]
-    return known if wide else known[:1]
+    return "\n".join(lines) + "\n"
 
 
 def _latex(text: str) -> str:
     return re.sub(r"[&%$#_{}\\~^]", lambda found: LATEX[found[0]], text)
-
-
-def _linked(links: tuple[FileLink, ...], up: str) -> str:
-    return ", ".join(f"[{link.words}]({up}{link.path})" for link in links)

@@ -1,4 +1,4 @@
-"""Plots: curves, points with intervals, and their labels."""
+"""Plots: loss curves, points with intervals, and results below one another."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 from matplotlib import rc_context
@@ -20,28 +19,47 @@ from leuko_mm.report.html import Measured
 
 # Okabe-Ito: distinct for colour-blind readers.
 LINE_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+MARKERS = "osD^vPX"
+# Of axes and words on light and on dark ground; no line is drawn in it.
+INK, DARK_INK = "#33383f", "#d5d9e0"
+# What matplotlib's own rule for all of an SVG ends with.
+RULES = b"stroke-linecap: butt}"
+# Of a plot in inches, and how many series have their names inside of it.
+SIZE, IN_AXES = (8.4, 4.4), 6
+# Points of the page between the series of a plot of points.
+ASIDE = 5
+# Points of the page: size of names, from a point to its name, and how far a name is
+# moved before a line leads to it.
+FONT, BESIDE, LED = 8, 9.0, 7.0
+# A name's height and the width of one of its letters, of the size of the font.
+LINE, LETTER = 1.35, 0.62
+ROUNDS = 500
+# Of a plot of intervals in inches: its width, a result's line, the words at the axes,
+# and a line of the legend.
+WIDTH, ROW, AROUND, LEGEND_LINE = 8.4, 0.17, 0.9, 0.17
+LEGEND_COLUMNS = 2
+# Between the results of two names, in lines.
+GAP = 0.7
 
 
-def smoothed(values: Sequence[float], window: int) -> np.ndarray:
+def smoothed(values: Sequence[float], window: int | None = None) -> np.ndarray:
     """Return the centred running mean; at the ends the window gets shorter.
 
     Args:
         values: one number an iteration; NaN and infinite ones are skipped.
-        window: odd length in entries; 1 changes nothing.
+        window: odd length in entries; None: about a twentieth of the values, 1 where
+            there are fewer than ten.
 
     Shape:
         (N,) -> (N,) float64; NaN where a window holds no finite value.
-
-    Raises:
-        ValueError: if the window is even or below 1.
 
     Example:
         >>> smoothed([0.0, 3.0, 6.0, 3.0], 3).tolist()
         [1.5, 3.0, 4.0, 4.5]
     """
-    if window < 1 or window % 2 == 0:
-        raise ValueError(f"the window is {window}; expected an odd number from 1 up")
     values = np.asarray(values, dtype=np.float64)
+    if window is None:
+        window = max(1, len(values) // 40) * 2 + 1 if len(values) >= 10 else 1
     finite = np.isfinite(values)
     half, kernel = window // 2, np.ones(window)
     # "full" cut by half on both sides is centred, whichever array is longer.
@@ -53,115 +71,84 @@ def smoothed(values: Sequence[float], window: int) -> np.ndarray:
 
 def loss_curve(
     iterations: Sequence[int],
-    losses: Mapping[str, Sequence[float]],
+    losses: Sequence[float],
     *,
     out: str | Path,
     marks: Mapping[int, str] | None = None,
     title: str = "",
-    log: bool = False,
 ) -> None:
-    """Draw losses over iterations: raw values thin, their running mean thick.
+    """Draw a training loss over iterations: values thin, their running mean thick.
 
     Args:
         iterations: N iteration numbers in ascending order.
-        losses: name and N values of each curve.
+        losses: N values.
         out: picture to write (.png); its folder is made.
         marks: what happened at an iteration, ``{75: "encoder thawed"}``.
-        title: a line above the curves.
-        log: logarithmic loss axis.
+        title: a line above the curve.
 
     Raises:
         ValueError: if there is nothing to draw or lengths differ.
     """
-    figure = _figure(iterations, losses, (8, 4.5), log=log)
+    figure = _loss_figure(iterations, losses, marks or {}, (8, 4.5), "0.25")
     (axes,) = figure.axes
     axes.set_title(title, loc="left")
-    _mark(axes, marks or {}, "0.25")
+    # Above the axes, where it hides neither curve nor marks.
+    axes.legend(frameon=False, loc="lower right", bbox_to_anchor=(1, 1))
     Path(out).parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(out)
 
 
 def loss_curve_svg(
     iterations: Sequence[int],
-    losses: Mapping[str, Sequence[float]],
+    losses: Sequence[float],
     *,
     marks: Mapping[int, str] | None = None,
     size: tuple[float, float] = (8, 3.4),
-    ink: str = "#33383f",
-    colours: Sequence[str] = LINE_COLOURS,
+    ink: str = INK,
+    colour: str = LINE_COLOURS[0],
 ) -> bytes:
-    """Return the curves of :func:`loss_curve` as an SVG file on no ground.
+    """Return the curve of :func:`loss_curve` as an SVG file on no ground.
 
     Args:
-        iterations: N iteration numbers in ascending order.
-        losses: name and N values of each curve.
-        marks: what happened at an iteration, ``{75: "encoder thawed"}``.
+        iterations, losses, marks: as there.
         size: width and height in inches; text stays 10 points.
         ink: colour of axes and words, ``#rrggbb``.
-        colours: of the curves in their order, taken up again after the last.
+        colour: of the curve.
 
     Raises:
         ValueError: if there is nothing to draw or lengths differ.
     """
-    figure = _figure(iterations, losses, size, colours=colours)
-    (axes,) = figure.axes
-    _mark(axes, marks or {}, ink)
-    axes.tick_params(colors=ink)
-    legend = axes.get_legend()
-    # The page's heading names a curve that is alone.
-    legend.set_visible(len(losses) > 1)
-    words = (axes.xaxis.label, axes.yaxis.label, *legend.get_texts())
-    for word in words:
-        word.set_color(ink)
-    for line in axes.spines.values():
-        line.set_color(ink)
-    buffer = io.BytesIO()
-    # Neither date nor random ids: the same run draws the same file.
-    with rc_context({"svg.hashsalt": "leuko_mm", "svg.fonttype": "path"}):
-        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
-    return buffer.getvalue()
+    figure = _loss_figure(iterations, losses, marks or {}, size, ink, colour)
+    _colour_axes(figure.axes[0], ink)
+    return _svg(figure)
 
 
-def _figure(
+def _loss_figure(
     iterations: Sequence[int],
-    losses: Mapping[str, Sequence[float]],
+    losses: Sequence[float],
+    marks: Mapping[int, str],
     size: tuple[float, float],
-    *,
-    log: bool = False,
-    colours: Sequence[str] = LINE_COLOURS,
+    ink: str,
+    colour: str = LINE_COLOURS[0],
 ) -> Figure:
-    lengths = {name: len(values) for name, values in losses.items()}
-    if not lengths or set(lengths.values()) != {len(iterations)} or not len(iterations):
+    if not len(iterations) or len(iterations) != len(losses):
         raise ValueError(
-            f"{len(iterations)} iterations and curves of lengths {lengths}; expected "
-            "at least one curve, and one value for each of the iterations"
+            f"{len(iterations)} iterations and {len(losses)} losses; expected one loss "
+            "for each iteration, and at least one"
         )
-    figure = Figure(figsize=size, dpi=120, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = _figure(size, dpi=120)
     axes = figure.add_subplot()
-    window = max(1, len(iterations) // 40) * 2 + 1 if len(iterations) >= 10 else 1
     # A run of one iteration has no line: a few points are drawn as points too.
     marker = "-" if len(iterations) >= 10 else ".-"
-    for order, (name, values) in enumerate(losses.items()):
-        colour = colours[order % len(colours)]
-        axes.plot(iterations, values, color=colour, linewidth=0.6, alpha=0.35)
-        mean = smoothed(values, window)
-        axes.plot(iterations, mean, marker, color=colour, linewidth=2, label=name)
-    axes.set(xlabel="iteration", ylabel="loss", yscale="log" if log else "linear")
+    axes.plot(iterations, losses, color=colour, linewidth=0.6, alpha=0.35)
+    mean, label = smoothed(losses), "training loss"
+    axes.plot(iterations, mean, marker, color=colour, linewidth=2, label=label)
+    axes.set(xlabel="iteration", ylabel="loss")
     axes.margins(x=0.01)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    if not log:
-        axes.set_ylim(bottom=0.0 if axes.dataLim.y0 >= 0 else None)
+    axes.set_ylim(bottom=0.0 if axes.dataLim.y0 >= 0 else None)
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
-    # Above the axes, where it hides neither curves nor marks.
-    axes.legend(
-        frameon=False, loc="lower right", bbox_to_anchor=(1, 1), ncols=len(losses)
-    )
-    return figure
-
-
-def _mark(axes: Axes, marks: Mapping[int, str], ink: str) -> None:
     middle = sum(axes.get_xlim()) / 2
     for order, (iteration, words) in enumerate(sorted(marks.items())):
         axes.axvline(iteration, color=ink, alpha=0.8, linestyle="--", linewidth=1)
@@ -178,109 +165,7 @@ def _mark(axes: Axes, marks: Mapping[int, str], ink: str) -> None:
             fontsize=9,
             color=ink,
         )
-
-
-FONT = 8  # points of the page
-# A name's height and the width of one of its letters, of the size of the font.
-LINE, LETTER = 1.35, 0.62
-# From the point to its name, and from where on a line leads to it, points of the page.
-BESIDE, LED = 9.0, 7.0
-ROUNDS = 500
-
-
-class NamedPoint(Protocol):
-    """A point of a plot with its name."""
-
-    x: float
-    y: float
-    name: str
-
-
-def spread(
-    wanted: np.ndarray, left: np.ndarray, right: np.ndarray, gap: float
-) -> np.ndarray:
-    """Return heights near the wanted ones, ``gap`` apart where words would overlap.
-
-    Args:
-        wanted: heights.
-        left, right: where each word begins and ends.
-        gap: least distance of two words that share a column.
-
-    Shape:
-        (N,) each -> (N,).
-
-    Example:
-        >>> at, ends = np.zeros(2), np.ones(2)
-        >>> spread(np.array([5.0, 6.0]), at, ends, gap=3.0).round(1).tolist()
-        [4.0, 7.0]
-    """
-    heights = np.array(wanted, dtype=float)
-    order = np.argsort(heights, kind="stable")
-    pairs = [
-        (low, high)
-        for rank, low in enumerate(order)
-        for high in order[rank + 1 :]
-        if left[low] < right[high] and left[high] < right[low]
-    ]
-    for _ in range(ROUNDS):
-        moved = False
-        for low, high in pairs:
-            lacking = gap - (heights[high] - heights[low])
-            if lacking > 1e-3:
-                heights[low] -= lacking / 2
-                heights[high] += lacking / 2
-                moved = True
-        if not moved:
-            break
-    return heights
-
-
-def name_points(axes: Axes, points: Sequence[NamedPoint], ink: str) -> None:
-    """Write every point's name beside it; a thin line leads to one that had to move.
-
-    Args:
-        axes: drawn and scaled; names of points far to the right stand left of them.
-        points: in data coordinates.
-        ink: colour of the names.
-    """
-    if not points:
-        return
-    figure = axes.figure
-    figure.draw_without_rendering()  # the layout is known from here on
-    unit = figure.dpi / 72
-    at = axes.transData.transform([(p.x, p.y) for p in points]) / unit
-    box = axes.get_window_extent()
-    turned = at[:, 0] * unit > box.x0 + 0.75 * box.width
-    width = np.array([FONT * LETTER * len(p.name) for p in points])
-    begin = np.where(turned, at[:, 0] - BESIDE - width, at[:, 0] + BESIDE)
-    heights = spread(at[:, 1], begin, begin + width, FONT * LINE)
-    for place, point, left, height in zip(at, points, turned, heights, strict=True):
-        moved = height - place[1]
-        line = dict(arrowstyle="-", color=ink, linewidth=0.4, shrinkA=0, shrinkB=3)
-        axes.annotate(
-            point.name,
-            (point.x, point.y),
-            xytext=(-BESIDE if left else BESIDE, moved),
-            textcoords="offset points",
-            ha="right" if left else "left",
-            va="center",
-            fontsize=FONT,
-            color=ink,
-            annotation_clip=False,
-            arrowprops=line if abs(moved) > LED else None,
-        )
-
-
-# Of axes and words on light and on dark ground; no line is drawn in it.
-INK, DARK_INK = "#33383f", "#d5d9e0"
-# What matplotlib's own rule for all of an SVG ends with.
-RULES = b"stroke-linecap: butt}"
-SIZE = (8.4, 4.4)  # inches
-MARKERS = "osD^vPX"
-# In a figure of more series than this, their names stand below it.
-IN_AXES = 6
-# Points of the page between the series of a figure of points.
-ASIDE = 5
+    return figure
 
 
 @dataclass(frozen=True)
@@ -315,21 +200,19 @@ class PlotSeries:
 
 @dataclass(frozen=True)
 class Plot:
-    """What is drawn.
+    """Series of points, or lines.
 
     Args:
         series: at least one, none empty.
         x_label, y_label: words at the axes.
         kind: ``points``, ``joined`` (points with a line) or ``lines`` (a running
             mean over thin values).
-        levels: (height, words) of level lines.
     """
 
     series: tuple[PlotSeries, ...]
     x_label: str
     y_label: str
     kind: str = "points"
-    levels: tuple[tuple[float, str], ...] = ()
 
     def figure(self, ink: str = INK) -> Figure:
         """Return the plot as matplotlib draws it.
@@ -342,96 +225,41 @@ class Plot:
         """
         if not self.series or not all(series.points for series in self.series):
             raise ValueError("a plot needs at least one series, and points in each")
-        figure = Figure(figsize=SIZE, dpi=100, layout="constrained")
-        FigureCanvasAgg(figure)
+        figure = _figure(SIZE)
         axes = figure.add_subplot()
         for order, series in enumerate(self.series):
             if self.kind == "lines":
                 _draw_line(axes, series, order)
             else:
-                side = (
-                    order - (len(self.series) - 1) / 2 if self.kind == "points" else 0
-                )
-                _draw_points(axes, series, order, side, joined=self.kind == "joined")
-        for height, words in self.levels:
-            axes.axhline(height, color=ink, linestyle="--", linewidth=0.8)
-            axes.annotate(
-                words,
-                (0.01, height),
-                xycoords=("axes fraction", "data"),
-                xytext=(0, 3),
-                textcoords="offset points",
-                color=ink,
-                fontsize=8,
-            )
-        _finish(axes, self, ink)
+                # Series of equal x stand side by side, so that none covers another.
+                joined = self.kind == "joined"
+                side = 0 if joined else order - (len(self.series) - 1) / 2
+                _draw_points(axes, series, order, side, joined=joined)
+        axes.set(xlabel=self.x_label, ylabel=self.y_label)
+        points = [point for series in self.series for point in series.points]
+        if all(float(point.x).is_integer() for point in points):
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.margins(x=0.08, y=0.08)
+        axes.grid(alpha=0.25)
+        _colour_axes(axes, ink)
+        if len(self.series) > 1:
+            many = len(self.series) > IN_AXES
+            place = dict(loc="upper left", bbox_to_anchor=(1.01, 1)) if many else {}
+            axes.legend(frameon=False, fontsize=8, labelcolor=ink, **place)
         if self.kind != "lines":
-            name_points(axes, [p for s in self.series for p in s.points if p.name], ink)
+            name_points(axes, [point for point in points if point.name], ink)
         return figure
-
-
-class Drawable(Protocol):
-    """What can be drawn as a figure of matplotlib."""
-
-    def figure(self, ink: str = INK) -> Figure:
-        """Return the figure, its axes and words in one colour."""
-
-
-def plot_svg(plot: Drawable, ink: str = INK) -> bytes:
-    """Return a plot as an SVG file on no ground; the same plot gives the same bytes.
-
-    Args:
-        plot: a :class:`Plot`, or another that draws itself.
-        ink: colour of axes and words, ``#rrggbb``.
-
-    Raises:
-        ValueError: if there is nothing to draw.
-    """
-    figure = plot.figure(ink)
-    buffer = io.BytesIO()
-    # Neither date, version nor random ids: the same data draws the same file.
-    about = {"Date": None, "Creator": None}
-    with rc_context({"svg.hashsalt": "leuko_mm", "svg.fonttype": "path"}):
-        figure.savefig(buffer, format="svg", transparent=True, metadata=about)
-    return buffer.getvalue()
-
-
-def on_any_ground(drawn: bytes) -> bytes:
-    """Return an SVG of ``plot_svg`` that turns light where its page is dark.
-
-    Viewers that know no dark pages show it as it was.
-    """
-    dark = "".join(
-        f'[style*="{kind}: {INK}"]{{{kind}: {DARK_INK} !important}}'
-        for kind in ("fill", "stroke")
-    )
-    rule = f"@media (prefers-color-scheme: dark){{{dark}}}"
-    return drawn.replace(RULES, RULES + rule.encode(), 1)
-
-
-def series_style(order: int) -> dict:
-    """Return colour and marker of a series by its place among them."""
-    turn = order // len(LINE_COLOURS)
-    return dict(
-        color=LINE_COLOURS[order % len(LINE_COLOURS)],
-        marker=MARKERS[turn % len(MARKERS)],
-    )
 
 
 def _draw_points(
     axes: Axes, series: PlotSeries, order: int, side: float, *, joined: bool
 ) -> None:
-    """Draw points; ``side`` moves them aside, so that equal x do not cover another."""
-    points, style = series.points, series_style(order)
-    spans = [
-        [p.y - p.low if p.low is not None else 0 for p in points],
-        [p.high - p.y if p.high is not None else 0 for p in points],
-    ]
+    points = series.points
     aside = ScaledTranslation(side * ASIDE / 72, 0, axes.figure.dpi_scale_trans)
     axes.errorbar(
         [p.x for p in points],
         [p.y for p in points],
-        yerr=spans,
+        yerr=_bars([(p.y, p.low, p.high) for p in points]),
         linestyle="-" if joined else "none",
         linewidth=1.5,
         elinewidth=0.8,
@@ -439,7 +267,7 @@ def _draw_points(
         markersize=6,
         label=series.name,
         transform=axes.transData + aside,
-        **style,
+        **_style(order),
     )
     # matplotlib scales its axes to nothing that is moved aside.
     ends = [(p.x, end) for p in points for end in (p.low, p.y, p.high)]
@@ -447,47 +275,85 @@ def _draw_points(
 
 
 def _draw_line(axes: Axes, series: PlotSeries, order: int) -> None:
-    colour = series_style(order)["color"]
+    colour = _style(order)["color"]
     x, y = [p.x for p in series.points], [p.y for p in series.points]
-    window = max(1, len(x) // 40) * 2 + 1 if len(x) >= 10 else 1
     axes.plot(x, y, color=colour, linewidth=0.5, alpha=0.3)
     dashes = ("-", "--", ":")[order // len(LINE_COLOURS) % 3]
-    mean = smoothed(y, window)
-    axes.plot(x, mean, dashes, color=colour, linewidth=1.8, label=series.name)
+    axes.plot(x, smoothed(y), dashes, color=colour, linewidth=1.8, label=series.name)
 
 
-def _finish(axes: Axes, plot: Plot, ink: str) -> None:
-    axes.set(xlabel=plot.x_label, ylabel=plot.y_label)
-    if _whole([p.x for series in plot.series for p in series.points]):
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.margins(x=0.08, y=0.08)
-    axes.grid(alpha=0.25)
-    colour_axes(axes, ink)
-    if len(plot.series) > 1:
-        many = len(plot.series) > IN_AXES
-        place = dict(loc="upper left", bbox_to_anchor=(1.01, 1)) if many else {}
-        axes.legend(frameon=False, fontsize=8, labelcolor=ink, **place)
+def name_points(axes: Axes, points: Sequence[PlotPoint], ink: str) -> None:
+    """Write every point's name beside it; a thin line leads to one that had to move.
+
+    Args:
+        axes: drawn and scaled; names of points far to the right stand left of them.
+        points: in data coordinates.
+        ink: colour of the names.
+    """
+    if not points:
+        return
+    figure = axes.figure
+    figure.draw_without_rendering()  # the layout is known from here on
+    unit = figure.dpi / 72
+    at = axes.transData.transform([(p.x, p.y) for p in points]) / unit
+    box = axes.get_window_extent()
+    turned = at[:, 0] * unit > box.x0 + 0.75 * box.width
+    width = np.array([FONT * LETTER * len(p.name) for p in points])
+    left = np.where(turned, at[:, 0] - BESIDE - width, at[:, 0] + BESIDE)
+    heights = spread(at[:, 1], left, left + width, FONT * LINE)
+    for point, moved, turn in zip(points, heights - at[:, 1], turned, strict=True):
+        line = dict(arrowstyle="-", color=ink, linewidth=0.4, shrinkA=0, shrinkB=3)
+        axes.annotate(
+            point.name,
+            (point.x, point.y),
+            xytext=(-BESIDE if turn else BESIDE, moved),
+            textcoords="offset points",
+            ha="right" if turn else "left",
+            va="center",
+            fontsize=FONT,
+            color=ink,
+            annotation_clip=False,
+            arrowprops=line if abs(moved) > LED else None,
+        )
 
 
-def colour_axes(axes: Axes, ink: str) -> None:
-    """Draw axes and their words in one colour, without a frame."""
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.tick_params(colors=ink, which="both")
-    for line in axes.spines.values():
-        line.set_color(ink)
-    for word in (axes.xaxis.label, axes.yaxis.label):
-        word.set_color(ink)
+def spread(
+    wanted: np.ndarray, left: np.ndarray, right: np.ndarray, gap: float
+) -> np.ndarray:
+    """Return heights near the wanted ones, ``gap`` apart where words would overlap.
 
+    Args:
+        wanted: heights.
+        left, right: ends of each word.
+        gap: least distance of two words that share a column.
 
-def _whole(values: Sequence[float]) -> bool:
-    return all(float(value).is_integer() for value in values)
+    Shape:
+        (N,) each -> (N,).
 
-
-# Inches: of the page's width, of a result's line, of the axes' words and legend.
-WIDTH, LINE_INTERVAL_PLOT, AROUND, LEGEND_LINE = 8.4, 0.17, 0.9, 0.17
-# Between the results of two names, in lines.
-GAP = 0.7
-LEGEND_COLUMNS = 2
+    Example:
+        >>> at, ends = np.zeros(2), np.ones(2)
+        >>> spread(np.array([5.0, 6.0]), at, ends, gap=3.0).round(1).tolist()
+        [4.0, 7.0]
+    """
+    heights = np.array(wanted, dtype=float)
+    order = np.argsort(heights, kind="stable")
+    pairs = [
+        (low, high)
+        for rank, low in enumerate(order)
+        for high in order[rank + 1 :]
+        if left[low] < right[high] and left[high] < right[low]
+    ]
+    for _ in range(ROUNDS):
+        moved = False
+        for low, high in pairs:
+            lacking = gap - (heights[high] - heights[low])
+            if lacking > 1e-3:
+                heights[low] -= lacking / 2
+                heights[high] += lacking / 2
+                moved = True
+        if not moved:
+            break
+    return heights
 
 
 @dataclass(frozen=True)
@@ -497,17 +363,17 @@ class IntervalRow:
     Args:
         name: at the left; results of one name stand together under it.
         series: what its colour means, in the legend.
-        figures: one a panel; a value of None is left out.
+        metrics: one a panel; a value of None is left out.
     """
 
     name: str
     series: str
-    figures: tuple[Measured, ...]
+    metrics: tuple[Measured, ...]
 
 
 @dataclass(frozen=True)
 class IntervalPlot:
-    """Results below one another, a panel for each of their figures.
+    """Results below one another, a panel for each of their metrics.
 
     Args:
         rows: from the top; names come in the order of their first rows.
@@ -526,36 +392,47 @@ class IntervalPlot:
             ink: colour of axes and words, ``#rrggbb``.
 
         Raises:
-            ValueError: if there is no row, or a row has not one figure a panel.
+            ValueError: if there is no row, or a row has not one metric a panel.
         """
-        if not self.rows or any(len(r.figures) != len(self.labels) for r in self.rows):
+        if not self.rows or any(len(r.metrics) != len(self.labels) for r in self.rows):
             raise ValueError(
                 "a plot of intervals needs at least one row, and in each row one "
-                f"figure for each of its {len(self.labels)} panels"
+                f"metric for each of its {len(self.labels)} panels"
             )
-        heights, names = _places(self.rows)
+        heights, names = _row_heights(self.rows)
         series = list(dict.fromkeys(row.series for row in self.rows))
         legend = LEGEND_LINE * -(-len(series) // LEGEND_COLUMNS)
-        size = WIDTH, AROUND + legend + LINE_INTERVAL_PLOT * (1 - min(heights))
-        figure = Figure(figsize=size, dpi=100, layout="constrained")
-        FigureCanvasAgg(figure)
+        figure = _figure((WIDTH, AROUND + legend + ROW * (1 - min(heights))))
         panels = figure.subplots(1, len(self.labels), sharey=True, squeeze=False)[0]
         for number, axes in enumerate(panels):
             level = self.levels[number] if self.levels else None
             if level is not None:
                 axes.axvline(level, color=ink, linestyle="--", linewidth=0.8)
             for order, words in enumerate(series):
-                _draw(axes, self.rows, heights, number, order, words)
+                shown = [
+                    (row.metrics[number], height)
+                    for row, height in zip(self.rows, heights, strict=True)
+                    if row.series == words and row.metrics[number].value is not None
+                ]
+                axes.errorbar(
+                    [m.value for m, _ in shown],
+                    [height for _, height in shown],
+                    xerr=_bars([(m.value, m.low, m.high) for m, _ in shown]),
+                    linestyle="none",
+                    elinewidth=1.2,
+                    capsize=2,
+                    markersize=5,
+                    label=words,
+                    **_style(order),
+                )
             axes.set_xlabel(self.labels[number])
             axes.set_yticks(list(names.values()), list(names))
             axes.tick_params(axis="y", length=0)
             axes.set_ylim(min(heights) - 1, 1)
             axes.grid(axis="x", alpha=0.25)
-            colour_axes(axes, ink)
-        handles, words = panels[0].get_legend_handles_labels()
+            _colour_axes(axes, ink)
         figure.legend(
-            handles,
-            words,
+            *panels[0].get_legend_handles_labels(),
             loc="outside upper center",
             ncols=min(len(series), LEGEND_COLUMNS),
             frameon=False,
@@ -565,12 +442,14 @@ class IntervalPlot:
         return figure
 
 
-def _places(rows: Sequence[IntervalRow]) -> tuple[list[float], dict[str, float]]:
+def _row_heights(
+    rows: Sequence[IntervalRow],
+) -> tuple[list[float], dict[str, float]]:
     """Return each row's height, the first at 0 and downwards, and each name's.
 
     Example:
         >>> rows = [IntervalRow(name, "", ()) for name in "aba"]
-        >>> _places(rows)
+        >>> _row_heights(rows)
         ([0.0, -2.7, -1.0], {'a': -0.5, 'b': -2.7})
     """
     heights, names, height = [0.0] * len(rows), {}, 0.0
@@ -584,32 +463,71 @@ def _places(rows: Sequence[IntervalRow]) -> tuple[list[float], dict[str, float]]
     return heights, names
 
 
-def _draw(
-    axes: Axes,
-    rows: Sequence[IntervalRow],
-    heights: Sequence[float],
-    panel: int,
-    order: int,
-    words: str,
-) -> None:
-    """Draw the results of one series into a panel."""
-    shown = [
-        (row.figures[panel], height)
-        for row, height in zip(rows, heights, strict=True)
-        if row.series == words and row.figures[panel].value is not None
-    ]
-    spans = [
-        [m.value - m.low if m.low is not None else 0 for m, _ in shown],
-        [m.high - m.value if m.high is not None else 0 for m, _ in shown],
-    ]
-    axes.errorbar(
-        [m.value for m, _ in shown],
-        [height for _, height in shown],
-        xerr=spans,
-        linestyle="none",
-        elinewidth=1.2,
-        capsize=2,
-        markersize=5,
-        label=words,
-        **series_style(order),
+def plot_svg(plot: Plot | IntervalPlot, ink: str = INK) -> bytes:
+    """Return a plot as an SVG file on no ground; the same plot gives the same bytes.
+
+    Args:
+        plot: what is drawn.
+        ink: colour of axes and words, ``#rrggbb``.
+
+    Raises:
+        ValueError: if there is nothing to draw.
+    """
+    return _svg(plot.figure(ink))
+
+
+def on_any_ground(drawn: bytes) -> bytes:
+    """Return an SVG of ``plot_svg`` that turns light where its page is dark.
+
+    Viewers that know no dark pages show it as it was.
+    """
+    dark = "".join(
+        f'[style*="{kind}: {INK}"]{{{kind}: {DARK_INK} !important}}'
+        for kind in ("fill", "stroke")
     )
+    rule = f"@media (prefers-color-scheme: dark){{{dark}}}"
+    return drawn.replace(RULES, RULES + rule.encode(), 1)
+
+
+def _figure(size: tuple[float, float], dpi: int = 100) -> Figure:
+    figure = Figure(figsize=size, dpi=dpi, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _svg(figure: Figure) -> bytes:
+    buffer = io.BytesIO()
+    # Neither date, version nor random ids: the same data draws the same file.
+    about = {"Date": None, "Creator": None}
+    with rc_context({"svg.hashsalt": "leuko_mm", "svg.fonttype": "path"}):
+        figure.savefig(buffer, format="svg", transparent=True, metadata=about)
+    return buffer.getvalue()
+
+
+def _style(order: int) -> dict:
+    """Return colour and marker of a series by its place among them."""
+    turn = order // len(LINE_COLOURS)
+    return dict(
+        color=LINE_COLOURS[order % len(LINE_COLOURS)],
+        marker=MARKERS[turn % len(MARKERS)],
+    )
+
+
+def _bars(
+    values: Sequence[tuple[float, float | None, float | None]],
+) -> list[list[float]]:
+    """Return the lengths of error bars of (value, low, high); 0 for an end of None."""
+    return [
+        [value - low if low is not None else 0 for value, low, _ in values],
+        [high - value if high is not None else 0 for value, _, high in values],
+    ]
+
+
+def _colour_axes(axes: Axes, ink: str) -> None:
+    """Draw axes and their words in one colour, without a frame."""
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.tick_params(colors=ink, which="both")
+    for line in axes.spines.values():
+        line.set_color(ink)
+    for word in (axes.xaxis.label, axes.yaxis.label):
+        word.set_color(ink)

@@ -233,11 +233,11 @@ def _curves(loss: LossHistory | None) -> dict[str, str] | None:
     for kind, (size, ink, line) in kinds.items():
         curve = loss_curve_svg(
             loss.iterations,
-            {"training loss": loss.losses},
+            loss.losses,
             marks=loss.marks,
             size=size,
             ink=ink,
-            colours=(line,),
+            colour=line,
         )
         drawn[kind] = data_uri(curve, "image/svg+xml")
     return drawn

@@ -44,6 +44,7 @@ LEFT_FILES = (
     "last_checkpoint",
     "results.json",
     "metrics.json",
+    "calibration.json",
     "cells.npz",
     "report.html",
     "table.md",
@@ -72,7 +73,7 @@ def make_plain(config: Config, *, amp: bool | None = None) -> None:
     """Turn off, in place, all that only makes a training faster.
 
     That is bfloat16, channels-last memory, fused optimiser steps and the cache of the
-    frozen encoder. What is learnt, in which order and at which rates stays. An
+    frozen encoder. What is trained, in which order and at which rates stays. An
     optimiser wrapper that is not ours is left as it is.
 
     Raises:

@@ -41,21 +41,17 @@ METHOD_KEYS = (
     "takes_setting",
     "setting_losses",
 )
+KNOWN_KEYS = {*inspect.signature(Runner).parameters, "protocol", *METHOD_KEYS}
 # data_preprocessor belongs into the model, where the sidecar finds it.
-RUNNER_KEYS = frozenset(inspect.signature(Runner).parameters) - {
-    "cfg",
-    "data_preprocessor",
-}
-KNOWN_KEYS = RUNNER_KEYS | {"protocol", *METHOD_KEYS}
+KNOWN_KEYS -= {"cfg", "data_preprocessor"}
 # Without these there is nothing to train, or no way to test it.
 NEEDED_KEYS = (
+    *LOADERS,
     "model",
-    "train_cfg",
     "optim_wrapper",
-    "train_dataloader",
-    "test_dataloader",
-    "test_evaluator",
     "randomness",
+    "test_evaluator",
+    "train_cfg",
 )
 # Where and how a config is run; the same run elsewhere has the same hash.
 LOCAL_KEYS = ("work_dir", "experiment_name", "launcher", "resume", "load_from")
@@ -65,13 +61,7 @@ ALIKE = 0.85
 
 @dataclass(frozen=True)
 class Setting:
-    """One way to show images and to score predictions while training.
-
-    Attributes:
-        words: what it is, in a line.
-        enhance: config of the enhancement of every cell; None: raw images.
-        losses: configs of the losses on the logits.
-    """
+    """An enhancement of every cell (None: raw images) and losses on the logits."""
 
     words: str
     enhance: Mapping | None
@@ -177,12 +167,7 @@ def find_config(name: str) -> Path:
 
 
 def cells_config(config: Config, part: str) -> Config:
-    """Return the config of the cells that a loader reads, below a mosaic or not.
-
-    Args:
-        config: complete.
-        part: ``train`` or ``test``.
-    """
+    """Return the config of the cells that a loader reads, below a mosaic or not."""
     dataset = config[f"{part}_dataloader"]["dataset"]
     return dataset.get("dataset", dataset)
 
@@ -292,10 +277,6 @@ def _check_complete(config: Config, path: Path) -> None:
 def under_protocol(config: Config, protocol: str) -> Config:
     """Return the method of a config under another protocol.
 
-    Args:
-        config: as its file says.
-        protocol: a file of ``configs/_base_/protocols``, without its suffix.
-
     Raises:
         UsageError: for an unknown protocol.
     """
@@ -364,10 +345,6 @@ def apply_setting(config: Config, name: str) -> None:
     names them in ``setting_losses``. A config about the loss or the enhancement itself
     says ``takes_setting = False``.
 
-    Args:
-        config: a complete config.
-        name: a key of ``SETTINGS``.
-
     Raises:
         UsageError: if there is no such setting, the config takes none, or its model
             has no such loss.
@@ -412,10 +389,6 @@ def set_iterations(config: Config, iterations: int) -> None:
     The encoder stays frozen for the same share of them, and schedules that end with
     the training still do; a warm-up keeps its length. ``i<number>`` is appended to
     ``variant``. The config's own number changes nothing.
-
-    Args:
-        config: a complete config.
-        iterations: how many.
 
     Raises:
         UsageError: if the config counts in epochs, or a schedule that does not end

@@ -105,12 +105,7 @@ def _without_enhancement(runner: Runner) -> Dataset | None:
 
 
 def cell_boxes(sample: BaseDataElement, shape: tuple[int, int]) -> tuple[Box, ...]:
-    """Return the tile of every cell in a sample: the whole image if it is no mosaic.
-
-    Args:
-        sample: of the test, with or without ``tiles``.
-        shape: of its label map.
-    """
+    """Return the tile of every cell in a sample: the whole image if it is no mosaic."""
     tiles = sample.metainfo.get("tiles")
     if tiles is None:
         return ((0, 0, shape[1], shape[0]),)
@@ -120,14 +115,11 @@ def cell_boxes(sample: BaseDataElement, shape: tuple[int, int]) -> tuple[Box, ..
 def locate_cells(
     dataset: Dataset, stems: Sequence[str]
 ) -> list[tuple[int, int] | None]:
-    """Find test cells by name: image index and number of the tile in it.
+    """Return image index and tile number of test cells, None for one that is not there.
 
     Args:
         dataset: mosaics, or images of one cell each; nothing is loaded.
         stems: names in the order of the test; a name may repeat.
-
-    Returns:
-        One place a name, None for a name that the dataset has not (or no longer).
     """
     places: dict[str, deque[tuple[int, int]]] = defaultdict(deque)
     for index in range(len(dataset)):
@@ -152,13 +144,7 @@ def shown_indices(runner: Runner) -> range:
 def draw_pictures(
     runner: Runner, work_dir: Path, predictions: Mapping[int, PredictedImage]
 ) -> None:
-    """Write ``loss.png`` and ``overlays/<i>.png``.
-
-    Args:
-        runner: after testing.
-        work_dir: the run's folder.
-        predictions: by index, at least of the images of ``shown_indices``.
-    """
+    """Write ``loss.png``, and ``overlays/<i>.png`` of ``shown_indices``."""
     dataset = runner.test_dataloader.dataset
     (work_dir / "overlays").mkdir(parents=True, exist_ok=True)
     colours = [tuple(colour) for colour in dataset.metainfo["palette"]]
@@ -180,7 +166,7 @@ def draw_pictures(
     if history:
         loss_curve(
             list(history),
-            {"training loss": list(history.values())},
+            list(history.values()),
             out=work_dir / "loss.png",
             marks=thaw_marks(runner),
             title=work_dir.name,

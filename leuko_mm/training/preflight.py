@@ -122,11 +122,7 @@ def check_data(config: Config) -> None:
 
 
 def draw_synthetic(name: str) -> None:
-    """Prepare the synthetic smears if they are asked for and not there yet.
-
-    They are the only data that a training makes for itself: they travel with the
-    package, and nobody takes them for real.
-    """
+    """Prepare the synthetic smears, and no other data, if they are not there yet."""
     root = dataset_root(name)
     if name == SYNTHETIC and not root.exists():
         print_log(f"drawing synthetic smears into {root}", "current")
@@ -153,10 +149,6 @@ def check_batch_norm(model: nn.Module, config: Config) -> None:
 
     Such a value has no spread, and torch would refuse it in the first iteration. A
     copy of the model without memory finds out; nothing is computed.
-
-    Args:
-        model: a segmentor, not wrapped.
-        config: the run's resolved config.
 
     Raises:
         UsageError: naming the layer.

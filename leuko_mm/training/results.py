@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import cv2
 import mmcv
@@ -68,12 +67,7 @@ def place_run(config: Config, work_dir: str) -> None:
 
 
 def run_name(config: Config, *, protocol: bool = True) -> str:
-    """Return ``<method>[-<variant>]-<protocol>-<split>-s<seed>``.
-
-    Args:
-        config: resolved.
-        protocol: False leaves the protocol out.
-    """
+    """Return ``<method>[-<variant>][-<protocol>]-<split>-s<seed>``."""
     split = cells_config(config, "train").get("split")
     seed = config.randomness.get("seed", 0)
     named = config.get("protocol") if protocol else None
@@ -83,9 +77,6 @@ def run_name(config: Config, *, protocol: bool = True) -> str:
 
 def as_typed(command: Sequence[str]) -> str:
     """Return a command line, quoted for a shell.
-
-    Args:
-        command: the program, as one word or several, and its arguments.
 
     Example:
         >>> as_typed(["leuko train", "unet", "--data", "my cells"])
@@ -166,12 +157,7 @@ def cpu_name() -> str:
 
 
 def model_facts(model: nn.Module, config: Config) -> dict:
-    """Return the ``model`` block: parameters in 10^6, multiply-adds an image in 10^9.
-
-    Args:
-        model: a segmentor.
-        config: the run's resolved config: size of the test images, encoder weights.
-    """
+    """Return the ``model`` block: parameters in 10^6, multiply-adds in 10^9."""
     size = config.test_dataloader.dataset.get("size", 256)
     # How predictions are post-processed; empty: pixel by pixel, in one view.
     reading = {key: getattr(model, key, None) for key in TEST_CFG_KEYS}
@@ -187,12 +173,7 @@ def model_facts(model: nn.Module, config: Config) -> dict:
 
 
 def data_facts(config: Config, part: str) -> dict:
-    """Return the ``data`` block: which dataset, which groups train and test.
-
-    Args:
-        config: the run's resolved config.
-        part: ``train`` or ``test``, whose loader's mosaics and enhancement are named.
-    """
+    """Return the ``data`` block of the loader of a part, ``train`` or ``test``."""
     cells = cells_config(config, part)
     root = dataset_root(cells["name"])
     about = read_about(root)
@@ -313,33 +294,17 @@ def _table(results: dict) -> str:
 
 
 class CalibrationHook(Hook):
-    """Write ``calibration.json`` beside the results of a test.
+    """Write ``calibration.json`` of one test into a folder.
 
     Expected calibration errors, in percent, of the pixels and of the classes of whole
     cells, with the counts that they are made of (see ``evaluation.calibration``).
-
-    Args:
-        folder: where the file goes.
     """
 
     def __init__(self, folder: Path):
         self.folder = Path(folder)
-        self._reset()
-
-    def _reset(self) -> None:
         self.pixels, self.cells = np.zeros((BINS, 3)), []
 
-    def before_test_epoch(self, runner) -> None:
-        """Drop the counts of an earlier test."""
-        self._reset()
-
-    def after_test_iter(
-        self,
-        runner,
-        batch_idx: int,
-        data_batch: Any = None,
-        outputs: Sequence | None = None,
-    ) -> None:
+    def after_test_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
         """Count one batch; what a test's last batch repeats is counted twice."""
         for sample in outputs or ():
             logits = getattr(sample, "seg_logits", None)

@@ -32,22 +32,8 @@ from leuko_mm.engine.hooks import (
 from leuko_mm.engine.runner import LegibleRunner, keep_memory, own_globals
 from leuko_mm.errors import UsageError
 from leuko_mm.files import sha256_of_file
-from leuko_mm.training.building import (
-    TrainingStartHook,
-    announce_test,
-    build_runner,
-    building_errors,
-    make_model_plain,
-    make_plain,
-    set_precision,
-)
+from leuko_mm.training import building, preflight
 from leuko_mm.training.config import cells_config, config_hash, resolve_config
-from leuko_mm.training.preflight import (
-    check_batch_norm,
-    check_data,
-    check_output,
-    check_run,
-)
 from leuko_mm.training.results import (
     CalibrationHook,
     git_state,
@@ -151,9 +137,9 @@ def prepare_config(request: TrainRequest) -> Config:
     place_run(config, request.work_dir or _usual_folder(request, config))
     config.launcher = request.launcher
     config.resume = request.resume
-    set_precision(config, request.amp)
+    building.set_precision(config, request.amp)
     if request.plain:
-        make_plain(config, amp=request.amp)
+        building.make_plain(config, amp=request.amp)
     return config
 
 
@@ -178,12 +164,12 @@ def train(request: TrainRequest) -> Path:
     git_state()  # what is committed later is not the code that runs
     config = prepare_config(request)
     work_dir = Path(config.work_dir)
-    check_run(config, work_dir, resume=request.resume, force=request.force)
+    preflight.check_run(config, work_dir, resume=request.resume, force=request.force)
     check_start(config)
     if request.resume:
         resume_from_newest(config, work_dir)
     replaces = request.force and not request.resume
-    start = TrainingStartHook(work_dir if replaces else None)
+    start = building.TrainingStartHook(work_dir if replaces else None)
     advice = how_to_resume(request.command, launcher=request.launcher)
     stop = GracefulStopHook(work_dir, advice=advice)
     try:
@@ -208,23 +194,23 @@ def _train(
     request: TrainRequest,
     config: Config,
     *,
-    start: TrainingStartHook,
+    start: building.TrainingStartHook,
     stop: GracefulStopHook,
 ) -> None:
     if not request.plain:
         keep_memory()
     state = TrainingStateHook(identity_of(config))
-    runner = build_runner(config)
+    runner = building.build_runner(config)
     check_same_start(config)
-    check_batch_norm(unwrapped(runner.model), config)
+    preflight.check_batch_norm(unwrapped(runner.model), config)
     # A config may bring one with other options.
     if not any(isinstance(hook, FiniteLossHook) for hook in runner.hooks):
         runner.register_hook(FiniteLossHook())
     if request.plain:
-        make_model_plain(runner.model)
+        building.make_model_plain(runner.model)
     for hook in (stop, start, state, *request.hooks):
         runner.register_hook(hook)
-    with stop.catching_signals(runner), building_errors(start):
+    with stop.catching_signals(runner), building.building_errors(start):
         runner.train()
     wall_s = state.trained_s
     score(runner, config)
@@ -314,8 +300,8 @@ def run_test(request: TestRequest) -> Path:
     place_run(config, request.work_dir or str(path.parent / name))
     config.launcher = request.launcher
     work_dir = Path(config.work_dir)
-    check_output(work_dir, resume=False, force=request.force)
-    check_data(config)
+    preflight.check_output(work_dir, resume=False, force=request.force)
+    preflight.check_data(config)
     if not sidecar:
         LOGGER.warning(
             "%s has no sidecar (%s): nothing tells which cells it was trained on, and "
@@ -335,7 +321,7 @@ def _test(request: TestRequest, config: Config, sidecar: dict, digest: str) -> N
     runner = _test_runner(config)
     check_sidecar(path, sidecar, config, runner.test_dataloader.dataset.metainfo)
     load_model(runner, path)
-    announce_test(runner, config, path)
+    building.announce_test(runner, config, path)
     started = time.time()
     score(runner, config)
     if is_main_process():
@@ -362,7 +348,7 @@ def _test_runner(config: Config) -> Runner:
     # The checkpoint brings every weight; pretrained ones need not be there.
     if "init_cfg" in slim.model.get("backbone", {}):
         slim.model.backbone.init_cfg = None
-    with building_errors():
+    with building.building_errors():
         prepare_launcher(slim)
         runner = LegibleRunner.from_cfg(slim)
         _ = runner.test_loop

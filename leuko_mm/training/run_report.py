@@ -12,7 +12,7 @@ from mmengine.runner import Runner
 
 from leuko_mm.classes import BACKGROUND, CLASSES
 from leuko_mm.evaluation.cell_scores import cell_dice, majority_classes
-from leuko_mm.evaluation.confusion import merge_leukocytes, scores
+from leuko_mm.evaluation.confusion import MEAN_OF, merge_leukocytes, scores
 from leuko_mm.evaluation.metric import CELLS_FILE, Cells, load_cells
 from leuko_mm.files import write_text
 from leuko_mm.progress import duration
@@ -41,6 +41,11 @@ from leuko_mm.training.pictures import (
 
 REPORT_FILE = "report.html"
 WORST, BEST = 10, 6  # cells that are shown
+SCORED = (
+    "The last state of the training is what is scored: no checkpoint is picked on "
+    "test cells."
+)
+CLOSING = "For research, not for diagnosis."
 # Files that a run leaves, in the order of their use, and what they hold.
 FILES = (
     ("results.json", "every number of this page, for programs"),
@@ -52,7 +57,7 @@ FILES = (
 )
 
 
-def show_run(runner: Runner, config: Config, results: Mapping, *, tested: bool) -> Path:
+def show_run(runner: Runner, config: Config, results: Mapping, *, tested: bool) -> None:
     """Draw a run's pictures and write its page; the model sees each image once.
 
     Args:
@@ -60,9 +65,6 @@ def show_run(runner: Runner, config: Config, results: Mapping, *, tested: bool) 
         config: the run's resolved config.
         results: content of the run's results file.
         tested: whether the run only tests a checkpoint.
-
-    Returns:
-        The page's path.
     """
     work_dir = Path(config.work_dir)
     dataset = runner.test_dataloader.dataset
@@ -75,14 +77,17 @@ def show_run(runner: Runner, config: Config, results: Mapping, *, tested: bool) 
     images = predict_images(runner, {*shown_indices(runner), *drawn})
     draw_pictures(runner, work_dir, images)
     pictures = {row: images[i].cell(number) for row, (i, number) in places.items()}
-    confusion = np.array(results["confusion"])
+    metrics, confusion = results["metrics"], np.array(results["confusion"])
     page = RunReport(
         name=results["run"]["name"],
         summary=summary_of(results, tested=tested),
         headlines=headlines(results, cells),
         classes=labels,
         rows=class_rows(results["per_class"], cells, labels),
-        means=_mean_rows(results["metrics"]),
+        means=(
+            MeanRow("mean", {score: metrics[key] for key, score in MEAN_OF.items()}),
+            MeanRow("mean without background", {"iou": metrics["mIoU_fg"]}),
+        ),
         confusion=tuple(tuple(row) for row in confusion.tolist()),
         confusion_percent=row_percent(confusion),
         loss=loss_history(runner, work_dir),
@@ -90,11 +95,9 @@ def show_run(runner: Runner, config: Config, results: Mapping, *, tested: bool) 
         cell_count=len(cells.stem),
         facts=fact_groups(results, tested=tested),
         files=files_beside(work_dir),
-        closing=closing_of(results, tested=tested),
+        closing=CLOSING if tested else f"{SCORED} {CLOSING}",
     )
-    out = work_dir / REPORT_FILE
-    write_text(out, render_run_report(page))
-    return out
+    write_text(work_dir / REPORT_FILE, render_run_report(page))
 
 
 def summary_of(results: Mapping, *, tested: bool) -> str:
@@ -114,16 +117,6 @@ def summary_of(results: Mapping, *, tested: bool) -> str:
 
 def _method(run: Mapping) -> str:
     return " ".join(str(run[key]) for key in ("method", "variant") if run[key])
-
-
-def closing_of(results: Mapping, *, tested: bool) -> str:
-    """Say what the numbers of a run are for, and what they are not for."""
-    last = results["run"].get("selected_on") == "last" and not tested
-    scored = (
-        "The last state of the training is what is scored: no checkpoint is picked on "
-        "test cells. "
-    )
-    return f"{scored if last else ''}For research, not for diagnosis."
 
 
 def headlines(results: Mapping, cells: Cells) -> tuple[Headline, ...]:
@@ -178,20 +171,6 @@ def class_rows(
     return tuple(rows)
 
 
-def _mean_rows(metrics: Mapping) -> tuple[MeanRow, ...]:
-    everything = {
-        "precision": metrics["mPrecision"],
-        "recall": metrics["mRecall"],
-        "f1": metrics["mF1"],
-        "iou": metrics["mIoU"],
-        "ovr_accuracy": metrics["ovr_accuracy"],
-    }
-    return (
-        MeanRow("mean", everything),
-        MeanRow("mean without background", {"iou": metrics["mIoU_fg"]}),
-    )
-
-
 def row_percent(confusion: np.ndarray) -> tuple[tuple[float | None, ...], ...]:
     """Return a confusion matrix in percent of each row's total; None without one.
 
@@ -229,14 +208,10 @@ def choose_cells(
     """Choose the cells with the lowest and the highest Dice, the worst first.
 
     Cells without any cell pixel, true or predicted, have no Dice and are left out;
-    equals keep their order.
-
-    Args:
-        confusion: of every test cell, rows truth, columns prediction.
-        worst, best: how many of each; where cells are few, the worst come first.
+    equals keep their order. Where cells are few, the worst come first.
 
     Shape:
-        (N, C, C).
+        confusion of every test cell, rows truth, columns prediction: (N, C, C).
     """
     dice = cell_dice(confusion)
     order = np.argsort(dice, kind="stable")  # NaN comes last
@@ -255,14 +230,7 @@ def cell_cards(
     pictures: Mapping[int, PredictedImage],
     labels: Sequence[ClassLabel],
 ) -> tuple[CellCard, ...]:
-    """Gather what the page shows of the chosen cells.
-
-    Args:
-        cells: of the whole test.
-        chosen: rows of it, in the order of the page.
-        pictures: by row; a row without one is shown without pictures.
-        labels: of the classes, by id.
-    """
+    """Gather what the page shows of the chosen cells, with pictures by their row."""
     confusion = cells.confusion[[cell.row for cell in chosen]]
     dice = cell_dice(confusion)
     truth, majority = majority_classes(confusion)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Mapping
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +22,7 @@ from leuko_mm.datasets.prepared import (
 from leuko_mm.engine.checkpoints import load_tensors
 from leuko_mm.errors import UsageError
 from leuko_mm.inference.model import read_sidecar_of
-from leuko_mm.inference.scale import RedCells, measure_red_cells
+from leuko_mm.inference.scale import measure_red_cells
 from leuko_mm.models.size import build_bare
 from leuko_mm.training.config import cells_config
 from leuko_mm.zoo.entries import checkpoint_of
@@ -45,7 +44,7 @@ def sidecar_of(config: Config, results: Mapping, metainfo: Mapping) -> dict:
     Args:
         config: the run's resolved config.
         results: the content of ``results.json``.
-        metainfo: of the dataset; its classes and palette.
+        metainfo: classes and palette of the dataset.
     """
     classes = list(metainfo["classes"])
     preprocessor = config.model.data_preprocessor.to_dict()
@@ -107,7 +106,7 @@ def trained_red_cell(
         rows = [row for row in rows if parts.get(row.stem) == "train"]
     diameters, counts = [], []
     for row in _evenly(rows):
-        measured = _measured(root / row.image, row.sha256)
+        measured = measure_red_cells(read_image(root / row.image))
         if measured:
             to_network = cell_px / row.width if cell_px else 1.0
             diameters.append(measured.diameter * to_network)
@@ -115,12 +114,6 @@ def trained_red_cell(
     if sum(counts) < FEWEST_CELLS:
         return None
     return round(float(np.median(np.repeat(diameters, counts))), 2)
-
-
-@lru_cache(maxsize=1024)
-def _measured(image: Path, sha256: str) -> RedCells | None:
-    # One process may train several networks on the same images.
-    return measure_red_cells(read_image(image))
 
 
 def _evenly(rows: list[IndexRow]) -> list[IndexRow]:
@@ -154,11 +147,7 @@ def read_sidecar(path: Path, digest: str) -> dict:
 def check_sidecar(path: Path, sidecar: dict, config: Config, metainfo: Mapping) -> None:
     """Refuse a checkpoint that was made for other classes or other images.
 
-    Args:
-        path: the checkpoint, for the message.
-        sidecar: its sidecar; {} passes.
-        config: the config it is tested with.
-        metainfo: of the dataset it is tested on.
+    A checkpoint without a sidecar, {}, passes.
 
     Raises:
         UsageError: naming what the checkpoint has and what the config has.
@@ -207,12 +196,7 @@ def training_cells(root: Path, sidecar: Mapping) -> set[str]:
 def training_groups(root: Path, sidecar: Mapping) -> list[str] | None:
     """Return which groups of a dataset a checkpoint was trained on.
 
-    Args:
-        root: the prepared dataset.
-        sidecar: of the checkpoint; {} is allowed.
-
-    Returns:
-        None where the sidecar names no split of this dataset.
+    None where the sidecar names no split of this dataset.
     """
     if not training_splits(root, sidecar):
         return None
@@ -222,10 +206,6 @@ def training_groups(root: Path, sidecar: Mapping) -> list[str] | None:
 
 def check_unseen(config: Config, sidecar: Mapping) -> None:
     """Refuse to test on cells that the checkpoint was trained on.
-
-    Args:
-        config: says what is tested.
-        sidecar: of the checkpoint; {} passes.
 
     Raises:
         UsageError: naming the split that the checkpoint left cells out of.
@@ -283,9 +263,6 @@ def start_of(config: Config) -> Path | None:
 def check_start(config: Config) -> None:
     """Refuse a start that was trained on the cells on which the run is tested.
 
-    Args:
-        config: its data is there.
-
     Raises:
         UsageError: naming the split that the start left cells out of.
     """
@@ -296,21 +273,13 @@ def check_start(config: Config) -> None:
 
 
 def _check_network(config: Config, path: Path) -> None:
-    network = build_bare(config, device="meta").state_dict()
-    theirs, ours = (
-        {key: str(list(tensor.shape)) for key, tensor in tensors.items()}
-        for tensors in (load_tensors(path), network)
-    )
-    wrong = [
-        f"{key} is {theirs.get(key, 'missing')} there and {ours.get(key, 'missing')} "
-        "here"
-        for key in sorted(theirs.keys() | ours.keys())
-        if theirs.get(key) != ours.get(key)
-    ]
-    if wrong:
+    network = build_bare(config, device="meta")
+    try:
+        network.load_state_dict(load_tensors(path), assign=True)
+    except RuntimeError as error:
+        lines = [line.strip() for line in str(error).splitlines()[1:4]]
         raise UsageError(
             f"--load-from: {path} is of another network than {config.method}, or of "
-            f"other classes: {'; '.join(wrong[:3])}"
-            f"{f' and {len(wrong) - 3} more' if len(wrong) > 3 else ''}. Train the "
-            "method that its sidecar names"
-        )
+            f"other classes: {' '.join(lines)[:400]}. Train the method that its "
+            "sidecar names"
+        ) from None

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import argparse
 import shlex
 from pathlib import Path
 
 import pytest
 from tiny_run import make_data, write_config
 
-from leuko_mm.comparison import plan as compare_matrix
-from leuko_mm.comparison.plan import CompareRequest, method_names, plan_runs
+from leuko_mm.cli import train
+from leuko_mm.comparison import plan
+from leuko_mm.comparison.plan import (
+    CompareRequest,
+    method_names,
+    plan_rows,
+    plan_runs,
+)
 from leuko_mm.datasets.prepared import DatasetError
 from leuko_mm.errors import UsageError
 from leuko_mm.training.config import config_hash
 from leuko_mm.training.results import as_typed
+from leuko_mm.training.run import prepare_config
 
 
 def planned(tiny_config, **wishes):
@@ -58,20 +66,17 @@ def test_methods_by_settings_splits_and_seeds(tiny_data, tiny_config):
 )
 def test_what_is_not_named_is_all_or_nothing(monkeypatch, methods, ablations, rows):
     names = ["a", "ablation/x", "ablation/y", "b", "quickstart"]
-    monkeypatch.setattr(compare_matrix, "config_names", lambda: names)
+    monkeypatch.setattr(plan, "config_names", lambda: names)
     request = CompareRequest(protocol="smoke", methods=methods, ablations=ablations)
-    settings = {None: [None, "A", "B"]}
     expected = [
         (name, setting)
         for name in rows
-        for setting in ([None] if "/" in name else settings[None])
+        for setting in ([None] if "/" in name else [None, "A", "B"])
     ]
-    assert compare_matrix._rows(request) == expected
+    assert plan_rows(request) == expected
 
 
 def test_the_config_is_the_one_that_training_resolves(tiny_data, tiny_config):
-    from leuko_mm.training.run import prepare_config
-
     (run,) = planned(tiny_config, amp=False, options={"train_cfg.max_iters": 7})
     assert run.iterations == 7
     assert config_hash(prepare_config(run.request)) == run.identity["config_sha256"]
@@ -79,10 +84,6 @@ def test_the_config_is_the_one_that_training_resolves(tiny_data, tiny_config):
 
 
 def test_the_command_of_a_run_is_one_that_can_be_typed(tiny_data, tiny_config):
-    import argparse
-
-    from leuko_mm.cli import train
-
     (run,) = planned(
         tiny_config,
         settings=["A"],

@@ -1,16 +1,26 @@
-"""Published runs: trainings and tests of what they trained.
-
-What the command of a training changed.
-"""
+"""Published runs: what they say of their training, and which folds are pooled."""
 
 from __future__ import annotations
 
 import json
 
 import pytest
-from generated_results import write_run
+from generated_results import change, write_run
 
-from leuko_mm.comparison.results import read_runs, training_options
+from leuko_mm.comparison.measurements import precision_note
+from leuko_mm.comparison.results import (
+    FIVE_FOLDS,
+    FOLDS,
+    read_runs,
+    results_of,
+    training_options,
+)
+
+TRAIN = "leuko train cbam_unet --protocol half --cfg-options"
+
+
+def results_in(folder):
+    return results_of(read_runs(folder).runs)
 
 
 @pytest.mark.parametrize(
@@ -26,19 +36,14 @@ from leuko_mm.comparison.results import read_runs, training_options
 def test_the_command_tells_a_test_from_a_training(tmp_path, command, is_test):
     # Of single cells, whose images do not tell the one from the other.
     path = write_run(tmp_path, "unet", "A", n=1)
-    content = json.loads(path.read_text())
-    content["run"]["command"] = command
-    path.write_text(json.dumps(content))
+    content = change(path, run=dict(command=command))
     (run,) = read_runs(tmp_path).runs
     assert run.is_test == is_test
     assert run.mean_iou == pytest.approx(content["metrics"]["mIoU"])
 
 
-TRAIN = "leuko train cbam_unet --protocol half --cfg-options"
-
-
 @pytest.mark.parametrize(
-    ("command", "told"),
+    ("command", "options"),
     [
         ("leuko train cbam_unet --protocol half", []),
         (f"{TRAIN} variant=fast", []),
@@ -57,5 +62,90 @@ TRAIN = "leuko train cbam_unet --protocol half --cfg-options"
         (f"{TRAIN} a.name='unfinished", []),
     ],
 )
-def test_what_a_training_changed_is_said_without_what_it_stands_in(command, told):
-    assert training_options(command) == told
+def test_the_options_of_a_training_are_named_by_their_last_part(command, options):
+    assert training_options(command) == options
+
+
+def test_a_test_says_what_the_training_of_its_checkpoint_changed(tmp_path):
+    for variant, digest, command in (
+        ("fast", "a", f"{TRAIN} variant=fast optim_wrapper.lr_mult=0.3"),
+        ("fast-cells", "a", "leuko test cbam_unet a.pth --cfg-options model.type=C"),
+        ("plain-cells", "b", "leuko test cbam_unet b.pth --cfg-options model.type=C"),
+    ):
+        path = write_run(tmp_path, "cbam_unet", variant, checkpoint=digest)
+        change(path, run=dict(command=command))
+    assert {result.setting for result in results_in(tmp_path)} == {
+        "fast (lr_mult=0.3)",
+        "fast-cells (lr_mult=0.3)",
+        "plain-cells",
+    }
+
+
+@pytest.mark.parametrize(
+    ("method", "variant", "how", "words"),
+    [
+        ("unet", None, {}, "own: as its file has it"),
+        ("unet", "A", {}, "A: raw image, cross-entropy"),
+        ("unet", "A", dict(seed=2), "A: raw image, cross-entropy, seed 2"),
+        ("unet", "A-views8", {}, "A: raw image, cross-entropy; views8"),
+        ("unet_vgg16", "retinex", {}, "ablation: AHE-Retinex"),
+        (
+            "unet",
+            "mine",
+            dict(mode="every", reading=dict(views=8, least_area=250)),
+            "mine, one class a cell, eight views",
+        ),
+    ],
+)
+def test_a_result_says_its_setting(tmp_path, method, variant, how, words):
+    write_run(tmp_path, method, variant, **how)
+    (result,) = results_in(tmp_path)
+    assert result.setting == words
+
+
+def test_float32_is_named_only_beside_bfloat16(tmp_path):
+    write_run(tmp_path, "unet", "A", amp=True)
+    write_run(tmp_path, "segnet", "A", amp=False)
+    write_run(tmp_path, "unet", "A-cells", amp=False, mode="every")
+    results = results_in(tmp_path)
+    assert len(results) == 3
+    assert precision_note(results) == (
+        "Trained in float32, the others in bfloat16: segnet A."
+    )
+    for method in ("unet", "segnet"):
+        assert precision_note([r for r in results if r.method == method]) == ""
+
+
+def test_five_folds_are_one_result_over_every_cell(tmp_path):
+    for fold in FOLDS:
+        write_run(tmp_path, "cbam_unet", "B", split=fold)
+        write_run(tmp_path, "cbam_unet", "B", split=fold, seed=1)
+    write_run(tmp_path, "cbam_unet", "B", split="development")
+    write_run(tmp_path, "segnet", "A")
+    found = {(result.name, result.scope): result for result in results_in(tmp_path)}
+    assert found.keys() == {
+        ("cbam_unet B", FIVE_FOLDS),
+        ("cbam_unet B seed 1", FIVE_FOLDS),
+        ("segnet A", "fold5"),
+    }
+    stems = found["cbam_unet B", FIVE_FOLDS].cells.stem.tolist()
+    assert len(stems) == len(set(stems)) == 5 * 10 * 3
+
+
+def test_folds_that_were_trained_otherwise_are_not_pooled(tmp_path):
+    for fold in FOLDS:
+        path = write_run(tmp_path, "cbam_unet", "fast", split=fold)
+        change(path, run=dict(command=f"{TRAIN} a.lr_mult=0.3"))
+    assert [result.scope for result in results_in(tmp_path)] == [FIVE_FOLDS]
+    change(path, run=dict(command=f"{TRAIN} a.lr_mult=1.0"))
+    assert {result.scope for result in results_in(tmp_path)} == set(FOLDS)
+
+
+def test_results_that_contradict_their_cells_are_left_out(tmp_path):
+    path = write_run(tmp_path, "unet", "A")
+    content = json.loads(path.read_text())
+    content["confusion"][0][0] += 1
+    path.write_text(json.dumps(content))
+    found = read_runs(tmp_path)
+    assert found.runs == ()
+    assert "does not agree" in found.faults[0]

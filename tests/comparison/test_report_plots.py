@@ -1,7 +1,4 @@
-"""The report's first pictures: which results stand in which.
-
-Plots of the report: which are drawn, and of what.
-"""
+"""Plots of the report: which are drawn, and of what."""
 
 from __future__ import annotations
 
@@ -9,13 +6,13 @@ import json
 
 from generated_results import write_run
 
-from leuko_mm.comparison.measurements import Measurements
+from leuko_mm.comparison.measurements import Metrics
 from leuko_mm.comparison.report_plots import at_a_glance, costs, learning, losses
 from leuko_mm.comparison.results import FOLDS, read_runs, results_of
 
 
 def glance(folder):
-    return at_a_glance(results_of(read_runs(folder).runs), Measurements())
+    return at_a_glance(results_of(read_runs(folder).runs), Metrics())
 
 
 def shown(figure):
@@ -55,7 +52,7 @@ def test_methods_of_one_test_share_a_picture_without_ablations(tmp_path):
     names = [name.split(" ")[0] for name, _ in shown(figure)]
     assert names == ["cbam_unet", "cbam_unet", "unet", "segnet"]
     assert {series for _, series in shown(figure)} == {"A", "B"}
-    values = [row.figures[0].value for row in figure.plot.rows]
+    values = [row.metrics[0].value for row in figure.plot.rows]
     assert values == sorted(values, reverse=True)
 
 
@@ -77,7 +74,7 @@ def test_cost_is_drawn_of_methods_and_against_time_where_it_is_known(tmp_path):
     # An ablation has the cost of its method and would hide it.
     write_run(tmp_path, "cbam_unet", "cbam_channel", gmacs=131.0)
     results = results_of(read_runs(tmp_path).runs)
-    section = costs(results, Measurements(), tmp_path)
+    section = costs(results, Metrics(), tmp_path)
     assert [figure.name for figure in section.figures] == [
         "mIoU_macs_1",
         "pixel_accuracy_macs_1",
@@ -87,7 +84,7 @@ def test_cost_is_drawn_of_methods_and_against_time_where_it_is_known(tmp_path):
     assert "timing.json" in section.lead
     about = dict(methods=dict(unet=50.0, cbam_unet=70.0), size=256, machine="here")
     (tmp_path / "timing.json").write_text(json.dumps(about))
-    timed = costs(results, Measurements(), tmp_path)
+    timed = costs(results, Metrics(), tmp_path)
     assert len(timed.figures) == 4
     assert timed.lead == ""
     assert "timing.json" in {link.path for f in timed.figures for link in f.links}
@@ -98,7 +95,7 @@ def test_a_learning_curve_joins_runs_that_differ_in_one_thing(tmp_path):
     write_run(tmp_path, "cbam_unet")
     write_run(tmp_path, "cbam_unet", split="development", train_groups=20)
     write_run(tmp_path, "cbam_unet", "i400", split="development", iterations=400)
-    section = learning(read_runs(tmp_path).runs, Measurements())
+    section = learning(read_runs(tmp_path).runs, Metrics())
     (figure,) = section.figures
     assert figure.name == "learning_iterations"
     assert [p.x for p in figure.plot.series[0].points] == [300, 650]
@@ -143,6 +140,6 @@ def test_a_method_is_named_once_in_a_plot_of_costs(tmp_path):
         write_run(tmp_path, "unet", variant, gmacs=200.0)
         write_run(tmp_path, "segnet", variant, gmacs=100.0)
     results = results_of(read_runs(tmp_path).runs)
-    figure, *_ = costs(results, Measurements(), tmp_path).figures
+    figure, *_ = costs(results, Metrics(), tmp_path).figures
     names = [p.name for series in figure.plot.series for p in series.points]
     assert sorted(names) == ["", "", "segnet", "unet"]

@@ -135,7 +135,7 @@ def test_what_programs_read_differently_is_a_warning(first, picture, words):
 
 def test_sizes_are_compared_with_the_index_and_the_mask(first):
     root, row = first
-    Image.fromarray(np.zeros((24, 20), np.uint8)).save(root / MASK)
+    Image.fromarray(np.eye(24, 20, dtype=np.uint8)).save(root / MASK)
     assert rules(open_cell(root, row).findings) == ["size-mismatch"]
     Image.fromarray(np.zeros((30, 24, 3), np.uint8)).save(root / IMAGE)
     assert rules(open_cell(root, row).findings) == ["size-mismatch"] * 2

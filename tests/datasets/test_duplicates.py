@@ -43,10 +43,6 @@ COPIES = {
     "darker": lambda image: (image * 0.85).astype(np.uint8),
     "brighter": lambda image: np.clip(image * 1.1, 0, 255).astype(np.uint8),
     "grey": lambda image: cv2.cvtColor(image, cv2.COLOR_RGB2GRAY),
-    "mirrored": lambda image: image[:, ::-1],
-    "upside_down": lambda image: image[::-1],
-    "turned": lambda image: np.rot90(image),
-    "turned_back": lambda image: np.rot90(image, 3),
     "turned_mirrored_jpeg": lambda image: jpeg(np.rot90(image)[::-1].copy(), 60),
 }
 

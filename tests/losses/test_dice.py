@@ -1,3 +1,5 @@
+"""Soft Dice: values by hand and by loops, over a batch and over processes."""
+
 from __future__ import annotations
 
 import numpy as np
@@ -143,7 +145,7 @@ def test_two_processes_give_value_and_gradient_of_the_joint_batch(tmp_path):
         torch.testing.assert_close(grad, net.weight.grad, atol=1e-6, rtol=0)
 
 
-def test_value():
+def test_split_ignored():
     logits = torch.full((1, 2, 3), 7.0, dtype=torch.bfloat16)
     target = torch.tensor([[0, 255, 1]], dtype=torch.uint8)
     clean, labels, valid = split_ignored(logits, target, 255)
@@ -154,7 +156,7 @@ def test_value():
     assert valid.tolist() == [[True, False, True]]
 
 
-def test_limits_nothing_ignored_and_empty():
+def test_split_ignored_with_nothing_ignored_and_empty():
     _, _, valid = split_ignored(torch.zeros(1, 2, 3), torch.ones(1, 3), None)
     assert valid.all()
     clean, _, _ = split_ignored(torch.zeros(0, 2, 3), torch.zeros(0, 3), 255)

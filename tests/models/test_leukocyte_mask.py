@@ -22,13 +22,10 @@ def mask_of(*boxes, size=(100, 120)):
     return mask
 
 
-def test_cells_are_the_connected_pieces_largest_first():
+def test_cells_are_the_connected_components_largest_first_without_specks():
     small, large = Box(10, 10, 20, 20), Box(40, 60, 70, 90)
     assert find_cells(mask_of(small, large)) == [large, small]
     assert find_cells(mask_of(small, large), max_cells=1) == [large]
-
-
-def test_specks_are_no_cells():
     mask = mask_of((0, 0, 3, 3), (50, 50, 60, 60))  # 9 and 100 of 12,000 pixels
     assert find_cells(mask) == [Box(50, 50, 60, 60)]
     assert find_cells(np.zeros((10, 10), bool)) == []
@@ -228,7 +225,7 @@ def test_odd_images_get_logits_of_their_size(size):
     assert result.seg_logits.data.shape == (6, *size)
 
 
-def test_the_first_stages_image_is_reduced_and_never_tiny():
+def test_the_first_stages_image_is_reduced_to_at_least_32_pixels():
     model = make_model()
     assert model._reduced(torch.zeros(1, 3, 256, 512)).shape[-2:] == (64, 128)
     assert model._reduced(torch.zeros(1, 3, 65, 20)).shape[-2:] == (32, 20)

@@ -1,7 +1,4 @@
-"""What every method's model must do, whoever wrote its parts.
-
-The list is read off configs/, so that a new method is held to it by itself.
-"""
+"""What every method's model must do; the list is read off configs/."""
 
 from __future__ import annotations
 
@@ -55,7 +52,7 @@ def predict(model, size=ODD, number=1) -> list[SegDataSample]:
 def train_loss(model, number: int) -> torch.Tensor:
     model.train()
     for part in model.modules():
-        # What chance leaves out has no gradient.
+        # What dropout removes has no gradient.
         if "Drop" in type(part).__name__:
             part.eval()
     data = model.data_preprocessor(batch(number, (64, 64)), training=True)
@@ -69,12 +66,6 @@ def built(request):
     torch.manual_seed(0)
     config = resolve_config(request.param)
     return request.param, config, build_bare(config)
-
-
-def test_there_are_methods():
-    assert {"cbam_unet", "segnet", "fcn8s_vgg16", "wbc_net"} <= set(LEAVES)
-    assert {"leukocyte_mask", "dual_path_aspp"} <= set(LEAVES)
-    assert set(LEAVES) >= NEEDS_TWO_IMAGES
 
 
 def without_gradient(model, number: int) -> set[str]:
@@ -118,7 +109,7 @@ def test_an_odd_image_is_labelled_pixel_by_pixel(built):
     assert set(result.pred_sem_seg.data.unique().tolist()) <= set(range(CLASSES))
 
 
-def test_an_image_is_labelled_alike_alone_and_in_company(built):
+def test_an_image_has_the_same_logits_alone_and_in_a_batch(built):
     _, _, model = built
     alone, together = predict(model, (32, 32))[0], predict(model, (32, 32), 2)[0]
     torch.testing.assert_close(
@@ -126,7 +117,7 @@ def test_an_image_is_labelled_alike_alone_and_in_company(built):
     )
 
 
-def test_a_saved_model_answers_as_before(built):
+def test_a_saved_model_predicts_as_before(built):
     _, config, model = built
     file = io.BytesIO()
     torch.save(model.state_dict(), file)

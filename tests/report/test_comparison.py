@@ -32,7 +32,6 @@ def table():
         "Scores & more",
         ("method", "mIoU", "n"),
         (
-            TableRow(("heading",), kind="heading"),
             TableRow(('u"net, a|b', Measured(79.784, 70.0, 85.5), 3), (LINK,)),
             TableRow(("unet_x", 50.0), kind="printed"),
             TableRow(("none", Measured(None)), kind="lacking"),
@@ -42,25 +41,24 @@ def table():
 
 def test_csv_reads_back_with_all_digits(table):
     rows = list(csv.DictReader(io.StringIO(csv_table(table))))
-    assert rows[1]["method"] == 'u"net, a|b'
-    assert float(rows[1]["mIoU"]) == 79.784
-    assert (rows[1]["mIoU low"], rows[1]["mIoU high"]) == ("70.0", "85.5")
-    assert rows[1]["files"] == LINK.path
-    assert (rows[2]["mIoU"], rows[2]["mIoU low"], rows[3]["mIoU"]) == ("50.0", "", "")
+    assert rows[0]["method"] == 'u"net, a|b'
+    assert float(rows[0]["mIoU"]) == 79.784
+    assert (rows[0]["mIoU low"], rows[0]["mIoU high"]) == ("70.0", "85.5")
+    assert rows[0]["files"] == LINK.path
+    assert (rows[1]["mIoU"], rows[1]["mIoU low"], rows[2]["mIoU"]) == ("50.0", "", "")
 
 
 def test_latex_escapes_and_has_as_many_cells_as_columns(table):
     text = latex_table(table)
     assert "Scores \\& more" in text
     assert "unet\\_x & 50.00 & " in text
-    assert "\\multicolumn{3}{l}{\\textbf{heading}}" in text
     rows = [line for line in text.splitlines() if line.endswith("\\\\")]
-    assert [row.count("&") for row in rows] == [2, 0, 2, 2, 2]
+    assert [row.count("&") for row in rows] == [2, 2, 2, 2]
 
 
 def test_latex_says_what_brackets_hold_and_what_a_reader_must_know(table):
     assert "Brackets: 95 \\% bootstrap intervals" in latex_table(table)
-    noted = replace(table, rows=table.rows[2:], lead="Lead & more.", note="A note.")
+    noted = replace(table, rows=table.rows[1:], lead="Lead & more.", note="A note.")
     below = latex_table(noted).partition("\\end{tabular}")[2]
     said = "\\par\\smallskip\\footnotesize Lead \\& more. A note."
     assert below.strip().splitlines() == [said, "\\end{table}"]

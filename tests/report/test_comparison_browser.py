@@ -10,8 +10,7 @@ from urllib.parse import unquote, urlparse
 import pytest
 from generated_results import write_many
 
-from leuko_mm.comparison import measurements as report_measurements
-from leuko_mm.comparison import report_differences as report_extras
+from leuko_mm.comparison import measurements
 from leuko_mm.comparison.report import write_report
 
 DESKTOP, PHONE = (1280, 900), (390, 844)
@@ -23,8 +22,7 @@ def file(tmp_path_factory):
     results = tmp_path_factory.mktemp("report") / "results"
     write_many(results)
     with pytest.MonkeyPatch.context() as patch:
-        for module in (report_extras, report_measurements):
-            patch.setattr(module, "RESAMPLES", 50)
+        patch.setattr(measurements, "RESAMPLES", 50)
         write_report(results)
     return results / "report.html"
 

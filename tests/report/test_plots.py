@@ -1,9 +1,4 @@
-"""Plots of a comparison as SVG.
-
-Plots of results below one another.
-
-No name of a plot's points is written over another.
-"""
+"""Loss curves, plots of points, and results below one another."""
 
 from __future__ import annotations
 
@@ -42,7 +37,7 @@ KINDS = ("points", "joined", "lines")
 
 def plot(kind="points", names=("a", "b")):
     series = tuple(PlotSeries(name, POINTS) for name in names)
-    return Plot(series, "x", "y", kind=kind, levels=((3.0, "target"),))
+    return Plot(series, "x", "y", kind=kind)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -109,12 +104,6 @@ def test_gaps_do_not_spread():
     assert np.isnan(smoothed([float("nan")], 3)).all()
 
 
-@pytest.mark.parametrize("window", [0, 4])
-def test_window_must_be_odd(window):
-    with pytest.raises(ValueError, match=f"window is {window}"):
-        smoothed([1.0], window)
-
-
 @pytest.fixture
 def drawn(monkeypatch):
     """The figures that were saved, to look inside."""
@@ -129,53 +118,45 @@ def drawn(monkeypatch):
     return figures
 
 
-def test_raw_and_smoothed_line_of_every_loss(tmp_path, drawn):
+def test_raw_and_smoothed_line_of_a_loss(tmp_path, drawn):
     out = tmp_path / "new" / "loss.png"
     iterations = list(range(1, 101))
-    losses = {"loss": np.linspace(2, 1, 100), "dice": np.linspace(1, 0.5, 100)}
+    losses = np.linspace(2, 1, 100).tolist()
     loss_curve(iterations, losses, out=out, marks={15: "encoder thawed"}, title="run")
     with Image.open(out) as picture:
         assert picture.size == (960, 540)
     (axes,) = drawn[0].axes
-    raw, mean = axes.lines[:2]
-    assert raw.get_ydata().tolist() == losses["loss"].tolist()
+    raw, mean, mark = axes.lines
+    assert raw.get_ydata().tolist() == losses
     assert raw.get_linewidth() < mean.get_linewidth()
-    assert [text.get_text() for text in axes.get_legend().get_texts()] == list(losses)
+    (name,) = axes.get_legend().get_texts()
+    assert name.get_text() == "training loss"
     assert [text.get_text() for text in axes.texts] == ["encoder thawed"]
-    assert axes.lines[4].get_xdata() == [15, 15]
-    assert axes.get_yscale() == "linear"
+    assert mark.get_xdata() == [15, 15]
     assert axes.get_ylim()[0] == 0
 
 
-def test_log_scale_only_when_asked(tmp_path, drawn):
-    loss_curve([1, 2], {"loss": [3.0, 1.0]}, out=tmp_path / "loss.png", log=True)
-    assert drawn[0].axes[0].get_yscale() == "log"
-
-
 def test_one_iteration_and_gaps_are_drawn(tmp_path, drawn):
-    loss_curve([7], {"loss": [1.0]}, out=tmp_path / "one.png")
-    loss_curve([1, 2], {"loss": [1.0, float("nan")]}, out=tmp_path / "gap.png")
+    loss_curve([7], [1.0], out=tmp_path / "one.png")
+    loss_curve([1, 2], [1.0, float("nan")], out=tmp_path / "gap.png")
     assert drawn[0].axes[0].lines[1].get_marker() == "."
 
 
 def test_pyplot_stays_out(tmp_path):
-    loss_curve([1, 2], {"loss": [2.0, 1.0]}, out=tmp_path / "loss.png")
+    loss_curve([1, 2], [2.0, 1.0], out=tmp_path / "loss.png")
     pyplot = sys.modules.get("matplotlib.pyplot")
     assert pyplot is None or not pyplot.get_fignums()
 
 
-@pytest.mark.parametrize(
-    ("iterations", "losses"),
-    [([], {"loss": []}), ([1, 2], {"loss": [1.0]}), ([1], {})],
-)
+@pytest.mark.parametrize(("iterations", "losses"), [([], []), ([1, 2], [1.0])])
 def test_refuses_lengths_that_differ(tmp_path, iterations, losses):
     with pytest.raises(ValueError, match=f"{len(iterations)} iterations"):
         loss_curve(iterations, losses, out=tmp_path / "loss.png")
 
 
-def test_an_svg_is_drawn_in_the_asked_size_and_colours(drawn):
+def test_an_svg_is_drawn_in_the_asked_size_and_colours():
     svg = loss_curve_svg(
-        [1, 2], {"loss": [2.0, 1.0]}, size=(4, 3), ink="#123456", colours=["#abcdef"]
+        [1, 2], [2.0, 1.0], size=(4, 3), ink="#123456", colour="#abcdef"
     )
     root = ElementTree.fromstring(svg)
     assert (root.get("width"), root.get("height")) == ("288pt", "216pt")
@@ -183,16 +164,10 @@ def test_an_svg_is_drawn_in_the_asked_size_and_colours(drawn):
     assert "#123456" in colours
     assert "#abcdef" in colours
     assert "#0072b2" not in colours
-    assert not drawn[0].axes[0].get_legend().get_visible()
-
-
-def test_an_svg_of_several_curves_names_them(drawn):
-    loss_curve_svg([1, 2], {"loss": [2.0, 1.0], "dice": [1.0, 0.5]})
-    assert drawn[0].axes[0].get_legend().get_visible()
 
 
 def test_an_svg_depends_on_nothing_but_its_curves():
-    first, again = (loss_curve_svg([1, 2], {"loss": [2.0, 1.0]}) for _ in range(2))
+    first, again = (loss_curve_svg([1, 2], [2.0, 1.0]) for _ in range(2))
     assert first == again
 
 

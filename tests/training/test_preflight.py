@@ -8,7 +8,6 @@ from mmengine.config import Config
 from tiny_run import make_data
 
 from leuko_mm.datasets.prepared import DatasetError
-from leuko_mm.engine.encoder_weights import WeightsError
 from leuko_mm.errors import UsageError
 from leuko_mm.models.size import build_bare
 from leuko_mm.training.config import cells_config, resolve_config
@@ -86,13 +85,6 @@ def test_each_split_is_checked(tmp_path, monkeypatch, config):
     (root / "masks" / f"{stem}.png").unlink()
     with pytest.raises(DatasetError, match=f"{stem}.png is missing"):
         check_data(config)
-
-
-def test_missing_weights_are_named(config):
-    init_cfg = dict(type="leuko_mm.EncoderWeights", checkpoint="absent.pth")
-    config.model.backbone.init_cfg = init_cfg
-    with pytest.raises(WeightsError, match=r"absent\.pth"):
-        check_weights(config)
 
 
 def test_a_start_that_is_missing_is_named(config, tmp_path):

@@ -273,7 +273,7 @@ def test_another_network_or_other_classes_are_refused(
 ):
     wider = write_config(tmp_path, name="wider")
     wider.write_text(wider.read_text().replace("[32, 16, 16, 8]", "[32, 16, 16, 12]"))
-    shapes = r"decode_head\.\S+ is \[8.*\] there and \[12.*\] here"
+    shapes = r"decode_head\.\S+:.*\[8.*current model is .*\[12"
     with pytest.raises(UsageError, match=f"another network than tiny.*{shapes}"):
         prepared_from(start, wider)
     two = {"model.decode_head.num_classes": 2}

@@ -9,7 +9,6 @@ from tiny_run import write_config
 from leuko_mm.errors import UsageError
 from leuko_mm.training.config import (
     SETTINGS,
-    apply_setting,
     cells_config,
     check_keys,
     config_hash,
@@ -78,12 +77,6 @@ def test_options_come_last(resolve):
     assert cells_config(config, "test").split == "fold2"
     assert config.model.decode_head.loss_decode[0].gamma == 1.0
     assert SETTINGS["B"].losses[0]["gamma"] == 2.0
-
-
-def test_the_cells_of_a_loader_without_mosaics(resolve):
-    config = resolve()
-    config.train_dataloader.dataset = dict(name="alone")
-    assert cells_config(config, "train").name == "alone"
 
 
 def test_the_protocol_replaces_everything_but_the_method(tmp_path):
@@ -173,11 +166,7 @@ def test_an_incomplete_config_says_what_it_lacks(tmp_path):
 
 @pytest.mark.parametrize(
     "option",
-    [
-        "custom_hooks.9.iters",
-        "model.backbone.depth.inner",
-        "train_dataloader.dataset.pipeline.first.type",
-    ],
+    ["custom_hooks.9.iters", "model.backbone.depth.inner", "custom_hooks.first.type"],
 )
 def test_options_that_fit_nowhere_are_named(resolve, option):
     with pytest.raises(UsageError, match=f"--cfg-options .*{option}=3"):
@@ -290,7 +279,12 @@ def both(config) -> list:
 
 
 def test_setting_a_is_the_raw_image_and_cross_entropy(tmp_path):
-    config = resolve_config(str(write_config(tmp_path, enhance=OWN_IMAGE)), setting="A")
+    path = str(write_config(tmp_path, enhance=OWN_IMAGE))
+    own = resolve_config(path)
+    assert own.model.decode_head.loss_decode[0].type == "leuko_mm.FocalDiceLoss"
+    assert [enhance.reading for enhance in both(own)] == ["rgb", "rgb"]
+    assert "variant" not in own
+    config = resolve_config(path, setting="A")
     (loss,) = config.model.decode_head.loss_decode
     assert (loss.type, loss.use_sigmoid) == ("CrossEntropyLoss", False)
     assert both(config) == [None, None]
@@ -306,13 +300,6 @@ def test_setting_b_is_ahe_retinex_and_focal_dice(resolve):
     assert run_name(config, protocol=False) == "tiny-B-fold2-s3"
 
 
-def test_without_a_setting_a_config_is_as_written(tmp_path):
-    config = resolve_config(str(write_config(tmp_path, enhance=OWN_IMAGE)))
-    assert config.model.decode_head.loss_decode[0].type == "leuko_mm.FocalDiceLoss"
-    assert [e.reading for e in both(config)] == ["rgb", "rgb"]
-    assert "variant" not in config
-
-
 def test_every_loss_that_a_method_names_is_replaced(tmp_path):
     more = """
 setting_losses = ['decode_head.loss_decode', 'decode_head.locator.loss']
@@ -326,15 +313,11 @@ model['decode_head']['locator'] = dict(loss=[dict(type='DiceLoss')])
             assert [loss.type for loss in losses] == ["CrossEntropyLoss"]
 
 
-def test_a_loss_that_is_not_there_is_named(tmp_path):
+def test_a_method_says_which_losses_and_whether_it_takes_a_setting(tmp_path):
     path = write_config(tmp_path, more="setting_losses = ['head.loss']")
     with pytest.raises(UsageError, match=r"model\.head\.loss, which.*setting_losses"):
         resolve_config(str(path), setting="A")
-
-
-def test_a_file_about_the_loss_itself_refuses(tmp_path):
-    more = "variant = 'loud'\ntakes_setting = False"
-    path = write_config(tmp_path, more=more)
+    path = write_config(tmp_path, more="variant = 'loud'\ntakes_setting = False")
     for protocol in (None, "half"):
         with pytest.raises(UsageError, match=r"tiny loud is about.*leave --setting"):
             resolve_config(str(path), setting="A", protocol=protocol)
@@ -351,16 +334,6 @@ def test_the_copy_that_a_run_keeps_gets_no_second_one(resolve, tmp_path):
 def test_an_unknown_setting_lists_those_there_are(resolve):
     with pytest.raises(UsageError, match=r"no setting 'C'.*A \(raw.*B \(AHE"):
         resolve(setting="C")
-
-
-def test_a_bare_config_without_a_variant_gets_one():
-    loaders = {f"{part}_dataloader": dict(dataset=dict()) for part in ("train", "test")}
-    head = dict(loss_decode=dict(type="CrossEntropyLoss"))
-    config = Config(dict(model=dict(decode_head=head), **loaders))
-    apply_setting(config, "B")
-    assert config.variant == "B"
-    with pytest.raises(UsageError):
-        apply_setting(config, "A")
 
 
 @pytest.mark.parametrize("protocol", [None, "paper", "half"])
