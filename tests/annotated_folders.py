@@ -113,8 +113,8 @@ def compressed(counts: list[int]) -> str:
     return text
 
 
-def as_coco(path: Path, labels: Labels, *, form: str) -> None:
-    """Write a COCO file: ``polygons``, ``runs`` or ``compressed``."""
+def as_coco(place: Path, labels: Labels, *, form: str) -> None:
+    """Write ``coco.json`` with ``polygons``, ``runs`` or ``compressed``."""
     names = sorted({name_of(v) for a in labels.values() for v in np.unique(a) if v})
     content = dict(
         images=[],
@@ -135,8 +135,7 @@ def as_coco(path: Path, labels: Labels, *, form: str) -> None:
                     segmentation=_segmentation(array, label, form),
                 )
             )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content))
+    write_json(place / "coco.json", content)
 
 
 def _segmentation(array: np.ndarray, label: int, form: str) -> list | dict:
@@ -160,7 +159,7 @@ def as_labelme(place: Path, labels: Labels) -> None:
                 )
         height, width = array.shape
         content = dict(shapes=shapes, imageHeight=height, imageWidth=width)
-        _write(place / f"{key}.json", content)
+        write_json(place / f"{key}.json", content)
 
 
 def as_geojson(place: Path, labels: Labels) -> None:
@@ -175,9 +174,9 @@ def as_geojson(place: Path, labels: Labels) -> None:
             )
             features.append(dict(type="Feature", geometry=geometry, properties=named))
         content = dict(type="FeatureCollection", features=features)
-        _write(place / f"{key}.geojson", content)
+        write_json(place / f"{key}.geojson", content)
 
 
-def _write(path: Path, content: object) -> None:
+def write_json(path: Path, content: object) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(content))

@@ -70,8 +70,8 @@ def coco(tmp_path):
     """Return the folder of two images and a function that changes its COCO file."""
     labels = {f"a{n}": np.pad(np.full((6, 6), 3, np.uint8), 4) for n in range(2)}
     drawn.write_images(tmp_path / "images", labels, np.random.default_rng(0))
-    path = tmp_path / "all.json"
-    drawn.as_coco(path, labels, form="polygons")
+    path = tmp_path / "coco.json"
+    drawn.as_coco(tmp_path, labels, form="polygons")
 
     def changed(change) -> None:
         content = json.loads(path.read_text())

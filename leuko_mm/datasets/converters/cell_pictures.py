@@ -47,14 +47,11 @@ def read_grey(path: Path) -> np.ndarray:
 def nearest_levels(
     grey: np.ndarray, levels: tuple[int, ...]
 ) -> tuple[np.ndarray, dict[int, int]]:
-    """Give each pixel the nearest of the levels that a mask should have.
+    """Give each pixel the nearest of the levels, which rise; the lower one of two.
 
-    Args:
-        grey: uint8 (H, W).
-        levels: what it should hold, rising; halfway between two the lower one wins.
-
-    Returns:
-        The number of each pixel's level, uint8 (H, W), and {stray value: pixels}.
+    Shape:
+        (H, W), uint8 -> the number of each pixel's level, uint8 (H, W), and
+        {stray value: pixels}.
     """
     away = np.abs(np.arange(256)[:, None] - np.asarray(levels))
     numbers = away.argmin(axis=1).astype(np.uint8)[grey]
@@ -73,8 +70,7 @@ def cell_and_nucleus(
     Args:
         path: the mask.
         label: class id of the cell.
-        levels: background, cytoplasm and nucleus; or background and cell, where no
-            nucleus was drawn.
+        levels: background, cytoplasm and nucleus; or background and cell.
         notes: takes one sentence for a file with stray values.
         name: how the file is called there.
 
@@ -110,9 +106,6 @@ def picture_groups(images: Mapping[str, Path], notes: list[str]) -> dict[str, st
     Args:
         images: stem -> file.
         notes: takes what a user must know of the groups.
-
-    Raises:
-        DatasetError: if a file cannot be read.
     """
     notes.append(
         "no slide is known, so every picture is a group of its own, and pictures of "

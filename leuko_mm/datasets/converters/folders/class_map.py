@@ -91,7 +91,8 @@ def guess_map(
     keys = list(keys)
     # What a single kind of cell pixel means, if the paths name classes.
     single = BY_NAME if all(class_by_name(image) for image in images) else None
-    shades = {key: _rgb(key) for key in keys if re.fullmatch("#[0-9a-f]{6}", key)}
+    hexadecimal = [key for key in keys if re.fullmatch("#[0-9a-f]{6}", key)]
+    shades = {key: tuple(bytes.fromhex(key[1:])) for key in hexadecimal}
     if keys and len(shades) == len(keys):
         return _guess_by_colour(shades, single)
     if keys and all(key.isdecimal() for key in keys):
@@ -100,10 +101,6 @@ def guess_map(
             return guess
         return _guess_by_value(keys, single)
     return {key: _guess_by_label(key) for key in keys}
-
-
-def _rgb(key: str) -> tuple[int, int, int]:
-    return int(key[1:3], 16), int(key[3:5], 16), int(key[5:7], 16)
 
 
 def _guess_by_label(key: str) -> str | None:

@@ -22,38 +22,31 @@ SHOWN = 6
 
 
 def value_masks(masks: Mapping[str, Path]) -> Annotations:
-    """Return the annotations of one mask an image, after a look at all of them.
+    """Return the annotations of one mask an image, given by the image's name.
 
-    They are taken by value if they are grey, or if their palettes agree on the
-    colours that are used; else by colour.
-
-    Args:
-        masks: name of an image -> its mask.
+    They are read by value if they are grey, or if their palettes agree on the colours
+    that are used; else by colour.
     """
-    coloured = with_palette = 0
+    by_colour, all_palettes = False, True
     palette: dict[int, tuple] = {}
-    agree = True
     for path in masks.values():
         mask = read_mask_file(path)
-        coloured += _has_colours(mask.values)
+        by_colour |= _has_colours(mask.values)
         if mask.palette is None:
+            all_palettes = False
             continue
-        with_palette += 1
         for value in np.unique(mask.values).tolist():
             colour = _palette_colour(path, mask.palette, value)
-            agree = agree and palette.setdefault(value, colour) == colour
-    by_colour = bool(coloured) or not agree
-    by_palette = not by_colour and with_palette == len(masks)
+            by_colour |= palette.setdefault(value, colour) != colour
+    form, colours = "masks of values", {}
     if by_colour:
         form = "masks of RGB colours"
-    else:
-        form = "palette masks" if by_palette else "masks of values"
-    return Annotations(
-        form,
-        {name: _value_reader(path, by_colour) for name, path in masks.items()},
-        {name: str(path) for name, path in masks.items()},
-        colours={str(v): c for v, c in palette.items()} if by_palette else {},
-    )
+    elif all_palettes:
+        form = "palette masks"
+        colours = {str(value): colour for value, colour in palette.items()}
+    readers = {name: _value_reader(path, by_colour) for name, path in masks.items()}
+    sources = {name: str(path) for name, path in masks.items()}
+    return Annotations(form, readers, sources, colours)
 
 
 def _has_colours(values: np.ndarray) -> bool:
@@ -106,7 +99,7 @@ def class_masks(layers: Mapping[str, Mapping[str, Path]]) -> Annotations:
     """Return the annotations of several {0, 255} masks an image, one a class.
 
     Where masks of one image overlap, the pixels have a key of their own, such as
-    ``cytoplasm+nucleus``, so that what they are is said and not guessed.
+    ``cytoplasm+nucleus``, whose class is given and not guessed.
 
     Args:
         layers: name of an image -> {word: mask}.
@@ -152,12 +145,10 @@ def _layer(path: Path, height: int, width: int) -> np.ndarray:
         if _has_colours(values):
             raise DatasetError(f"{path} has colours; expected 0 and one other value")
         values = values[..., 0]
-    found = np.unique(values, return_counts=True)
-    others = [pair for pair in np.transpose(found).tolist() if pair[0]]
+    others = np.unique(values[values != 0]).tolist()
     if len(others) > 1:
-        value, count = min(others, key=lambda other: other[1])
         raise DatasetError(
-            f"{path}: value {value} on {count} pixel(s) besides {len(others) - 1} "
-            "other(s) above 0; the mask of one class holds 0 and one other value"
+            f"{path}: values {others[:SHOWN]}; the mask of one class holds 0 and one "
+            "other value"
         )
     return values != 0
