@@ -54,10 +54,9 @@ class LeukocyteMetric(BaseMetric):
 
     A mosaic carries ``tiles``, a list of ``{stem, group, box}`` with box
     (x0, y0, x1, y1) in its pixels, ends excluded: each tile is one cell. An
-    image without ``tiles`` is one cell as a whole. The pooled matrix is the sum
-    over the cells: spare tiles of a mosaic are not scored, so that ``cells.npz``
-    alone gives the pooled figures again. Scores and the policy for absent
-    classes are those of :func:`leuko_mm.evaluation.confusion.scores`.
+    image without ``tiles`` is one cell as a whole. The pooled matrix is the sum over
+    the cells, without spare tiles of a mosaic. Scores are those of
+    :func:`leuko_mm.evaluation.confusion.scores`.
 
     Args:
         out_dir: folder for ``metrics.json`` and ``cells.npz``; None writes none.
