@@ -1,5 +1,3 @@
-import warnings
-
 import numpy as np
 import pytest
 from scipy.ndimage import distance_transform_edt
@@ -11,12 +9,7 @@ from leuko_mm.evaluation.boundary import (
 )
 from leuko_mm.evaluation.statistics import bootstrap_interval, metric_values
 
-
-@pytest.fixture(autouse=True)
-def _no_warnings():
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        yield
+pytestmark = pytest.mark.filterwarnings("error")
 
 
 def blobs(seed, side=40):

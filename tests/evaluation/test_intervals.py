@@ -1,6 +1,3 @@
-import time
-import warnings
-
 import numpy as np
 import pytest
 
@@ -12,12 +9,7 @@ from leuko_mm.evaluation.statistics import (
     resample_weights,
 )
 
-
-@pytest.fixture(autouse=True)
-def _no_warnings():
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        yield
+pytestmark = pytest.mark.filterwarnings("error")
 
 
 def drawn_cells(slides=10, cells=5, seed=0):
@@ -65,16 +57,6 @@ def test_several_figures_are_those_of_each_alone():
     }
 
 
-def test_all_cells_of_a_slide_alike_leaves_the_slides():
-    """With cells that are copies, the spread is that of slides alone."""
-    counts, groups = drawn_cells(cells=1)
-    many, of_many = np.repeat(counts, 7, axis=0), np.repeat(groups, 7)
-    one = bootstrap_interval(counts, groups, "mIoU")
-    seven = bootstrap_interval(many, of_many, "mIoU")
-    assert seven.value == pytest.approx(one.value)
-    assert seven.high - seven.low == pytest.approx(one.high - one.low, rel=0.1)
-
-
 def test_cells_of_one_slide_count_less_than_cells_of_many():
     counts, groups = drawn_cells(cells=1)
     many = np.repeat(counts, 7, axis=0)
@@ -111,14 +93,6 @@ def test_a_class_that_a_resample_loses_is_left_out_of_its_mean():
     absent = counts * 0
     nothing = bootstrap_interval(absent, groups, "mIoU", resamples=20)
     assert np.isnan([nothing.value, nothing.low, nothing.high]).all()
-
-
-def test_thousands_of_resamples_take_well_under_a_second():
-    counts, groups = drawn_cells(slides=10, cells=5)
-    figures = ["mIoU", "mIoU_fg", "pixel_accuracy", "right_class"]
-    start = time.process_time()
-    bootstrap_intervals(counts, groups, figures, resamples=2000)
-    assert time.process_time() - start < 1
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The spread of trainings that differ in their seed."""
+"""Resampling weights, the common order of two runs, and the spread over seeds."""
 
 from __future__ import annotations
 

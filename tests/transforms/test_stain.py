@@ -49,11 +49,6 @@ def test_against_the_formula_on_every_pixel():
     assert np.abs(change(**values) - expected).max() <= 0.5 + 1e-3
 
 
-def test_values_stay_within_the_range():
-    assert change(gain=(9.0, 9.0, 9.0)).max() == 255
-    assert change(offset=(-1.0, -1.0, -1.0)).max() == 0
-
-
 def test_nothing_to_change_changes_nothing():
     still = jittered(0, gain=0, offset=0, saturation=0, gamma=0, prob=1)
     assert (still["img"] == IMAGE).all()
