@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from leuko_mm.datasets.audit import leaks_by_design
@@ -117,7 +117,7 @@ def run_split(request: SplitRequest) -> list[SplitReport]:
                     f"the split {name} was not written ({error}); fix the cause and "
                     "run the command again"
                 ) from error
-    return [_report(n, states[n], parts, rows, pairs) for n, parts in splits.items()]
+    return [replace(report, state=states[report.name]) for report in reports]
 
 
 def show_splits(name: str) -> list[SplitReport]:
@@ -187,10 +187,11 @@ def _repeated(request: SplitRequest, groups, classes) -> Splits:
             parts = grouped_holdout(groups, classes, fraction=share, seed=seed)
             dealt = {"holdout": parts}
         else:
-            dealt = grouped_folds(groups, classes, folds=request.folds, seed=seed)
-            if (last := request.folds) > 2:
-                chosen = development_split(dealt, test=last - 1, reserved=last)
-                dealt = {**dealt, "development": chosen}
+            count = request.folds
+            dealt = grouped_folds(groups, classes, folds=count, seed=seed)
+            if count > 2:
+                chosen = development_split(dealt, test=count - 1, reserved=count)
+                dealt["development"] = chosen
         marked = request.repeats > 1 or request.seed
         words = [request.prefix] if request.prefix else []
         words += [f"s{seed}"] if marked else []

@@ -12,6 +12,7 @@ from PIL import Image
 
 from leuko_mm.classes import CLASS_COLOURS, CLASS_NAMES
 from leuko_mm.inference.cells import Cell, ImageScale, Prediction
+from leuko_mm.inference.folder_run import PredictRequest, predict_files
 
 PAPER = 230
 HOSTILE_NAMES = (
@@ -56,15 +57,15 @@ def write_fields(folder: Path, names, *, kinds=(1, 5, 5)) -> None:
 
 
 def write_broken(folder: Path, count: int) -> list[str]:
-    """Write files that are no images, each broken in its own way, and name them."""
+    """Write files that are no images, each broken differently; return their names."""
     whole = folder / "whole.png"
     Image.fromarray(draw_field([1, 2])).save(whole)
     content = whole.read_bytes()
     whole.unlink()
-    ways = (b"", b"<script>alert(3)</script>", content[:60], content[:-40], b"\0" * 99)
+    kinds = (b"", b"<script>alert(3)</script>", content[:60], content[:-40], b"\0" * 99)
     names = [f"broken {i:02}.png" for i in range(count)]
     for i, name in enumerate(names):
-        (folder / name).write_bytes(ways[i % len(ways)])
+        (folder / name).write_bytes(kinds[i % len(kinds)])
     return names
 
 
@@ -101,12 +102,8 @@ class ColourPredictor:
 
 def _cell(identity: int, kind: int, where: np.ndarray) -> Cell:
     rows, columns = np.nonzero(where)
-    box = (
-        int(columns.min()),
-        int(rows.min()),
-        int(columns.max()) + 1,
-        int(rows.max()) + 1,
-    )
+    x, y, w, h = cv2.boundingRect(where.astype(np.uint8))
+    box = (x, y, x + w, y + h)
     sure = round(0.99 - 0.05 * identity, 3)
     shares = [0.0] + [(1 - sure) / 4] * 5
     shares[kind] = sure
@@ -125,6 +122,19 @@ def _cell(identity: int, kind: int, where: np.ndarray) -> Cell:
         solidity=0.98,
         circularity=0.9,
     )
+
+
+def predicted(place, *paths, predictor=None, out="out", progress=None, **more):
+    """Predict below a folder, ``in`` by default, with a file for a checkpoint."""
+    (place / "net.pth").write_bytes(b"tensors")
+    request = PredictRequest(
+        paths=[str(place / path) for path in (paths or ("in",))],
+        out=place / out,
+        checkpoint=place / more.pop("checkpoint", "net.pth"),
+        **more,
+    )
+    made = predictor or ColourPredictor()
+    return predict_files(request, predictor_of=lambda *_: made, progress=progress)
 
 
 def content_of(out: Path) -> dict[str, bytes]:

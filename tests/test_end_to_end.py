@@ -351,7 +351,7 @@ def test_the_same_seed_gives_the_same_weights(undisturbed, longer, data, tmp_pat
     assert equal_weights(tmp_path / "again", undisturbed)
 
 
-def test_force_begins_anew(undisturbed, longer, data, tmp_path):
+def test_force_starts_again(undisturbed, longer, data, tmp_path):
     folder = tmp_path / "run"
     shutil.copytree(undisturbed, folder)
     assert train(longer, folder) == 2

@@ -1,7 +1,7 @@
 """README's lines of Python and its picture of a prediction are what the package does.
 
 ``LEUKO_MM_DRAW=1 python -m pytest tests/test_readme_prediction.py`` draws the picture
-anew, after a change of the quickstart or of how overlays look.
+again, after a change of the quickstart or of how overlays look.
 """
 
 from __future__ import annotations
@@ -68,11 +68,11 @@ def test_the_three_lines_count_the_cells(folder, project_root, monkeypatch, caps
     monkeypatch.chdir(folder)
     lines = readme_lines(project_root)
     assert len(lines.splitlines()) == 3
-    told = {}
-    exec(lines, told)
+    names = {}
+    exec(lines, names)
     printed = capsys.readouterr().out
-    assert str(told["found"].counts) in printed
-    assert sum(told["found"].counts.values()) == CELLS
+    assert str(names["found"].counts) in printed
+    assert sum(names["found"].counts.values()) == CELLS
 
 
 def test_the_picture_is_that_of_leuko_predict(folder, project_root, monkeypatch):

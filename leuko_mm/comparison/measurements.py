@@ -94,12 +94,6 @@ def measured(interval: Interval | Difference) -> Measured:
 
     Ends that are the value itself are none: no resample differed, as where every cell
     is found, which does not mean that no cell could be missed.
-
-    Example:
-        >>> measured(Interval(100.0, 100.0, 100.0))
-        Measured(value=100.0, low=None, high=None, digits=2)
-        >>> measured(Interval(79.5, 70.0, float("nan")))
-        Measured(value=79.5, low=70.0, high=None, digits=2)
     """
     if interval.low == interval.value == interval.high:
         return Measured(float(interval.value))

@@ -37,9 +37,9 @@ COLUMNS = {
     ),
 }
 LEAD = {
-    "class": "P, R, IoU and F1 of a class. Beside the printed IoU stands the one that "
+    "class": "P, R, IoU and F1 of a class. Beside the printed IoU is the one that "
     "the printed P and R give: no confusion matrix has another.",
-    "binary": "The paper does not say of what these figures are. They are taken for "
+    "binary": "The paper does not say what these scores are of. They are read as "
     "leukocyte against background: P, R and F1 of the leukocyte, mIoU over both, Acc "
     "of all pixels. `P, R, Acc give` is the mIoU of a confusion with the printed P, R "
     "and Acc.",
@@ -108,7 +108,14 @@ def implied_scores(kind: str, row: Mapping, tables: Sequence[Mapping]) -> dict:
         the mean of that and of the IoUs that their precision and recall imply.
     """
     if kind == "means":
-        return _implied_means(row, classes_of(row, tables))
+        classes = classes_of(row, tables)
+        if not classes or "mIoU" not in row:
+            return {}
+        count = len(classes) + 1
+        background = count * row["mIoU"] - sum(one["iou"] for one in classes)
+        implied = [implied_iou(one["precision"], one["recall"]) for one in classes]
+        mean = (sum(implied) + min(100.0, background)) / count
+        return {"background_iou": background, "class_mIoU": mean}
     if not {"precision", "recall"} <= set(row):
         return {}
     sides = row["precision"], row["recall"]
@@ -116,16 +123,6 @@ def implied_scores(kind: str, row: Mapping, tables: Sequence[Mapping]) -> dict:
     if kind == "binary" and "accuracy" in row:
         implied["mIoU"] = binary_miou(*sides, row["accuracy"])
     return implied
-
-
-def _implied_means(row: Mapping, classes: Sequence[Mapping]) -> dict[str, float]:
-    if not classes or "mIoU" not in row:
-        return {}
-    count = len(classes) + 1
-    background = count * row["mIoU"] - sum(one["iou"] for one in classes)
-    implied = [implied_iou(one["precision"], one["recall"]) for one in classes]
-    mean = (sum(implied) + min(100.0, background)) / count
-    return {"background_iou": background, "class_mIoU": mean}
 
 
 def classes_of(row: Mapping, tables: Sequence[Mapping]) -> list[Mapping]:
@@ -188,12 +185,7 @@ def binary_miou(precision: float, recall: float, accuracy: float) -> float:
 
 
 def paper_tables(results: Sequence[Result], metrics: Metrics) -> Section:
-    """Return the paper's tables beside what is published here.
-
-    Args:
-        results: what counts as one result each.
-        metrics: of the results.
-    """
+    """Return the paper's tables beside what is published here."""
     published = load_published()
     paper, tables = published["source"], published["tables"]
     source = (
@@ -285,11 +277,9 @@ def _our_rows(
 
 
 def matching(row: Mapping, results: Iterable[Result]) -> list[Result]:
-    """Return the results that stand for a printed row.
+    """Return the results of a printed row's ``config`` and ``setting``.
 
-    Args:
-        row: names ``config`` and perhaps ``setting``.
-        results: all there are.
+    Other settings only where the row's own is not published.
     """
     config, found = row["config"], []
     for result in results:
@@ -301,7 +291,6 @@ def matching(row: Mapping, results: Iterable[Result]) -> list[Result]:
         elif result.method == config and result.variant in ORDER:
             far = result.variant != row.get("setting")
             found.append((far, ORDER.index(result.variant), result))
-    # Other settings only where the row's own is not published.
     nearest = min((far for far, _, _ in found), default=False)
     found = [each for each in found if each[0] == nearest]
     return [result for _, _, result in sorted(found, key=lambda each: each[:2])]

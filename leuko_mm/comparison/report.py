@@ -76,17 +76,17 @@ AIM = {
     "prints an accuracy of 99.53, which can be read in two ways",
 }
 CLOSING = (
-    "Every figure is computed from the results files that stand beside it; the last "
-    "state of each training is what is scored. For research, not for diagnosis."
+    "Every number is computed from the results files beside it; the last state of "
+    "each training is scored. For research, not for diagnosis."
 )
 # What the words of the tables mean.
 TERMS = {
     **{f"setting {name}": setting.words for name, setting in SETTINGS.items()},
     "setting own": "as the method's file has it: for the CBAM U-Net the raw image with "
     "focal + Dice loss",
-    "other settings": "names of ours. In brackets stands what the training's command "
-    "changed in the method's file; without brackets the recipe is that of the file at "
-    "the commit that the results file names, so with former",
+    "other settings": "names of ours. In brackets is what the training's command "
+    "changed in the method's file; without brackets, as for former, the recipe is the "
+    "file at the commit that the results file names",
     "ablation": "a row of the paper's Table 3: which of AHE-Retinex, CBAM and focal + "
     "Dice the U-Net on VGG16 has",
     "encoder": "the weights that it started from; random: none",
@@ -175,12 +175,7 @@ def _write(results: Path, report: ComparisonReport) -> tuple[Path, ...]:
 
 
 def gather_report(runs: PublishedRuns, folder: Path) -> ComparisonReport:
-    """Return the report as plain data.
-
-    Args:
-        runs: what is published.
-        folder: where, for the files beside the results files.
-    """
+    """Return the report of the runs below a folder as plain data."""
     metrics = Metrics()
     first = first_trainings(runs.runs)
     results = results_of(without_other_images(first))
@@ -240,15 +235,12 @@ def _closing(runs: PublishedRuns) -> str:
 
 
 def headlines(
-    results: Sequence[Result], metrics: Metrics, chosen: Sequence[Result] = ()
+    results: Sequence[Result], metrics: Metrics, chosen: Sequence[Result]
 ) -> tuple[Headline, ...]:
     """Return the CBAM U-Net's first metrics, over as many cells as one result has.
 
-    Args:
-        results: what is published.
-        metrics: of the results.
-        chosen: what was chosen on the development fold, the best there first; it
-            stands beside the paper's method, never in its place.
+    What was chosen on the development fold stands beside the paper's method, never in
+    its place.
     """
     many = [r for r in results if r.all_classes]
     whole = [r for r in many if r.scope == FIVE_FOLDS]
@@ -284,8 +276,7 @@ def overview(
     """Return the section of every result, the five-fold ones first.
 
     Args:
-        results: what is published.
-        metrics: of the results.
+        results, metrics: what is published.
         developed: datasets on whose development fold settings were tried.
     """
     tables = []
@@ -316,15 +307,15 @@ def overview(
         "cells within slides; in simulations they covered the truth in 86 to 95 % of "
         "the cases with the ten slides of one fold, and in 95 % and more with fifty. "
         "One training a row or fold, that of the lowest seed, so they do not tell of "
-        "another. No interval stands where no resample differs, as where every cell is "
-        "found. The best mIoU comes first. Compare figures within one table only, and "
-        "only rows whose encoders start from the same weights and whose answers are "
-        "post-processed in the same way (not at all, unless the setting says so). The "
-        "last section says what the words mean."
+        "another. No interval is shown where no resample differs, as where every cell "
+        "is found. The best mIoU comes first. Compare numbers within one table only, "
+        "and only rows whose encoders start from the same weights and whose answers "
+        "are post-processed in the same way (not at all, unless the setting says so). "
+        "The last section says what the words mean."
     )
     if not any(result.scope == FIVE_FOLDS for result in results):
         lead += (
-            " No method is published on all five folds yet, so no figure here is of "
+            " No method is published on all five folds yet, so no number here is of "
             "every cell."
         )
     return Section("results", "Results", lead, tuple(tables))
@@ -355,13 +346,8 @@ def _without_choices(result: Result) -> Result:
     return Result(runs, f"without {DEVELOPMENT_FOLD}")
 
 
-def confusions(results: Iterable[Result], chosen: Sequence[Result] = ()) -> Section:
-    """Return what the CBAM U-Net still confuses, over as many cells as there are.
-
-    Args:
-        results: what is published.
-        chosen: what was chosen on the development fold, the best there first.
-    """
+def confusions(results: Iterable[Result], chosen: Sequence[Result]) -> Section:
+    """Return what the CBAM U-Net still confuses, over as many cells as there are."""
     many = [r for r in results if r.all_classes]
     whole = [r for r in many if r.scope == FIVE_FOLDS] or many
     first = paper_method([r for r in whole if r.scope != "paper_mosaics"])

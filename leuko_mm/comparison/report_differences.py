@@ -70,10 +70,10 @@ def differences(results: Sequence[Result]) -> Section:
         "95 % intervals over slides, then cells. p is two-sided, of a permutation test "
         "that swaps whole slides: in all 1,024 ways where there are ten, so that no p "
         "is below 0.0020, else in 2,000 random ways, of which a p of 0.005 is known to "
-        "within about 0.003. Beside it stands p after Holm's correction over its "
+        "within about 0.003. Beside it is p after Holm's correction over its "
         "column. Interval and p are of these trained networks, not of their methods: "
         "all slides of a fold share one network, and of every recipe one training "
-        "stands here. Over five folds the difference of each fold tells how much a "
+        "is shown. Over five folds the difference of each fold tells how much a "
         "result depends on one training. Methods are compared under one setting, but "
         "on single cells: there the paper's Table 2 compares whole recipes, its method "
         "with enhancement and loss (B), the others without (A). Those that start from "
@@ -87,11 +87,7 @@ def differences(results: Sequence[Result]) -> Section:
 
 
 def _kinds(members: Sequence[Result]) -> list[tuple[str, Result, list[Result]]]:
-    """Divide a family into methods under each setting, and the rest.
-
-    Returns:
-        What each group is of, what it is compared with, and its results.
-    """
+    """Return (words, reference, results) of each setting of a family, and the rest."""
     found = []
     for name in SETTINGS:
         kind = [r for r in members if r.variant == name and not r.first.reading]
@@ -172,11 +168,7 @@ def _difference_cells(compared: Compared) -> list[Cell]:
 
 
 def other_seeds(runs: Iterable[PublishedRun]) -> Section:
-    """Return what was trained with several seeds, and how much that changed.
-
-    Args:
-        runs: what is published, of all seeds.
-    """
+    """Return what was trained with several seeds, and how much that changed."""
     groups: dict[tuple, list[Trainings]] = defaultdict(list)
     for one in sorted(repeated(results_of(runs)), key=_seed_order):
         groups[one.first.first.likeness].append(one)
@@ -290,7 +282,7 @@ def leakage(results: Sequence[Result], metrics: Metrics) -> Section:
             )
         )
     lead = (
-        "The same method, trained anew and equally long on images of the same size. "
+        "The same method, trained again and equally long on images of the same size. "
         "The split paper divides cells at random, paper_mosaics mosaics of cells, as "
         "the paper did: both put a slide on both sides. A difference is not of the "
         "split alone: they test other cells than the folds, and learn from other "
@@ -407,14 +399,7 @@ def development(
     metrics: Metrics,
     chosen: Sequence[Result],
 ) -> Section:
-    """Return what was tried on the development fold, and the choice on all folds.
-
-    Args:
-        results: what is published.
-        runs: the same by files.
-        metrics: of the results.
-        chosen: see ``chosen_settings``.
-    """
+    """Return what was tried on the development fold, and the choice on all folds."""
     tried: dict[str, list[Result]] = defaultdict(list)
     for run in runs:
         if run.split == DEVELOPMENT:
@@ -430,8 +415,8 @@ def development(
     ]
     lead = (
         "Trained on folds 1 to 3, tested on fold 4; fold 5 is in neither part. "
-        "Settings were chosen here, by the higher figure of one training each, and "
-        "the figures stand for nothing else."
+        "Settings were chosen here, by the higher score of one training each, and "
+        "the scores say nothing else."
         if tables
         else "No run on the development fold is published."
     )
@@ -468,7 +453,7 @@ def _chosen_tables(
         [*others, reference],
         metrics,
         f"The choice knew the cells of {DEVELOPMENT_FOLD}, which are among these; "
-        "the table of all results has the figures without them.",
+        "the table of all results has the scores without them.",
     )
     paired = _difference_table(
         "chosen_differences",

@@ -62,7 +62,7 @@ def at_a_glance(results: Sequence[Result], metrics: Metrics) -> Section:
         for number, members in enumerate(pictures, 1)
     )
     lead = (
-        "The best mean IoU stands first. Bars are 95 % intervals over slides; rows "
+        "The best mean IoU comes first. Bars are 95 % intervals over slides; rows "
         "whose bars overlap may still differ on the same cells, which is tested below."
         if shown
         else "Nothing is published on all five folds, and no "
@@ -206,7 +206,7 @@ def learning(runs: Sequence[PublishedRun], metrics: Metrics) -> Section:
         f"same cells. Runs on the {DEVELOPMENT} fold count here too."
         if shown
         else "No two runs of the CBAM U-Net differ in nothing but their length or the "
-        "slides that they learnt from."
+        "slides that they learn from."
     )
     return Section("learning", "Learning curves", lead, figures=tuple(shown))
 
@@ -273,7 +273,7 @@ def _read_losses(path: Path) -> list[tuple[int, float]]:
 def _by_kind(members: Sequence[Curve]) -> dict[str, list[Curve]]:
     """Divide curves into those that can be read together, by split and setting.
 
-    Methods are compared on one split; what else was trained stands apart.
+    Methods are compared on one split; what else was trained is drawn apart.
     """
     splits = Counter(run.split for run, _ in members)
     most = max(sorted(splits), key=splits.get)

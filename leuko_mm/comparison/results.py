@@ -53,12 +53,7 @@ def read_results(path: Path) -> dict | None:
 
 
 def cells_beside(target: Path) -> Path:
-    """Return the file of the cells of a published results file.
-
-    Example:
-        >>> cells_beside(Path("results/half/unet-fold5-s0.json")).name
-        'unet-fold5-s0.cells.npz'
-    """
+    """Return the file of the cells of a published results file."""
     return target.with_name(f"{target.name.removesuffix('.json')}.cells.npz")
 
 
@@ -92,12 +87,7 @@ def publish(work_dir: Path, target: Path) -> None:
 def training_options(command: str) -> list[str]:
     """Return what the ``--cfg-options`` of a command change in a training.
 
-    Of a key the last part is kept.
-
-    Example:
-        >>> words = "variant=fast optim_wrapper.paramwise_cfg.lr_mult=0.3 --seed 1"
-        >>> training_options(f"leuko train cbam_unet --cfg-options {words}")
-        ['lr_mult=0.3']
+    Of a key the last part is kept: ``lr_mult=0.3``.
     """
     try:
         words = shlex.split(command.partition(" --cfg-options ")[2])
@@ -452,7 +442,7 @@ def single_folds(results: Iterable[Result]) -> list[Result]:
 def shown_families(results: Sequence[Result]) -> list[list[Result]]:
     """Return results that may be compared with one another, the widest test first.
 
-    A method of all folds also stands among those that are there on one of them.
+    A method of all folds is also among those that are there on one of them.
     """
     families: dict[tuple, list[Result]] = defaultdict(list)
     for result in [*results, *single_folds(results)]:

@@ -49,17 +49,15 @@ LEGACY_RECORDS = ("magic number", "version", "system", "content", "keys")
 PYTHON_2 = {"__builtin__": "builtins", "copy_reg": "copyreg"}
 # What torch itself writes for tensors. Its own restricted load lets more pass, such as
 # an array of bytes whose length the file names.
-TENSOR_NAMES = frozenset(
-    [
-        "_codecs.encode",
-        "collections.OrderedDict",
-        "torch.Size",
-        "torch.device",
-        "torch._utils._rebuild_parameter",
-        "torch._utils._rebuild_tensor",
-        "torch._utils._rebuild_tensor_v2",
-    ]
-)
+TENSOR_NAMES = {
+    "_codecs.encode",
+    "collections.OrderedDict",
+    "torch.Size",
+    "torch.device",
+    "torch._utils._rebuild_parameter",
+    "torch._utils._rebuild_tensor",
+    "torch._utils._rebuild_tensor_v2",
+}
 NUMBERS = ("b1", "u1", "i4", "i8", "f2", "f4", "f8")
 # What mmengine stores behind every curve, as calls of ``getattr``.
 STATISTICS = {"min", "max", "current", "mean"}
@@ -92,12 +90,11 @@ def use_safe_loading() -> None:
     Raises:
         RuntimeError: if mmengine has no such functions to replace.
     """
-    ours = dict(
-        _safe_torch_load=_load_for_mmengine,
-        load_url=_load_url,
-        load_state_dict=_load_state_dict,
-    )
-    for name, function in ours.items():
+    for name, function in (
+        ("_safe_torch_load", _load_for_mmengine),
+        ("load_url", _load_url),
+        ("load_state_dict", _load_state_dict),
+    ):
         if not hasattr(mmengine_checkpoint, name):
             raise RuntimeError(
                 f"mmengine.runner.checkpoint has no {name}, so its loading cannot be "

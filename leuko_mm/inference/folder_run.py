@@ -120,7 +120,7 @@ class PredictionStopped(LeukoError):  # noqa: N818 - not an error, an order
     def __init__(self, number: int, out: Path):
         super().__init__(
             f"stopped by {signal.Signals(number).name}; every image that is done is "
-            f"kept in {out}: give the same command with --resume to go on"
+            f"kept in {out}: give the same command with --resume to continue"
         )
         self.exit_code = 128 + number
 
@@ -181,7 +181,7 @@ def predict_files(
     except OSError as error:
         raise UsageError(
             f"the results cannot be written ({error}); what is done is kept: fix it "
-            "and go on with --resume"
+            "and continue with --resume"
         ) from error
 
 
@@ -268,9 +268,9 @@ def _predict_missing(
     missing = [name for name in images if name not in done]
     started = time.monotonic()
     for number, name in enumerate(missing):
-        begun, path = time.monotonic(), images[name]
+        begin, path = time.monotonic(), images[name]
         if progress:
-            pace = (begun - started) / number if number else None
+            pace = (begin - started) / number if number else None
             left = None if pace is None else pace * (len(missing) - number)
             progress(len(done) + number, len(images), name, left)
         try:
@@ -284,7 +284,7 @@ def _predict_missing(
             outcome.failed[name] = _reason(error, path, name)
             remove_image_files(out, name)
             continue
-        seconds = round(time.monotonic() - begun, 3)
+        seconds = round(time.monotonic() - begin, 3)
         facts = {"sha256": digest, "seconds": seconds}
         records[name] = write_image_files(out, name, pixels, prediction, facts)
         outcome.new += 1
@@ -468,7 +468,7 @@ def _check_place(out: Path, *, resume: bool, force: bool) -> None:
         )
     if names - {LOCK} and not (resume or force):
         raise UsageError(
-            f"{out} holds a prediction; --resume goes on with it, --force replaces it, "
+            f"{out} holds a prediction; --resume continues it, --force replaces it, "
             "or choose another --out"
         )
 

@@ -489,7 +489,7 @@ def fold_batch_norms(model: nn.Module) -> int:
 
     def fits(convolution: nn.Module, norm: nn.Module) -> bool:
         plain = type(convolution) is nn.Conv2d and type(norm) is nn.BatchNorm2d
-        # A hook may change weights or look at what passes between the two.
+        # A hook may change weights or read what passes between the two.
         hooks = ("_forward_hooks", "_forward_pre_hooks")
         hooked = any(getattr(m, name) for m in (convolution, norm) for name in hooks)
         ready = plain and not norm.training and norm.running_mean is not None
@@ -574,7 +574,7 @@ def check_outputs(
         output: sides of its first output; those that vary are no numbers.
     """
     classes = len(checkpoint.classes)
-    # A single logit stands for leukocyte against background.
+    # A single logit is that of a leukocyte.
     channels = {classes, 1} if classes == 2 else {classes}
     found = output[1] if len(output) == 4 else None
     if list(inputs) != [INPUT] or (isinstance(found, int) and found not in channels):

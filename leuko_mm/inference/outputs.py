@@ -57,6 +57,11 @@ OVERLAY_PIXELS = 36_000_000
 # Columns of the tables.
 SHAPE = ("eccentricity", "solidity", "circularity")
 SCALE = ("factor", "how", "confidence", "red_cell_px", "red_cells", "note")
+# Of a recorded cell, what the page needs.
+PAGE_KEYS = (
+    *("id", "class_id", "confidence", "probabilities"),
+    *("box", "area", "touches_border", "runs"),
+)
 # A spreadsheet takes a text for a formula after these, white space before them or not.
 FORMULA_MARKS = "=+-@\t\r\n\uff1d\uff0b\uff0d\uff20"
 # More would make a page that a phone cannot open: about 3 and 70 kilobytes each.
@@ -138,12 +143,7 @@ def _cutout_name(cell: Mapping) -> str:
 
 
 def cut_out(pixels: np.ndarray, box: Box) -> np.ndarray:
-    """Return the window around a cell, with a margin of ``MARGIN``.
-
-    Example:
-        >>> cut_out(np.zeros((100, 80, 3), np.uint8), (10, 0, 60, 50)).shape
-        (56, 62, 3)
-    """
+    """Return the window around a cell, with a margin of ``MARGIN``."""
     x0, y0, x1, y1 = box
     margin = round(MARGIN * max(x1 - x0, y1 - y0))
     rows = slice(max(0, y0 - margin), y1 + margin)
@@ -188,9 +188,7 @@ def _rounded(value: object) -> object:
 def run_length_text(
     inside: np.ndarray, x: int, y: int, *, height: int, width: int
 ) -> str:
-    """Return COCO's compressed run lengths of a cell in its image.
-
-    Unlike those of ``pycocotools`` they need no mask of the whole image.
+    """Return COCO's compressed run lengths of a cell, without a mask of the image.
 
     Args:
         inside: bool (h, w), the cell in its box.
@@ -334,12 +332,7 @@ def _counts(records: Iterable[Mapping], names: Sequence[str]) -> dict[str, int]:
 def count_table(
     records: Iterable[Mapping], names: Sequence[str]
 ) -> tuple[DifferentialRow, ...]:
-    """Return the differential count over all records.
-
-    Args:
-        records: of the images.
-        names: of the classes, without the background.
-    """
+    """Return the differential count of all records; names are those of cells."""
     return differential_of_counts(_counts(records, names))
 
 
@@ -349,14 +342,7 @@ def write_report(
     failed: Mapping[str, str],
     state: Mapping,
 ) -> None:
-    """Write ``report.html``.
-
-    Args:
-        out: folder of the results.
-        records: of the images, in order.
-        failed: image and reason.
-        state: of ``predict.json``.
-    """
+    """Write ``report.html``; ``state`` is that of ``predict.json``."""
     labels = _class_labels(state["classes"], records)
     cells = [(n, cell) for n, record in enumerate(records) for cell in record["cells"]]
     doubts = [(cell["confidence"], cell["class_id"]) for _, cell in cells]
@@ -424,14 +410,7 @@ def _field(
         scale=scale["note"] or f"scale {scale['factor']:.3g} ({scale['how']})",
         cells=tuple(
             FoundCell(
-                id=cell["id"],
-                class_id=cell["class_id"],
-                confidence=cell["confidence"],
-                probabilities=tuple(cell["probabilities"]),
-                box=tuple(cell["box"]),
-                area=cell["area"],
-                touches_border=cell["touches_border"],
-                runs=cell["runs"],
+                **{key: cell[key] for key in PAGE_KEYS},
                 thumbnail=_pixels(folder / CUTOUTS / _cutout_name(cell))
                 if cell["id"] in thumbnails
                 else None,
@@ -459,24 +438,22 @@ def _summary(records: Sequence[Mapping], failed: Mapping) -> str:
     scales = [record["scale"] for record in records]
     assumed = sum(scale["how"] == "assumed" for scale in scales)
     unsure = sum(scale["confidence"] < UNSURE for scale in scales) - assumed
-    words = f"{_number(len(cells), 'cell')} in {_number(len(records), 'image')}"
+    clauses = [f"{_number(len(cells), 'cell')} in {_number(len(records), 'image')}"]
     if empty:
-        words += f", {empty} of them without a cell"
+        clauses[0] += f", {empty} of them without a cell"
     if cut:
-        words += f"; {cut} cells touch the border of their image and are counted too"
+        clauses.append(
+            f"{cut} cells touch the border of their image and are counted too"
+        )
     if assumed:
-        words += (
-            f"; the scale of {_number(assumed, 'image')} was not found and is only "
-            "assumed"
-        )
+        images = _number(assumed, "image")
+        clauses.append(f"the scale of {images} was not found and is only assumed")
     if unsure:
-        words += (
-            f"; the scale of {_number(unsure, 'image')} is sure to less than "
-            f"{UNSURE:.0%}"
-        )
+        images = _number(unsure, "image")
+        clauses.append(f"the scale of {images} is sure to less than {UNSURE:.0%}")
     if failed:
-        words += f"; {_number(len(failed), 'file')} could not be read"
-    return f"{words}."
+        clauses.append(f"{_number(len(failed), 'file')} could not be read")
+    return f"{'; '.join(clauses)}."
 
 
 def _number(count: int, word: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from itertools import pairwise
 from os import PathLike
 from pathlib import Path
 
@@ -32,6 +31,7 @@ from leuko_mm.transforms.ahe_retinex import (
     as_rgb_uint8,
     enhance_image,
     window_starts,
+    window_weights,
 )
 from leuko_mm.transforms.retinex import RetinexParams
 
@@ -200,9 +200,8 @@ class Predictor:
 class NetworkImage:
     """An image at the scale of a network.
 
-    Shrunk or enhanced, it is kept as a whole, which takes no more memory than the
-    image itself; enlarged, every window is made when it is asked for. Results are
-    kept on a ``grid`` that is never finer than the image.
+    Shrunk or enhanced, it is in memory as a whole; enlarged, every window is made on
+    request. Results are kept on a ``grid`` that is never finer than the image.
 
     Args:
         image: RGB uint8 (H, W, 3).
@@ -384,10 +383,9 @@ def probability_bands(
 ) -> Iterator[tuple[int, np.ndarray]]:
     """Yield the class probabilities of an image in bands of finished rows.
 
-    An image no larger than a tile in both directions is one tile. Neighbouring
-    tiles overlap; the outermost ``margin`` pixels of a tile at an inner border do
-    not count, since the network could not see what is beyond, and over the rest of
-    the overlap one fades into the other. Only one band of tiles is in memory.
+    Neighbouring tiles overlap; the outermost ``margin`` pixels of a tile at an inner
+    border do not count, since the network could not see what is beyond, and over the
+    rest of the overlap one fades into the other. Only one band of tiles is in memory.
 
     Args:
         shape: height and width at the network's scale.
@@ -412,8 +410,8 @@ def probability_bands(
     height, width = shape
     tops, lefts = (window_starts(side, tile, overlap) for side in shape)
     rows, columns = min(tile, height), min(tile, width)
-    fades_y = tile_weights(tops, rows, margin)
-    fades_x = tile_weights(lefts, columns, margin)
+    fades_y = window_weights(tops, rows, margin=margin)
+    fades_x = window_weights(lefts, columns, margin=margin)
     band: np.ndarray | None = None
     for i, top in enumerate(tops):
         for left, fade_x in zip(lefts, fades_x, strict=True):
@@ -426,23 +424,3 @@ def probability_bands(
         yield top, band[:, :done].copy()
         band[:, : rows - done] = band[:, done:].copy()
         band[:, rows - done :] = 0
-
-
-def tile_weights(starts: list[int], size: int, margin: int) -> list[np.ndarray]:
-    """Return each tile's weights (size,); at every pixel they sum to 1."""
-    centre = np.arange(size) + 0.5
-    weights = [np.ones(size) for _ in starts]
-    for i, (start, after) in enumerate(pairwise(starts)):
-        shared = start + size - after
-        if shared > 0:
-            # At least one pixel of fading, where the margin is half of the overlap.
-            fade_in = np.clip((centre - margin) / max(shared - 2 * margin, 1), 0, 1)
-            weights[i + 1] = np.minimum(weights[i + 1], fade_in)
-            weights[i] = np.minimum(weights[i], fade_in[::-1])
-    total = np.zeros(starts[-1] + size)
-    for start, weight in zip(starts, weights, strict=True):
-        total[start : start + size] += weight
-    return [
-        (weight / total[start : start + size]).astype(np.float32)
-        for start, weight in zip(starts, weights, strict=True)
-    ]

@@ -56,8 +56,8 @@ def find_scale(
         um_per_px: size of a pixel of the image in um, instead of ``scale``.
 
     Raises:
-        ValueError: if both are given, or one is not a finite number above 0, or the
-            image would be shrunk or enlarged beyond what any smear needs.
+        ValueError: if both are given, one is no finite number above 0, or the factor
+            is beyond what any smear needs.
     """
     check_scale(scale, um_per_px)
     if um_per_px is not None:
@@ -68,11 +68,7 @@ def find_scale(
 
 
 def check_scale(scale: float | str | None, um_per_px: float | None) -> None:
-    """Refuse what is no scale, or no pixel size of a microscope.
-
-    Raises:
-        ValueError: naming what was given and what was expected.
-    """
+    """Refuse by a ``ValueError`` what is no scale, or no microscope's pixel size."""
     given = {"scale": None if scale == AUTO else scale, "um_per_px": um_per_px}
     given = {name: value for name, value in given.items() if value is not None}
     if len(given) > 1:
@@ -173,8 +169,8 @@ class RedCells:
 def measure_red_cells(image: np.ndarray) -> RedCells | None:
     """Return the size of the red cells in an image, None where too few are seen.
 
-    Diameters from 10 pixels to half of the image's shorter side are told apart: circles
-    are searched at every octave, and those that cover most of the image are red cells.
+    Diameters may be 10 pixels to half of the image's shorter side: circles are searched
+    at every octave, and those that cover most of the image are red cells.
 
     Shape:
         RGB uint8 (H, W, 3).

@@ -32,9 +32,8 @@ def over_positions(
 
     The first of several equal maxima takes the gradient, as in ``F.max_pool2d``.
 
-    Args:
-        x: the map; use the returned one instead of it.
-        one_pass: False leaves the backward pass to autograd.
+    Use the returned map instead of ``x``. Without ``one_pass`` the backward pass is
+    autograd's.
 
     Shape:
         (B, C, H, W) -> (B, C, H, W), (B, C), (B, C).
@@ -49,9 +48,7 @@ def over_channels(x: Tensor, *, one_pass: bool = True) -> tuple[Tensor, Tensor, 
 
     Equal maxima share the gradient evenly, as in ``torch.amax``.
 
-    Args:
-        x: the map; use the returned one instead of it.
-        one_pass: False leaves the backward pass to autograd.
+    Arguments as for ``over_positions``.
 
     Shape:
         (B, C, H, W) -> (B, C, H, W), (B, H, W), (B, H, W).
@@ -264,9 +261,8 @@ class CBAM(nn.Module):
         if self.gates == "parallel":
             x, *of_channels = over_positions(x, one_pass=one_pass)
             x, *of_positions = over_channels(x, one_pass=one_pass)
-            return (
-                x * self.channel_gate(*of_channels) * self.spatial_gate(*of_positions)
-            )
+            channel, spatial = self.channel_gate, self.spatial_gate
+            return x * channel(*of_channels) * spatial(*of_positions)
         if self.channel_gate is not None:
             x, *of_channels = over_positions(x, one_pass=one_pass)
             x = x * self.channel_gate(*of_channels)

@@ -108,7 +108,7 @@ class CellEncoderDecoder(EncoderDecoder):
 
         def logits_of(view: Tensor) -> Tensor:
             size = tuple(view.shape[-2:])
-            sizes = dict.fromkeys(("ori_shape", "img_shape", "pad_shape"), size)
+            sizes = dict(ori_shape=size, img_shape=size, pad_shape=size)
             metas = [{**meta, **sizes} for meta in batch_img_metas]
             return self.whole_inference(view, metas)
 

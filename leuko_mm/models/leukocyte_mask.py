@@ -81,22 +81,17 @@ def windows_around(
     """
     if not boxes:
         return []
-    size = []
+    starts, ends = [], []
     for axis in (0, 1):
-        longest = max(box[axis + 2] - box[axis] for box in boxes)
-        wanted = int(np.ceil(longest * (1 + 2 * context) / multiple)) * multiple
-        size.append(min(wanted, image_size[axis]))
-    windows = []
-    for box in boxes:
-        start = [
-            min(
-                max((box[axis] + box[axis + 2] - size[axis]) // 2, 0),
-                image_size[axis] - size[axis],
-            )
-            for axis in (0, 1)
-        ]
-        windows.append(Box(*start, start[0] + size[0], start[1] + size[1]))
-    return windows
+        limit = image_size[axis]
+        sides = [(box[axis], box[axis + 2]) for box in boxes]
+        longest = max(end - start for start, end in sides)
+        size = int(np.ceil(longest * (1 + 2 * context) / multiple)) * multiple
+        size = min(size, limit)
+        centred = [(start + end - size) // 2 for start, end in sides]
+        starts.append([min(max(start, 0), limit - size) for start in centred])
+        ends.append([start + size for start in starts[axis]])
+    return [Box(*corners) for corners in zip(*starts, *ends, strict=True)]
 
 
 @MODELS.register_module()

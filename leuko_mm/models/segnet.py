@@ -25,8 +25,7 @@ class SegNetDecoder(nn.Module):
         in_channels: channels of the maps, finest first.
         convs: 3x3 convolutions after each unpooling, deepest first. The last of each
             level has the channels of the next finer map.
-        norm_cfg, act_cfg, conv_cfg: as in mmcv's ``ConvModule``; None: no norm, ReLU,
-            ``Conv2d``.
+        **layers: for mmcv's ``ConvModule``, such as ``norm_cfg``.
 
     Shape:
         Maps (B, in_channels[i], H_i, W_i), each half of the one before, rounded down
@@ -37,13 +36,7 @@ class SegNetDecoder(nn.Module):
     """
 
     def __init__(
-        self,
-        in_channels: Sequence[int],
-        convs: Sequence[int],
-        *,
-        norm_cfg: dict | None,
-        act_cfg: dict | None = None,
-        conv_cfg: dict | None = None,
+        self, in_channels: Sequence[int], convs: Sequence[int], **layers: Any
     ) -> None:
         super().__init__()
         if len(convs) != len(in_channels):
@@ -51,11 +44,6 @@ class SegNetDecoder(nn.Module):
                 f"SegNetDecoder got convs={list(convs)} for {len(in_channels)} maps; "
                 "give one number of convolutions for each map, deepest first"
             )
-        layers = {
-            "norm_cfg": norm_cfg,
-            "act_cfg": {"type": "ReLU"} if act_cfg is None else act_cfg,
-            "conv_cfg": conv_cfg,
-        }
         self.levels = nn.ModuleList()
         # A level ends with the channels of the next finer map.
         outward = [in_channels[0], *in_channels[:-1]]
@@ -124,13 +112,7 @@ class SegNetHead(SkipsHead):
             norm_cfg=norm_cfg,
             **kwargs,
         )
-        self.decoder = SegNetDecoder(
-            in_channels,
-            convs,
-            norm_cfg=self.norm_cfg,
-            act_cfg=self.act_cfg,
-            conv_cfg=self.conv_cfg,
-        )
+        self.decoder = SegNetDecoder(in_channels, convs, **self.layers)
         self.conv_seg = nn.Conv2d(in_channels[0], self.out_channels, 3, padding=1)
 
     def forward(self, inputs: Sequence[Tensor]) -> Tensor:

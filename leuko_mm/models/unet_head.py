@@ -56,6 +56,12 @@ class SkipsHead(BaseDecodeHead):
             **kwargs,
         )
 
+    @property
+    def layers(self) -> dict:
+        """Options of the head for mmcv's ``ConvModule``."""
+        act_cfg = {"type": "ReLU"} if self.act_cfg is None else self.act_cfg
+        return dict(norm_cfg=self.norm_cfg, act_cfg=act_cfg, conv_cfg=self.conv_cfg)
+
 
 class Enlarge(nn.Module):
     """Enlarge a map to a given size, by interpolation or by a learnt 2x2 deconvolution.
@@ -107,7 +113,7 @@ class Enlarge(nn.Module):
         return self.deconv(x, output_size=wanted)[..., :height, :width]
 
 
-def two_convs(in_channels: int, out_channels: int, layers: dict) -> nn.Sequential:
+def two_convs(in_channels: int, out_channels: int, **layers: Any) -> nn.Sequential:
     """Return two 3x3 convolutions; ``ConvModule`` starts them Kaiming-normal."""
     return nn.Sequential(
         ConvModule(in_channels, out_channels, 3, padding=1, **layers),
@@ -129,8 +135,7 @@ class UNetDecoder(nn.Module):
         upsample, align_corners: mode of the enlargements, see ``Enlarge``.
         final_upsample: factor of one more enlargement with two convolutions at the
             end, for encoders whose finest map is smaller than the image; 1: none.
-        norm_cfg, act_cfg, conv_cfg: as in mmcv's ``ConvModule``; None: no norm, ReLU,
-            ``Conv2d``.
+        **layers: for mmcv's ``ConvModule``, such as ``norm_cfg``.
 
     Shape:
         Maps (B, in_channels[i], H_i, W_i) -> (B, channels[-1], H_0 * f, W_0 * f)
@@ -150,9 +155,7 @@ class UNetDecoder(nn.Module):
         upsample: str = "nearest",
         align_corners: bool = False,
         final_upsample: int = 1,
-        norm_cfg: dict | None = None,
-        act_cfg: dict | None = None,
-        conv_cfg: dict | None = None,
+        **layers: Any,
     ) -> None:
         super().__init__()
         if len(in_channels) < 2 or len(channels) != len(in_channels) - 1:
@@ -168,23 +171,18 @@ class UNetDecoder(nn.Module):
             )
         self.levels = len(in_channels)
         self.final_upsample = final_upsample
-        layers = {
-            "norm_cfg": norm_cfg,
-            "act_cfg": {"type": "ReLU"} if act_cfg is None else act_cfg,
-            "conv_cfg": conv_cfg,
-        }
         self.steps, self.enlargements = nn.ModuleList(), nn.ModuleList()
         below = in_channels[-1]
         for skip, out in zip(reversed(in_channels[:-1]), channels, strict=True):
             enlarge = Enlarge(below, upsample, align_corners=align_corners)
             self.enlargements.append(enlarge)
-            self.steps.append(two_convs(skip + below, out, layers))
+            self.steps.append(two_convs(skip + below, out, **layers))
             below = out
         self.last = None
         if final_upsample > 1:
             enlarge = Enlarge(below, upsample, align_corners=align_corners)
             self.enlargements.append(enlarge)
-            self.last = two_convs(below, below, layers)
+            self.last = two_convs(below, below, **layers)
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
         """Return the decoded map at the finest skip's size (times the last factor)."""
@@ -256,9 +254,7 @@ class UNetHead(SkipsHead):
             upsample=upsample,
             align_corners=self.align_corners,
             final_upsample=final_upsample,
-            norm_cfg=self.norm_cfg,
-            act_cfg=self.act_cfg,
-            conv_cfg=self.conv_cfg,
+            **self.layers,
         )
 
     def forward(self, inputs: Sequence[Tensor]) -> Tensor:

@@ -129,7 +129,7 @@ class NestedDecoder(nn.Module):
                 width, below = in_channels[level], in_channels[level + 1]
                 name = f"{level}_{column}"
                 self.enlargements[name] = Enlarge(below, upsample)
-                self.nodes[name] = two_convs(column * width + below, width, layers)
+                self.nodes[name] = two_convs(column * width + below, width, **layers)
 
     def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
         """Return the finest level's nodes, shallowest first."""

@@ -75,15 +75,7 @@ class ResultTable:
 
 @dataclass(frozen=True)
 class ResultFigure:
-    """A plot with its words.
-
-    Args:
-        name: of its file, without a suffix.
-        title: the heading.
-        plot: what is drawn.
-        lead: what it shows.
-        links: the results files that it is made of.
-    """
+    """A plot with its words; ``name`` is that of its file, without a suffix."""
 
     name: str
     title: str
@@ -97,8 +89,7 @@ class ShownConfusion:
     """Where the pixels of each class went, and the cells.
 
     Args:
-        title: the heading.
-        lead: what it shows.
+        title, lead: the heading, and what it shows.
         classes: in the order of their ids.
         counts: pixels, rows truth, columns prediction.
         shares: the same in percent of each row.
@@ -117,13 +108,9 @@ class ShownConfusion:
 
 @dataclass(frozen=True)
 class Section:
-    """A section of the page.
+    """A section of the page; ``name`` is its anchor.
 
-    Args:
-        name: its anchor.
-        title: its heading.
-        lead: what it says, or why there is nothing to show.
-        tables, figures, confusions: what it shows, in this order.
+    ``lead`` is what it says, or why there is nothing to show.
     """
 
     name: str
@@ -136,14 +123,7 @@ class Section:
 
 @dataclass(frozen=True)
 class ComparisonReport:
-    """All that the page says.
-
-    Args:
-        summary: what is compared, in a sentence or two.
-        headlines: the first metrics.
-        sections: in the order of the page.
-        closing: the last sentences.
-    """
+    """All that the page says, in its order."""
 
     summary: str
     headlines: tuple[Headline, ...]
@@ -334,7 +314,7 @@ def _has_interval(cell: Cell) -> bool:
 def latex_table(table: ResultTable) -> str:
     """Return a table as LaTeX, for the package booktabs.
 
-    Below it stands what a reader must know: what brackets hold, its lead and its note.
+    Below it is what a reader must know: what brackets hold, its lead and its note.
     """
     kinds = ["l" if i in table.words else "r" for i in range(len(table.columns))]
     rows = [

@@ -215,14 +215,7 @@ class Plot:
     kind: str = "points"
 
     def figure(self, ink: str = INK) -> Figure:
-        """Return the plot as matplotlib draws it.
-
-        Args:
-            ink: colour of axes and words, ``#rrggbb``.
-
-        Raises:
-            ValueError: if there is nothing to draw.
-        """
+        """Return the plot as matplotlib draws it, axes and words in one colour."""
         if not self.series or not all(series.points for series in self.series):
             raise ValueError("a plot needs at least one series, and points in each")
         figure = _figure(SIZE)
@@ -386,14 +379,7 @@ class IntervalPlot:
     levels: tuple[float | None, ...] = ()
 
     def figure(self, ink: str = INK) -> Figure:
-        """Return the plot as matplotlib draws it.
-
-        Args:
-            ink: colour of axes and words, ``#rrggbb``.
-
-        Raises:
-            ValueError: if there is no row, or a row has not one metric a panel.
-        """
+        """Return the plot as matplotlib draws it, axes and words in one colour."""
         if not self.rows or any(len(r.metrics) != len(self.labels) for r in self.rows):
             raise ValueError(
                 "a plot of intervals needs at least one row, and in each row one "
@@ -471,7 +457,7 @@ def plot_svg(plot: Plot | IntervalPlot, ink: str = INK) -> bytes:
         ink: colour of axes and words, ``#rrggbb``.
 
     Raises:
-        ValueError: if there is nothing to draw.
+        ValueError: if there is nothing to draw, or a row has not one metric a panel.
     """
     return _svg(plot.figure(ink))
 

@@ -45,7 +45,6 @@ SCHEMA = 1
 CALIBRATION_FILE = "calibration.json"
 # What a resumed run must not be given again, abbreviations of argparse included.
 ENTRY_OPTIONS = ("--force", "--resume")
-SHORTEST = len("--f")
 
 
 def place_run(config: Config, work_dir: str) -> None:
@@ -102,7 +101,7 @@ def how_to_resume(command: Sequence[str], *, launcher: str = "none") -> str:
     kept = [
         word
         for word in command
-        if len(word) < SHORTEST or not any(o.startswith(word) for o in ENTRY_OPTIONS)
+        if word in ("", "-", "--") or not any(o.startswith(word) for o in ENTRY_OPTIONS)
     ]
     text = as_typed([*kept, "--resume"])
     if launcher == "none":
@@ -178,22 +177,19 @@ def data_facts(config: Config, part: str) -> dict:
     root = dataset_root(cells["name"])
     about = read_about(root)
     rows = [row for row in read_index(root) if row.kind == "cell"]
-    split = cells.get("split")
-    if split:
-        parts = read_split(root, split)
-    else:  # every cell is tested
-        parts = dict.fromkeys((row.stem for row in rows), "test")
-    groups: dict[str, set[str]] = {"train": set(), "test": set()}
-    for row in rows:
-        if row.stem in parts:
-            groups[parts[row.stem]].add(row.group)
+    split = cells.get("split")  # without one every cell is tested
+    parts = read_split(root, split) if split else {row.stem: "test" for row in rows}
+    train, test = (
+        sorted({row.group for row in rows if parts.get(row.stem) == name})
+        for name in ("train", "test")
+    )
     dataset = config[f"{part}_dataloader"].dataset
     enhance = dataset.get("enhance")
     return dict(
         dataset=about["name"],
         sha256=about["sha256"],
-        train_groups=sorted(groups["train"]),
-        test_groups=sorted(groups["test"]),
+        train_groups=train,
+        test_groups=test,
         mosaic=dict(n=dataset.n, mode=dataset.mode) if "n" in dataset else None,
         size=dataset.get("size"),
         enhance=enhance.to_dict() if enhance else None,
@@ -207,7 +203,7 @@ def write_results(
     run: Mapping,
     checkpoint: Mapping | None = None,
     train_groups: list[str] | None = None,
-) -> dict:
+) -> None:
     """Write everything a finished run publishes into its output folder.
 
     ``results.json``, ``table.md``, ``<run>.pth`` with its sidecar, the loss curve,
@@ -220,11 +216,7 @@ def write_results(
             ``wall_s`` (seconds of training, testing not included).
         checkpoint: ``file`` and ``sha256`` of the file that was tested; None writes
             the model as a new one.
-        train_groups: groups that a tested checkpoint was trained on, None where that
-            is not known; a training's are those of its split.
-
-    Returns:
-        The results as written.
+        train_groups: that a tested checkpoint was trained on; None: not known.
     """
     work_dir = Path(config.work_dir)
     scored = json.loads((work_dir / METRICS_FILE).read_text())
@@ -253,7 +245,6 @@ def write_results(
     show_run(runner, config, results, tested=tested)
     # Last: its presence means that the run is finished and everything is there.
     write_text(work_dir / "results.json", json.dumps(results, indent=1) + "\n")
-    return results
 
 
 def _run_facts(config: Config, runner: Runner, run: Mapping) -> dict:

@@ -257,17 +257,21 @@ def window_starts(length: int, window: int, overlap: int) -> list[int]:
     return [round(i * (length - window) / gaps) for i in range(gaps + 1)]
 
 
-def window_weights(starts: list[int], size: int) -> list[np.ndarray]:
+def window_weights(
+    starts: list[int], size: int, *, margin: int = 0
+) -> list[np.ndarray]:
     """Return each window's weights (size,); at every pixel they sum to 1.
 
-    A window fades in and out along its overlap with its neighbours.
+    A window fades in and out along its overlap with its neighbours, but for the
+    outermost ``margin`` pixels, which do not count.
     """
     centre = np.arange(size) + 0.5
     weights = [np.ones(size) for _ in starts]
     for i, (start, after) in enumerate(pairwise(starts)):
         shared = start + size - after
         if shared > 0:
-            fade_in = np.clip(centre / shared, 0, 1)
+            # At least one pixel of fading, where the margin is half of the overlap.
+            fade_in = np.clip((centre - margin) / max(shared - 2 * margin, 1), 0, 1)
             weights[i + 1] = np.minimum(weights[i + 1], fade_in)
             weights[i] = np.minimum(weights[i], fade_in[::-1])
     total = np.zeros(starts[-1] + size)

@@ -18,11 +18,6 @@ def test_the_list_names_every_model(capsys):
     assert {e["name"] for e in json.loads(capsys.readouterr().out)} >= {"segnet"}
 
 
-def test_one_is_shown(capsys):
-    assert main(["zoo", "show", "segnet"]) == 0
-    assert "configs/segnet.py" in capsys.readouterr().out
-
-
 def test_fetching_what_is_not_published_ends_with_3(capsys):
     assert main(["zoo", "fetch", "segnet"]) == 3
     assert "leuko train segnet --protocol half --split fold5" in capsys.readouterr().err
@@ -54,9 +49,3 @@ def test_metrics_that_differ_end_with_1(path, capsys, monkeypatch, found, code):
     monkeypatch.setattr(verb, "measure", lambda *_, **__: results)
     assert main(["zoo", "verify", str(path), "--accuracy"]) == code
     assert ("differs" in capsys.readouterr().out) == bool(code)
-
-
-def test_an_action_is_needed(capsys):
-    with pytest.raises(SystemExit) as end:
-        main(["zoo"])
-    assert end.value.code == 2

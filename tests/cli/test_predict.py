@@ -30,11 +30,11 @@ def leuko_predict(*words):
 
 def test_counts_and_page_are_told(place, capsys):
     assert leuko_predict("in", "--out", "out", "--checkpoint", "net.pth") == 0
-    said = capsys.readouterr().out
-    assert "2 of 2 images done" in said
-    assert "neutrophil" in said
-    assert "33.3 %" in said
-    assert "look at out/report.html" in said
+    printed = capsys.readouterr().out
+    assert "2 of 2 images done" in printed
+    assert "neutrophil" in printed
+    assert "33.3 %" in printed
+    assert "look at out/report.html" in printed
 
 
 def test_a_model_of_the_zoo_is_taken_by_its_name(place, monkeypatch, capsys):
@@ -59,21 +59,12 @@ def test_images_whose_scale_is_unsure_are_counted(place, capsys, monkeypatch):
     for module in (predict_words, predict_page):
         monkeypatch.setattr(module, "UNSURE", 1.5)
     assert leuko_predict("in", "--out", "unsure", "--checkpoint", "net.pth") == 0
-    said = capsys.readouterr().out
+    printed = capsys.readouterr().out
     assert leuko_predict("in/a.png", "--out", "one", "--checkpoint", "net.pth") == 0
     assert "in 1 of 1 images the scale" in capsys.readouterr().out
-    assert "in 2 of 2 images the scale is sure to less than 150%" in said
+    assert "in 2 of 2 images the scale is sure to less than 150%" in printed
     page = (place / "unsure" / "report.html").read_text()
     assert "the scale of 2 images is sure to less than 150%" in page
-
-
-@pytest.mark.parametrize(("words", "kept"), [([], 1), (["--max-megapixels", 300], 0)])
-def test_memory_is_kept_unless_images_may_be_huge(place, monkeypatch, words, kept):
-    calls = []
-    monkeypatch.setattr("leuko_mm.engine.runner.keep_memory", lambda: calls.append(1))
-    asked = ["in", "--out", "out", "--checkpoint", "net.pth", *words]
-    assert leuko_predict(*asked) == 0
-    assert len(calls) == kept
 
 
 @pytest.mark.parametrize(("dataset", "warned"), [("synthetic", True), ("bcisc", False)])
@@ -88,10 +79,10 @@ def test_bad_files_are_named_and_the_code_is_one(place, capsys):
     write_broken(place / "in", 2)
     (place / "in" / "e\x1b[2J.png").write_bytes(b"")
     assert leuko_predict("in", "--out", "out", "--checkpoint", "net.pth") == 1
-    told = capsys.readouterr()
-    assert "2 of 5 images done" in told.out
-    assert "not read: broken 00.png: empty, 0 bytes" in told.err
-    assert "\x1b" not in told.err
+    printed = capsys.readouterr()
+    assert "2 of 5 images done" in printed.out
+    assert "not read: broken 00.png: empty, 0 bytes" in printed.err
+    assert "\x1b" not in printed.err
 
 
 def test_parts_are_joined(place, capsys):
@@ -110,17 +101,17 @@ def test_a_launcher_divides_the_images(place, capsys, monkeypatch):
         monkeypatch.setenv("SLURM_NTASKS", "2")
         more = ("--checkpoint", "net.pth", "--launcher", "slurm")
         assert leuko_predict("in", "--out", "parts", *more) == 0
-        said = capsys.readouterr().out
-        assert "1 of 1 images done" in said
-        assert f"look at parts/part-{rank}/report.html" in said
-        assert "leuko predict --merge parts/part-* --out" in said
+        printed = capsys.readouterr().out
+        assert "1 of 1 images done" in printed
+        assert f"look at parts/part-{rank}/report.html" in printed
+        assert "leuko predict --merge parts/part-* --out" in printed
     parts = sorted((place / "parts").iterdir())
     assert leuko_predict("--merge", *parts, "--out", "all") == 0
     assert "2 of 2 images done" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "reason"),
     [
         (["in", "--out", "out", "--launcher", "slurm"], "start the command with srun"),
         (
@@ -137,10 +128,10 @@ def test_a_launcher_divides_the_images(place, capsys, monkeypatch):
         (["--out", "out", "--merge", "in"], "in holds no prediction"),
     ],
 )
-def test_wrong_use_is_one_message(place, capsys, words, said):
+def test_wrong_use_is_one_message(place, capsys, words, reason):
     assert leuko_predict(*words) == 2
     message = capsys.readouterr().err
-    assert said in message
+    assert reason in message
     assert "Traceback" not in message
     assert not (place / "out").exists()
 

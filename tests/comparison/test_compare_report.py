@@ -14,8 +14,10 @@ from tiny_run import leuko
 
 from leuko_mm.cli.main import main
 from leuko_mm.comparison import measurements
+from leuko_mm.comparison.measurements import first_trainings, repeated
 from leuko_mm.comparison.report import gather_report, write_report
-from leuko_mm.comparison.results import FIVE_FOLDS, read_runs
+from leuko_mm.comparison.report_differences import other_seeds
+from leuko_mm.comparison.results import FIVE_FOLDS, FOLDS, read_runs, results_of
 from leuko_mm.evaluation.confusion import scores
 from leuko_mm.report.comparison import cell_text
 
@@ -376,19 +378,6 @@ def test_the_same_results_give_the_same_bytes(many, tmp_path, monkeypatch):
         copies.append(written(copy))
     assert copies[0] == copies[1]
     assert sum(name.endswith(".svg") for name in copies[0]) >= 5
-
-
-@pytest.mark.slow
-def test_the_same_results_give_the_same_bytes_in_another_process(many, tmp_path):
-    copies = []
-    for name, hash_seed in (("one", 1), ("two", 2)):
-        copy = tmp_path / name / "results"
-        shutil.copytree(many, copy)
-        words = "compare", "--report", "--out", copy
-        done = leuko(*words, cwd=tmp_path, PYTHONHASHSEED=hash_seed)
-        assert done.returncode == 0, done.stderr
-        copies.append(written(copy))
-    assert copies[0] == copies[1]
     assert not any(str(tmp_path).encode() in content for content in copies[0].values())
 
 
@@ -474,3 +463,86 @@ def test_files_of_an_uncommitted_tree_are_named(tmp_path):
     change(write_run(tmp_path, "unet", "A"), run=dict(git="0123456789ab-dirty"))
     shown = report_of(tmp_path)
     assert shown.closing.endswith("half/unet-A-fold5-s0.json.")
+
+
+# Trainings that differ in their seed: shown together, and nowhere else twice.
+
+
+@pytest.fixture(scope="module")
+def twice(tmp_path_factory):
+    """Return a folder with two methods on all folds, seeds 0 and 1."""
+    folder = tmp_path_factory.mktemp("twice")
+    for method, quality in {"cbam_unet": 0.86, "unet_vgg16": 0.8}.items():
+        for fold in FOLDS:
+            for seed in (0, 1):
+                how = dict(split=fold, seed=seed, quality=quality)
+                write_run(folder, method, "B", **how)
+    return folder
+
+
+def seed_tables(folder):
+    tables = other_seeds(read_runs(folder).runs).tables
+    return {table.name.split("_")[1]: table for table in tables}
+
+
+def miou(folder, split, seed):
+    return metrics_of(folder, f"cbam_unet-B-{split}-s{seed}")["mIoU"]
+
+
+def test_every_other_section_shows_the_lowest_seed_alone(twice):
+    shown = report_of(twice)
+    for part in (part for part in shown.sections if part.name != "seeds"):
+        links = [link.path for figure in part.figures for link in figure.links]
+        links += [k.path for t in part.tables for row in t.rows for k in row.links]
+        assert not [path for path in links if path.endswith("-s1.json")], part.name
+    # One test, so Holm's correction has nothing to correct.
+    (row,) = section(shown, "differences").tables[0].rows
+    assert row.cells[4] == row.cells[5]
+
+
+def test_every_training_stands_beside_its_repetition(twice):
+    rows = seed_tables(twice)["1"].rows
+    assert len(rows) == 2 * (len(FOLDS) + 1)
+    found = {(row.cells[0], row.cells[2]): row for row in rows}
+    for scope, split, files in (("fold2", "fold2", 1), (FIVE_FOLDS, "fold*", 5)):
+        row = found["cbam_unet", scope]
+        values = [f"{miou(twice, split, seed):.2f}" for seed in (0, 1)]
+        assert row.cells[3:5] == ("0; 1", "; ".join(values))
+        assert len(row.links) == 2 * files
+
+
+def test_the_deviation_is_over_folds_each_trained_twice(twice):
+    rows = seed_tables(twice)["deviation"].rows
+    (row,) = (row for row in rows if row.cells[0] == "cbam_unet")
+    apart = [miou(twice, fold, 0) - miou(twice, fold, 1) for fold in FOLDS]
+    wanted = np.sqrt(np.mean(np.square(apart)) / 2)
+    assert wanted > 0
+    assert row.cells[2] == 5
+    assert row.cells[3] == pytest.approx(wanted)
+    assert row.cells[-1] == pytest.approx(wanted / np.sqrt(5))
+
+
+def test_a_second_seed_on_one_fold_is_shown_for_that_fold(tmp_path):
+    for fold in FOLDS:
+        write_run(tmp_path, "cbam_unet", "B", split=fold)
+    write_run(tmp_path, "cbam_unet", "B", split="fold5", seed=3)
+    runs = read_runs(tmp_path).runs
+    assert [one.first.scope for one in repeated(results_of(runs))] == ["fold5"]
+    assert seed_tables(tmp_path).keys() == {"1", "deviation"}
+    assert {run.seed for run in first_trainings(runs)} == {0}
+
+
+def test_what_learnt_from_other_slides_is_no_repetition(tmp_path):
+    write_run(tmp_path, "cbam_unet", "B", train_groups=40)
+    write_run(tmp_path, "cbam_unet", "B", train_groups=20, seed=1)
+    assert len(first_trainings(read_runs(tmp_path).runs)) == 2
+    assert not seed_tables(tmp_path)
+
+
+def test_two_classes_have_no_right_one_among_them(tmp_path):
+    for seed in (0, 1):
+        how = dict(folder="robust", classes=2, n=1, seed=seed, iterations=300)
+        write_run(tmp_path, "cbam_unet", "B", **how)
+    table = seed_tables(tmp_path)["1"]
+    assert "cells of the right class" not in table.columns
+    assert "300 iterations" in table.title

@@ -353,6 +353,14 @@ def test_fields_are_found_with_their_cells(source):
     )
 
 
+def test_a_field_of_half_size_is_placed_at_full_scale(source, picture):
+    small = cv2.resize(picture, (100, 75), interpolation=cv2.INTER_AREA)
+    path = source / "original-images/mono/3-1.jpg"
+    Image.fromarray(small).save(path, quality=95, subsampling=0)
+    (one,) = find_fields(source, cell_images(source), [])
+    assert one.places["mono_3-1_1"] == Place("mono_3-1", 68, 43, 1.0)
+
+
 def test_a_cell_that_is_not_in_its_field_has_no_place(source, picture):
     stranger = cut(np.ascontiguousarray(picture[:, ::-1]), 31, 12)
     path = source / "sub-images/images/mono_3-1_0.jpg"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import tracemalloc
 import zlib
 
@@ -47,6 +49,15 @@ def refused(path, reading=read_image) -> str:
 def test_lossless_files_give_their_pixels(saved, name):
     options = {"lossless": True} if name.endswith("webp") else {}
     np.testing.assert_array_equal(read_image(saved(name, **options)), PIXELS)
+
+
+def test_reading_checking_and_splitting_need_no_network_library():
+    code = (
+        "import sys, leuko_mm.split, leuko_mm.datasets.layouts\n"
+        "print({'torch', 'mmengine', 'mmcv', 'mmseg', 'sklearn'} & set(sys.modules))"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert run.stdout == "set()\n", run.stderr
 
 
 def test_a_jpeg_is_read_as_pillow_reads_it(saved):

@@ -19,7 +19,7 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from leuko_mm.classes import BINARY_NAMES, CLASS_NAMES, class_id
-from leuko_mm.datasets import GlobalIndexSampler, sampling
+from leuko_mm.datasets import GlobalIndexSampler
 from leuko_mm.datasets.layouts import tile_edges
 from leuko_mm.datasets.mosaic import (
     FieldWindows,
@@ -155,11 +155,10 @@ def test_every_alike_shows_each_cell_once_among_cells_of_its_class(mosaics, n):
 
 def test_fixed_deals_evenly_and_repeats_each_epoch(mosaics):
     dataset = mosaics(mode="fixed", mosaics=8)
-    uses = Counter(stem for i in range(8) for stem in stems_of(dataset, i))
+    shown = [stems_of(dataset, i) for i in range(16)]
+    uses = Counter(stem for stems in shown[:8] for stem in stems)
     assert sorted(uses.values()) == [1] * 8 + [2] * 12
-    assert [stems_of(dataset, i) for i in range(8)] == [
-        stems_of(dataset, i) for i in range(8, 16)
-    ]
+    assert shown[:8] == shown[8:]
 
 
 def test_resample_draws_anew_for_each_global_index(mosaics):
@@ -202,16 +201,6 @@ def test_workers_and_restarts_change_no_byte(mosaics, mode):
     for workers in (1, 2):
         assert loaded(dataset(), workers) == alone
     assert loaded(dataset(), 0, start=4, count=3) == alone[4:]
-
-
-def test_two_processes_take_what_one_would_take(mosaics, monkeypatch):
-    dataset = mosaics(mode="resample", mosaics=4, **AUGMENTED)
-    alone = loaded(dataset, 0, count=4)
-    shares = []
-    for rank in (0, 1):
-        monkeypatch.setattr(sampling, "get_dist_info", lambda r=rank: (r, 2))
-        shares.append(loaded(dataset, 0, count=2))
-    assert [d for pair in zip(*shares, strict=True) for d in pair] == alone
 
 
 def test_augmentation_is_tied_to_the_index_and_leaves_the_generators_alone(mosaics):
@@ -342,15 +331,11 @@ def test_mosaics_may_be_composed_first_as_the_split_file_says(mosaics, tiny_data
     assert seen == written
 
 
-@pytest.mark.parametrize("mode", ["fixed", "resample"])
-def test_more_tiles_than_cells_are_refused_when_built(mosaics, mode):
-    with pytest.raises(ValueError, match="25 tiles needs as many cells, got 20"):
-        mosaics(n=5, mode=mode, mosaics=2)
-
-
 @pytest.mark.parametrize(
     ("options", "words"),
     [
+        (dict(n=5, mode="fixed", mosaics=2), "25 tiles needs as many cells, got 20"),
+        (dict(n=5, mode="resample", mosaics=2), "25 tiles needs as many cells"),
         (dict(mode="grid"), "mode must be one of"),
         (dict(split_stage="slides"), "split_stage one of"),
         (dict(n=0), "n must be 1 or more"),
@@ -366,19 +351,12 @@ def test_more_tiles_than_cells_are_refused_when_built(mosaics, mode):
         (dict(layout="voronoi"), "layout must be one of"),
         (dict(mode="resample", mosaics=2, fields=1.0), "below 1, got 1.0"),
         (dict(fields=0.1), "use mode 'resample' without enhance, not 'every'"),
-        (
-            dict(mode="resample", mosaics=2, fields=0.1, enhance=dict()),
-            "without enhance",
-        ),
         (dict(layout="smear", test_mode=True), "on the grid as they are"),
         (
             dict(class_balanced=True, mode="resample", mosaics=2, test_mode=True),
             "on the grid as they are",
         ),
-        (
-            dict(class_balanced=True),
-            "mode 'every' with split_stage 'cells' fixes which",
-        ),
+        (dict(class_balanced=True), "mode 'every' with split_stage 'cells' fixes"),
         (dict(class_balanced=True, mode="every_alike"), "fixes which ones are shown"),
     ],
 )

@@ -76,6 +76,15 @@ def test_a_cut_cell_loses_a_part_at_the_border():
         assert any(edge.any() for edge in edges)
 
 
+def test_a_cell_that_its_tile_cuts_off_is_at_the_border():
+    for rows, columns, side in (((8, 20), (0, 10), 0), ((20, 32), (12, 22), 3)):
+        image, labels = np.full((SIDE, SIDE, 3), 200, np.uint8), tile(0)[1]
+        labels[slice(*rows), slice(*columns)] = 1
+        for seed in range(5):
+            one = laid(seed, [(image, labels)], bare=0, touching=0, platelets=0)
+            assert one.boxes[0][side] == (0 if side == 0 else SIZE)
+
+
 def test_what_is_to_be_ignored_stays_ignored():
     for seed in range(4):
         odds = dict(bare=0, touching=0, cut=0, platelets=0)

@@ -78,19 +78,6 @@ def test_an_interruption_leaves_nothing(url, target, monkeypatch):
     assert list(target.parent.iterdir()) == []
 
 
-def test_a_silent_server_is_given_up(target, monkeypatch):
-    waits = []
-
-    def open_for(url, timeout):
-        waits.append(timeout)
-        raise TimeoutError("timed out")
-
-    monkeypatch.setattr(module, "urlopen", open_for)
-    with pytest.raises(OSError, match="timed out"):
-        download("http://127.0.0.1/file.pth", target, timeout_s=3)
-    assert waits == [3]
-
-
 @pytest.mark.skipif(files.fcntl is None, reason="this system has no flock")
 def test_of_several_one_fetches_and_the_others_wait(web, url, target, monkeypatch):
     started = threading.Barrier(3)

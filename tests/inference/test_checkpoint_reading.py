@@ -116,13 +116,6 @@ def test_a_pickle_cannot_run_beside_a_sidecar_that_fits(tmp_path, painted):
     assert not (tmp_path / "planted").exists()
 
 
-def test_an_unknown_part_is_named(tmp_path):
-    model = painted_model() | {"type": "leuko_mm.NoSuchPart"}
-    path = write_checkpoint(tmp_path, model, {})
-    with pytest.raises(CheckpointError, match="NoSuchPart"):
-        read_checkpoint(path)
-
-
 def test_no_other_file_is_read_for_weights(tmp_path, painted):
     model = painted_model()
     model["decode_head"]["init_cfg"] = dict(type="Pretrained", checkpoint="no.pth")

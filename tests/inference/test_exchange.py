@@ -5,14 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from PIL import Image
-from predicted_fields import ColourPredictor, write_fields
+from predicted_fields import predicted, write_fields
 
 from leuko_mm.classes import class_id
 from leuko_mm.datasets.converters.folders.annotation import fill_rings
 from leuko_mm.datasets.converters.folders.coco import coco_inside
 from leuko_mm.datasets.converters.folders.survey import survey_folders
 from leuko_mm.inference.exchange import inside_box, pixel_rings
-from leuko_mm.inference.folder_run import PredictRequest, predict_files
 from leuko_mm.inference.outputs import run_length_text
 
 
@@ -70,16 +69,8 @@ def test_a_hole_follows_its_outer_ring():
 
 @pytest.mark.parametrize("form", ["coco.json", "geojson"])
 def test_leuko_prepare_reads_the_same_masks(tmp_path, form):
-    (tmp_path / "net.pth").write_bytes(b"tensors")
     write_fields(tmp_path / "in", ["a.png", "b/größe 1.png"], kinds=(1, 3, 5))
-    request = PredictRequest(
-        paths=[str(tmp_path / "in")],
-        out=tmp_path / "out",
-        checkpoint=tmp_path / "net.pth",
-        coco=True,
-        geojson=True,
-    )
-    outcome = predict_files(request, predictor_of=lambda *_: ColourPredictor())
+    outcome = predicted(tmp_path, coco=True, geojson=True)
     survey = survey_folders(tmp_path / "in", tmp_path / "out" / form)
     # The names are the classes' own: no map need be given.
     assert all(target == key for key, target in survey.guess.items())

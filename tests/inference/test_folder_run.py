@@ -16,7 +16,7 @@ from predicted_fields import (
     HOSTILE_NAMES,
     ColourPredictor,
     content_of,
-    draw_field,
+    predicted,
     write_broken,
     write_fields,
 )
@@ -25,31 +25,16 @@ from leuko_mm.classes import CLASS_COLOURS
 from leuko_mm.errors import UsageError
 from leuko_mm.inference.folder_run import (
     PredictionStopped,
-    PredictRequest,
     merge_parts,
     plan_inputs,
-    predict_files,
     refuse_mask,
 )
 
 
 @pytest.fixture
 def place(tmp_path):
-    """Return a folder with a file that passes for a checkpoint."""
-    (tmp_path / "net.pth").write_bytes(b"tensors")
     (tmp_path / "in").mkdir()
     return tmp_path
-
-
-def predicted(place, *paths, predictor=None, out="out", progress=None, **more):
-    request = PredictRequest(
-        paths=[str(place / path) for path in (paths or ("in",))],
-        out=place / out,
-        checkpoint=place / more.pop("checkpoint", "net.pth"),
-        **more,
-    )
-    made = predictor or ColourPredictor()
-    return predict_files(request, predictor_of=lambda *_: made, progress=progress)
 
 
 def table(path):
@@ -63,12 +48,8 @@ def test_every_output_says_the_same(place):
     out = place / "out"
     assert [record["image"] for record in outcome.records] == ["a.png", "b/a.png"]
     cells = table(out / "cells.csv")
-    assert [(cell["image"], cell["id"], cell["class"]) for cell in cells[:3]] == [
-        ("a.png", "1", "basophil"),
-        ("a.png", "2", "neutrophil"),
-        ("a.png", "3", "neutrophil"),
-    ]
-    assert len(cells) == 6
+    assert [cell["id"] for cell in cells] == ["1", "2", "3"] * 2
+    assert [cell["class"][:4] for cell in cells[:3]] == ["baso", "neut", "neut"]
     first = cells[0]
     assert float(first["confidence"]) == float(first["p_basophil"]) == 0.94
     box = [int(first[key]) for key in ("x0", "y0", "x1", "y1")]
@@ -78,14 +59,9 @@ def test_every_output_says_the_same(place):
     rows, columns = np.nonzero(mask == 1)
     assert box == [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
     assert int(first["area_px"]) == (mask == 1).sum()
-    counts = {row["class"]: row for row in table(out / "differential.csv")}
-    assert counts["neutrophil"]["count"] == "2"
-    assert counts["neutrophil"]["percent"] == "33.33"
-    # Wilson for 2 of 6, by hand.
-    assert (counts["neutrophil"]["low95"], counts["neutrophil"]["high95"]) == (
-        "9.68",
-        "70.0",
-    )
+    # Wilson's interval for 2 of 6, by hand.
+    text = (out / "differential.csv").read_text()
+    assert "neutrophil,2,33.33,9.68,70.0\n" in text
     cutouts = sorted(path.name for path in (out / "images/a.png/cells").iterdir())
     assert cutouts == ["001_basophil.png", "002_neutrophil.png", "003_neutrophil.png"]
     coco = json.loads((out / "coco.json").read_text())
@@ -115,22 +91,6 @@ def test_hostile_names_and_broken_files(place):
     page = (place / "out" / "report.html").read_text(encoding="utf-8")
     assert "<img src=x" not in page
     assert "<script>alert" not in page
-
-
-def test_same_names_in_different_folders_stay_apart(place):
-    write_fields(place, ["one/a.png", "two/a.png", "two/a.jpg"])
-    outcome = predicted(place, "one", "two/a.png", "two/*.jpg", "two/a.png")
-    names = [record["image"] for record in outcome.records]
-    assert names == ["one/a.png", "two/a.jpg", "two/a.png"]
-    assert len({record["sha256"] for record in outcome.records}) == 3
-
-
-def test_any_format_is_read(place):
-    image = Image.fromarray(draw_field([2, 3]))
-    for name in ("a.tif", "b.bmp", "c.webp", "d.tiff"):
-        image.save(place / "in" / name, lossless=True)
-    outcome = predicted(place)
-    assert [len(record["cells"]) for record in outcome.records] == [2, 2, 2, 2]
 
 
 def test_what_is_done_is_not_done_again(place):
@@ -186,7 +146,7 @@ def test_a_stopped_folder_is_consistent_and_goes_on(place, number):
 def test_results_are_not_replaced_unasked(place):
     write_fields(place / "in", ["a.png"])
     predicted(place)
-    with pytest.raises(UsageError, match="--resume goes on with it, --force"):
+    with pytest.raises(UsageError, match="--resume continues it, --force"):
         predicted(place)
     with pytest.raises(UsageError, match="tta False, now True"):
         predicted(place, resume=True, tta=True)

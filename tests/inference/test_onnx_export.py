@@ -15,7 +15,7 @@ from torch import nn
 from leuko_mm.errors import UsageError
 from leuko_mm.inference import export as module
 from leuko_mm.inference.export import OPSET, Agreement, export, write_onnx
-from leuko_mm.inference.model import CheckpointError, read_checkpoint, read_model
+from leuko_mm.inference.model import read_checkpoint, read_model
 
 
 @pytest.fixture(scope="module")
@@ -51,8 +51,8 @@ def test_batch_and_size_are_free(graph):
 
 
 def test_input_and_output_are_described_in_the_file(graph):
-    told = json.loads(graph.graph.input[0].doc_string)
-    assert (told["channels"], told["multiple_of"]) == ("RGB", 32)
+    about = json.loads(graph.graph.input[0].doc_string)
+    assert (about["channels"], about["multiple_of"]) == ("RGB", 32)
     assert "softmax" in json.loads(graph.graph.output[0].doc_string)["values"]
     props = {entry.key: json.loads(entry.value) for entry in graph.metadata_props}
     assert props["classes"][1] == "basophil"
@@ -110,8 +110,8 @@ def test_file_and_sidecar_appear_and_fit(path, tmp_path):
     assert 0 < agreement.largest < 1e-3
     assert agreement.same_class >= 0.9999
     assert sorted(p.name for p in out.parent.iterdir()) == ["net.json", "net.onnx"]
-    told = read_model(out).sidecar["export"]["compared"]
-    assert told["largest_difference"] == agreement.largest
+    about = read_model(out).sidecar["export"]["compared"]
+    assert about["largest_difference"] == agreement.largest
 
 
 @pytest.mark.parametrize("there", ["net.onnx", "net.json"])
@@ -175,13 +175,6 @@ def test_what_is_not_installed_is_named(path, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "find_spec", lambda name: name != "onnxruntime")
     with pytest.raises(UsageError, match="pip install onnxruntime"):
         export(path, tmp_path / "out" / "net.onnx")
-
-
-def test_a_damaged_checkpoint_is_not_exported(path, tmp_path, written):
-    path.write_bytes(path.read_bytes()[:-1])
-    with pytest.raises(CheckpointError, match="sha256"):
-        export(path, tmp_path / "out" / "net.onnx")
-    assert not written
 
 
 @pytest.mark.slow

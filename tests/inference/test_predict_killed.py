@@ -9,9 +9,13 @@ import signal
 import time
 
 import pytest
-from predicted_fields import ColourPredictor, content_of, write_broken, write_fields
-
-from leuko_mm.inference.folder_run import PredictRequest, predict_files
+from predicted_fields import (
+    ColourPredictor,
+    content_of,
+    predicted,
+    write_broken,
+    write_fields,
+)
 
 KILLS, IMAGES = 10, 16
 WHOLE = {"cells", "labels.png", "overlay.png", "record.json"}
@@ -22,21 +26,13 @@ pytestmark = pytest.mark.skipif(
 
 
 def predict(place, out, resume):
-    request = PredictRequest(
-        paths=[str(place / "in")],
-        out=place / out,
-        checkpoint=place / "net.pth",
-        coco=True,
-        geojson=True,
-        resume=resume,
-    )
-    predict_files(request, predictor_of=lambda *_: ColourPredictor(0.06))
+    slow = ColourPredictor(0.06)
+    predicted(place, predictor=slow, out=out, resume=resume, coco=True, geojson=True)
 
 
 @pytest.mark.slow
 def test_killed_at_ten_random_moments(tmp_path):
     (tmp_path / "in").mkdir()
-    (tmp_path / "net.pth").write_bytes(b"tensors")
     write_fields(tmp_path / "in", [f"{i}.png" for i in range(IMAGES)])
     write_broken(tmp_path / "in", 2)
     predict(tmp_path, "calm", False)
@@ -64,7 +60,6 @@ def test_killed_at_ten_random_moments(tmp_path):
 
 def test_what_a_kill_leaves_is_cleared_away(tmp_path):
     (tmp_path / "in").mkdir()
-    (tmp_path / "net.pth").write_bytes(b"tensors")
     write_fields(tmp_path / "in", ["a.png"])
     predict(tmp_path, "calm", False)
     out = tmp_path / "out"

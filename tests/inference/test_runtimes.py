@@ -190,22 +190,6 @@ def test_tiles_of_odd_sides_are_taken(runtimes, pair, shape, tta):
     np.testing.assert_allclose(own, other, atol=LIMIT)
 
 
-def test_real_cells_keep_their_classes(runtimes, pair, shared_folder):
-    files = sorted((shared_folder / "datasets/BCISC/sub-images/images").glob("*.jpg"))
-    if not files:
-        pytest.skip(f"no BCISC images below {shared_folder}")
-    networks = [TileNetwork(pair[0], runtime) for runtime in runtimes]
-    same = pixels = 0
-    # Whole, and cut to odd sides.
-    for number, file in enumerate(files[:: len(files) // 5]):
-        cell = cv2.imread(str(file))[: 256 - 7 * number, : 256 - 3 * number, ::-1]
-        own, other = (network(cell) for network in networks)
-        assert abs(own - other).max() <= LIMIT
-        same += (own.argmax(0) == other.argmax(0)).sum()
-        pixels += own[0].size
-    assert same >= SAME_CLASS * pixels
-
-
 # Without torch, as an installation for predicting alone has it.
 TORCH_FREE = """
 import importlib, pkgutil, sys

@@ -62,15 +62,6 @@ def test_the_papers_width_has_its_parameters():
     assert sum(p.numel() for p in head.parameters()) == count
 
 
-def test_dropout_is_behind_both_layers():
-    head = make_head(dropout_ratio=1.0 - 1e-7).train()
-    maps = VGG(width=0.125)(torch.randn(1, 3, 64, 64))
-    with torch.no_grad():
-        head.conv_seg.bias.fill_(1.0)
-        assert torch.allclose(head.cls_seg(torch.ones(1, 16, 2, 2)), torch.ones(()))
-        assert head(maps).isfinite().all()
-
-
 @pytest.mark.parametrize(
     "options", [{"in_channels": [8, 8], "in_index": [0, 1]}, {"fc_kernel": 4}]
 )

@@ -71,13 +71,6 @@ def test_a_model_is_counted_on_the_image_it_is_tested_on():
     assert model.training
 
 
-def test_multiply_adds_are_not_doubled():
-    larger = Config(dict(model=dict(), test_dataloader=dict(dataset=dict(size=100))))
-    facts = model_facts(nn.Conv2d(3, 1000, 1, bias=False), larger)
-    assert (facts["params_m"], facts["gmacs"]) == (0.003, 0.03)
-    assert facts["pretrained"] is None
-
-
 def test_post_processing_is_part_of_the_facts():
     model = nn.Conv2d(3, 4, 1)
     assert model_facts(model, CONFIG)["reading"] == {}

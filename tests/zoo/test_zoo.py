@@ -111,9 +111,8 @@ def test_a_wrong_name_is_answered_by_the_nearest():
 
 def test_a_model_is_described():
     text = "\n".join(describe("cbam_unet"))
-    assert "configs/cbam_unet.py" in text
-    assert "ImageNet, vgg16" in text
-    assert "leuko train cbam_unet" in text
+    for fact in ("configs/cbam_unet.py", "ImageNet, vgg16", "leuko train cbam_unet"):
+        assert fact in text
 
 
 @pytest.fixture

@@ -46,7 +46,8 @@ CELLS = 268
 CELL_NAME = re.compile(r"^(?P<cls>[a-z]+)_(?P<slide>\d+)-(?P<field>\d+)_(?P<cell>\d+)$")
 FIELD_NAME = re.compile(r"^\d+-\d+\.jpe?g$")
 
-SHRINK = 2  # field pixels per cell pixel
+# Field pixels per cell pixel; 1 in the one published field that is stored at half size.
+SHRINKS = (2, 1)
 MIN_MATCH = 0.99  # correlation from which on a cell is taken to be there
 
 
@@ -216,14 +217,14 @@ def find_fields(
         picture = read_image(path) if own else None
         places = {}
         for cell, image in own.items():
-            x, y, match = locate_crop(picture, read_image(image))
-            if match < MIN_MATCH:
+            place, match = _place(stem, picture, read_image(image))
+            if place is None:
                 notes.append(
                     f"{cell} was not found in {path.name} (best match {match:.3f}, "
                     f"expected {MIN_MATCH} or more), so its place is empty"
                 )
                 continue
-            places[cell] = Place(stem, x, y, 1 / SHRINK)
+            places[cell] = place
             matches.append(match)
         if places:
             found.append(FieldOfCells(stem, path, places))
@@ -241,14 +242,30 @@ def find_fields(
     return found
 
 
-def locate_crop(picture: np.ndarray, crop: np.ndarray) -> tuple[int, int, float]:
+def _place(
+    stem: str, picture: np.ndarray, crop: np.ndarray
+) -> tuple[Place | None, float]:
+    best = 0.0
+    for shrink in SHRINKS:
+        x, y, match = locate_crop(picture, crop, shrink=shrink)
+        if match >= MIN_MATCH:
+            return Place(stem, x, y, 1 / shrink), match
+        best = max(best, match)
+    return None, best
+
+
+def locate_crop(
+    picture: np.ndarray, crop: np.ndarray, *, shrink: int = 2
+) -> tuple[int, int, float]:
     """Find the part of a field that a crop shows.
 
     Every position that a field pixel can have is compared at the crop's own scale.
 
     Args:
         picture: the field, RGB uint8.
-        crop: RGB uint8; each of its pixels is the mean of 2x2 of the field's.
+        crop: RGB uint8; each of its pixels is the mean of ``shrink`` x ``shrink`` of
+            the field's.
+        shrink: 1 or more.
 
     Shape:
         (H, W, 3), (h, w, 3) -> x, y of the crop's corner in field pixels, and the
@@ -258,19 +275,19 @@ def locate_crop(picture: np.ndarray, crop: np.ndarray) -> tuple[int, int, float]
     best = (0, 0, 0.0)
     if crop.std() < 1:
         return best
-    for down in range(SHRINK):
-        for right in range(SHRINK):
+    for down in range(shrink):
+        for right in range(shrink):
             shifted = picture[down:, right:]
-            height, width = (side // SHRINK for side in shifted.shape[:2])
+            height, width = (side // shrink for side in shifted.shape[:2])
             if height < crop.shape[0] or width < crop.shape[1]:
                 continue
             shrunk = cv2.resize(
-                shifted[: height * SHRINK, : width * SHRINK],
+                shifted[: height * shrink, : width * shrink],
                 (width, height),
                 interpolation=cv2.INTER_AREA,
             )
             scores = cv2.matchTemplate(shrunk, crop, cv2.TM_CCOEFF_NORMED)
             _, match, _, (x, y) = cv2.minMaxLoc(scores)
             if match > best[2]:
-                best = (right + SHRINK * x, down + SHRINK * y, float(match))
+                best = (right + shrink * x, down + shrink * y, float(match))
     return best
