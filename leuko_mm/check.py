@@ -11,7 +11,13 @@ import numpy as np
 
 import leuko_mm
 from leuko_mm.classes import BINARY_COLOURS, CLASS_COLOURS, CLASSES
-from leuko_mm.datasets.audit import Audit, dataset_classes, full_audit
+from leuko_mm.datasets.audit import (
+    Audit,
+    GroupStain,
+    RegionColour,
+    dataset_classes,
+    full_audit,
+)
 from leuko_mm.datasets.audit_checks import (
     RULES,
     AuditFinding,
@@ -20,7 +26,6 @@ from leuko_mm.datasets.audit_checks import (
     tally,
 )
 from leuko_mm.datasets.prepared import dataset_root
-from leuko_mm.datasets.stains import GroupStain, RegionColour
 from leuko_mm.errors import UsageError
 from leuko_mm.files import replacing_folder, write_text
 from leuko_mm.report.check_page import (

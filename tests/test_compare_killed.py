@@ -12,7 +12,7 @@ import pytest
 import torch
 from tiny_run import process_environment, write_config
 
-from leuko_mm.models.vgg import VGG
+from leuko_mm.models.encoders import VGG
 
 KILLS = 10
 DROPOUT = "\nmodel['decode_head']['dropout_ratio'] = 0.5\nmethod = 'second'\n"

@@ -15,7 +15,7 @@ from tiny_run import make_data
 from leuko_mm.cli.main import main
 from leuko_mm.comparison import runner as compare
 from leuko_mm.comparison.plan import method_names
-from leuko_mm.models.vgg import VGG
+from leuko_mm.models.encoders import VGG
 from leuko_mm.training.config import config_names
 
 # Seconds of one core: four minutes on the processors that the bound was set for. On one

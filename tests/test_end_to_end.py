@@ -28,7 +28,7 @@ from leuko_mm.datasets.prepared import read_about
 from leuko_mm.engine.checkpoints import load_tensors
 from leuko_mm.engine.hooks import GracefulStopHook
 from leuko_mm.evaluation.metric import load_cells
-from leuko_mm.models.vgg import VGG
+from leuko_mm.models.encoders import VGG
 from leuko_mm.training.building import build_runner
 from leuko_mm.training.run import TrainRequest, prepare_config
 

@@ -11,7 +11,7 @@ import sys
 import pytest
 
 from leuko_mm.inference.model import DEFAULT_MODEL, training_command
-from leuko_mm.training.pictures import read_losses
+from leuko_mm.training.run_report import read_losses
 
 # Of the loss at every logged step. Processors round differently, and Adam makes more
 # of that with every step; another order of cells or another rate is outside at once.

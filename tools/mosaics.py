@@ -22,8 +22,9 @@ from leuko_mm.cli.prepare import at_least
 from leuko_mm.datasets.audit import quick_check
 from leuko_mm.datasets.mosaic import LAYOUTS, MOSAIC_SPLIT, MosaicDataset
 from leuko_mm.datasets.prepared import PARTS, dataset_root, is_binary, read_about
-from leuko_mm.datasets.prepared_writing import save_mask, write_table
+from leuko_mm.datasets.prepared_writing import save_mask
 from leuko_mm.errors import UsageError
+from leuko_mm.files import write_table
 from leuko_mm.training.config import EVERY_CELL
 from leuko_mm.transforms import READINGS
 

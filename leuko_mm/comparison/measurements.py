@@ -7,12 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from leuko_mm.comparison.results import (
-    PublishedRun,
-    Result,
-    named_links,
-    single_folds,
-)
+from leuko_mm.comparison.results import PublishedRun, Result, named_links, single_folds
 from leuko_mm.evaluation.boundary import boundary_statistics
 from leuko_mm.evaluation.cell_scores import statistic
 from leuko_mm.evaluation.statistics import (

@@ -7,10 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 
-from leuko_mm.comparison.measurements import (
-    OF_CLASS,
-    Metrics,
-)
+from leuko_mm.comparison.measurements import OF_CLASS, Metrics
 from leuko_mm.comparison.results import Result
 from leuko_mm.errors import UsageError
 from leuko_mm.report.comparison import ResultTable, Section, TableRow

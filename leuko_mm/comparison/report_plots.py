@@ -8,11 +8,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from leuko_mm.comparison.measurements import (
-    PAPER_METHOD,
-    TARGETS,
-    Metrics,
-)
+from leuko_mm.comparison.measurements import PAPER_METHOD, TARGETS, Metrics
 from leuko_mm.comparison.results import (
     DEVELOPMENT,
     FIVE_FOLDS,

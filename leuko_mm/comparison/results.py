@@ -23,7 +23,7 @@ from leuko_mm.files import replacing, write_text
 from leuko_mm.report.comparison import Cell, TableRow
 from leuko_mm.report.run_page import FileLink
 from leuko_mm.training.config import COMBINATIONS, SETTINGS
-from leuko_mm.training.pictures import read_losses
+from leuko_mm.training.run_report import read_losses
 
 RESULTS_FILE = "results.json"
 NEEDED = ("run", "data", "model", "metrics", "confusion", "cells")

@@ -22,11 +22,10 @@ from leuko_mm.datasets.composition import (
     compose_one_balanced,
 )
 from leuko_mm.datasets.images import read_image, read_mask_file
-from leuko_mm.datasets.layouts import Mosaic, Tile, lay_grid
+from leuko_mm.datasets.layouts import Mosaic, SmearOdds, Tile, lay_grid, lay_smear
 from leuko_mm.datasets.leukocyte import Step, build_pipeline, with_enhancement
 from leuko_mm.datasets.prepared import DatasetError, read_index
 from leuko_mm.datasets.sampling import sample_randomness
-from leuko_mm.datasets.smear import SmearOdds, lay_smear
 from leuko_mm.datasets.splits import split_mosaics
 from leuko_mm.registry import DATASETS, SCOPE
 

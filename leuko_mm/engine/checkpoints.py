@@ -29,8 +29,8 @@ from mmengine.runner import checkpoint as mmengine_checkpoint
 from torch import nn
 from torch._weights_only_unpickler import Unpickler
 
-from leuko_mm.engine.data_parallel import unwrapped
 from leuko_mm.engine.download import download
+from leuko_mm.engine.runner import unwrapped
 from leuko_mm.errors import LeukoError
 from leuko_mm.files import replacing, sha256_of_file, write_text
 

@@ -20,7 +20,7 @@ from mmengine.runner import Runner
 from torch import Tensor
 
 from leuko_mm.engine.checkpoints import load_tensors, save_state
-from leuko_mm.engine.data_parallel import unwrapped
+from leuko_mm.engine.runner import unwrapped
 from leuko_mm.errors import LeukoError
 from leuko_mm.files import replacing
 from leuko_mm.registry import HOOKS

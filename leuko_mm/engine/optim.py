@@ -12,7 +12,7 @@ from mmengine.optim import DefaultOptimWrapperConstructor, OptimWrapper
 from torch import nn
 from torch.optim import Adam, AdamW, Optimizer
 
-from leuko_mm.engine.data_parallel import wrap_again
+from leuko_mm.engine.runner import wrap_again
 from leuko_mm.engine.staged_freeze import find_submodule, is_pretrained
 from leuko_mm.registry import HOOKS, OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS
 

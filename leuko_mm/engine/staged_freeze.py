@@ -12,7 +12,7 @@ from mmengine.logging import print_log
 from mmengine.runner import IterBasedTrainLoop
 from torch import Tensor, nn
 
-from leuko_mm.engine.data_parallel import unwrapped, wrap_again
+from leuko_mm.engine.runner import unwrapped, wrap_again
 from leuko_mm.registry import HOOKS
 
 MIB = 2**20

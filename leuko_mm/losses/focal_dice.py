@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from leuko_mm.losses.dice import ABSENT_POLICIES, soft_dice_loss, split_ignored
+from leuko_mm.losses.dice import ABSENT_POLICIES, soft_dice_loss
+from leuko_mm.losses.ignored import split_ignored
 from leuko_mm.registry import MODELS
 
 

@@ -3,12 +3,11 @@
 from leuko_mm.models.cbam import CBAM, CBAMSkipNeck
 from leuko_mm.models.cell_encoder_decoder import CellEncoderDecoder
 from leuko_mm.models.dual_path_aspp import ASPPNeck, DualPathEncoder
+from leuko_mm.models.encoders import VGG, SkipResNet
 from leuko_mm.models.fcn8s import FCN8sHead
 from leuko_mm.models.leukocyte_mask import LeukocyteMask
 from leuko_mm.models.segnet import SegNetHead
-from leuko_mm.models.skip_resnet import SkipResNet
 from leuko_mm.models.unet_head import UNetDecoder, UNetHead
-from leuko_mm.models.vgg import VGG
 from leuko_mm.models.wbc_net import NestedUNetHead, ResidualContextEncoder
 
 __all__ = [

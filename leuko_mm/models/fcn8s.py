@@ -131,7 +131,8 @@ class FCN8sHead(SkipsHead):
         height, width = bottom.shape[-2:]
         reach = self.fc6.conv.padding[0] + 1
         missing = max(0, reach - height), max(0, reach - width)
-        if not any(missing):
+        # Without gradients there is nothing to protect, and an export keeps any size.
+        if not any(missing) or not torch.is_grad_enabled():
             return self.fc6(bottom)
         x = self.fc6.conv(F.pad(bottom, (0, missing[1], 0, missing[0])))
         x = x[..., :height, :width]

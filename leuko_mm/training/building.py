@@ -24,9 +24,8 @@ from leuko_mm.engine.checkpoints import (
     UnsafeCheckpointError,
     save_states_atomically,
 )
-from leuko_mm.engine.data_parallel import prepare_launcher
 from leuko_mm.engine.optim import bfloat16_helps
-from leuko_mm.engine.runner import LegibleRunner
+from leuko_mm.engine.runner import LegibleRunner, prepare_launcher
 from leuko_mm.errors import UsageError
 from leuko_mm.models.cbam import CBAM
 from leuko_mm.training.config import FREEZE_HOOK, cells_config

@@ -28,7 +28,7 @@ from torch import nn
 import leuko_mm
 from leuko_mm.datasets.prepared import dataset_root, read_about, read_index, read_split
 from leuko_mm.engine.checkpoints import write_checkpoint
-from leuko_mm.engine.data_parallel import unwrapped
+from leuko_mm.engine.runner import unwrapped
 from leuko_mm.errors import UsageError
 from leuko_mm.evaluation.calibration import BINS, cell_class, pixel_bins, summary
 from leuko_mm.evaluation.confusion import merge_leukocytes, per_class_table, scores
@@ -37,8 +37,7 @@ from leuko_mm.files import write_text
 from leuko_mm.models.cell_encoder_decoder import TEST_CFG_KEYS
 from leuko_mm.models.size import count_parameters, multiply_adds, named_weights
 from leuko_mm.training.config import cells_config, config_hash
-from leuko_mm.training.pictures import cell_boxes
-from leuko_mm.training.run_report import show_run
+from leuko_mm.training.run_report import cell_boxes, show_run
 from leuko_mm.training.sidecar import sidecar_of
 
 SCHEMA = 1

@@ -21,7 +21,6 @@ from leuko_mm.engine.checkpoints import (
     newest_state,
     training_states,
 )
-from leuko_mm.engine.data_parallel import prepare_launcher, unwrapped
 from leuko_mm.engine.hooks import (
     FiniteLossHook,
     GracefulStopHook,
@@ -29,7 +28,13 @@ from leuko_mm.engine.hooks import (
     NotFiniteError,
     TrainingStateHook,
 )
-from leuko_mm.engine.runner import LegibleRunner, keep_memory, own_globals
+from leuko_mm.engine.runner import (
+    LegibleRunner,
+    keep_memory,
+    own_globals,
+    prepare_launcher,
+    unwrapped,
+)
 from leuko_mm.errors import UsageError
 from leuko_mm.files import sha256_of_file
 from leuko_mm.training import building, preflight

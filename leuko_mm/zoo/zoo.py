@@ -15,11 +15,7 @@ from leuko_mm.engine.checkpoints import unregistered_types
 from leuko_mm.engine.download import download
 from leuko_mm.errors import LeukoError, UsageError
 from leuko_mm.files import sha256_of_file
-from leuko_mm.inference.model import (
-    read_checkpoint,
-    shipped_checkpoint,
-    shipped_names,
-)
+from leuko_mm.inference.model import read_checkpoint, shipped_checkpoint, shipped_names
 from leuko_mm.report.html import number
 from leuko_mm.training.config import resolve_config
 from leuko_mm.training.run import TestRequest, run_test

@@ -11,12 +11,7 @@ from tiny_run import make_data, write_config
 
 from leuko_mm.cli import train
 from leuko_mm.comparison import plan
-from leuko_mm.comparison.plan import (
-    CompareRequest,
-    method_names,
-    plan_rows,
-    plan_runs,
-)
+from leuko_mm.comparison.plan import CompareRequest, method_names, plan_rows, plan_runs
 from leuko_mm.datasets.prepared import DatasetError
 from leuko_mm.errors import UsageError
 from leuko_mm.training.config import config_hash

@@ -10,11 +10,7 @@ from PIL import Image
 from leuko_mm.classes import BINARY_NAMES, CLASS_COLOURS, CLASS_NAMES
 from leuko_mm.datasets import LeukocyteDataset
 from leuko_mm.datasets.leukocyte import build_pipeline, with_enhancement
-from leuko_mm.datasets.prepared import (
-    DatasetError,
-    read_index,
-    read_split,
-)
+from leuko_mm.datasets.prepared import DatasetError, read_index, read_split
 from leuko_mm.registry import DATASETS
 
 LOADING = [dict(type="LoadImageFromFile"), dict(type="LoadAnnotations")]

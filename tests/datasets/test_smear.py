@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from leuko_mm.datasets.smear import (
+from leuko_mm.datasets.layouts import (
     SmearOdds,
     in_common_light,
     lay_smear,

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from leuko_mm.datasets.audit import stain_findings
-from leuko_mm.datasets.stains import group_stains, region_means
+from leuko_mm.datasets.audit import group_stains, region_means, stain_findings
 
 # sRGB red under D65: L* 53.24, a* 80.09, b* 67.20.
 RED = np.full((8, 8, 3), (255, 0, 0), np.uint8)

@@ -16,7 +16,7 @@ from mmengine.dist import all_gather, get_rank, get_world_size
 from torch import nn
 from toy_training import ADAM, EveryIteration, toy_data, toy_net, toy_runner
 
-from leuko_mm.engine.data_parallel import prepare_launcher, unwrapped
+from leuko_mm.engine.runner import prepare_launcher, unwrapped
 
 ITERATIONS = 6
 BATCH = 4  # over all processes

@@ -12,8 +12,8 @@ from torch import distributed, nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 
 from leuko_mm.engine import optim
-from leuko_mm.engine.data_parallel import prepare_launcher, unwrapped, wrap_again
 from leuko_mm.engine.optim import ChannelsLastHook
+from leuko_mm.engine.runner import prepare_launcher, unwrapped, wrap_again
 
 
 @pytest.fixture

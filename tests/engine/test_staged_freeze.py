@@ -22,7 +22,7 @@ from leuko_mm.engine.staged_freeze import (
     is_pretrained,
     thaw,
 )
-from leuko_mm.training.pictures import thaw_marks
+from leuko_mm.training.run_report import thaw_marks
 
 # Maps of a frozen encoder.
 

@@ -13,11 +13,7 @@ from painted_network import paint
 from PIL import Image
 
 from leuko_mm.datasets.images import ImageFileError
-from leuko_mm.inference.predictor import (
-    NetworkImage,
-    Predictor,
-    probability_bands,
-)
+from leuko_mm.inference.predictor import NetworkImage, Predictor, probability_bands
 from leuko_mm.registry import TRANSFORMS
 from leuko_mm.transforms.ahe_retinex import window_starts, window_weights
 

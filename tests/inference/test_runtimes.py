@@ -31,7 +31,7 @@ from leuko_mm.inference.model import (
     read_model,
 )
 from leuko_mm.inference.predictor import Predictor, TileNetwork
-from leuko_mm.models.vgg import VGG
+from leuko_mm.models.encoders import VGG
 
 PTH, ONNX = Path("net.pth"), Path("net.onnx")
 LIMIT, SAME_CLASS = 1e-3, 0.9999

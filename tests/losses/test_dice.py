@@ -9,7 +9,7 @@ from torch import distributed, multiprocessing
 from torch.nn.parallel import DistributedDataParallel
 
 from leuko_mm.losses import soft_dice_loss
-from leuko_mm.losses.dice import split_ignored
+from leuko_mm.losses.ignored import split_ignored
 
 IGNORE = 255
 

@@ -5,7 +5,7 @@ import torch
 from mmcv.transforms import BaseTransform
 from torch import Tensor, nn
 
-from leuko_mm.losses.dice import split_ignored
+from leuko_mm.losses.ignored import split_ignored
 from leuko_mm.registry import MODELS, TRANSFORMS
 
 

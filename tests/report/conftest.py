@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from leuko_mm.classes import CLASSES
-from leuko_mm.datasets.stains import GroupStain, RegionColour
+from leuko_mm.datasets.audit import GroupStain, RegionColour
 from leuko_mm.report.check_page import (
     CheckReport,
     FindingPicture,

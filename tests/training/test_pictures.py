@@ -11,8 +11,13 @@ import torch
 from leuko_mm.datasets.leukocyte import LeukocyteDataset
 from leuko_mm.datasets.mosaic import MosaicDataset
 from leuko_mm.report.run_page import LossHistory
-from leuko_mm.training.pictures import PredictedImage, _rgb, locate_cells, read_losses
-from leuko_mm.training.run_report import loss_history
+from leuko_mm.training.run_report import (
+    PredictedImage,
+    _rgb,
+    locate_cells,
+    loss_history,
+    read_losses,
+)
 
 
 def log(work_dir, started, losses):

@@ -12,10 +12,11 @@ from tiny_run import write_config
 from leuko_mm.evaluation.confusion import METRIC_KEYS, confusion_matrix
 from leuko_mm.evaluation.metric import Cells, load_cells
 from leuko_mm.report.run_page import PixelRow
-from leuko_mm.training import pictures, run_report
-from leuko_mm.training.pictures import PredictedImage
+from leuko_mm.training import run_report
+from leuko_mm.training import run_report as pictures
 from leuko_mm.training.run import TrainRequest, train
 from leuko_mm.training.run_report import (
+    PredictedImage,
     cell_cards,
     choose_cells,
     class_labels,

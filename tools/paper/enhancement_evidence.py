@@ -47,7 +47,7 @@ from leuko_mm.datasets.prepared import (
 from leuko_mm.engine.checkpoints import load_tensors
 from leuko_mm.engine.encoder_weights import find_weights
 from leuko_mm.files import write_text
-from leuko_mm.models.vgg import VGG
+from leuko_mm.models.encoders import VGG
 from leuko_mm.report.contact_sheet import contact_sheet, write_sheet
 from leuko_mm.training.preflight import draw_synthetic
 from leuko_mm.transforms import (

@@ -12,13 +12,7 @@ import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from leuko_mm.classes import (
-    BINARY_NAMES,
-    CELL_CLASSES,
-    CLASSES,
-    IGNORE_LABEL,
-    class_id,
-)
+from leuko_mm.classes import BINARY_NAMES, CELL_CLASSES, CLASSES, IGNORE_LABEL, class_id
 from leuko_mm.datasets.prepared import DatasetError
 
 BACKGROUND, LEUKOCYTE = BINARY_NAMES
