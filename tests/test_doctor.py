@@ -45,15 +45,6 @@ def test_a_sound_stack_has_no_fault(plant):
     assert {c.state for c in check_libraries(libraries())} == {OK}
 
 
-def test_planted_missing_trio(plant):
-    plant(onedl_mmengine=None, onedl_mmcv=None, onedl_mmsegmentation=None)
-    faults = [c for c in check_stack() if c.state == FAULT]
-    assert [c.name for c in faults] == list(stack.TRIO)
-    for fault in faults:
-        assert fault.detail == f"{fault.name} is not installed"
-        assert fault.cure.endswith(f'"{fault.name}{stack.TRIO[fault.name]}"')
-
-
 @pytest.mark.parametrize("version", ["2.3.1", "2.14.0", "3.0.0+cu130"])
 def test_planted_wrong_torch(plant, version):
     plant(torch=version)
@@ -264,9 +255,3 @@ def test_planted_broken_plugin(monkeypatch):
     assert (bad.name, bad.state) == ("plug-in bad", FAULT)
     assert bad.detail == "leuko-bad 0.3 is left out: ImportError: no foo"
     assert bad.cure == "python -m pip uninstall leuko-bad"
-
-
-def test_no_plugin_is_fine(monkeypatch):
-    monkeypatch.setattr(registry, "PLUGINS", PluginLoader())
-    monkeypatch.setattr("leuko_mm.plugins.entry_points", lambda group: [])
-    assert [c.state for c in check_plugins()] == [OK]

@@ -99,14 +99,10 @@ def test_no_words_are_borrowed_from_a_base():
         pass
 
     assert summary_of(Silent) == ""
+    assert first_sentence("By 0.5 at\nmost. Then more.") == "By 0.5 at most."
     assert summary_of(SimpleNamespace()) == inspect.cleandoc(
         SimpleNamespace.__doc__
     ).partition("\n\n")[0].replace("\n", " ")
-
-
-def test_a_sentence_ends_at_its_stop():
-    assert first_sentence("By 0.5 at\nmost. Then more.") == "By 0.5 at most."
-    assert first_sentence("no stop") == "no stop"
 
 
 class Base:

@@ -62,11 +62,7 @@ def calibration_error(counts: np.ndarray) -> float:
 
 
 def pixel_bins(
-    probabilities: np.ndarray,
-    truth: np.ndarray,
-    *,
-    ignore_index: int = IGNORE_LABEL,
-    bins: int = BINS,
+    probabilities: np.ndarray, truth: np.ndarray, *, ignore_index: int = IGNORE_LABEL
 ) -> np.ndarray:
     """Count the labelled pixels of an image by the confidence of their class.
 
@@ -76,7 +72,7 @@ def pixel_bins(
     counted = truth != ignore_index
     right = probabilities.argmax(axis=0) == truth
     confidence = probabilities.max(axis=0)
-    return confidence_bins(confidence[counted], right[counted], bins=bins)
+    return confidence_bins(confidence[counted], right[counted])
 
 
 def cell_class(

@@ -59,11 +59,6 @@ def with_classes_right(confusion: np.ndarray) -> np.ndarray:
 
     Shape:
         (N, C, C) -> (N, C, C).
-
-    Example:
-        >>> one = np.array([[50, 0, 4], [5, 10, 30], [0, 0, 0]])
-        >>> with_classes_right(one[None])[0].tolist()
-        [[50, 4, 0], [5, 40, 0], [0, 0, 0]]
     """
     counts = _stacked(confusion)
     cells = np.arange(len(counts))
@@ -159,10 +154,8 @@ def of_classes(
     A lost class of which some pixel is predicted would score 0, though no cell of it
     could be found. A class without any cell counts in every resample.
 
-    Args:
-        parts: as of :class:`Statistic`.
-        value: (..., *sum), (..., C) whether a class counts -> (...) the metric.
-        true: (..., *sum) -> (..., C) whether any cell is of the class.
+    ``value`` is also told which classes (..., C) count; ``true`` returns which classes
+    any cell is of.
     """
     return Statistic(
         parts,
@@ -181,11 +174,6 @@ def cell_figures(confusion: np.ndarray) -> dict[str, np.ndarray]:
 
     Shape:
         (N, C, C) -> names to (N,) float64; NaN where the truth shows no cell.
-
-    Example:
-        >>> one = np.array([[50, 10, 0], [5, 30, 5], [0, 0, 0]])
-        >>> {name: round(float(v[0]), 1) for name, v in cell_figures(one[None]).items()}
-        {'found': 100.0, 'right_class': 100.0, 'mean_dice': 70.6}
     """
     counts = np.asarray(confusion)
     truth, majority = majority_classes(counts)

@@ -148,14 +148,7 @@ def bootstrap_interval(
     level: float = 0.95,
     classes: Sequence[int] | None = None,
 ) -> Interval:
-    """Return a metric of test cells with its interval, see :func:`bootstrap_intervals`.
-
-    Example:
-        >>> cells = np.array([[[90, 10], [5, 15]], [[80, 5], [2, 30]]])
-        >>> found = bootstrap_interval(cells, ["a", "b"], "pixel_accuracy")
-        >>> round(found.value, 2), round(found.low, 2), round(found.high, 2)
-        (90.72, 87.5, 94.02)
-    """
+    """Return one metric with its interval, see :func:`bootstrap_intervals`."""
     options = {"resamples": resamples, "seed": seed, "level": level}
     found = bootstrap_intervals(cells, groups, {"": metric}, classes=classes, **options)
     return found[""]
@@ -347,13 +340,6 @@ def paired_difference(
     Raises:
         DifferentCellsError: if the shapes differ, or confusions have other true
             classes.
-
-    Example:
-        >>> good = np.array([[[90, 0], [0, 10]]] * 4)
-        >>> bad = np.array([[[90, 0], [5, 5]]] * 4)
-        >>> found = paired_difference(good, bad, list("abcd"), "pixel_accuracy")
-        >>> found.value, found.low, found.high, found.p
-        (5.0, 5.0, 5.0, 0.125)
     """
     first, second, groups = np.asarray(first), np.asarray(second), np.asarray(groups)
     classes = _classes_of_both(first, second, groups, classes)

@@ -52,18 +52,14 @@ def test_limits():
     truth, predicted = majority_classes(cells)
     assert truth.tolist() == [1, 1, 1, 0]
     assert predicted.tolist() == [1, 2, 0, 0]
+    assert cell_dice(cells[:0]).shape == (0,)
+    assert [side.shape for side in majority_classes(cells[:0])] == [(0,), (0,)]
 
 
 def test_a_false_alarm_beside_the_cell_does_not_name_it():
     alarm = np.array([[[1000, 0, 90], [10, 40, 0], [0, 0, 0]]])
     truth, predicted = majority_classes(alarm)
     assert truth.tolist() == predicted.tolist() == [1]
-
-
-def test_no_cell_at_all():
-    nothing = np.zeros((0, 6, 6), int)
-    assert cell_dice(nothing).shape == (0,)
-    assert [side.shape for side in majority_classes(nothing)] == [(0,), (0,)]
 
 
 @pytest.mark.parametrize("shape", [(6, 6), (2, 6, 5)])

@@ -48,13 +48,6 @@ def test_slides_that_mix_classes_are_drawn_together():
     assert (weights == resample_weights(GROUPS, resamples=300)).all()
 
 
-def test_within_false_keeps_the_cells_of_a_slide():
-    weights = resample_weights(GROUPS, CLASSES, resamples=50, within=False)
-    for name in np.unique(GROUPS):
-        of_slide = weights[:, name == GROUPS]
-        assert (of_slide == of_slide[:, :1]).all()
-
-
 def test_the_mean_weight_is_one_and_its_variance_that_of_two_stages():
     weights = resample_weights(GROUPS, CLASSES, resamples=40_000, seed=3)
     np.testing.assert_allclose(weights.mean(axis=0), 1, atol=0.05)
