@@ -48,7 +48,7 @@ class Part:
     """One registered part.
 
     Args:
-        name: as a config writes it behind ``type=``.
+        name: as a config writes it after ``type=``.
         kind: one of ``KINDS``.
         package: that brings it; for a plug-in, the name of its distribution.
         summary: first sentence of its docstring; empty if it has none.

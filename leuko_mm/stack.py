@@ -2,7 +2,7 @@
 
 ``mmengine``, ``mmcv`` and ``mmseg`` come from the ``onedl-*`` distributions, which
 install into the same folders as the upstream ones. A missing or doubled one is named
-here with the command that fixes it, and is no ImportError later.
+here with the command that fixes it, before it causes an ImportError.
 """
 
 from __future__ import annotations
@@ -117,8 +117,8 @@ def require_stack() -> None:
     warnings.filterwarnings(
         "ignore", message="Fail to import ``MultiScaleDeformableAttention``"
     )
-    # mmseg prints twice that an optional reader of datasets is absent, which would
-    # stand at the top of output that programs read.
+    # mmseg prints twice that an optional reader of datasets is absent, at the top of
+    # output that programs read.
     with redirect_stdout(io.StringIO()) as printed:
         importlib.import_module("mmseg.datasets")
     for line in printed.getvalue().splitlines():

@@ -89,7 +89,7 @@ def _by_kind(parts: list[Part]) -> Iterator[str]:
 
 
 def _with_package(part: Part) -> str:
-    """Return the summary, behind the name of the package that brings the part."""
+    """Return the summary, after the name of the package if it is a plug-in."""
     if part.package in ("leuko_mm", *OPENMMLAB):
         return part.summary
     return f"[{part.package}] {part.summary}"

@@ -41,7 +41,7 @@ DONE, SOME_FAILED, WRONG_USE, NOT_AVAILABLE, CLOSED_PIPE = 0, 1, 2, 3, 141
 
 
 class HelpfulParser(argparse.ArgumentParser):
-    """A parser that names the nearest choice or option where there is none such."""
+    """A parser that names the nearest choice or option of an unknown one."""
 
     def parse_args(
         self,

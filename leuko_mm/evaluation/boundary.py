@@ -1,4 +1,4 @@
-"""Boundary F1: how near the drawn outlines lie to the true ones."""
+"""Boundary F1: how near predicted outlines are to the true ones."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def boundary_counts(
     tolerance: int = TOLERANCE,
     ignore_index: int = IGNORE_LABEL,
 ) -> np.ndarray:
-    """Count the outline pixels of each class that have one of the other side nearby.
+    """Count the outline pixels of each class that are near the other side's outline.
 
     A pixel is on the outline of its class if one of its four neighbours is of another
     class; the edge of the image is no outline. Outline pixels within ``tolerance`` of

@@ -1,4 +1,4 @@
-"""How far a network's confidence is from how often it is right."""
+"""Calibration: how far a network's confidence is from its accuracy."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def confidence_bins(
     confidence, right = np.ravel(confidence), np.ravel(right)
     if confidence.shape != right.shape:
         raise ValueError(
-            f"{confidence.size} confidences and {right.size} answers; expected as many"
+            f"{confidence.size} confidences and {right.size} answers; expected one each"
         )
     if confidence.size and not 0 <= confidence.min() <= confidence.max() <= 1.0001:
         raise ValueError(

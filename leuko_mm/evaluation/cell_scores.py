@@ -111,7 +111,7 @@ def statistic(name: str) -> Statistic:
     """Return a metric by its name.
 
     Of the pooled pixels: ``mIoU``, ``mF1``, ``mPrecision``, ``mRecall`` and
-    ``ovr_accuracy``, each with ``_fg`` behind it without background;
+    ``ovr_accuracy``, each with ``_fg`` appended without background;
     ``pixel_accuracy``; and ``iou.monocyte`` and the like, a score of one class. Of
     the cells: ``found``, ``right_class`` and ``mean_dice``, see :func:`cell_figures`.
 
@@ -154,7 +154,7 @@ def of_classes(
     A lost class of which some pixel is predicted would score 0, though no cell of it
     could be found. A class without any cell counts in every resample.
 
-    ``value`` is also told which classes (..., C) count; ``true`` returns which classes
+    ``value`` also takes which classes (..., C) count; ``true`` returns the classes that
     any cell is of.
     """
     return Statistic(

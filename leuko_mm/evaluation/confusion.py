@@ -211,8 +211,8 @@ def mean_scores(
 
     Shape:
         (..., C, C), (..., C) -> ``METRIC_KEYS``, and each mean over classes with
-        ``_fg`` behind its name for the one without background, to (...) float64; NaN
-        if undefined.
+        ``_fg`` appended for the one without background, to (...) float64; NaN if
+        undefined.
     """
     counts = np.asarray(confusion, np.float64)
     columns = class_scores(counts)

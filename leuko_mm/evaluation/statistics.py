@@ -372,9 +372,7 @@ def independent_difference(
         first: confusions and groups of a run's cells.
         second: those of the other.
         metric: a name or a ``Statistic``.
-        resamples: how many.
-        seed: of the resamples.
-        level: of the interval.
+        resamples: how many; the other options are those of :func:`paired_difference`.
     """
     values, drawn = [], []
     for side, (cells, groups) in enumerate((first, second)):

@@ -51,7 +51,7 @@ class RandomCellAffine(BaseTransform):
         mirror: probability of a mirror image, where there is a change.
 
     Raises:
-        ValueError: if a range, a fraction or a probability is none.
+        ValueError: if an argument is out of range.
     """
 
     def __init__(

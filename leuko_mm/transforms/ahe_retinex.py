@@ -26,7 +26,7 @@ def as_rgb_uint8(image: np.ndarray) -> np.ndarray:
     (H, W, 3) uint8         itself, no copy
     (H, W), (H, W, 1)       grey, repeated on three channels
     (H, W, 4)               without its alpha, if that is opaque everywhere;
-                            else refused: what lies behind is not known
+                            else refused: the background is not known
     uint16                  divided by 257 and rounded; refused if its largest
                             value is 1 to 4095: 10 or 12 bits in 16, which
                             would come out black

@@ -73,7 +73,7 @@ class CameraJitter(BaseTransform):
         prob: probability of each of the four, drawn apart.
 
     Raises:
-        ValueError: if an amount is below 0, the quality or the probability is none.
+        ValueError: if an argument is out of range.
     """
 
     def __init__(

@@ -29,7 +29,7 @@ class AHERetinex(BaseTransform):
             ``rgb``.
 
     Raises:
-        ValueError: if an argument is none of the values named.
+        ValueError: if an argument is not one of these values.
     """
 
     def __init__(
@@ -108,7 +108,7 @@ class ValueEqualisation(BaseTransform):
         window: side of a window in pixels.
 
     Raises:
-        ValueError: if the window is no whole number of at least 2.
+        ValueError: if the window is not a whole number of at least 2.
     """
 
     def __init__(self, window: int = 256) -> None:

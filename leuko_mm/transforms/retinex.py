@@ -88,6 +88,7 @@ class RetinexParams:
 
     def _rules(self) -> list[tuple[str, str, bool]]:
         """Return (field, what is expected, whether it holds)."""
+        sigmas_fit = min(self.sigmas, default=0) >= 1
         weights = self.scale_weights if self.sigmas else ()
         weights_fit = (
             len(weights) == len(self.sigmas)
@@ -97,27 +98,17 @@ class RetinexParams:
         grid_fits = len(self.grid) == 2 and min(self.grid) >= 1
         one_weight_each = "None or one non-negative weight a sigma, summing to 1"
         top = 0.5 if self.stretch == "percentile" else 100.0
+        stretch_at_fits = 0 < self.stretch_at < top
+        stretches = ", ".join(STRETCHES)
         return [
-            (
-                "sigmas",
-                "one or more lengths of at least 1 pixel",
-                min(self.sigmas, default=0) >= 1,
-            ),
+            ("sigmas", "one or more lengths of at least 1 pixel", sigmas_fit),
             ("weights", one_weight_each, weights_fit),
             *(
                 (name, "a number above 0", getattr(self, name) > 0)
                 for name in ("alpha", "beta", "gain", "clip_limit")
             ),
-            (
-                "stretch",
-                f"one of {', '.join(STRETCHES)}",
-                self.stretch in STRETCHES,
-            ),
-            (
-                "stretch_at",
-                f"a number above 0 and below {top}",
-                0 < self.stretch_at < top,
-            ),
+            ("stretch", f"one of {stretches}", self.stretch in STRETCHES),
+            ("stretch_at", f"a number above 0 and below {top}", stretch_at_fits),
             ("grid", "two whole numbers of at least 1", grid_fits),
             ("min_tile", "at least 1", self.min_tile >= 1),
             ("grey_floor", "at least 1", self.grey_floor >= 1),

@@ -54,7 +54,7 @@ class StainJitter(BaseTransform):
         prob: probability of any change.
 
     Raises:
-        ValueError: if an amount is below 0, or the probability is none.
+        ValueError: if an argument is out of range.
     """
 
     def __init__(
