@@ -9,7 +9,6 @@ from PIL import Image
 from leuko_mm.classes import BINARY_NAMES
 from leuko_mm.datasets.audit_checks import (
     AuditFinding,
-    about_file,
     by_rule,
     cell_areas,
     cell_findings,
@@ -141,15 +140,6 @@ def test_sizes_are_compared_with_the_index_and_the_mask(first):
     assert rules(open_cell(root, row).findings) == ["size-mismatch"] * 2
 
 
-def test_a_changed_mask_is_noticed(first):
-    root, row = first
-    with Image.open(root / MASK) as mask:
-        labels = np.array(mask)
-    labels[9, 9] = 0
-    Image.fromarray(labels).save(root / MASK)
-    assert rules(changed_since(root, row)) == ["changed-file"]
-
-
 def test_a_nucleus_that_cannot_be_read_is_named(first):
     root, row = first
     (root / "nuclei").mkdir()
@@ -193,11 +183,6 @@ def test_findings_are_grouped_the_gravest_first():
     ]
     assert tally(findings) == {"error": 2, "warning": 0, "note": 3}
     assert (str(findings[0]), str(findings[2])) == ("a: x", "c is missing")
-
-
-def test_a_path_is_not_said_twice():
-    finding = about_file("unreadable-file", "x/a.png", "x/a.png: empty, 0 bytes", "a")
-    assert (finding.words, finding.file) == ("empty, 0 bytes", "x/a.png")
 
 
 def label_rules(labels, class_name="basophil", **more) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,6 @@ import pytest
 from PIL import Image
 
 from leuko_mm.classes import CLASS_NAMES, IGNORE_LABEL
-from leuko_mm.datasets.audit import quick_check
 from leuko_mm.datasets.prepared import (
     DatasetError,
     Place,
@@ -65,12 +63,6 @@ def test_the_command_fits_the_folder(root, command):
     assert prepare_command(Path(root)) == command
 
 
-def test_the_command_follows_the_data_home(monkeypatch):
-    monkeypatch.setenv("LEUKO_MM_DATA", "/srv")
-    assert prepare_command(Path("/srv/synthetic")) == "leuko prepare synthetic"
-    assert prepare_command(Path("data/synthetic")).endswith("--out data/synthetic")
-
-
 @pytest.mark.parametrize("read", [read_about, read_index, lambda r: read_split(r, "f")])
 def test_what_is_not_there_is_named_with_the_command(read, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
@@ -90,24 +82,6 @@ def test_what_is_not_there_is_named_with_the_command(read, monkeypatch, tmp_path
     )
 
 
-def test_a_slip_in_a_dataset_s_name_is_pointed_at(monkeypatch, tmp_path):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "data" / "smears").mkdir(parents=True)
-    (tmp_path / "data" / "smears" / "dataset.json").touch()
-    for name, guess in (("bcics", "bcisc"), ("smear", "smears")):
-        refused(lambda n=name: read_about(Path("data", n)), f"did you mean '{guess}'?")
-    with pytest.raises(DatasetError) as caught:
-        read_about(Path("data/bcisc"))
-    assert "did you mean" not in str(caught.value)
-
-
-def test_a_slip_in_a_split_s_name_is_pointed_at(tiny_dataset):
-    refused(
-        lambda: read_split(tiny_dataset, "flod1"),
-        "no split 'flod1' (did you mean 'fold1'?); it has: fold1, fold2",
-    )
-
-
 @pytest.mark.parametrize(
     ("text", "words"),
     [
@@ -119,14 +93,6 @@ def test_a_slip_in_a_split_s_name_is_pointed_at(tiny_dataset):
 def test_a_foreign_or_broken_description_is_refused(copied_dataset, text, words):
     (copied_dataset / "dataset.json").write_text(text)
     refused(lambda: read_index(copied_dataset), "dataset.json", words, "--force")
-
-
-def test_rows_come_in_order_with_their_types(tiny_dataset):
-    rows = read_index(tiny_dataset)
-    assert len(rows) == 40
-    first, names = rows[0], ("baso_1-1_0", "basophil", "basophil_1")
-    assert (first.stem, first.class_name, first.group) == names
-    assert (first.width, first.height, first.image) == (24, 20, FIRST)
 
 
 def test_aliases_in_the_index_are_read_as_names(edit_index):
@@ -202,35 +168,6 @@ def test_a_link_out_of_the_dataset_is_refused_and_one_inside_is_not(
     image.unlink()
     image.symlink_to(tiny_dataset / FIRST)
     refused(lambda: read_index(copied_dataset), "line 2", "no link to elsewhere")
-
-
-def test_the_dataset_itself_may_be_a_link(tiny_dataset, tmp_path):
-    (tmp_path / "linked").symlink_to(tiny_dataset)
-    assert len(read_index(tmp_path / "linked")) == 40
-
-
-def test_reading_writes_nothing(copied_dataset, snapshot):
-    before = snapshot(copied_dataset)
-    for folder, _, files in os.walk(copied_dataset, topdown=False):
-        for name in files:
-            os.chmod(Path(folder) / name, 0o444)
-        os.chmod(folder, 0o555)
-    try:
-        read_index(copied_dataset)
-        read_split(copied_dataset, "fold1")
-        quick_check(copied_dataset, split="fold1")
-        assert snapshot(copied_dataset) == before
-    finally:
-        for folder, _, _ in os.walk(copied_dataset):
-            os.chmod(folder, 0o755)
-
-
-def test_a_split_tells_the_part_of_each_cell(tiny_dataset):
-    parts = read_split(tiny_dataset, "fold1")
-    assert len(parts) == 40
-    assert {stem for stem, part in parts.items() if part == "test"} == {
-        row.stem for row in read_index(tiny_dataset) if row.group[-1] in "12"
-    }
 
 
 @pytest.mark.parametrize("name", ["fold9", "../splits/fold1", "", "/etc/hostname"])
@@ -315,16 +252,6 @@ NUCLEUS = np.add.outer(np.arange(20), np.arange(24)) % 3 == 0
 def row(copied_dataset):
     """The first cell of a dataset without nuclei."""
     return read_index(copied_dataset)[0]
-
-
-def test_what_was_saved_is_read(copied_dataset, row):
-    assert read_nucleus(copied_dataset, row) is None
-    save_nucleus(copied_dataset, row.stem, NUCLEUS)
-    found = read_nucleus(copied_dataset, row)
-    assert found.dtype == bool
-    assert (found == NUCLEUS).all()
-    save_nucleus(copied_dataset, row.stem, np.zeros_like(NUCLEUS))
-    assert read_nucleus(copied_dataset, row).sum() == 0
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,6 @@ from leuko_mm.datasets.prepared_writing import (
     PreparedCell,
     content_hash,
     row_hash,
-    save_mask,
     write_prepared,
     write_split,
 )
@@ -110,13 +109,6 @@ def test_masks_are_palette_images_whose_values_are_the_ids(out):
     assert tuple(shown[1, 0]) == CLASS_COLOURS[5]
 
 
-def test_every_label_value_survives_a_mask_file(tmp_path):
-    labels = np.arange(256, dtype=np.uint8).reshape(16, 16)
-    save_mask(tmp_path / "m.png", labels)
-    with Image.open(tmp_path / "m.png") as mask:
-        assert (np.array(mask) == labels).all()
-
-
 def test_the_description_counts_and_hashes(tmp_path):
     cells = [*PAIR, cell("c", class_name="neut", group="slide_2")]
     cells.append(cell("f", class_name="", group="", kind="field"))
@@ -128,15 +120,6 @@ def test_the_description_counts_and_hashes(tmp_path):
     index = (tmp_path / "d" / "index.csv").read_bytes()
     assert about["sha256"] == hashlib.sha256(index).hexdigest()
     assert (about["licence"], about["schema"]) == ("CC0-1.0", 1)
-
-
-def test_a_file_is_copied_as_it_is(tmp_path):
-    picture = tmp_path / "X.JPG"
-    Image.fromarray(np.full((2, 3, 3), 90, np.uint8)).save(picture)
-    write(tmp_path / "d", [cell(image=picture)])
-    copied = tmp_path / "d" / read_index(tmp_path / "d")[0].image
-    assert copied.name == "a.jpg"
-    assert copied.read_bytes() == picture.read_bytes()
 
 
 @pytest.mark.parametrize(
@@ -263,13 +246,6 @@ def test_a_folder_of_other_things_is_never_replaced(tmp_path, snapshot):
     assert write(tmp_path / "empty", PAIR) is True
 
 
-def test_a_dataset_without_its_description_may_be_replaced(out):
-    (out / "dataset.json").unlink()
-    with pytest.raises(DatasetError, match="different content"):
-        write(out, PAIR, splits=SPLIT)
-    assert write(out, PAIR, splits=SPLIT, force=True) is True
-
-
 def test_force_rewrites_the_description_alone(out, snapshot):
     before = snapshot(out)
     assert write(out, PAIR, splits=SPLIT, licence="CC-BY-4.0") is False
@@ -374,25 +350,3 @@ def test_cells_that_do_not_fit_together_are_named(tmp_path, cells, words):
     with pytest.raises(ValueError, match=words):
         write(tmp_path / "d", cells)
     assert list(tmp_path.iterdir()) == []
-
-
-def test_notes_are_read_after_the_cells(tmp_path):
-    notes = ["known before"]
-
-    def cells():
-        yield cell()
-        notes.append("met on the way")
-
-    write(tmp_path / "d", cells(), notes=notes)
-    about = json.loads((tmp_path / "d" / "dataset.json").read_text())
-    assert about["notes"] == ["known before", "met on the way"]
-
-
-def test_a_truncated_image_is_named_and_nothing_is_left(tmp_path):
-    whole = tmp_path / "whole.bmp"
-    Image.fromarray(np.zeros((2, 3, 3), np.uint8)).save(whole)
-    broken = tmp_path / "raw.bmp"
-    broken.write_bytes(whole.read_bytes()[:-12])
-    with pytest.raises(DatasetError, match=r"b: .*raw.bmp cannot be read"):
-        write(tmp_path / "home" / "d", [cell("a"), cell("b", image=broken)])
-    assert list((tmp_path / "home").iterdir()) == []

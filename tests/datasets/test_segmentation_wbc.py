@@ -110,20 +110,6 @@ def test_images_keep_their_pixels_and_masks_are_merged_to_the_cell(prepared, tre
         assert (read_nucleus(prepared, row) == (grey == 255)).all()
 
 
-def test_what_a_user_must_know_is_noted(prepared):
-    notes = read_about(prepared)["notes"]
-    for words in (
-        "experts have not checked the class labels",
-        "every picture is a group of its own",
-        "33 neutrophils and 15 monocytes",
-        "set 1: 25 of the 300 images",
-        "set 2: 25 of the 100 images",
-        "Dataset 2/009.png: stray value 7 on 3 pixel(s), taken as the nearest level",
-    ):
-        assert sum(words in note for note in notes) == 1
-    assert len(notes) == 6
-
-
 def test_folds_spread_sets_and_classes_evenly(prepared):
     there = sorted(path.stem for path in (prepared / "splits").iterdir())
     assert there == [*SPLITS, "set1_to_set2", "set2_to_set1"]
@@ -158,12 +144,6 @@ def test_one_set_is_a_dataset_of_its_own(tree, tmp_path, chosen):
     assert len(read_index(out)) == 25
     assert read_about(out)["name"] == f"segmentation_wbc_{chosen}"
     assert sorted(path.stem for path in (out / "splits").iterdir()) == SPLITS
-
-
-def test_the_second_time_changes_nothing(prepared, tree, snapshot):
-    before = snapshot(prepared)
-    assert prepare_segmentation_wbc(tree, prepared) is False
-    assert snapshot(prepared) == before
 
 
 def test_an_unknown_set_is_refused(tree, tmp_path):
