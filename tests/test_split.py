@@ -190,28 +190,3 @@ def test_a_learning_curves_splits_train_on_fewer_slides(smears):
     assert {r.state for r in deal(smears, of="fold1", fewer=(1, 3))} == {UNCHANGED}
     (other,) = deal(smears, of="fold1", fewer=(3,), seed=1)
     assert (other.name, other.state) == ("fold1_s1_groups3", WRITTEN)
-
-
-def test_the_counts_of_every_part_are_printed(smears, capsys):
-    assert main(["split", "smears", "--folds", "5"]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "grouped_fold1: written"
-    header, train, test = (line.split() for line in lines[1:4])
-    assert header[:4] == ["part", "cells", "groups", "basophil"]
-    assert train == ["train", "20", "4", *["4"] * 5]
-    assert test == ["test", "5", "1", *["1"] * 5]
-    assert len({len(line) for line in lines[1:4]}) == 1
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        ("--fewer 2 --of fold1 --repeats 2", "leave --repeats and --prefix out"),
-        ("--fewer 2 --of fold1 --prefix few", "leave --repeats and --prefix out"),
-        ("--fewer 2", "--fewer 10,20 --of development"),
-        ("--of fold1", "--fewer 10,20 --of development"),
-    ],
-)
-def test_fewer_needs_its_split_and_nothing_else(smears, words, message, capsys):
-    assert main(["split", "smears", *words.split()]) == 2
-    assert message in capsys.readouterr().err

@@ -50,11 +50,6 @@ def write_few(root, **parts) -> None:
     write_split(root, "few", parts, known={row.stem for row in read_index(root)})
 
 
-def test_a_sound_dataset_is_counted(tiny_dataset):
-    assert quick_check(tiny_dataset) == {"all": 40}
-    assert quick_check(tiny_dataset, split="fold1") == {"train": 20, "test": 20}
-
-
 @pytest.mark.parametrize("look", [quick_check, full_audit])
 def test_what_is_not_prepared_is_refused(look, tmp_path):
     with pytest.raises(DatasetError, match=r"(?s)does not exist.*leuko prepare bcisc"):
@@ -76,13 +71,9 @@ def test_a_missing_or_broken_file_is_named_with_what_to_do(copied_dataset, name)
     [
         (np.full((20, 24), 7, np.uint8), "value 7 on 480 pixel(s); expected 0 to 5"),
         (np.full((20, 24), -1, np.int32), "value -1 on 480 pixel(s)"),
-        (np.full((20, 24), 70000, np.int32), "value 70000 on 480"),
         (np.full((20, 24), 0.5, np.float32), "32 bits of type F a channel"),
         (np.zeros((20, 24, 3), np.uint8), "holds colours"),
         (np.ones((24, 20), np.uint8), "20x24, but its image is 24x20"),
-        (np.zeros((20, 24), np.uint8), "holds background only, but the index says"),
-        (np.full((20, 24), 3, np.uint8), "holds lymphocyte, but the index says baso"),
-        (np.eye(20, 24, dtype=np.uint8) * 255, "only 0 and 255"),
     ],
 )
 def test_a_mask_that_does_not_fit_is_named(copied_dataset, mask, words):
@@ -201,10 +192,8 @@ def test_unknown_cells_and_empty_parts_are_found():
     ("name", "severity"),
     [
         ("fold1", "error"),
-        ("mine", "error"),
         # Only the official names leak on purpose, not what begins like them.
         ("paper_fold1", "error"),
-        ("random", "error"),
         ("paper", "note"),
         ("paper_mosaics", "note"),
     ],

@@ -280,9 +280,6 @@ RNG = np.random.default_rng(3)
     ("files", "said"),
     [
         ({}, "no images in"),
-        ({"notes.txt": "x"}, r"found \.txt"),
-        ({"a.png": 9}, "no annotations"),
-        ({"a.png": 9, "a.json": "{}"}, "of no known form"),
         ({"a.png": 9, "a.json": "{"}, "cannot be read as JSON"),
         ({"images/a.png": 9, "masks/b.png": 9}, "named as an image"),
         ({"images/a.png": 30, "masks/a.png": 30}, "export masks as PNG"),

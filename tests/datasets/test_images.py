@@ -186,14 +186,6 @@ def test_decoding_keeps_no_second_copy(saved):
     assert peak < 1.3 * image.nbytes
 
 
-def test_the_content_counts_and_not_the_extension(saved):
-    path = saved("a.jpg", Image.fromarray(PIXELS), format="PNG")
-    np.testing.assert_array_equal(read_image(path), PIXELS)
-    facts = image_facts(path)
-    assert not facts.suffix_fits
-    assert not facts.plain
-
-
 def test_masks_keep_values_and_palettes(saved):
     labels = RNG.integers(0, 6, (12, 16), dtype=np.uint8)
     np.testing.assert_array_equal(read_mask_file(saved("i.png", labels)).values, labels)

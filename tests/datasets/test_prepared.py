@@ -38,14 +38,12 @@ def refused(call, *words: str) -> None:
 
 
 def test_the_data_home_is_named_by_the_environment(monkeypatch):
-    assert data_home() == Path("data")
     monkeypatch.setenv("LEUKO_MM_DATA", "")
     assert data_home() == Path("data")
     monkeypatch.setenv("LEUKO_MM_DATA", "/srv/smears")
     assert data_home() == Path("/srv/smears")
     assert dataset_root("mine") == Path("/srv/smears/mine")
     assert dataset_root("./mine") == Path("mine")
-    assert dataset_root("/mine") == Path("/mine")
     assert dataset_root("..") == Path("..")
 
 
@@ -53,7 +51,6 @@ def test_the_data_home_is_named_by_the_environment(monkeypatch):
     ("root", "command"),
     [
         ("data/bcisc", "leuko prepare bcisc PATH_TO_BCISC"),
-        ("data/synthetic", "leuko prepare synthetic"),
         ("/srv/bcisc", "leuko prepare bcisc PATH_TO_BCISC --out /srv/bcisc"),
         ("data/mine", "leuko prepare folders PATH_TO_YOUR_FOLDER --name mine"),
         ("my data/x", "leuko prepare folders PATH_TO_YOUR_FOLDER --out 'my data/x'"),
@@ -66,27 +63,17 @@ def test_the_command_fits_the_folder(root, command):
 @pytest.mark.parametrize("read", [read_about, read_index, lambda r: read_split(r, "f")])
 def test_what_is_not_there_is_named_with_the_command(read, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    where = f"looked in {tmp_path}"
-    refused(
-        lambda: read(Path("data/bcisc")),
-        "data/bcisc does not exist",
-        where,
-        "leuko prepare bcisc PATH_TO_BCISC\n",
-        "LEUKO_MM_DATA",
-    )
-    (tmp_path / "raw").mkdir()
-    refused(
-        lambda: read(tmp_path / "raw"),
-        f"{tmp_path / 'raw'} is not a prepared dataset",
-        f"--out {tmp_path / 'raw'}",
-    )
+    command = "leuko prepare bcisc PATH_TO_BCISC\n"
+    refused(lambda: read(Path("data/bcisc")), "data/bcisc does not exist", command)
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    refused(lambda: read(raw), f"{raw} is not a prepared dataset", f"--out {raw}")
 
 
 @pytest.mark.parametrize(
     ("text", "words"),
     [
         ("{", "is broken"),
-        ("[]", "schema None"),
         ('{"schema": 2}', "schema 2, but this version reads 1"),
     ],
 )
@@ -114,12 +101,7 @@ def test_a_byte_order_mark_and_empty_lines_do_no_harm(copied_dataset):
         ("baso_1-1_0,cell,", "baso_1-1_0,cell,,", "line 2: 15 values, expected 14"),
         (",24,20,", ",wide,20,", "line 2: invalid literal"),
         ("cell,basophil,", "cell,platelet,", "line 2: unknown class 'platelet'"),
-        ("baso_1-1_0,cell", "baso_1-1_0,crop", "line 2: kind 'crop'"),
-        (
-            ",,,,,,24,",
-            ",,f,0,,1,24,",
-            "line 2: parent,x,y,scale are ('f', '0', '', '1')",
-        ),
+        (",,,,,,24,", ",,f,0,,1,24,", "line 2: parent,x,y,scale are ('f', '0',"),
         ("baso_1-1_0,cell", "../baso,cell", "line 2: the stem '../baso'"),
         ("baso_1-2_0,cell", "baso_1-1_0,cell", "line 3: the stem 'baso_1-1_0' occurs"),
     ],
@@ -210,10 +192,8 @@ def test_columns_lead_back_to_the_place(x):
     ("columns", "words"),
     [
         (("f", "1", "", "0.5"), "give all four or none"),
-        (("", "1", "2", "0.5"), "give all four or none"),
         (("f", "1", "2", "0"), "a scale above 0"),
         (("f", "nan", "2", "1"), "two finite numbers"),
-        (("f", "1", "inf", "1"), "two finite numbers"),
         (("f", "left", "2", "1"), "could not convert"),
     ],
 )
@@ -258,12 +238,8 @@ def row(copied_dataset):
     ("content", "words"),
     [
         (b"no picture", "(?s)cannot be read .* --force"),
-        (
-            NUCLEUS[1:].astype(np.uint8),
-            r"\(19, 24\), .* expected \(20, 24\) of 0 and 1",
-        ),
+        (NUCLEUS[1:].astype(np.uint8), r"\(19, 24\), .* expected \(20, 24\) of 0"),
         (NUCLEUS.astype(np.uint8) * 7, "values up to 7"),
-        (np.zeros((20, 24, 3), np.uint8), r"\(20, 24, 3\)"),
     ],
 )
 def test_what_does_not_fit_is_refused(copied_dataset, row, content, words):

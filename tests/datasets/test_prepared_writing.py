@@ -126,18 +126,13 @@ def test_the_description_counts_and_hashes(tmp_path):
     ("changes", "words"),
     [
         (dict(stem="../a"), "'../a' cannot be part of a file's name"),
-        (dict(stem=""), "cannot be part of a file's name"),
         (dict(kind="crop"), "kind 'crop', expected one of"),
         (dict(class_name=""), "a cell needs both"),
-        (dict(group=""), "a cell needs both"),
         (dict(class_name="platelet"), "unknown class 'platelet'"),
         (dict(mask=LABELS.astype(int)), r"\(H, W\) uint8, got \(2, 3\) int64"),
-        (dict(mask=LABELS[None]), r"got \(1, 2, 3\) uint8"),
         (dict(mask=LABELS + 6), r"the mask holds \[6, 7, 8, 11\]; expected 0 to 5"),
         (dict(mask=LABELS[:1]), "the image is 3x2 but its mask is 3x1"),
-        (dict(image=np.zeros((2, 3), np.uint8)), r"\(H, W, 3\) uint8 in RGB, got"),
         (dict(image=np.zeros((2, 3, 3))), r"\(2, 3, 3\) float64"),
-        (dict(nucleus=NUCLEUS.astype(np.uint8)), "must be bool"),
         (dict(nucleus=NUCLEUS[:1]), r"must be bool \(2, 3\), got bool \(1, 3\)"),
         (dict(nucleus=~NUCLEUS), "2 pixel.s. of the nucleus are background"),
     ],
@@ -267,15 +262,6 @@ def test_what_cannot_be_written_says_so(tmp_path):
     assert not (tmp_path / "d").exists()
 
 
-def test_behind_a_link_the_dataset_itself_is_replaced(out, tmp_path):
-    link = tmp_path / "link"
-    link.symlink_to(out)
-    assert write(link, PAIR, splits=SPLIT) is False
-    assert write(link, PAIR[:1], force=True) is True
-    assert link.is_symlink()
-    assert len(read_index(out)) == 1
-
-
 @pytest.mark.parametrize(
     ("split", "parts", "words"),
     [
@@ -313,7 +299,6 @@ def test_a_png_counts_by_its_pixels_and_a_jpeg_by_its_bytes(tmp_path):
 
 def test_a_place_is_read_back(placed):
     first, bare, field = read_index(placed)
-    assert first.place == PLACED[0].place
     assert (first.parent, first.x, first.y, first.scale) == ("f", "0", "0.5", "0.5")
     assert bare.place is None
     assert (field.kind, field.class_name, field.place) == ("field", "", None)

@@ -9,7 +9,6 @@ from leuko_mm.datasets.layouts import (
     SmearOdds,
     in_common_light,
     lay_smear,
-    main_piece,
     paint_platelets,
 )
 
@@ -130,12 +129,6 @@ def test_the_light_of_one_tile_is_given_to_the_others():
     bare = (dark, np.ones_like(labels))
     tiles = in_common_light([(dark, labels), (light, labels), bare], leader=1)
     assert [int(image[0, 0, 0]) for image, _ in tiles] == [150, 150, 100]
-
-
-def test_the_largest_piece_is_the_cell():
-    labels = np.array([[3, 0, 3, 3, 255]], np.uint8)
-    assert main_piece(labels).tolist() == [[False, False, True, True, False]]
-    assert not main_piece(np.zeros((3, 3), np.uint8)).any()
 
 
 def test_platelets_need_a_nucleus_and_room():

@@ -181,23 +181,6 @@ def test_fold_k_tests_slides_2k_minus_1_and_2k():
         assert {slides[s] for s in stems_tested(parts)} == {2 * k - 1, 2 * k}
 
 
-@pytest.mark.parametrize(("slides", "folds"), [(7, 3), (10, 4), (5, 5), (2, 2)])
-def test_every_slide_is_tested_by_one_fold(slides, folds):
-    numbers = {f"s{i}_{j}": 10 * i for i in range(slides) for j in range(2)}
-    made = slide_folds(numbers, folds=folds)
-    counts = {
-        stem: sum(stem in stems_tested(p) for p in made.values()) for stem in numbers
-    }
-    assert set(counts.values()) == {1}
-    assert not any(shared_groups(p, {s: s[:2] for s in numbers}) for p in made.values())
-
-
-@pytest.mark.parametrize(("slides", "folds"), [(4, 5), (4, 1), (4, 0)])
-def test_too_few_slides_or_folds_are_refused(slides, folds):
-    with pytest.raises(ValueError, match=f"{folds} folds of {slides} slides"):
-        slide_folds({str(i): i for i in range(slides)}, folds=folds)
-
-
 def test_random_cells_are_nine_to_one_and_given_by_the_seed():
     parts = random_cells(STEMS)
     assert list(parts) == STEMS

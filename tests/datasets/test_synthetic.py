@@ -6,7 +6,6 @@ from collections import defaultdict
 from dataclasses import replace
 from itertools import combinations
 
-import cv2
 import numpy as np
 import pytest
 
@@ -107,34 +106,6 @@ def test_lymphocytes_are_the_smallest_and_monocytes_the_largest(drawn):
     assert all(11 < d < 21 for d in diameter.values()), diameter  # um
 
 
-def lobes_seen(cell):
-    """Pieces of the drawn nucleus once its filaments are opened away."""
-    core = (cell.core > 0.5).astype(np.uint8)
-    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (9, 9))
-    return (
-        cv2.connectedComponents(cv2.morphologyEx(core, cv2.MORPH_OPEN, kernel))[0] - 1
-    )
-
-
-def test_granulocytes_have_lobes_joined_by_filaments(drawn):
-    counts = [len(cell.nucleus.lobes) for cell in drawn["neutrophil"]]
-    assert set(counts) == {2, 3, 4, 5}
-    for cell in drawn["neutrophil"]:
-        assert len(cell.nucleus.filaments) == len(cell.nucleus.lobes) - 1
-    seen = [lobes_seen(cell) for cell in drawn["neutrophil"]]
-    assert np.mean(np.equal(seen, counts)) > 0.7  # neighbours touch now and then
-    assert np.mean(seen) > 2.3
-    counts = [len(cell.nucleus.lobes) for cell in drawn["eosinophil"]]
-    assert set(counts) == {2, 3}
-    assert np.mean(np.equal(counts, 2)) > 0.7
-
-
-@pytest.mark.parametrize("name", ["basophil", "lymphocyte", "monocyte"])
-def test_the_other_nuclei_are_of_one_piece(drawn, name):
-    assert {len(cell.nucleus.lobes) for cell in drawn[name]} == {1}
-    assert np.mean([lobes_seen(cell) for cell in drawn[name]]) < 1.1
-
-
 def test_nuclei_lie_within_their_cells(drawn):
     for cells in drawn.values():
         for cell in cells:
@@ -151,18 +122,6 @@ def test_slides_differ_in_stain_and_light(smear):
     assert min(apart) > 4  # grey levels
     assert np.median(apart) > 35
     assert len({slide_style(0, slide).dyes for slide in range(1, 31)}) == 30
-
-
-def test_stain_changes_the_picture_and_not_the_truth():
-    one, two = slide_style(0, 1), slide_style(0, 2)
-    restained = replace(one, dyes=two.dyes, light=two.light)
-    drawings = [
-        render_cell("neut", style, np.random.default_rng(4), size=64)
-        for style in (one, restained)
-    ]
-    np.testing.assert_array_equal(drawings[0][1], drawings[1][1])
-    difference = drawings[0][0].astype(float) - drawings[1][0]
-    assert np.abs(difference).mean() > 10
 
 
 def test_dye_darkens_by_beer_and_lambert():
@@ -261,14 +220,9 @@ def test_preparing_writes_splits_by_slide_and_tells_how_far_it_is(tmp_path):
     ("call", "message"),
     [
         (lambda: render_cell("plasma", slide_style(0, 1), None), "unknown class"),
-        (
-            lambda: render_cell("background", slide_style(0, 1), None),
-            "no leukocyte named 'background'",
-        ),
         (lambda: render_cell("neut", slide_style(0, 1), None, size=8), "size is 8"),
         (lambda: slide_style(-1, 0), "-1 and 0"),
         (lambda: list(synthetic_cells(slides=0)), "0 and 3"),
-        (lambda: list(synthetic_cells(cells_per_class=0)), "30 and 0"),
     ],
 )
 def test_wrong_use_is_named(call, message):
