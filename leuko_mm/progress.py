@@ -11,24 +11,16 @@ WIDTH = 120
 
 
 class ProgressLine:
-    """Tell on standard error how far a job is; called with what is done.
+    """Print on standard error how far a job is.
 
-    On a terminal it is one line, gone when the job ends. Elsewhere, where nothing can
-    be written over, it is a line every few seconds, none for a short job.
-
-    Args:
-        words: what is done, such as ``drawing cells``.
-        stream: where to write; None: standard error.
-
-    Example:
-        >>> with ProgressLine("drawing cells", stream=sys.stdout) as line:
-        ...     line(1, 50)
+    On a terminal it is one line, removed when the job ends. Elsewhere it is a line
+    every few seconds, none for a short job.
     """
 
     def __init__(self, words: str, *, stream: TextIO | None = None):
         self.words, self.stream = words, stream or sys.stderr
         self.live = self.stream.isatty()
-        self._told = time.monotonic()
+        self._printed_at = time.monotonic()
 
     def __enter__(self) -> ProgressLine:
         return self
@@ -38,22 +30,17 @@ class ProgressLine:
             print("\r\033[K", end="", file=self.stream, flush=True)
 
     def __call__(self, done: int, total: int, item: object = "") -> None:
-        """Tell that so many of so many are done, and which comes next."""
+        """Print that ``done`` of ``total`` are done, and which item comes next."""
         text = f"{self.words}: {done} of {total} {item}".rstrip()
         if self.live:
             print(f"\r\033[K{text[:WIDTH]}", end="", file=self.stream, flush=True)
-        elif time.monotonic() - self._told >= EVERY_S:
-            self._told = time.monotonic()
+        elif time.monotonic() - self._printed_at >= EVERY_S:
+            self._printed_at = time.monotonic()
             print(text, file=self.stream, flush=True)
 
 
 def duration(seconds: float) -> str:
-    """Return a duration in the two units that matter.
-
-    Example:
-        >>> duration(8.26), duration(754), duration(7500)
-        ('8.3 s', '12 min 34 s', '2 h 5 min')
-    """
+    """Return a duration in the two units that matter: ``12 min 34 s``."""
     if round(seconds, 1) < 60:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)

@@ -37,13 +37,7 @@ def run(args: argparse.Namespace, command: list[str]) -> int:
 
 
 def table(checks: Sequence[Check]) -> str:
-    """Return the checks in aligned columns, each cure below what it fixes.
-
-    Example:
-        >>> print(table([Check("gpu", OK, "none, the processor trains")]))
-        ok     gpu  none, the processor trains
-        0 faults, 0 warnings
-    """
+    """Return the checks in aligned columns, each cure below what it fixes."""
     width = max(len(check.name) for check in checks)
     lines = []
     for check in checks:

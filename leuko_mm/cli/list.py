@@ -13,9 +13,9 @@ from leuko_mm.parts import (
     KINDS,
     OPENMMLAB,
     Part,
+    config_summary,
     find_parts,
     list_parts,
-    opening_words,
     signatures,
 )
 from leuko_mm.training.config import config_home, config_names, protocol_names
@@ -48,12 +48,12 @@ def run(args: argparse.Namespace, command: list[str]) -> int:
 def _answer(name: str | None, everything: bool) -> Iterator[str]:
     if name == "configs":
         yield from _columns(
-            [(n, opening_words(path)) for n, path in config_names().items()]
+            [(n, config_summary(path)) for n, path in config_names().items()]
         )
     elif name == "protocols":
         folder = config_home() / "_base_" / "protocols"
         yield from _columns(
-            [(n, opening_words(folder / f"{n}.py")) for n in protocol_names()]
+            [(n, config_summary(folder / f"{n}.py")) for n in protocol_names()]
         )
     elif name is None or (kind := _kind(name)):
         yield from _by_kind(list_parts(kind if name else None, everything=everything))
@@ -89,7 +89,7 @@ def _by_kind(parts: list[Part]) -> Iterator[str]:
 
 
 def _with_package(part: Part) -> str:
-    """Return the summary, behind the name of the package that brings the part."""
+    """Return the summary, after the name of the package if it is a plug-in."""
     if part.package in ("leuko_mm", *OPENMMLAB):
         return part.summary
     return f"[{part.package}] {part.summary}"

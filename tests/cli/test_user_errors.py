@@ -203,12 +203,6 @@ def test_an_argument_that_no_part_takes(refused, tiny_data, option):
     assert f"unexpected keyword argument '{wrong}'" in message
 
 
-def test_a_misspelt_argument_in_a_file(refused, tiny_data, tmp_path):
-    more = "model['decode_head']['upsampel'] = 'nearest'\n"
-    message = refused(config=write_config(tmp_path, more=more), built=True)
-    assert "unexpected keyword argument 'upsampel'" in message
-
-
 @pytest.mark.parametrize(
     ("option", "right"),
     [
