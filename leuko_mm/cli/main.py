@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from typing import Any, NoReturn
 
 import leuko_mm
@@ -17,12 +17,7 @@ from leuko_mm.errors import LeukoError, did_you_mean
 
 
 class HelpfulParser(argparse.ArgumentParser):
-    """A parser that names the nearest choice or option where there is none such.
-
-    Example:
-        >>> HelpfulParser().hints(["--helf", "7"])
-        " (did you mean '--help'?)"
-    """
+    """A parser that names the nearest choice or option where there is none such."""
 
     def parse_args(
         self,
@@ -53,8 +48,7 @@ class HelpfulParser(argparse.ArgumentParser):
         except argparse.ArgumentError as error:
             # Before all that there are, among which it would be lost.
             choices = [str(choice) for choice in action.choices or ()]
-            meant = did_you_mean(value, choices)
-            if meant:
+            if meant := did_you_mean(value, choices):
                 error.message = (
                     f"invalid choice: {value!r}{meant}; choose from "
                     f"{', '.join(choices)}"
@@ -63,7 +57,6 @@ class HelpfulParser(argparse.ArgumentParser):
 
 
 def _options(parser: argparse.ArgumentParser) -> set[str]:
-    """Return the long options of a parser and of the parsers below it."""
     found = {name for name in parser._option_string_actions if name.startswith("--")}
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
@@ -146,6 +139,31 @@ def exit_code_of(error: Exception) -> int | None:
     A bare ValueError from deep inside is a bug, and its traceback is wanted.
     """
     return error.exit_code if isinstance(error, LeukoError) else None
+
+
+def at_least(smallest: int) -> Callable[[str], int]:
+    """Return a reader of whole numbers that refuses smaller ones."""
+
+    def number(text: str) -> int:
+        if not text.isdecimal() or int(text) < smallest:
+            raise argparse.ArgumentTypeError(
+                f"expected a whole number of {smallest} or more, got {text!r}"
+            )
+        return int(text)
+
+    return number
+
+
+def aligned(rows: Iterable[Sequence], *, right: Container[int] = ()) -> Iterator[str]:
+    """Yield rows as lines of columns, those of these numbers aligned to the right."""
+    table = [[str(value) for value in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    for row in table:
+        columns = (
+            text.rjust(width) if number in right else text.ljust(width)
+            for number, (text, width) in enumerate(zip(row, widths, strict=True))
+        )
+        yield "  ".join(columns).rstrip()
 
 
 if __name__ == "__main__":

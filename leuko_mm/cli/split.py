@@ -7,8 +7,7 @@ import shlex
 from collections.abc import Iterator, Sequence
 
 from leuko_mm.classes import BINARY_NAMES, CLASS_NAMES
-from leuko_mm.cli.main import DONE, SOME_FAILED
-from leuko_mm.cli.prepare import at_least
+from leuko_mm.cli.main import DONE, SOME_FAILED, aligned, at_least
 from leuko_mm.datasets.audit import PURPOSE
 from leuko_mm.datasets.prepared import PARTS, is_plain_name
 from leuko_mm.errors import UsageError
@@ -19,7 +18,8 @@ LISTED = 10
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of ``leuko split``."""
-    parser.add_argument("name", help="prepared dataset: a name or a path")
+    add = parser.add_argument
+    add("name", help="prepared dataset: a name or a path")
     mode = parser.add_mutually_exclusive_group()
     mode.add_argument("--folds", type=at_least(2), default=5, help="default: 5")
     mode.add_argument(
@@ -41,28 +41,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="instead of folds, splits that train on N of the groups that --of "
         "trains on, and test the same cells: for a learning curve",
     )
-    parser.add_argument("--of", metavar="SPLIT", help="with --fewer: of which split")
-    parser.add_argument(
+    add("--of", metavar="SPLIT", help="with --fewer: of which split")
+    add(
         "--repeats",
         type=at_least(1),
         default=1,
         help="deal this often, with seeds that follow one another",
     )
-    parser.add_argument("--seed", type=at_least(0), default=0, help="default: 0")
-    parser.add_argument(
+    add("--seed", type=at_least(0), default=0, help="default: 0")
+    add(
         "--prefix",
         type=plain_prefix,
         default="grouped",
         help="of the names: grouped_fold1, and with other seeds grouped_s1_fold1",
     )
-    parser.add_argument(
+    add(
         "--join",
         action="store_true",
         help="keep groups together that show the same cell",
     )
-    parser.add_argument(
-        "--force", action="store_true", help="replace splits of these names"
-    )
+    add("--force", action="store_true", help="replace splits of these names")
 
 
 def counts(text: str) -> tuple[int, ...]:
@@ -134,7 +132,7 @@ def report_lines(report: SplitReport) -> Iterator[str]:
         cells = report.cells[part]
         counts = (cells.get(name, 0) for name in names)
         table.append((part, sum(cells.values()), report.groups[part], *counts))
-    yield from _aligned(table)
+    yield from (f"  {line}" for line in aligned(table, right=range(1, len(table[0]))))
     for part in PARTS:
         absent = [name for name in names if not report.cells[part].get(name)]
         if absent:
@@ -147,8 +145,8 @@ def report_lines(report: SplitReport) -> Iterator[str]:
 def _leaks(report: SplitReport) -> Iterator[str]:
     sign, words = ("", f", {PURPOSE}") if report.by_design else ("LEAK: ", "")
     if report.shared:
-        names = _some(report.shared)
-        yield f"  {sign}{len(report.shared)} group(s) in both parts{words}: {names}"
+        count, names = len(report.shared), _some(report.shared)
+        yield f"  {sign}{count} group(s) in both parts{words}: {names}"
     if report.copies:
         pairs = [
             f"{a} = {b} ({bits} of 255 bits differ)" for a, b, bits in report.copies
@@ -159,10 +157,3 @@ def _leaks(report: SplitReport) -> Iterator[str]:
 def _some(names: Sequence[str]) -> str:
     more = len(names) - LISTED
     return ", ".join(names[:LISTED]) + (f" and {more} more" if more > 0 else "")
-
-
-def _aligned(rows: Sequence[Sequence]) -> Iterator[str]:
-    widths = [max(len(str(row[i])) for row in rows) for i in range(len(rows[0]))]
-    for first, *others in rows:
-        numbers = (f"{v:>{w}}" for v, w in zip(others, widths[1:], strict=True))
-        yield "  " + "  ".join([f"{first:<{widths[0]}}", *numbers])

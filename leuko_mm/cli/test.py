@@ -17,13 +17,12 @@ from leuko_mm.training.run import TestRequest, run_test
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments: mmseg's own, and which data under which protocol."""
-    parser.add_argument(
-        "config", help="the config that the checkpoint was trained with"
-    )
-    parser.add_argument("checkpoint", help="a .pth file")
-    parser.add_argument("--split", help="fold1 ... fold5, ..., or all for every cell")
-    parser.add_argument("--work-dir", help="default: beside the checkpoint")
-    parser.add_argument(
+    add = parser.add_argument
+    add("config", help="the config that the checkpoint was trained with")
+    add("checkpoint", help="a .pth file")
+    add("--split", help="fold1 ... fold5, ..., or all for every cell")
+    add("--work-dir", help="default: beside the checkpoint")
+    add(
         "--publish",
         type=results_file,
         metavar="FILE",

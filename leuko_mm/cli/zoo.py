@@ -1,9 +1,8 @@
 """Show the models of the zoo, fetch their checkpoints, and verify them.
 
-list: every model, and where its checkpoint is. show: one of them, with its card.
-fetch: the checkpoint from where it is published; exit code 3 and the command that
-trains it where none is. verify: that a checkpoint is what its sidecar says; with
---accuracy, that it scores so, on the dataset's cells that its training left out.
+fetch: exit code 3 and the command that trains it where none is published. verify: that
+a checkpoint is what its sidecar says; with --accuracy, that it scores so, on the
+dataset's cells that its training left out.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ import argparse
 import json
 from pathlib import Path
 
-from leuko_mm.cli.main import DONE, SOME_FAILED
+from leuko_mm.cli.main import DONE, SOME_FAILED, aligned
 from leuko_mm.errors import UsageError
 from leuko_mm.zoo.entries import checkpoint_of, read_entries
 from leuko_mm.zoo.zoo import compare_metrics, describe, fetch, measure, verify, zoo_rows
@@ -54,11 +53,7 @@ def _list(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps([vars(entry) for entry in read_entries()], indent=1))
         return DONE
-    rows = [HEADER, *zoo_rows()]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        columns = zip(row, widths, strict=True)
-        print("  ".join(text.ljust(width) for text, width in columns).rstrip())
+    print("\n".join(aligned([HEADER, *zoo_rows()])))
     return DONE
 
 
