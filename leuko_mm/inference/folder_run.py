@@ -462,12 +462,16 @@ def _is_half(name: str) -> bool:
 
 
 def _check_settings(former: Mapping, now: Mapping, out: Path) -> None:
-    for key, value in now.items():
-        if former.get(key) != value:
-            raise UsageError(
-                f"{out} was made with {key} {former.get(key)!r}, now {value!r}; give "
-                "the same, --force, or another --out"
-            )
+    differing = [
+        f"{key} {former.get(key)!r}, now {value!r}"
+        for key, value in now.items()
+        if former.get(key) != value
+    ]
+    if differing:
+        raise UsageError(
+            f"{out} was made with {'; '.join(differing)}; give the same, --force, or "
+            "another --out"
+        )
 
 
 def merge_parts(

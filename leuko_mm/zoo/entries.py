@@ -13,6 +13,7 @@ from leuko_mm.errors import LeukoError, UsageError, nearest
 from leuko_mm.inference.model import shipped_folder, training_command
 from leuko_mm.training.config import config_home
 
+METAFILE = "metafile.yml"
 PACKAGE = "package"
 KEYS = {"Name", "In Collection", "Config", "Metadata", "Results", "Weights"}
 NEEDED = {"Name", "Config", "Metadata", "Weights"}
@@ -59,7 +60,7 @@ class ZooEntry:
 
 def read_entries(path: Path | None = None) -> list[ZooEntry]:
     """Return all models of a list, by default the project's own."""
-    path = path or config_home() / "metafile.yml"
+    path = path or config_home() / METAFILE
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError) as error:
