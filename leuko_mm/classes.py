@@ -1,4 +1,4 @@
-"""The leukocyte classes: the only home of their names, order, colours and aliases."""
+"""The leukocyte classes: their names, order, colours and aliases."""
 
 from __future__ import annotations
 
@@ -60,21 +60,12 @@ def cell_class_name(name: str) -> str:
 
     Raises:
         ValueError: if no class goes by that name.
-
-    Example:
-        >>> cell_class_name("eosi"), cell_class_name("leukocyte")
-        ('eosinophil', 'leukocyte')
     """
     return name if name == BINARY_NAMES[1] else CLASS_NAMES[class_id(name)]
 
 
 def label_lut(colours: tuple[tuple[int, int, int], ...] = CLASS_COLOURS) -> np.ndarray:
-    """Return a (256, 3) uint8 RGB look-up table; labels without a colour are grey.
-
-    Example:
-        >>> label_lut()[5].tolist(), label_lut()[255].tolist()
-        ([128, 0, 128], [128, 128, 128])
-    """
+    """Return a (256, 3) uint8 RGB look-up table; labels without a colour are grey."""
     lut = np.full((256, 3), 128, dtype=np.uint8)
     lut[: len(colours)] = colours
     return lut

@@ -1,7 +1,7 @@
 """Check the environment, and name the command that fixes each fault.
 
-Nothing here imports torch or MMSegmentation before another process has: the doctor is
-needed most where they do not load.
+Libraries are imported in another process first: the doctor has to work where they do
+not load.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ LIBRARIES = {
 }
 # These install into one folder.
 OPENCV = [f"opencv{a}-python{b}" for a in ("", "-contrib") for b in ("", "-headless")]
-# What a library prints while it is imported must not be taken for an answer.
+# Tells answers of the probe from what libraries print while they are imported.
 MARK = "leuko-probe:"
 PROBE = f"""
 import sys

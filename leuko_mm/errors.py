@@ -1,4 +1,4 @@
-"""The one place that guesses what a misspelt name was meant to be."""
+"""Errors that a user can fix, and what a misspelt name was meant to be."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from collections.abc import Iterable
 
 
 class LeukoError(Exception):
-    """A command cannot go on; the message says what to do, and no traceback is shown.
+    """Base of the errors that are shown as a message without a traceback.
 
-    The base of every such error of the package. ``exit_code`` is what the command
-    ends with: 1 some items failed, 2 wrong use or missing input, 3 not available.
+    ``exit_code`` is that of the command: 1 some items failed, 2 wrong use or missing
+    input, 3 not available.
     """
 
     exit_code = 2
@@ -29,14 +29,14 @@ def nearest(
 ) -> list[str]:
     """Return the known words that are near a misspelt one, the nearest first.
 
-    Upper and lower case count alike. A name of another number is another name, and no
-    slip: ``fold9`` is not meant to be ``fold5``.
+    Upper and lower case are the same. A name that differs in its number only is not
+    near: ``fold9`` is not meant to be ``fold5``.
 
     Args:
         word: as it was written.
         known: what it may be meant to be.
         count: the most to return.
-        alike: smallest likeness, 0 (any word) to 1 (the same), as ``difflib`` has it.
+        alike: smallest likeness, 0 to 1, as in ``difflib``.
 
     Example:
         >>> nearest("Halve", ["paper", "half"])
@@ -44,30 +44,21 @@ def nearest(
     """
     spelt: dict[str, str] = {}
     for name in map(str, known):
-        if not _of_another_number(word.lower(), name.lower()):
+        if not _differs_in_number(word.lower(), name.lower()):
             spelt.setdefault(name.lower(), name)
     found = difflib.get_close_matches(word.lower(), spelt, n=count, cutoff=alike)
     return [spelt[name] for name in found]
 
 
-def _of_another_number(word: str, name: str) -> bool:
-    words, numbers = zip(*(_parts(text) for text in (word, name)), strict=True)
-    return words[0] == words[1] and numbers[0] != numbers[1] and all(numbers)
-
-
-def _parts(text: str) -> tuple[str, str]:
-    """Return the letters of a name, and its digits."""
-    return re.sub(r"\d", "", text), re.sub(r"\D", "", text)
+def _differs_in_number(word: str, name: str) -> bool:
+    letters, digits = (
+        [re.sub(pattern, "", text) for text in (word, name)]
+        for pattern in (r"\d", r"\D")
+    )
+    return letters[0] == letters[1] and digits[0] != digits[1] and all(digits)
 
 
 def did_you_mean(word: str, known: Iterable[str], *, count: int = 1) -> str:
-    """Return `` (did you mean 'half'?)``, or '' where nothing known is near.
-
-    Example:
-        >>> did_you_mean("halve", ["paper", "half"])
-        " (did you mean 'half'?)"
-        >>> did_you_mean("zzz", ["paper", "half"])
-        ''
-    """
+    """Return `` (did you mean 'half'?)``, or '' where nothing is near."""
     names = " or ".join(repr(name) for name in nearest(word, known, count=count))
     return f" (did you mean {names}?)" if names else ""

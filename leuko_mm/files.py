@@ -19,13 +19,13 @@ except ImportError:  # Windows: nothing is locked there
     fcntl = None
 
 CHUNK = 1 << 20  # bytes
-# These turn the writing around, so that a file's ending can be hidden.
-TURNING = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+# Controls of the writing direction, which can hide a file's ending.
+BIDI_CONTROLS = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give a file to write, which takes the place of ``path`` once it is complete.
+    """Yield a file to write, which replaces ``path`` once it is complete.
 
     Its name is always ``.<name>.part``, so that the next run replaces what a killed
     one left. Two processes that write one file at once need a lock.
@@ -34,7 +34,7 @@ def replacing(path: Path) -> Iterator[Path]:
     part = path.with_name(f".{path.name}.part")
     try:
         yield part
-        # A machine that loses power may else keep the new name and not the content.
+        # Without it a power loss may keep the new name and not the content.
         with open(part, "r+b") as file:
             os.fsync(file.fileno())
         os.replace(part, path)
@@ -43,13 +43,13 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file so that a reader sees the old one or the new one whole."""
+    """Replace a text file in one move."""
     with replacing(path) as part:
         part.write_text(text, encoding="utf-8")
 
 
 def write_table(path: Path, header: Iterable[str], rows: Iterable[Iterable]) -> None:
-    """Write a CSV file so that a reader sees the old one or the new one whole."""
+    """Replace a CSV file in one move."""
     with replacing(path) as part, open(part, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(header)
@@ -79,7 +79,7 @@ def replace_folder(place: Path, building: Path) -> None:
 
 @contextmanager
 def replacing_folder(place: Path) -> Iterator[Path]:
-    """Give a folder to fill, which takes the place of ``place`` once it is complete."""
+    """Yield a folder to fill, which replaces ``place`` once it is complete."""
     place = Path(place).resolve()
     place.parent.mkdir(parents=True, exist_ok=True)
     building = Path(tempfile.mkdtemp(prefix=f".{place.name}-", dir=place.parent))
@@ -99,12 +99,7 @@ def restore_folder(place: Path) -> None:
 
 
 def sha256_of(content: bytes | str) -> str:
-    """Return the sha256 of bytes, or of a text as UTF-8, in hexadecimal.
-
-    Example:
-        >>> sha256_of("abc")[:16]
-        'ba7816bf8f01cfea'
-    """
+    """Return the sha256 of bytes, or of a text as UTF-8, in hexadecimal."""
     if isinstance(content, str):
         content = content.encode()
     return hashlib.sha256(content).hexdigest()
@@ -152,9 +147,7 @@ def locked(path: Path, *, wait: bool = False) -> Iterator[bool]:
 
 
 def printable(text: str) -> str:
-    r"""Return a name with what a terminal, a table or a page cannot show replaced.
-
-    Names of files may hold bytes that are no text, and control characters.
+    r"""Return a file name with bytes that are no text and control characters replaced.
 
     Example:
         >>> printable("a\x1b[2Jb\udcff.png")
@@ -166,5 +159,5 @@ def printable(text: str) -> str:
 def _is_odd(character: str) -> bool:
     return (
         unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp")
-        or character in TURNING
+        or character in BIDI_CONTROLS
     )

@@ -48,7 +48,7 @@ class Part:
     """One registered part.
 
     Args:
-        name: as a config writes it behind ``type=``.
+        name: as a config writes it after ``type=``.
         kind: one of ``KINDS``.
         package: that brings it; for a plug-in, the name of its distribution.
         summary: first sentence of its docstring; empty if it has none.
@@ -76,11 +76,9 @@ def list_parts(kind: str | None = None, *, everything: bool = False) -> list[Par
         if everything:
             found += _inherited(name, registry)
         parts += [part for part in found if part.kind in wanted]
-    return sorted(parts, key=lambda p: (KINDS.index(p.kind), _foreign(p), p.name))
-
-
-def _foreign(part: Part) -> bool:
-    return part.package in OPENMMLAB
+    return sorted(
+        parts, key=lambda p: (KINDS.index(p.kind), p.package in OPENMMLAB, p.name)
+    )
 
 
 def _ours(kind: str, registry: PartRegistry) -> Iterator[Part]:
@@ -132,24 +130,14 @@ def model_kind(target: Callable) -> str:
 
 
 def summary_of(target: Callable) -> str:
-    """Return the first sentence of a docstring in one line.
-
-    Example:
-        >>> summary_of(summary_of)
-        'Return the first sentence of a docstring in one line.'
-    """
-    # Not inspect.getdoc: a class without words would show those of its base.
+    """Return the first sentence of a docstring in one line."""
+    # Not inspect.getdoc: a class without a docstring would show that of its base.
     text = inspect.cleandoc(getattr(target, "__doc__", None) or "")
     return first_sentence(text.split("\n\n")[0])
 
 
 def first_sentence(text: str) -> str:
-    """Return a text up to its first full stop, in one line.
-
-    Example:
-        >>> first_sentence("U-Net, as in\\n2015. What people change:")
-        'U-Net, as in 2015.'
-    """
+    """Return a text up to its first full stop, in one line."""
     sentence, stop, _ = " ".join(text.split()).partition(". ")
     return sentence + stop.strip()
 
@@ -158,10 +146,6 @@ def signatures(target: Callable) -> Iterator[tuple[str, inspect.Signature]]:
     """Yield a part's name with its arguments, then each base's that it hands them to.
 
     A base follows as long as ``**kwargs`` leads there.
-
-    Example:
-        >>> [name for name, _ in signatures(PartRegistry)]
-        ['PartRegistry', 'Registry']
     """
     kinds = inspect.getmro(target) if inspect.isclass(target) else ()
     takers = [k for k in kinds if "__init__" in vars(k) and k is not object]
@@ -182,8 +166,7 @@ def find_parts(name: str) -> list[Part]:
     wanted = name.removeprefix("mmseg.")
     found = [p for p in parts if wanted in (p.name, p.name.rpartition(".")[2])]
     if found:
-        ours = [p for p in found if not _foreign(p)]
-        return ours or found
+        return [p for p in found if p.package not in OPENMMLAB] or found
     names = [p.name for p in parts] + [p.name.rpartition(".")[2] for p in parts]
     near = nearest(name, [*names, *config_names()], count=3)
     hint = f" Did you mean {' or '.join(near)}?" if near else ""
@@ -196,11 +179,11 @@ def find_parts(name: str) -> list[Part]:
     )
 
 
-def opening_words(config: Path) -> str:
-    """Return the first sentence of the comment that opens a config."""
-    words = []
+def config_summary(config: Path) -> str:
+    """Return the first sentence of the comment at the top of a config."""
+    comment = []
     for line in config.read_text(encoding="utf-8").splitlines():
         if not line.startswith("#"):
             break
-        words.append(line.lstrip("# "))
-    return first_sentence(" ".join(words))
+        comment.append(line.lstrip("# "))
+    return first_sentence(" ".join(comment))

@@ -1,9 +1,9 @@
 """Parts of other packages: found by their entry points, loaded all or nothing.
 
-A package that names a module in the entry-point group ``leuko_mm.plugins`` has that
-module imported with the first part that anybody looks up; what it registers in the
-registries of ``leuko_mm.registry`` is then a part like ours, ``type='leuko_mm.X'``.
-A plug-in that fails is left out with a warning, and everything else goes on.
+A package names a module in the entry-point group ``leuko_mm.plugins``. It is imported
+with the first part that is looked up, and what it registers in ``leuko_mm.registry``
+is a part like ours, ``type='leuko_mm.X'``. A plug-in that fails is left out with a
+warning.
 """
 
 from __future__ import annotations
@@ -58,12 +58,12 @@ class Plugin:
 
     @property
     def title(self) -> str:
-        """Return package and version, as messages name the plug-in."""
+        """Package and version, as messages name the plug-in."""
         return f"{self.package} {self.version}".strip()
 
     @property
     def removal(self) -> str:
-        """Return the command that takes the package away."""
+        """The command that removes the package."""
         return f"python -m pip uninstall {self.package}"
 
 
@@ -78,23 +78,23 @@ def declared_plugins() -> list[tuple[Plugin, EntryPoint]]:
 
 
 class PluginLoader:
-    """Import every plug-in once, and remember who brought which part."""
+    """Import every plug-in once, and remember which part is whose."""
 
     def __init__(self) -> None:
         self.nodes: list[Node] = []
         self.plugins: list[Plugin] = []
-        self._asked = False
+        self._loaded = False
         self._loading: Plugin | None = None
 
     def load(self) -> None:
         """Import the plug-ins, on the first call only."""
-        if self._asked:
+        if self._loaded:
             return
         # Set first: a plug-in may look up a part while it is imported.
-        self._asked = True
+        self._loaded = True
         declared = declared_plugins()
         if declared:
-            # All of ours first, so that no plug-in can take the name of one.
+            # Ours first, so that no plug-in can take the name of one.
             for node in self.nodes:
                 node.import_own_parts()
         for plugin, entry in declared:
@@ -113,14 +113,13 @@ class PluginLoader:
                 node.module_dict.update(parts)
             plugin.error = reason(error, plugin.module)
             warnings.warn(
-                f"the plug-in {plugin.title} is left out: {plugin.error}. Mend it, or "
+                f"the plug-in {plugin.title} is left out: {plugin.error}. Fix it, or "
                 f"remove it with: {plugin.removal}",
                 PluginWarning,
                 stacklevel=2,
             )
         else:
-            # What was there before is the plug-in's too if its package made it: a
-            # test of the package imports the module itself.
+            # Its parts may be there already: a test of the package imports the module.
             top = plugin.module.split(".")[0]
             plugin.parts = [
                 (node.name, name)

@@ -11,24 +11,20 @@ WIDTH = 120
 
 
 class ProgressLine:
-    """Tell on standard error how far a job is; called with what is done.
+    """Print on standard error how far a job is.
 
-    On a terminal it is one line, gone when the job ends. Elsewhere, where nothing can
-    be written over, it is a line every few seconds, none for a short job.
+    On a terminal it is one line, removed when the job ends. Elsewhere it is a line
+    every few seconds, none for a short job.
 
     Args:
         words: what is done, such as ``drawing cells``.
         stream: where to write; None: standard error.
-
-    Example:
-        >>> with ProgressLine("drawing cells", stream=sys.stdout) as line:
-        ...     line(1, 50)
     """
 
     def __init__(self, words: str, *, stream: TextIO | None = None):
         self.words, self.stream = words, stream or sys.stderr
         self.live = self.stream.isatty()
-        self._told = time.monotonic()
+        self._printed_at = time.monotonic()
 
     def __enter__(self) -> ProgressLine:
         return self
@@ -38,12 +34,12 @@ class ProgressLine:
             print("\r\033[K", end="", file=self.stream, flush=True)
 
     def __call__(self, done: int, total: int, item: object = "") -> None:
-        """Tell that so many of so many are done, and which comes next."""
+        """Print that ``done`` of ``total`` are done, and which item comes next."""
         text = f"{self.words}: {done} of {total} {item}".rstrip()
         if self.live:
             print(f"\r\033[K{text[:WIDTH]}", end="", file=self.stream, flush=True)
-        elif time.monotonic() - self._told >= EVERY_S:
-            self._told = time.monotonic()
+        elif time.monotonic() - self._printed_at >= EVERY_S:
+            self._printed_at = time.monotonic()
             print(text, file=self.stream, flush=True)
 
 

@@ -1,10 +1,11 @@
 """The registry nodes of leuko_mm, children of MMSegmentation's.
 
-Any config whose ``default_scope`` is ``mmseg`` may name a part of ours as
-``type='leuko_mm.X'``: mmengine imports this module when it meets the scope, and
-the ``locations`` below import the parts, so no ``custom_imports`` is needed. The
-installed plug-ins are loaded with the first part that is looked up.
+A config names a part of ours as ``type='leuko_mm.X'``: mmengine imports this module
+when it meets the scope, and the ``locations`` import the parts, so no
+``custom_imports`` is needed. Installed plug-ins are loaded with the first look-up.
 """
+
+from __future__ import annotations
 
 from typing import Any
 
@@ -26,7 +27,7 @@ class UnknownPartError(LeukoError, KeyError):
 
 
 class PartRegistry(Registry):
-    """A registry that plug-ins fill too, and that says what it does not have.
+    """A registry that plug-ins fill too, and that names what is near an unknown part.
 
     Args:
         name: what its parts are, as messages call them.
@@ -67,16 +68,12 @@ class PartRegistry(Registry):
         except UnknownPartError:
             return False
 
-    def _names(self) -> list[str]:
-        """Return the names of its parts, and of those that it falls back on."""
+    def _unknown(self, name: str) -> str:
         names, node = [], self
         while node is not None:
             names += node.module_dict
             node = node.parent
-        return names
-
-    def _unknown(self, name: str) -> str:
-        near = nearest(name, self._names(), count=3)
+        near = nearest(name, names, count=3)
         hint = f"did you mean {' or '.join(near)}? " if near else ""
         text = (
             f"{self.scope} has no {self.name} {name!r}: {hint}"
@@ -90,85 +87,38 @@ class PartRegistry(Registry):
         return text
 
     def _register_module(self, module, module_name=None, force=False) -> None:
-        # The one door of `register_module`, as a call and as a decorator.
         names = module_name if module_name is not None else module.__name__
         for name in [names] if isinstance(names, str) else names:
             self.plugins.check_name(self, name)
         super()._register_module(module, module_name=module_name, force=force)
 
 
-DATASETS = PartRegistry(
-    "dataset",
-    parent=mmseg_registry.DATASETS,
-    scope=SCOPE,
-    locations=["leuko_mm.datasets.leukocyte", "leuko_mm.datasets.mosaic"],
-)
-DATA_SAMPLERS = PartRegistry(
-    "data sampler",
-    parent=mmseg_registry.DATA_SAMPLERS,
-    scope=SCOPE,
-    locations=["leuko_mm.datasets.sampling"],
-)
-TRANSFORMS = PartRegistry(
-    "transform",
-    parent=mmseg_registry.TRANSFORMS,
-    scope=SCOPE,
-    locations=[
-        "leuko_mm.transforms.affine",
-        "leuko_mm.transforms.camera",
-        "leuko_mm.transforms.enhance",
-        "leuko_mm.transforms.stain",
-    ],
-)
-MODELS = PartRegistry(
-    "model",
-    parent=mmseg_registry.MODELS,
-    scope=SCOPE,
-    # The engine too: whoever builds a model of ours reads its weights safely.
-    locations=["leuko_mm.models", "leuko_mm.losses", "leuko_mm.engine"],
-)
-WEIGHT_INITIALIZERS = PartRegistry(
-    "weight initializer",
-    parent=mmseg_registry.WEIGHT_INITIALIZERS,
-    scope=SCOPE,
-    locations=["leuko_mm.engine"],
-)
-HOOKS = PartRegistry(
-    "hook",
-    parent=mmseg_registry.HOOKS,
-    scope=SCOPE,
-    locations=["leuko_mm.engine"],
-)
-OPTIM_WRAPPERS = PartRegistry(
-    "optim_wrapper",
-    parent=mmseg_registry.OPTIM_WRAPPERS,
-    scope=SCOPE,
-    locations=["leuko_mm.engine"],
-)
-OPTIM_WRAPPER_CONSTRUCTORS = PartRegistry(
-    "optimizer wrapper constructor",
-    parent=mmseg_registry.OPTIM_WRAPPER_CONSTRUCTORS,
-    scope=SCOPE,
-    locations=["leuko_mm.engine"],
-)
-METRICS = PartRegistry(
-    "metric",
-    parent=mmseg_registry.METRICS,
-    scope=SCOPE,
-    locations=["leuko_mm.evaluation.metric"],
-)
+def _registry(name: str, parent: Registry, *modules: str) -> PartRegistry:
+    locations = [f"{SCOPE}.{module}" for module in modules]
+    return PartRegistry(name, parent=parent, scope=SCOPE, locations=locations)
 
-__all__ = [
-    "DATASETS",
-    "DATA_SAMPLERS",
-    "HOOKS",
-    "METRICS",
-    "MODELS",
-    "OPTIM_WRAPPERS",
-    "OPTIM_WRAPPER_CONSTRUCTORS",
-    "PLUGINS",
-    "TRANSFORMS",
-    "WEIGHT_INITIALIZERS",
-    "PartRegistry",
-    "UnknownPartError",
-]
+
+DATASETS = _registry(
+    "dataset", mmseg_registry.DATASETS, "datasets.leukocyte", "datasets.mosaic"
+)
+DATA_SAMPLERS = _registry(
+    "data sampler", mmseg_registry.DATA_SAMPLERS, "datasets.sampling"
+)
+TRANSFORMS = _registry(
+    "transform",
+    mmseg_registry.TRANSFORMS,
+    *(f"transforms.{name}" for name in ("affine", "camera", "enhance", "stain")),
+)
+# The engine too: whoever builds a model of ours reads its weights safely.
+MODELS = _registry("model", mmseg_registry.MODELS, "models", "losses", "engine")
+WEIGHT_INITIALIZERS = _registry(
+    "weight initializer", mmseg_registry.WEIGHT_INITIALIZERS, "engine"
+)
+HOOKS = _registry("hook", mmseg_registry.HOOKS, "engine")
+OPTIM_WRAPPERS = _registry("optim_wrapper", mmseg_registry.OPTIM_WRAPPERS, "engine")
+OPTIM_WRAPPER_CONSTRUCTORS = _registry(
+    "optimizer wrapper constructor",
+    mmseg_registry.OPTIM_WRAPPER_CONSTRUCTORS,
+    "engine",
+)
+METRICS = _registry("metric", mmseg_registry.METRICS, "evaluation.metric")

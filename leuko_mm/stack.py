@@ -1,9 +1,8 @@
-"""Check, before anything imports them, that the libraries underneath fit together.
+"""Check that the libraries underneath fit together, before they are imported.
 
-``mmengine``, ``mmcv`` and ``mmseg`` come from the maintained ``onedl-*``
-distributions. They install into the same folders as the upstream ones, so a
-missing or doubled distribution shows up later as a baffling ImportError. This
-module names the fault and the command that mends it instead.
+``mmengine``, ``mmcv`` and ``mmseg`` come from the ``onedl-*`` distributions, which
+install into the same folders as the upstream ones. A missing or doubled one is named
+here with the command that fixes it, before it causes an ImportError.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ UPSTREAM = {
 
 
 class StackError(LeukoError, ImportError):
-    """The installed libraries do not fit; the message says which, and the cure."""
+    """The installed libraries do not fit; the message has the command that fixes it."""
 
 
 @dataclass(frozen=True)
@@ -90,12 +89,7 @@ def stack_faults() -> list[StackFault]:
 
 
 def cure(faults: list[StackFault]) -> str:
-    """Return the one shell command that mends all the faults.
-
-    Example:
-        >>> cure([StackFault("torch is not installed", ("torch<3",))])
-        'python -m pip install "torch<3"'
-    """
+    """Return the one shell command that fixes all the faults."""
     remove = [name for fault in faults for name in fault.remove]
     install = " ".join(f'"{name}"' for fault in faults for name in fault.install)
     command = f"python -m pip install {install}"
@@ -116,28 +110,17 @@ def require_stack() -> None:
         listed = "\n".join(f"  - {fault.what}" for fault in faults)
         raise StackError(
             f"leuko_mm cannot start, its libraries do not fit:\n{listed}\n"
-            f"mend it with:\n  {cure(faults)}"
+            f"fix it with:\n  {cure(faults)}"
         )
     # mmcv warns on every import that its compiled operators are absent; no part
     # of leuko_mm uses them.
     warnings.filterwarnings(
         "ignore", message="Fail to import ``MultiScaleDeformableAttention``"
     )
-    import_quietly("mmseg.datasets", but="Could not import OneDL")
-
-
-def import_quietly(module: str, *, but: str) -> None:
-    """Import a module, and print what it prints except for one sentence.
-
-    mmseg says on standard output, twice, that an optional reader of datasets is
-    absent: output of ours that is read by programs would begin with it.
-
-    Args:
-        module: dotted name.
-        but: lines that contain this are not printed.
-    """
-    with redirect_stdout(io.StringIO()) as said:
-        importlib.import_module(module)
-    for line in said.getvalue().splitlines():
-        if but not in line:
+    # mmseg prints twice that an optional reader of datasets is absent, at the top of
+    # output that programs read.
+    with redirect_stdout(io.StringIO()) as printed:
+        importlib.import_module("mmseg.datasets")
+    for line in printed.getvalue().splitlines():
+        if "Could not import OneDL" not in line:
             print(line)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +37,33 @@ def shared_folder() -> Path:
 def _no_folders_of_the_user(monkeypatch):
     # A test that forgets to name its data folder must not read the user's.
     monkeypatch.delenv("LEUKO_MM_DATA", raising=False)
+
+
+@pytest.fixture
+def plant(monkeypatch):
+    """Return a function that makes importlib.metadata see other distributions."""
+    from leuko_mm import stack
+
+    sound = {
+        "torch": "2.13.0+cpu",
+        "onedl-mmengine": "0.10.12",
+        "onedl-mmcv": "2.3.6",
+        "onedl-mmsegmentation": "1.4.2",
+        "opencv-python": "5.0.0.93",
+    }
+
+    def _plant(**changes):
+        seen = sound | {name.replace("_", "-"): v for name, v in changes.items()}
+
+        def version(name):
+            if seen.get(name) is None:
+                raise metadata.PackageNotFoundError(name)
+            return seen[name]
+
+        monkeypatch.setattr(stack.metadata, "version", version)
+
+    _plant()
+    return _plant
 
 
 @pytest.fixture(scope="module")

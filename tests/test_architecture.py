@@ -6,6 +6,9 @@ The rules are read off the source with ast; nothing is imported.
 from __future__ import annotations
 
 import ast
+import json
+import subprocess
+import sys
 from collections import defaultdict
 from pathlib import Path
 
@@ -15,36 +18,33 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = "leuko_mm"
 
 FLOORS = {
-    "cli": 3,
-    "workflows": 2,
-    "inference": 2,
-    "datasets": 1,
-    "transforms": 1,
-    "models": 1,
-    "losses": 1,
-    "engine": 1,
-    "evaluation": 1,
-    "report": 1,
-    "plugins": 0,
-    "registry": 0,
-    "classes": 0,
-    "stack": 0,
-    "nearest": 0,
-    "errors": 0,
-    "files": 0,
+    **dict.fromkeys(["cli"], 3),
+    **dict.fromkeys(["training", "comparison", "inference", "zoo"], 2),
+    # Small jobs of one file.
+    **dict.fromkeys(["browse", "check", "doctor", "enhance", "parts", "split"], 2),
+    **dict.fromkeys(["datasets", "transforms", "models", "losses"], 1),
+    **dict.fromkeys(["engine", "evaluation", "report"], 1),
+    **dict.fromkeys(["classes", "registry", "plugins", "stack", "errors"], 0),
+    **dict.fromkeys(["files", "lazy", "progress", "processes"], 0),
     PACKAGE: 0,  # leuko_mm/__init__.py itself
 }
 # Rooms of one floor know nothing of each other, but for these (importer, imported).
 NEIGHBOURS: set[tuple[str, str]] = {
-    # What pixels an image may have is said once: image_files -> image_input.
+    # Which pixels an image may have is said once: images -> ahe_retinex.
     ("datasets", "transforms"),
-    # `leuko predict` joins what finds cells with files, tables and pages.
-    ("workflows", "inference"),
+    # Every job that reads a config resolves it as a training does.
+    *((job, "training") for job in ("browse", "check", "comparison", "parts", "zoo")),
+    # A training measures red cells for the sidecar; --load-from takes a zoo model.
+    ("training", "inference"),
+    ("training", "zoo"),
+    # The zoo builds the network of a checkpoint to verify it.
+    ("zoo", "inference"),
 }
 # Libraries that hold models; transforms and evaluation work on arrays alone.
 MODEL_LIBRARIES = ("mmseg.models", "mmseg.apis", "mmpretrain", "mmdet", "torchvision")
 VAGUE_NAMES = {"utils", "util", "common", "misc", "helpers", "helper"}
 MAX_LINES = 700
+MAX_MODULES = 16
 
 
 def sources(*folders: str) -> list[Path]:
@@ -251,3 +251,40 @@ def test_files_stay_short():
         if lines > MAX_LINES:
             long[str(file.relative_to(ROOT))] = lines
     assert not long
+
+
+def test_no_room_is_a_heap_of_files():
+    counts = defaultdict(int)
+    for file in sources(PACKAGE):
+        counts[file.parent.relative_to(ROOT).as_posix()] += file.name != "__init__.py"
+    assert {room: n for room, n in counts.items() if n > MAX_MODULES} == {}
+
+
+# What counts cells without the toolkit: neither torch nor OpenMMLab.
+LIGHT = [
+    "leuko_mm.datasets.images",
+    "leuko_mm.datasets.prepared",
+    "leuko_mm.transforms.retinex",
+    "leuko_mm.evaluation.statistics",
+    *(m for m in MODULES if room(m) in ("inference", "report")),
+]
+HEAVY = ("torch", "mmengine", "mmcv", "mmseg")
+
+
+def test_light_modules_import_without_torch():
+    code = (
+        "import importlib, json, sys\n"
+        "found = {}\n"
+        f"for name in {LIGHT!r}:\n"
+        "    importlib.import_module(name)\n"
+        f"    found[name] = [m for m in {HEAVY!r} if m in sys.modules]\n"
+        "    if found[name]:\n"
+        "        break\n"
+        "print(json.dumps(found))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert {name: heavy for name, heavy in found.items() if heavy} == {}
+    assert len(found) == len(LIGHT)

@@ -52,7 +52,7 @@ COMMANDS = commands()
 
 def parses(verb: str, words: list[str]) -> None:
     parser = argparse.ArgumentParser(prog=verb, exit_on_error=False)
-    importlib.import_module(f"leuko_mm.cli.{VERBS[verb][0]}").add_arguments(parser)
+    importlib.import_module(f"leuko_mm.cli.{verb}").add_arguments(parser)
     if words != ["--help"]:
         parser.parse_args(words)
 

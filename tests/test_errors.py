@@ -1,4 +1,4 @@
-"""Every error of a user is a LeukoError with the exit code of its kind."""
+"""Errors of a user, their exit codes, and what a misspelt name was meant to be."""
 
 import importlib
 import pkgutil
@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 import leuko_mm
-from leuko_mm.errors import LeukoError, UsageError
+from leuko_mm.errors import LeukoError, UsageError, did_you_mean, nearest
 
 NOT_AVAILABLE = {"FetchError", "NotPublishedError"}
 SOME_FAILED = {"NotFiniteError", "TrainingFaultError"}
+SPLITS = ["fold1", "fold2", "paper", "paper_mosaics", "development"]
 
 
 def all_subclasses(kind):
@@ -74,3 +75,32 @@ def test_the_ground_loads_without_the_libraries(module):
     root = Path(leuko_mm.__file__).parents[1]
     said = subprocess.check_output([sys.executable, "-c", code], cwd=root, text=True)
     assert said.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("word", "meant"),
+    [
+        ("papr", "paper"),
+        ("developement", "development"),
+        ("PAPER", "paper"),
+        ("paper-mosaic", "paper_mosaics"),
+    ],
+)
+def test_the_nearest_name_is_found(word, meant):
+    assert nearest(word, SPLITS) == [meant]
+    assert did_you_mean(word, SPLITS) == f" (did you mean '{meant}'?)"
+
+
+def test_several_may_be_asked_for():
+    assert set(nearest("fold", SPLITS, count=2)) == {"fold1", "fold2"}
+
+
+def test_where_nothing_is_near_nothing_is_said():
+    assert nearest("zzz", SPLITS) == []
+    assert did_you_mean("zzz", SPLITS) == ""
+    assert did_you_mean("fold1", []) == ""
+
+
+def test_another_number_is_no_slip():
+    assert nearest("fold9", SPLITS) == []
+    assert nearest("unet2", ["unet"]) == ["unet"]

@@ -14,9 +14,9 @@ from leuko_mm.parts import (
     KINDS,
     OPENMMLAB,
     Part,
+    config_summary,
     find_parts,
     list_parts,
-    opening_words,
     signatures,
 )
 from leuko_mm.training.config import config_home, config_names, protocol_names
@@ -49,10 +49,10 @@ def run(args: argparse.Namespace, command: list[str]) -> int:
 def _answer(name: str | None, everything: bool) -> Iterator[str]:
     protocols = config_home() / "_base_" / "protocols"
     if name == "configs":
-        yield from aligned((n, opening_words(p)) for n, p in config_names().items())
+        yield from aligned((n, config_summary(p)) for n, p in config_names().items())
     elif name == "protocols":
         files = {n: protocols / f"{n}.py" for n in protocol_names()}
-        yield from aligned((n, opening_words(file)) for n, file in files.items())
+        yield from aligned((n, config_summary(file)) for n, file in files.items())
     elif name is None or (kind := _kind(name)):
         yield from _by_kind(list_parts(kind if name else None, everything=everything))
         if name is None:

@@ -1,13 +1,16 @@
 """Entry point of ``leuko``: finds the verb, and turns errors into exit codes.
 
 Exit codes: 0 done; 1 done, but some items failed; 2 wrong use or missing input;
-3 not available; 130 and 143 on interruption, state saved.
+3 not available; 130 and 143 on interruption, state saved; 141 if standard output was
+closed.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib
+import os
+import select
 import sys
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from typing import Any, NoReturn
@@ -15,16 +18,37 @@ from typing import Any, NoReturn
 import leuko_mm
 from leuko_mm.errors import LeukoError, did_you_mean
 
+# A verb is the module of its name in leuko_mm.cli, which is imported when it is used:
+# `leuko --help` must not wait for torch.
+VERBS = {
+    "doctor": "examine the installation and say what fixes a fault",
+    "list": "show every part that a config can name, and the configs",
+    "prepare": "turn a published or your own folder into a dataset",
+    "split": "deal a dataset into folds that divide no slide",
+    "check": "say what is wrong with a dataset, file by file",
+    "enhance": "balance the colours of smear images by AHE-Retinex",
+    "browse": "show cells, masks, mosaics and batches as they are trained",
+    "train": "train a config, test it, write results and pictures",
+    "test": "test a checkpoint on a split",
+    "compare": "train methods and ablations under one protocol",
+    "zoo": "list, fetch and verify the models of the project",
+    "predict": "find, name and count the leukocytes of images",
+    "export": "write a checkpoint as ONNX, for faster runtimes",
+}
+# These work where the libraries underneath do not fit.
+WITHOUT_STACK = {"doctor"}
+DONE, SOME_FAILED, WRONG_USE, NOT_AVAILABLE, CLOSED_PIPE = 0, 1, 2, 3, 141
+
 
 class HelpfulParser(argparse.ArgumentParser):
-    """A parser that names the nearest choice or option where there is none such."""
+    """A parser that names the nearest choice or option of an unknown one."""
 
     def parse_args(
         self,
         args: Sequence[str] | None = None,
         namespace: argparse.Namespace | None = None,
     ) -> argparse.Namespace:
-        """Parse, and refuse what is left over."""
+        """Parse, and refuse unknown arguments."""
         parsed, left_over = self.parse_known_args(args, namespace)
         if left_over:
             self.error(
@@ -37,7 +61,7 @@ class HelpfulParser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: error: {message}\nsee {self.prog} --help\n")
 
     def hints(self, words: Sequence[str]) -> str:
-        """Say which options those among the words may be meant to be."""
+        """Return what unknown options among the words may be meant to be."""
         known = sorted(_options(self))
         given = [word.partition("=")[0] for word in words if word.startswith("--")]
         return "".join(did_you_mean(word, known) for word in given)
@@ -46,7 +70,7 @@ class HelpfulParser(argparse.ArgumentParser):
         try:
             super()._check_value(action, value)
         except argparse.ArgumentError as error:
-            # Before all that there are, among which it would be lost.
+            # The nearest comes first: among all choices it would be lost.
             choices = [str(choice) for choice in action.choices or ()]
             if meant := did_you_mean(value, choices):
                 error.message = (
@@ -65,37 +89,43 @@ def _options(parser: argparse.ArgumentParser) -> set[str]:
     return found
 
 
-# verb -> (module of leuko_mm.cli, one line of help). Modules are imported when their
-# verb is used: `leuko --help` must not wait for torch.
-VERBS = {
-    "doctor": ("doctor", "examine the installation and say what fixes a fault"),
-    "list": ("list", "show every part that a config can name, and the configs"),
-    "prepare": ("prepare", "turn a published or your own folder into a dataset"),
-    "split": ("split", "deal a dataset into folds that divide no slide"),
-    "check": ("check", "say what is wrong with a dataset, file by file"),
-    "enhance": ("enhance", "balance the colours of smear images by AHE-Retinex"),
-    "browse": ("browse", "show cells, masks, mosaics and batches as they are trained"),
-    "train": ("train", "train a config, test it, write results and pictures"),
-    "test": ("test", "test a checkpoint on a split"),
-    "compare": ("compare", "train methods and ablations under one protocol"),
-    "zoo": ("zoo", "list, fetch and verify the models of the project"),
-    "predict": ("predict", "find, name and count the leukocytes of images"),
-    "export": ("export", "write a checkpoint as ONNX, for faster runtimes"),
-}
-# These work where the libraries underneath do not fit.
-WITHOUT_STACK = {"doctor"}
-DONE, SOME_FAILED, WRONG_USE, NOT_AVAILABLE = 0, 1, 2, 3
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one ``leuko`` command and return its exit code."""
     argv = list(sys.argv[1:] if argv is None else argv)
-    parser = _parser()
-    if not argv or argv[0] not in VERBS:
+    if argv and argv[0] in VERBS:
+        return run_verb(argv[0], argv[1:], prog=f"leuko {argv[0]}")
+
+    def explain() -> int:
+        parser = _parser()
         parser.parse_args(argv)  # --help, --version, or an error naming the verbs
         parser.print_help()
         return WRONG_USE
-    return run_verb(argv[0], argv[1:], prog=f"leuko {argv[0]}")
+
+    return _until_closed(explain)
+
+
+def _until_closed(job: Callable[[], int]) -> int:
+    """Run a job; end without a traceback where its output is read no longer."""
+    try:
+        try:
+            return job()
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        if not _stdout_is_closed():
+            raise
+        # The interpreter flushes once more when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return CLOSED_PIPE
+
+
+def _stdout_is_closed() -> bool:
+    """Tell standard output from the pipes of other processes."""
+    if not hasattr(select, "poll"):  # Windows
+        return True
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), 0)
+    return bool(poll.poll(0))  # an error or a hang-up, the only events without a mask
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -106,24 +136,30 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=leuko_mm.__version__)
     verbs = parser.add_subparsers(dest="verb", metavar="VERB")
-    for verb, (_, words) in VERBS.items():
+    for verb, words in VERBS.items():
         verbs.add_parser(verb, help=words, add_help=False)
     return parser
 
 
 def run_verb(verb: str, argv: Sequence[str], *, prog: str) -> int:
     """Parse and run one verb; print what the user can fix as one message."""
+    return _until_closed(lambda: _run_verb(verb, argv, prog))
+
+
+def _run_verb(verb: str, argv: Sequence[str], prog: str) -> int:
     try:
         if verb not in WITHOUT_STACK:
             # Before the verb's module, which may import one of them by itself.
             importlib.import_module("leuko_mm.stack").require_stack()
-        module = importlib.import_module(f"leuko_mm.cli.{VERBS[verb][0]}")
+        module = importlib.import_module(f"leuko_mm.cli.{verb}")
         parser = HelpfulParser(prog=prog, description=module.__doc__)
         module.add_arguments(parser)
         return module.run(parser.parse_args(argv), command=[prog, *argv])
     except KeyboardInterrupt:
         print("\nstopped", file=sys.stderr)
         return 130
+    except BrokenPipeError:
+        raise
     except Exception as error:
         code = exit_code_of(error)
         if code is None:

@@ -1,4 +1,4 @@
-"""Boundary F1: how near the drawn outlines lie to the true ones."""
+"""Boundary F1: how near predicted outlines are to the true ones."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from leuko_mm.classes import BACKGROUND, IGNORE_LABEL
 from leuko_mm.evaluation.cell_scores import Statistic, of_classes
 from leuko_mm.evaluation.confusion import mean_defined
 
-# Pixels of the mask that is scored, so of the scale that the network sees.
+# Pixels, at the scale of the network.
 TOLERANCE = 2
 CROSS = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
 
@@ -22,7 +22,7 @@ def boundary_counts(
     tolerance: int = TOLERANCE,
     ignore_index: int = IGNORE_LABEL,
 ) -> np.ndarray:
-    """Count the outline pixels of each class that have one of the other side nearby.
+    """Count the outline pixels of each class that are near the other side's outline.
 
     A pixel is on the outline of its class if one of its four neighbours is of another
     class; the edge of the image is no outline. Outline pixels within ``tolerance`` of
@@ -42,13 +42,6 @@ def boundary_counts(
 
     Raises:
         ValueError: if the shapes differ, or the tolerance is negative.
-
-    Example:
-        >>> truth = np.zeros((9, 12), np.uint8)
-        >>> truth[2:7, 2:7] = 1
-        >>> moved = np.roll(truth, 3, axis=1)
-        >>> boundary_counts(truth, moved, 2, tolerance=1)[1].tolist()
-        [[9, 16], [9, 16]]
     """
     truth, prediction = np.asarray(truth), np.asarray(prediction)
     if truth.shape != prediction.shape or truth.ndim != 2 or tolerance < 0:
@@ -81,10 +74,6 @@ def boundary_f1(counts: np.ndarray) -> np.ndarray:
     Reference:
         Csurka et al., What is a good evaluation measure for semantic segmentation?,
         BMVC 2013. Differs: pixels of all images are pooled.
-
-    Example:
-        >>> boundary_f1(np.array([[[8, 16], [8, 16]]])).tolist()
-        [50.0]
     """
     counts = np.asarray(counts, np.float64)
     matched, every = counts[..., 0], counts[..., 1]
@@ -95,16 +84,10 @@ def boundary_f1(counts: np.ndarray) -> np.ndarray:
 
 
 def boundary_statistics() -> dict[str, Statistic]:
-    """Return the figures of stored outline counts, for intervals and tests.
+    """Return the metrics of stored outline counts, for intervals and tests.
 
     ``boundary_f1`` is the mean over the leukocyte classes, ``outline_f1`` that of any
     cell whatever its class. Both take the (N, C, 2, 2) counts of cells.
-
-    Example:
-        >>> counts = np.array([[[[9, 10], [9, 10]], [[8, 16], [8, 16]]]])
-        >>> figures = boundary_statistics()
-        >>> [figures[name].value(counts).tolist() for name in figures]
-        [[50.0], [90.0]]
     """
     return {
         "boundary_f1": of_classes(np.asarray, _mean_of_cells, _true),

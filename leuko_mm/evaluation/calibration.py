@@ -1,4 +1,4 @@
-"""How far a network's confidence is from how often it is right."""
+"""Calibration: how far a network's confidence is from its accuracy."""
 
 from __future__ import annotations
 
@@ -14,31 +14,24 @@ BINS = 15
 def confidence_bins(
     confidence: np.ndarray, right: np.ndarray, *, bins: int = BINS
 ) -> np.ndarray:
-    """Count answers by their confidence, so that counts of many images can be added.
+    """Count answers by their confidence; the counts of many images can be added.
 
     Args:
         confidence: of each answer, 0 to 1.
         right: whether each answer is right.
         bins: of equal width.
 
-    Returns:
-        (bins, 3) float64: how many, the sum of their confidence, how many are right.
-
     Shape:
-        (...), (...) -> (bins, 3).
+        (...), (...) -> (bins, 3) float64: how many, the sum of their confidence, how
+        many are right.
 
     Raises:
-        ValueError: if the shapes differ or a confidence is none.
-
-    Example:
-        >>> confidence_bins(np.array([0.9, 0.8, 0.1]), np.array([1, 0, 0]), bins=2)
-        array([[1. , 0.1, 0. ],
-               [2. , 1.7, 1. ]])
+        ValueError: if the shapes differ or a confidence is outside 0 to 1.
     """
     confidence, right = np.ravel(confidence), np.ravel(right)
     if confidence.shape != right.shape:
         raise ValueError(
-            f"{confidence.size} confidences and {right.size} answers; expected as many"
+            f"{confidence.size} confidences and {right.size} answers; expected one each"
         )
     if confidence.size and not 0 <= confidence.min() <= confidence.max() <= 1.0001:
         raise ValueError(
@@ -60,11 +53,6 @@ def calibration_error(counts: np.ndarray) -> float:
     Reference:
         Guo et al., On calibration of modern neural networks, ICML 2017. Differs:
         nothing.
-
-    Example:
-        >>> counts = np.array([[1, 0.1, 0], [2, 1.7, 1]])
-        >>> round(calibration_error(counts), 2)
-        26.67
     """
     counts = np.asarray(counts, np.float64)
     total = counts[:, 0].sum()
@@ -74,27 +62,17 @@ def calibration_error(counts: np.ndarray) -> float:
 
 
 def pixel_bins(
-    probabilities: np.ndarray,
-    truth: np.ndarray,
-    *,
-    ignore_index: int = IGNORE_LABEL,
-    bins: int = BINS,
+    probabilities: np.ndarray, truth: np.ndarray, *, ignore_index: int = IGNORE_LABEL
 ) -> np.ndarray:
     """Count the labelled pixels of an image by the confidence of their class.
 
     Shape:
         (C, H, W), (H, W) -> (bins, 3).
-
-    Example:
-        >>> sure = np.array([[[0.9, 0.2]], [[0.1, 0.8]]])
-        >>> pixel_bins(sure, np.array([[0, 255]]), bins=1).tolist()
-        [[1.0, 0.9, 1.0]]
     """
     counted = truth != ignore_index
-    best = probabilities.argmax(axis=0)
+    right = probabilities.argmax(axis=0) == truth
     confidence = probabilities.max(axis=0)
-    right = best == truth
-    return confidence_bins(confidence[counted], right[counted], bins=bins)
+    return confidence_bins(confidence[counted], right[counted])
 
 
 def cell_class(
@@ -110,16 +88,9 @@ def cell_class(
         truth: labels of the tile.
         ignore_index: label of pixels that do not count.
 
-    Returns:
-        None where the truth shows no leukocyte.
-
     Shape:
-        (C, H, W), (H, W) -> confidence 0-1, right.
-
-    Example:
-        >>> sure = np.array([[[0.2]], [[0.6]], [[0.2]]])
-        >>> cell_class(sure, np.array([[1]]))
-        (0.75, True)
+        (C, H, W), (H, W) -> confidence 0-1, right; None where the truth shows no
+        leukocyte.
     """
     cell = (truth != BACKGROUND) & (truth != ignore_index)
     if not cell.any():
@@ -134,25 +105,22 @@ def cell_class(
 
 
 def summary(pixels: np.ndarray, cells: Sequence[tuple[float, bool]]) -> dict:
-    """Return what a file says of a network's calibration.
+    """Return a network's calibration as it is written to the results file.
 
     Args:
         pixels: the sum of ``pixel_bins`` over all images.
         cells: ``cell_class`` of every cell.
-
-    Example:
-        >>> found = summary(np.zeros((15, 3)), [(0.9, True)])
-        >>> found["cells"]["error"], found["pixels"]["error"]
-        (10.0, None)
     """
     by_cell = np.array([(c, r) for c, r in cells], np.float64).reshape(-1, 2)
     of_cells = confidence_bins(by_cell[:, 0], by_cell[:, 1])
-    return dict(pixels=_told(np.asarray(pixels, np.float64)), cells=_told(of_cells))
+    return dict(
+        pixels=_as_json(np.asarray(pixels, np.float64)), cells=_as_json(of_cells)
+    )
 
 
-def _told(counts: np.ndarray) -> dict:
+def _as_json(counts: np.ndarray) -> dict:
     error = calibration_error(counts)
-    # Counts first: files of other runs can be added up.
+    # The counts too, so that files of several runs can be added up.
     return dict(
         error=None if error != error else round(error, 3),
         bins=np.round(counts, 4).tolist(),

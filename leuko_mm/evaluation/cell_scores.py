@@ -1,8 +1,11 @@
-"""Metrics of a set of cells and of single cells."""
+"""Metrics of a set of cells and of single cells, from their confusion matrices.
+
+A confusion is (N, C, C) pixel counts of N cells, rows truth, columns prediction.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,30 +13,26 @@ import numpy as np
 from leuko_mm.classes import BACKGROUND, BINARY_NAMES, CLASS_NAMES
 from leuko_mm.evaluation.confusion import CLASS_KEYS, MEAN_OF, class_scores, mean_scores
 
+MEANS = (*MEAN_OF, *(f"{name}_fg" for name in MEAN_OF), "pixel_accuracy")
+CELL_METRICS = ("found", "right_class", "mean_dice")
+# A cell is found from this intersection over union on.
+FOUND_FROM = 0.5
+
 
 def cell_dice(confusion: np.ndarray) -> np.ndarray:
     """Return every cell's Dice over its correct pixels, in percent.
 
-    Twice the cell pixels that got their true class, over the true cell pixels plus
-    the predicted ones. A pixel of the wrong class counts as missed and as false
-    alarm, so a cell found whole but named wrong scores 0.
-
-    Args:
-        confusion: pixel counts, rows truth, columns prediction.
+    A pixel of the wrong class counts as missed and as a false alarm, so that a cell
+    found whole but named wrong scores 0.
 
     Shape:
         (N, C, C) -> (N,) float64; NaN where neither side has a cell.
-
-    Example:
-        >>> one = np.array([[50, 10, 0], [5, 30, 5], [0, 0, 0]])
-        >>> cell_dice(one[None]).tolist()
-        [70.58823529411765]
     """
     counts = _stacked(confusion)
     hit = np.diagonal(counts, axis1=1, axis2=2)
     either = counts.sum(axis=2) + counts.sum(axis=1)
-    correct = 2.0 * _without_background(hit).sum(axis=1)
-    whole = _without_background(either).sum(axis=1)
+    correct = 2.0 * np.delete(hit, BACKGROUND, axis=1).sum(axis=1)
+    whole = np.delete(either, BACKGROUND, axis=1).sum(axis=1)
     undefined = np.full(len(counts), np.nan)
     return 100.0 * np.divide(correct, whole, out=undefined, where=whole > 0)
 
@@ -41,20 +40,11 @@ def cell_dice(confusion: np.ndarray) -> np.ndarray:
 def majority_classes(confusion: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return every cell's true class and the class that most of its pixels got.
 
-    Only the pixels of the cell itself count, and of those only the ones that were
-    given a cell class: a false alarm beside the cell does not name it. Among equals
-    the lower id counts.
-
-    Args:
-        confusion: pixel counts, rows truth, columns prediction.
+    Only pixels of the cell itself that were given a cell class count. Among equals the
+    lower id counts.
 
     Shape:
         (N, C, C) -> (N,) and (N,) class ids; 0 where no such pixel is.
-
-    Example:
-        >>> one = np.array([[50, 90, 0], [5, 10, 30], [0, 0, 0]])
-        >>> [side.tolist() for side in majority_classes(one[None])]
-        [[1], [2]]
     """
     counts = _stacked(confusion)
     of_cells = counts[:, BACKGROUND + 1 :]
@@ -64,19 +54,11 @@ def majority_classes(confusion: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def with_classes_right(confusion: np.ndarray) -> np.ndarray:
     """Return the confusions that remain if every leukocyte pixel had its class.
 
-    What is left are the outlines: pixels of a cell taken for background, and background
-    taken for a part of the cell, which then counts as one of the cell's true class.
-
-    Args:
-        confusion: pixel counts, rows truth, columns prediction.
+    Only the outlines stay wrong: pixels of a cell predicted as background, and
+    background predicted as cell, which then counts as of the cell's true class.
 
     Shape:
         (N, C, C) -> (N, C, C).
-
-    Example:
-        >>> one = np.array([[50, 0, 4], [5, 10, 30], [0, 0, 0]])
-        >>> with_classes_right(one[None])[0].tolist()
-        [[50, 4, 0], [5, 40, 0], [0, 0, 0]]
     """
     counts = _stacked(confusion)
     cells = np.arange(len(counts))
@@ -100,10 +82,6 @@ def _stacked(confusion: np.ndarray) -> np.ndarray:
     return counts
 
 
-def _without_background(values: np.ndarray) -> np.ndarray:
-    return np.delete(values, BACKGROUND, axis=1)
-
-
 def _largest(pixels: np.ndarray) -> np.ndarray:
     # (N, C) -> (N,); a background of 0 loses against any cell pixel, wins alone.
     pixels = pixels.copy()
@@ -111,23 +89,16 @@ def _largest(pixels: np.ndarray) -> np.ndarray:
     return np.where(pixels.any(axis=1), pixels.argmax(axis=1), BACKGROUND)
 
 
-MEANS = (*MEAN_OF, *(f"{name}_fg" for name in MEAN_OF), "pixel_accuracy")
-CELL_FIGURES = ("found", "right_class", "mean_dice")
-# Intersection over union from which on a cell counts as found.
-FOUND_FROM = 0.5
-
-
 @dataclass(frozen=True)
 class Statistic:
-    """A figure of a set of cells that only needs sums over them.
+    """A metric of a set of cells that only needs sums over them.
 
-    That is what makes resampling cheap: the sums of thousands of resamples are one
-    product of matrices.
+    Sums make resampling cheap: thousands of resamples are one product of matrices.
 
     Attributes:
         parts: (N, C, C) confusions of cells -> (N, ...) what is summed over cells.
-        value: (..., *sum) -> (...) the figure in percent, NaN where it is undefined.
-        resampled: (..., *sum), (*sum) -> (...) the figure of resamples, where it must
+        value: (..., *sum) -> (...) the metric in percent, NaN where it is undefined.
+        resampled: (..., *sum), (*sum) -> (...) the metric of resamples, where it must
             know the sum over all cells to see what they lost; None for ``value``.
     """
 
@@ -136,43 +107,39 @@ class Statistic:
     resampled: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
 
 
-def statistic(name: str, names: Sequence[str] | None = None) -> Statistic:
-    """Return a figure by its name.
+def statistic(name: str) -> Statistic:
+    """Return a metric by its name.
 
     Of the pooled pixels: ``mIoU``, ``mF1``, ``mPrecision``, ``mRecall`` and
-    ``ovr_accuracy``, each with ``_fg`` behind it without background;
+    ``ovr_accuracy``, each with ``_fg`` appended without background;
     ``pixel_accuracy``; and ``iou.monocyte`` and the like, a score of one class. Of
     the cells: ``found``, ``right_class`` and ``mean_dice``, see :func:`cell_figures`.
 
-    Args:
-        name: of the figure.
-        names: the classes; by default the project's for the matrix's size.
-
     Raises:
-        ValueError: if there is no such figure or class.
+        ValueError: if there is no such metric or class.
 
     Example:
-        >>> figure = statistic("iou.leukocyte")
+        >>> metric = statistic("iou.leukocyte")
         >>> cells = np.array([[[20, 5], [0, 25]], [[30, 5], [5, 10]]])
-        >>> float(figure.value(figure.parts(cells).sum(axis=0)))
+        >>> float(metric.value(metric.parts(cells).sum(axis=0)))
         70.0
     """
     if name in MEANS:
         return of_classes(
-            _whole, lambda sums, counted: mean_scores(sums, counted)[name], _true
+            np.asarray, lambda sums, counted: mean_scores(sums, counted)[name], _true
         )
-    if name in CELL_FIGURES:
+    if name in CELL_METRICS:
         return Statistic(lambda cells: _counted(cell_figures(cells)[name]), _share)
     key, _, label = name.partition(".")
-    known = names or dict.fromkeys((*CLASS_NAMES, *BINARY_NAMES))
+    known = dict.fromkeys((*CLASS_NAMES, *BINARY_NAMES))
     if key not in CLASS_KEYS or label not in known:
         raise ValueError(
-            f"no figure {name!r}; expected {', '.join((*MEANS, *CELL_FIGURES))}, or "
+            f"no metric {name!r}; expected {', '.join((*MEANS, *CELL_METRICS))}, or "
             f"{', '.join(CLASS_KEYS)} with a dot and one of {', '.join(known)}"
         )
     return of_classes(
-        _whole,
-        lambda sums, counted: _of_class(sums, counted, key, label, names),
+        np.asarray,
+        lambda sums, counted: _of_class(sums, counted, key, label),
         _true,
     )
 
@@ -182,15 +149,13 @@ def of_classes(
     value: Callable[[np.ndarray, np.ndarray | bool], np.ndarray],
     true: Callable[[np.ndarray], np.ndarray],
 ) -> Statistic:
-    """Return a figure of classes that leaves out those that a resample lost.
+    """Return a metric of classes that leaves out those that a resample lost.
 
     A lost class of which some pixel is predicted would score 0, though no cell of it
-    was there to be found. A class that no cell at all is of counts as it always does.
+    could be found. A class without any cell counts in every resample.
 
-    Args:
-        parts: as of :class:`Statistic`.
-        value: (..., *sum), (..., C) whether a class counts -> (...) the figure.
-        true: (..., *sum) -> (..., C) whether any cell is of the class.
+    ``value`` also takes which classes (..., C) count; ``true`` returns the classes that
+    any cell is of.
     """
     return Statistic(
         parts,
@@ -204,16 +169,11 @@ def cell_figures(confusion: np.ndarray) -> dict[str, np.ndarray]:
 
     ``found``: 100 where cell pixels of any class share at least half of their union
     with the true ones, else 0. ``right_class``: 100 where most of the cell's pixels
-    that were given a class were given its own, else 0. ``mean_dice``: its Dice, see
-    :func:`leuko_mm.evaluation.cell_scores.cell_dice`.
+    that were given a class were given its own, else 0. ``mean_dice``: the Dice of
+    :func:`cell_dice`.
 
     Shape:
         (N, C, C) -> names to (N,) float64; NaN where the truth shows no cell.
-
-    Example:
-        >>> one = np.array([[50, 10, 0], [5, 30, 5], [0, 0, 0]])
-        >>> {name: round(float(v[0]), 1) for name, v in cell_figures(one[None]).items()}
-        {'found': 100.0, 'right_class': 100.0, 'mean_dice': 70.6}
     """
     counts = np.asarray(confusion)
     truth, majority = majority_classes(counts)
@@ -221,22 +181,14 @@ def cell_figures(confusion: np.ndarray) -> dict[str, np.ndarray]:
     either = counts.sum(axis=(1, 2)) - counts[:, BACKGROUND, BACKGROUND]
     shared = np.delete(np.delete(counts, BACKGROUND, 1), BACKGROUND, 2).sum(axis=(1, 2))
     return {
-        "found": _percent_where(there, shared >= FOUND_FROM * either),
-        "right_class": _percent_where(there, truth == majority),
+        "found": np.where(there, 100.0 * (shared >= FOUND_FROM * either), np.nan),
+        "right_class": np.where(there, 100.0 * (truth == majority), np.nan),
         "mean_dice": np.where(there, cell_dice(counts), np.nan),
     }
 
 
-def _whole(cells: np.ndarray) -> np.ndarray:
-    return np.asarray(cells)
-
-
 def _true(sums: np.ndarray) -> np.ndarray:
     return sums.sum(axis=-1) > 0
-
-
-def _percent_where(there: np.ndarray, true: np.ndarray) -> np.ndarray:
-    return np.where(there, 100.0 * true, np.nan)
 
 
 def _counted(values: np.ndarray) -> np.ndarray:
@@ -251,19 +203,14 @@ def _share(sums: np.ndarray) -> np.ndarray:
 
 
 def _of_class(
-    sums: np.ndarray,
-    counted: np.ndarray | bool,
-    key: str,
-    label: str,
-    names: Sequence[str] | None,
+    sums: np.ndarray, counted: np.ndarray | bool, key: str, label: str
 ) -> np.ndarray:
     count = np.shape(sums)[-1]
-    if names is None:
-        names = BINARY_NAMES if count == len(BINARY_NAMES) else CLASS_NAMES
+    names = BINARY_NAMES if count == len(BINARY_NAMES) else CLASS_NAMES
     if label not in names or len(names) != count:
         raise ValueError(
-            f"no class {label!r} among {count} classes named {', '.join(names)}; "
-            "name one of them, and as many as the matrix has rows"
+            f"no class {label!r} among {count} classes; expected one of "
+            f"{', '.join(names)}"
         )
     scored = np.where(counted, class_scores(sums)[key], np.nan)
-    return scored[..., list(names).index(label)]
+    return scored[..., names.index(label)]

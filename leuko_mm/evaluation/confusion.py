@@ -9,19 +9,6 @@ import numpy as np
 
 from leuko_mm.classes import BACKGROUND, BINARY_NAMES, CLASS_NAMES, IGNORE_LABEL
 
-
-def mean_defined(values: np.ndarray) -> np.ndarray:
-    """Return the mean over the last axis of what is no NaN; NaN where all are.
-
-    Example:
-        >>> mean_defined(np.array([[1.0, np.nan, 2.0], [np.nan] * 3])).tolist()
-        [1.5, nan]
-    """
-    defined = ~np.isnan(values)
-    total, count = np.where(defined, values, 0.0).sum(axis=-1), defined.sum(axis=-1)
-    return np.divide(total, count, out=np.full(count.shape, np.nan), where=count > 0)
-
-
 Score = float | None
 
 METRIC_KEYS = (
@@ -42,6 +29,13 @@ MEAN_OF = {
     "mRecall": "recall",
     "ovr_accuracy": "ovr_accuracy",
 }
+STYLES = ("markdown", "plain")
+HEADER = ("class", "precision", "recall", "F1", "IoU", "one-vs-rest acc.")
+# Of every row of means its title, and the metric of each column ("": empty).
+MEAN_ROWS = (
+    ("mean, with background", "mPrecision", "mRecall", "mF1", "mIoU", "ovr_accuracy"),
+    ("mean, foreground", "", "", "", "mIoU_fg", ""),
+)
 
 
 @dataclass(frozen=True)
@@ -61,9 +55,8 @@ def confusion_matrix(
 ) -> np.ndarray:
     """Count the pixels of every (true class, predicted class) pair.
 
-    A pixel is left out only where the truth says ``ignore_index``; whatever is
-    predicted there does not matter. Everywhere else both labels must name a
-    class: a prediction cannot abstain.
+    A pixel is left out only where the truth is ``ignore_index``, whatever is predicted
+    there. Everywhere else both labels must name a class.
 
     Args:
         truth: integer labels, any shape.
@@ -77,12 +70,6 @@ def confusion_matrix(
     Raises:
         ValueError: if the shapes differ, a map is not of integers, or a label
             outside 0 ... C-1 is met where the truth is not ignored.
-
-    Example:
-        >>> truth = np.array([[0, 0, 1], [1, 1, 255]])
-        >>> prediction = np.array([[0, 1, 1], [1, 0, 7]])
-        >>> confusion_matrix(truth, prediction, 2).tolist()
-        [[1, 1], [1, 2]]
     """
     truth, prediction = np.asarray(truth), np.asarray(prediction)
     if truth.shape != prediction.shape:
@@ -120,18 +107,14 @@ def _class_ids(labels: np.ndarray, num_classes: int, side: str) -> np.ndarray:
 def scores(confusion: np.ndarray, names: Sequence[str] | None = None) -> Scores:
     """Turn a confusion matrix into the project's scores, in percent.
 
-    The means ``mIoU``, ``mF1``, ``mPrecision``, ``mRecall`` and
-    ``ovr_accuracy`` run over all classes with background, as the paper's 91.89
-    does; only ``mIoU_fg`` leaves the background out. The paper's Acc (eq. 11)
-    can be read in two ways, so both stand here: ``pixel_accuracy`` is the share
-    of pixels on the diagonal, ``ovr_accuracy`` the mean over classes of
-    (TP + TN) / all pixels with the class against the rest.
+    Means are over all classes with background, as the paper's 91.89; only ``mIoU_fg``
+    leaves the background out. The paper's Acc (eq. 11) can be read in two ways:
+    ``pixel_accuracy`` is the share of pixels on the diagonal, ``ovr_accuracy`` the mean
+    over classes of (TP + TN) / all pixels with the class against the rest.
 
-    Policy for classes that do not occur: in neither truth nor prediction, every
-    score of the class is None and the class is left out of all means (its
-    one-against-rest accuracy would be an unearned 100). Predicted but not in
-    the truth: IoU, F1 and precision 0, recall None. In the truth but never
-    predicted: IoU, F1 and recall 0, precision None. A None stays out of means.
+    A class in neither truth nor prediction scores None. Predicted but not in the truth:
+    IoU, F1 and precision 0, recall None. In the truth but never predicted: IoU, F1 and
+    recall 0, precision None. A None is left out of means.
 
     Args:
         confusion: (C, C) pixel counts, rows truth, columns prediction.
@@ -201,10 +184,6 @@ def class_scores(confusion: np.ndarray) -> dict[str, np.ndarray]:
 
     Shape:
         (..., C, C) -> ``CLASS_KEYS`` to (..., C) float64.
-
-    Example:
-        >>> class_scores(np.array([[[50, 10], [5, 35]]]))["recall"].round(2).tolist()
-        [[83.33, 87.5]]
     """
     counts = np.asarray(confusion, np.float64)
     hit = np.diagonal(counts, axis1=-2, axis2=-1)
@@ -232,13 +211,8 @@ def mean_scores(
 
     Shape:
         (..., C, C), (..., C) -> ``METRIC_KEYS``, and each mean over classes with
-        ``_fg`` behind its name for the one without background, to (...) float64; NaN
-        if undefined.
-
-    Example:
-        >>> means = mean_scores(np.array([[50, 10], [5, 35]]))
-        >>> float(means["mF1"].round(2)), float(means["mF1_fg"].round(2))
-        (84.65, 82.35)
+        ``_fg`` appended for the one without background, to (...) float64; NaN if
+        undefined.
     """
     counts = np.asarray(confusion, np.float64)
     columns = class_scores(counts)
@@ -253,6 +227,13 @@ def mean_scores(
     return means
 
 
+def mean_defined(values: np.ndarray) -> np.ndarray:
+    """Return the mean over the last axis of what is no NaN; NaN where all are."""
+    defined = ~np.isnan(values)
+    total, count = np.where(defined, values, 0.0).sum(axis=-1), defined.sum(axis=-1)
+    return np.divide(total, count, out=np.full(count.shape, np.nan), where=count > 0)
+
+
 def _percent(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
     undefined = np.full(np.shape(whole), np.nan)
     return 100.0 * np.divide(part, whole, out=undefined, where=whole > 0)
@@ -262,30 +243,15 @@ def _number(value: float) -> Score:
     return None if np.isnan(value) else float(value)
 
 
-STYLES = ("markdown", "plain")
-HEADER = ("class", "precision", "recall", "F1", "IoU", "one-vs-rest acc.")
-MISSING = "-"
-
-# (row title, metrics key of each column of HEADER after the first; None: empty)
-MEAN_ROWS = (
-    (
-        "mean, with background",
-        ("mPrecision", "mRecall", "mF1", "mIoU", "ovr_accuracy"),
-    ),
-    ("mean, foreground", (None, None, None, "mIoU_fg", None)),
-)
-
-
 def per_class_table(
     per_class: Mapping[str, Mapping[str, float | None]],
     metrics: Mapping[str, float | None],
     *,
     style: str = "markdown",
 ) -> str:
-    """Set a run's scores as an aligned table, percentages with two decimals.
+    """Return a run's scores as an aligned table, percentages with two decimals.
 
-    One row a class in the order given, then the means; the pixel accuracy,
-    which belongs to no column, stands in a line below with its name.
+    One row a class, then the means; the accuracies are in a line below.
 
     Args:
         per_class: ``per_class`` of a results file.
@@ -294,46 +260,30 @@ def per_class_table(
 
     Raises:
         ValueError: if the style is neither of the two.
-
-    Example:
-        >>> from leuko_mm.evaluation.confusion import scores
-        >>> result = scores([[50, 10], [5, 35]])
-        >>> print(per_class_table(result.per_class, result.metrics, style="plain"))
-        class                  precision  recall     F1    IoU  one-vs-rest acc.
-        background                 90.91   83.33  86.96  76.92             85.00
-        leukocyte                  77.78   87.50  82.35  70.00             85.00
-        ------------------------------------------------------------------------
-        mean, with background      84.34   85.42  84.65  73.46             85.00
-        mean, foreground                                 70.00
-        <BLANKLINE>
-        pixel accuracy 85.00 %, mean one-vs-rest accuracy 85.00 %
     """
     if style not in STYLES:
         raise ValueError(f"unknown table style {style!r}; expected one of {STYLES}")
     class_rows = [
-        (name, *(_percent_tables(values.get(key)) for key in CLASS_KEYS))
+        (name, *(_decimals(values.get(key)) for key in CLASS_KEYS))
         for name, values in per_class.items()
     ]
     mean_rows = [
-        (
-            title,
-            *("" if key is None else _percent_tables(metrics.get(key)) for key in keys),
-        )
-        for title, keys in MEAN_ROWS
+        (title, *(_decimals(metrics.get(key)) if key else "" for key in keys))
+        for title, *keys in MEAN_ROWS
     ]
     table = _aligned(class_rows, mean_rows, markdown=style == "markdown")
-    return f"{table}\n\n{_accuracies(metrics)}"
+    pixel, one_vs_rest = (
+        _decimals(metrics.get(key)) for key in ("pixel_accuracy", "ovr_accuracy")
+    )
+    return (
+        f"{table}\n\npixel accuracy {pixel} %, mean one-vs-rest accuracy "
+        f"{one_vs_rest} %"
+    )
 
 
-def _accuracies(metrics: Mapping[str, float | None]) -> str:
-    pixel = _percent_tables(metrics.get("pixel_accuracy"))
-    one_vs_rest = _percent_tables(metrics.get("ovr_accuracy"))
-    return f"pixel accuracy {pixel} %, mean one-vs-rest accuracy {one_vs_rest} %"
-
-
-def _percent_tables(value: float | None) -> str:
+def _decimals(value: float | None) -> str:
     # NaN is the only number that differs from itself.
-    return MISSING if value is None or value != value else f"{value:.2f}"
+    return "-" if value is None or value != value else f"{value:.2f}"
 
 
 def _aligned(

@@ -54,17 +54,16 @@ class LeukocyteMetric(BaseMetric):
 
     A mosaic carries ``tiles``, a list of ``{stem, group, box}`` with box
     (x0, y0, x1, y1) in its pixels, ends excluded: each tile is one cell. An
-    image without ``tiles`` is one cell as a whole. The pooled matrix is the sum
-    over the cells: spare tiles of a mosaic are not scored, so that ``cells.npz``
-    alone gives the pooled figures again. Scores and the policy for absent
-    classes are those of :func:`leuko_mm.evaluation.confusion.scores`.
+    image without ``tiles`` is one cell as a whole. The pooled matrix is the sum over
+    the cells, without spare tiles of a mosaic. Scores are those of
+    :func:`leuko_mm.evaluation.confusion.scores`.
 
     Args:
         out_dir: folder for ``metrics.json`` and ``cells.npz``; None writes none.
         ignore_index: true label that takes a pixel out of the count.
-        collect_device: how processes exchange results. ``gpu``, mmengine's word:
-            through their process group, on whatever device it works, gloo's CPU too.
-            ``cpu``: through files in ``out_dir``, which all of them must then see.
+        collect_device: how processes exchange results, in mmengine's words. ``gpu``:
+            through their process group, also on CPUs. ``cpu``: through files in
+            ``out_dir``, which all of them must see.
         prefix: put before the returned names, ``prefix/mIoU``.
 
     Raises:
@@ -95,11 +94,7 @@ class LeukocyteMetric(BaseMetric):
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Names of the classes that the dataset declares.
-
-        Raises:
-            ValueError: if the dataset declares none.
-        """
+        """Names of the classes that the dataset declares."""
         classes = (self.dataset_meta or {}).get("classes")
         if not classes:
             raise ValueError(
@@ -127,13 +122,13 @@ class LeukocyteMetric(BaseMetric):
         rows = []
         for tile in _tiles(sample, truth.shape):
             x0, y0, x1, y1 = tile["box"]
-            sides = truth[y0:y1, x0:x1], prediction[y0:y1, x0:x1], len(self.classes)
+            maps = truth[y0:y1, x0:x1], prediction[y0:y1, x0:x1], len(self.classes)
             counts, outlines = (
-                count(*sides, ignore_index=self.ignore_index)
+                count(*maps, ignore_index=self.ignore_index)
                 for count in (confusion_matrix, boundary_counts)
             )
-            names = str(tile["stem"]), str(tile.get("group", ""))
-            rows.append((*names, counts, outlines))
+            stem, group = str(tile["stem"]), str(tile.get("group", ""))
+            rows.append((stem, group, counts, outlines))
         return rows
 
     def compute_metrics(self, results: list) -> dict[str, float]:

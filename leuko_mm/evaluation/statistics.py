@@ -10,6 +10,54 @@ import numpy as np
 
 from leuko_mm.evaluation.cell_scores import Statistic, majority_classes, statistic
 
+Metric = str | Statistic
+# Differences of percent points nearer than this are the same.
+SAME = 1e-9
+
+
+class DifferentCellsError(ValueError):
+    """Two runs were to be compared cell by cell and did not test the same cells."""
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A metric with its interval, in percent; NaN where there is none."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Difference:
+    """What the first method has more than the second.
+
+    Attributes:
+        value: first minus second, in percent points.
+        low: lower end of its interval.
+        high: upper end of its interval.
+        p: two-sided p value of no difference.
+    """
+
+    value: float
+    low: float
+    high: float
+    p: float
+
+
+@dataclass(frozen=True)
+class SeedDeviation:
+    """The standard deviation of one training, seen in trainings that differ in seed.
+
+    Attributes:
+        value: in the unit of the metrics; NaN where nothing was trained twice.
+        freedom: degrees of freedom: trainings, less one a test. The relative standard
+            error of ``value`` is about ``1 / sqrt(2 * freedom)``.
+    """
+
+    value: float
+    freedom: int
+
 
 def resample_weights(
     groups: Sequence[str],
@@ -25,17 +73,14 @@ def resample_weights(
     slide as many of its cells as it has, with replacement. A slide drawn twice has
     its cells drawn twice.
 
-    Where every slide holds cells of one class only, as in BCISC, how many slides of
-    each class there are was decided by who made the dataset, not by chance. So slides
-    are then drawn class by class: no resample loses a class, and the spread tells of
-    slides and cells alone. Where a slide holds several classes, all slides are drawn
-    together, and a class can be missing from a resample: what is done then is up to
-    the figure (NaN, left out of means).
+    Where every slide holds cells of one class only, as in BCISC, slides are drawn class
+    by class, since how many slides of each class there are is no chance: no resample
+    loses a class. Where a slide holds several classes, all slides are drawn together,
+    and a class can be missing from a resample; a metric leaves it out of its mean.
 
-    On simulated slides (``tools/paper/interval_coverage.py``), 95 % intervals from
-    these weights cover the truth in 95 to 99 % at ten slides a class, up to a third too
-    wide since cells vary between slides and again within, and in 86 to 95 % at two;
-    without the second stage in 91 to 95 % and in 61 to 75 %.
+    ``tools/paper/interval_coverage.py`` measures how often 95 % intervals from these
+    weights cover the truth of simulated slides: in 95 to 99 % at ten slides a class, in
+    86 to 95 % at two; without the second stage in 91 to 95 % and in 61 to 75 %.
 
     Args:
         groups: the slide of each cell.
@@ -49,11 +94,6 @@ def resample_weights(
 
     Raises:
         ValueError: if there is no cell, or the lengths differ.
-
-    Example:
-        >>> weights = resample_weights(["a", "a", "b"], [1, 1, 2], resamples=4)
-        >>> weights[:, 2].tolist(), weights.sum(axis=1).tolist()
-        ([1.0, 1.0, 1.0, 1.0], [3.0, 3.0, 3.0, 3.0])
     """
     groups = np.asarray(groups)
     if len(groups) == 0 or (classes is not None and len(classes) != len(groups)):
@@ -93,115 +133,94 @@ def _cells_of_slides(
         # k draws of m cells each are one draw of k * m.
         count, even = drawn[:, slide] * len(cells), np.full(len(cells), 1 / len(cells))
         weights[:, cells] = (
-            random.multinomial(count, even) if len(cells) > 1 else (count[:, None])
+            random.multinomial(count, even) if len(cells) > 1 else count[:, None]
         )
     return weights
-
-
-Figure = str | Statistic
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A figure with the interval that it lies in; NaN where there is none.
-
-    Attributes:
-        value: of all cells, in the figure's unit (percent).
-        low: lower end.
-        high: upper end.
-    """
-
-    value: float
-    low: float
-    high: float
 
 
 def bootstrap_interval(
     cells: np.ndarray,
     groups: Sequence[str],
-    figure: Figure,
+    metric: Metric,
     *,
     resamples: int = 2000,
     seed: int = 0,
     level: float = 0.95,
     classes: Sequence[int] | None = None,
 ) -> Interval:
-    """Return a figure of test cells with its interval, see :func:`bootstrap_intervals`.
-
-    Example:
-        >>> cells = np.array([[[90, 10], [5, 15]], [[80, 5], [2, 30]]])
-        >>> found = bootstrap_interval(cells, ["a", "b"], "pixel_accuracy")
-        >>> round(found.value, 2), round(found.low, 2), round(found.high, 2)
-        (90.72, 87.5, 94.02)
-    """
+    """Return one metric with its interval, see :func:`bootstrap_intervals`."""
     options = {"resamples": resamples, "seed": seed, "level": level}
-    found = bootstrap_intervals(cells, groups, {"": figure}, classes=classes, **options)
+    found = bootstrap_intervals(cells, groups, {"": metric}, classes=classes, **options)
     return found[""]
 
 
 def bootstrap_intervals(
     cells: np.ndarray,
     groups: Sequence[str],
-    figures: Sequence[str] | Mapping[str, Figure],
+    metrics: Sequence[str] | Mapping[str, Metric],
     *,
     resamples: int = 2000,
     seed: int = 0,
     level: float = 0.95,
     classes: Sequence[int] | None = None,
 ) -> dict[str, Interval]:
-    """Return several figures with their intervals, from the same resamples.
+    """Return several metrics with their intervals, from the same resamples.
 
-    The ends are percentiles of the figure over resamples of slides and of cells
-    within slides (:func:`leuko_mm.evaluation.statistics.resample_weights`). They tell
-    how far the figure would move with other slides of the same kind and other cells
-    on them. They do not tell of another training: seeds are not resampled.
+    The ends are percentiles of the metric over resamples of slides and of cells within
+    slides (:func:`resample_weights`): how far it would move with other slides of the
+    same kind. Seeds are not resampled, so they do not tell of another training.
 
-    A class that a resample lost is left out of the resample's means, even where some
-    pixel is taken for it; a resample in which the figure itself is undefined is left
-    out of the percentiles. Where no resample differs, as where every cell is found,
-    both ends are the value, which is no interval.
+    A class that a resample lost is left out of its means, even where some pixel is
+    predicted as it; a resample in which the metric is undefined is left out of the
+    percentiles. Where no resample differs, both ends are the value.
 
     Args:
-        cells: pixel counts of every cell, or what the figures' ``parts`` take.
+        cells: pixel counts of every cell, or what the metrics' ``parts`` take.
         groups: the slide of each cell.
-        figures: names (:func:`leuko_mm.evaluation.cell_scores.statistic`), or a name of
-            your own to one of them or to a ``Statistic``.
+        metrics: names of :func:`leuko_mm.evaluation.cell_scores.statistic`, or a name
+            of your own to one of them or to a ``Statistic``.
         resamples: how many.
         seed: of the resamples.
         level: share of the truth that the interval is to cover.
         classes: of each cell; by default read off the cells' confusions.
 
     Shape:
-        (N, C, C), N names -> one interval a figure.
+        (N, C, C), N names -> one interval a metric.
 
     Raises:
-        ValueError: if a figure is unknown, a number is out of range, the lengths
+        ValueError: if a metric is unknown, a number is out of range, the lengths
             differ, or classes are needed and missing.
     """
-    _check(resamples, level)
     cells = np.asarray(cells)
-    weights = resample_weights(
-        _fitting(groups, cells),
-        true_classes(cells) if classes is None else classes,
-        resamples=resamples,
-        seed=seed,
-    )
+    if len(groups) != len(cells):
+        raise ValueError(
+            f"{len(cells)} cells and {len(groups)} groups; expected one group a cell"
+        )
+    if resamples < 1 or not 0 < level < 1:
+        raise ValueError(
+            f"resamples is {resamples} and level {level}; expected one resample or "
+            "more and a level between 0 and 1, such as 0.95"
+        )
+    if not isinstance(metrics, Mapping):
+        metrics = {name: name for name in metrics}
+    classes = true_classes(cells) if classes is None else classes
+    weights = resample_weights(groups, classes, resamples=resamples, seed=seed)
     ones = np.ones((1, len(cells)))
     found = {}
-    for name, figure in named_figures(figures).items():
-        whole = figure_values(cells, ones, figure)[0]
-        values = figure_values(cells, weights, figure)
+    for name, metric in metrics.items():
+        whole = metric_values(cells, ones, metric)[0]
+        values = metric_values(cells, weights, metric)
         found[name] = Interval(float(whole), *percentile_ends(values, level))
     return found
 
 
-def figure_values(cells: np.ndarray, weights: np.ndarray, figure: Figure) -> np.ndarray:
-    """Return a figure in every resample.
+def metric_values(cells: np.ndarray, weights: np.ndarray, metric: Metric) -> np.ndarray:
+    """Return a metric in every resample.
 
     Shape:
         (N, ...), (R, N) -> (R,) float64.
     """
-    chosen = statistic(figure) if isinstance(figure, str) else figure
+    chosen = _statistic(metric)
     parts = np.asarray(chosen.parts(cells), np.float64)
     # (R, N) @ (N, K) -> (R, K) -> (R, ...)
     sums = (weights @ parts.reshape(len(parts), -1)).reshape(-1, *parts.shape[1:])
@@ -210,13 +229,12 @@ def figure_values(cells: np.ndarray, weights: np.ndarray, figure: Figure) -> np.
     return chosen.resampled(sums, parts.sum(axis=0))
 
 
-def percentile_ends(values: np.ndarray, level: float) -> tuple[float, float]:
-    """Return the ends of the middle ``level`` of values; NaN where all are undefined.
+def _statistic(metric: Metric) -> Statistic:
+    return statistic(metric) if isinstance(metric, str) else metric
 
-    Example:
-        >>> percentile_ends(np.arange(101.0), 0.5)
-        (25.0, 75.0)
-    """
+
+def percentile_ends(values: np.ndarray, level: float) -> tuple[float, float]:
+    """Return the ends of the middle ``level`` of values; NaN where none is defined."""
     defined = values[~np.isnan(values)]
     if not defined.size:
         return float("nan"), float("nan")
@@ -237,35 +255,6 @@ def true_classes(cells: np.ndarray) -> np.ndarray:
             "pass classes=, one id a cell"
         )
     return majority_classes(cells)[0]
-
-
-def named_figures(
-    figures: Sequence[str] | Mapping[str, Figure],
-) -> Mapping[str, Figure]:
-    """Return figures by name, given as names alone or as a mapping."""
-    if isinstance(figures, Mapping):
-        return figures
-    return {name: name for name in figures}
-
-
-def _fitting(groups: Sequence[str], cells: np.ndarray) -> Sequence[str]:
-    if len(groups) != len(cells):
-        raise ValueError(
-            f"{len(cells)} cells and {len(groups)} groups; expected one group a cell"
-        )
-    return groups
-
-
-def _check(resamples: int, level: float) -> None:
-    if resamples < 1 or not 0 < level < 1:
-        raise ValueError(
-            f"resamples is {resamples} and level {level}; expected one resample or "
-            "more and a level between 0 and 1, such as 0.95"
-        )
-
-
-class DifferentCellsError(ValueError):
-    """Two runs were to be compared cell by cell and did not test the same cells."""
 
 
 def same_cells(
@@ -316,32 +305,11 @@ def _by_stem(
     return stems[order], groups[order], confusion[order]
 
 
-# A difference this near to the observed one, in percent points, is the same.
-SAME = 1e-9
-
-
-@dataclass(frozen=True)
-class Difference:
-    """What the first method has more than the second.
-
-    Attributes:
-        value: first minus second, in the figure's unit (percent points).
-        low: lower end of its interval.
-        high: upper end of its interval.
-        p: two-sided p value of no difference.
-    """
-
-    value: float
-    low: float
-    high: float
-    p: float
-
-
 def paired_difference(
     first: np.ndarray,
     second: np.ndarray,
     groups: Sequence[str],
-    figure: Figure,
+    metric: Metric,
     *,
     resamples: int = 2000,
     seed: int = 0,
@@ -350,19 +318,17 @@ def paired_difference(
 ) -> Difference:
     """Compare two methods on the same cells.
 
-    The interval is that of the difference over resamples of slides, then cells, the
-    same for both methods. The p value is that of a permutation test: were the methods
-    alike, the results of a slide could as well be the other method's. So the two are
-    swapped for some slides, and p is the share of such swaps that give at least the
-    difference seen. All swaps are tried where there are no more than ``resamples``,
-    else that many at random. Few slides cannot give a small p: with 5 the least is
-    2 / 2**5.
+    The interval is that of the difference over the same resamples for both. The p value
+    is that of a permutation test: the two methods' results are swapped for some slides,
+    and p is the share of such swaps with at least the difference seen. All swaps are
+    tried where there are no more than ``resamples``, else that many at random. Few
+    slides cannot give a small p: with 5 the least is 2 / 2**5.
 
     Args:
-        first: confusions of a method, one a cell, or what the figure's ``parts`` take.
+        first: confusions of a method, one a cell, or what the metric's ``parts`` take.
         second: of the other, in the same order (:func:`same_cells`).
         groups: the slide of each cell.
-        figure: a name or a ``Statistic``.
+        metric: a name or a ``Statistic``.
         resamples: how many resamples, and how many swaps at most.
         seed: of both.
         level: of the interval.
@@ -374,31 +340,24 @@ def paired_difference(
     Raises:
         DifferentCellsError: if the shapes differ, or confusions have other true
             classes.
-
-    Example:
-        >>> good = np.array([[[90, 0], [0, 10]]] * 4)
-        >>> bad = np.array([[[90, 0], [5, 5]]] * 4)
-        >>> found = paired_difference(good, bad, list("abcd"), "pixel_accuracy")
-        >>> found.value, found.low, found.high, found.p
-        (5.0, 5.0, 5.0, 0.125)
     """
     first, second, groups = np.asarray(first), np.asarray(second), np.asarray(groups)
     classes = _classes_of_both(first, second, groups, classes)
     weights = resample_weights(groups, classes, resamples=resamples, seed=seed)
     ones = np.ones((1, len(groups)))
     values, drawn = (
-        figure_values(first, rows, figure) - figure_values(second, rows, figure)
+        metric_values(first, rows, metric) - metric_values(second, rows, metric)
         for rows in (ones, weights)
     )
     swaps = _swaps(len(np.unique(groups)), resamples, seed)
-    p = _permutation_p(first, second, groups, swaps, figure)
+    p = _permutation_p(first, second, groups, swaps, metric)
     return Difference(float(values[0]), *percentile_ends(drawn, level), p)
 
 
 def independent_difference(
     first: tuple[np.ndarray, Sequence[str]],
     second: tuple[np.ndarray, Sequence[str]],
-    figure: Figure,
+    metric: Metric,
     *,
     resamples: int = 2000,
     seed: int = 0,
@@ -406,22 +365,14 @@ def independent_difference(
 ) -> Difference:
     """Compare results on different cells, such as those of two kinds of split.
 
-    Each side is resampled by itself. The p value is that of the resamples: twice the
-    smaller share of differences on one side of 0. It is rough where slides are few.
+    Each side is resampled by itself. The p value is twice the smaller share of
+    resampled differences on one side of 0. It is rough where slides are few.
 
     Args:
         first: confusions and groups of a run's cells.
         second: those of the other.
-        figure: a name or a ``Statistic``.
-        resamples: how many.
-        seed: of the resamples.
-        level: of the interval.
-
-    Example:
-        >>> one = np.array([[[90, 0], [0, 10]]]), ["a"]
-        >>> other = np.array([[[90, 0], [10, 0]]]), ["b"]
-        >>> independent_difference(one, other, "pixel_accuracy", resamples=99).p
-        0.02
+        metric: a name or a ``Statistic``.
+        resamples: how many; the other options are those of :func:`paired_difference`.
     """
     values, drawn = [], []
     for side, (cells, groups) in enumerate((first, second)):
@@ -429,8 +380,8 @@ def independent_difference(
         weights = resample_weights(
             groups, true_classes(cells), resamples=resamples, seed=(seed, side)
         )
-        values.append(figure_values(cells, np.ones((1, len(cells))), figure)[0])
-        drawn.append(figure_values(cells, weights, figure))
+        values.append(metric_values(cells, np.ones((1, len(cells))), metric)[0])
+        drawn.append(metric_values(cells, weights, metric))
     apart = drawn[0] - drawn[1]
     below, above = (apart <= 0).sum(), (apart >= 0).sum()
     p = min(1.0, 2 * (1 + min(below, above)) / (1 + (~np.isnan(apart)).sum()))
@@ -442,17 +393,11 @@ def holm(p_values: Sequence[float]) -> np.ndarray:
     """Correct p values for how many there are, after Holm.
 
     Of m values, the smallest is multiplied by m, the next by m - 1, and so on; none
-    becomes less than one before it, nor more than 1. Rejecting what is at most 0.05
-    after it is wrong anywhere in at most 5 % of families, however they depend on each
-    other. A NaN stays one and does not count.
+    becomes less than one before it, nor more than 1. A NaN stays and does not count.
 
     Reference:
         Holm, A simple sequentially rejective multiple test procedure, Scandinavian
         Journal of Statistics 1979. Differs: nothing.
-
-    Example:
-        >>> holm([0.01, 0.04, 0.03, 0.005]).round(3).tolist()
-        [0.03, 0.06, 0.06, 0.02]
     """
     values = np.asarray(p_values, np.float64)
     known = np.flatnonzero(~np.isnan(values))
@@ -502,9 +447,9 @@ def _permutation_p(
     second: np.ndarray,
     groups: np.ndarray,
     swaps: np.ndarray,
-    figure: Figure,
+    metric: Metric,
 ) -> float:
-    chosen = statistic(figure) if isinstance(figure, str) else figure
+    chosen = _statistic(metric)
     one, two = (np.asarray(chosen.parts(side), np.float64) for side in (first, second))
     slides, slide_of = np.unique(groups, return_inverse=True)
     apart = np.zeros((len(slides), *one.shape[1:]))
@@ -521,36 +466,15 @@ def _permutation_p(
     return float((values[~np.isnan(values)] >= seen - SAME).mean())
 
 
-@dataclass(frozen=True)
-class SeedDeviation:
-    """The standard deviation of one training, seen in trainings that differ in seed.
-
-    Attributes:
-        value: in the unit of the figures; NaN where nothing was trained twice.
-        freedom: degrees of freedom: trainings, less one a test. With few of them the
-            value is rough: its own relative standard error is about
-            ``1 / sqrt(2 * freedom)`` for figures that are spread normally.
-    """
-
-    value: float
-    freedom: int
-
-
-def seed_deviation(figures: Iterable[Sequence[float]]) -> SeedDeviation:
-    """Return the deviation within tests, pooled over them.
-
-    How much tests differ from each other, as folds do, has no part in it.
+def seed_deviation(metrics: Iterable[Sequence[float]]) -> SeedDeviation:
+    """Return the deviation within tests, such as folds, pooled over them.
 
     Args:
-        figures: of every test, such as a fold, the figures of its trainings.
-
-    Example:
-        >>> seed_deviation([[80.0, 82.0], [90.0, 90.0], [70.0]])
-        SeedDeviation(value=1.0, freedom=2)
+        metrics: of every test, the metrics of its trainings.
     """
     squares, freedom = 0.0, 0
-    for of_test in figures:
+    for of_test in metrics:
         mean = math.fsum(of_test) / max(1, len(of_test))
-        squares += math.fsum((figure - mean) ** 2 for figure in of_test)
+        squares += math.fsum((metric - mean) ** 2 for metric in of_test)
         freedom += max(0, len(of_test) - 1)
     return SeedDeviation(math.sqrt(squares / freedom) if freedom else math.nan, freedom)

@@ -25,10 +25,6 @@ def affine_about_centre(
         scale: above 1 enlarges.
         shift: (x, y) in pixels, after turning and scaling.
         mirror: flip left and right first.
-
-    Example:
-        >>> affine_about_centre((4, 4)).tolist()
-        [[1.0, 0.0, 0.0], [-0.0, 1.0, 0.0]]
     """
     height, width = size
     centre = ((width - 1) / 2, (height - 1) / 2)
@@ -55,7 +51,7 @@ class RandomCellAffine(BaseTransform):
         mirror: probability of a mirror image, where there is a change.
 
     Raises:
-        ValueError: if a range, a fraction or a probability is none.
+        ValueError: if an argument is out of range.
     """
 
     def __init__(
@@ -98,10 +94,10 @@ class RandomCellAffine(BaseTransform):
         return results
 
     @staticmethod
-    def _warp(array: np.ndarray, matrix: np.ndarray, way: int) -> np.ndarray:
+    def _warp(array: np.ndarray, matrix: np.ndarray, interpolation: int) -> np.ndarray:
         size = array.shape[1::-1]
         return cv2.warpAffine(
-            array, matrix, size, flags=way, borderMode=cv2.BORDER_REFLECT_101
+            array, matrix, size, flags=interpolation, borderMode=cv2.BORDER_REFLECT_101
         )
 
     def __repr__(self) -> str:

@@ -1,4 +1,4 @@
-"""AHE-Retinex as pure functions: one window, and images of any size."""
+"""AHE-Retinex of one window, and of images of any size by windows."""
 
 from __future__ import annotations
 
@@ -12,6 +12,10 @@ import numpy as np
 from leuko_mm.transforms.equalisation import adaptive_equalisation
 from leuko_mm.transforms.retinex import READINGS, RetinexParams, bands, restored_planes
 
+DEFAULTS = RetinexParams()
+# OpenCV's remap takes no longer sides.
+LARGEST_SIDE = 32766
+
 
 def as_rgb_uint8(image: np.ndarray) -> np.ndarray:
     """Return an image as (H, W, 3) uint8, or refuse it by this table.
@@ -22,7 +26,7 @@ def as_rgb_uint8(image: np.ndarray) -> np.ndarray:
     (H, W, 3) uint8         itself, no copy
     (H, W), (H, W, 1)       grey, repeated on three channels
     (H, W, 4)               without its alpha, if that is opaque everywhere;
-                            else refused: what lies behind is not known
+                            else refused: the background is not known
     uint16                  divided by 257 and rounded; refused if its largest
                             value is 1 to 4095: 10 or 12 bits in 16, which
                             would come out black
@@ -34,10 +38,6 @@ def as_rgb_uint8(image: np.ndarray) -> np.ndarray:
 
     Raises:
         ValueError: where the table says refused.
-
-    Example:
-        >>> as_rgb_uint8(np.array([[0.0, 1.0]])).tolist()
-        [[[0, 0, 0], [255, 255, 255]]]
     """
     if not isinstance(image, np.ndarray):
         raise ValueError(
@@ -88,12 +88,8 @@ def _as_uint8(image: np.ndarray) -> np.ndarray:
     )
 
 
-_DEFAULTS = RetinexParams()
-LARGEST_SIDE = 32766
-
-
 def ahe_retinex(
-    image: np.ndarray, *, reading: str = "hsv", params: RetinexParams = _DEFAULTS
+    image: np.ndarray, *, reading: str = "hsv", params: RetinexParams = DEFAULTS
 ) -> np.ndarray:
     """Balance the colours of a smear and sharpen its features, as one window.
 
@@ -122,11 +118,6 @@ def ahe_retinex(
         does not go below 0; the output stretch is fixed by default; hue takes no
         colour restoration in ``hsv``, since an angle times a factor would tear
         the circle open. docs/ahe_retinex.md gives the reasons.
-
-    Example:
-        >>> grey = np.full((4, 5, 3), 90, np.uint8)
-        >>> ahe_retinex(grey).shape
-        (4, 5, 3)
     """
     image = as_rgb_uint8(image)
     if max(image.shape[:2]) > LARGEST_SIDE:
@@ -178,23 +169,19 @@ def equalise_planes(planes: Sequence[np.ndarray], params: RetinexParams) -> np.n
     return colours
 
 
-_DEFAULTS_ENHANCE_WINDOWS = RetinexParams()
-
-
 def enhance_image(
     image: np.ndarray,
     *,
     window: int = 256,
     overlap: int = 64,
     reading: str = "hsv",
-    params: RetinexParams = _DEFAULTS_ENHANCE_WINDOWS,
+    params: RetinexParams = DEFAULTS,
 ) -> np.ndarray:
     """Enhance an image of any size by windows, so that a field treats cells alike.
 
-    An image no larger than the window in both directions is one window. Anything
-    larger is covered by equal windows that overlap, and where they do the results
-    are faded into each other. Rows of windows are finished one after another:
-    beside the output only one band of them is held.
+    An image no larger than the window is one window. Anything larger is covered by
+    equal windows that overlap, and the results are faded into each other. Beside the
+    output, only one row of windows is in memory.
 
     Args:
         image: RGB at the model's scale; see ``as_rgb_uint8`` for other kinds.
@@ -208,10 +195,6 @@ def enhance_image(
 
     Raises:
         ValueError: if the image is refused, or the window or overlap does not fit.
-
-    Example:
-        >>> enhance_image(np.zeros((300, 40, 3), np.uint8)).shape
-        (300, 40, 3)
     """
     image = as_rgb_uint8(image)
     enhance = partial(ahe_retinex, reading=reading, params=params)
@@ -225,24 +208,19 @@ def in_windows(
     window: int = 256,
     overlap: int = 64,
 ) -> np.ndarray:
-    """Apply a function of one window to an image of any size, by the window rule.
+    """Apply a function of one window to an image of any size, see ``enhance_image``.
 
     Args:
         image: uint8 RGB.
         enhance: from (h, w, 3) uint8 to the same shape and type; h, w <= window.
-        window: see ``enhance_image``.
-        overlap: see ``enhance_image``.
+        window: side of a window in pixels.
+        overlap: least overlap of neighbouring windows in pixels.
 
     Shape:
         (H, W, 3) uint8 -> (H, W, 3) uint8.
 
     Raises:
         ValueError: if the window or overlap does not fit.
-
-    Example:
-        >>> field = np.full((300, 40, 3), 9, np.uint8)
-        >>> bool((in_windows(field, np.copy) == field).all())
-        True
     """
     if window < 1 or not 0 <= overlap < window:
         raise ValueError(
@@ -272,14 +250,7 @@ def in_windows(
 
 
 def window_starts(length: int, window: int, overlap: int) -> list[int]:
-    """Return where the windows begin along one side: evenly, covering all of it.
-
-    Example:
-        >>> window_starts(512, 256, 64)
-        [0, 128, 256]
-        >>> window_starts(200, 256, 64)
-        [0]
-    """
+    """Return where the windows start along one side: evenly, covering all of it."""
     if length <= window:
         return [0]
     gaps = -(-(length - window) // (window - overlap))
@@ -292,8 +263,7 @@ def window_weights(
     """Return each window's weights (size,); at every pixel they sum to 1.
 
     A window fades in and out along its overlap with its neighbours, but for the
-    outermost ``margin`` pixels, which do not count. Where more than two meet, the
-    weights are divided by their sum.
+    outermost ``margin`` pixels, which do not count.
     """
     centre = np.arange(size) + 0.5
     weights = [np.ones(size) for _ in starts]

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import cv2
 import numpy as np
 from mmcv.transforms import BaseTransform
 
 from leuko_mm.registry import TRANSFORMS
 from leuko_mm.transforms.ahe_retinex import (
+    DEFAULTS,
     as_rgb_uint8,
     enhance_image,
     equalise_planes,
@@ -24,13 +23,13 @@ class AHERetinex(BaseTransform):
 
     Args:
         reading: ``hsv``, ``hsv_all`` or ``rgb``.
-        preset: name of the numbers, see ``retinex_params.PRESETS``.
+        preset: name of the numbers, see ``leuko_mm.transforms.retinex.PRESETS``.
         window: side of a window in pixels.
         channel_order: order of ``results['img']``: ``bgr``, as mmcv loads it, or
             ``rgb``.
 
     Raises:
-        ValueError: if an argument is none of the values named.
+        ValueError: if an argument is not one of these values.
     """
 
     def __init__(
@@ -49,14 +48,9 @@ class AHERetinex(BaseTransform):
             raise ValueError(
                 f"AHERetinex channel_order={channel_order!r}: expected 'bgr' or 'rgb'"
             )
-        if not isinstance(window, int) or window < 2:
-            raise ValueError(
-                f"AHERetinex window={window!r}: expected a whole number of at least 2"
-            )
-        self.reading = reading
-        self.preset = preset
-        self.window = window
-        self.channel_order = channel_order
+        _check_window("AHERetinex", window)
+        self.reading, self.preset = reading, preset
+        self.window, self.channel_order = window, channel_order
         self.params = RetinexParams.preset(preset)
 
     def transform(self, results: dict) -> dict:
@@ -82,17 +76,13 @@ class AHERetinex(BaseTransform):
         )
 
 
-_DEFAULTS = RetinexParams()
-
-
 def equalise_value(
-    image: np.ndarray, *, params: RetinexParams = _DEFAULTS
+    image: np.ndarray, *, params: RetinexParams = DEFAULTS
 ) -> np.ndarray:
     """Equalise the V of HSV with limited contrast (CLAHE), as one window.
 
-    What ``ahe_retinex`` does without its retinex: against it, one sees what the
-    retinex adds. R, G and B are multiplied by one factor, so hue and saturation
-    stay. Their order does not matter.
+    The equalisation of ``ahe_retinex`` without the retinex. R, G and B are multiplied
+    by one factor, so hue and saturation stay, and their order does not matter.
 
     Args:
         image: RGB or BGR; ``as_rgb_uint8`` lists what else is taken.
@@ -103,11 +93,6 @@ def equalise_value(
 
     Raises:
         ValueError: for an image that ``as_rgb_uint8`` refuses.
-
-    Example:
-        >>> red = np.full((64, 64, 3), (90, 30, 0), np.uint8)
-        >>> equalise_value(red)[0, 0].tolist()
-        [92, 31, 0]
     """
     planes = cv2.split(as_rgb_uint8(image))
     return equalise_planes([plane.astype(np.float32) for plane in planes], params)
@@ -123,22 +108,18 @@ class ValueEqualisation(BaseTransform):
         window: side of a window in pixels.
 
     Raises:
-        ValueError: if the window is no whole number of at least 2.
+        ValueError: if the window is not a whole number of at least 2.
     """
 
     def __init__(self, window: int = 256) -> None:
-        if not isinstance(window, int) or window < 2:
-            raise ValueError(
-                f"ValueEqualisation window={window!r}: expected a whole number of at "
-                "least 2"
-            )
+        _check_window("ValueEqualisation", window)
         self.window = window
 
     def transform(self, results: dict) -> dict:
         """Replace ``results['img']`` by its equalised form, in the same order."""
         results["img"] = in_windows(
             as_rgb_uint8(results["img"]),
-            partial(equalise_value, params=_DEFAULTS),
+            equalise_value,
             window=self.window,
             overlap=self.window // 4,
         )
@@ -146,3 +127,10 @@ class ValueEqualisation(BaseTransform):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(window={self.window})"
+
+
+def _check_window(name: str, window: int) -> None:
+    if not isinstance(window, int) or window < 2:
+        raise ValueError(
+            f"{name} window={window!r}: expected a whole number of at least 2"
+        )

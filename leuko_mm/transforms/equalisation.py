@@ -15,12 +15,11 @@ def adaptive_equalisation(
 ) -> np.ndarray:
     """Equalise the histogram of each tile and blend the tiles' curves (CLAHE).
 
-    The same algorithm and parameters as OpenCV's CLAHE, made nearly continuous: an
-    input that changes by a twentieth of a grey level moves the output by about one
-    level at most. OpenCV's rounds grey levels, and hands what it clips off the
-    histogram and cannot share equally to the lowest bins, so that one pixel may
-    move a whole tile by a dozen levels. Here the input need not be whole, clipped
-    counts are shared as fractions, and no border is invented to make tiles equal.
+    OpenCV's algorithm and parameters, made nearly continuous: an input that changes by
+    a twentieth of a grey level moves the output by about one level at most. OpenCV
+    rounds grey levels and gives the rest of the clipped counts to the lowest bins, so
+    that one pixel may move a whole tile by a dozen levels. Here clipped counts are
+    shared as fractions, and no border is added to make tiles equal.
 
     Args:
         plane: grey levels 0-255, not necessarily whole.
@@ -33,11 +32,6 @@ def adaptive_equalisation(
     Reference:
         Zuiderveld, Contrast limited adaptive histogram equalization, 1994.
         Differs: clipped counts are shared once, as in OpenCV, not repeatedly.
-
-    Example:
-        >>> flat = np.full((64, 64), 90, np.float32)
-        >>> float(adaptive_equalisation(flat, clip_limit=2, grid=(2, 2)).max()) < 93
-        True
     """
     curves = tile_curves(plane, clip_limit, grid)
     height, width = plane.shape

@@ -1,11 +1,9 @@
 """Multi-scale Retinex with colour restoration, at reduced resolution.
 
 A Gaussian of standard deviation sigma holds nothing much finer than sigma, so each
-surround is taken on a grid a few times coarser than its sigma. What the box average
-and the interpolation blur by themselves is taken off sigma. Everything works on
-single planes: OpenCV and numpy are several times faster on them than on
-interleaved channels. ``retinex_reference`` does the same by the textbook, and
-tests hold the two together.
+surround is taken on a coarser grid; what averaging and interpolation blur is taken off
+sigma. Single planes are several times faster than interleaved channels. Tests compare
+it with the textbook, ``tools/paper/retinex_reference.py``.
 """
 
 from __future__ import annotations
@@ -17,16 +15,26 @@ import numpy as np
 
 READINGS = ("hsv", "hsv_all", "rgb")
 STRETCHES = ("fixed", "min_max", "percentile", "mean_std")
+# A channel whose MSRCR has a smaller range is flat; an image-driven stretch gives it
+# this grey level.
+LEAST_RANGE, FLAT_LEVEL = 1e-3, 127.5
+# Pixels of the coarse grid per sigma, and its least number of points a side:
+# more is closer to the reference and slower (docs/ahe_retinex.md has the numbers).
+GRID_PER_SIGMA = 4.5
+# The grids of wide surrounds are so small that finer ones cost nothing.
+WIDE_SIGMA, GRID_PER_WIDE_SIGMA = 40, 6
+LEAST_POINTS = 8
+# What is done pixel by pixel is done in bands whose planes stay in the cache.
+BAND_PIXELS = 65536
 
 
 @dataclass(frozen=True)
 class RetinexParams:
     """The numbers of AHE-Retinex; lengths are pixels at the model's scale.
 
-    The default stretch is fixed (``offset + gain * MSRCR``): it does not look at
-    the rest of the image, so a cell keeps its colours when its neighbours
-    change. The other stretches are the image-driven ones in use elsewhere; they
-    undo any gain and offset, which then change nothing.
+    The default stretch is fixed (``offset + gain * MSRCR``), so that a cell keeps its
+    colours when its neighbours change. The other stretches depend on the image, and
+    undo any gain and offset.
 
     Args:
         sigmas: standard deviations of the Gaussian surrounds, in pixels.
@@ -52,12 +60,6 @@ class RetinexParams:
     Reference:
         Paper sections 2.1 and 5 for alpha, beta and the readings. Differs: it
         states neither scales, gain, offset, stretch nor the parameters of AHE.
-
-    Example:
-        >>> RetinexParams.preset("min_max").stretch
-        'min_max'
-        >>> RetinexParams().sigmas
-        (15.0, 80.0, 250.0)
     """
 
     sigmas: tuple[float, ...] = (15.0, 80.0, 250.0)
@@ -79,52 +81,37 @@ class RetinexParams:
         if self.weights is not None:
             object.__setattr__(self, "weights", tuple(float(w) for w in self.weights))
         object.__setattr__(self, "grid", tuple(int(g) for g in self.grid))
-        for name, value, rule, holds in self._rules():
+        for name, expected, holds in self._rules():
             if not holds:
-                raise ValueError(f"RetinexParams {name}={value!r}: expected {rule}")
+                value = getattr(self, name)
+                raise ValueError(f"RetinexParams {name}={value!r}: expected {expected}")
 
-    def _rules(self) -> list[tuple[str, object, str, bool]]:
+    def _rules(self) -> list[tuple[str, str, bool]]:
+        """Return (field, what is expected, whether it holds)."""
+        sigmas_fit = min(self.sigmas, default=0) >= 1
         weights = self.scale_weights if self.sigmas else ()
-        at_top = 0.5 if self.stretch == "percentile" else 100.0
+        weights_fit = (
+            len(weights) == len(self.sigmas)
+            and min(weights, default=-1) >= 0
+            and abs(sum(weights) - 1) < 1e-6
+        )
+        grid_fits = len(self.grid) == 2 and min(self.grid) >= 1
+        one_weight_each = "None or one non-negative weight a sigma, summing to 1"
+        top = 0.5 if self.stretch == "percentile" else 100.0
+        stretch_at_fits = 0 < self.stretch_at < top
+        stretches = ", ".join(STRETCHES)
         return [
-            (
-                "sigmas",
-                self.sigmas,
-                "one or more lengths of at least 1 pixel",
-                bool(self.sigmas) and min(self.sigmas) >= 1,
+            ("sigmas", "one or more lengths of at least 1 pixel", sigmas_fit),
+            ("weights", one_weight_each, weights_fit),
+            *(
+                (name, "a number above 0", getattr(self, name) > 0)
+                for name in ("alpha", "beta", "gain", "clip_limit")
             ),
-            (
-                "weights",
-                self.weights,
-                "None or one non-negative weight a sigma, summing to 1",
-                len(weights) == len(self.sigmas)
-                and min(weights, default=-1) >= 0
-                and abs(sum(weights) - 1) < 1e-6,
-            ),
-            ("alpha", self.alpha, "a number above 0", self.alpha > 0),
-            ("beta", self.beta, "a number above 0", self.beta > 0),
-            ("gain", self.gain, "a number above 0", self.gain > 0),
-            (
-                "stretch",
-                self.stretch,
-                f"one of {', '.join(STRETCHES)}",
-                self.stretch in STRETCHES,
-            ),
-            (
-                "stretch_at",
-                self.stretch_at,
-                f"a number above 0 and below {at_top}",
-                0 < self.stretch_at < at_top,
-            ),
-            ("clip_limit", self.clip_limit, "a number above 0", self.clip_limit > 0),
-            (
-                "grid",
-                self.grid,
-                "two whole numbers of at least 1",
-                len(self.grid) == 2 and min(self.grid) >= 1,
-            ),
-            ("min_tile", self.min_tile, "at least 1", self.min_tile >= 1),
-            ("grey_floor", self.grey_floor, "at least 1", self.grey_floor >= 1),
+            ("stretch", f"one of {stretches}", self.stretch in STRETCHES),
+            ("stretch_at", f"a number above 0 and below {top}", stretch_at_fits),
+            ("grid", "two whole numbers of at least 1", grid_fits),
+            ("min_tile", "at least 1", self.min_tile >= 1),
+            ("grey_floor", "at least 1", self.grey_floor >= 1),
         ]
 
     @property
@@ -133,26 +120,11 @@ class RetinexParams:
         return self.weights or (1 / len(self.sigmas),) * len(self.sigmas)
 
     def grid_for(self, height: int, width: int) -> tuple[int, int]:
-        """Return CLAHE's tiles (rows, columns) for a window of this size in pixels.
-
-        Example:
-            >>> RetinexParams().grid_for(256, 120)
-            (8, 3)
-        """
+        """Return CLAHE's tiles (rows, columns) for a window of this size in pixels."""
         return tuple(
             max(1, min(tiles, side // self.min_tile))
             for tiles, side in zip(self.grid, (height, width), strict=True)
         )
-
-    @property
-    def least_range(self) -> float:
-        """Range of MSRCR under which a channel is flat and has nothing to stretch."""
-        return 1e-3
-
-    @property
-    def level_of_flat(self) -> float:
-        """Grey level that an image-driven stretch gives a flat channel."""
-        return 127.5
 
     @classmethod
     def preset(cls, name: str, **changes) -> RetinexParams:
@@ -183,42 +155,16 @@ PRESETS = {
 }
 
 
-# Pixels of the coarse grid per sigma, and its least number of points a side:
-# more is closer to the reference and slower (docs/ahe_retinex.md has the figures).
-GRID_PER_SIGMA = 4.5
-# The grids of wide surrounds are so small that finer ones cost nothing.
-WIDE_SIGMA, GRID_PER_WIDE_SIGMA = 40, 6
-LEAST_POINTS = 8
-# What is done pixel by pixel is done in bands whose planes stay in the cache.
-BAND_PIXELS = 65536
-
-
 def coarse_size(side: int, sigma: float) -> int:
-    """Return the points along one side of the coarse grid for a sigma.
-
-    The step is a whole number of pixels where the side allows it, because OpenCV
-    averages such blocks several times faster.
-    """
+    """Return the points along one side of the coarse grid for a sigma."""
+    # A whole number of pixels a step: OpenCV averages such blocks several times faster.
     points = GRID_PER_SIGMA if sigma < WIDE_SIGMA else GRID_PER_WIDE_SIGMA
     step = max(1, min(int(sigma / points), side // LEAST_POINTS))
     return -(-side // step)
 
 
-def surround(plane: np.ndarray, sigma: float, step: tuple[float, float]) -> np.ndarray:
-    """Return the Gaussian surround of a plane that is itself coarse.
-
-    Args:
-        plane: (h, w) float32, averaged over blocks of ``step`` pixels.
-        sigma: standard deviation in pixels of the original image.
-        step: (rows, columns) of the original image per point.
-    """
-    sigma_y, sigma_x = (_own_sigma(sigma, s) for s in step)
-    return cv2.GaussianBlur(
-        plane, (0, 0), sigmaX=sigma_x, sigmaY=sigma_y, borderType=cv2.BORDER_REFLECT
-    )
-
-
-def _own_sigma(sigma: float, step: float) -> float:
+def _coarse_sigma(sigma: float, step: float) -> float:
+    """Return the sigma that is left to blur by, in steps of the coarse grid."""
     if step == 1:
         return sigma
     spent = (step**2 - 1) / 12 + step**2 / 6  # block average, linear interpolation
@@ -238,7 +184,13 @@ def surrounds(plane: np.ndarray, sigmas: tuple[float, ...]) -> list[np.ndarray]:
         rows, columns = coarse_size(height, sigma), coarse_size(width, sigma)
         if (rows, columns) != source.shape:
             source = average_down(source, rows, columns)
-        found[sigma] = surround(source, sigma, (height / rows, width / columns))
+        found[sigma] = cv2.GaussianBlur(
+            source,
+            (0, 0),
+            sigmaX=_coarse_sigma(sigma, width / columns),
+            sigmaY=_coarse_sigma(sigma, height / rows),
+            borderType=cv2.BORDER_REFLECT,
+        )
     return [found[sigma] for sigma in sigmas]
 
 
@@ -261,11 +213,8 @@ def average_down(plane: np.ndarray, rows: int, columns: int) -> np.ndarray:
 def weighted_sum(
     maps: list[np.ndarray], weights: tuple[float, ...], shape: tuple[int, int]
 ) -> np.ndarray:
-    """Return the weighted sum of coarse maps at the resolution ``shape``.
-
-    Coarse maps are added on the next finer grid, so that a single map is ever
-    enlarged to the whole image.
-    """
+    """Return the weighted sum of coarse maps at the resolution ``shape``."""
+    # Each is added on the next finer grid: only one map is enlarged to the whole image.
     terms = sorted(zip(maps, weights, strict=True), key=lambda term: term[0].size)
     total = terms[0][0] * np.float32(terms[0][1])
     for finer, weight in terms[1:]:
@@ -314,7 +263,7 @@ def hue_cast(
 ) -> np.ndarray:
     """Return the hue cast of the surround, in degrees away from the anchor hue.
 
-    ``retinex_reference.hue_cast`` says what that means and why.
+    See ``hue_cast`` in ``tools/paper/retinex_reference.py``.
 
     Args:
         hue: (H, W) float32, degrees.
@@ -345,8 +294,8 @@ def stretch(plane: np.ndarray, params: RetinexParams) -> np.ndarray:
         mean = float(plane.mean(dtype=np.float64))
         spread = params.stretch_at * float(plane.std(dtype=np.float64))
         low, high = mean - spread, mean + spread
-    if high - low < params.least_range:
-        return np.full_like(plane, params.level_of_flat)
+    if high - low < LEAST_RANGE:
+        return np.full_like(plane, FLAT_LEVEL)
     scale = 255 / (high - low)
     return _scaled(plane, scale, -low * scale)
 

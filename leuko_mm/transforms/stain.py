@@ -24,19 +24,12 @@ def change_stain(image: np.ndarray, change: StainChange) -> np.ndarray:
     """Apply gamma, then gain and offset a channel, then saturation.
 
     Args:
-        image: uint8 (H, W, 3), either channel order.
+        image: RGB or BGR.
         change: gain 1, gamma 1 and saturation 1 leave the image as it is; offsets are
             fractions of the full range.
 
-    Returns:
-        uint8 array of the same shape.
-
-    Example:
-        >>> import numpy as np
-        >>> same = StainChange(1.0, (1.0, 1.0, 1.0), (0.0, 0.0, 0.0), 1.0)
-        >>> grey = np.full((2, 2, 3), 77, np.uint8)
-        >>> bool((change_stain(grey, same) == grey).all())
-        True
+    Shape:
+        (H, W, 3) uint8 -> (H, W, 3) uint8.
     """
     levels = np.arange(256, dtype=np.float32) / 255
     curves = levels[:, None] ** change.gamma * np.float32(change.gain) + np.float32(
@@ -61,7 +54,7 @@ class StainJitter(BaseTransform):
         prob: probability of any change.
 
     Raises:
-        ValueError: if an amount is below 0, or the probability is none.
+        ValueError: if an argument is out of range.
     """
 
     def __init__(

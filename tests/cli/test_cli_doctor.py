@@ -81,7 +81,7 @@ def test_the_doctor_needs_none_of_the_libraries(tmp_path):
     shutil.copytree(Path(packaging.__file__).parent, libraries / "packaging")
     code = (
         "import sys\n"
-        "from leuko_mm.workflows import doctor\n"
+        "from leuko_mm import doctor\n"
         "names = [*doctor.LIBRARIES, 'torchvision']\n"
         "gone = dict(error='gone', absent=True)\n"
         "doctor.import_libraries = lambda: dict.fromkeys(names, gone)\n"

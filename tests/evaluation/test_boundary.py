@@ -1,5 +1,3 @@
-import warnings
-
 import numpy as np
 import pytest
 from scipy.ndimage import distance_transform_edt
@@ -9,14 +7,9 @@ from leuko_mm.evaluation.boundary import (
     boundary_f1,
     boundary_statistics,
 )
-from leuko_mm.evaluation.statistics import bootstrap_interval, figure_values
+from leuko_mm.evaluation.statistics import bootstrap_interval, metric_values
 
-
-@pytest.fixture(autouse=True)
-def _no_warnings():
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        yield
+pytestmark = pytest.mark.filterwarnings("error")
 
 
 def blobs(seed, side=40):
@@ -117,7 +110,7 @@ def test_a_class_that_a_resample_lost_is_left_out():
     nothing = [[0, 0], [0, 0]]
     cells = np.array([[nothing, nothing, outlines], [nothing, outlines, stray]])
     figure = boundary_statistics()["boundary_f1"]
-    both, second = figure_values(cells, np.array([[1, 1], [0, 1]]), figure)
+    both, second = metric_values(cells, np.array([[1, 1], [0, 1]]), figure)
     of_lost = 2 * 1 * (10 / 15) / (1 + 10 / 15)
     assert both == pytest.approx(100 * (1 + of_lost) / 2)
     assert second == pytest.approx(100)

@@ -13,14 +13,11 @@ from leuko_mm.evaluation.calibration import (
 )
 
 
-def test_a_sure_and_right_network_has_no_error():
-    counts = confidence_bins(np.ones(5), np.ones(5))
-    assert calibration_error(counts) == 0
-    assert counts[-1].tolist() == [5, 5, 5]
-
-
-def test_a_sure_and_wrong_network_has_all_of_it():
-    assert calibration_error(confidence_bins(np.ones(5), np.zeros(5))) == 100
+@pytest.mark.parametrize(("right", "error"), [(1, 0), (0, 100)])
+def test_a_sure_network_has_no_error_or_all_of_it(right, error):
+    counts = confidence_bins(np.ones(5), np.full(5, right))
+    assert calibration_error(counts) == error
+    assert counts[-1].tolist() == [5, 5, 5 * right]
 
 
 def test_the_error_is_that_of_the_curve_of_scikit_learn():
@@ -59,10 +56,11 @@ def test_a_cell_that_is_not_found_still_has_an_answer():
     assert cell_class(probabilities, np.array([[1, 1]])) == (0.75, True)
 
 
-def test_a_summary_is_plain_data():
-    told = summary(np.zeros((15, 3)), [])
-    assert told["pixels"]["error"] is None
-    assert len(told["cells"]["bins"]) == 15
+def test_a_summary_has_errors_in_percent_and_none_without_answers():
+    found = summary(np.zeros((15, 3)), [(0.9, True)])
+    assert found["pixels"]["error"] is None
+    assert found["cells"]["error"] == pytest.approx(10)
+    assert len(found["cells"]["bins"]) == 15
 
 
 @pytest.mark.parametrize("confidence", [np.array([1.5]), np.array([np.nan])])

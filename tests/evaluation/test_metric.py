@@ -1,7 +1,5 @@
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -95,12 +93,6 @@ def test_tiles_are_cells_and_spare_tiles_are_not_scored(tmp_path):
     assert returned["mIoU"] == pytest.approx(pooled.metrics["mIoU"])
 
 
-def test_tiles_that_cover_the_mosaic_give_the_whole_image():
-    whole = evaluate(metric(), [sample(3)])
-    tiled = evaluate(metric(), [sample(3, tiles=quarters(*"pqrs"))])
-    assert tiled == pytest.approx(whole)
-
-
 def test_a_stem_that_occurs_twice_keeps_two_rows(tmp_path):
     evaluate(metric(tmp_path), [sample(4, stem="same"), sample(5, stem="same")])
     assert load_cells(tmp_path / "cells.npz").stem.tolist() == ["same", "same"]
@@ -123,13 +115,6 @@ def test_undefined_scores_are_nan_and_null(tmp_path):
     assert written["per_class"]["b"]["iou"] is None
 
 
-def test_nothing_but_the_two_files_is_left(tmp_path):
-    for _ in range(2):
-        evaluate(metric(tmp_path / "deep" / "run"), [sample(0)])
-    files = {path.name for path in (tmp_path / "deep" / "run").iterdir()}
-    assert files == {"metrics.json", "cells.npz"}
-
-
 def test_an_interrupted_write_keeps_the_former_file(tmp_path, monkeypatch):
     evaluate(metric(tmp_path), [sample(0)])
     before = (tmp_path / "cells.npz").read_bytes()
@@ -140,20 +125,6 @@ def test_an_interrupted_write_keeps_the_former_file(tmp_path, monkeypatch):
 
     monkeypatch.setattr(np, "savez_compressed", broken)
     with pytest.raises(KeyboardInterrupt):
-        evaluate(metric(tmp_path), [sample(1)])
-    assert (tmp_path / "cells.npz").read_bytes() == before
-    assert len(list(tmp_path.iterdir())) == 2
-
-
-def test_files_appear_whole_or_not_at_all(tmp_path, monkeypatch):
-    evaluate(metric(tmp_path), [sample(0)])
-    before = (tmp_path / "cells.npz").read_bytes()
-
-    def refused(source, target):
-        raise PermissionError(target)
-
-    monkeypatch.setattr(os, "replace", refused)
-    with pytest.raises(PermissionError):
         evaluate(metric(tmp_path), [sample(1)])
     assert (tmp_path / "cells.npz").read_bytes() == before
     assert len(list(tmp_path.iterdir())) == 2
@@ -174,11 +145,6 @@ def test_tiles_must_lie_inside(box):
     data = sample(0, tiles=[{"stem": "far", "group": "", "box": box}])
     with pytest.raises(ValueError, match="tile far has the box"):
         metric().process(None, [data])
-
-
-def test_dataset_must_declare_its_classes():
-    with pytest.raises(ValueError, match="'classes'"):
-        LeukocyteMetric().process(None, [sample(0)])
 
 
 def test_load_cells_refuses_pickles_and_other_files(tmp_path):
@@ -216,24 +182,6 @@ def test_a_file_without_outlines_is_read(tmp_path):
     np.savez(path, **older, boundary=np.ones((1, 3, 2, 2), int))
     with pytest.raises(ValueError, match=r"boundary of \(1, 3, 2, 2\)"):
         load_cells(path)
-
-
-def test_builds_by_name_in_a_clean_process(project_root):
-    code = (
-        "from mmengine.registry import init_default_scope\n"
-        "from mmseg.registry import METRICS\n"
-        "init_default_scope('mmseg')\n"
-        "built = METRICS.build(dict(type='leuko_mm.LeukocyteMetric', prefix='t'))\n"
-        "print(type(built).__module__)\n"
-    )
-    run = subprocess.run(
-        [sys.executable, "-c", code],
-        capture_output=True,
-        text=True,
-        check=True,
-        cwd=project_root,
-    )
-    assert run.stdout.split()[-1] == "leuko_mm.evaluation.metric"
 
 
 def score_a_share(rank, rendezvous, out_dir):

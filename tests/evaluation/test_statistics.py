@@ -1,4 +1,4 @@
-"""The spread of trainings that differ in their seed."""
+"""Resampling weights, the common order of two runs, and the spread over seeds."""
 
 from __future__ import annotations
 
@@ -46,13 +46,6 @@ def test_slides_that_mix_classes_are_drawn_together():
     mixed = np.arange(13) % 2 + 1
     weights = resample_weights(GROUPS, mixed, resamples=300)
     assert (weights == resample_weights(GROUPS, resamples=300)).all()
-
-
-def test_within_false_keeps_the_cells_of_a_slide():
-    weights = resample_weights(GROUPS, CLASSES, resamples=50, within=False)
-    for name in np.unique(GROUPS):
-        of_slide = weights[:, name == GROUPS]
-        assert (of_slide == of_slide[:, :1]).all()
 
 
 def test_the_mean_weight_is_one_and_its_variance_that_of_two_stages():

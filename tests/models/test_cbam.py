@@ -118,15 +118,6 @@ def test_limits_zero_weights_halve_once_a_gate(x):
     torch.testing.assert_close(block(x), x / 4)
 
 
-def test_defaults_have_neither_bias_nor_norm():
-    shapes = {k: tuple(v.shape) for k, v in CBAM(64).state_dict().items()}
-    assert shapes == {
-        "channel_gate.mlp.0.weight": (4, 64),
-        "channel_gate.mlp.2.weight": (64, 4),
-        "spatial_gate.conv.weight": (1, 2, 7, 7),
-    }
-
-
 def test_grad_agrees_with_finite_differences():
     torch.manual_seed(0)
     block = CBAM(4, 2, kernel_size=3).double()
@@ -299,18 +290,3 @@ def test_gradient_of_a_gradient_is_refused(ours, usual):
     (first,) = torch.autograd.grad(ours(x)[1].square().sum(), x, create_graph=True)
     with pytest.raises(RuntimeError, match="once_differentiable"):
         first.sum().backward()
-
-
-@BOTH
-def test_shapes_are_found_without_values(ours, usual):
-    x = torch.empty(2, 6, 5, 7, device="meta", requires_grad=True)
-    assert [f.shape for f in ours(x)] == [f.shape for f in usual(x)]
-    sum(f.sum() for f in ours(x)).backward()
-    assert x.grad.shape == x.shape
-
-
-@BOTH
-def test_autocast_leaves_a_map_as_it_is(ours, usual):
-    x = drawn(torch.bfloat16)
-    with torch.autocast("cpu", torch.bfloat16):
-        assert [f.dtype for f in ours(x)] == [torch.bfloat16] * 3

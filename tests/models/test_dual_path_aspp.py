@@ -53,12 +53,6 @@ def test_aspp_is_its_branches_joined():
     assert neck.branches[1].conv.dilation == (2, 2)
 
 
-def test_without_the_pooled_branch():
-    neck = ASPPNeck([8], 6, pooled=False)
-    assert neck.pooled is None
-    assert neck([torch.randn(2, 8, 4, 4)])[0].shape == (2, 6, 4, 4)
-
-
 @pytest.mark.parametrize("options", [{"groups": 3}, {"growth_divisor": 5}])
 def test_raises_on_widths_that_do_not_divide(options):
     with pytest.raises(ValueError, match=r"widths=\[16, 32\].*divisible by"):

@@ -11,7 +11,7 @@ from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
 
 from leuko_mm.models import LeukocyteMask
-from leuko_mm.models.leukocyte_mask import Box, find_cells, scale_box, windows_around
+from leuko_mm.models.leukocyte_mask import Box, find_cells, windows_around
 from leuko_mm.registry import MODELS
 
 
@@ -29,10 +29,6 @@ def test_cells_are_the_connected_components_largest_first_without_specks():
     mask = mask_of((0, 0, 3, 3), (50, 50, 60, 60))  # 9 and 100 of 12,000 pixels
     assert find_cells(mask) == [Box(50, 50, 60, 60)]
     assert find_cells(np.zeros((10, 10), bool)) == []
-
-
-def test_a_box_of_a_reduced_picture_is_rounded_out():
-    assert scale_box(Box(1, 2, 3, 4), 4.1, 3.9) == Box(4, 7, 13, 16)
 
 
 @pytest.mark.parametrize("context", [0.0, 0.25, 1.0])
@@ -209,26 +205,12 @@ def test_many_windows_are_segmented_a_few_at_a_time():
     assert sizes == [4, 4, 1]
 
 
-def test_without_cells_the_logits_are_the_first_stages():
-    model = make_model().eval()
-    coarse = one_hot(torch.zeros(32, 32, dtype=torch.long))
-    fix(model, coarse)
-    logits = model.encode_decode(torch.randn(1, 3, 64, 64), [])
-    assert (logits.argmax(1) == 0).all()
-
-
 @pytest.mark.parametrize("size", [(16, 16), (65, 97), (300, 40)])
 def test_odd_images_get_logits_of_their_size(size):
     model = make_model().eval()
     with torch.no_grad():
         (result,) = model.predict(torch.randn(1, 3, *size))
     assert result.seg_logits.data.shape == (6, *size)
-
-
-def test_the_first_stages_image_is_reduced_to_at_least_32_pixels():
-    model = make_model()
-    assert model._reduced(torch.zeros(1, 3, 256, 512)).shape[-2:] == (64, 128)
-    assert model._reduced(torch.zeros(1, 3, 65, 20)).shape[-2:] == (32, 20)
 
 
 @pytest.mark.parametrize("options", [{"train_on": "hope"}, {"locate_scale": 0}])

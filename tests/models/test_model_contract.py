@@ -94,12 +94,6 @@ def test_one_image_trains_every_parameter(built):
     assert dead == set()
 
 
-@pytest.mark.parametrize("name", sorted(NEEDS_TWO_IMAGES))
-def test_an_exception_is_one(name):
-    with pytest.raises(ValueError, match="more than 1 value per channel"):
-        train_loss(build_bare(resolve_config(name)), 1)
-
-
 def test_an_odd_image_is_labelled_pixel_by_pixel(built):
     _, _, model = built
     (result,) = predict(model)
@@ -149,7 +143,3 @@ def test_size_is_that_of_the_committed_table(name):
     assert name in SIZES, f"not in the table; {how}"
     measured = model_size(resolve_config(name), 512)
     assert measured == SIZES[name], how
-
-
-def test_the_table_has_no_method_that_is_gone():
-    assert set(SIZES) == set(LEAVES)

@@ -42,9 +42,3 @@ def test_grad_reaches_the_stem_through_its_own_map():
     model(torch.randn(2, 3, 32, 32))[0].sum().backward()
     assert model.conv1.weight.grad.abs().sum() > 0
     assert model.layer1[0].conv1.weight.grad is None
-
-
-def test_caffes_stride_is_in_the_first_convolution():
-    model = SkipResNet(50, style="caffe")
-    assert model.layer2[0].conv1.stride == (2, 2)
-    assert model.layer2[0].conv2.stride == (1, 1)

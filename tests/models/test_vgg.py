@@ -42,12 +42,6 @@ def test_parameter_count_is_that_of_vgg16s_convolutions():
     assert sum(p.numel() for p in VGG().parameters()) == 14_714_688
 
 
-@pytest.mark.parametrize("depth", [11, 13, 16, 19])
-def test_depth_is_the_number_of_convolutions_plus_three(depth):
-    convs = [m for m in VGG(depth, width=0.125).modules() if isinstance(m, nn.Conv2d)]
-    assert len(convs) + 3 == depth
-
-
 @pytest.mark.parametrize("size", [(32, 32), (37, 51), (16, 16)])
 def test_shape_of_the_five_maps(size):
     net = VGG(width=0.25, batch_norm=True)

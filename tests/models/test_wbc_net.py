@@ -89,15 +89,6 @@ def test_deep_supervision_trains_every_column():
     torch.testing.assert_close(mean, sum(each) / 3)
 
 
-def test_without_it_the_loss_is_the_plain_one():
-    head = NestedUNetHead(WIDTHS, num_classes=6, loss_decode=CE).eval()
-    maps = [torch.randn(2, c, 32 // c, 32 // c) for c in WIDTHS]
-    truth = samples((8, 8))
-    assert len(head.inner_classifiers) == 0
-    plain = head.loss_by_feat(head(maps), truth)["loss_ce"]
-    torch.testing.assert_close(head.loss(maps, truth, {})["loss_ce"], plain)
-
-
 def test_raises_on_an_image_too_small():
     with pytest.raises(ValueError, match=r"\(1, 3, 7, 20\).*8 pixels"):
         ResidualContextEncoder(WIDTHS)(torch.zeros(1, 3, 7, 20))

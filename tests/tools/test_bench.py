@@ -54,28 +54,6 @@ def test_a_prediction_on_a_cpu_is_made_by_every_runtime():
     )
 
 
-@pytest.mark.parametrize("low", [True, False])
-def test_every_precision_and_layout_has_its_convolutions(low):
-    methods = ["cbam_unet", "unet_vgg16", "unet"]
-    found = bench.contenders("predict", methods, device="cpu", bfloat16=low)
-    assert len(found) == len(set(found))
-    rates = [c for c in found if c.way == "3x3 convolutions"]
-    kinds = {(c.precision, c.layout) for c in found if c not in rates}
-    assert kinds == {(c.precision, c.layout) for c in rates}
-    assert any(c.precision == "bfloat16" for c in found) is low
-
-
-@pytest.mark.parametrize(
-    ("helps", "layout"), [(True, "channels-last"), (False, "contiguous")]
-)
-def test_our_trainings_have_the_layout_of_the_processor(monkeypatch, helps, layout):
-    monkeypatch.setattr(bench, "channels_last_helps", lambda device: helps)
-    for job, wanted in (("train", layout), ("predict", "channels-last")):
-        found = bench.contenders(job, ["cbam_unet"], device="cpu", bfloat16=False)
-        own = [one.layout for one in found if one.way.startswith("leuko")]
-        assert set(own) == {wanted}
-
-
 # What a contender computes
 
 
@@ -219,17 +197,6 @@ def test_a_contender_is_warmed_up_counted_and_timed(serve):
     assert serve(lambda spec: lambda: None)[0]["gmacs"] is None
 
 
-def test_what_cannot_be_built_is_answered(serve):
-    def absent(spec):
-        import no_such_module_anywhere  # noqa: F401
-
-    def broken(spec):
-        raise ValueError("too small\nand more")
-
-    assert serve(absent, 0) == [dict(missing="no_such_module_anywhere")]
-    assert serve(broken, 0, 0) == [dict(failed="ValueError: too small")]
-
-
 def test_a_turn_lasts_its_time_and_the_processor_does_not_count_waiting():
     turn = worker.time_turn(lambda: time.sleep(0.02), 0.1)
     assert 2 <= len(turn["ms"]) <= 5
@@ -331,15 +298,6 @@ def test_contenders_take_turns(pretender):
     assert rows["cbam_unet", "mmseg"]["ms"] == (1 + 1 + half) / 2
 
 
-def test_an_absent_library_gives_a_row_that_says_what_to_install(pretender):
-    pretender.broken["eager"] = dict(missing="segmentation_models_pytorch")
-    rows = measured_rows()
-    row = rows["cbam_unet", "openvino"]
-    assert row["left_out"] == "openvino is not installed: pip install openvino"
-    assert "--peer-python" in rows["smp.Unet(vgg16)", "eager"]["left_out"]
-    assert rows["cbam_unet", "onnxruntime"]["ms"]
-
-
 def test_one_that_fails_does_not_stop_the_others(pretender, monkeypatch):
     def refuse(network, file):
         raise RuntimeError("no operator for that\nand more")
@@ -389,17 +347,6 @@ def test_wrong_use_is_one_message(
     assert bench.main(words) == 2
     assert message in capsys.readouterr().err
     assert not pretender.specs
-
-
-def test_numbers_are_written_with_the_command(pretender, tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    assert bench.main([*SMALL, "--json", "out.json"]) == 0
-    written = json.loads((tmp_path / "out.json").read_text())
-    typed = " ".join(SMALL)
-    assert written["command"] == f"python tools/bench.py {typed} --json out.json"
-    out, err = capsys.readouterr()
-    assert "round 2 of 2" in err
-    assert out == bench.tables(written) + "\n"
 
 
 @pytest.mark.slow
@@ -473,18 +420,6 @@ def found(rows):
         size=dict(train=256, predict=512),
         rows=list(rows.values()),
     )
-
-
-def test_the_tables_show_conditions_numbers_and_what_was_left_out(found):
-    text = bench.tables(found)
-    conditions = "a processor; no GPU; 2 thread(s); wall clock; torch 2.13.0; load 0.2"
-    assert text.startswith(conditions)
-    assert (
-        "| net | mmseg | float32, contiguous | 100 | 20.00 | 1.00 | 0.50 | 512 | 40.0 "
-        "| 50 % |"
-    ) in text
-    assert "| net | leuko | bfloat16, channels-last | 25.1 |" in text
-    assert "Left out: net, onnxruntime: onnx is not installed" in text
 
 
 def test_only_the_text_between_the_marks_changes(found, tmp_path):

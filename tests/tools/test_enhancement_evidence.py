@@ -219,14 +219,6 @@ def run(tool, tiny_home, tmp_path):
     return call
 
 
-def publish(results, variant, iterations=450, **metrics):
-    name = f"cbam_unet-{variant}-development-s0.json"
-    path = results / "half" / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    run = dict(method="cbam_unet", variant=variant, iterations=iterations, git="abc")
-    path.write_text(json.dumps(dict(run=run, data=dict(enhance=None), metrics=metrics)))
-
-
 def test_page_pictures_and_figures_are_written(run, tmp_path):
     assert run() == 0
     page = (tmp_path / "docs/enhancement.md").read_text()
@@ -238,28 +230,3 @@ def test_page_pictures_and_figures_are_written(run, tmp_path):
     for picture in ("docs/images/enhancement.jpg", "out/cells.jpg"):
         with Image.open(tmp_path / picture) as image:
             assert np.array(image).std() > 10
-
-
-def test_reuse_measures_nothing_again_and_takes_new_runs_and_words(
-    run, tool, tmp_path, monkeypatch
-):
-    assert run() == 0
-    page = tmp_path / "docs/enhancement.md"
-    assert "No training" in page.read_text()
-    page.write_text(page.read_text().replace(VERDICT[0], f"{VERDICT[0]}\nIt harms."))
-    monkeypatch.setattr(tool, "colour_evidence", None)  # a call would fail
-    publish(tmp_path / "results", "hsv", mIoU=70.0, mIoU_fg=60.0, pixel_accuracy=95.0)
-    publish(tmp_path / "results", "raw", mIoU=80.0, mIoU_fg=75.0, pixel_accuracy=97.0)
-    publish(tmp_path / "results", "none", mIoU=1.0, mIoU_fg=1.0, pixel_accuracy=1.0)
-    assert run("--reuse") == 0
-    text = page.read_text()
-    assert "It harms." in text
-    assert text.index("| raw | none | 450 | 80.00 |") < text.index("| hsv | none |")
-    assert "| none | none |" not in text
-
-
-def test_missing_data_and_figures_are_said(run, capsys):
-    assert run("--data", "absent") == 2
-    assert "leuko prepare" in capsys.readouterr().err
-    assert run("--reuse") == 2
-    assert "enhancement.json" in capsys.readouterr().err

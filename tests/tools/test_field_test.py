@@ -139,33 +139,3 @@ def test_a_checkpoint_that_saw_the_slides_is_refused(root):
         tool.run_field_test(root, "fold1", saw)
     did_not = Painter(training=dict(split="fold1", sha256=sha256))
     assert tool.run_field_test(root, "fold1", did_not)["cells"] == 2
-
-
-def test_a_split_without_fields_is_refused(root, tiny_dataset):
-    with pytest.raises(UsageError, match="no whole field"):
-        tool.fields_under_test(tiny_dataset, "fold1")
-
-
-def cell(kind, predicted, iou=0.9):
-    return {"class": kind, "predicted": predicted, "iou": iou, "confidence": 0.8}
-
-
-def test_wrong_classes_misses_and_false_cells_are_told():
-    fields = [
-        dict(
-            field="a",
-            found=[cell("basophil", "basophil"), cell("monocyte", "lymphocyte", 0.61)],
-            missed=["neutrophil"],
-            false=[{}, {}],
-        ),
-        dict(field="b", found=[], missed=[], false=[]),
-    ]
-    told = dict(fields=fields, cells=3, found=2, right_class=1, false=2)
-    text = tool.as_table(told)
-    assert (
-        "| a | basophil 90.0, monocyte 61.0, as lymphocyte | neutrophil | 2 |" in text
-    )
-    assert "| b | - | - | 0 |" in text
-    assert text.endswith(
-        "2 of 3 cells found, 1 with their class; 2 false cells in 2 fields"
-    )

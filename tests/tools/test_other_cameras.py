@@ -36,8 +36,3 @@ def test_figures_of_each_camera_are_shown_and_written(tool, words, tmp_path, cap
     assert told["mean"]["mIoU"] == (taken["mIoU"] + noisy["mIoU"]) / 2
     assert "--split fold1" in told["command"]
     assert len(told["checkpoint"]) == 64
-
-
-def test_a_checkpoint_that_is_not_there_is_one_message(tool, words, capsys):
-    assert tool.main([words[0], "nowhere.pth", *words[2:]]) == 2
-    assert "other_cameras: checkpoint nowhere.pth does not" in capsys.readouterr().err

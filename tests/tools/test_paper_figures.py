@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +16,6 @@ from tool_module import load_tool
 from leuko_mm.classes import CLASS_COLOURS, CLASS_NAMES
 from leuko_mm.datasets.prepared import read_about, read_split
 from leuko_mm.engine.checkpoints import write_checkpoint
-from leuko_mm.errors import UsageError
 from leuko_mm.models.size import build_bare
 from leuko_mm.training.config import resolve_config
 
@@ -111,27 +109,6 @@ def test_without_a_network_the_rest_is_drawn(tiny_data, tmp_path, capsys):
     assert len(list((tmp_path / "figures").glob("*.png"))) == len(NAMES)
 
 
-def test_what_a_named_checkpoint_lacks_is_told(trained, tmp_path, capsys):
-    path = trained("mine", "cbam_unet")
-    lone = tmp_path / "lone.pth"
-    shutil.copy(path, lone)
-    binary = trained("two", "cbam_unet", classes=["background", "leukocyte"])
-    for file, said in (
-        (lone, "has no lone.json beside it"),
-        (tmp_path / "absent.pth", "does not exist"),
-        (binary, "tells background, leukocyte apart"),
-    ):
-        assert figures(tmp_path, "--checkpoint", file) == 2
-        assert said in capsys.readouterr().err
-    assert not (tmp_path / "figures").exists()
-
-
-def test_states_of_an_unfinished_training_are_no_networks(trained, tmp_path):
-    trained("unet-B-half-fold5-s0", "unet")
-    (tmp_path / "runs" / "unet-B-half-fold5-s0" / "iter_9.pth").touch()
-    assert len(TOOL.find_methods(tmp_path / "runs", [], CLASS_NAMES)) == 1
-
-
 def test_the_columns_are_those_of_the_papers_first_table():
     assert TOOL.paper_columns() == dict(
         unet_vgg16="A", deeplabv3plus_r50="A", pspnet_r50="A", cbam_unet="B"
@@ -149,14 +126,6 @@ def test_a_network_answers_as_its_own_test_does(network):
         logits = model.decode_head(model.neck(model.backbone(inputs)))
     wanted = logits.argmax(dim=1)[0].numpy()
     assert (labels[::2, ::2] == wanted).all()
-
-
-def test_weights_of_another_network_are_refused(trained, tmp_path):
-    path = trained("cbam_unet-half-fold5-s0", "cbam_unet")
-    torch.save({"stem.weight": torch.zeros(1)}, path)
-    (method,) = TOOL.find_methods(tmp_path / "runs", [], CLASS_NAMES)
-    with pytest.raises(UsageError, match="does not fit its sidecar"):
-        TOOL.load_network(method)
 
 
 def checkpoint(stem, *, iterations=300, given=False):

@@ -100,11 +100,6 @@ def test_one_too_large_is_refused_and_nothing_is_left(trained, tmp_path):
     assert list((tmp_path / "zoo").iterdir()) == []
 
 
-def test_a_folder_without_a_test_is_named(tmp_path):
-    with pytest.raises(UsageError, match=r"no results\.json"):
-        module.read_tested(tmp_path)
-
-
 # tests/models/test_model_contract.py measures each row of the JSON again.
 def test_the_committed_page_shows_the_committed_sizes(project_root):
     sizes = json.loads((project_root / "docs" / "model_table.json").read_text())
@@ -118,22 +113,3 @@ def test_every_method_has_a_row_in_the_page(project_root):
     page = (project_root / "docs" / "methods.md").read_text(encoding="utf-8")
     for name in module.method_names():
         assert page.count(f"`{name}`") >= 2, f"{name}: its source, and its size"
-
-
-def test_a_table_is_sorted_by_cost():
-    sizes = {
-        "dear": {"params_m": 1.0, "gmacs": 9.26, "pretrained": "vgg16"},
-        "cheap": {"params_m": 20.04, "gmacs": 1.0, "pretrained": None},
-    }
-    rows = module.size_table(sizes).splitlines()[2:]
-    assert rows == [
-        "| `cheap` | 20.0 | 1.0 | random |",
-        "| `dear` | 1.0 | 9.3 | ImageNet, `vgg16` |",
-    ]
-
-
-def test_only_the_block_is_replaced():
-    page = "before\n<!-- model table -->\nold\n<!-- end of model table -->\nafter\n"
-    assert module.put_into(page, "model table", "new\n") == page.replace("old", "new")
-    with pytest.raises(ValueError, match="put both where the table belongs"):
-        module.put_into("nothing", "model table", "new\n")

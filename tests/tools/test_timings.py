@@ -59,13 +59,6 @@ def test_fields_are_timed(tool, tmp_path, tiny_config, monkeypatch, capsys):
     assert "| 128 x 128 |" in capsys.readouterr().out
 
 
-def test_a_missing_checkpoint_is_one_message(tool, tmp_path, monkeypatch, capsys):
-    monkeypatch.setenv("LEUKO_MM_DATA", str(tmp_path))
-    (tmp_path / "synthetic").mkdir()
-    assert tool.main(["fields", str(tmp_path / "no.pth")]) == 2
-    assert "no.pth" in capsys.readouterr().err
-
-
 def test_the_report_reads_the_timing_of_methods(tool, tmp_path):
     out = tmp_path / "timing.json"
     words = ["--methods", "segnext_t", "--size", 64, "--repeats", 1, "--json", out]

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from tool_module import load_tool
 
-from leuko_mm.transforms import retinex_reference as reference
 from leuko_mm.transforms.ahe_retinex import ahe_retinex
 from leuko_mm.transforms.retinex import (
-    PRESETS,
     READINGS,
     RetinexParams,
     restored_planes,
 )
+
+reference = load_tool("paper/retinex_reference")
 
 
 def stained_cell(side, seed=0):
@@ -67,25 +68,6 @@ def test_after_ahe_within_two_levels(reading):
         assert (off.max(axis=2) > 2).mean() < 1e-3
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", list(PRESETS))
-@pytest.mark.parametrize("reading", READINGS)
-def test_every_reading_and_preset_at_256(reading, name):
-    for image in images(256):
-        assert deviation(image, reading, RetinexParams.preset(name)) < 0.5
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("reading", READINGS)
-def test_real_tiles(shared_folder, reading):
-    import cv2
-
-    folder = shared_folder / "datasets/BCISC/sub-images/images"
-    for path in sorted(folder.glob("*_3-1_0.jpg")):
-        image = cv2.imread(str(path))[..., ::-1].copy()
-        assert deviation(image, reading, RetinexParams()) < 0.5
-
-
 def test_weights_choose_among_the_scales():
     image = stained_cell(96)
     one = RetinexParams(sigmas=(20,))
@@ -126,12 +108,6 @@ def test_numbers_outside_their_range_are_refused_by_name(wrong):
 def test_unknown_preset_names_the_known_ones():
     with pytest.raises(ValueError, match="min_max"):
         RetinexParams.preset("minmax")
-
-
-def test_presets_hold_the_scales_in_use():
-    scales = {params.sigmas for params in PRESETS.values()}
-    assert scales == {(15, 80, 250), (15, 80, 200), (12, 80, 250), (2, 82, 162)}
-    assert RetinexParams.preset("sigma_12", clip_limit=3).clip_limit == 3
 
 
 def test_tiles_keep_their_size_in_small_windows():

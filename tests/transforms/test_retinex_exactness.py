@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 from scipy.fft import dctn, idctn
 from test_retinex import deviation
+from tool_module import load_tool
 
-from leuko_mm.transforms import retinex_reference as reference
 from leuko_mm.transforms.ahe_retinex import ahe_retinex
 from leuko_mm.transforms.retinex import PRESETS, READINGS, RetinexParams
+
+reference = load_tool("paper/retinex_reference")
 
 textbook_surround = reference.surround
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from leuko_mm.classes import CLASS_NAMES
 from leuko_mm.evaluation.statistics import (
-    figure_values,
+    metric_values,
     percentile_ends,
     resample_weights,
 )
@@ -127,11 +127,11 @@ def coverage(
     for seed in range(simulations):
         cells = simulated_cells(slide, classes, between=between, seed=seed)
         for name, found in ends.items():
-            value = figure_values(cells, np.ones((1, len(cells))), name)[0]
-            values = figure_values(cells, weights, name)
+            value = metric_values(cells, np.ones((1, len(cells))), name)[0]
+            values = metric_values(cells, weights, name)
             found.append((value, *percentile_ends(values, level)))
     truth = {
-        name: figure_values(everything, np.ones((1, len(everything))), name)[0]
+        name: metric_values(everything, np.ones((1, len(everything))), name)[0]
         for name in FIGURES
     }
     return {

@@ -30,6 +30,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
+from retinex_reference import ahe_retinex_reference
 
 from leuko_mm.comparison.plan import method_names
 from leuko_mm.datasets.images import read_image
@@ -47,7 +48,6 @@ from leuko_mm.training.preflight import SYNTHETIC, draw_synthetic
 from leuko_mm.training.results import as_typed, cpu_name, environment
 from leuko_mm.transforms import READINGS, RetinexParams, ahe_retinex, enhance_image
 from leuko_mm.transforms.retinex import PRESETS
-from leuko_mm.transforms.retinex_reference import ahe_retinex_reference
 
 # retinex
 

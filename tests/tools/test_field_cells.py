@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from tool_module import load_tool
 
-from leuko_mm.evaluation.field_cells import match_cells
+match_cells = load_tool("paper/field_test").match_cells
 
 
 def square(x: int, side: int = 10) -> np.ndarray:

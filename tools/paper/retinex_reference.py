@@ -10,7 +10,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from leuko_mm.transforms.retinex import RetinexParams
+from leuko_mm.transforms.retinex import FLAT_LEVEL, LEAST_RANGE, RetinexParams
 
 KERNEL_REACH = 4  # standard deviations at which the Gaussian ends
 
@@ -88,8 +88,8 @@ def stretch_range(channel: np.ndarray, params: RetinexParams) -> tuple[float, fl
 def stretch(channel: np.ndarray, params: RetinexParams) -> np.ndarray:
     """Step 4: bring MSRCR to 0-255. A flat channel becomes a flat mid-grey."""
     low, high = stretch_range(channel, params)
-    if high - low < params.least_range:
-        return np.full_like(channel, params.level_of_flat)
+    if high - low < LEAST_RANGE:
+        return np.full_like(channel, FLAT_LEVEL)
     return np.clip((channel - low) * (255 / (high - low)), 0, 255)
 
 
