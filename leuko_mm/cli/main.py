@@ -8,11 +8,14 @@ closed.
 from __future__ import annotations
 
 import argparse
+import functools
 import importlib
+import math
 import os
 import select
 import sys
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from contextlib import suppress
 from typing import Any, NoReturn
 
 import leuko_mm
@@ -89,34 +92,24 @@ def _options(parser: argparse.ArgumentParser) -> set[str]:
     return found
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run one ``leuko`` command and return its exit code."""
-    argv = list(sys.argv[1:] if argv is None else argv)
-    if argv and argv[0] in VERBS:
-        return run_verb(argv[0], argv[1:], prog=f"leuko {argv[0]}")
+def _until_closed(job: Callable[..., int]) -> Callable[..., int]:
+    """End a job without a traceback where its output is read no longer."""
 
-    def explain() -> int:
-        parser = _parser()
-        parser.parse_args(argv)  # --help, --version, or an error naming the verbs
-        parser.print_help()
-        return WRONG_USE
-
-    return _until_closed(explain)
-
-
-def _until_closed(job: Callable[[], int]) -> int:
-    """Run a job; end without a traceback where its output is read no longer."""
-    try:
+    @functools.wraps(job)
+    def run(*args, **options) -> int:
         try:
-            return job()
-        finally:
-            sys.stdout.flush()
-    except BrokenPipeError:
-        if not _stdout_is_closed():
-            raise
-        # The interpreter flushes once more when it ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return CLOSED_PIPE
+            try:
+                return job(*args, **options)
+            finally:
+                sys.stdout.flush()
+        except BrokenPipeError:
+            if not _stdout_is_closed():
+                raise
+            # The interpreter flushes once more when it ends.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return CLOSED_PIPE
+
+    return run
 
 
 def _stdout_is_closed() -> bool:
@@ -128,7 +121,12 @@ def _stdout_is_closed() -> bool:
     return bool(poll.poll(0))  # an error or a hang-up, the only events without a mask
 
 
-def _parser() -> argparse.ArgumentParser:
+@_until_closed
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one ``leuko`` command and return its exit code."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    if argv and argv[0] in VERBS:
+        return run_verb(argv[0], argv[1:], prog=f"leuko {argv[0]}")
     parser = HelpfulParser(
         prog="leuko",
         description="Leukocyte segmentation on MMSegmentation.",
@@ -138,15 +136,14 @@ def _parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(dest="verb", metavar="VERB")
     for verb, words in VERBS.items():
         verbs.add_parser(verb, help=words, add_help=False)
-    return parser
+    parser.parse_args(argv)  # --help, --version, or an error naming the verbs
+    parser.print_help()
+    return WRONG_USE
 
 
+@_until_closed
 def run_verb(verb: str, argv: Sequence[str], *, prog: str) -> int:
     """Parse and run one verb; print what the user can fix as one message."""
-    return _until_closed(lambda: _run_verb(verb, argv, prog))
-
-
-def _run_verb(verb: str, argv: Sequence[str], prog: str) -> int:
     try:
         if verb not in WITHOUT_STACK:
             # Before the verb's module, which may import one of them by itself.
@@ -186,6 +183,19 @@ def at_least(smallest: int) -> Callable[[str], int]:
                 f"expected a whole number of {smallest} or more, got {text!r}"
             )
         return int(text)
+
+    return number
+
+
+def number_below(limit: float = math.inf) -> Callable[[str], float]:
+    """Return a reader of numbers between 0 and a limit, both excluded."""
+
+    def number(text: str) -> float:
+        with suppress(ValueError):
+            if 0 < (value := float(text)) < limit:
+                return value
+        span = "above 0" if limit == math.inf else f"between 0 and {limit:g}"
+        raise argparse.ArgumentTypeError(f"expected a number {span}, got {text!r}")
 
     return number
 

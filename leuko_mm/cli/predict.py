@@ -12,7 +12,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from leuko_mm.cli.main import DONE, SOME_FAILED, at_least
+from leuko_mm.cli.main import DONE, SOME_FAILED, at_least, number_below
 from leuko_mm.datasets.images import MAX_PIXELS
 from leuko_mm.errors import UsageError
 from leuko_mm.files import printable
@@ -69,15 +69,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     size.add_argument(
         "--um-per-px",
-        type=_positive,
+        type=number_below(),
         metavar="UM",
         help="size of a pixel of the images in micrometres, instead of --scale",
     )
-    add(
-        "--tta",
-        action="store_true",
-        help="eight mirrored and turned views of each image, at eight times the time",
-    )
+    add("--tta", action="store_true", help="average over eight views; takes longer")
     add(
         "--min-area",
         type=at_least(0),
@@ -86,7 +82,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--max-megapixels",
-        type=_positive,
+        type=number_below(),
         default=MAX_PIXELS / 1e6,
         metavar="N",
         help="refuse images of more million pixels (default: %(default).0f)",
@@ -229,14 +225,4 @@ def _scale_lines(scales: list[dict]) -> list[str]:
 
 
 def _scale(text: str) -> float | str:
-    return AUTO if text == AUTO else _positive(text)
-
-
-def _positive(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"expected a number above 0, got {text!r}")
-    return value
+    return AUTO if text == AUTO else number_below()(text)

@@ -134,7 +134,7 @@ def run(args: argparse.Namespace, command: list[str]) -> int:
         return 0
     if name == "segmentation_wbc" and args.chosen != "both":
         name = f"{name}_{args.chosen}"
-    out = _out(args, name)
+    out = Path(args.out or data_home() / name)
     if args.source == "bcisc":
         written = prepare_bcisc(path, out, force=args.force)
     elif args.source == "segmentation_wbc":
@@ -155,10 +155,6 @@ def run(args: argparse.Namespace, command: list[str]) -> int:
             )
     _print_outcome(out, written)
     return 0
-
-
-def _out(args: argparse.Namespace, name: str) -> Path:
-    return Path(args.out) if args.out else data_home() / name
 
 
 def _print_outcome(
@@ -184,7 +180,7 @@ def _run_folders(args: argparse.Namespace, command: list[str]) -> None:
             f"--name is {name!r}; give the dataset a name: leuko prepare folders "
             f"{shlex.quote(args.path)} --name smears"
         )
-    out = _out(args, name)
+    out = Path(args.out or data_home() / name)
     given = parse_map(args.class_map) if args.class_map else None
     survey = survey_folders(
         Path(args.path),

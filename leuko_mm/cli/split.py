@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Iterator, Sequence
 
 from leuko_mm.classes import BINARY_NAMES, CLASS_NAMES
-from leuko_mm.cli.main import DONE, SOME_FAILED, aligned, at_least
+from leuko_mm.cli.main import DONE, SOME_FAILED, aligned, at_least, number_below
 from leuko_mm.datasets.audit import PURPOSE
 from leuko_mm.datasets.prepared import PARTS, is_plain_name
 from leuko_mm.errors import UsageError
@@ -24,18 +24,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     mode.add_argument("--folds", type=at_least(2), default=5, help="default: 5")
     mode.add_argument(
         "--holdout",
-        type=fraction,
+        type=number_below(1),
         metavar="FRACTION",
         help="one split instead of folds, that tests this share of the cells",
     )
-    mode.add_argument(
-        "--show",
-        action="store_true",
-        help="write nothing, describe the existing splits",
-    )
+    mode.add_argument("--show", action="store_true", help="only describe the splits")
     mode.add_argument(
         "--fewer",
-        type=counts,
+        type=_counts,
         default=(),
         metavar="N[,N...]",
         help="instead of folds, splits that train on N of the groups that --of "
@@ -51,38 +47,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--seed", type=at_least(0), default=0, help="default: 0")
     add(
         "--prefix",
-        type=plain_prefix,
+        type=_prefix,
         default="grouped",
         help="of the names: grouped_fold1, and with other seeds grouped_s1_fold1",
     )
-    add(
-        "--join",
-        action="store_true",
-        help="keep groups together that show the same cell",
-    )
+    add("--join", action="store_true", help="keep groups of one cell together")
     add("--force", action="store_true", help="replace splits of these names")
 
 
-def counts(text: str) -> tuple[int, ...]:
-    """Read whole numbers above 0, comma-separated."""
+def _counts(text: str) -> tuple[int, ...]:
     return tuple(at_least(1)(word) for word in text.split(","))
 
 
-def fraction(text: str) -> float:
-    """Read a share between 0 and 1."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < 1:
-        raise argparse.ArgumentTypeError(
-            f"expected more than 0 and less than 1, got {text!r}"
-        )
-    return value
-
-
-def plain_prefix(text: str) -> str:
-    """Read the prefix of a file's name, which may be empty."""
+def _prefix(text: str) -> str:
     if text and (not is_plain_name(text) or text.startswith(".")):
         raise argparse.ArgumentTypeError(
             f"expected the start of a file's name, got {text!r}"
@@ -125,8 +102,8 @@ def report_lines(report: SplitReport) -> Iterator[str]:
     """Yield the counts of one split as a table, and what is wrong with it."""
     kind = ", an official split" if report.official else ""
     yield f"{report.name}{kind}: {report.state}"
-    known = (*CLASS_NAMES[1:], BINARY_NAMES[1])
-    names = [name for name in known if any(name in report.cells[p] for p in PARTS)]
+    names = (*CLASS_NAMES[1:], BINARY_NAMES[1])
+    names = [name for name in names if any(name in report.cells[p] for p in PARTS)]
     table = [("part", "cells", "groups", *names)]
     for part in PARTS:
         cells = report.cells[part]

@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--work-dir", help="default: beside the checkpoint")
     add(
         "--publish",
-        type=results_file,
+        type=_results_file,
         metavar="FILE",
         help="also copy the results to this file, with their cells beside it, such as "
         "results/half/cbam_unet-views8-fold5-s0.json, for leuko compare --report",
@@ -32,8 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_run_arguments(parser)
 
 
-def results_file(text: str) -> Path:
-    """Read the name of a results file, which ends in ``.json``."""
+def _results_file(text: str) -> Path:
     path = Path(text)
     if path.suffix != ".json":
         raise argparse.ArgumentTypeError(f"expected a .json file, got {text!r}")
