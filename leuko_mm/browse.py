@@ -70,8 +70,6 @@ class BrowseRequest:
         what: kinds of sheets; empty for all.
         count: figures a sheet; None for the defaults.
         out: output folder; None derives one below ``work_dirs/``.
-        force: replace contact sheets in ``out``.
-        command: the command line, for the record.
     """
 
     target: str
@@ -260,16 +258,7 @@ def build_dataset(config: Config, part: str):
 
 
 def choose_spread(classes: Sequence[str], count: int, *, seed: int) -> list[int]:
-    """Choose items so that every class is chosen equally often, as far as possible.
-
-    Args:
-        classes: of each item.
-        count: how many items at most.
-        seed: which ones of each class.
-
-    Returns:
-        Their indices, class by class.
-    """
+    """Return indices that choose every class equally often, as far as possible."""
     by_class = defaultdict(list)
     for index in np.random.default_rng(seed).permutation(len(classes)).tolist():
         by_class[classes[index]].append(index)
@@ -287,15 +276,8 @@ def choose_spread(classes: Sequence[str], count: int, *, seed: int) -> list[int]
 def first_batches(config: Config, part: str, count: int) -> list[Batch]:
     """Return the first batches as the network would get them, as RGB and labels.
 
-    They come from the config's own loader and data preprocessor, built as a training
-    or a test builds them; the model is not built. Where the samples of a dataset
-    depend on its seed and their index alone, as those of this package do, they are
-    those of the run, pixel for pixel.
-
-    Args:
-        config: resolved.
-        part: ``train`` or ``test``.
-        count: images at least; the last batch is taken whole.
+    They come from the config's own loader and data preprocessor; the model is not
+    built. At least ``count`` images; the last batch is taken whole.
 
     Shape:
         images (H, W, 3) uint8, without the normalisation; labels (H, W) uint8.
@@ -322,17 +304,13 @@ def first_batches(config: Config, part: str, count: int) -> list[Batch]:
 
 
 def displayed(inputs: torch.Tensor, preprocessor) -> list[np.ndarray]:
-    """Invert the normalisation of any preprocessor.
+    """Invert the normalisation of any preprocessor; return RGB uint8 images.
 
     Normalising and turning BGR into RGB is one linear map a pixel. It is measured by
     passing black, and then each primary colour, through the preprocessor.
 
-    Args:
-        inputs: as the network gets them.
-        preprocessor: that made them from BGR, as mmcv loads it.
-
     Shape:
-        (B, 3, H, W) -> B times (H, W, 3), RGB uint8.
+        (B, 3, H, W) -> B times (H, W, 3).
     """
     probe = torch.zeros(4, 3, 32, 32, dtype=torch.uint8)
     for channel in range(3):

@@ -50,11 +50,9 @@ def check(
     json_file: Path | None = None,
     force: bool = False,
 ) -> Audit:
-    """Check a dataset and write what was asked for.
+    """Check a dataset, or one split of it, and write what was asked for.
 
     Args:
-        name: of the dataset, or its path.
-        split: check this split only.
         out: folder of the page and its data; None writes neither.
         json_file: the findings alone; None writes none.
         force: replace an earlier check.
@@ -175,12 +173,7 @@ def _colour(colour: RegionColour | None) -> Mapping | None:
 
 
 def check_page(audit: Audit, split: str | None = None) -> CheckReport:
-    """Return the content of the page; pictures are read again from the files.
-
-    Args:
-        audit: what was found.
-        split: the one that was checked, None for all.
-    """
+    """Return the content of the page; pictures are read again from the files."""
     labels = class_labels(dataset_classes(audit.about))
     only = ["--split", split] if split else []
     return CheckReport(
@@ -201,12 +194,7 @@ def check_page(audit: Audit, split: str | None = None) -> CheckReport:
 
 
 def class_labels(classes: Sequence[str]) -> tuple[ClassLabel, ...]:
-    """Return name, abbreviation and colour of a dataset's classes, by their ids.
-
-    Example:
-        >>> [label.short for label in class_labels(["background", "basophil"])]
-        ['bg', 'baso']
-    """
+    """Return name, abbreviation and colour of a dataset's classes, by their ids."""
     shorts = {c.name: c.aliases[-2] if c.id else c.aliases[0] for c in CLASSES}
     colours = CLASS_COLOURS if set(classes) <= set(shorts) else BINARY_COLOURS
     return tuple(

@@ -32,25 +32,19 @@ def enhance_files(
 ) -> dict[Path, str | None]:
     """Enhance an image or every image of a folder; one broken file stops no other.
 
-    Each picture appears whole or not at all. Nothing is written before it is clear
-    that nothing would be overwritten.
-
     Args:
-        source: an image or a folder of images.
         out: for an image, a .png file or a folder; for a folder, a folder.
-        reading: see ``ahe_retinex``.
-        preset: see ``RetinexParams.preset``.
+        reading, preset: see ``ahe_retinex`` and ``RetinexParams.preset``.
         recursive: enter the folders of the folder; ``out`` repeats them.
         side_by_side: also write each original beside its result.
-        force: replace files that exist.
         progress: called with the files done, their number, and the next one.
 
     Returns:
         For each image None, or the reason why it could not be enhanced.
 
     Raises:
-        UsageError: if there is no image, the output cannot be written, exists (and
-            ``force`` is not set), or is the input itself.
+        UsageError: before anything is written, if there is no image, or the output
+            exists (and ``force`` is not set), does not fit, or is the input itself.
     """
     plan = planned_outputs(source, out, recursive=recursive)
     _check_targets(plan, side_by_side=side_by_side, force=force)

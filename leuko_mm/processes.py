@@ -28,10 +28,7 @@ PATIENCE = timedelta(days=60)
 class Share:
     """The part of the work that is this process's.
 
-    Args:
-        index, count: this process among all of them.
-        helps: whether it takes over what others have not started, which needs a common
-            folder.
+    A process that ``helps`` takes over what others have not started.
     """
 
     index: int = 0
@@ -39,14 +36,7 @@ class Share:
     helps: bool = False
 
     def order(self, items: Sequence[Item]) -> list[Item]:
-        """Return what this process goes through: its own part, then what it may help.
-
-        Example:
-            >>> Share(1, 3).order("abcdef")
-            ['b', 'e']
-            >>> Share(1, 3, helps=True).order("abcdef")
-            ['b', 'e', 'f', 'd', 'c', 'a']
-        """
+        """Return what this process does: its own part, then what it may help."""
         own = list(items[self.index :: self.count])
         if not self.helps:
             return own
@@ -115,11 +105,7 @@ def gathered(outcomes: list, launcher: str) -> list:
 
 
 class StoppedBySignal(LeukoError):  # noqa: N818 - not an error
-    """The work was asked to stop; what it has done, and its state, are kept.
-
-    Args:
-        number: the signal.
-    """
+    """The work was asked to stop; what it has done, and its state, are kept."""
 
     def __init__(self, number: int):
         super().__init__(

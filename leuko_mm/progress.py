@@ -15,10 +15,6 @@ class ProgressLine:
 
     On a terminal it is one line, removed when the job ends. Elsewhere it is a line
     every few seconds, none for a short job.
-
-    Args:
-        words: what is done, such as ``drawing cells``.
-        stream: where to write; None: standard error.
     """
 
     def __init__(self, words: str, *, stream: TextIO | None = None):
@@ -44,12 +40,7 @@ class ProgressLine:
 
 
 def duration(seconds: float) -> str:
-    """Return a duration in the two units that matter.
-
-    Example:
-        >>> duration(8.26), duration(754), duration(7500)
-        ('8.3 s', '12 min 34 s', '2 h 5 min')
-    """
+    """Return a duration in the two units that matter: ``12 min 34 s``."""
     if round(seconds, 1) < 60:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)

@@ -33,19 +33,9 @@ def write_run(
 ) -> Path:
     """Write a results file with its cells; return its path.
 
-    Args:
-        results: folder of all results.
-        method, variant: of the run.
-        folder: protocol, and the data behind it.
-        split: ``fold1`` ... ``fold5`` tests two slides a class each, ``development``
-            those of ``fold4``, any other those of ``fold5``.
-        quality: share of a cell's pixels that is right, about.
-        losses: also write a curve.
-        more: ``iterations``, ``seed``, ``amp``, ``size``, ``n``, ``dataset``,
-            ``classes``, ``gmacs``, ``train_groups``, ``per_slide`` (cells of a class),
-            ``checkpoint`` (a sha256), ``tag`` (in the file's name alone), ``mode`` (of
-            the mosaics; ``every`` and ``every_alike`` are tests of a checkpoint),
-            ``reading`` (of the answer).
+    ``fold1`` ... ``fold5`` test two slides a class each, ``development`` those of
+    ``fold4``, any other split those of ``fold5``. About ``quality`` of a cell's pixels
+    are right. Modes ``every`` and ``every_alike`` are tests of a checkpoint.
     """
     given = dict(
         iterations=650, seed=0, amp=True, size=256, n=2, dataset="bcisc", classes=6

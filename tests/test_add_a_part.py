@@ -38,11 +38,6 @@ def test_the_page_and_the_example_package_are_the_same():
     assert shown == kept
 
 
-def test_every_block_is_a_file_a_command_or_its_output():
-    for file, kind, text in blocks():
-        assert file or kind in ("bash", "text"), text
-
-
 @pytest.fixture(scope="module")
 def fresh(tmp_path_factory):
     """Return the variables of a shell in a new environment with leuko_mm's wheel.

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import copy
-import shutil
 
 import numpy as np
 import pytest
 import torch
 from mmengine.hooks import Hook
-from mmengine.registry import DefaultScope
 from PIL import Image
 from tiny_run import write_config
 
@@ -83,40 +81,6 @@ def test_a_dataset_shows_cells_and_masks(look, tiny_dataset):
     assert "5 of 40 cells" in page
 
 
-def test_the_pixels_of_a_cell_are_those_of_its_file(look, tiny_dataset):
-    files = look(tiny_dataset, split="fold1", part="test", what=["cells"], count=100)
-    sheet = np.array(Image.open(files["cells.png"]))
-    page = files["browse.html"].read_text(encoding="utf-8")
-    assert "All 20 cells" in page
-    # The red of the first cell that is shown: six times its number in the index.
-    stem = page.split('figure-title">')[1].split("<")[0]
-    first = np.array(Image.open(tiny_dataset / "images" / f"{stem}.png"))
-    assert np.abs(int(sheet[80, 80, 0]) - int(first[0, 0, 0])) <= 1
-
-
-def test_parts_of_a_config_are_named(look, tiny_data, tiny_config):
-    files = look(tiny_config, part="test", what=["cells", "mosaics"])
-    page = files["browse.html"].read_text(encoding="utf-8")
-    assert "part test" in page
-    assert "5 cells of synthetic" in page
-
-
-def test_without_mosaics_there_is_no_sheet_of_them(look, tiny_data, tmp_path):
-    cells = (
-        "_cells = dict(_delete_=True, type='leuko_mm.LeukocyteDataset',\n"
-        "    name='synthetic', split='fold5', part='train', pipeline=[\n"
-        "    dict(type='LoadImageFromFile'), dict(type='LoadAnnotations'),\n"
-        "    dict(type='PackSegInputs')])\n"
-        "train_dataloader = dict(dataset=_cells)\n"
-    )
-    config = write_config(tmp_path, more=cells)
-    assert set(look(config, force=True)) == {"browse.html"} | {
-        f"{kind}.png" for kind in ("cells", "masks", "batches")
-    }
-    with pytest.raises(UsageError, match="makes no mosaics"):
-        look(config, what=["mosaics"], force=True)
-
-
 @pytest.mark.parametrize(
     ("request_", "message"),
     [
@@ -165,15 +129,6 @@ def test_a_failure_leaves_the_earlier_sheets(look, tiny_dataset, tmp_path, monke
     assert [path.name for path in tmp_path.iterdir()] == ["sheets"]
 
 
-def test_a_broken_cell_is_named_before_anything_is_drawn(look, tiny_dataset, tmp_path):
-    root = tmp_path / "broken"
-    shutil.copytree(tiny_dataset, root)
-    next((root / "images").iterdir()).write_bytes(b"no image")
-    with pytest.raises(DatasetError, match="cannot be read"):
-        look(root)
-    assert not (tmp_path / "sheets").exists()
-
-
 def test_classes_come_evenly_and_a_seed_chooses():
     classes = ["a"] * 20 + ["b"] * 3 + ["c"] * 20
     chosen = choose_spread(classes, 15, seed=0)
@@ -197,28 +152,6 @@ def test_the_command_prints_where_everything_is(tiny_dataset, tmp_path, capsys):
     assert main(words) == 2
     assert "--force" in capsys.readouterr().err
     assert main([*words, "--force"]) == 0
-
-
-def test_the_folder_is_named_after_dataset_split_and_part(
-    tiny_dataset, tmp_path, monkeypatch
-):
-    monkeypatch.chdir(tmp_path)
-    words = ["browse", str(tiny_dataset), "--split", "fold1", "--part", "test"]
-    assert main([*words, "--what", "masks"]) == 0
-    folder = tmp_path / "work_dirs" / "browse-tiny-fold1-test"
-    assert {path.name for path in folder.iterdir()} == {"browse.html", "masks.png"}
-
-
-def test_options_reach_the_config(tiny_data, tiny_config, tmp_path, capsys):
-    page = tmp_path / "sheets" / "browse.html"
-    words = ["browse", str(tiny_config), "--out", str(page.parent), "--what", "batches"]
-    option = "train_dataloader.batch_size=3"
-    assert main([*words, "--count", "1", "--cfg-options", option]) == 0
-    assert page.read_text().count("<figure>") == 3
-    misspelt = "train_dataloader.dataset.mosaicz=3"
-    assert main([*words, "--force", "--cfg-options", misspelt]) == 2
-    assert "mosaicz" in capsys.readouterr().err
-    assert page.read_text().count("<figure>") == 3
 
 
 # As the text of the tiny config states them.
@@ -276,43 +209,6 @@ def test_the_first_batches_are_those_of_the_training_loop(trained, tiny_data):
         assert (truth == labels).all()
         assert set(np.unique(labels)) - {0}
     assert any((shown[0][0] != other).any() for other, _ in shown[1:])
-
-
-def test_another_seed_gives_other_batches(trained, tiny_data):
-    config, _ = trained
-    other = copy.deepcopy(config)
-    other.randomness.seed = 4
-    other.train_dataloader.dataset.seed = 4
-    one, two = (first_batches(c, "train", 1)[0][0][0] for c in (config, other))
-    assert (one != two).any()
-
-
-def test_a_batch_comes_whole_and_workers_change_nothing(trained, tiny_data):
-    config, _ = trained
-    alone = first_batches(config, "train", 3)
-    assert [len(batch) for batch in alone] == [2, 2]
-    config = copy.deepcopy(config)
-    config.train_dataloader.update(num_workers=1, persistent_workers=True)
-    for one, two in zip(alone, first_batches(config, "train", 3), strict=True):
-        for (image, labels), (again, labels_again) in zip(one, two, strict=True):
-            assert (image == again).all()
-            assert (labels == labels_again).all()
-
-
-def test_the_test_part_ends_with_its_cells(trained, tiny_data):
-    config, _ = trained
-    batches = first_batches(config, "test", 10**6)
-    assert sum(map(len, batches)) == 2  # 5 cells, 4 a mosaic
-
-
-def test_the_default_scope_is_left_alone(trained, tiny_data):
-    def scope():
-        current = DefaultScope.get_current_instance()
-        return current and (current.instance_name, current.scope_name)
-
-    before = scope()
-    first_batches(trained[0], "train", 1)
-    assert scope() == before
 
 
 @pytest.mark.parametrize("bgr_to_rgb", [True, False])

@@ -57,11 +57,6 @@ def parses(verb: str, words: list[str]) -> None:
         parser.parse_args(words)
 
 
-def test_there_are_commands_to_check():
-    tools = {tool for _, tool, _ in COMMANDS}
-    assert {"leuko", "train.py", "make"} <= tools
-
-
 @pytest.mark.parametrize(("page", "tool", "rest"), COMMANDS)
 def test_a_printed_command_can_be_typed(page, tool, rest):
     # <run> and the like stand for a name of the reader's own.

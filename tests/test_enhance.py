@@ -6,7 +6,7 @@ from PIL import Image
 
 from leuko_mm import enhance
 from leuko_mm.cli.main import main
-from leuko_mm.enhance import GAP, planned_outputs
+from leuko_mm.enhance import GAP
 from leuko_mm.transforms import RetinexParams, enhance_image
 
 
@@ -104,14 +104,6 @@ def test_originals_are_not_replaced_even_by_force(folder, capsys):
     assert (read(folder / "a.png") == picture()).all()
 
 
-def test_images_of_one_name_keep_their_endings(tmp_path):
-    for name in ("a.png", "a.jpg", "B.tif"):
-        save(tmp_path / "in" / name)
-    plan = planned_outputs(tmp_path / "in", tmp_path / "out")
-    made = sorted(target.name for target in plan.values())
-    assert made == ["B.png", "a.jpg.png", "a.png.png"]
-
-
 def test_a_write_that_fails_leaves_no_piece(folder, tmp_path, monkeypatch, capsys):
     def full(self, file, format):
         Path(file).write_bytes(b"half")
@@ -121,23 +113,3 @@ def test_a_write_that_fails_leaves_no_piece(folder, tmp_path, monkeypatch, capsy
     assert main(["enhance", str(folder), str(tmp_path / "out")]) == 1
     assert "no space left" in capsys.readouterr().err
     assert list((tmp_path / "out").iterdir()) == []
-
-
-@pytest.mark.parametrize(
-    ("source", "out", "said"),
-    [
-        ("nowhere", "out", "does not exist"),
-        ("in/deep/none", "out", "does not exist"),
-        ("in/a.png", "out.jpg", "only PNG"),
-        ("in", "in/a.png", "needs a folder"),
-        ("bare", "out", "holds no image"),
-    ],
-)
-def test_what_cannot_be_done_is_said(
-    folder, tmp_path, source, out, said, capsys, monkeypatch
-):
-    (tmp_path / "bare").mkdir()
-    monkeypatch.chdir(tmp_path)
-    assert main(["enhance", source, out]) == 2
-    assert said in capsys.readouterr().err
-    assert not (tmp_path / "out").exists()

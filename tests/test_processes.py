@@ -12,7 +12,6 @@ from leuko_mm.errors import UsageError
 from leuko_mm.processes import (
     Share,
     StoppedBySignal,
-    gathered,
     share_of,
     stop_on_signals,
 )
@@ -23,12 +22,6 @@ def test_the_shards_make_up_the_whole(count):
     items = list("abcdef")
     parts = [share_of(f"{i}/{count}", "none").order(items) for i in range(count)]
     assert sorted(item for part in parts for item in part) == items
-
-
-def test_a_helper_goes_through_everything_its_own_first():
-    order = Share(1, 2, helps=True).order("abcde")
-    assert order[:2] == ["b", "d"]
-    assert sorted(order) == list("abcde")
 
 
 @pytest.mark.parametrize("shard", ["2/2", "1", "-1/2", "a/b", "1/", "/2", "1/2/3"])
@@ -46,31 +39,6 @@ def test_torchrun_says_which_process_this_is(monkeypatch):
     assert share_of(None, "pytorch") == Share(1, 4, helps=True)
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
     assert share_of(None, "pytorch") == Share(1, 4)
-
-
-def test_slurm_says_which_process_this_is(monkeypatch):
-    monkeypatch.setenv("SLURM_PROCID", "2")
-    monkeypatch.setenv("SLURM_NTASKS", "3")
-    assert share_of(None, "slurm") == Share(2, 3)
-
-
-@pytest.mark.parametrize(
-    ("launcher", "start"), [("pytorch", "torchrun"), ("slurm", "srun")]
-)
-def test_a_launcher_that_did_not_launch_is_refused(monkeypatch, launcher, start):
-    for name in ("RANK", "SLURM_PROCID"):
-        monkeypatch.delenv(name, raising=False)
-    with pytest.raises(UsageError, match=start):
-        share_of(None, launcher)
-    with pytest.raises(UsageError, match="give one"):
-        share_of("0/2", launcher)
-
-
-def test_one_process_has_nothing_to_gather(monkeypatch):
-    assert gathered([1], "none") == [1]
-    assert gathered([1], "slurm") == [1]
-    monkeypatch.setenv("WORLD_SIZE", "1")
-    assert gathered([1], "pytorch") == [1]
 
 
 def terminate():
@@ -106,8 +74,3 @@ def test_both_signals_give_one_order(act, code):
         as_a_run_does_it(act)
     assert caught.value.exit_code == code
     assert signal.getsignal(signal.SIGTERM) is former
-
-
-def test_an_error_stays_one():
-    with pytest.raises(KeyError), stop_on_signals():
-        raise KeyError("x")

@@ -87,8 +87,7 @@ class Metrics:
 def measured(interval: Interval | Difference) -> Measured:
     """Return an interval as a table shows it; None where it is undefined.
 
-    Ends that are the value itself are none: no resample differed, as where every cell
-    is found, which does not mean that no cell could be missed.
+    Ends that are the value itself are none: no resample differed.
     """
     if interval.low == interval.value == interval.high:
         return Measured(float(interval.value))
@@ -98,13 +97,7 @@ def measured(interval: Interval | Difference) -> Measured:
 
 @dataclass(frozen=True)
 class Compared:
-    """A result and its reference on the same cells.
-
-    Args:
-        result, reference: what is compared.
-        differences: result minus reference, by metric.
-        corrected: their p values after Holm, by metric.
-    """
+    """A result minus a reference on the same cells; ``corrected`` are p after Holm."""
 
     result: Result
     reference: Result
@@ -117,8 +110,7 @@ def differences_to(
 ) -> tuple[list[Compared], list[str]]:
     """Compare results with one on the same cells; p values are corrected together.
 
-    Returns:
-        The comparisons, and a line on each result that was tested on other cells.
+    Also returns a line on each result that was tested on other cells.
     """
     found, odd = [], []
     for other in others:
@@ -161,11 +153,7 @@ def paper_method(results: Sequence[Result]) -> Result | None:
 
 @dataclass(frozen=True)
 class Trainings:
-    """Results of one recipe and one test, a training or a set of folds each.
-
-    Args:
-        results: by seed; at least two.
-    """
+    """At least two results of one recipe and one test, by seed."""
 
     results: tuple[Result, ...]
 
@@ -173,11 +161,6 @@ class Trainings:
     def first(self) -> Result:
         """The result of the lowest seed."""
         return self.results[0]
-
-    @property
-    def seeds(self) -> tuple[int, ...]:
-        """Of the trainings."""
-        return tuple(result.first.seed for result in self.results)
 
     @property
     def links(self) -> tuple[FileLink, ...]:
@@ -194,11 +177,7 @@ class Trainings:
 
 
 def first_trainings(runs: Iterable[PublishedRun]) -> list[PublishedRun]:
-    """Leave out trainings of what is there with a lower seed, and their tests.
-
-    A recipe that was trained more often than others must not stand more often among
-    them.
-    """
+    """Leave out trainings of what is there with a lower seed, and their tests."""
     found = [(run, _training(run)) for run in runs]
     lowest: dict[tuple, int] = {}
     for run, key in found:

@@ -92,17 +92,9 @@ def load_published(path: str | Path | None = None) -> dict:
 def implied_scores(kind: str, row: Mapping, tables: Sequence[Mapping]) -> dict:
     """Return the scores that the printed ones of a row imply, in percent.
 
-    Args:
-        kind: of the row's table.
-        row: as printed; ``same_as`` names the table and the method whose rows are the
-            classes of a mean.
-        tables: all tables of the file.
-
-    Returns:
-        ``f1`` and ``iou`` of the printed precision and recall; of ``binary`` rows also
-        ``mIoU`` of these and the accuracy; of ``means`` ``background_iou``, what the
-        printed mIoU needs beside the printed IoUs of its classes, and ``class_mIoU``,
-        the mean of that and of the IoUs that their precision and recall imply.
+    ``f1`` and ``iou`` follow from precision and recall; of ``binary`` rows also
+    ``mIoU``. Rows of ``means`` give ``background_iou``, what the printed mIoU needs
+    beside the printed IoUs, and ``class_mIoU``, with the IoUs of precision and recall.
     """
     if kind == "means":
         classes = classes_of(row, tables)
@@ -135,12 +127,7 @@ def classes_of(row: Mapping, tables: Sequence[Mapping]) -> list[Mapping]:
 
 
 def implied_f1(precision: float, recall: float) -> float:
-    """Return the F1 of a precision and a recall, all in percent.
-
-    Example:
-        >>> round(implied_f1(93.04, 88.57), 2)
-        90.75
-    """
+    """Return the F1 of a precision and a recall, all in percent."""
     total = precision + recall
     return 2 * precision * recall / total if total else 0.0
 
@@ -151,12 +138,7 @@ def iou_of_f1(f1: float) -> float:
 
 
 def implied_iou(precision: float, recall: float) -> float:
-    """Return the IoU of a precision and a recall, all in percent.
-
-    Example:
-        >>> round(implied_iou(93.04, 88.57), 2)
-        83.07
-    """
+    """Return the IoU of a precision and a recall, all in percent."""
     return iou_of_f1(implied_f1(precision, recall))
 
 
@@ -164,10 +146,6 @@ def binary_miou(precision: float, recall: float, accuracy: float) -> float:
     """Return the mean IoU of leukocyte and background, all in percent.
 
     NaN where no confusion matrix has these three.
-
-    Example:
-        >>> round(binary_miou(80.0, 80.0, 90.0), 2)
-        77.08
     """
     missed, false = 100 / recall - 1, 100 / precision - 1
     errors = 1 - accuracy / 100

@@ -28,19 +28,13 @@ class CompareRequest:
     """What a user asked to compare.
 
     Args:
-        protocol: a file of ``configs/_base_/protocols``.
         methods: configs by name or path, or ``all``; None: all where no ablation is
-            named either.
+            named either. ``ablations`` likewise, by names below ``configs/ablation``.
         settings: ``own``, and names of ``SETTINGS``; for the methods.
-        ablations: names below ``configs/ablation``, or ``all``; None: all where no
-            method is named either.
-        splits, data: as in ``resolve_config``; no split: the protocol's own.
-        seeds: one run each.
-        iterations: of every run; None: the protocol's own number.
+        splits, data, iterations: None: the protocol's own.
         options: ``--cfg-options`` of every run.
         amp: bfloat16 on or off; None turns it on where it helps.
-        out: folder of the published results.
-        work_dirs: folder of the runs.
+        out, work_dirs: folders of the published results and of the runs.
         force: run again what is there, but does not fit.
     """
 
@@ -61,14 +55,7 @@ class CompareRequest:
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """One run of a comparison.
-
-    Attributes:
-        request: what ``train`` is asked for.
-        config: its resolved config.
-        identity: sha256 of the config and of the dataset.
-        target: the published results file.
-    """
+    """One run of a comparison; ``identity`` is the sha256 of config and dataset."""
 
     request: TrainRequest
     config: Config
@@ -92,10 +79,7 @@ class PlannedRun:
 
 
 def plan_runs(request: CompareRequest) -> list[PlannedRun]:
-    """Return the runs of a comparison, in the order they are started.
-
-    The first split and seed of every method come first, so that a comparison that is
-    cut short has a row of each.
+    """Return the runs of a comparison: first one split and seed of every method.
 
     Raises:
         UsageError: for an unknown name, or two runs of one name.

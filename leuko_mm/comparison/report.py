@@ -115,12 +115,9 @@ TERMS = {
 
 
 def write_report(results: Path) -> tuple[tuple[Path, ...], tuple[str, ...]]:
-    """Write ``report.html`` and ``report/`` into the folder of the results.
+    """Write ``report.html`` and ``report/``; return the written files, and faults.
 
     The same results give the same bytes, whenever and wherever they are read.
-
-    Returns:
-        The written files, and a line on each results file that could not be read.
 
     Raises:
         UsageError: if there are no results, or ``report/`` holds something else.
@@ -239,8 +236,7 @@ def headlines(
 ) -> tuple[Headline, ...]:
     """Return the CBAM U-Net's first metrics, over as many cells as one result has.
 
-    What was chosen on the development fold stands beside the paper's method, never in
-    its place.
+    What was chosen on the development fold stands beside them.
     """
     many = [r for r in results if r.all_classes]
     whole = [r for r in many if r.scope == FIVE_FOLDS]
@@ -275,9 +271,7 @@ def overview(
 ) -> Section:
     """Return the section of every result, the five-fold ones first.
 
-    Args:
-        results, metrics: what is published.
-        developed: datasets on whose development fold settings were tried.
+    ``developed`` names the datasets on whose development fold settings were tried.
     """
     tables = []
     for number, members in enumerate(shown_families(results), 1):
@@ -333,17 +327,18 @@ def _choice_note(
         return f"{chosen}the cells of this fold, so it is no independent test of them."
     if first.scope != FIVE_FOLDS:
         return ""
-    without = [_without_choices(result) for result in ranked]
+    without = [
+        Result(
+            tuple(run for run in result.runs if run.split != DEVELOPMENT_FOLD),
+            f"without {DEVELOPMENT_FOLD}",
+        )
+        for result in ranked
+    ]
     values = [f"{rest.name} {cell_text(metrics.one(rest, 'mIoU'))}" for rest in without]
     return (
         f"{chosen}{DEVELOPMENT_FOLD}. Mean IoU without it, over "
         f"{len(without[0].cells.stem)} cells: {'; '.join(values)}."
     )
-
-
-def _without_choices(result: Result) -> Result:
-    runs = tuple(run for run in result.runs if run.split != DEVELOPMENT_FOLD)
-    return Result(runs, f"without {DEVELOPMENT_FOLD}")
 
 
 def confusions(results: Iterable[Result], chosen: Sequence[Result]) -> Section:

@@ -119,14 +119,8 @@ def _difference_table(
 ) -> ResultTable:
     """Return the differences of results to one of them on the same cells.
 
-    Over five folds the last column has the difference of each, which is one training.
-
-    Args:
-        name, title: of the table.
-        reference: what the others are compared with.
-        members: the others; the reference among them is passed over.
-        third: head and content of the column behind method and setting.
-        note: what a reader must know; results of other cells are named behind it.
+    Over five folds the last column has the difference of each. ``third`` is head and
+    content of the column behind method and setting.
     """
     others = [member for member in members if member is not reference]
     found, odd = differences_to(reference, others)
@@ -199,7 +193,7 @@ def _seed_tables(members: Sequence[Trainings], number: int) -> Iterable[ResultTa
             TableRow(
                 (
                     *(one.first.method, one.first.setting, one.first.scope),
-                    _listed(one.seeds),
+                    _listed(result.first.seed for result in one.results),
                     *(_listed(f"{v:.2f}" for v in one.values(name)) for name in heads),
                 ),
                 one.links,
@@ -371,8 +365,7 @@ def chosen_settings(
 ) -> list[Result]:
     """Return results on all folds of what was tried on the development fold first.
 
-    Of all classes: leukocyte against background is another question. The best on the
-    development fold comes first: what they reach on the folds chooses nothing.
+    The best on the development fold comes first.
     """
     reached = {
         (run.likeness, run.method, run.variant, run.seed): run.mean_iou
@@ -444,7 +437,7 @@ def _chosen_tables(
     others = [result for result in chosen if result is not reference]
     absolute = _tried_table(
         "chosen",
-        f"What was chosen, on {reference.tested}",
+        f"What was chosen, on {reference.scope} ({len(reference.cells.stem)} cells)",
         [*others, reference],
         metrics,
         f"The choice knew the cells of {DEVELOPMENT_FOLD}, which are among these; "

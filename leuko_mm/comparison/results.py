@@ -65,11 +65,7 @@ def losses_beside(target: Path) -> Path:
 def publish(work_dir: Path, target: Path) -> None:
     """Copy a finished run's results, each file whole, the cells before what names them.
 
-    The logged losses go into a file of their own, for the training curves.
-
-    Args:
-        work_dir: folder of the run.
-        target: the results file; the key ``cells`` names the file beside it.
+    The logged losses go into a file of their own.
     """
     results = json.loads((work_dir / RESULTS_FILE).read_text(encoding="utf-8"))
     cells = cells_beside(target)
@@ -85,10 +81,7 @@ def publish(work_dir: Path, target: Path) -> None:
 
 
 def training_options(command: str) -> list[str]:
-    """Return what the ``--cfg-options`` of a command change in a training.
-
-    Of a key the last part is kept: ``lr_mult=0.3``.
-    """
+    """Return what ``--cfg-options`` change in a training: ``lr_mult=0.3``."""
     try:
         words = shlex.split(command.partition(" --cfg-options ")[2])
     except ValueError:  # unbalanced quotes
@@ -109,13 +102,9 @@ class PublishedRun:
 
     Attributes:
         file: path below the folder of the results.
-        results: content of the file.
-        cells: of ``.cells.npz``.
         folder: the protocol, with the data where it is not the protocol's own.
-        method, split, seed, iterations: of the run.
-        variant: what the file's name says beside method, split and seed: a setting, an
-            ablation, or how a network was tested; without the length of the training.
-        command: that made the file.
+        variant: what the file's name says beside method, split and seed, without the
+            length of the training.
         reading: how cells are read from the network's answer; empty: pixel by pixel.
         tiles: cells along a side of a test image; 1 for images of one cell.
         alike: whether the cells of a test image are all of one class.
@@ -167,18 +156,12 @@ class PublishedRun:
 
     @property
     def on_development(self) -> bool:
-        """Whether it was tested where settings are chosen.
-
-        Splits that learn from fewer slides are named ``development_groups20``.
-        """
+        """Whether it was tested where settings are chosen."""
         return self.split.split("_")[0] == DEVELOPMENT
 
     @property
     def images(self) -> tuple:
-        """What tells images of one test from those of another.
-
-        How a training's mosaics are dealt is its protocol's, which the folder names.
-        """
+        """What tells images of one test from those of another."""
         size, dataset = self.data.get("size"), self.data["dataset"]
         return self.folder, size, self.tiles, self.alike, dataset
 
@@ -193,21 +176,10 @@ class PublishedRun:
         how = self.options, tuple(sorted(self.reading.items()))
         return (*self.likeness, self.method, self.variant, *how)
 
-    @property
-    def link(self) -> FileLink:
-        """The results file, named by its split."""
-        return FileLink(self.file, self.split)
-
 
 @dataclass(frozen=True)
 class PublishedRuns:
-    """All runs below ``results/``.
-
-    Args:
-        runs: long enough to be printed as results.
-        short: the others.
-        faults: a line on each file that cannot be read.
-    """
+    """All runs below ``results/``; ``short`` ones are not printed as results."""
 
     runs: tuple[PublishedRun, ...]
     short: tuple[PublishedRun, ...]
@@ -271,12 +243,7 @@ def _variant(stem: str, run: Mapping) -> str | None:
 
 @dataclass(frozen=True)
 class Result:
-    """One run, or the same method over folds that together test every cell once.
-
-    Args:
-        runs: one, or one a fold.
-        scope: ``five folds``, or the run's split.
-    """
+    """One run, or all five folds, which together test every cell once."""
 
     runs: tuple[PublishedRun, ...]
     scope: str
@@ -334,18 +301,14 @@ class Result:
         """What its encoder started from, as a remark behind a name."""
         return "random weights" if self.encoder == RANDOM else self.encoder
 
-    @property
-    def tested(self) -> str:
-        """On what it was tested: ``fold5 (260 cells)``."""
-        return f"{self.scope} ({len(self.cells.stem)} cells)"
-
     def conditions(self, *others: Result) -> str:
         """Say protocol, test, length and images; others differ in length alone."""
         run, size = self.first, self.first.data.get("size")
         lengths = sorted({result.first.iterations for result in (self, *others)})
         image = f"{run.tiles}x{run.tiles} cells" if run.tiles > 1 else "single cells"
         return (
-            f"{run.folder}, {self.tested}, {' or '.join(map(str, lengths))} "
+            f"{run.folder}, {self.scope} ({len(self.cells.stem)} cells), "
+            f"{' or '.join(map(str, lengths))} "
             f"iterations, {image}{f' on {size} px' if size else ''}"
         )
 
@@ -374,7 +337,7 @@ class Result:
     @property
     def links(self) -> tuple[FileLink, ...]:
         """The results files."""
-        return tuple(run.link for run in self.runs)
+        return tuple(FileLink(run.file, run.split) for run in self.runs)
 
 
 def named_links(results: Iterable[Result]) -> tuple[FileLink, ...]:
@@ -389,9 +352,7 @@ def named_links(results: Iterable[Result]) -> tuple[FileLink, ...]:
 def results_of(runs: Iterable[PublishedRun]) -> list[Result]:
     """Return what counts as one result: all five folds where they are, else a run.
 
-    Folds are joined where method, variant, seed, length, images, what the training
-    changed and how its answer is read are the same. Runs on the development fold are
-    left out: they are for choosing.
+    Runs on the development fold are left out: they are for choosing.
     """
     groups: dict[tuple, dict[str, PublishedRun]] = defaultdict(dict)
     for run in runs:
@@ -413,10 +374,7 @@ def results_of(runs: Iterable[PublishedRun]) -> list[Result]:
 
 
 def without_other_images(runs: Iterable[PublishedRun]) -> list[PublishedRun]:
-    """Leave out tests of a network on other images than those of its own training.
-
-    They are no row of a comparison of methods; ``cells_per_image`` shows them.
-    """
+    """Leave out tests of a network on other images than its training's."""
     own = defaultdict(set)
     for run in runs:
         if not run.is_test:
@@ -440,10 +398,7 @@ def single_folds(results: Iterable[Result]) -> list[Result]:
 
 
 def shown_families(results: Sequence[Result]) -> list[list[Result]]:
-    """Return results that may be compared with one another, the widest test first.
-
-    A method of all folds is also among those that are there on one of them.
-    """
+    """Return results that may be compared with one another, widest test first."""
     families: dict[tuple, list[Result]] = defaultdict(list)
     for result in [*results, *single_folds(results)]:
         families[result.family].append(result)

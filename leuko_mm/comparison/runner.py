@@ -51,9 +51,7 @@ PROGRESS_S = 60.0
 def run_status(run: PlannedRun, *, force: bool = False) -> tuple[str, str]:
     """Return how far a run is, and what there is to say of it.
 
-    Args:
-        run: as planned.
-        force: take what differs for absent.
+    With ``force``, what differs counts as absent.
     """
     if run.target.exists():
         published = read_results(run.target)
@@ -97,9 +95,7 @@ def results_difference(results: Mapping, run: PlannedRun) -> str | None:
 def identity_difference(identity: Mapping, run: PlannedRun) -> str | None:
     """Return in what an identity differs from that of a planned run.
 
-    Args:
-        identity: sha256 of a config and of a dataset; what is missing differs.
-        run: as planned.
+    ``identity`` holds the sha256 of a config and of a dataset; what is missing differs.
     """
     found = [
         f"{key.removesuffix('_sha256')} ({str(identity.get(key))[:12]}, now "
@@ -112,13 +108,7 @@ def identity_difference(identity: Mapping, run: PlannedRun) -> str | None:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a run.
-
-    Args:
-        name: of the run.
-        status: ``done``, ``differs``, ``failed`` or ``left to another process``.
-        note: what the user needs to know of it.
-    """
+    """What became of a run, and what the user needs to know of it."""
 
     name: str
     status: str
@@ -128,11 +118,7 @@ class Outcome:
 class ProgressHook(Hook):
     """Say once a minute how far a training is.
 
-    Args:
-        say: takes a line.
-        name: of the run.
-        time_left: takes the share of this run that is left, returns words on the time
-            left of all.
+    ``time_left`` takes the share of this run that is left and returns words.
     """
 
     def __init__(
@@ -154,11 +140,7 @@ class ProgressHook(Hook):
 
 
 def survey(request: CompareRequest) -> list[tuple[PlannedRun, str, str]]:
-    """Return every run of a comparison, how far it is, and what there is to say of it.
-
-    Raises:
-        UsageError, DatasetError: if the runs cannot be planned.
-    """
+    """Return every run, how far it is, and what there is to say of it."""
     return [
         (run, *run_status(run, force=request.force)) for run in _planned_alone(request)
     ]
@@ -175,7 +157,6 @@ def compare(
     """Train what is not done of a comparison; return what became of every run.
 
     Args:
-        request: which runs.
         shard: ``i/n``: do only this part.
         launcher: ``none``, ``pytorch`` or ``slurm``: divide the runs over the processes
             that it started. Each run is one process's.
@@ -282,12 +263,7 @@ class _Worker:
             train(request)
 
     def _time_left(self, current: PlannedRun, share: float = 1.0) -> str:
-        """Say how long all runs still take if each takes as long as the finished ones.
-
-        Args:
-            current: the run that is trained.
-            share: how much of it is left.
-        """
+        """Say how long all take if each takes as long as the finished ones."""
         for run in self.runs:
             if run.target not in self._seconds and run is not current:
                 results = read_results(run.target)

@@ -20,16 +20,7 @@ SIGNS = {"error": "✗ error", "warning": "! warning", "note": "· note"}
 
 @dataclass(frozen=True)
 class FindingPicture:
-    """A picture that shows a finding.
-
-    Args:
-        stem: its name.
-        image: uint8 RGB.
-        labels: class ids, outlined on the image; None shows it bare.
-
-    Shape:
-        image (H, W, 3); labels (H, W).
-    """
+    """A picture (H, W, 3) and class ids (H, W) to outline on it; None shows it bare."""
 
     stem: str
     image: np.ndarray
@@ -40,11 +31,7 @@ class FindingPicture:
 class FindingSection:
     """All findings of one kind.
 
-    Args:
-        severity: ``error``, ``warning`` or ``note``.
-        title, cure: what they have in common.
-        shown: the first ones, as (file, words, pictures).
-        further: the others, as (file, words).
+    ``shown`` are the first ones, as (file, words, pictures), ``further`` the others.
     """
 
     severity: str
@@ -56,17 +43,12 @@ class FindingSection:
 
 @dataclass(frozen=True)
 class CheckReport:
-    """Content of the page.
+    """Content of the page; classes by id, sections with the gravest first.
 
     Args:
-        name: of the dataset.
-        summary: what was checked, in a sentence.
         tally: number of findings by severity.
-        classes: by id, the background first.
-        sections: the gravest first.
         counts: (split, part, cells of each class without the background).
         stains: ``datasets.stains.GroupStain`` of each group, the most unlike first.
-        closing: the last sentence: how to run it again.
     """
 
     name: str
@@ -80,11 +62,7 @@ class CheckReport:
 
 
 def render_check_report(check: CheckReport) -> str:
-    """Return the page as the text of one HTML file.
-
-    Args:
-        check: every text of it is escaped.
-    """
+    """Return the page as the text of one HTML file, every text escaped."""
     legend = {label.name: label.colour for label in check.classes}
     return render(
         "check.html",

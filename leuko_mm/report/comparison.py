@@ -24,14 +24,11 @@ LATEX = {
 
 @dataclass(frozen=True)
 class TableRow:
-    """One row.
+    """One row: words, numbers, metrics with intervals, or None for an empty place.
 
-    Args:
-        cells: one a column: words, a number, a metric with its interval, or None for
-            an empty place.
-        links: the results files that it is made of.
-        kind: ``result``, ``printed`` (others have published it), ``lacking`` (no run is
-            there), or ``term`` (what a word means).
+    ``kind`` is ``result``, ``printed`` (others have published it), ``lacking`` (no run
+    is
+    there), or ``term`` (what a word means).
     """
 
     cells: tuple[Cell, ...]
@@ -45,8 +42,6 @@ class ResultTable:
 
     Args:
         name: of its files, without a suffix.
-        title: the heading.
-        columns: the heads.
         rows: in their order; those with fewer cells than columns are filled up.
         lead: what it shows, in a few sentences.
         words: numbers of the columns that hold words; the others hold numbers.
@@ -89,12 +84,9 @@ class ShownConfusion:
     """Where the pixels of each class went, and the cells.
 
     Args:
-        title, lead: the heading, and what it shows.
-        classes: in the order of their ids.
         counts: pixels, rows truth, columns prediction.
         shares: the same in percent of each row.
-        cells: the cells by true class and by the class of most of their pixels.
-        links: the results files.
+        cells: by true class and by the class of most of their pixels.
     """
 
     title: str
@@ -108,10 +100,7 @@ class ShownConfusion:
 
 @dataclass(frozen=True)
 class Section:
-    """A section of the page; ``name`` is its anchor.
-
-    ``lead`` is what it says, or why there is nothing to show.
-    """
+    """A section; ``lead`` is what it says, or why there is nothing to show."""
 
     name: str
     title: str
@@ -148,11 +137,7 @@ def render_comparison(
 ) -> str:
     """Return the page as the text of one HTML file.
 
-    Args:
-        report: what it says.
-        pictures: its plots as :func:`leuko_mm.report.plots.plot_svg` draws them, by
-            their names.
-        files: paths of the same tables as files, without suffix, by their names.
+    ``pictures`` are its plots as SVG, ``files`` paths of its tables, both by name.
     """
     inks = {"light": INK.encode(), "dark": DARK_INK.encode()}
     curves = {
@@ -176,14 +161,7 @@ def render_comparison(
 
 
 def cell_text(cell: Cell) -> str:
-    """Return a cell as words, its interval behind it.
-
-    Example:
-        >>> cell_text(Measured(79.784, 71.2, 85.06)), cell_text(3), cell_text(1.5)
-        ('79.78 [71.20, 85.06]', '3', '1.50')
-        >>> cell_text(None), cell_text(Measured(None)), cell_text("a")
-        ('', '-', 'a')
-    """
+    """Return a cell as words, its interval behind it: ``79.78 [71.20, 85.06]``."""
     if cell is None:
         return ""
     if isinstance(cell, (str, int)):
@@ -209,10 +187,7 @@ def markdown_page(
 ) -> str:
     """Return the whole report as Markdown.
 
-    Args:
-        report: as for the page.
-        pictures: paths of the plots, by their names.
-        up: what leads from the Markdown file to the folder of the results: ``../``.
+    ``pictures`` are paths of the plots by name; ``up`` leads to the folder of results.
     """
     parts = ["# Comparison of methods", report.summary]
     parts += [
@@ -239,13 +214,6 @@ def markdown_table(table: ResultTable, up: str = "") -> str:
     """Return a table as Markdown, with its lead above and its note below.
 
     The last column leads to the results files, where there are any.
-
-    Example:
-        >>> rows = (TableRow(("a|b", Measured(1.0, 0.5, 1.5))),)
-        >>> print(markdown_table(ResultTable("t", "T", ("x", "y"), rows)))
-        | x | y |
-        |---|---:|
-        | a\\|b | 1.00 [0.50, 1.50] |
     """
     rule = ["---" if i in table.words else "---:" for i in range(len(table.columns))]
     more = table.linked
@@ -278,12 +246,6 @@ def csv_table(table: ResultTable) -> str:
     """Return a table as CSV: an interval in two columns of its own, links in the last.
 
     Numbers have all their digits.
-
-    Example:
-        >>> rows = (TableRow(("a", Measured(1.25, 0.5, 1.5))),)
-        >>> print(csv_table(ResultTable("t", "T", ("x", "y"), rows)), end="")
-        x,y,y low,y high,files
-        a,1.25,0.5,1.5,
     """
     columns = list(zip(*table.cells, strict=True)) or [()] * len(table.columns)
     wide = [any(map(_has_interval, column)) for column in columns]

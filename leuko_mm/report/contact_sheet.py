@@ -30,15 +30,13 @@ def contact_sheet(
     Args:
         images: uint8 RGB of any sizes; proportions are kept.
         captions: one text an image, shortened to the width of its tile.
-        columns: tiles in a row.
         tile: side of a tile in pixels.
 
     Shape:
         n times (H, W, 3) -> (height, width, 3), uint8.
 
     Raises:
-        ValueError: if there is no image, one is not RGB uint8, or the captions
-            do not match the images.
+        ValueError: if an image is missing or not RGB uint8, or captions do not match.
     """
     if not len(images) or columns < 1 or tile < 1:
         raise ValueError(
@@ -79,14 +77,7 @@ def _caption(text: str, width: int) -> np.ndarray:
 
 
 def write_sheet(out: Path, sheet: np.ndarray) -> None:
-    """Write a sheet as PNG or JPEG, by the suffix of the file.
-
-    Args:
-        out: file whose name ends in .png, .jpg or .jpeg; its folder exists.
-        sheet: uint8 RGB.
-
-    Shape:
-        (H, W, 3).
+    """Write an RGB sheet as PNG or JPEG, by the suffix of the file.
 
     Raises:
         ValueError: if the name ends otherwise.
@@ -105,16 +96,9 @@ def write_sheet(out: Path, sheet: np.ndarray) -> None:
 
 @dataclass(frozen=True)
 class Figure:
-    """One thing shown: a cell, a mosaic, or an image of a batch.
+    """One or two pictures (H, W, 3) of a cell, a mosaic, or an image of a batch.
 
-    Args:
-        title: its name.
-        notes: its origin, a few words a line.
-        classes: those of its labels, without the background.
-        pictures: uint8 RGB, one or two of the same thing.
-
-    Shape:
-        pictures (H, W, 3) each.
+    ``classes`` are those of its labels, without the background.
     """
 
     title: str
@@ -125,15 +109,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Sheet:
-    """Figures of one kind.
-
-    Args:
-        name: of the section, and of its PNG without the suffix.
-        title: the section's heading.
-        lead: what is seen, in a sentence or two.
-        small: many small figures; else a few, pixel for pixel.
-        figures: at least one.
-    """
+    """Figures of one kind: many ``small`` ones, or a few shown pixel for pixel."""
 
     name: str
     title: str
@@ -144,15 +120,7 @@ class Sheet:
 
 @dataclass(frozen=True)
 class BrowsePage:
-    """Content of the page.
-
-    Args:
-        name: of the dataset or run that is shown.
-        summary: a sentence on it.
-        classes: each with its number of cells; None where cells have no class.
-        facts: (name, value) of what the figures depend on.
-        sheets: in the order of the page.
-    """
+    """Content of the page; classes with their number of cells, None if unknown."""
 
     name: str
     summary: str
@@ -162,11 +130,7 @@ class BrowsePage:
 
 
 def render_browse_page(page: BrowsePage) -> str:
-    """Return the page as one HTML file; its pictures are JPEG, those of sheets exact.
-
-    Args:
-        page: every text of it is escaped.
-    """
+    """Return the page as one HTML file, every text escaped; pictures are JPEG."""
     pictures = [
         [[picture(p, quality=PAGE_QUALITY) for p in f.pictures] for f in sheet.figures]
         for sheet in page.sheets
@@ -184,11 +148,7 @@ def render_browse_page(page: BrowsePage) -> str:
 
 
 def draw_sheet(sheet: Sheet) -> np.ndarray:
-    """Return a sheet as one RGB picture; large figures keep their pixels.
-
-    Shape:
-        -> (H, W, 3), uint8.
-    """
+    """Return a sheet as one RGB picture; large figures keep their pixels."""
     pictures = [p for figure in sheet.figures for p in figure.pictures]
     captions = [
         "labels" if number else figure.title

@@ -21,13 +21,7 @@ MISSING = Markup('<span class="missing" title="not defined">&ndash;</span>')
 
 @dataclass(frozen=True)
 class Measured:
-    """A number with the ends of its interval; None where there is none.
-
-    Args:
-        value: in the unit of its column or axis.
-        low, high: ends of the interval.
-        digits: after the decimal point.
-    """
+    """A number in the unit of its column, and the ends of its interval; None: none."""
 
     value: float | None
     low: float | None = None
@@ -90,14 +84,7 @@ def data_uri(content: bytes, media_type: str) -> str:
 
 
 def picture(image: np.ndarray, *, quality: int) -> dict:
-    """Return an image as a template shows it: its JPEG's URI, width and height.
-
-    Args:
-        image: uint8 RGB.
-        quality: of the JPEG, 0-100.
-
-    Shape:
-        (H, W, 3).
+    """Return a uint8 RGB image (H, W, 3) as a template shows it: URI, width, height.
 
     Raises:
         ValueError: if the array is not an RGB image.
@@ -117,26 +104,14 @@ def picture(image: np.ndarray, *, quality: int) -> dict:
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a Markdown table, numbers to the right.
-
-    Example:
-        >>> print(table(["a", "b"], [["x", "1"]]))
-        | a | b |
-        |---|---:|
-        | x | 1 |
-    """
+    """Return a Markdown table, numbers to the right."""
     rule = "|---|" + "---:|" * (len(header) - 1)
     lines = [f"| {' | '.join(line)} |" for line in (header, *rows)]
     return "\n".join([lines[0], rule, *lines[1:]])
 
 
 def number(value: float | None, digits: int = 1) -> str:
-    """Format a number; a hyphen stands for None and NaN.
-
-    Example:
-        >>> number(2.345), number(2.345, 2), number(None)
-        ('2.3', '2.35', '-')
-    """
+    """Format a number; a hyphen stands for None and NaN."""
     return "-" if _is_missing(value) else f"{value:.{digits}f}"
 
 
@@ -155,10 +130,5 @@ def count(value: int | None) -> str:
 
 
 def rgb(colour: tuple[int, int, int]) -> str:
-    """Format a colour for an SVG attribute.
-
-    Example:
-        >>> rgb((255, 0, 128))
-        '#ff0080'
-    """
+    """Format a colour for an SVG attribute: ``#ff0080``."""
     return "#" + "".join(f"{int(part):02x}" for part in colour)

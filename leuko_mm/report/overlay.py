@@ -60,15 +60,7 @@ def label_bytes(labels: np.ndarray) -> np.ndarray:
 def colourise(
     labels: np.ndarray, colours: tuple[RGB, ...] = CLASS_COLOURS
 ) -> np.ndarray:
-    """Paint a label map in the class colours; ids without a colour become grey.
-
-    Args:
-        labels: class ids, 0-255.
-        colours: RGB of each id in order.
-
-    Shape:
-        (H, W) -> (H, W, 3) uint8 RGB.
-    """
+    """Paint a label map (H, W) in RGB class colours; ids without one become grey."""
     return label_lut(colours)[label_bytes(labels)]
 
 
@@ -76,14 +68,6 @@ def save_palette_png(
     path: str | Path, labels: np.ndarray, colours: tuple[RGB, ...] = CLASS_COLOURS
 ) -> None:
     """Write a mask whose pixels are the ids, while viewers show the colours.
-
-    Args:
-        path: file to write, ending in .png; its folder must exist.
-        labels: class ids, 0-255.
-        colours: RGB of each id in order.
-
-    Shape:
-        labels (H, W).
 
     Raises:
         ValueError: if the name does not end in .png: other formats change ids.
@@ -97,11 +81,7 @@ def save_palette_png(
 
 
 def resized(array: np.ndarray, factor: float) -> np.ndarray:
-    """Scale an image smoothly, or a label map without mixing its ids.
-
-    Shape:
-        (H, W, 3) or (H, W) -> the same, each side times ``factor``, at least 1 pixel.
-    """
+    """Scale an image smoothly, or a label map without mixing ids; at least 1 pixel."""
     height, width = (max(1, round(side * factor)) for side in array.shape[:2])
     if array.ndim == 2:
         method = cv2.INTER_NEAREST_EXACT
@@ -206,8 +186,7 @@ def truth_against_prediction(
 
     Args:
         image: the input, uint8 RGB.
-        truth: class ids of the mask; 255 is not judged.
-        prediction: class ids that the model gave.
+        truth, prediction: class ids; true ones of 255 are not judged.
         enhanced: the image as the model saw it, an extra panel; uint8 RGB.
         title: a line above the row; empty for none.
         legend: name and RGB of each id in order.
@@ -291,13 +270,7 @@ def _draw_legend(
 
 @dataclass(frozen=True)
 class DrawnCell:
-    """One cell to draw.
-
-    Args:
-        id: its number in the map of instances, and on the picture.
-        colour: of its class.
-        box: x0, y0, x1, y1, ends excluded.
-    """
+    """One cell to draw; box is x0, y0, x1, y1, ends excluded."""
 
     id: int
     colour: RGB
@@ -314,14 +287,8 @@ def cell_overlay(
 ) -> np.ndarray:
     """Draw every cell in its colour, with an outline and its number.
 
-    Cells are drawn one by one in their boxes: touching cells of a class get an
-    outline each, and a large image costs no more than its copy. Pixels without a
-    cell, outline or number keep their exact value.
-
-    Args:
-        image: uint8 RGB.
-        instances: ids of cells, 0 elsewhere.
-        cells: those to draw.
+    Touching cells of a class get an outline each. Pixels without a cell, outline or
+    number keep their exact value.
 
     Shape:
         (H, W, 3), (H, W) -> (H, W, 3) uint8 RGB.

@@ -52,10 +52,6 @@ def smoothed(values: Sequence[float], window: int | None = None) -> np.ndarray:
 
     Shape:
         (N,) -> (N,) float64; NaN where a window holds no finite value.
-
-    Example:
-        >>> smoothed([0.0, 3.0, 6.0, 3.0], 3).tolist()
-        [1.5, 3.0, 4.0, 4.5]
     """
     values = np.asarray(values, dtype=np.float64)
     if window is None:
@@ -80,11 +76,8 @@ def loss_curve(
     """Draw a training loss over iterations: values thin, their running mean thick.
 
     Args:
-        iterations: N iteration numbers in ascending order.
-        losses: N values.
         out: picture to write (.png); its folder is made.
         marks: what happened at an iteration, ``{75: "encoder thawed"}``.
-        title: a line above the curve.
 
     Raises:
         ValueError: if there is nothing to draw or lengths differ.
@@ -109,11 +102,7 @@ def loss_curve_svg(
 ) -> bytes:
     """Return the curve of :func:`loss_curve` as an SVG file on no ground.
 
-    Args:
-        iterations, losses, marks: as there.
-        size: width and height in inches; text stays 10 points.
-        ink: colour of axes and words, ``#rrggbb``.
-        colour: of the curve.
+    ``size`` is in inches, ``ink`` the colour of axes and words; text stays 10 points.
 
     Raises:
         ValueError: if there is nothing to draw or lengths differ.
@@ -170,13 +159,7 @@ def _loss_figure(
 
 @dataclass(frozen=True)
 class PlotPoint:
-    """A point with its name and the ends of its interval.
-
-    Args:
-        x, y: where.
-        name: written beside it; empty for none.
-        low, high: ends of y's interval; None for none.
-    """
+    """A point with its name and the ends of its interval in y; None: no interval."""
 
     x: float
     y: float
@@ -187,12 +170,7 @@ class PlotPoint:
 
 @dataclass(frozen=True)
 class PlotSeries:
-    """Points of one kind.
-
-    Args:
-        name: in the legend.
-        points: in the order of x where a line joins them.
-    """
+    """Points of one kind, in the order of x where a line joins them."""
 
     name: str
     points: tuple[PlotPoint, ...]
@@ -276,13 +254,7 @@ def _draw_line(axes: Axes, series: PlotSeries, order: int) -> None:
 
 
 def name_points(axes: Axes, points: Sequence[PlotPoint], ink: str) -> None:
-    """Write every point's name beside it; a thin line leads to one that had to move.
-
-    Args:
-        axes: drawn and scaled; names of points far to the right stand left of them.
-        points: in data coordinates.
-        ink: colour of the names.
-    """
+    """Write every point's name beside it; a thin line leads to one that had to move."""
     if not points:
         return
     figure = axes.figure
@@ -315,18 +287,7 @@ def spread(
 ) -> np.ndarray:
     """Return heights near the wanted ones, ``gap`` apart where words would overlap.
 
-    Args:
-        wanted: heights.
-        left, right: ends of each word.
-        gap: least distance of two words that share a column.
-
-    Shape:
-        (N,) each -> (N,).
-
-    Example:
-        >>> at, ends = np.zeros(2), np.ones(2)
-        >>> spread(np.array([5.0, 6.0]), at, ends, gap=3.0).round(1).tolist()
-        [4.0, 7.0]
+    ``left`` and ``right`` are the ends of each word; all are of shape (N,).
     """
     heights = np.array(wanted, dtype=float)
     order = np.argsort(heights, kind="stable")
@@ -351,12 +312,9 @@ def spread(
 
 @dataclass(frozen=True)
 class IntervalRow:
-    """One result.
+    """One result; results of one name stand together, ``series`` is in the legend.
 
-    Args:
-        name: at the left; results of one name stand together under it.
-        series: what its colour means, in the legend.
-        metrics: one a panel; a value of None is left out.
+    ``metrics`` are one a panel; a value of None is left out.
     """
 
     name: str
@@ -366,13 +324,7 @@ class IntervalRow:
 
 @dataclass(frozen=True)
 class IntervalPlot:
-    """Results below one another, a panel for each of their metrics.
-
-    Args:
-        rows: from the top; names come in the order of their first rows.
-        labels: words at the panels' axes.
-        levels: of each panel a level to compare with, or None.
-    """
+    """Results below one another, a panel for each metric, with a level or None."""
 
     rows: tuple[IntervalRow, ...]
     labels: tuple[str, ...]
@@ -431,13 +383,7 @@ class IntervalPlot:
 def _row_heights(
     rows: Sequence[IntervalRow],
 ) -> tuple[list[float], dict[str, float]]:
-    """Return each row's height, the first at 0 and downwards, and each name's.
-
-    Example:
-        >>> rows = [IntervalRow(name, "", ()) for name in "aba"]
-        >>> _row_heights(rows)
-        ([0.0, -2.7, -1.0], {'a': -0.5, 'b': -2.7})
-    """
+    """Return each row's height, the first at 0 and downwards, and each name's."""
     heights, names, height = [0.0] * len(rows), {}, 0.0
     for name in dict.fromkeys(row.name for row in rows):
         own = [number for number, row in enumerate(rows) if row.name == name]
@@ -451,10 +397,6 @@ def _row_heights(
 
 def plot_svg(plot: Plot | IntervalPlot, ink: str = INK) -> bytes:
     """Return a plot as an SVG file on no ground; the same plot gives the same bytes.
-
-    Args:
-        plot: what is drawn.
-        ink: colour of axes and words, ``#rrggbb``.
 
     Raises:
         ValueError: if there is nothing to draw, or a row has not one metric a panel.

@@ -33,17 +33,11 @@ class FoundCell:
 
     Args:
         id: its number in its image, as the overlay shows it.
-        class_id: index into the classes.
-        confidence: 0-1.
         probabilities: by class id, 0-1.
         box: x0, y0, x1, y1 in pixels of the image, ends excluded.
         area: pixels.
-        touches_border: whether the image may have cut it.
         runs: its pixels as COCO's compressed run lengths.
-        thumbnail: uint8 RGB; None where the page has too many.
-
-    Shape:
-        thumbnail (H, W, 3).
+        thumbnail: uint8 RGB (H, W, 3); None where the page has too many.
     """
 
     id: int
@@ -62,16 +56,10 @@ class FoundField:
     """One image and its cells.
 
     Args:
-        name: its path, printable.
-        file_name: its path below the folder of the images, unchanged.
+        name, file_name: its path, printable, and as it is below the images' folder.
         width, height: pixels.
         overlay: path of its overlay from the page.
-        scale: the scale that was used, in a few words.
-        cells: by id.
         picture: the overlay, uint8 RGB in any size; None where the page has too many.
-
-    Shape:
-        picture (H, W, 3).
     """
 
     name: str
@@ -86,20 +74,13 @@ class FoundField:
 
 @dataclass(frozen=True)
 class PredictReport:
-    """Content of the page.
+    """Content of the page; classes by id, the background first.
 
     Args:
-        name: of the image or folder.
-        summary: a sentence on the cells that were found.
-        classes: by id, the background first.
-        differential: the cells by class.
-        fields: in the order of the page.
         failed: (image, reason).
         facts: (name, value) of settings and inputs.
         left_out: sentences on what the page does not show; empty if nothing.
         command: makes a dataset of the saved corrections.
-        version: of the program.
-        closing: the last sentence.
     """
 
     name: str
@@ -116,11 +97,7 @@ class PredictReport:
 
 
 def render_predict_report(report: PredictReport) -> str:
-    """Return the page as the text of one HTML file.
-
-    Args:
-        report: every text of it is escaped.
-    """
+    """Return the page as the text of one HTML file, every text escaped."""
     return render(
         "predict.html",
         {
@@ -200,18 +177,10 @@ def _cell_content(cell: FoundCell) -> dict:
 def doubtful_first(
     confidences: Sequence[tuple[float, int]], most: int
 ) -> frozenset[int]:
-    """Return which cells get a thumbnail, the most doubtful of each class first.
+    """Return which cells get one of ``most`` thumbnails, the most doubtful first.
 
-    Every class gets an equal share of the thumbnails; what classes with fewer cells
-    leave over goes to the most doubtful of the others.
-
-    Args:
-        confidences: confidence and class of every cell.
-        most: thumbnails.
-
-    Example:
-        >>> sorted(doubtful_first([(0.9, 1), (0.2, 2), (0.3, 2), (0.4, 2)], 3))
-        [0, 1, 2]
+    Every class gets an equal share; what classes with fewer cells leave over goes to
+    the most doubtful of the others. ``confidences`` are (confidence, class) of each.
     """
     order = sorted(range(len(confidences)), key=lambda i: (confidences[i][0], i))
     classes = {class_id for _, class_id in confidences}

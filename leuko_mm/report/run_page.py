@@ -39,14 +39,7 @@ class Headline:
 
 @dataclass(frozen=True)
 class ClassRow:
-    """Scores of one class in percent, and its cells counted whole.
-
-    Args:
-        label: the class.
-        scores: ``precision recall f1 iou ovr_accuracy``; None where undefined.
-        cells: test cells of the class; None for the background.
-        right: those of them whose majority class is right.
-    """
+    """Scores of one class in percent; its test cells, and how many are right."""
 
     label: ClassLabel
     scores: Mapping[str, Score]
@@ -86,18 +79,13 @@ class CellCard:
     """One test cell with its pictures.
 
     Args:
-        stem, group: names of the cell and of the unit it belongs to.
         rank: among all test cells, the worst is 1.
         chosen_as: ``worst`` or ``best``.
         dice: over correct pixels, in percent.
-        truth: its class, as an index into ``RunReport.classes``; 0 for none.
-        majority: the class that most of its pixels were given; 0 for none.
-        pixels: one row a class that occurs in it.
-        image, enhanced: uint8 RGB; None where there is no picture.
-        true_labels, predicted_labels: class ids; None where there is no picture.
-
-    Shape:
-        image, enhanced (H, W, 3); labels (H, W).
+        truth, majority: its class and the one that most of its pixels were given, as an
+            index into ``RunReport.classes``; 0 for none.
+        image, enhanced: uint8 RGB (H, W, 3); None where there is no picture.
+        true_labels, predicted_labels: class ids (H, W); None where there is no picture.
     """
 
     stem: str
@@ -132,22 +120,14 @@ class FileLink:
 
 @dataclass(frozen=True)
 class RunReport:
-    """Content of the page.
+    """Content of the page; classes by id, the background first.
 
     Args:
-        name: of the run.
-        summary: one or two sentences: what was trained on what, and how.
-        headlines: the main metrics.
-        classes: of the scores, in the order of their ids, background first.
-        rows, means: the table of scores.
         confusion: pixels, rows truth, columns prediction.
         confusion_percent: the same in percent of each row's total.
         loss: None for a run that only tests.
-        cells: some of the test cells, the worst first.
-        cell_count: all test cells.
+        cells: some of the ``cell_count`` test cells, the worst first.
         facts: settings, data and provenance.
-        files: files beside the page.
-        closing: the last sentences.
     """
 
     name: str
@@ -167,11 +147,7 @@ class RunReport:
 
 
 def render_run_report(run: RunReport) -> str:
-    """Return the page as the text of one HTML file.
-
-    Args:
-        run: every text of it is escaped.
-    """
+    """Return the page as the text of one HTML file, every text escaped."""
     legend = {label.name: label.colour for label in run.classes}
     shown = sorted({cell.truth for cell in run.cells})
     return render(
@@ -190,12 +166,7 @@ def render_run_report(run: RunReport) -> str:
 def cell_panels(cell: CellCard, legend: Mapping[str, RGB]) -> list[dict]:
     """Draw a cell as input, enhanced, truth and prediction, all of one size.
 
-    Args:
-        cell: without an image it has no panels; labels of 255 are not judged.
-        legend: name and RGB of each id in order.
-
-    Returns:
-        ``caption``, ``uri``, ``width`` and ``height`` of each panel.
+    Returns ``caption``, ``uri``, ``width`` and ``height`` of each panel.
 
     Raises:
         ValueError: if the arrays do not fit.

@@ -61,7 +61,7 @@ def change_camera(
 
 @TRANSFORMS.register_module()
 class CameraJitter(BaseTransform):
-    """Apply a random ``CameraChange`` to an image.
+    """Vary blur, sharpening, noise and compression of an image at random.
 
     Args:
         sigma: largest deviation of the Gaussian blur, and largest radius of sharpening,
@@ -127,7 +127,7 @@ class CameraJitter(BaseTransform):
 
 @TRANSFORMS.register_module()
 class OtherCamera(BaseTransform):
-    """Apply one fixed ``CameraChange`` to every image, to test a network with it.
+    """Apply one fixed blur, sharpening, noise and compression, to test a network.
 
     Args:
         **change: of ``CameraChange``, lengths in pixels. The noise is drawn from a seed

@@ -1,7 +1,4 @@
-"""The door of the command line: verbs, exit codes, and what is not imported.
-
-What argparse refuses, with what may have been meant.
-"""
+"""The entry point: verbs, exit codes, imports, and hints at misspelt arguments."""
 
 from __future__ import annotations
 
@@ -13,7 +10,7 @@ from unittest.mock import Mock
 import pytest
 from tiny_run import leuko, process_environment
 
-from leuko_mm.cli import main as door
+from leuko_mm.cli import main as entry
 from leuko_mm.cli.main import HelpfulParser
 from leuko_mm.cli.train import add_cfg_options
 from leuko_mm.datasets.prepared import DatasetError
@@ -52,8 +49,8 @@ def test_help_is_quick_and_imports_nothing_heavy(argument, tmp_path):
 
 def test_an_unknown_verb_is_refused_with_those_there_are(capsys):
     with pytest.raises(SystemExit) as end:
-        door.main(["trian"])
-    assert end.value.code == door.WRONG_USE
+        entry.main(["trian"])
+    assert end.value.code == entry.WRONG_USE
     said = capsys.readouterr().err
     assert "'trian'" in said
     # The one that is meant comes before all that there are.
@@ -63,10 +60,10 @@ def test_an_unknown_verb_is_refused_with_those_there_are(capsys):
     assert "compare" in said
 
 
-@pytest.mark.parametrize("verb", door.VERBS)
+@pytest.mark.parametrize("verb", entry.VERBS)
 def test_every_verb_explains_itself(verb, capsys):
     with pytest.raises(SystemExit) as end:
-        door.main([verb, "--help"])
+        entry.main([verb, "--help"])
     assert end.value.code == 0
     assert f"usage: leuko {verb}" in capsys.readouterr().out
 
@@ -83,7 +80,7 @@ def test_every_verb_explains_itself(verb, capsys):
     ],
 )
 def test_exit_codes(error, code):
-    assert door.exit_code_of(error) == code
+    assert entry.exit_code_of(error) == code
 
 
 @pytest.fixture
@@ -91,26 +88,26 @@ def failing(monkeypatch):
     def install(error):
         verb = Mock(**{"run.side_effect": error})
         monkeypatch.setitem(sys.modules, "leuko_mm.cli.fail", verb)
-        monkeypatch.setitem(door.VERBS, "fail", "fails")
+        monkeypatch.setitem(entry.VERBS, "fail", "fails")
 
     return install
 
 
 def test_an_error_of_the_user_is_one_message(failing, capsys):
     failing(UsageError("do this instead"))
-    assert door.main(["fail"]) == 2
+    assert entry.main(["fail"]) == 2
     assert capsys.readouterr().err == "leuko fail: do this instead\n"
 
 
 def test_a_bug_keeps_its_traceback(failing):
     failing(ValueError("a bug"))
     with pytest.raises(ValueError, match="a bug"):
-        door.main(["fail"])
+        entry.main(["fail"])
 
 
 def test_control_c_is_no_traceback(failing, capsys):
     failing(KeyboardInterrupt())
-    assert door.main(["fail"]) == 130
+    assert entry.main(["fail"]) == 130
     assert "stopped" in capsys.readouterr().err
 
 
@@ -126,7 +123,7 @@ def test_nothing_of_the_libraries_is_printed(tmp_path):
 @pytest.mark.parametrize(("verb", "flags"), [("train", TRAIN_FLAGS), ("test", FLAGS)])
 def test_the_verb_takes_the_same_flags(verb, flags, capsys):
     with pytest.raises(SystemExit):
-        door.main([verb, "--help"])
+        entry.main([verb, "--help"])
     shown = capsys.readouterr().out
     assert [flag for flag in flags if flag not in shown] == []
 

@@ -11,8 +11,7 @@ from tiny_run import make_data, write_config
 
 from leuko_mm.cli import train
 from leuko_mm.comparison import plan
-from leuko_mm.comparison.plan import CompareRequest, method_names, plan_rows, plan_runs
-from leuko_mm.datasets.prepared import DatasetError
+from leuko_mm.comparison.plan import CompareRequest, plan_rows, plan_runs
 from leuko_mm.errors import UsageError
 from leuko_mm.training.config import config_hash
 from leuko_mm.training.results import as_typed
@@ -22,12 +21,6 @@ from leuko_mm.training.run import prepare_config
 def planned(tiny_config, **wishes):
     wishes = {"methods": [str(tiny_config)], "settings": ["own"], **wishes}
     return plan_runs(CompareRequest(protocol="smoke", **wishes))
-
-
-def test_every_method_is_compared_but_the_quickstart():
-    assert {"cbam_unet", "unet"} <= set(method_names())
-    assert "quickstart" not in method_names()
-    assert not [name for name in method_names() if "/" in name]
 
 
 def test_methods_by_settings_splits_and_seeds(tiny_data, tiny_config):
@@ -132,9 +125,3 @@ def test_two_runs_of_one_name_are_refused(tiny_data, tiny_config, tmp_path):
 def test_what_is_not_there_is_named(tiny_data, tiny_config, wishes, message):
     with pytest.raises(UsageError, match=message):
         planned(tiny_config, **wishes)
-
-
-def test_missing_data_is_said_before_anything(tmp_path, monkeypatch, tiny_config):
-    monkeypatch.setenv("LEUKO_MM_DATA", str(tmp_path / "none"))
-    with pytest.raises(DatasetError, match="bcisc"):
-        planned(tiny_config, data="bcisc")

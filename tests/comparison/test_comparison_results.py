@@ -81,28 +81,6 @@ def test_a_test_says_what_the_training_of_its_checkpoint_changed(tmp_path):
     }
 
 
-@pytest.mark.parametrize(
-    ("method", "variant", "how", "words"),
-    [
-        ("unet", None, {}, "own: as its file has it"),
-        ("unet", "A", {}, "A: raw image, cross-entropy"),
-        ("unet", "A", dict(seed=2), "A: raw image, cross-entropy, seed 2"),
-        ("unet", "A-views8", {}, "A: raw image, cross-entropy; views8"),
-        ("unet_vgg16", "retinex", {}, "ablation: AHE-Retinex"),
-        (
-            "unet",
-            "mine",
-            dict(mode="every", reading=dict(views=8, least_area=250)),
-            "mine, one class a cell, eight views",
-        ),
-    ],
-)
-def test_a_result_says_its_setting(tmp_path, method, variant, how, words):
-    write_run(tmp_path, method, variant, **how)
-    (result,) = results_in(tmp_path)
-    assert result.setting == words
-
-
 def test_float32_is_named_only_beside_bfloat16(tmp_path):
     write_run(tmp_path, "unet", "A", amp=True)
     write_run(tmp_path, "segnet", "A", amp=False)

@@ -7,7 +7,7 @@ import json
 from generated_results import write_run
 
 from leuko_mm.comparison.measurements import Metrics
-from leuko_mm.comparison.report_plots import at_a_glance, costs, learning, losses
+from leuko_mm.comparison.report_plots import at_a_glance, costs, losses
 from leuko_mm.comparison.results import FOLDS, read_runs, results_of
 
 
@@ -56,18 +56,6 @@ def test_methods_of_one_test_share_a_picture_without_ablations(tmp_path):
     assert values == sorted(values, reverse=True)
 
 
-def test_two_classes_have_no_target_and_two_methods_no_picture(tmp_path):
-    for method in ("unet", "segnet"):
-        write_run(tmp_path, method, "A", folder="robust", classes=2, n=1)
-    section = glance(tmp_path)
-    assert not section.figures
-    assert "no 3 methods on the same cells" in section.lead
-    write_run(tmp_path, "cbam_unet", "B", folder="robust", classes=2, n=1)
-    (figure,) = glance(tmp_path).figures
-    assert figure.plot.levels == ()
-    assert "Dashed" not in figure.lead
-
-
 def test_cost_is_drawn_of_methods_and_against_time_where_it_is_known(tmp_path):
     write_run(tmp_path, "unet", "A", gmacs=200.0)
     write_run(tmp_path, "cbam_unet", gmacs=130.0)
@@ -88,26 +76,6 @@ def test_cost_is_drawn_of_methods_and_against_time_where_it_is_known(tmp_path):
     assert len(timed.figures) == 4
     assert timed.lead == ""
     assert "timing.json" in {link.path for f in timed.figures for link in f.links}
-
-
-def test_a_learning_curve_joins_runs_that_differ_in_one_thing(tmp_path):
-    write_run(tmp_path, "cbam_unet", "i300", iterations=300)
-    write_run(tmp_path, "cbam_unet")
-    write_run(tmp_path, "cbam_unet", split="development", train_groups=20)
-    write_run(tmp_path, "cbam_unet", "i400", split="development", iterations=400)
-    section = learning(read_runs(tmp_path).runs, Metrics())
-    (figure,) = section.figures
-    assert figure.name == "learning_iterations"
-    assert [p.x for p in figure.plot.series[0].points] == [300, 650]
-
-
-def test_losses_are_drawn_where_they_are_published(tmp_path):
-    write_run(tmp_path, "unet", "A", losses=True)
-    write_run(tmp_path, "segnet", "A")
-    section = losses(read_runs(tmp_path).runs, tmp_path)
-    (figure,) = section.figures
-    assert [series.name for series in figure.plot.series] == ["unet A, fold5"]
-    assert figure.links[0].path == "half/unet-A-fold5-s0.losses.csv"
 
 
 def test_losses_that_can_be_read_together_share_a_plot(tmp_path):
@@ -133,13 +101,3 @@ def test_losses_that_can_be_read_together_share_a_plot(tmp_path):
     assert [figure.name for figure in section.figures] == [
         f"losses_half_{number}" for number in range(1, 5)
     ]
-
-
-def test_a_method_is_named_once_in_a_plot_of_costs(tmp_path):
-    for variant in ("A", "B"):
-        write_run(tmp_path, "unet", variant, gmacs=200.0)
-        write_run(tmp_path, "segnet", variant, gmacs=100.0)
-    results = results_of(read_runs(tmp_path).runs)
-    figure, *_ = costs(results, Metrics(), tmp_path).figures
-    names = [p.name for series in figure.plot.series for p in series.points]
-    assert sorted(names) == ["", "", "segnet", "unet"]

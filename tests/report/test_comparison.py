@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-from dataclasses import replace
 
 import pytest
 
@@ -54,16 +53,6 @@ def test_latex_escapes_and_has_as_many_cells_as_columns(table):
     assert "unet\\_x & 50.00 & " in text
     rows = [line for line in text.splitlines() if line.endswith("\\\\")]
     assert [row.count("&") for row in rows] == [2, 2, 2, 2]
-
-
-def test_latex_says_what_brackets_hold_and_what_a_reader_must_know(table):
-    assert "Brackets: 95 \\% bootstrap intervals" in latex_table(table)
-    noted = replace(table, rows=table.rows[1:], lead="Lead & more.", note="A note.")
-    below = latex_table(noted).partition("\\end{tabular}")[2]
-    said = "\\par\\smallskip\\footnotesize Lead \\& more. A note."
-    assert below.strip().splitlines() == [said, "\\end{table}"]
-    plain = latex_table(replace(noted, lead="", note=""))
-    assert "footnotesize" not in plain
 
 
 def test_markdown_shows_every_part_and_leads_to_the_files(table):

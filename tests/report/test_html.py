@@ -6,7 +6,6 @@ import io
 import cv2
 import numpy as np
 import pytest
-from jinja2 import UndefinedError
 from PIL import Image
 
 from leuko_mm.report import html
@@ -15,11 +14,6 @@ from leuko_mm.report import html
 def test_every_value_is_escaped():
     page = html.render("page.html", {"title": "<b>&\"'", "script": ""})
     assert "<title>&lt;b&gt;&amp;&#34;&#39;</title>" in page
-
-
-def test_a_missing_name_is_an_error():
-    with pytest.raises(UndefinedError, match="script"):
-        html.render("page.html", {"title": "x"})
 
 
 def test_escaping_does_not_depend_on_the_name_of_a_template():
@@ -35,12 +29,6 @@ def test_the_policy_names_the_very_style_and_script_of_the_page():
         content = page.partition(f"<{element}>")[2].partition(f"</{element}>")[0]
         assert content.strip()
         assert f"{element}-src {html.source_hash(content)}" in policy
-
-
-def test_a_page_without_a_script_forbids_all_scripts():
-    page = html.render("page.html", {"title": "x", "script": ""})
-    assert "script-src 'none'" in page
-    assert "<script" not in page
 
 
 def test_an_asset_cannot_end_its_element(tmp_path, monkeypatch):
@@ -64,12 +52,6 @@ def test_a_picture_is_a_jpeg_with_its_size():
 def test_a_picture_of_noise_becomes_a_jpeg_too():
     noise = np.random.default_rng(0).integers(0, 256, (256, 256, 3), dtype=np.uint8)
     assert html.picture(noise, quality=88)["uri"].startswith("data:image/jpeg;base64,")
-
-
-@pytest.mark.parametrize("image", [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3))])
-def test_what_is_no_picture_is_refused(image):
-    with pytest.raises(ValueError, match=r"expected \(H, W, 3\)"):
-        html.picture(image, quality=90)
 
 
 def test_numbers():

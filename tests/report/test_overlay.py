@@ -8,15 +8,12 @@ from PIL import Image
 
 from leuko_mm.classes import BINARY_COLOURS, CLASS_COLOURS
 from leuko_mm.report.overlay import (
-    CLASS_LEGEND,
     ERROR_COLOURS,
-    PANEL_WIDTH,
     DrawnCell,
     cell_overlay,
     colourise,
     overlay,
     reduced,
-    resized,
     save_palette_png,
     truth_against_prediction,
 )
@@ -62,12 +59,6 @@ def test_png_keeps_ids_and_shows_colours(tmp_path, labels):
         assert (np.asarray(picture.convert("RGB")) == colourise(labels)).all()
     with pytest.raises(ValueError, match=r"mask\.jpg"):
         save_palette_png(tmp_path / "mask.jpg", labels)
-
-
-def test_resizing_keeps_ids_and_at_least_a_pixel():
-    labels = np.array([[0, 5], [255, 0]], np.uint8)
-    assert (resized(labels, 3) == labels.repeat(3, axis=0).repeat(3, axis=1)).all()
-    assert resized(np.zeros((1, 100, 3), np.uint8), 0.1).shape == (1, 10, 3)
 
 
 @pytest.fixture
@@ -123,43 +114,6 @@ def test_a_light_line_is_beside_the_edge(image, labels):
     assert (drawn[18, 8] == image[18, 8]).all()
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (dict(alpha=1.5), "alpha is 1.5"),
-        (dict(outline=-1), "outline -1"),
-        (dict(labels=np.zeros((39, 60), int)), r"\(40, 60, 3\)"),
-        (dict(image_rgb=np.zeros((40, 60, 3))), "float64"),
-    ],
-)
-def test_overlay_refuses_wrong_values(image, labels, change, message):
-    with pytest.raises(ValueError, match=message):
-        overlay(**{"image_rgb": image, "labels": labels, **change})
-
-
-def test_row_has_a_panel_each_and_a_line_for_its_title(image, labels):
-    four = truth_against_prediction(image, labels, labels)
-    five = truth_against_prediction(image, labels, labels, enhanced=image)
-    titled = truth_against_prediction(image, labels, labels, title="mosaic 1")
-    assert four.dtype == np.uint8
-    assert five.shape[1] - four.shape[1] > PANEL_WIDTH
-    assert five.shape[0] == four.shape[0] < titled.shape[0]
-    for picture in (four, five):
-        assert (picture[:, :10] == 255).all()
-        assert (picture[:5] == 255).all()
-
-
-@pytest.mark.parametrize("legend", [CLASS_LEGEND, BINARY])
-def test_legend_has_the_colours_that_can_occur(image, legend):
-    nothing = np.zeros((40, 60), np.uint8)
-    picture = truth_against_prediction(image * 0 + 90, *[nothing] * 2, legend=legend)
-    for name, colour in {**legend, **ERROR_COLOURS}.items():
-        expected = name != "background" and (
-            name != "wrong class" or legend is CLASS_LEGEND
-        )
-        assert has_colour(picture, colour).any() == expected, name
-
-
 def errors_drawn(image, truth, prediction):
     picture = truth_against_prediction(image // 4, truth, prediction)
     # The squares of the legend are smaller than a quarter of the cell.
@@ -179,13 +133,6 @@ def test_kinds_of_errors_have_their_colours(image, labels):
     assert errors_drawn(image, nothing, judged) == {"false alarm"}
     assert errors_drawn(image, judged, swapped) == {"wrong class"}
     assert errors_drawn(image, np.full_like(labels, 255), judged) == set()
-
-
-def test_row_refuses_what_does_not_fit(image, labels):
-    with pytest.raises(ValueError, match="expected"):
-        truth_against_prediction(image, labels, labels[:, :-1])
-    with pytest.raises(ValueError, match="expected"):
-        truth_against_prediction(image, labels, labels, enhanced=image[:-1])
 
 
 @pytest.fixture

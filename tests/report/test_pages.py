@@ -14,13 +14,8 @@ import pytest
 from PIL import Image
 
 from leuko_mm.classes import CLASS_NAMES, CLASSES
-from leuko_mm.report.check_page import (
-    THUMBNAIL_SIDE,
-    FindingPicture,
-    render_check_report,
-)
 from leuko_mm.report.predict_page import doubtful_first, render_predict_report
-from leuko_mm.report.run_page import PANEL_SIDE, cell_panels, render_run_report
+from leuko_mm.report.run_page import PANEL_SIDE, cell_panels
 
 NAMES = ("run", "check", "browse", "predict")
 VOID = {"meta", "link", "img", "input", "source", "rect"}
@@ -141,27 +136,6 @@ def test_numbers_of_a_run_are_shown_and_gaps_are_dashes(pages, run):
     assert "rank 1 of 50" in words
 
 
-def test_cells_may_have_no_pictures(page):
-    missing = ("image", "enhanced", "true_labels", "predicted_labels")
-    bare = replace(page.cells[0], **dict.fromkeys(missing), pixels=())
-    plain = replace(page.cells[1], enhanced=None)
-    shown = replace(page, cells=(bare, plain), loss=None)
-    outline = Outline(render_run_report(shown))
-    assert "no picture was kept of this cell" in outline.text
-    assert len(outline.all("img")) == 3
-
-
-@pytest.mark.parametrize(
-    ("emptied", "gone"),
-    [(dict(cells=()), "cells"), (dict(loss=None), "loss")],
-)
-def test_empty_sections_are_left_out_with_their_links(page, emptied, gone):
-    outline = Outline(render_run_report(replace(page, **emptied)))
-    sections = [section["id"] for section in outline.all("section")]
-    assert gone not in sections
-    assert f"#{gone}" not in [a["href"] for a in outline.all("a")]
-
-
 LEGEND = {c.name: c.colour for c in CLASSES}
 
 
@@ -194,18 +168,6 @@ def test_each_panel_shows_its_own(page):
     assert middle["truth"][200][0] > middle["truth"][200][1] + 30
 
 
-def test_large_images_shrink(page):
-    image = np.zeros((900, 700, 3), np.uint8)
-    panels = panels_of(page, image, image[..., 0], image[..., 0])
-    assert {p.shape for p in panels.values()} == {(PANEL_SIDE, 249, 3)}
-
-
-def test_labels_must_be_integers(page):
-    image = np.zeros((9, 9, 3), np.uint8)
-    with pytest.raises(ValueError, match="expected"):
-        panels_of(page, image, np.zeros((9, 9)), image[..., 0])
-
-
 def test_findings_counts_and_stains_are_on_the_page(pages):
     page = pages["check"]
     assert page.count('<article class="finding">') == 3
@@ -217,23 +179,6 @@ def test_findings_counts_and_stains_are_on_the_page(pages):
     assert ">81 \N{MINUS SIGN}3 5<" in page  # L* a* b*
     assert ">2.0<" in page  # spread
     assert "2 more, nearer to the median" in page
-
-
-def test_a_clean_dataset_has_no_findings(check_data):
-    page = render_check_report(replace(check_data, sections=(), stains=()))
-    assert 'class="finding"' not in page
-    assert 'id="stains"' not in page
-
-
-@pytest.mark.parametrize("shape", [(1, 900), (900, 1), (30, 40)])
-def test_thumbnails_keep_proportions_and_fit(check_data, shape):
-    image = np.full((*shape, 3), 200, np.uint8)
-    shown = FindingPicture("s", image, np.ones(shape, np.uint8))
-    section = replace(check_data.sections[1], shown=(("file", "words", (shown,)),))
-    page = render_check_report(replace(check_data, sections=(section,)))
-    ((width, height),) = re.findall(r'<img [^>]*width="(\d+)" height="(\d+)"', page)
-    sides = [max(1, round(side * THUMBNAIL_SIDE / max(shape))) for side in shape]
-    assert [int(height), int(width)] == sides
 
 
 def test_the_script_gets_every_cell(pages, hostile):

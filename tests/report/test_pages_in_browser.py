@@ -76,28 +76,6 @@ def test_nothing_scrolls_sideways(visit, files, name, width):
     assert tab.evaluate(f"{beyond}.map((e) => e.className || e.id)") == []
 
 
-def test_further_findings_unfold(visit, files):
-    tab = visit(files["check"])
-    further = tab.get_by_text("further_1.png")
-    assert further.is_hidden()
-    tab.get_by_text("2 more", exact=True).click()
-    assert further.is_visible()
-
-
-@pytest.mark.parametrize(("size", "columns"), [(DESKTOP, 7), (PHONE, 3)])
-def test_sheets_have_rows_with_labels_beside_images(visit, files, size, columns):
-    tab = visit(files["browse"])
-    tab.set_viewport_size(dict(width=size[0], height=size[1]))
-    boxes = [e.bounding_box() for e in tab.locator("#cells figure").all()]
-    assert sum(box["y"] == boxes[0]["y"] for box in boxes) == columns
-    images = tab.locator("#mosaics figure").nth(1).locator("img")
-    plain, labels = (images.nth(i).bounding_box() for i in (0, 1))
-    assert plain["y"] == labels["y"]
-    assert plain["width"] == pytest.approx(labels["width"], abs=1)
-    assert plain["width"] > 140
-    assert plain["height"] == pytest.approx(plain["width"], abs=1)
-
-
 @pytest.fixture
 def run(visit, files):
     """Open the page about a run."""
@@ -118,13 +96,6 @@ def test_filters_show_one_class(run):
     assert pressed == ["eosinophil"]
     run.get_by_role("button", name="all", exact=True).click()
     assert len(stems(run)) == 6
-
-
-def test_the_order_can_be_reversed(run):
-    run.get_by_role("button", name="best first").click()
-    assert stems(run) == [f"cell_{rank}" for rank in (6, 5, 4, 3, 2, 1)]
-    run.get_by_role("button", name="worst first").click()
-    assert stems(run) == [f"cell_{rank}" for rank in (1, 2, 3, 4, 5, 6)]
 
 
 def test_a_cell_enlarges_and_arrow_keys_show_the_next(run):

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import sys
-from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -23,7 +21,6 @@ from leuko_mm.report.plots import (
     PlotPoint,
     PlotSeries,
     loss_curve,
-    loss_curve_svg,
     name_points,
     on_any_ground,
     plot_svg,
@@ -76,12 +73,6 @@ def test_the_axes_hold_every_point_and_its_interval(kind):
     assert 3 < right < 4
     assert 1 < bottom < (2 if kind == "lines" else 1.5)
     assert 4 < top < 5
-
-
-@pytest.mark.parametrize("series", [(), (PlotSeries("a", ()),)])
-def test_nothing_cannot_be_drawn(series):
-    with pytest.raises(ValueError, match="at least one series"):
-        plot_svg(Plot(series, "x", "y"))
 
 
 def test_smoothing_against_a_plain_loop():
@@ -142,35 +133,6 @@ def test_one_iteration_and_gaps_are_drawn(tmp_path, drawn):
     assert drawn[0].axes[0].lines[1].get_marker() == "."
 
 
-def test_pyplot_stays_out(tmp_path):
-    loss_curve([1, 2], [2.0, 1.0], out=tmp_path / "loss.png")
-    pyplot = sys.modules.get("matplotlib.pyplot")
-    assert pyplot is None or not pyplot.get_fignums()
-
-
-@pytest.mark.parametrize(("iterations", "losses"), [([], []), ([1, 2], [1.0])])
-def test_refuses_lengths_that_differ(tmp_path, iterations, losses):
-    with pytest.raises(ValueError, match=f"{len(iterations)} iterations"):
-        loss_curve(iterations, losses, out=tmp_path / "loss.png")
-
-
-def test_an_svg_is_drawn_in_the_asked_size_and_colours():
-    svg = loss_curve_svg(
-        [1, 2], [2.0, 1.0], size=(4, 3), ink="#123456", colour="#abcdef"
-    )
-    root = ElementTree.fromstring(svg)
-    assert (root.get("width"), root.get("height")) == ("288pt", "216pt")
-    colours = svg.decode().lower()
-    assert "#123456" in colours
-    assert "#abcdef" in colours
-    assert "#0072b2" not in colours
-
-
-def test_an_svg_depends_on_nothing_but_its_curves():
-    first, again = (loss_curve_svg([1, 2], [2.0, 1.0]) for _ in range(2))
-    assert first == again
-
-
 GOOD, BAD = Measured(90.0, 85.0, 93.0), Measured(60.0, 50.0, 70.0)
 ROWS = (
     IntervalRow("first", "A", (GOOD, Measured(99.0))),
@@ -201,34 +163,6 @@ def test_results_of_one_name_stand_together_in_the_order_of_the_rows():
     assert sorted(bars) == [(96.0, 98.0), (99.0, 99.0)]
 
 
-def test_the_axes_hold_bars_and_levels():
-    for axes, ends in zip(
-        PLOT.figure().axes, [(50, 93, 91.89), (96, 99.5)], strict=True
-    ):
-        low, high = axes.get_xlim()
-        assert low < min(ends) <= max(ends) < high
-        bottom, top = axes.get_ylim()
-        assert all(bottom < y < top for _, y in marks(axes)[0])
-
-
-def test_the_same_plot_is_the_same_bytes_in_one_ink():
-    assert plot_svg(PLOT) == plot_svg(PLOT)
-    ink = "#010203"
-    assert plot_svg(PLOT).count(INK.encode()) == plot_svg(PLOT, ink).count(ink.encode())
-    assert INK.encode() not in plot_svg(PLOT, ink)
-
-
-def test_every_series_is_in_the_legend_once():
-    (legend,) = PLOT.figure().legends
-    assert [text.get_text() for text in legend.get_texts()] == ["A", "B"]
-
-
-@pytest.mark.parametrize("rows", [(), (IntervalRow("a", "A", (GOOD,)),)])
-def test_what_lacks_figures_is_not_drawn(rows):
-    with pytest.raises(ValueError, match="each of its 2 panels"):
-        IntervalPlot(rows, PLOT.labels).figure()
-
-
 def named(points):
     """Return the figure and the texts beside its points."""
     figure = Figure(figsize=(8, 4), dpi=100, layout="constrained")
@@ -251,20 +185,9 @@ def test_names_of_points_on_one_spot_stand_apart_and_lines_lead_to_them():
     assert not led["far"]
 
 
-def test_names_far_to_the_right_stay_in_the_figure():
-    _, axes = named([PlotPoint(0, 0, "a"), PlotPoint(1, 1, "a name of length")])
-    right = axes.texts[1].get_window_extent()
-    assert axes.texts[1].get_ha() == "right"
-    assert right.x1 < axes.transData.transform((1, 1))[0]
-
-
 def test_words_in_other_columns_stay_where_they_are():
     wanted = np.array([5.0, 5.0, 5.0])
     left, right = np.array([0.0, 2.0, 0.5]), np.array([1.0, 3.0, 1.5])
     found = spread(wanted, left, right, gap=4)
     assert found[1] == 5
     assert abs(found[2] - found[0]) == pytest.approx(4, abs=0.01)
-
-
-def test_nothing_is_named_where_there_is_nothing():
-    assert not list(named([])[1].texts)

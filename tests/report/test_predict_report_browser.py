@@ -142,13 +142,6 @@ def test_arrow_keys_stay_within_the_class(tab):
     assert first.evaluate("(link) => link === document.activeElement")
 
 
-def test_an_open_cell_fits_a_phone(tab):
-    tab.set_viewport_size(dict(width=320, height=844))
-    tab.locator(".cell .open").first.click()
-    width = "(d) => d.scrollWidth - d.clientWidth"
-    assert tab.get_by_role("dialog").evaluate(width) <= 0
-
-
 @pytest.mark.slow
 def test_two_hundred_files_of_which_twenty_are_broken(visit, tmp_path):
     (tmp_path / "in").mkdir()
