@@ -87,10 +87,7 @@ class SplitReport:
 
 
 def run_split(request: SplitRequest) -> list[SplitReport]:
-    """Deal and write the splits, all of them or none.
-
-    Returns:
-        A report for each split; if one of them leaks, nothing was written.
+    """Deal and write the splits: all of them, or none if one of them leaks.
 
     Raises:
         DatasetError: if the dataset is missing or broken, or a split of that name
@@ -107,25 +104,19 @@ def run_split(request: SplitRequest) -> list[SplitReport]:
     states = {name: _state(root, name, parts) for name, parts in splits.items()}
     if not request.force:
         _refuse_replacing(root, states)
-    stems = {row.stem for row in rows}
-    for name, parts in splits.items():
-        if states[name] != UNCHANGED:
-            try:
-                write_split(root, name, parts, known=stems)
-            except OSError as error:
-                raise DatasetError(
-                    f"the split {name} was not written ({error}); fix the cause and "
-                    "run the command again"
-                ) from error
+    for name in (name for name, state in states.items() if state != UNCHANGED):
+        try:
+            write_split(root, name, splits[name], known={row.stem for row in rows})
+        except OSError as error:
+            raise DatasetError(
+                f"the split {name} was not written ({error}); fix the cause and run "
+                "the command again"
+            ) from error
     return [replace(report, state=states[report.name]) for report in reports]
 
 
 def show_splits(name: str) -> list[SplitReport]:
-    """Return a report on every split that a dataset has.
-
-    Raises:
-        DatasetError: if the dataset or one of its splits is broken.
-    """
+    """Return a report on every split that a dataset has."""
     root = dataset_root(name)
     rows = _cells(root)
     pairs = _copies(root, rows)
@@ -141,11 +132,9 @@ def _cells(root: Path) -> list[IndexRow]:
 
 
 def _copies(root: Path, rows: Sequence[IndexRow]) -> list[NearDuplicate]:
-    """Return the near-duplicates of different groups."""
+    paths = {row.stem: root / row.image for row in rows}
     try:
-        hashes = {
-            row.stem: perceptual_hash(read_image(root / row.image)) for row in rows
-        }
+        hashes = {stem: perceptual_hash(read_image(p)) for stem, p in paths.items()}
     except (OSError, ValueError) as error:
         raise DatasetError(
             f"{error}; see all that is wrong with:\n    leuko check {root}"
@@ -159,7 +148,6 @@ def _dealt(
     rows: Sequence[IndexRow],
     pairs: Sequence[NearDuplicate],
 ) -> Splits:
-    """Return the splits that were asked for, with their names."""
     groups = {row.stem: row.group for row in rows}
     classes = {row.stem: row.class_name for row in rows}
     if request.join:
@@ -169,12 +157,9 @@ def _dealt(
             return _repeated(request, groups, classes)
         parts, seed = read_split(root, request.of), request.seed
         prefix = f"{request.of}_s{seed}" if seed else request.of
-        return {
-            f"{prefix}_groups{count}": fewer_groups(
-                parts, groups, classes, count=count, seed=seed
-            )
-            for count in request.fewer
-        }
+        cells = (parts, groups, classes)
+        dealt = {n: fewer_groups(*cells, count=n, seed=seed) for n in request.fewer}
+        return {f"{prefix}_groups{n}": parts for n, parts in dealt.items()}
     except ValueError as error:
         raise UsageError(f"{request.name}: {error}") from None
 
@@ -190,11 +175,10 @@ def _repeated(request: SplitRequest, groups, classes) -> Splits:
             count = request.folds
             dealt = grouped_folds(groups, classes, folds=count, seed=seed)
             if count > 2:
-                chosen = development_split(dealt, test=count - 1, reserved=count)
-                dealt["development"] = chosen
-        marked = request.repeats > 1 or request.seed
-        words = [request.prefix] if request.prefix else []
-        words += [f"s{seed}"] if marked else []
+                parts = development_split(dealt, test=count - 1, reserved=count)
+                dealt["development"] = parts
+        mark = f"s{seed}" if request.repeats > 1 or request.seed else ""
+        words = [word for word in (request.prefix, mark) if word]
         splits |= {"_".join([*words, end]): parts for end, parts in dealt.items()}
     return splits
 
@@ -231,11 +215,9 @@ def _state(root: Path, name: str, parts: Mapping[str, str]) -> str:
 def _refuse_replacing(root: Path, states: Mapping[str, str]) -> None:
     replaced = [name for name, state in states.items() if state == REPLACED]
     official = [name for name in replaced if OFFICIAL.fullmatch(name)]
-    reason = (
-        "official splits, under whose names results are compared"
-        if official
-        else "dealt otherwise"
-    )
+    reason = "dealt otherwise"
+    if official:
+        reason = "official splits, under whose names results are compared"
     if replaced:
         raise DatasetError(
             f"{root} has {', '.join(official or replaced)} already: {reason}; choose "

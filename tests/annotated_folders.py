@@ -15,7 +15,6 @@ Labels = Mapping[str, np.ndarray]  # key of an image (with slashes) -> (H, W) ui
 
 
 def write_images(folder: Path, labels: Labels, rng: np.random.Generator) -> None:
-    """Write a picture of noise for every label array."""
     for key, array in labels.items():
         pixels = rng.integers(0, 256, (*array.shape, 3), dtype=np.uint8)
         save(folder / f"{key}.png", Image.fromarray(pixels))
@@ -27,16 +26,12 @@ def save(path: Path, picture: Image.Image) -> None:
 
 
 def as_values(place: Path, labels: Labels, values: Mapping[int, int]) -> None:
-    """Write grey masks with a value for each label."""
     for key, array in labels.items():
         table = np.zeros(256, np.uint16)
         table[list(values)] = list(values.values())
         mask = table[array]
-        small = mask.max() < 256
-        save(
-            place / f"{key}.png",
-            Image.fromarray(mask.astype(np.uint8) if small else mask),
-        )
+        mask = mask if mask.max() > 255 else mask.astype(np.uint8)
+        save(place / f"{key}.png", Image.fromarray(mask))
 
 
 def as_palette(place: Path, labels: Labels, values: Mapping[int, int]) -> None:
@@ -114,27 +109,17 @@ def compressed(counts: list[int]) -> str:
 
 
 def as_coco(place: Path, labels: Labels, *, form: str) -> None:
-    """Write ``coco.json`` with ``polygons``, ``runs`` or ``compressed``."""
     names = sorted({name_of(v) for a in labels.values() for v in np.unique(a) if v})
-    content = dict(
-        images=[],
-        annotations=[],
-        categories=[dict(id=7 * i, name=name) for i, name in enumerate(names)],
-    )
+    images, drawn = [], []
     for number, (key, array) in enumerate(labels.items()):
-        height, width = array.shape
-        content["images"].append(
-            dict(id=number, file_name=f"{key}.png", height=height, width=width)
-        )
+        size = dict(height=array.shape[0], width=array.shape[1])
+        images.append(dict(id=number, file_name=f"{key}.png", **size))
         for label in np.unique(array[array > 0]).tolist():
-            content["annotations"].append(
-                dict(
-                    id=len(content["annotations"]),
-                    image_id=number,
-                    category_id=7 * names.index(name_of(label)),
-                    segmentation=_segmentation(array, label, form),
-                )
-            )
+            one = dict(id=len(drawn), image_id=number)
+            one["category_id"] = 7 * names.index(name_of(label))
+            drawn.append(dict(one, segmentation=_segmentation(array, label, form)))
+    categories = [dict(id=7 * i, name=name) for i, name in enumerate(names)]
+    content = dict(images=images, annotations=drawn, categories=categories)
     write_json(place / "coco.json", content)
 
 
@@ -154,9 +139,8 @@ def as_labelme(place: Path, labels: Labels) -> None:
             for number, ring in enumerate(runs(array, label)):
                 kind = ("polygon", "rectangle")[number % 2]
                 points = [ring[0], ring[2]] if number % 2 else ring
-                shapes.append(
-                    dict(label=name_of(label), points=points, shape_type=kind)
-                )
+                shape = dict(label=name_of(label), points=points, shape_type=kind)
+                shapes.append(shape)
         height, width = array.shape
         content = dict(shapes=shapes, imageHeight=height, imageWidth=width)
         write_json(place / f"{key}.json", content)
@@ -169,9 +153,7 @@ def as_geojson(place: Path, labels: Labels) -> None:
         for label in np.unique(array[array > 0]).tolist():
             parts = [[[*ring, ring[0]]] for ring in runs(array, label)]
             geometry = dict(type="MultiPolygon", coordinates=parts)
-            named = dict(
-                objectType="annotation", classification=dict(name=name_of(label))
-            )
+            named = dict(classification=dict(name=name_of(label)))
             features.append(dict(type="Feature", geometry=geometry, properties=named))
         content = dict(type="FeatureCollection", features=features)
         write_json(place / f"{key}.geojson", content)

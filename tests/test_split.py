@@ -179,27 +179,6 @@ def test_a_planted_leak_is_shown_and_the_papers_is_meant(smears, capsys):
     assert "fold1, an official split: there" in printed
 
 
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [
-        (dict(folds=6), r"6 folds of 5 group\(s\)"),
-        (dict(holdout=1.5), "a holdout of 1.5"),
-        (dict(of="fold1", fewer=(5,)), "expected 1 up to the 4 that the split has"),
-    ],
-)
-def test_what_cannot_be_dealt_is_refused(smears, options, words):
-    with pytest.raises(UsageError, match=words):
-        deal(smears, **options)
-
-
-def test_a_cell_that_cannot_be_read_is_named(smears):
-    row = read_index(smears)[3]
-    path = smears / row.image
-    path.write_bytes(path.read_bytes()[:200])
-    with pytest.raises(DatasetError, match=rf"{row.stem}(?s:.*)leuko check"):
-        deal(smears)
-
-
 def test_a_learning_curves_splits_train_on_fewer_slides(smears):
     before = files(smears)
     one, three = deal(smears, of="fold1", fewer=(1, 3))
@@ -211,62 +190,3 @@ def test_a_learning_curves_splits_train_on_fewer_slides(smears):
     assert {r.state for r in deal(smears, of="fold1", fewer=(1, 3))} == {UNCHANGED}
     (other,) = deal(smears, of="fold1", fewer=(3,), seed=1)
     assert (other.name, other.state) == ("fold1_s1_groups3", WRITTEN)
-
-
-def test_the_counts_of_every_part_are_printed(smears, capsys):
-    assert main(["split", "smears", "--folds", "5"]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "grouped_fold1: written"
-    header, train, test = (line.split() for line in lines[1:4])
-    assert header[:4] == ["part", "cells", "groups", "basophil"]
-    assert train == ["train", "20", "4", *["4"] * 5]
-    assert test == ["test", "5", "1", *["1"] * 5]
-    assert len({len(line) for line in lines[1:4]}) == 1
-
-
-def test_a_class_that_a_part_lacks_is_named(smears, capsys):
-    parts = {"basophil": "test"}
-    rows = [f"{r.stem},{parts.get(r.class_name, 'train')}" for r in read_index(smears)]
-    (smears / "splits" / "paper.csv").write_text("\n".join(["stem,part", *rows]))
-    assert main(["split", "smears", "--show"]) == 0
-    printed = capsys.readouterr().out
-    assert "train has no basophil\n" in printed
-    assert "test has no eosinophil, no lymphocyte" in printed
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        ("--fewer 2 --of fold1 --repeats 2", "leave --repeats and --prefix out"),
-        ("--fewer 2 --of fold1 --prefix few", "leave --repeats and --prefix out"),
-        ("--fewer 2", "--fewer 10,20 --of development"),
-        ("--of fold1", "--fewer 10,20 --of development"),
-    ],
-)
-def test_fewer_needs_its_split_and_nothing_else(smears, words, message, capsys):
-    assert main(["split", "smears", *words.split()]) == 2
-    assert message in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        ["--folds", "1"],
-        ["--holdout", "1"],
-        ["--holdout", "x"],
-        ["--prefix", "../up"],
-        ["--folds", "3", "--holdout", "0.2"],
-        ["--repeats", "0"],
-    ],
-)
-def test_what_cannot_be_is_refused_before_anything_is_read(wrong, capsys):
-    with pytest.raises(SystemExit) as end:
-        main(["split", "nowhere", *wrong])
-    assert end.value.code == 2
-    assert wrong[0] in capsys.readouterr().err
-
-
-def test_a_dataset_that_is_not_there_is_one_message(tmp_path, monkeypatch, capsys):
-    monkeypatch.setenv("LEUKO_MM_DATA", str(tmp_path))
-    assert main(["split", "nowhere"]) == 2
-    assert "leuko prepare" in capsys.readouterr().err

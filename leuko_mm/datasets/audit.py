@@ -75,12 +75,8 @@ class GroupStain:
 def region_means(image: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Return the mean CIELAB of background and cell; NaN where there are few pixels.
 
-    Args:
-        image: RGB uint8.
-        labels: class ids; 255 belongs to neither.
-
     Shape:
-        (H, W, 3), (H, W) -> (2, 3).
+        RGB uint8 (H, W, 3), labels (H, W) -> (2, 3).
     """
     lab = cv2.cvtColor(image.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
     background = labels == BACKGROUND
@@ -95,12 +91,7 @@ def region_means(image: np.ndarray, labels: np.ndarray) -> np.ndarray:
 def group_stains(
     means: Mapping[str, np.ndarray], groups: Mapping[str, str]
 ) -> list[GroupStain]:
-    """Return the colours of every group, in the order of their names.
-
-    Args:
-        means: stem -> ``region_means``.
-        groups: stem -> group.
-    """
+    """Return the colours of every group by name, from ``region_means`` by stem."""
     names = sorted({groups[stem] for stem in means})
     of = {name: [means[s] for s in means if groups[s] == name] for name in names}
     columns = [_region([np.array(of[n])[:, i] for n in names]) for i in range(2)]
@@ -111,7 +102,6 @@ def group_stains(
 
 
 def _region(cells: Sequence[np.ndarray]) -> list[RegionColour | None]:
-    """Return one region's colour in every group, from its cells' means (N, 3)."""
     kept = [values[~np.isnan(values).any(axis=1)] for values in cells]
     full = [i for i, values in enumerate(kept) if len(values)]
     colours: list[RegionColour | None] = [None] * len(cells)
@@ -157,11 +147,7 @@ Counts = dict[str, dict[str, dict[str, int]]]
 def quick_check(root: Path, *, split: str | None = None) -> dict[str, int]:
     """Refuse a dataset that would stop or mislead a training half-way.
 
-    Opens every image header and reads every mask that the split uses.
-
-    Args:
-        root: a prepared dataset.
-        split: check the cells of this split only; None checks all.
+    Opens every image header and reads every mask that the split uses; None is all.
 
     Returns:
         Cells by part, ``{'train': n, 'test': m}``, or ``{'all': n}``.
@@ -216,11 +202,7 @@ class Audit:
 
 
 def full_audit(root: Path, *, split: str | None = None) -> Audit:
-    """Check every file, decoded to its end, and every split.
-
-    Args:
-        root: a prepared dataset.
-        split: check this split and its cells only.
+    """Check every file, decoded to its end, and every split, or one with its cells.
 
     Raises:
         DatasetError: if it is no prepared dataset, or has no such split.
@@ -270,7 +252,6 @@ def _index_findings(root: Path) -> list[AuditFinding]:
 
 
 def _read_splits(root: Path) -> tuple[Splits, list[AuditFinding]]:
-    """Return the readable splits, and a finding for each that is not."""
     splits, findings = {}, []
     for path in sorted((root / "splits").glob("*.csv")):
         try:
@@ -288,7 +269,6 @@ def _broken_table(path: Path, error: DatasetError) -> AuditFinding:
 def _row_findings(
     root: Path, row: IndexRow, classes: Sequence[str], hashes: dict, means: dict
 ) -> Iterator[AuditFinding]:
-    """Yield the findings of one row; keep the hash and the colours of its image."""
     files = open_cell(root, row, classes)
     yield from files.findings
     if files.image is not None:
@@ -321,10 +301,7 @@ def _split_findings(
 
 
 def leaks_by_design(split: str) -> bool:
-    """Tell whether a split is one of the paper's, which divide groups on purpose.
-
-    In any other split a divided group is an error.
-    """
+    """Tell whether a split is one of the paper's, which divide groups on purpose."""
     return split in BY_DESIGN
 
 
@@ -387,10 +364,7 @@ def divided_copies(
 def same_pictures(
     pairs: Sequence[NearDuplicate], groups: Mapping[str, str]
 ) -> list[AuditFinding]:
-    """Find near-duplicates, whatever the splits are.
-
-    Inside one group they leak in no grouped split: the cell only counts twice.
-    """
+    """Find near-duplicates; inside one group the cell only counts twice."""
     findings = []
     for a, b, bits in pairs:
         inside = groups[a] == groups[b]
@@ -432,12 +406,7 @@ def absent_classes(counts: Counts) -> list[AuditFinding]:
 def stain_findings(
     stains: Sequence[GroupStain], stems: Mapping[str, str]
 ) -> list[AuditFinding]:
-    """Find the groups whose colours are unlike those of the others.
-
-    Args:
-        stains: from ``group_stains``.
-        stems: group -> a cell that shows it.
-    """
+    """Find groups coloured unlike the others; ``stems`` has a cell to show of each."""
     findings = []
     for stain in stains:
         words = [

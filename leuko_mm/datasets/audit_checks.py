@@ -205,8 +205,7 @@ def open_cell(
 ) -> CellFiles:
     """Read a row's mask, and its image or, without ``decode``, only the header of it.
 
-    An image that is cut short goes unnoticed without ``decode``. ``classes`` are those
-    of the dataset, by their ids.
+    An image that is cut short goes unnoticed without ``decode``.
     """
     found: list[AuditFinding] = []
     image_path, mask_path = root / row.image, root / row.mask
@@ -243,7 +242,6 @@ def _finding(rule: str, path: Path, words: str, row: IndexRow) -> AuditFinding:
 
 
 def _facts(path: Path, row: IndexRow, found: list) -> ImageFacts | None:
-    """Return what the header says, or None and a finding if the file is of no use."""
     if not path.is_file():
         found.append(_finding("missing-file", path, "is missing", row))
         return None
@@ -307,16 +305,11 @@ def file_lists(root: Path, rows: Sequence[IndexRow]) -> list[AuditFinding]:
     """Compare the folders with the index: extra files, and files named twice."""
     named = Counter(path for row in rows for path in (row.image, row.mask))
     owners = {path: row for row in rows for path in (row.image, row.mask)}
-    findings = [
-        _finding(
-            "shared-file",
-            root / path,
-            f"named {count} times in the index",
-            owners[path],
-        )
-        for path, count in named.items()
-        if count > 1
-    ]
+    findings = []
+    for path, count in named.items():
+        if count > 1:
+            words = f"named {count} times in the index"
+            findings.append(_finding("shared-file", root / path, words, owners[path]))
     known = named.keys() | {f"nuclei/{row.stem}.png" for row in rows}
     for folder in FOLDERS:
         for path in sorted((root / folder).rglob("*")):
@@ -337,14 +330,9 @@ def label_findings(
     classes: Sequence[str] = CLASS_NAMES,
     stem: str = "",
 ) -> list[AuditFinding]:
-    """Return what is wrong with the values of one mask.
+    """Return what is wrong with the values of one mask, whole numbers (H, W).
 
-    Args:
-        path: of the mask.
-        labels: whole numbers (H, W).
-        class_name: in the index; '' for a field, which may hold any cells.
-        classes: of the dataset, by their ids.
-        stem: of the row.
+    A ``class_name`` of '' marks a field, which may hold any cells.
     """
     values, pixels = np.unique(labels, return_counts=True)
     counts = dict(zip(values.tolist(), pixels.tolist(), strict=True))
@@ -395,10 +383,7 @@ def label_findings(
 def cell_findings(
     path: Path | str, labels: np.ndarray, *, stem: str = ""
 ) -> list[AuditFinding]:
-    """Return what is odd about the pieces that one cell's mask (H, W) marks.
-
-    255 belongs to no piece.
-    """
+    """Return what is odd about the pieces of one cell's mask (H, W)."""
     cell = (labels != BACKGROUND) & (labels != IGNORE_LABEL)
     stems = (stem,) if stem else ()
     findings = []
@@ -406,12 +391,7 @@ def cell_findings(
     if len(areas) > 1:
         words = f"{len(areas)} separate pieces of {', '.join(map(str, areas))} pixels"
         findings.append(AuditFinding("several-cells", str(path), words, stems))
-    sides = {
-        "top": cell[0],
-        "bottom": cell[-1],
-        "left": cell[:, 0],
-        "right": cell[:, -1],
-    }
+    sides = dict(top=cell[0], bottom=cell[-1], left=cell[:, 0], right=cell[:, -1])
     cut = {name: int(line.sum()) for name, line in sides.items() if line.any()}
     if cut and not cell.all():
         words = "on the border: " + ", ".join(f"{n} px {s}" for s, n in cut.items())

@@ -1,8 +1,7 @@
 """Which cells make which mosaic, as pure functions of the seed, or of (seed, index).
 
 ``cells`` is how many there are to draw from, ``classes`` the class name of each, and
-``tiles`` the number of cells in a mosaic. Except where every cell is shown once, more
-tiles than cells raise a ``ValueError``.
+``tiles`` the number of cells in a mosaic.
 """
 
 from __future__ import annotations
@@ -26,10 +25,7 @@ def compose_every(cells: int, tiles: int, *, seed: int) -> list[list[int | None]
 def compose_every_alike(
     classes: Sequence[str], tiles: int, *, seed: int
 ) -> list[list[int | None]]:
-    """Put every cell into exactly one mosaic, with others of its class.
-
-    The last mosaic of each class may have spare tiles (None).
-    """
+    """Put every cell into exactly one mosaic, with others of its class."""
     composed = []
     for alike in map(np.ndarray.tolist, _cells_by_class(classes).values()):
         for mosaic in compose_every(len(alike), tiles, seed=seed):
@@ -124,7 +120,6 @@ def _cells_by_class(classes: Sequence[str]) -> dict[str, np.ndarray]:
 def _taken_in_turn(
     queues: Mapping[str, Sequence[int]], order: Sequence[str], tiles: int
 ) -> list[int]:
-    """Take the first cell of each class in order, then the second, and so on."""
     longest = max(map(len, queues.values()))
     turns = (
         queues[kind][turn]

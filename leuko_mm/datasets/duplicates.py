@@ -37,11 +37,8 @@ def perceptual_hash(image: np.ndarray) -> int:
 
     Mirrors and quarter turns change the hash in a way that ``near_duplicates`` undoes.
 
-    Args:
-        image: uint8, RGB or grey.
-
     Shape:
-        (H, W, 3) or (H, W).
+        (H, W, 3) or (H, W), uint8.
 
     Raises:
         ValueError: if the image is empty, or of another shape or type.
@@ -73,8 +70,8 @@ def near_duplicates(
     mirrors): two seconds for 4,000 images.
 
     Args:
-        hashes: name -> ``perceptual_hash``.
-        groups: name -> group; if given, pairs inside one group are left out.
+        hashes: by name.
+        groups: by name; if given, pairs inside one group are left out.
         max_distance: bits that may differ, of 255.
     """
     names = list(hashes)
@@ -92,10 +89,7 @@ def near_duplicates(
 def across_parts(
     pairs: Sequence[NearDuplicate], parts: Mapping[str, str]
 ) -> list[NearDuplicate]:
-    """Return the pairs whose two images are in different parts of a split.
-
-    An image in no part leaks nothing.
-    """
+    """Return the pairs whose two images are in different parts of a split."""
     return [
         pair
         for pair in pairs
@@ -106,7 +100,6 @@ def across_parts(
 
 
 def _words(hashes: Sequence[int]) -> np.ndarray:
-    """Return hashes as (N, 4) 64-bit words."""
     packed = b"".join(value.to_bytes(SIDE * SIDE // 8, "big") for value in hashes)
     return np.frombuffer(packed, np.uint64).reshape(len(hashes), SIDE * SIDE // 64)
 

@@ -102,11 +102,11 @@ class ImageFacts:
 
 
 def image_facts(path: Path, *, max_pixels: int = MAX_PIXELS) -> ImageFacts:
-    """Read the header of an image; one of more than ``max_pixels`` is refused.
+    """Read the header of an image.
 
     Raises:
-        ImageFileError: if it is missing, no image of a known format, too large or
-            too small.
+        ImageFileError: if it is missing, no image of a known format, too large
+            (``max_pixels``) or too small.
     """
     path = Path(path)
     try:
@@ -169,7 +169,6 @@ def _is_turned(image: Image.Image, path: Path) -> bool:
 
 
 def _bits(image: Image.Image, path: Path) -> int:
-    """Return the bits of a channel in the file; Pillow shows 16-bit colours as 8."""
     if image.format == "PNG":
         with open(path, "rb") as file:
             depth = file.read(25)[24]
@@ -195,8 +194,7 @@ def read_image(path: Path, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
 
     Args:
         path: image file.
-        max_pixels: a larger image is refused before anything is decoded. Decoding
-            takes about seven bytes a pixel of 8 bits a channel.
+        max_pixels: a larger image is refused before anything is decoded.
 
     Shape:
         (H, W, 3) uint8.
@@ -225,7 +223,6 @@ def read_image(path: Path, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
 
 
 def _decoded(facts: ImageFacts) -> Image.Image:
-    """Return the image decoded to its end and upright."""
     try:
         with _opened(facts.path) as image:
             image.load()

@@ -2,10 +2,7 @@
 
 On a grid every cell is in the middle of its tile and all borders are straight and in
 the same place, which a network can learn instead of cells. A smear has cells anywhere
-on one blended background.
-
-Prepared cells are alone in the middle of their image. A network that is trained on
-nothing else takes every purple object for a leukocyte, and two that touch for one.
+on one blended background, some touching or cut off.
 """
 
 from __future__ import annotations
@@ -62,9 +59,6 @@ def lay_grid(
         n: tiles along a side.
         size: side of the mosaic in pixels.
         fill: grey level of empty places, 0-255.
-
-    Shape:
-        tiles (h, w, 3) and (h, w) -> image (size, size, 3), labels (size, size).
     """
     image = np.empty((size, size, 3), dtype=np.uint8)
     labels = np.empty((size, size), dtype=np.uint8)
@@ -83,7 +77,7 @@ def lay_grid(
 
 
 def cell_box(labels: np.ndarray) -> Box:
-    """Return the box of all labelled pixels, of which there is one at least."""
+    """Return the box of all labelled pixels; at least one is needed."""
     rows, columns = (np.flatnonzero(labels.any(axis=axis)) for axis in (1, 0))
     return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
 
@@ -107,11 +101,7 @@ def paint_tiles(
         corners: (x, y) of each tile's upper left corner in the mosaic; a tile may
             reach beyond it, and is cut off there.
         size: side of the mosaic in pixels.
-        shown: bool (h, h), which labelled pixels of each tile are painted; the others
-            appear nowhere.
-
-    Shape:
-        tiles (h, h, 3) and (h, h) -> image (size, size, 3), labels (size, size).
+        shown: bool (h, h), which labelled pixels of each tile are painted.
     """
     image = _mean_background(tiles, size)
     weights = np.full((size, size), FLOOR, np.float32)
@@ -134,9 +124,7 @@ def paint_tiles(
 
 
 def common_area(corner: Corner, shape: tuple[int, int], size: int):
-    """Return the pixels that a tile at ``corner`` shares with a mosaic, as two index
-    expressions: of the mosaic, and of the tile.
-    """
+    """Index the pixels that mosaic and tile share: in the mosaic, and in the tile."""
     (x, y), (height, width) = corner, shape
     y0, x0 = max(0, y), max(0, x)
     y1, x1 = max(y0, min(size, y + height)), max(x0, min(size, x + width))
@@ -144,7 +132,6 @@ def common_area(corner: Corner, shape: tuple[int, int], size: int):
 
 
 def _mean_background(tiles: Sequence[Tile], size: int) -> np.ndarray:
-    """Return an image of the mean colour of all backgrounds, or of light grey."""
     colours = [
         cv2.mean(cell, (mask == BACKGROUND).view("u1"))[:3]
         for cell, mask in tiles
@@ -155,7 +142,6 @@ def _mean_background(tiles: Sequence[Tile], size: int) -> np.ndarray:
 
 
 def _blended(image, weights, tile: Tile, corner: Corner, shown: np.ndarray):
-    """Add a tile, mirrored over the whole mosaic, to the weighted mean so far."""
     cell, mask = tile
     size, side, (x, y) = len(image), len(mask), corner
     marked, shown = (mask != BACKGROUND).view("u1"), shown.astype("u1")
@@ -191,7 +177,6 @@ def _distance(clear: np.ndarray) -> np.ndarray:
 
 
 def _mirrored(positions: np.ndarray, side: int) -> np.ndarray:
-    """Return positions on an endless row of mirror images, as positions in one."""
     turn = np.mod(positions, 2 * side)
     return np.minimum(turn, 2 * side - 1 - turn)
 
@@ -253,9 +238,6 @@ def lay_smear(
         size: side of the mosaic in pixels.
         rng: of everything that is drawn.
         odds: of what is shown.
-
-    Shape:
-        tiles (h, h, 3) and (h, h) -> image (size, size, 3), labels (size, size).
     """
     side = size // n
     if rng.random() < odds.light:
@@ -282,8 +264,7 @@ def lay_smear(
 def main_piece(labels: np.ndarray) -> np.ndarray:
     """Return the pixels of the largest connected leukocyte of a tile, (H, W) bool.
 
-    Augmentation fills the tile with mirror images, and so with pieces of the cell
-    that straight edges cut off.
+    Augmentation fills the tile with mirrored pieces of the cell.
     """
     cells = (labels != BACKGROUND) & (labels != IGNORE_LABEL)
     count, pieces, facts, _ = cv2.connectedComponentsWithStats(cells.view("u1"))
@@ -295,7 +276,6 @@ def main_piece(labels: np.ndarray) -> np.ndarray:
 def _place(
     marked: np.ndarray, taken: np.ndarray, *, odds: SmearOdds, rng
 ) -> Corner | None:
-    """Return the corner of a tile and mark its cell as taken; None without a place."""
     if not marked.any():
         return None
     side, size, (x0, y0, x1, y1) = len(marked), len(taken), cell_box(marked)
@@ -320,11 +300,8 @@ def _place(
 
 
 def _draw_start(start: int, end: int, side: int, size: int, rng) -> int:
-    """Return where along one axis of a mosaic of ``size`` pixels a cell begins.
-
-    A cell (start, end) that its tile of ``side`` pixels cuts off is put at the border
-    of the mosaic; elsewhere the cut would be an edge in the picture.
-    """
+    # A cell that its tile cuts off is put at the border of the mosaic; elsewhere the
+    # cut would be an edge in the picture.
     last = max(0, size - (end - start))
     if start == 0 and end < side:
         return 0
@@ -358,16 +335,12 @@ def _against(cell: np.ndarray, taken: np.ndarray, rng) -> Corner | None:
 
 
 def _hidden(marked: np.ndarray, taken: np.ndarray, corner: Corner) -> int:
-    """Return how many pixels of a cell are taken by others."""
     on_mosaic, on_tile = common_area(corner, marked.shape, len(taken))
     return int((marked[on_tile] & taken[on_mosaic]).sum())
 
 
 def in_common_light(tiles: Sequence[Tile], *, leader: int) -> list[Tile]:
-    """Give every tile the background colour of ``leader``, by a gain per channel.
-
-    The tiles are not changed; a tile without background is returned as it is.
-    """
+    """Return tiles of the leader's background colour, by a gain per channel."""
     colours = [_background_colour(tile) for tile in tiles]
     target = colours[leader]
     if target is None:
@@ -436,7 +409,6 @@ def _nucleus_colour(tile: Tile) -> np.ndarray | None:
 def _with_platelet(
     patch: np.ndarray, colour: np.ndarray, radius: float, rng
 ) -> np.ndarray:
-    """Return a patch of background with a platelet in its middle."""
     side = len(patch)
     noise = cv2.GaussianBlur(
         rng.normal(size=(side, side)).astype(np.float32), (0, 0), max(0.6, radius / 4)

@@ -59,11 +59,7 @@ def build_pipeline(steps: Sequence[Step]) -> Compose:
 
 
 def check_binary(root: Path, binary: bool) -> None:
-    """Refuse to train on classes in a dataset that has none.
-
-    Raises:
-        DatasetError: with the options that make a training binary.
-    """
+    """Refuse to train on classes in a dataset that has none."""
     if is_binary(root) and not binary:
         raise DatasetError(
             f"{root} has leukocytes without their class; train and test it as "
@@ -126,7 +122,7 @@ class LeukocyteDataset(BaseSegDataset):
             self._metainfo["palette"] = [list(c) for c in BINARY_COLOURS]
 
     def load_data_list(self) -> list[dict]:
-        """Return one entry a cell of the part, in the order of the index."""
+        """Return one entry per cell, in the order of the index."""
         rows = [row for row in read_index(self.root) if row.kind == "cell"]
         if self.split is not None:
             parts = read_split(self.root, self.split)

@@ -58,11 +58,7 @@ class TileStore:
         self._kept: dict[tuple[int, int, int], Tile] = {}
 
     def tile(self, cell: int, height: int, width: int) -> Tile:
-        """Return image (H, W, 3) and labels (H, W) of a cell; do not write to them.
-
-        Raises:
-            ValueError: if the pipeline loads no image or no labels.
-        """
+        """Return image (H, W, 3) and labels (H, W) of a cell; do not write to them."""
         key = (cell, height, width)
         if key in self._kept:
             return self._kept[key]
@@ -99,7 +95,6 @@ def resize_tile(image: np.ndarray, labels: np.ndarray, height: int, width: int) 
 def _augmented(
     augmentation: Callable[[dict], dict], image: np.ndarray, labels: np.ndarray
 ) -> Tile:
-    """Return an augmented copy of a tile, which must keep its size."""
     if not augmentation.transforms:
         return image, labels
     sample = augmentation(
@@ -121,8 +116,7 @@ def _augmented(
 class FieldWindows:
     """Draw squares from the fields of the slides that are trained on.
 
-    Pixels that nobody labelled keep the label 255. Every window shows some pixel that
-    is labelled.
+    Pixels that nobody labelled keep the label 255.
 
     Args:
         root: a prepared dataset.
@@ -421,7 +415,6 @@ class MosaicDataset(Dataset):
         )
 
     def _laid_out(self, index: int) -> tuple[list[int | None], Mosaic]:
-        """Return the cells of a mosaic, in the order of its boxes, and the mosaic."""
         if self.windows is not None:
             rng = np.random.default_rng([self.seed, index, 2])
             if rng.random() < self.fields:

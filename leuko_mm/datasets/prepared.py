@@ -153,12 +153,8 @@ def field_labels(
     image shows are ``IGNORE_LABEL``: a leukocyte that was not cut out must not count
     as background. Where images overlap, a leukocyte wins over background.
 
-    Args:
-        shape: height and width of the field.
-        cells: labels (h, w), uint8, with their places.
-
     Shape:
-        (h, w) of each cell -> (H, W), uint8.
+        labels (h, w) of each cell -> ``shape`` (H, W) of the field, uint8.
     """
     labels = np.full(shape, IGNORE_LABEL, np.uint8)
     for mask, place in cells:
@@ -174,7 +170,6 @@ def field_labels(
 def _covered(
     field: int, cell: int, start: float, scale: float
 ) -> tuple[slice, np.ndarray]:
-    """Return the field's pixels under a cell along one axis, and the cell's there."""
     first = max(0, math.ceil(start - 0.5))
     last = max(first, min(field, math.ceil(start + cell / scale - 0.5)))
     middles = np.arange(first, last) + 0.5
@@ -235,11 +230,7 @@ def read_about(root: Path) -> dict:
 
 
 def is_binary(root: Path) -> bool:
-    """Tell whether a dataset has leukocytes without their class.
-
-    Raises:
-        DatasetError: if it is not prepared.
-    """
+    """Tell whether a dataset has leukocytes without their class."""
     return len(read_about(root).get("classes", CLASS_NAMES)) == 2
 
 
@@ -269,7 +260,6 @@ def read_index(root: Path) -> list[IndexRow]:
 
 
 def _table(root: Path, path: Path, header: tuple) -> list[tuple[int, list[str]]]:
-    """Return (line number, values) of a table whose first line is checked."""
     if not path.is_file():
         raise DatasetError(f"{path} is missing; {how_to_fix(root)}")
     try:
@@ -291,7 +281,6 @@ def _table(root: Path, path: Path, header: tuple) -> list[tuple[int, list[str]]]
 
 
 def _parse_row(root: Path, values: list[str]) -> IndexRow:
-    """Return a checked row; ``root`` is the dataset's folder without links."""
     if len(values) != len(COLUMNS):
         raise ValueError(f"{len(values)} values, expected {len(COLUMNS)}")
     named = dict(zip((f.name for f in fields(IndexRow)), values, strict=True))

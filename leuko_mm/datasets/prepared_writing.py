@@ -81,12 +81,10 @@ def write_prepared(
 
     Args:
         out: the dataset's folder.
-        cells: what to write; consumed once.
-        name, source, licence, citation: for ``dataset.json``.
+        cells: consumed once, before notes and splits are read, so that a generator of
+            cells may add to them.
+        name, source, licence, citation, notes: for ``dataset.json``.
         splits: split name -> {stem: ``train`` or ``test``}.
-        notes: what a user must know of this data, a sentence each, for
-            ``dataset.json``. Notes and splits are read after the cells, so a
-            generator of cells may add to them.
         classes: names by label; ``BINARY_NAMES`` where the class of cells is not
             known.
         force: replace a dataset whose content differs, with every split in it. A
@@ -134,7 +132,6 @@ def write_prepared(
 
 
 def _refuse_foreign(out: Path, place: Path) -> None:
-    """Refuse to replace a file, or a folder of other things than a dataset."""
     if not place.exists():
         return
     ours = any((place / known).is_file() for known in ("dataset.json", "index.csv"))
@@ -146,7 +143,6 @@ def _refuse_foreign(out: Path, place: Path) -> None:
 
 
 def _holds_all(place: Path, new: Path) -> bool:
-    """Tell whether a dataset holds all that a new one does, pixel for pixel."""
     try:
         rows = read_index(place)
         tables = [new / "index.csv", *(new / "splits").glob("*.csv")]
@@ -158,7 +154,6 @@ def _holds_all(place: Path, new: Path) -> bool:
 
 
 def _replace_description(place: Path, building: Path) -> bool:
-    """Replace ``dataset.json`` if it differs; tell whether it did."""
     old, new = place / "dataset.json", building / "dataset.json"
     if old.read_bytes() == new.read_bytes():
         return False
@@ -180,19 +175,14 @@ def content_hash(
 
     A PNG counts by its RGB pixels, since the bytes depend on the encoder's version;
     any other file counts by its bytes.
-
-    Args:
-        image: an image file.
-        mask: uint8 labels (H, W).
-        nucleus: bool (H, W), if there is one.
     """
     if image.suffix == ".png":
         with Image.open(image) as opened:
             content = np.array(opened.convert("RGB")).tobytes()
     else:
         content = image.read_bytes()
-    layers = mask.tobytes() + (b"" if nucleus is None else nucleus.tobytes())
-    return sha256_of(content + layers)
+    layer = b"" if nucleus is None else nucleus.tobytes()
+    return sha256_of(content + mask.tobytes() + layer)
 
 
 def _write_all(
@@ -267,7 +257,6 @@ def _write_cell(root: Path, cell: PreparedCell) -> IndexRow:
 
 
 def _check_cell(cell: PreparedCell) -> None:
-    """Refuse a cell that cannot be written; sizes are compared later."""
     if not is_plain_name(cell.stem):
         raise ValueError(f"the stem {cell.stem!r} cannot be part of a file's name")
     if cell.kind not in KINDS:

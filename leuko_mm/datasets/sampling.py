@@ -81,10 +81,7 @@ class GlobalIndexSampler(torch.utils.data.Sampler):
         return self.size
 
     def skip(self, num_samples: int) -> None:
-        """Begin after the samples that this process took before a resumption.
-
-        mmengine's loop calls it, so that resuming loads none of the skipped data.
-        """
+        """Begin after these samples of this process; mmengine's loop calls it."""
         self.start = num_samples * self.world_size
 
     def set_epoch(self, epoch: int) -> None:

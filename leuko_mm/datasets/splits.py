@@ -29,11 +29,6 @@ def slide_folds(
 
     With ten slides and five folds, fold k tests slides 2k-1 and 2k.
 
-    Args:
-        slides: stem -> slide number (1-based; of its class, where slides are numbered
-            by class as in BCISC).
-        folds: how many, 2 or more.
-
     Raises:
         ValueError: if there are fewer slide numbers than folds, or less than 2 folds.
     """
@@ -66,11 +61,6 @@ def development_split(
         folds: of ``slide_folds`` or ``grouped_folds``.
         test: number of the fold that is tested.
         reserved: number of the fold that is kept for reporting.
-
-    Example:
-        >>> slides = {"a": 1, "b": 2, "c": 3, "d": 4, "e": 5}
-        >>> development_split(slide_folds(slides))
-        {'a': 'train', 'b': 'train', 'c': 'train', 'd': 'test'}
     """
     kept_apart = folds[f"fold{reserved}"]
     return {
@@ -127,11 +117,7 @@ def random_mosaics(
 def split_mosaics(
     mosaics: int, *, test_fraction: float, seed: int
 ) -> dict[str, list[int]]:
-    """Divide mosaic numbers into ``train`` and ``test``, both in rising order.
-
-    Raises:
-        ValueError: if a part would be empty.
-    """
+    """Divide mosaic numbers into ``train`` and ``test``, both in rising order."""
     order = np.random.default_rng([seed, 1]).permutation(mosaics)
     count = _test_count(mosaics, test_fraction)
     return {
@@ -170,12 +156,6 @@ def grouped_folds(
     The groups are dealt by scikit-learn's ``StratifiedGroupKFold``. The result depends
     on groups, classes and seed, not on the order of the mappings; stems come in the
     order of ``groups``.
-
-    Args:
-        groups: which may not be divided.
-        classes: whose shares are to be alike in all folds.
-        folds: how many, 2 or more.
-        seed: of the order in which groups that are alike are dealt.
 
     Raises:
         ValueError: if there are fewer groups than folds, less than 2 folds, or no class
@@ -278,15 +258,8 @@ def fewer_groups(
     that classes stay as even as they are. The groups of a smaller count are among those
     of a larger one with the same seed, as a learning curve needs.
 
-    Args:
-        parts: an existing split.
-        groups: which are kept or left out as a whole.
-        classes: of the cells.
-        count: how many groups to train on.
-        seed: of the order in which groups of a class are taken.
-
     Raises:
-        ValueError: if the split has not that many groups to train on.
+        ValueError: if the split has not ``count`` groups to train on.
     """
     kinds: dict[str, Counter] = {}
     for stem, part in parts.items():
@@ -315,12 +288,7 @@ def fewer_groups(
 def joined_groups(
     groups: Mapping[str, str], pairs: Iterable[tuple[str, str]]
 ) -> dict[str, str]:
-    """Join groups that share a picture, and name them by the first of their names.
-
-    Args:
-        groups: stem -> group.
-        pairs: of stems that show the same thing.
-    """
+    """Join groups of which two stems are a pair, under the first of their names."""
     joined_to: dict[str, str] = {}
 
     def first(group: str) -> str:

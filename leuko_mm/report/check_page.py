@@ -48,7 +48,7 @@ class CheckReport:
     Args:
         tally: number of findings by severity.
         counts: (split, part, cells of each class without the background).
-        stains: ``datasets.stains.GroupStain`` of each group, the most unlike first.
+        stains: ``datasets.audit.GroupStain`` of each group, the most unlike first.
     """
 
     name: str

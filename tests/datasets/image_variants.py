@@ -43,17 +43,6 @@ KINDS = tuple(EXPECTED)
 HUGE = 30_000
 
 
-def variant(kind: str, pixels: np.ndarray, rng: np.random.Generator) -> bytes | None:
-    """Return a file's content, None for a file that is to be missing.
-
-    Args:
-        kind: of ``KINDS``.
-        pixels: RGB (H, W, 3) of an image, or labels (H, W) of a mask; uint8.
-        rng: decides what the kind leaves open.
-    """
-    return MAKERS[kind](pixels, rng)
-
-
 def saved(picture: Image.Image, format_: str, **options) -> bytes:
     buffer = io.BytesIO()
     picture.save(buffer, format_, **options)
@@ -180,6 +169,7 @@ def flipped_byte(pixels, rng) -> bytes:
     return bytes(content)
 
 
+# What makes the content of a kind of file from pixels, None for one that is missing.
 MAKERS: dict[str, Callable[[np.ndarray, np.random.Generator], bytes | None]] = {
     "missing": lambda pixels, rng: None,
     "empty": lambda pixels, rng: b"",

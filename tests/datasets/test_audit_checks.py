@@ -9,9 +9,7 @@ from PIL import Image
 from leuko_mm.classes import BINARY_NAMES
 from leuko_mm.datasets.audit_checks import (
     AuditFinding,
-    about_file,
     by_rule,
-    cell_areas,
     cell_findings,
     changed_since,
     file_lists,
@@ -68,11 +66,6 @@ def test_a_fragment_is_no_second_cell_but_a_large_piece_is(labels):
     (finding,) = cell_findings("m", labels)
     assert finding.rule == "several-cells"
     assert finding.words == "2 separate pieces of 400, 100 pixels"
-
-
-def test_pieces_that_touch_at_a_corner_are_one():
-    assert cell_areas(np.array([[1, 0], [0, 1]], bool)) == [2]
-    assert cell_areas(np.zeros((3, 3), bool)) == []
 
 
 @pytest.fixture
@@ -141,24 +134,6 @@ def test_sizes_are_compared_with_the_index_and_the_mask(first):
     assert rules(open_cell(root, row).findings) == ["size-mismatch"] * 2
 
 
-def test_a_changed_mask_is_noticed(first):
-    root, row = first
-    with Image.open(root / MASK) as mask:
-        labels = np.array(mask)
-    labels[9, 9] = 0
-    Image.fromarray(labels).save(root / MASK)
-    assert rules(changed_since(root, row)) == ["changed-file"]
-
-
-def test_a_nucleus_that_cannot_be_read_is_named(first):
-    root, row = first
-    (root / "nuclei").mkdir()
-    (root / "nuclei" / f"{row.stem}.png").write_bytes(b"no picture")
-    (finding,) = changed_since(root, row)
-    assert finding.rule == "unreadable-file"
-    assert finding.file.endswith("nuclei/baso_1-1_0.png")
-
-
 def test_files_that_are_not_in_the_index_are_listed(first):
     root, _ = first
     rows = read_index(root)
@@ -195,11 +170,6 @@ def test_findings_are_grouped_the_gravest_first():
     assert (str(findings[0]), str(findings[2])) == ("a: x", "c is missing")
 
 
-def test_a_path_is_not_said_twice():
-    finding = about_file("unreadable-file", "x/a.png", "x/a.png: empty, 0 bytes", "a")
-    assert (finding.words, finding.file) == ("empty, 0 bytes", "x/a.png")
-
-
 def label_rules(labels, class_name="basophil", **more) -> list[str]:
     return rules(label_findings("m.png", np.asarray(labels), class_name, **more))
 
@@ -213,11 +183,9 @@ def test_a_sound_mask_has_no_findings():
     ("labels", "rule", "text"),
     [
         ([[0, 6], [1, 6]], "strange-label", "value 6 on 2 pixel(s); expected 0 to 5"),
-        ([[0, 254]], "strange-label", "value 254 on 1 pixel(s)"),
         ([[0, 0]], "empty-mask", "holds background only, but the index says basophil"),
         ([[0, 3]], "class-mismatch", "holds lymphocyte, but the index says basophil"),
         ([[0, 255]], "only-ignored", "only 0 and 255"),
-        ([[255, 255]], "only-ignored", "only 0 and 255"),
         ([[1, 1]], "full-mask", "basophil on every pixel"),
         ([[0, 1, 2]], "several-classes", "beside basophil also eosinophil on 1"),
         ([[0, 1, 1, 255]], "ignored-pixels", "1 pixel(s), 25.0% of the picture"),

@@ -12,7 +12,7 @@ import pytest
 from matplotlib.path import Path as Outline
 from PIL import Image
 
-from leuko_mm.datasets.converters.folders.annotation import fill_circle, fill_rings
+from leuko_mm.datasets.converters.folders.annotation import fill_rings
 from leuko_mm.datasets.converters.folders.coco import coco_inside, run_lengths
 from leuko_mm.datasets.converters.folders.labelme_qupath import (
     geojson_reader,
@@ -45,13 +45,10 @@ def test_broken_run_lengths_are_refused(text):
     ("segmentation", "said"),
     [
         (None, "not a box alone"),
-        ([], "not a box alone"),
         ([[0, 0, 1, 1]], "three or more"),
         ([[0, 0, 1, 1, 2]], "strict|longer|shorter"),
         ({"size": [3, 4], "counts": [12]}, "which has 3x3"),
-        ({"size": [3, 3], "counts": [1, 2]}, "the image has 9"),
         ({"size": [3, 3], "counts": [9, -1, 1]}, "the image has 9"),
-        ({"size": [3, 3], "counts": [3, 7]}, "the image has 9"),
     ],
 )
 def test_a_segmentation_without_an_inside_is_refused(segmentation, said):
@@ -85,13 +82,11 @@ def coco(tmp_path):
     ("change", "said"),
     [
         (lambda c: c.pop("categories"), "no COCO file"),
-        (lambda c: c["images"].append(c["images"][0]), "twice"),
         (lambda c: c["images"].pop(), "1 of 2 images have no annotation"),
         (lambda c: c["images"][0].update(file_name="b.png"), "b.png"),
         (lambda c: c["images"][0].update(width=99), "99x14"),
         (lambda c: c["annotations"][0].update(category_id=5), "an entry lacks 5"),
         (lambda c: c["annotations"][1].update(segmentation=[[1, 2]]), "annotation 1"),
-        (lambda c: c["annotations"][0].pop("image_id"), "image_id"),
     ],
 )
 def test_a_file_that_does_not_fit_is_refused(coco, change, said):
@@ -99,12 +94,6 @@ def test_a_file_that_does_not_fit_is_refused(coco, change, said):
     changed(change)
     with pytest.raises(DatasetError, match=said):
         survey_folders(images, path)
-
-
-def test_images_are_found_by_name_alone(coco):
-    images, path, changed = coco
-    changed(lambda c: c["images"][0].update(file_name="D:\\export\\a0.png"))
-    assert len(survey_folders(images, path).images) == 2
 
 
 @pytest.mark.parametrize("name", ["../../a0.png", "/etc/a0.png", "..\\..\\a0.png"])
@@ -184,8 +173,6 @@ def test_circles_rectangles_and_masks_are_shapes(labelme):
     "shape",
     [
         dict(label="p", points=[[1, 1]], shape_type="point"),
-        dict(label="p", points=SQUARE, shape_type="linestrip"),
-        dict(label="p", points=[[1, 1]], shape_type="rectangle"),
         dict(label="p", points=[[0, 0], [1, 1]], shape_type="mask", mask="AAAA"),
         dict(label="p", points=[[0, 0], [1, 1]]),
         "p",
@@ -194,18 +181,6 @@ def test_circles_rectangles_and_masks_are_shapes(labelme):
 def test_a_shape_without_an_inside_is_refused(labelme, shape):
     with pytest.raises(DatasetError, match=r"a\.json"):
         labelme(shape)
-
-
-def test_a_drawing_of_another_size_is_refused(labelme):
-    with pytest.raises(DatasetError, match="13x10 pixels, but its image has 12x10"):
-        labelme(imageHeight=10, imageWidth=13)
-
-
-def test_features_come_in_a_collection_a_list_or_alone(geojson):
-    one = feature("Eosinophil")
-    for content in (dict(type="FeatureCollection", features=[one]), [one], one):
-        assert geojson(content).pixels() == {"Eosinophil": 9}
-    assert geojson([]).pixels() == {}
 
 
 def test_holes_parts_and_names_of_qupath(geojson):
@@ -227,9 +202,7 @@ def test_holes_parts_and_names_of_qupath(geojson):
     "content",
     [
         [feature("a", "Point", [1, 1])],
-        [feature("a", "LineString", SQUARE)],
         [dict(type="Feature", geometry=None, properties=None)],
-        [feature("a", "Polygon", [[1, 2]])],
         dict(type="FeatureCollection", features=[3]),
         dict(type="Topology"),
     ],
@@ -264,14 +237,6 @@ def test_a_polygon_holds_what_matplotlib_says_it_holds(seed):
     )
 
 
-def test_a_ring_in_a_ring_is_a_hole():
-    outer = [(0, 0), (6, 0), (6, 6), (0, 6)]
-    inner = [(2, 2), (4, 2), (4, 4), (2, 4)]
-    inside = filled([outer, inner], 6, 6)
-    assert inside.sum() == 32
-    assert not inside[2:4, 2:4].any()
-
-
 def test_what_lies_far_outside_costs_and_gives_nothing():
     far = [(1e12, 1e12), (2e12, 1e12), (2e12, 2e12)]
     assert filled([far], 4, 4).sum() == 0
@@ -286,8 +251,6 @@ def test_what_lies_far_outside_costs_and_gives_nothing():
         [],
         [(0, 0), (1, 0), (float("nan"), 1)],
         [(0, 0), (1, 0), (1, "x")],
-        [(0, 0), (1, 0), (1,)],
-        [1, 2, 3],
     ],
 )
 def test_what_is_no_outline_is_refused(ring):
@@ -295,8 +258,3 @@ def test_what_is_no_outline_is_refused(ring):
         fill_rings("a", [ring], height=4, width=4)
     with pytest.raises(ValueError, match="without points"):
         fill_rings("a", [], height=4, width=4)
-
-
-def test_a_circle_has_the_area_of_a_circle():
-    patch = fill_circle("a", (20, 20), (20, 5.2), height=40, width=40)
-    assert patch.inside.sum() == pytest.approx(np.pi * 14.8**2, rel=0.01)

@@ -25,16 +25,13 @@ NAMES = ["cell_1.png", "cell_2.png"]
     [
         ("0 1 2 5", "background basophil eosinophil neutrophil"),
         ("0 3 255", "background lymphocyte ignore"),
-        ("0 255", "background leukocyte"),
         ("0 1", "background leukocyte"),
-        ("0 4", "background monocyte"),
         ("0 7 9", "background ? ?"),
         ("0 100", "background leukocyte"),
         ("#000000 #ffffff", "background leukocyte"),
         ("#000000 #ff0000 #0000fe", "background basophil monocyte"),
         ("#000000 #808080 #800080", "background ignore neutrophil"),
         ("#000000 #ff0000 #fe0000", "background ? ?"),
-        ("#000000 #123456", "background ?"),
         ("Baso RBC void", "basophil background ignore"),
         ("WBC", "leukocyte"),
         ("neut+neutrophil mono+baso nucleus", "neutrophil ? ?"),
@@ -63,10 +60,8 @@ def test_a_map_comes_back_from_how_it_is_typed():
     ("text", "said"),
     [
         ("0", "expected value=class"),
-        ("=baso", "expected value=class"),
         ("0=bg,0=baso", "twice"),
         ("1=basofil", "unknown class 'basofil'.*by-name"),
-        ("1=?", "unknown class"),
     ],
 )
 def test_a_map_that_cannot_be_read_is_refused(text, said):
@@ -117,7 +112,6 @@ def test_groups_by_a_pattern_a_folder_or_a_table(tmp_path):
     [
         ("p(", "is no pattern"),
         ("q", "finds no group in 'd/p1_a'"),
-        ("none.csv", "cannot be read"),
         ("wrong.csv", "expected 'stem,group'"),
         ("few.csv", "gives no group to 'd-p1_b'"),
     ],

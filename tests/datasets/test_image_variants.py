@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from image_variants import EXPECTED, KINDS, TAKEN, variant
+from image_variants import EXPECTED, KINDS, MAKERS, TAKEN
 from PIL import Image
 
 from leuko_mm.datasets.audit import full_audit
@@ -57,28 +56,13 @@ def drawn_cell(number: int) -> Cell:
     return image, np.where(inside, 3, 0).astype(np.uint8)
 
 
-@functools.cache
-def real_files(shared: Path) -> list[tuple[Path, Path]]:
-    folder = shared / "datasets/BCISC/sub-images"
-    images = sorted((folder / "images").glob("*.jpg"))
-    return [(path, folder / "masks" / f"{path.stem}.png") for path in images]
-
-
-def real_cell(shared: Path, number: int) -> Cell:
-    files = real_files(shared)
-    # The first two stand beside every other, and copies of them would be a leak.
-    image, mask = files[number if number < 2 else 2 + number % (len(files) - 2)]
-    labels = np.array(Image.open(mask)) // 85
-    return np.array(Image.open(image).convert("RGB")), labels.astype(np.uint8)
-
-
-def make_dataset(root: Path, chosen: list[Case], cell: Callable[[int], Cell]) -> None:
+def make_dataset(root: Path, chosen: list[Case]) -> None:
     """Write a sound dataset, then harm one file of every cell."""
     write_prepared(
         root,
         (
             PreparedCell(case.stem, "lymphocyte", f"s{case.number % 7}", image, labels)
-            for case, (image, labels) in ((c, cell(c.number)) for c in chosen)
+            for case, (image, labels) in ((c, drawn_cell(c.number)) for c in chosen)
         ),
         name="harmed",
         source="a test",
@@ -88,21 +72,21 @@ def make_dataset(root: Path, chosen: list[Case], cell: Callable[[int], Cell]) ->
     )
     for case in chosen:
         folder = "masks" if case.of_mask else "images"
-        write_variant(root / folder / f"{case.stem}.png", case, cell)
+        write_variant(root / folder / f"{case.stem}.png", case)
 
 
-def write_variant(path: Path, case: Case, cell: Callable[[int], Cell]) -> None:
-    pixels = cell(case.number)[int(case.of_mask)]
-    content = variant(case.kind, pixels, np.random.default_rng(case.number))
+def write_variant(path: Path, case: Case) -> None:
+    pixels = drawn_cell(case.number)[int(case.of_mask)]
+    content = MAKERS[case.kind](pixels, np.random.default_rng(case.number))
     if content is None:
         path.unlink(missing_ok=True)
     else:
         path.write_bytes(content)
 
 
-def check_all(root: Path, chosen: list[Case], cell: Callable[[int], Cell]) -> None:
+def check_all(root: Path, chosen: list[Case]) -> None:
     """Harm a dataset and see that the check names every harmed file, as it should."""
-    make_dataset(root, chosen, cell)
+    make_dataset(root, chosen)
     found: dict[str, list[AuditFinding]] = {}
     for finding in full_audit(root).findings:
         found.setdefault(Path(finding.file).stem, []).append(finding)
@@ -111,24 +95,24 @@ def check_all(root: Path, chosen: list[Case], cell: Callable[[int], Cell]) -> No
         assert rules & EXPECTED[case.kind][case.of_mask], (case, rules)
 
 
-def prepare_all(folder: Path, chosen: list[Case], cell: Callable[[int], Cell]) -> None:
+def prepare_all(folder: Path, chosen: list[Case]) -> None:
     """Hand each harmed file, beside two sound pairs, to ``leuko prepare folders``."""
-    outcomes = Counter(prepare_one(folder / case.stem, case, cell) for case in chosen)
+    outcomes = Counter(prepare_one(folder / case.stem, case) for case in chosen)
     assert outcomes["taken"]
     assert outcomes["refused"]
 
 
-def prepare_one(folder: Path, case: Case, cell: Callable[[int], Cell]) -> str:
+def prepare_one(folder: Path, case: Case) -> str:
     source, out = folder / "mine", folder / "data" / "out"
     for name in ("images", "masks"):
         (source / name).mkdir(parents=True)
     for number in (0, 1, case.number):
         stem = case.stem if number == case.number else f"sound_{number}"
-        image, labels = cell(number)
+        image, labels = drawn_cell(number)
         Image.fromarray(image).save(source / "images" / f"{stem}.png")
         Image.fromarray(labels).save(source / "masks" / f"{stem}.png")
     harmed = source / ("masks" if case.of_mask else "images") / f"{case.stem}.png"
-    write_variant(harmed, case, cell)
+    write_variant(harmed, case)
     refusal = refused(source, out)
     if refusal is None:
         assert case.kind in TAKEN, case
@@ -156,31 +140,24 @@ def refused(source: Path, out: Path) -> str | None:
 
 @pytest.mark.parametrize("start", range(0, 102, 34))
 def test_check_names_every_harmed_file(tmp_path, start):
-    check_all(tmp_path / "harmed", cases(102)[start : start + 34], drawn_cell)
+    check_all(tmp_path / "harmed", cases(102)[start : start + 34])
 
 
 @pytest.mark.parametrize("start", range(0, 34, 17))
 def test_prepare_takes_by_a_rule_or_refuses_by_name(tmp_path, start):
-    prepare_all(tmp_path, cases(34)[start : start + 17], drawn_cell)
-
-
-@pytest.fixture(params=["drawn", "real"])
-def any_cell(request) -> Callable[[int], Cell]:
-    if request.param == "drawn":
-        return drawn_cell
-    return functools.partial(real_cell, request.getfixturevalue("shared_folder"))
+    prepare_all(tmp_path, cases(34)[start : start + 17])
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("start", range(0, 500, 100))
-def test_check_names_500_harmed_files(tmp_path, any_cell, start):
-    check_all(tmp_path / "harmed", cases(500)[start : start + 100], any_cell)
+def test_check_names_500_harmed_files(tmp_path, start):
+    check_all(tmp_path / "harmed", cases(500)[start : start + 100])
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("start", range(0, 500, 100))
-def test_prepare_bears_500_harmed_files(tmp_path, any_cell, start):
-    prepare_all(tmp_path, cases(500)[start : start + 100], any_cell)
+def test_prepare_bears_500_harmed_files(tmp_path, start):
+    prepare_all(tmp_path, cases(500)[start : start + 100])
 
 
 @pytest.fixture
@@ -202,8 +179,8 @@ def peak_memory() -> Iterator[Callable[[], int]]:
 
 def test_a_huge_header_costs_no_memory(tmp_path, peak_memory):
     chosen = [Case(number, "huge header", number % 2 == 1) for number in range(12)]
-    check_all(tmp_path / "harmed", chosen, drawn_cell)
+    check_all(tmp_path / "harmed", chosen)
     for case in chosen:
-        prepare_one(tmp_path / "folders" / case.stem, case, drawn_cell)
+        prepare_one(tmp_path / "folders" / case.stem, case)
     # One such picture decoded is 2,700 MB.
     assert peak_memory() < 150 * MEGABYTE

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from mmengine.registry import DefaultScope
 from PIL import Image
 
-from leuko_mm.classes import BINARY_NAMES, CLASS_COLOURS, CLASS_NAMES
+from leuko_mm.classes import BINARY_NAMES
 from leuko_mm.datasets import LeukocyteDataset
 from leuko_mm.datasets.leukocyte import build_pipeline, with_enhancement
 from leuko_mm.datasets.prepared import DatasetError, read_index, read_split
-from leuko_mm.registry import DATASETS
 
 LOADING = [dict(type="LoadImageFromFile"), dict(type="LoadAnnotations")]
 RANDOM = [
@@ -32,15 +30,6 @@ def test_the_parts_of_a_split_are_read_in_the_order_of_the_index(tiny_dataset):
         expected = [r.stem for r in read_index(tiny_dataset) if parts[r.stem] == part]
         assert stems(dataset) == expected
         assert len(expected) == 20
-
-
-def test_without_a_split_every_cell_is_read(tiny_dataset):
-    dataset = LeukocyteDataset(str(tiny_dataset))
-    assert len(dataset) == 40
-    info = dataset.get_data_info(9)
-    assert (info["group"], info["class_name"]) == ("eosinophil_1", "eosinophil")
-    assert dataset.metainfo["classes"] == CLASS_NAMES
-    assert dataset.metainfo["palette"] == [list(c) for c in CLASS_COLOURS]
 
 
 def test_images_and_labels_are_those_of_the_files(tiny_dataset):
@@ -107,14 +96,6 @@ def test_training_samples_are_given_by_the_global_index(tiny_dataset):
     assert (one[5]["img"] != dataset(seed=4)[5]["img"]).any()
 
 
-def test_a_loop_over_it_ends(tiny_dataset):
-    for test_mode in (False, True):
-        dataset = LeukocyteDataset(
-            str(tiny_dataset), split="fold1", part="test", test_mode=test_mode
-        )
-        assert [sample["stem"] for sample in dataset] == stems(dataset)
-
-
 def test_enhancement_stands_behind_the_loading(tiny_dataset):
     def invert(sample):
         return {**sample, "img": 255 - sample["img"]}
@@ -140,21 +121,6 @@ def test_enhancement_finds_its_place_among_configs_and_callables():
     assert steps[2] == RANDOM[0]
 
 
-@pytest.mark.parametrize("scope", ["mmseg", "mmengine", None])
-def test_it_builds_under_any_default_scope(tiny_dataset, scope):
-    config = dict(
-        name=str(tiny_dataset), pipeline=[*LOADING, dict(type="PackSegInputs")]
-    )
-    with DefaultScope.overwrite_default_scope(scope):
-        if scope == "mmseg":
-            dataset = DATASETS.build(dict(type="leuko_mm.LeukocyteDataset", **config))
-        else:
-            dataset = LeukocyteDataset(**config)
-        sample = dataset[0]
-    assert sample["inputs"].shape == (3, 20, 24)
-    assert sample["data_samples"].gt_sem_seg.data.unique().tolist() == [0, 1]
-
-
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
@@ -176,8 +142,3 @@ def test_an_empty_part_is_named(copied_dataset):
     path.write_text(path.read_text().replace("train", "test"))
     with pytest.raises(DatasetError, match="'fold1' has no cell in part 'train'"):
         LeukocyteDataset(str(copied_dataset), split="fold1")
-
-
-def test_a_name_is_looked_up_in_the_data_home(tiny_dataset, monkeypatch):
-    monkeypatch.setenv("LEUKO_MM_DATA", str(tiny_dataset.parent))
-    assert len(LeukocyteDataset(tiny_dataset.name)) == 40

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,6 @@ import pytest
 from PIL import Image
 
 from leuko_mm.classes import CLASS_NAMES, IGNORE_LABEL
-from leuko_mm.datasets.audit import quick_check
 from leuko_mm.datasets.prepared import (
     DatasetError,
     Place,
@@ -40,14 +38,12 @@ def refused(call, *words: str) -> None:
 
 
 def test_the_data_home_is_named_by_the_environment(monkeypatch):
-    assert data_home() == Path("data")
     monkeypatch.setenv("LEUKO_MM_DATA", "")
     assert data_home() == Path("data")
     monkeypatch.setenv("LEUKO_MM_DATA", "/srv/smears")
     assert data_home() == Path("/srv/smears")
     assert dataset_root("mine") == Path("/srv/smears/mine")
     assert dataset_root("./mine") == Path("mine")
-    assert dataset_root("/mine") == Path("/mine")
     assert dataset_root("..") == Path("..")
 
 
@@ -55,7 +51,6 @@ def test_the_data_home_is_named_by_the_environment(monkeypatch):
     ("root", "command"),
     [
         ("data/bcisc", "leuko prepare bcisc PATH_TO_BCISC"),
-        ("data/synthetic", "leuko prepare synthetic"),
         ("/srv/bcisc", "leuko prepare bcisc PATH_TO_BCISC --out /srv/bcisc"),
         ("data/mine", "leuko prepare folders PATH_TO_YOUR_FOLDER --name mine"),
         ("my data/x", "leuko prepare folders PATH_TO_YOUR_FOLDER --out 'my data/x'"),
@@ -65,68 +60,26 @@ def test_the_command_fits_the_folder(root, command):
     assert prepare_command(Path(root)) == command
 
 
-def test_the_command_follows_the_data_home(monkeypatch):
-    monkeypatch.setenv("LEUKO_MM_DATA", "/srv")
-    assert prepare_command(Path("/srv/synthetic")) == "leuko prepare synthetic"
-    assert prepare_command(Path("data/synthetic")).endswith("--out data/synthetic")
-
-
 @pytest.mark.parametrize("read", [read_about, read_index, lambda r: read_split(r, "f")])
 def test_what_is_not_there_is_named_with_the_command(read, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    where = f"looked in {tmp_path}"
-    refused(
-        lambda: read(Path("data/bcisc")),
-        "data/bcisc does not exist",
-        where,
-        "leuko prepare bcisc PATH_TO_BCISC\n",
-        "LEUKO_MM_DATA",
-    )
-    (tmp_path / "raw").mkdir()
-    refused(
-        lambda: read(tmp_path / "raw"),
-        f"{tmp_path / 'raw'} is not a prepared dataset",
-        f"--out {tmp_path / 'raw'}",
-    )
-
-
-def test_a_slip_in_a_dataset_s_name_is_pointed_at(monkeypatch, tmp_path):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "data" / "smears").mkdir(parents=True)
-    (tmp_path / "data" / "smears" / "dataset.json").touch()
-    for name, guess in (("bcics", "bcisc"), ("smear", "smears")):
-        refused(lambda n=name: read_about(Path("data", n)), f"did you mean '{guess}'?")
-    with pytest.raises(DatasetError) as caught:
-        read_about(Path("data/bcisc"))
-    assert "did you mean" not in str(caught.value)
-
-
-def test_a_slip_in_a_split_s_name_is_pointed_at(tiny_dataset):
-    refused(
-        lambda: read_split(tiny_dataset, "flod1"),
-        "no split 'flod1' (did you mean 'fold1'?); it has: fold1, fold2",
-    )
+    command = "leuko prepare bcisc PATH_TO_BCISC\n"
+    refused(lambda: read(Path("data/bcisc")), "data/bcisc does not exist", command)
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    refused(lambda: read(raw), f"{raw} is not a prepared dataset", f"--out {raw}")
 
 
 @pytest.mark.parametrize(
     ("text", "words"),
     [
         ("{", "is broken"),
-        ("[]", "schema None"),
         ('{"schema": 2}', "schema 2, but this version reads 1"),
     ],
 )
 def test_a_foreign_or_broken_description_is_refused(copied_dataset, text, words):
     (copied_dataset / "dataset.json").write_text(text)
     refused(lambda: read_index(copied_dataset), "dataset.json", words, "--force")
-
-
-def test_rows_come_in_order_with_their_types(tiny_dataset):
-    rows = read_index(tiny_dataset)
-    assert len(rows) == 40
-    first, names = rows[0], ("baso_1-1_0", "basophil", "basophil_1")
-    assert (first.stem, first.class_name, first.group) == names
-    assert (first.width, first.height, first.image) == (24, 20, FIRST)
 
 
 def test_aliases_in_the_index_are_read_as_names(edit_index):
@@ -148,12 +101,7 @@ def test_a_byte_order_mark_and_empty_lines_do_no_harm(copied_dataset):
         ("baso_1-1_0,cell,", "baso_1-1_0,cell,,", "line 2: 15 values, expected 14"),
         (",24,20,", ",wide,20,", "line 2: invalid literal"),
         ("cell,basophil,", "cell,platelet,", "line 2: unknown class 'platelet'"),
-        ("baso_1-1_0,cell", "baso_1-1_0,crop", "line 2: kind 'crop'"),
-        (
-            ",,,,,,24,",
-            ",,f,0,,1,24,",
-            "line 2: parent,x,y,scale are ('f', '0', '', '1')",
-        ),
+        (",,,,,,24,", ",,f,0,,1,24,", "line 2: parent,x,y,scale are ('f', '0',"),
         ("baso_1-1_0,cell", "../baso,cell", "line 2: the stem '../baso'"),
         ("baso_1-2_0,cell", "baso_1-1_0,cell", "line 3: the stem 'baso_1-1_0' occurs"),
     ],
@@ -204,35 +152,6 @@ def test_a_link_out_of_the_dataset_is_refused_and_one_inside_is_not(
     refused(lambda: read_index(copied_dataset), "line 2", "no link to elsewhere")
 
 
-def test_the_dataset_itself_may_be_a_link(tiny_dataset, tmp_path):
-    (tmp_path / "linked").symlink_to(tiny_dataset)
-    assert len(read_index(tmp_path / "linked")) == 40
-
-
-def test_reading_writes_nothing(copied_dataset, snapshot):
-    before = snapshot(copied_dataset)
-    for folder, _, files in os.walk(copied_dataset, topdown=False):
-        for name in files:
-            os.chmod(Path(folder) / name, 0o444)
-        os.chmod(folder, 0o555)
-    try:
-        read_index(copied_dataset)
-        read_split(copied_dataset, "fold1")
-        quick_check(copied_dataset, split="fold1")
-        assert snapshot(copied_dataset) == before
-    finally:
-        for folder, _, _ in os.walk(copied_dataset):
-            os.chmod(folder, 0o755)
-
-
-def test_a_split_tells_the_part_of_each_cell(tiny_dataset):
-    parts = read_split(tiny_dataset, "fold1")
-    assert len(parts) == 40
-    assert {stem for stem, part in parts.items() if part == "test"} == {
-        row.stem for row in read_index(tiny_dataset) if row.group[-1] in "12"
-    }
-
-
 @pytest.mark.parametrize("name", ["fold9", "../splits/fold1", "", "/etc/hostname"])
 def test_an_unknown_split_lists_those_there_are(tiny_dataset, name):
     refused(
@@ -273,10 +192,8 @@ def test_columns_lead_back_to_the_place(x):
     ("columns", "words"),
     [
         (("f", "1", "", "0.5"), "give all four or none"),
-        (("", "1", "2", "0.5"), "give all four or none"),
         (("f", "1", "2", "0"), "a scale above 0"),
         (("f", "nan", "2", "1"), "two finite numbers"),
-        (("f", "1", "inf", "1"), "two finite numbers"),
         (("f", "left", "2", "1"), "could not convert"),
     ],
 )
@@ -317,26 +234,12 @@ def row(copied_dataset):
     return read_index(copied_dataset)[0]
 
 
-def test_what_was_saved_is_read(copied_dataset, row):
-    assert read_nucleus(copied_dataset, row) is None
-    save_nucleus(copied_dataset, row.stem, NUCLEUS)
-    found = read_nucleus(copied_dataset, row)
-    assert found.dtype == bool
-    assert (found == NUCLEUS).all()
-    save_nucleus(copied_dataset, row.stem, np.zeros_like(NUCLEUS))
-    assert read_nucleus(copied_dataset, row).sum() == 0
-
-
 @pytest.mark.parametrize(
     ("content", "words"),
     [
         (b"no picture", "(?s)cannot be read .* --force"),
-        (
-            NUCLEUS[1:].astype(np.uint8),
-            r"\(19, 24\), .* expected \(20, 24\) of 0 and 1",
-        ),
+        (NUCLEUS[1:].astype(np.uint8), r"\(19, 24\), .* expected \(20, 24\) of 0"),
         (NUCLEUS.astype(np.uint8) * 7, "values up to 7"),
-        (np.zeros((20, 24, 3), np.uint8), r"\(20, 24, 3\)"),
     ],
 )
 def test_what_does_not_fit_is_refused(copied_dataset, row, content, words):

@@ -84,12 +84,7 @@ def real(shared_folder, tmp_path_factory) -> Path:
 def test_both_sets_are_one_dataset_with_classes_of_the_tables(prepared):
     rows = read_index(prepared)
     assert len(rows) == 50
-    assert [row.stem for row in rows[23:27]] == [
-        "set1_024",
-        "set1_025",
-        "set2_001",
-        "set2_002",
-    ]
+    assert [row.stem for row in rows[24:26]] == ["set1_025", "set2_001"]
     for row in rows:
         assert row.class_name == NAMES[int(row.stem[-3:]) % 5]
         assert row.source == f"Dataset {row.stem[3]}/{row.stem[-3:]}.bmp"
@@ -108,20 +103,6 @@ def test_images_keep_their_pixels_and_masks_are_merged_to_the_cell(prepared, tre
             expected = np.where(grey > 0, class_id(row.class_name), 0)
             assert (np.array(mask) == expected).all()
         assert (read_nucleus(prepared, row) == (grey == 255)).all()
-
-
-def test_what_a_user_must_know_is_noted(prepared):
-    notes = read_about(prepared)["notes"]
-    for words in (
-        "experts have not checked the class labels",
-        "every picture is a group of its own",
-        "33 neutrophils and 15 monocytes",
-        "set 1: 25 of the 300 images",
-        "set 2: 25 of the 100 images",
-        "Dataset 2/009.png: stray value 7 on 3 pixel(s), taken as the nearest level",
-    ):
-        assert sum(words in note for note in notes) == 1
-    assert len(notes) == 6
 
 
 def test_folds_spread_sets_and_classes_evenly(prepared):
@@ -160,17 +141,6 @@ def test_one_set_is_a_dataset_of_its_own(tree, tmp_path, chosen):
     assert sorted(path.stem for path in (out / "splits").iterdir()) == SPLITS
 
 
-def test_the_second_time_changes_nothing(prepared, tree, snapshot):
-    before = snapshot(prepared)
-    assert prepare_segmentation_wbc(tree, prepared) is False
-    assert snapshot(prepared) == before
-
-
-def test_an_unknown_set_is_refused(tree, tmp_path):
-    with pytest.raises(ValueError, match="the set is '3'; expected one of"):
-        prepare_segmentation_wbc(tree, tmp_path / "out", chosen="3")
-
-
 def test_a_copy_with_one_set_names_the_other(damaged, tmp_path):
     shutil.rmtree(damaged / "Dataset 2")
     with pytest.raises(DatasetError, match=r"Dataset 2; .* choose a set with --set"):
@@ -185,15 +155,12 @@ TABLE = "Class Labels of Dataset 2.csv"
     ("name", "content", "words"),
     [
         ("Dataset 1/013.png", None, "013 has an image or a mask but not"),
-        ("Dataset 1/013.bmp", None, "013 has an image or a mask but not"),
         ("Dataset 2/013.png", b"no picture", "013.png: cannot be read"),
         ("Dataset 2/013.bmp", 60, "013.bmp: cannot be read"),
-        ("Dataset 2/013.png", 60, "013.png: cannot be read"),
         ("Dataset 2/013.png", grey_mask(30, 30), "is 16x16 but its mask is 30x30"),
         (TABLE, None, "Dataset 2.csv cannot be read"),
         (TABLE, b"id,class\n1,2\n", "Dataset 2.csv has no line for 002.bmp"),
         (TABLE, b"id,class\n1,6\n", "'1,6'; expected an image's number and"),
-        (TABLE, b"\xff\xfe\x00", "Dataset 2.csv"),
     ],
 )
 def test_what_does_not_fit_is_named_and_nothing_is_left(
@@ -244,12 +211,3 @@ def test_real_cells_that_were_published_twice_stand_on_one_side(real):
     }
     for fold in FOLDS:
         assert shared_groups(read_split(real, fold), groups) == []
-
-
-def test_real_nuclei_lie_in_their_cells(real):
-    for row in read_index(real):
-        nucleus = read_nucleus(real, row)
-        with Image.open(real / row.mask) as mask:
-            cell = np.array(mask) > 0
-        assert 0 < nucleus.sum() < cell.sum() < cell.size
-        assert cell[nucleus].all()

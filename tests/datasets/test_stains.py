@@ -57,7 +57,3 @@ def test_a_group_far_out_is_found_if_the_eye_can_see_it(a, found):
     words = "group s_odd: its background lies 30 delta E from the median group"
     assert [str(finding) for finding in findings] == [words] * found
     assert [(f.stems, f.severity) for f in findings] == [(("odd",), "note")] * found
-
-
-def test_nothing_gives_nothing():
-    assert group_stains({}, {}) == []

@@ -17,12 +17,23 @@ from leuko_mm.evaluation.cell_scores import (
 )
 from leuko_mm.evaluation.confusion import CLASS_KEYS, confusion_matrix, scores
 
-RNG = np.random.default_rng(0)
-TRUTH = RNG.integers(0, 4, (20, 12, 12))
-PREDICTION = np.where(RNG.random((20, 12, 12)) < 0.6, TRUTH, TRUTH[::-1])
-CELLS = np.stack(
-    [confusion_matrix(t, p, 4) for t, p in zip(TRUTH, PREDICTION, strict=True)]
-)
+
+def cells(count=12, side=20, num_classes=6, seed=0):
+    """Return label maps of cells, one true class each, and their confusions."""
+    random = np.random.default_rng(seed)
+    truth = np.zeros((count, side, side), int)
+    truth[:, 5:15, 5:15] = random.integers(1, num_classes, (count, 1, 1))
+    noise = random.integers(0, num_classes, truth.shape)
+    prediction = np.where(random.random(truth.shape) < 0.8, truth, noise)
+    pairs = zip(truth, prediction, strict=True)
+    return (
+        truth,
+        prediction,
+        np.stack([confusion_matrix(*p, num_classes) for p in pairs]),
+    )
+
+
+TRUTH, PREDICTION, CELLS = cells(count=20, num_classes=4)
 
 
 def test_dice_counts_the_pixels_themselves():
@@ -76,21 +87,6 @@ def test_with_classes_right_only_the_outlines_are_wrong():
     ):
         ideal = np.where(prediction > 0, np.where(truth > 0, truth, name), 0)
         np.testing.assert_array_equal(found, confusion_matrix(truth, ideal, 4))
-
-
-def cells(count=12, side=20, num_classes=6, seed=0):
-    """Return label maps of cells, one true class each, and their confusions."""
-    random = np.random.default_rng(seed)
-    truth = np.zeros((count, side, side), int)
-    truth[:, 5:15, 5:15] = random.integers(1, num_classes, (count, 1, 1))
-    noise = random.integers(0, num_classes, truth.shape)
-    prediction = np.where(random.random(truth.shape) < 0.8, truth, noise)
-    pairs = zip(truth, prediction, strict=True)
-    return (
-        truth,
-        prediction,
-        np.stack([confusion_matrix(*p, num_classes) for p in pairs]),
-    )
 
 
 def value(name, counts):

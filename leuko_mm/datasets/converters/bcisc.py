@@ -68,10 +68,6 @@ def prepare_bcisc(source: Path, out: Path, *, force: bool = False) -> bool:
     copy has whole fields, they become rows of kind ``field``, and their cells get a
     place.
 
-    Args:
-        source: the folder that holds ``sub-images``.
-        out, force: see ``leuko_mm.datasets.converters``.
-
     Raises:
         DatasetError: if the copy is incomplete, or a file does not fit.
     """
@@ -121,11 +117,7 @@ def _image_paths(source: Path) -> list[Path]:
 
 
 def bcisc_stem(stem: str) -> tuple[str, int]:
-    """Return the class name and slide number in a BCISC file name.
-
-    Raises:
-        DatasetError: if the name does not follow BCISC's pattern.
-    """
+    """Return the class name and slide number in a BCISC file name."""
     match = CELL_NAME.match(stem)
     if not match:
         raise DatasetError(
@@ -139,7 +131,6 @@ def bcisc_stem(stem: str) -> tuple[str, int]:
 
 
 def _rows(images: list[Path], fields: list[FieldOfCells]) -> Iterator[PreparedCell]:
-    """Yield the cells and then the fields, so that the order of the cells is fixed."""
     places = {stem: place for one in fields for stem, place in one.places.items()}
     placed = {}
     for path in images:
@@ -203,10 +194,7 @@ def find_fields(
 ) -> list[FieldOfCells]:
     """Return the fields that a copy of BCISC has, with their cells placed.
 
-    Args:
-        source: the folder of BCISC.
-        cells: stem -> image, of all cells.
-        notes: takes what a user must know: no fields, cells that were not found.
+    ``cells`` is stem -> image; ``notes`` takes what a user must know.
     """
     found, matches = [], []
     for path in sorted((source / "original-images").glob("*/*")):
@@ -259,18 +247,13 @@ def locate_crop(
 ) -> tuple[int, int, float]:
     """Find the part of a field that a crop shows.
 
-    Every position that a field pixel can have is compared at the crop's own scale.
-
-    Args:
-        picture: the field, RGB uint8.
-        crop: RGB uint8; each of its pixels is the mean of ``shrink`` x ``shrink`` of
-            the field's.
-        shrink: 1 or more.
+    Every position is compared at the crop's own scale; each pixel of the crop is the
+    mean of ``shrink`` x ``shrink`` of the field's.
 
     Shape:
-        (H, W, 3), (h, w, 3) -> x, y of the crop's corner in field pixels, and the
-        normalised correlation of the colours there, at most 1; 0 where there is
-        nothing to compare.
+        RGB uint8 (H, W, 3), (h, w, 3) -> x, y of the crop's corner in field pixels,
+        and the normalised correlation of the colours there; 0 where there is nothing
+        to compare.
     """
     best = (0, 0, 0.0)
     if crop.std() < 1:

@@ -25,11 +25,7 @@ SHOWN = 8
 
 
 def read_grey(path: Path) -> np.ndarray:
-    """Return a mask's grey levels, uint8 (H, W).
-
-    Raises:
-        DatasetError: if it cannot be read, or is in colours.
-    """
+    """Return a mask's grey levels, uint8 (H, W); refuse one in colours."""
     file = read_mask_file(path)
     values = file.values if file.palette is None else file.palette[file.values]
     if values.ndim == 3:
@@ -71,8 +67,7 @@ def cell_and_nucleus(
         path: the mask.
         label: class id of the cell.
         levels: background, cytoplasm and nucleus; or background and cell.
-        notes: takes one sentence for a file with stray values.
-        name: how the file is called there.
+        notes, name: take a sentence for a file with stray values, under its name.
 
     Returns:
         Labels, uint8 (H, W), and the nucleus, bool (H, W), or None without one.
@@ -102,10 +97,6 @@ def picture_groups(images: Mapping[str, Path], notes: list[str]) -> dict[str, st
 
     Publishers have cut out the same cell twice now and then; such a pair on both
     sides of a split would test a network on its training data.
-
-    Args:
-        images: stem -> file.
-        notes: takes what a user must know of the groups.
     """
     notes.append(
         "no slide is known, so every picture is a group of its own, and pictures of "
@@ -128,12 +119,7 @@ def picture_splits(
 ) -> dict[str, dict[str, str]]:
     """Return five folds, ``development`` and ``paper``, in the order of ``strata``.
 
-    Args:
-        groups: stem -> group.
-        strata: stem -> what the folds share out evenly, such as the class.
-
-    Raises:
-        DatasetError: if there are too few pictures.
+    ``strata`` says what the folds share out evenly, such as the class.
     """
     try:
         folds = grouped_folds(groups, strata)

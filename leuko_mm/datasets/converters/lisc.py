@@ -80,8 +80,7 @@ def prepare_lisc(
         out, force: see ``leuko_mm.datasets.converters``.
 
     Raises:
-        DatasetError: if there are no pictures or no masks of that expert, or if a
-            file does not fit.
+        DatasetError: if pictures or masks are missing or do not fit.
     """
     source = Path(source)
     pictures, without_mask = _pictures(source, expert)
@@ -111,7 +110,6 @@ def prepare_lisc(
 
 
 def _pictures(source: Path, expert: int) -> tuple[list[_Picture], int]:
-    """Return the pictures with their masks, and how many have none."""
     images, masks, experts = {}, {}, set()
     for path in sorted(source.rglob("*.bmp")):
         name = _class_of(path.relative_to(source))
@@ -145,7 +143,6 @@ def _pictures(source: Path, expert: int) -> tuple[list[_Picture], int]:
 
 
 def _class_of(path: Path) -> str | None:
-    """Return the class that a folder above the file is named after."""
     for folder in reversed(path.parent.parts):
         try:
             return CLASS_NAMES[class_id(folder)]
@@ -187,7 +184,6 @@ def _cells(
 def _with_border(
     one: _Picture, layer: np.ndarray, shape: tuple, border: int
 ) -> np.ndarray:
-    """Add the border of the picture that its mask leaves out."""
     if layer.shape == shape:
         return layer
     padded = np.pad(layer, BORDER, constant_values=border)

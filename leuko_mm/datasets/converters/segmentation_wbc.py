@@ -34,13 +34,8 @@ SETS = ("1", "2", "both")
 PUBLISHED = {1: 300, 2: 100}
 LEVELS = (0, 128, 255)
 # The publishers' numbers, in their order.
-CLASSES = {
-    "1": "neutrophil",
-    "2": "lymphocyte",
-    "3": "monocyte",
-    "4": "eosinophil",
-    "5": "basophil",
-}
+_NAMES = "neutrophil", "lymphocyte", "monocyte", "eosinophil", "basophil"
+CLASSES = {str(number): name for number, name in enumerate(_NAMES, 1)}
 HOME = "https://github.com/zxaoyou/segmentation_WBC"
 CITATION = (
     "X. Zheng, Y. Wang, G. Wang, J. Liu, Fast and robust segmentation of white blood "
@@ -62,11 +57,6 @@ def prepare_segmentation_wbc(
     Folds are stratified by class (and by set, where there are two). With both sets
     there are also ``set1_to_set2`` and ``set2_to_set1``: train on one laboratory,
     test on the other.
-
-    Args:
-        source: the folder that holds ``Dataset 1`` and ``Dataset 2``.
-        chosen: ``1``, ``2`` or ``both``.
-        out, force: see ``leuko_mm.datasets.converters``.
 
     Raises:
         DatasetError: if images, masks or classes are missing or do not fit.
@@ -102,7 +92,6 @@ def prepare_segmentation_wbc(
 
 
 def _image_classes(source: Path, number: int, notes: list[str]) -> dict[Path, str]:
-    """Return image -> class of one set."""
     folder = source / f"Dataset {number}"
     images = sorted(folder.glob("*.bmp"))
     if not images:

@@ -91,14 +91,7 @@ def check_size(what: object, got: Sequence[int], height: int, width: int) -> Non
 
 
 def paint(patches: Iterable[Patch], height: int, width: int) -> Annotation:
-    """Paint things one over the other, the last on top.
-
-    Example:
-        >>> dot = np.ones((1, 2), bool)
-        >>> annotation = paint([Patch("a", 0, 0, dot), Patch("b", 1, 0, dot)], 1, 3)
-        >>> annotation.codes.tolist(), annotation.instances[1]
-        ([[1, 2, 2]], ('b', (1, 0, 3, 1)))
-    """
+    """Paint things one over the other, the last on top."""
     codes = np.zeros((height, width), np.uint16)
     keys: list[str] = []
     instances = []
@@ -128,13 +121,8 @@ def union(key: str, patches: Sequence[Patch], height: int, width: int) -> Patch:
 
 def box_of(inside: np.ndarray, x: int = 0, y: int = 0) -> Box:
     """Return the box around the true pixels, moved by (x, y)."""
-    rows, columns = (np.flatnonzero(inside.any(axis)) for axis in (1, 0))
-    return (
-        x + int(columns[0]),
-        y + int(rows[0]),
-        x + int(columns[-1]) + 1,
-        y + int(rows[-1]) + 1,
-    )
+    rows, columns = (np.flatnonzero(inside.any(axis)).tolist() for axis in (1, 0))
+    return x + columns[0], y + rows[0], x + columns[-1] + 1, y + rows[-1] + 1
 
 
 def fill_rings(
@@ -145,11 +133,6 @@ def fill_rings(
     The centre of the pixel in column x lies at x + 0.5: outlines that run along the
     edges of pixels give exactly these pixels again. Rings are taken together by the
     even-odd rule, so that a ring inside another one is a hole.
-
-    Args:
-        key: label of the patch.
-        rings: of (x, y) points, in pixels from the image's upper left corner.
-        height, width: of the image; what lies outside is cut off.
 
     Raises:
         ValueError: if a ring has fewer than three points, or a point is no pair of

@@ -77,10 +77,8 @@ def guess_map(
 ) -> dict[str, str | None]:
     """Return key -> target, None where there is no guess.
 
-    Args:
-        keys: values, ``#rrggbb`` colours, or labels, as the files have them.
-        colours: RGB of keys, where a palette gives one.
-        images: paths of the images, which may name their class.
+    Keys are values, ``#rrggbb`` colours or labels; a palette gives some keys a colour,
+    and paths of images may name their class.
     """
     keys = list(keys)
     # What a single kind of cell pixel means, if the paths name classes.
@@ -142,9 +140,6 @@ def parse_map(text: str) -> dict[str, str]:
 
     A key that holds a comma goes in double quotes with its class:
     ``'"a,b=monocyte",c=ignore'``.
-
-    Raises:
-        DatasetError: naming what does not fit.
     """
     found: dict[str, str] = {}
     for entry in next(csv.reader([text], skipinitialspace=True), []):
@@ -180,12 +175,7 @@ def map_text(targets: Mapping[str, str | None]) -> str:
 
 
 def check_map(targets: Mapping[str, str | None], uses: Mapping[str, KeyUse]) -> None:
-    """Refuse a map that does not fit what the files hold.
-
-    Raises:
-        DatasetError: naming the value, how many pixels have it and the first file
-            with it.
-    """
+    """Refuse a map that does not fit what the files hold."""
     for key, use in uses.items():
         if targets.get(key) is None:
             known = ", ".join(f"{k}={t}" for k, t in targets.items() if t)
@@ -219,17 +209,7 @@ def is_binary(targets: Mapping[str, str]) -> bool:
 def label_values(
     targets: Mapping[str, str], relative: str, used: Mapping[str, int], file: str
 ) -> dict[str, int]:
-    """Return the label of every key of one image.
-
-    Args:
-        targets: key -> target.
-        relative: path of the image, which may name its class.
-        used: pixels of the keys that the image has.
-        file: its annotation, for the message.
-
-    Raises:
-        DatasetError: if the path is to name the class, and names none.
-    """
+    """Return the label of every key that one image has; its path may name the class."""
     special = {BACKGROUND: 0, LEUKOCYTE: 1, IGNORE: IGNORE_LABEL}
     labels = {}
     for key, pixels in used.items():

@@ -37,9 +37,6 @@ def coco_annotations(
 
     An image that the file lists without annotations has no leukocyte; one that it
     does not list is not annotated.
-
-    Raises:
-        DatasetError: if entries do not fit together.
     """
     by_path = {image.relative: image for image in images}
     by_file_name = defaultdict(list)
@@ -93,11 +90,7 @@ def _patches(path: Path, drawn: list, height: int, width: int) -> Iterator[Patch
 
 
 def coco_inside(segmentation: object, height: int, width: int) -> Patch:
-    """Return what a COCO segmentation covers: polygons, or run lengths.
-
-    Raises:
-        ValueError: if it is neither, or does not fit the image.
-    """
+    """Return what a COCO segmentation covers: polygons, or run lengths."""
     if isinstance(segmentation, Mapping):
         if list(segmentation["size"]) != [height, width]:
             raise ValueError(
@@ -130,9 +123,6 @@ def run_lengths(text: str | bytes) -> list[int]:
 
     Every character carries five bits of a number, the lowest first, and whether more
     follow; from the fourth number on, the difference to the last but one is stored.
-
-    Raises:
-        ValueError: if the text is cut short or has other characters.
     """
     counts: list[int] = []
     value = shift = 0

@@ -50,11 +50,6 @@ def prepare_folders(
     image without a leukocyte is kept as a field, which no split names. With ``crop``
     every image is a field, and every cell in it a cell of the dataset.
 
-    Args:
-        survey: of the folders.
-        request: what was agreed to.
-        out, force: see ``leuko_mm.datasets.converters``.
-
     Raises:
         DatasetError: if the map does not fit, an image cannot be read, or there is
             no cell.
@@ -91,7 +86,6 @@ def _notes(survey: Survey, request: FoldersRequest) -> list[str]:
 def _cells(
     survey: Survey, request: FoldersRequest, splits: dict, notes: list[str]
 ) -> Iterator[PreparedCell]:
-    """Yield everything; fill in splits and notes, which need to know every cell."""
     rows, counts = [], Counter()
     for image in survey.images:
         for cell in _cells_of(image, survey, request, counts):
@@ -190,13 +184,8 @@ def find_crops(
     Cells are the things that were drawn one by one, where the form of the annotation
     knows them; else the connected pieces of each class (8 neighbours) of at least
     ``MIN_CELL_PIXELS``. A thing whose box lies in that of another one of its class,
-    such as a nucleus, is a part of that. The window is moved to lie inside the field.
-
-    Args:
-        annotation: of the field.
-        labels: uint8 (H, W) of the field.
-        values: key -> label.
-        size: of the square window, pixels.
+    such as a nucleus, is a part of that. The square window of ``size`` pixels is moved
+    to lie inside the field.
 
     Raises:
         DatasetError: if the field is smaller than the window.

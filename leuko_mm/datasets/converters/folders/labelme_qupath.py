@@ -27,11 +27,7 @@ UNNAMED = "unclassified"
 
 
 def load_json(path: Path) -> object:
-    """Return the content of a JSON file.
-
-    Raises:
-        DatasetError: if it cannot be read.
-    """
+    """Return the content of a JSON file."""
     try:
         return json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError) as error:

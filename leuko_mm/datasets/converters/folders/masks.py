@@ -100,9 +100,6 @@ def class_masks(layers: Mapping[str, Mapping[str, Path]]) -> Annotations:
 
     Where masks of one image overlap, the pixels have a key of their own, such as
     ``cytoplasm+nucleus``, whose class is given and not guessed.
-
-    Args:
-        layers: name of an image -> {word: mask}.
     """
     words = sorted({word for masks in layers.values() for word in masks})
     if len(words) > MAX_CLASSES:

@@ -26,9 +26,6 @@ def find_folders(images: Path, masks: Path | None) -> tuple[Path, Path]:
 
     Without masks, they are in ``images/`` and ``masks/`` (or ``labels/``,
     ``annotations/``) of the folder, or beside the images.
-
-    Raises:
-        DatasetError: if a folder does not exist.
     """
     if not images.is_dir():
         raise DatasetError(f"{images} is no folder; give the folder of the images")
@@ -67,11 +64,7 @@ def list_files(folder: Path, suffixes: Sequence[str]) -> list[Path]:
 
 
 def source_images(folder: Path, paths: Iterable[Path]) -> list[SourceImage]:
-    """Return the images with stems that are unique in the dataset.
-
-    Raises:
-        DatasetError: if there are none, or two have one stem.
-    """
+    """Return the images with stems that are unique in the dataset."""
     images: dict[str, SourceImage] = {}
     for path in paths:
         name = _name_below(folder, path)

@@ -43,7 +43,7 @@ def survey_folders(
     Args:
         images: folder of the images, or of ``images/`` and ``masks/``.
         masks: folder or COCO file of the annotations; None looks beside the images.
-        skip_unpaired: leave out what has no counterpart, and say so.
+        skip_unpaired: leave out what has no counterpart.
 
     Raises:
         DatasetError: if files are missing, unreadable, of another size than their

@@ -23,8 +23,6 @@ from leuko_mm.datasets.converters.synthetic.stain import (
     warp,
 )
 
-# nuclei
-
 
 @dataclass(frozen=True)
 class Nucleus:
@@ -43,7 +41,6 @@ def _turned(spines: list[np.ndarray], angle: float) -> tuple[np.ndarray, ...]:
 def _rod(
     middle: np.ndarray, half: float, angle: float, radius: float, bend: float
 ) -> np.ndarray:
-    """A sausage: 7 discs along a slightly bent line, thinner towards the ends."""
     t = np.linspace(-1.0, 1.0, 7)
     along, across = half * t, bend * half * (t**2 - 0.4)
     cos, sin = np.cos(angle), np.sin(angle)
@@ -130,9 +127,6 @@ def _monocyte_nucleus(radius: float, rng: np.random.Generator) -> Nucleus:
     spine = np.column_stack([bow * np.cos(angles), bow * np.sin(angles), thick * 1.12])
     spine[:, 0] -= bow * rng.uniform(0.1, 0.35)
     return Nucleus(_turned([spine], rng.uniform(0, 2 * np.pi)))
-
-
-# stain
 
 
 @dataclass(frozen=True)
@@ -270,9 +264,6 @@ def _paint_monocyte(s: CellSheets) -> None:
     s.dyes[..., CHROMATIN] += 0.07 * np.clip(s.noise(0.4) + 0.4, 0, 2)
     _paint_nucleus(s)
     _paint_vacuoles(s, int(s.rng.poisson(4.0)), (0.3, 0.75))
-
-
-# whole cells
 
 
 @dataclass(frozen=True)

@@ -33,9 +33,6 @@ def synthetic_cells(
         cells_per_class: on each slide.
         size: pixels of the square crops.
         seed: 0 or more.
-
-    Raises:
-        ValueError: if a number is below 1 (``seed``: 0).
     """
     if slides < 1 or cells_per_class < 1:
         raise ValueError(
@@ -58,7 +55,6 @@ def synthetic_cells(
 
 
 def _stem(class_name: str, slide: int, number: int) -> str:
-    """Name a cell as BCISC does: every cell stands alone in a field of its own."""
     return f"{class_name[:4]}_{slide}-{number}_0"
 
 
@@ -74,11 +70,8 @@ def prepare_synthetic(
 ) -> bool:
     """Write the synthetic dataset as a prepared dataset with splits by slide.
 
-    Args:
-        slides: at least 2; five or more give five folds.
-        cells_per_class, size, seed: see ``synthetic_cells``.
-        progress: called with the cells drawn and their number.
-        out, force: see ``leuko_mm.datasets.converters``.
+    The arguments are those of ``synthetic_cells``; ``progress`` is called with the
+    cells drawn and their number. Five slides or more give five folds.
     """
     slide_of = {
         _stem(kind.name, slide, number): slide

@@ -36,15 +36,10 @@ def render_cell(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Draw one crop of a smear with a leukocyte near its middle.
 
-    Args:
-        class_name: a leukocyte class or an alias of one.
-        style: look of the slide, from ``slide_style``.
-        rng: draws everything else.
-        size: width and height in pixels; the field shown stays the same.
+    The field shown does not depend on the size in pixels.
 
-    Returns:
-        The image (size, size, 3), RGB uint8, and its labels (size, size), uint8:
-        0 and the class's id.
+    Shape:
+        RGB (size, size, 3), and labels (size, size): 0 and the class's id; uint8.
 
     Raises:
         ValueError: if the class is unknown or the size below 32.

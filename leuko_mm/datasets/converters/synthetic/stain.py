@@ -45,9 +45,7 @@ class Stamp:
 class Canvas:
     """Amounts of dye (size, size, 4) and class labels (size, size) of a scene.
 
-    Args:
-        size: height and width, pixels.
-        scale: pixels per um.
+    ``scale`` is in pixels per um.
     """
 
     def __init__(self, size: int, scale: float):
@@ -127,10 +125,7 @@ def _fixed_point(points: np.ndarray, side: int, scale: float) -> np.ndarray:
 def smooth_noise(
     rng: np.random.Generator, side: int, scale: float, grain: float
 ) -> np.ndarray:
-    """Return a random texture that changes over ``grain`` um, with mean 0.
-
-    Its standard deviation is near 1.
-    """
+    """Return a texture that changes over ``grain`` um, of mean 0 and deviation 1."""
     cells = max(int(np.ceil(side / max(grain * scale, 1.0))), 1) + 2
     coarse = rng.standard_normal((cells, cells), dtype=np.float32)
     fine = cv2.resize(coarse, (side, side), interpolation=cv2.INTER_CUBIC)
@@ -140,10 +135,7 @@ def smooth_noise(
 def warp(
     sheet: np.ndarray, rng: np.random.Generator, scale: float, bend: float, grain: float
 ) -> np.ndarray:
-    """Bend a sheet by about ``bend`` um, another way every ``grain`` um.
-
-    Drawn geometry looks grown then.
-    """
+    """Bend a sheet by about ``bend`` um, another way every ``grain`` um."""
     side = sheet.shape[0]
     y, x = np.mgrid[0:side, 0:side].astype(np.float32)
     x += smooth_noise(rng, side, scale, grain) * np.float32(bend * scale)
@@ -172,11 +164,7 @@ class SlideStyle:
 
 
 def slide_style(seed: int, slide: int) -> SlideStyle:
-    """Draw the style of a slide; the same (seed, slide) always gives the same one.
-
-    Raises:
-        ValueError: if either number is negative.
-    """
+    """Draw the style of a slide; the same (seed, slide) always gives the same one."""
     if seed < 0 or slide < 0:
         raise ValueError(
             f"seed and slide are {seed} and {slide}; expected numbers from 0 on"
