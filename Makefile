@@ -31,7 +31,7 @@ test-all: $(STAMP) ## every test; LEUKO_MM_SHARED names the real images and weig
 
 test-faults: $(STAMP) ## 20,000 fuzzed inputs, hostile files, lost disks, data and processes, 50 kills; with counts
 	LEUKO_MM_FUZZ=$${LEUKO_MM_FUZZ:-20000} $(PY) -m pytest -s -q tests/test_fuzz.py \
-	  tests/test_hostile_checkpoint.py tests/engine/test_safe_load.py \
+	  tests/test_hostile_checkpoint.py tests/engine/test_checkpoints.py \
 	  tests/test_training_faults.py \
 	  tests/test_two_processes_killed.py tests/test_training_killed.py $(ARGS)
 

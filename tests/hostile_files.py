@@ -41,7 +41,7 @@ def archived(content: dict[str, bytes], path: Path, *, packed: bool = False) -> 
 
 
 def by_reduce(good: Path, bad: Path, mark: Path) -> None:
-    torch.save({**read(good), "x": Call(os.system, f"touch {mark}")}, bad)
+    torch.save({**load_tensors(good), "x": Call(os.system, f"touch {mark}")}, bad)
 
 
 def by_build(good: Path, bad: Path, mark: Path) -> None:
@@ -49,7 +49,7 @@ def by_build(good: Path, bad: Path, mark: Path) -> None:
     partial = Call(
         functools.partial, print, state=(os.system, (f"touch {mark}",), {}, {})
     )
-    torch.save({**read(good), "x": partial}, bad)
+    torch.save({**load_tensors(good), "x": partial}, bad)
 
 
 def by_global(good: Path, bad: Path, mark: Path) -> None:
@@ -65,17 +65,12 @@ def by_global(good: Path, bad: Path, mark: Path) -> None:
 
 
 def by_legacy(good: Path, bad: Path, mark: Path) -> None:
-    content = {**read(good), "x": Call(os.system, f"touch {mark}")}
+    content = {**load_tensors(good), "x": Call(os.system, f"touch {mark}")}
     torch.save(content, bad, _use_new_zipfile_serialization=False)
 
 
 def by_bare_pickle(good: Path, bad: Path, mark: Path) -> None:
     bad.write_bytes(pickle.dumps({"x": Call(os.system, f"touch {mark}")}, protocol=2))
-
-
-def by_eval(good: Path, bad: Path, mark: Path) -> None:
-    code = f"__import__('os').system('touch {mark}')"
-    torch.save({**read(good), "x": Call(eval, code)}, bad)
 
 
 def of_lying_length(good: Path, bad: Path, mark: Path) -> None:
@@ -89,11 +84,11 @@ def of_lying_length(good: Path, bad: Path, mark: Path) -> None:
 
 def of_stretched_shape(good: Path, bad: Path, mark: Path) -> None:
     """One number seen as a thousand million of them."""
-    torch.save({**read(good), "x": torch.ones(1).expand(1000, 1000, 1000)}, bad)
+    torch.save({**load_tensors(good), "x": torch.ones(1).expand(1000, 1000, 1000)}, bad)
 
 
 def of_named_memory(good: Path, bad: Path, mark: Path) -> None:
-    torch.save({**read(good), "x": Call(bytearray, 60_000_000_000)}, bad)
+    torch.save({**load_tensors(good), "x": Call(bytearray, 60_000_000_000)}, bad)
 
 
 def of_lying_legacy_length(good: Path, bad: Path, mark: Path) -> None:
@@ -134,19 +129,15 @@ def doubled_record(good: Path, bad: Path, mark: Path) -> None:
 
 def of_objects(good: Path, bad: Path, mark: Path) -> None:
     """Wrong type: an array of Python objects instead of numbers."""
-    torch.save({**read(good), "x": np.array([{}], dtype=object)}, bad)
+    torch.save({**load_tensors(good), "x": np.array([{}], dtype=object)}, bad)
 
 
 def of_wrong_kind(good: Path, bad: Path, mark: Path) -> None:
     """Whole numbers where the network has fractions: torch would convert them."""
-    content = read(good)
+    content = load_tensors(good)
     weights = content.get("state_dict", content)
     weights.update({key: value.long() for key, value in weights.items()})
     torch.save(content, bad)
-
-
-def read(path: Path) -> dict:
-    return load_tensors(path)
 
 
 FILES: dict[str, Callable[[Path, Path, Path], None]] = {
@@ -157,7 +148,6 @@ FILES: dict[str, Callable[[Path, Path, Path], None]] = {
         by_global,
         by_legacy,
         by_bare_pickle,
-        by_eval,
         of_lying_length,
         of_stretched_shape,
         of_named_memory,

@@ -1,9 +1,8 @@
 """Train in two processes of which one is killed; run by test_two_processes_killed.py.
 
-Usage: python killed_process.py OUT CONFIG. Everything is imported once, then the
-processes are forked. OUT/whole holds an undisturbed training, OUT/without-0 and
-OUT/without-1 those that lost a process and were gone on with; OUT/apart-0 and
-OUT/apart-1 one whose processes share no folder. Beside each lies a log of either
+Usage: python killed_process.py OUT CONFIG. OUT/whole holds an undisturbed training,
+OUT/without-0 and OUT/without-1 those that lost a process and were resumed; OUT/apart-0
+and OUT/apart-1 one whose processes share no folder. Beside each lies a log of either
 process. A line is printed for each loss: exit codes, and how many seconds the other
 process lived on.
 
@@ -20,10 +19,9 @@ import signal
 import socket
 import sys
 import time
-import traceback
 from pathlib import Path
 
-from killed_compare import ended
+from killing import ended, forked
 
 from leuko_mm.cli.main import main as leuko
 from leuko_mm.engine.hooks import GracefulStopHook
@@ -59,25 +57,15 @@ def started(
     rank: int, port: int, place: Path, command: list[str], *, dies: bool
 ) -> int:
     """Fork one of two processes; return its id."""
-    child = os.fork()
-    if child:
-        return child
-    with open(f"{place}-{rank}.log", "a") as file:
-        os.dup2(file.fileno(), 1)
-        os.dup2(file.fileno(), 2)
-    where = dict(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), WORLD_SIZE="2")
-    os.environ.update(where, RANK=str(rank), LOCAL_RANK=str(rank))
-    if dies:
-        die_at_last_step()
-    code = 1
-    try:
-        code = leuko(command)
-    except Exception:
-        traceback.print_exc()
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
+
+    def job() -> int:
+        where = dict(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), WORLD_SIZE="2")
+        os.environ.update(where, RANK=str(rank), LOCAL_RANK=str(rank))
+        if dies:
+            die_at_last_step()
+        return leuko(command)
+
+    return forked(Path(f"{place}-{rank}.log"), job)
 
 
 def apart(out: Path, config: str) -> None:

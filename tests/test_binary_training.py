@@ -11,8 +11,7 @@ from PIL import Image
 from tiny_run import write_config
 
 from leuko_mm.cli.main import main
-from leuko_mm.datasets.leukocyte import LeukocyteDataset
-from leuko_mm.datasets.prepared import DatasetError, read_index
+from leuko_mm.datasets.prepared import read_index
 
 
 @pytest.fixture(scope="module")
@@ -53,22 +52,3 @@ def test_it_is_refused_with_the_options_that_train_it(binary, tmp_path, capfd):
     assert "any leukocyte" in (tmp_path / "run" / "table.md").read_text()
     test = ["test", str(config), str(tmp_path / "run/run.pth"), "--data", str(binary)]
     assert main([*test, *options]) == 0
-
-
-def test_the_dataset_says_it_too(binary):
-    with pytest.raises(DatasetError, match=r"dataset.binary=True"):
-        LeukocyteDataset(str(binary), split="fold1")
-    cells = LeukocyteDataset(str(binary), split="fold1", binary=True)
-    assert cells.metainfo["classes"] == ("background", "leukocyte")
-    assert {entry["class_name"] for entry in cells.load_data_list()} == {"leukocyte"}
-
-
-@pytest.mark.parametrize(
-    "command", [["check"], ["split", "--show"], ["browse", "--count", "2"]]
-)
-def test_every_look_at_it_works(binary, tmp_path, monkeypatch, capfd, command):
-    monkeypatch.chdir(tmp_path)
-    verb, *options = command
-    assert main([verb, str(binary), *options]) == 0
-    if verb == "split":
-        assert "leukocyte" in capfd.readouterr().out

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
-from tiny_run import process_environment, write_config
+from tiny_run import finished_script, write_config
 
 from leuko_mm.models.encoders import VGG
 
@@ -46,20 +44,9 @@ def test_ten_kills_change_nothing_in_the_results(tiny_data, tmp_path):
         write_config(tmp_path, name="tiny", more=pretrained),
         write_config(tmp_path, name="second", more=DROPOUT),
     ]
-    script = Path(__file__).with_name("killed_compare.py")
-    words = [sys.executable, script, tmp_path, KILLS, 0, *configs]
-    done = subprocess.run(
-        [str(word) for word in words],
-        env=process_environment(OPENBLAS_NUM_THREADS=1, MKL_NUM_THREADS=1),
-        capture_output=True,
-        text=True,
-        timeout=3000,
-        check=False,
-    )
-    print(done.stdout)
-    logs = "".join(log.read_text()[-3000:] for log in tmp_path.glob("*.log"))
-    assert done.returncode == 0, done.stdout + done.stderr + logs
-    assert done.stdout.count("kill ") == KILLS
+    words = (KILLS, 0, *configs)
+    said = finished_script(tmp_path, "killed_compare.py", *words, timeout=3000)
+    assert said.count("kill ") == KILLS
     expected = published(tmp_path / "whole")
     assert len(expected) == 6  # results, cells and losses of both runs
     places = sorted(tmp_path.glob("killed-*/"))

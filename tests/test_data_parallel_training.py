@@ -29,6 +29,7 @@ custom_hooks = [
     dict(type='leuko_mm.StagedFreezeHook', iters=10, only_pretrained=False),
 ]
 """
+LAUNCH = ["-m", "torch.distributed.run", "--nproc-per-node"]
 # Of the two machines; no other host has these addresses inside the namespaces.
 NAMES, ADDRESSES = ("leuko-one", "leuko-two"), ("10.213.7.1", "10.213.7.2")
 CABLE = ("leuko-a", "leuko-b")
@@ -43,10 +44,6 @@ def command(config: Path, folder: Path, *, processes: int, start: list[str]) -> 
     # As many mosaics as are drawn: whatever ends with an epoch ends with the training.
     words += [f"train_dataloader.dataset.mosaics={STEPS * BATCH}"]
     return [sys.executable, *start, *map(str, words)]
-
-
-def launched(*words: str) -> list[str]:
-    return ["-m", "torch.distributed.run", "--nproc-per-node", *words]
 
 
 def begin(words: list, cwd: Path, **more) -> subprocess.Popen:
@@ -82,10 +79,9 @@ def place(tmp_path_factory):
 @pytest.fixture(scope="module")
 def alone(place):
     """Return the weights of the training by one process."""
-    folder = place / "alone"
-    words = command(place / "tiny.py", folder, processes=1, start=[])
+    words = command(place / "tiny.py", place / "alone", processes=1, start=[])
     finish(begin(words, place))
-    return weights(folder)
+    return weights(place / "alone")
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -101,7 +97,7 @@ def assert_alike(folder: Path, expected: dict[str, torch.Tensor]) -> None:
 
 
 def test_two_processes_train_as_one(place, alone):
-    folder, start = place / "two", launched("2", "--standalone")
+    folder, start = place / "two", [*LAUNCH, "2", "--standalone"]
     words = command(place / "tiny.py", folder, processes=2, start=start)
     finish(begin(words, place))
     assert_alike(folder, alone)
@@ -140,7 +136,7 @@ def test_two_machines_train_as_one_process(place, alone):
         with two_machines():
             running = []
             for rank, (name, end) in enumerate(zip(NAMES, CABLE, strict=True)):
-                start = launched("1", "--nnodes", "2", "--node-rank", str(rank))
+                start = [*LAUNCH, "1", "--nnodes", "2", "--node-rank", str(rank)]
                 start += ["--master-addr", ADDRESSES[0], "--master-port", "29511"]
                 words = command(
                     place / "tiny.py", folders[rank], processes=2, start=start

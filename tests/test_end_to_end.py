@@ -15,10 +15,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from mmengine.hooks import Hook
-from mmengine.registry import DefaultScope
-from mmseg.registry import MODELS
-from PIL import Image
 from tiny_run import process_environment, write_config
 
 from leuko_mm.classes import CLASS_COLOURS, CLASS_NAMES
@@ -57,12 +53,6 @@ def home(one_thread, tiny_home):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LEUKO_MM_DATA", str(tiny_home))
         yield tiny_home
-
-
-@pytest.fixture
-def data(tiny_data):
-    """Let a test's own commands find the data; the module's runs are over by then."""
-    return tiny_data
 
 
 @pytest.fixture(scope="module")
@@ -109,25 +99,13 @@ def test_results_say_what_was_run(finished, home, config):
     assert (run["method"], run["protocol"], run["split"]) == ("tiny", "smoke", "fold5")
     assert (run["seed"], run["iterations"], run["selected_on"]) == (0, 2, "last")
     assert run["command"].startswith(f"leuko train {config}")
-    assert run["device"] == "cpu"
-    assert run["amp"] is False
-    assert run["wall_s"] > 0
+    assert (run["device"], run["amp"]) == ("cpu", False)
     about = read_about(home / "synthetic")
     assert (data["dataset"], data["sha256"]) == ("synthetic", about["sha256"])
     assert data["test_groups"] == ["slide_5"]
     assert data["train_groups"] == [f"slide_{i}" for i in (1, 2, 3, 4)]
     assert data["mosaic"] == dict(n=2, mode="resample")
     assert (data["size"], data["enhance"]) == (64, ENHANCE)
-
-
-def test_percentages_are_percentages_and_agree_with_the_confusion(finished):
-    results = results_of(finished)
-    confusion = np.array(results["confusion"])
-    right = 100 * np.trace(confusion) / confusion.sum()
-    assert results["metrics"]["pixel_accuracy"] == pytest.approx(right)
-    ious = [scores["iou"] for scores in results["per_class"].values()]
-    assert results["metrics"]["mIoU"] == pytest.approx(np.mean(ious))
-    assert results["metrics"]["mIoU_fg"] == pytest.approx(np.mean(ious[1:]))
 
 
 def test_the_cells_sum_up_to_the_confusion(finished, home):
@@ -142,14 +120,6 @@ def test_the_cells_sum_up_to_the_confusion(finished, home):
     assert set(cells.confusion.sum((1, 2))) == {32 * 32}
 
 
-def test_the_table_and_the_pictures_are_there(finished):
-    table = (finished / "table.md").read_text()
-    assert all(name in table for name in CLASS_NAMES)
-    for picture in ["loss.png", "overlays/01.png", "overlays/02.png"]:
-        with Image.open(finished / picture) as image:
-            assert min(image.size) >= 64, picture
-
-
 def checkpoint_of(folder: Path) -> tuple[Path, dict]:
     path = folder / f"{folder.name}.pth"
     return path, json.loads(path.with_suffix(".json").read_text())
@@ -159,6 +129,8 @@ def test_the_sidecar_says_what_the_checkpoint_is(finished):
     path, sidecar = checkpoint_of(finished)
     results = results_of(finished)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    tensors = torch.load(path, weights_only=True)
+    assert all(isinstance(value, torch.Tensor) for value in tensors.values())
     assert set(sidecar) == set(SIDECAR.split())
     assert set(sidecar["config"]) == {"classes", "model", "data_preprocessor"}
     keys = "dataset sha256 split seed iterations git"
@@ -172,29 +144,7 @@ def test_the_sidecar_says_what_the_checkpoint_is(finished):
     assert sidecar["training"]["sha256"] == results["data"]["sha256"]
 
 
-def test_the_checkpoint_holds_tensors_alone_and_its_sidecar_builds_the_model(finished):
-    path, sidecar = checkpoint_of(finished)
-    tensors = torch.load(path, weights_only=True)
-    assert all(isinstance(value, torch.Tensor) for value in tensors.values())
-    assert all(value.is_contiguous() for value in tensors.values())
-    with DefaultScope.overwrite_default_scope("mmseg"):
-        model = MODELS.build(sidecar["config"]["model"])
-    model.load_state_dict(tensors, strict=True)
-
-
-def test_a_run_with_another_seed_has_other_weights_and_its_own_folder(
-    finished, place, data, config
-):
-    before = set(finished.rglob("*"))
-    folder = place / "second"
-    assert train(config, folder, "--seed", "1") == 0
-    assert set(finished.rglob("*")) == before
-    assert (folder / "loss.png").exists()
-    assert results_of(folder)["run"]["seed"] == 1
-    assert not equal_weights(folder, finished)
-
-
-def test_testing_the_checkpoint_scores_as_the_training(finished, data, config):
+def test_testing_the_checkpoint_scores_as_the_training(finished, tiny_data, config):
     path, _ = checkpoint_of(finished)
     assert main(["test", str(config), str(path)]) == 0
     folder = finished / "test-smoke-fold5"
@@ -230,7 +180,7 @@ def refused(capfd, *arguments) -> str:
 
 
 def test_a_test_is_published_beside_the_trainings(
-    copied, data, config, tmp_path, capfd
+    copied, tiny_data, config, tmp_path, capfd
 ):
     target = tmp_path / "results" / "smoke" / "cbam_unet-again-fold5-s0.json"
     words = [str(config), str(copied), "--publish", str(target)]
@@ -245,24 +195,15 @@ def test_a_test_is_published_beside_the_trainings(
     assert target.stat().st_mtime_ns == stamp
 
 
-def test_a_changed_byte_is_refused(copied, data, config, capfd):
-    content = bytearray(copied.read_bytes())
-    content[len(content) // 2] ^= 1
-    copied.write_bytes(content)
-    assert "sha256" in refused(capfd, config, copied)
-
-
 def test_what_does_not_fit_the_checkpoint_is_refused(
-    copied, data, config, tmp_path, capfd
+    copied, tiny_data, config, tmp_path, capfd
 ):
     plain = write_config(tmp_path, name="plain")
     assert "was trained with enhance" in refused(capfd, plain, copied)
     # Cells of its training are not tested.
     assert "--split fold5" in refused(capfd, config, copied, "--split", "fold1")
-    sidecar = json.loads(copied.with_suffix(".json").read_text())
-    sidecar["classes"][1:3] = reversed(sidecar["classes"][1:3])
-    copied.with_suffix(".json").write_text(json.dumps(sidecar))
-    assert "was trained with classes" in refused(capfd, config, copied)
+    copied.write_bytes(copied.read_bytes()[:-1])
+    assert "sha256" in refused(capfd, config, copied)
 
 
 LONGER = """
@@ -302,7 +243,7 @@ def equal_weights(one: Path, other: Path) -> bool:
     ("after", "number", "code"), [(2, signal.SIGTERM, 143), (3, signal.SIGINT, 130)]
 )
 def test_a_stopped_and_resumed_run_ends_as_an_undisturbed_one(
-    undisturbed, longer, data, tmp_path, capfd, after, number, code
+    undisturbed, longer, tiny_data, tmp_path, capfd, after, number, code
 ):
     answer = GracefulStopHook.after_train_iter
 
@@ -330,7 +271,7 @@ def test_a_stopped_and_resumed_run_ends_as_an_undisturbed_one(
     assert results["confusion"] == results_of(undisturbed)["confusion"]
 
 
-def test_a_run_that_fails_says_how_to_go_on(longer, data, tmp_path, monkeypatch):
+def test_a_run_that_fails_says_how_to_go_on(longer, tiny_data, tmp_path, monkeypatch):
     def fail(self, runner, *args, **kwargs):
         if runner.iter == 2:
             raise RuntimeError("out of memory")
@@ -346,22 +287,12 @@ def test_a_run_that_fails_says_how_to_go_on(longer, data, tmp_path, monkeypatch)
     assert (tmp_path / "run" / "iter_2.pth").exists()
 
 
-def test_the_same_seed_gives_the_same_weights(undisturbed, longer, data, tmp_path):
+def test_the_same_seed_gives_the_same_weights(undisturbed, longer, tiny_data, tmp_path):
     assert train(longer, tmp_path / "again") == 0
     assert equal_weights(tmp_path / "again", undisturbed)
 
 
-def test_force_starts_again(undisturbed, longer, data, tmp_path):
-    folder = tmp_path / "run"
-    shutil.copytree(undisturbed, folder)
-    assert train(longer, folder) == 2
-    options = ["--cfg-options", "train_cfg.max_iters=1"]
-    assert train(longer, folder, "--force", *options) == 0
-    assert results_of(folder)["run"]["iterations"] == 1
-    assert not (folder / "iter_4.pth").exists()
-
-
-def test_a_signal_to_the_whole_group_saves_the_state(data, tmp_path):
+def test_a_signal_to_the_whole_group_saves_the_state(tiny_data, tmp_path):
     """As `timeout` and batch systems send it: the data worker gets it too."""
     config = write_config(tmp_path)
     folder = tmp_path / "run"
@@ -392,20 +323,6 @@ def test_a_signal_to_the_whole_group_saves_the_state(data, tmp_path):
     assert done == int(state.stem[5:]) >= 1
 
 
-class Probe(Hook):
-    """Remember the loss and the encoder after every step."""
-
-    def __init__(self):
-        self.losses: list[float] = []
-        self.encoders: list[dict] = []
-
-    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
-        """Copy what a test compares."""
-        self.losses.append(float(outputs["loss"]))
-        encoder = runner.model.backbone.state_dict()
-        self.encoders.append({k: v.clone() for k, v in encoder.items()})
-
-
 @pytest.mark.slow
 def test_the_papers_own_config_trains_on_real_cells(
     shared_folder, tmp_path, monkeypatch
@@ -416,25 +333,18 @@ def test_the_papers_own_config_trains_on_real_cells(
     (home / "weights").symlink_to(shared_folder / "weights")
     monkeypatch.setenv("LEUKO_MM_DATA", str(home))
     monkeypatch.chdir(tmp_path)
-    config = prepare_config(
-        TrainRequest(
-            config="cbam_unet",
-            work_dir=str(tmp_path / "run"),
-            options={"train_cfg.max_iters": 4, "custom_hooks.1.iters": 2},
-        )
+    options = {"train_cfg.max_iters": 4, "custom_hooks.1.iters": 2}
+    options["default_hooks.checkpoint.interval"] = 2
+    work_dir = str(tmp_path / "run")
+    request = TrainRequest("cbam_unet", work_dir=work_dir, options=options)
+    build_runner(prepare_config(request)).train()
+    frozen, thawed = (
+        load_tensors(tmp_path / "run" / f"iter_{number}.pth")["state_dict"]
+        for number in (2, 4)
     )
-    assert config.protocol == "paper"
-    assert config.train_dataloader.dataset.size == 512
-    assert config.train_dataloader.batch_size == 2
-    runner, probe = build_runner(config), Probe()
-    runner.register_hook(probe)
-    runner.train()
     (path,) = (shared_folder / "weights").glob("vgg16*")
-    published = load_tensors(path)
-    assert np.isfinite(probe.losses).all()
-    assert len(probe.losses) == 4
-    frozen, thawed = probe.encoders[1], probe.encoders[3]
-    for key, value in frozen.items():
-        assert torch.equal(value, published[key].float()), key
-    changed = [key for key in frozen if not torch.equal(thawed[key], frozen[key])]
-    assert len(changed) == len(frozen)
+    for key, value in load_tensors(path).items():
+        name = f"backbone.{key}"
+        assert torch.equal(frozen[name], value.float()), name
+        assert torch.isfinite(thawed[name]).all()
+        assert not torch.equal(thawed[name], frozen[name]), name

@@ -1,7 +1,6 @@
 """Every method learns eight mosaics by heart: none is wired wrongly.
 
-From random weights, with the optimiser and the loss of the comparison, on mosaics of
-64 pixels. About a minute of processor time a method.
+From random weights, on mosaics of 64 pixels; about a minute of processor time a method.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ def mosaics(config) -> list[dict]:
 
 
 def rate(iteration: int) -> float:
-    """Return the share of the learning rate: warm-up, then a cosine, as ``half``."""
+    # A warm-up, then a cosine, as ``half``.
     if iteration < WARM_UP:
         return 0.1 + 0.9 * iteration / WARM_UP
     left = (iteration - WARM_UP) / (ITERATIONS - WARM_UP)
@@ -92,5 +91,4 @@ def learn_by_heart(name: str) -> list[float]:
 @pytest.mark.parametrize("name", LEAVES)
 def test_eight_mosaics_are_learnt_by_heart(name, tiny_data):
     seen = learn_by_heart(name)
-    print(f"{name}: {', '.join(f'{a:.3f}' for a in seen)}")
     assert seen[-1] >= WANTED, f"{name}: {[round(a, 3) for a in seen]}"

@@ -94,7 +94,6 @@ def train(config: Path, folder: Path, *options: str, amp: bool = False) -> int:
 
 
 def fails(config: Path, folder: Path, *options: str) -> str:
-    """Train until something fails; return the error with the note that it carries."""
     with pytest.raises((OSError, RuntimeError, ValueError)) as caught:
         train(config, folder, EVERY, *options)
     return "\n".join([str(caught.value), *getattr(caught.value, "__notes__", [])])
@@ -134,30 +133,25 @@ def test_after_a_killed_worker_the_last_state_counts(
 
 
 @needs_notes
-@pytest.mark.slow
-@pytest.mark.parametrize("lost", [".", "images"])
+@pytest.mark.parametrize(
+    ("step", "lost"),
+    [
+        pytest.param(3, ".", marks=pytest.mark.slow),
+        pytest.param(3, "images", marks=pytest.mark.slow),
+        (ITERATIONS, "."),
+    ],
+)
 def test_after_lost_data_the_last_state_counts(
-    config, data, tmp_path, after_step, undisturbed, lost
+    config, data, tmp_path, after_step, undisturbed, step, lost
 ):
+    """Also where the dataset vanishes between the training and its test."""
     there, away = data / lost, data.with_name("elsewhere")
-    after_step(3, lambda: there.rename(away))
+    after_step(step, lambda: there.rename(away))
     said = fails(config, tmp_path / "run")
     assert str(data) in said
-    assert newest(tmp_path / "run") in (2, 3)
+    # A step before may be the last that had its data.
+    assert step - (step < ITERATIONS) <= newest(tmp_path / "run") <= step
     away.rename(there)
-    goes_on(said, tmp_path / "run", undisturbed)
-
-
-@needs_notes
-def test_a_dataset_that_vanishes_before_the_test_costs_no_training(
-    config, data, tmp_path, after_step, undisturbed
-):
-    away = data.with_name("elsewhere")
-    after_step(ITERATIONS, lambda: data.rename(away))
-    said = fails(config, tmp_path / "run")
-    assert str(data) in said
-    assert newest(tmp_path / "run") == ITERATIONS
-    away.rename(data)
     goes_on(said, tmp_path / "run", undisturbed)
 
 
@@ -181,7 +175,6 @@ def small_disk(tmp_path):
 def test_a_disk_that_fills_keeps_the_last_state(
     config, data, small_disk, after_step, undisturbed, step, kept
 ):
-    """Before there are two states; and later, when results have no room any more."""
     folder, ballast = small_disk / "run", small_disk / "ballast"
 
     def fill() -> None:
@@ -214,17 +207,6 @@ def test_stopping_many_times_leaves_few_states(
         assert len(training_states(folder)) <= 2
     goes_on(said, folder, undisturbed)
     assert len(training_states(folder)) <= 3
-
-
-@pytest.mark.slow
-def test_the_handlers_of_signals_are_given_back(config, data, tmp_path):
-    assert train(config, tmp_path / "first", *WORKER) == 0
-    # torch sets one of its own, once a process, when it first starts workers.
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD)
-    former = [signal.getsignal(number) for number in numbers]
-    assert train(config, tmp_path / "second", *WORKER) == 0
-    assert [signal.getsignal(number) for number in numbers] == former
-    assert former[2].__module__.startswith("torch.")
 
 
 @pytest.mark.slow

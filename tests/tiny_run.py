@@ -54,11 +54,7 @@ def write_config(
 ) -> Path:
     """Write a method file of a narrow CBAM U-Net under the smoke protocol.
 
-    Args:
-        folder: where.
-        name: of the file, without its suffix.
-        enhance: code of the enhancement's config.
-        more: code appended to the file.
+    ``enhance`` is code of the enhancement's config, ``more`` is appended to the file.
     """
     path = folder / f"{name}.py"
     path.write_text(_LEAF.format(root=ROOT, enhance=enhance) + more)
@@ -76,14 +72,7 @@ def make_data(home: Path, name: str = "synthetic") -> Path:
 def leuko(
     *arguments, cwd: Path, timeout: float = 300, **environment
 ) -> subprocess.CompletedProcess:
-    """Run the command in a process of its own, on one thread, outside the clone.
-
-    Args:
-        arguments: of ``leuko``.
-        cwd: folder to run it in.
-        timeout: seconds after which it counts as hanging.
-        environment: variables beside the usual ones.
-    """
+    """Run the command in a process of its own, on one thread, outside the clone."""
     command = ["-m", "leuko_mm.cli.main", *arguments]
     return python(*command, cwd=cwd, timeout=timeout, **environment)
 
@@ -106,12 +95,7 @@ def python(
 def finished_script(out: Path, script: str, *words, timeout: float, **more) -> str:
     """Run a script beside this file; return its output, or fail with its logs.
 
-    Args:
-        out: its first argument, the folder of its logs.
-        script: its name.
-        words: its other arguments.
-        timeout: seconds.
-        more: environment variables.
+    ``out``, the folder of its logs, is its first argument.
     """
     done = python(ROOT / "tests" / script, out, *words, timeout=timeout, **more)
     print(done.stdout)

@@ -193,14 +193,15 @@ def _training_step(spec: Mapping) -> Callable[[], object]:
     from leuko_mm.engine.staged_freeze import FeatureCache, freeze
     from leuko_mm.training.building import (
         make_model_plain,
-        plain_optimiser,
+        make_plain,
         set_precision,
     )
 
     config = bench_config(spec["network"])
     model = _random_network(config).to(spec["device"]).train()
     if spec["way"] == PLAIN:
-        recipe = plain_optimiser(config.optim_wrapper)
+        make_plain(config)
+        recipe = dict(type="OptimWrapper", optimizer=config.optim_wrapper.optimizer)
         make_model_plain(model)
     else:
         set_precision(config, None)

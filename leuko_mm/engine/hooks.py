@@ -164,10 +164,7 @@ def _save_batch(path: Path, batch: object, content: dict) -> None:
 
 
 class Interrupted(LeukoError):  # noqa: N818 - not an error, an order
-    """The run was asked to stop; its state is saved.
-
-    ``advice`` tells the user how to continue.
-    """
+    """The run was asked to stop; its state is saved."""
 
     def __init__(
         self, number: int, work_dir: Path, *, advice: str = "go on with --resume"
@@ -182,9 +179,8 @@ class Interrupted(LeukoError):  # noqa: N818 - not an error, an order
 class GracefulStopHook(Hook):
     """Save a checkpoint and raise ``Interrupted`` after SIGINT or SIGTERM.
 
-    The state is saved at the end of the iteration, after every other hook: in the
-    middle it would hold half a step. Where several processes train together, a signal
-    to one stops all of them at the same iteration.
+    The state is saved at the end of the iteration, after every other hook. Where
+    several processes train together, a signal to one stops all of them.
 
     Args:
         work_dir: folder of the checkpoint.
@@ -202,9 +198,8 @@ class GracefulStopHook(Hook):
     def catching_signals(self, runner: Runner) -> Iterator[None]:
         """Catch both signals while ``runner`` trains; only the main thread can.
 
-        After a failure they are caught until ``restore_signals``: torchrun asks every
-        process to end as soon as one of them has, which would cut off the messages of
-        the others.
+        After a failure they are caught until ``restore_signals``: torchrun ends every
+        process as soon as one of them has ended, which would cut off their messages.
         """
         if threading.current_thread() is not threading.main_thread():
             yield
@@ -222,7 +217,9 @@ class GracefulStopHook(Hook):
             if not self._received or not of_workers:
                 raise
             save_state(runner, runner.iter)
-            raise self._interrupted(self._received) from error
+            raise Interrupted(
+                self._received, self.work_dir, advice=self.advice
+            ) from error
         self.restore_signals()
 
     def restore_signals(self) -> None:
@@ -251,10 +248,7 @@ class GracefulStopHook(Hook):
         save_state(runner, runner.iter + 1)
         # A process that ended now could end the one that saves.
         barrier()
-        raise self._interrupted(int(received))
-
-    def _interrupted(self, number: int) -> Interrupted:
-        return Interrupted(number, self.work_dir, advice=self.advice)
+        raise Interrupted(int(received), self.work_dir, advice=self.advice)
 
 
 def random_states() -> dict:
@@ -288,12 +282,8 @@ def read_identity(state: Path) -> dict:
 class TrainingStateHook(Hook):
     """Keep in every checkpoint which run it is of, its random states, and its time.
 
-    mmengine keeps weights, optimiser, schedule and the number of iterations, but not
-    the states of the random generators, which dropout draws from.
-
     Args:
-        identity: plain values that tell this run from others, such as the sha256 of
-            its config and of its dataset.
+        identity: plain values that tell this run from others.
 
     Attributes:
         started: seconds since the epoch, when the first part of the training began.

@@ -25,10 +25,8 @@ GROUP_OPTIONS = ("lr_mult", "module")
 def fuse_step(optimizer: Optimizer) -> bool:
     """Let Adam or AdamW update each weight in one pass; return whether it does.
 
-    The default form passes over all weights once for each operation, which on a CPU
-    takes about four times as long; the numbers agree but for rounding. An optimiser
-    with a choice of its own (``fused``, ``foreach``, ``capturable``,
-    ``differentiable``) or with a state is left as it is.
+    The default form takes about four times as long on a CPU; the numbers agree but for
+    rounding. An optimiser with a choice of its own or with a state is left as it is.
     """
     groups = optimizer.param_groups
     weights = [weight for group in groups for weight in group["params"]]
@@ -48,11 +46,7 @@ def fuse_step(optimizer: Optimizer) -> bool:
 
 
 def bfloat16_helps() -> bool:
-    """Whether bfloat16 is faster than float32 on this machine.
-
-    It is on GPUs with bfloat16 and on CPUs with AVX-512 BF16 or AMX; elsewhere bfloat16
-    is emulated and slower.
-    """
+    """Whether bfloat16 is faster than float32 here: it is where it is not emulated."""
     if torch.cuda.is_available():
         return torch.cuda.is_bf16_supported(including_emulation=False)
     # Older versions of torch do not tell; float32 is right everywhere.
@@ -94,9 +88,8 @@ class AutocastOptimWrapper(OptimWrapper):
 def channels_last_helps(device: str | torch.device) -> bool:
     """Whether a training step is faster channels-last than contiguous on a device.
 
-    It is on GPUs, whose tensor cores need it, and with AVX-512. On x86 processors
-    without AVX-512 the forward pass is faster, but the gradients of the weights are so
-    slow that a step takes longer.
+    It is on GPUs and with AVX-512. On other x86 processors the forward pass is faster,
+    but a step takes longer.
     """
     if torch.device(device).type != "cpu":
         return True
@@ -127,38 +120,12 @@ class ChannelsLastHook(Hook):
         runner.model.to(memory_format=torch.channels_last)
 
 
-def encoder_groups(
-    model: nn.Module, lr: float, *, lr_mult: float, module: str = "backbone"
-) -> list[dict]:
-    """Return two parameter groups for an optimiser, the encoder and the rest.
-
-    The encoder's learning rate is ``lr * lr_mult`` where it starts from a file, and
-    ``lr`` where it starts from random weights. Parameters that are not trained are in
-    neither group.
-
-    Args:
-        model: not wrapped for data-parallel training.
-        lr: learning rate of the rest.
-        lr_mult: factor for a pretrained encoder.
-        module: name of the encoder, dots for nesting.
-
-    Raises:
-        ValueError: if the model has no such submodule.
-    """
-    inside = {id(p) for p in find_submodule(model, module).parameters()}
-    trained = [p for p in model.parameters() if p.requires_grad]
-    factor = lr_mult if is_pretrained(model, module) else 1.0
-    return [
-        dict(params=[p for p in trained if id(p) in inside], lr=lr * factor),
-        dict(params=[p for p in trained if id(p) not in inside], lr=lr),
-    ]
-
-
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
 class EncoderLrConstructor(DefaultOptimWrapperConstructor):
-    """Give a pretrained encoder its own learning rate; see ``encoder_groups``.
+    """Give a pretrained encoder its own learning rate, ``lr * lr_mult``.
 
-    mmengine's own constructor makes a group of every parameter, with a log line each.
+    An encoder from random weights learns at ``lr``, as the rest does. Parameters that
+    are not trained are left out.
 
     Args:
         optim_wrapper_cfg: config of the wrapper, with an ``optimizer`` that has ``lr``.
@@ -185,13 +152,16 @@ class EncoderLrConstructor(DefaultOptimWrapperConstructor):
 
     def add_params(self, params: list[dict], module: nn.Module, **_) -> None:
         """Append the groups that have parameters."""
-        groups = encoder_groups(module, self.base_lr, **self.paramwise_cfg)
-        params.extend(group for group in groups if group["params"])
-        encoder, rest = ((len(g["params"]), g["lr"]) for g in groups)
-        name = self.paramwise_cfg.get("module", "backbone")
+        name, lr = self.paramwise_cfg.get("module", "backbone"), self.base_lr
+        inside = {id(p) for p in find_submodule(module, name).parameters()}
+        trained = [p for p in module.parameters() if p.requires_grad]
+        factor = self.paramwise_cfg["lr_mult"] if is_pretrained(module, name) else 1.0
+        encoder = dict(params=[p for p in trained if id(p) in inside], lr=lr * factor)
+        rest = dict(params=[p for p in trained if id(p) not in inside], lr=lr)
+        params.extend(group for group in (encoder, rest) if group["params"])
         print_log(
-            f"learning rates: {encoder[1]:g} for the {encoder[0]} tensors of {name}, "
-            f"{rest[1]:g} for the {rest[0]} others",
+            f"learning rates: {encoder['lr']:g} for the {len(encoder['params'])} "
+            f"tensors of {name}, {lr:g} for the {len(rest['params'])} others",
             "current",
         )
 
@@ -201,10 +171,8 @@ class WeightAveragingHook(EMAHook):
     """End a training with the mean of the weights that it passed through.
 
     mmengine's ``EMAHook`` with its ``StochasticWeightAverage``, running statistics of
-    batch norms included; a resumed training continues the same mean. It differs in
-    that the mean becomes the model's weights after the last step, so that one network
-    is tested, drawn and written, and that nothing is swapped for a test during
-    training.
+    batch norms included; a resumed training continues the same mean. The mean becomes
+    the model's weights after the last step, and nothing is swapped for a test before.
 
     Args:
         begin: share of the training after which averaging begins, from 0 to below 1.

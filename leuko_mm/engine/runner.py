@@ -30,9 +30,8 @@ def wrap_again(runner) -> None:
     """Wrap the runner's model again, after its parameters have changed their kind.
 
     The wrapper notes at construction which parameters take a gradient and their memory
-    layout. After a thaw it would leave the thawed ones out, and they would silently
-    drift apart between the processes; after a change of memory format the first
-    gradients would be wrong. Every process must call this.
+    layout. Else thawed ones would drift apart between the processes, and after a change
+    of layout the first gradients would be wrong. Every process must call this.
 
     Raises:
         ValueError: if the wrapper is of a kind that cannot be made again.
@@ -63,11 +62,7 @@ def prepare_launcher(config: Config) -> None:
     """Let ``launcher="pytorch"`` start on a machine without a GPU.
 
     mmengine asks CUDA for this process's device there, so the process group is made
-    here, over gloo, before the runner does it. Does nothing for other launchers and
-    where there is a GPU.
-
-    Args:
-        config: the runner's; ``model_wrapper_cfg`` is added to it.
+    here, over gloo, and ``model_wrapper_cfg`` is added to the runner's config.
     """
     if config.get("launcher", "none") != "pytorch" or torch.cuda.is_available():
         return
@@ -109,11 +104,7 @@ class ConsoleFilter(logging.Filter):
 
 
 class LegibleRunner(Runner):
-    """mmengine's runner with ``ConsoleFilter`` before its console.
-
-    It logs its environment and config while it is being built, so the filter cannot be
-    added afterwards.
-    """
+    """mmengine's runner with ``ConsoleFilter`` before its console."""
 
     def build_logger(self, *args, **kwargs) -> MMLogger:
         """Build the run's logger, file and console, and filter the console."""
@@ -128,8 +119,7 @@ class LegibleRunner(Runner):
 def own_globals() -> Iterator[None]:
     """Remove what a run has left in mmengine's process-wide tables, however it ends.
 
-    Loggers, message hubs, visualizers and default scopes stay there by name, and the
-    newest is the current one: what comes after a run would use its scope and log file.
+    Whatever comes after a run would use its scope and log file.
     """
     former = {kind: set(kind._instance_dict) for kind in _subclasses(ManagerMixin)}
     try:
@@ -147,10 +137,7 @@ def own_globals() -> Iterator[None]:
 
 @contextmanager
 def _ignoring_children() -> Iterator[None]:
-    """Let data workers end without torch taking it for a failure.
-
-    A worker that was killed together with this process is reported when the next ends.
-    """
+    """Let data workers end without torch taking it for a failure."""
     main = threading.current_thread() is threading.main_thread()
     if not main or not hasattr(signal, "SIGCHLD"):
         yield
@@ -171,9 +158,8 @@ def _subclasses(kind: type) -> list[type]:
 def keep_memory() -> bool:
     """Let this process reuse the memory of freed arrays; return whether it does.
 
-    By default glibc maps new pages for every large array, and the kernel clears each
-    of them; docs/speed.md gives the gain. The process keeps the memory of its peak.
-    False where the C library is not glibc (macOS, Windows, musl).
+    The process keeps the memory of its peak; docs/speed.md gives the gain. False where
+    the C library is not glibc (macOS, Windows, musl).
     """
     try:
         library = ctypes.CDLL(None)

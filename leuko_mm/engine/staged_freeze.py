@@ -19,11 +19,7 @@ MIB = 2**20
 
 
 def find_submodule(model: nn.Module, name: str) -> nn.Module:
-    """Return the submodule of that name.
-
-    Args:
-        model: not wrapped for data-parallel training.
-        name: attribute of the model, dots for nesting.
+    """Return the submodule of that name, with dots for nesting.
 
     Raises:
         ValueError: if there is none; the message lists what there is.
@@ -38,10 +34,7 @@ def find_submodule(model: nn.Module, name: str) -> nn.Module:
 
 
 def is_pretrained(model: nn.Module, name: str) -> bool:
-    """Whether a submodule's ``init_cfg``, or one above it, names a ``checkpoint``.
-
-    Arguments and errors are those of ``find_submodule``.
-    """
+    """Whether a submodule's ``init_cfg``, or one above it, names a ``checkpoint``."""
     find_submodule(model, name)
     names = name.split(".")
     for end in range(len(names) + 1):
@@ -56,10 +49,9 @@ def is_pretrained(model: nn.Module, name: str) -> bool:
 class FeatureCache:
     """Keep the maps that a frozen encoder computed of each image.
 
-    The key is a hash of the pixels as the encoder receives them, so an augmented image
-    never gets the maps of another one. Maps are stored when an image comes the second
-    time and returned from the third time on: where no image comes again, no memory is
-    taken, and after ``patience`` images without a repeat the cache is off.
+    The key is a hash of the pixels as the encoder receives them. Maps are stored when
+    an image comes the second time; after ``patience`` images without a repeat the cache
+    is off.
 
     Args:
         encoder: a module from (B, C, H, W) to a sequence of maps; it must be frozen and
@@ -171,12 +163,9 @@ class StagedFreezeHook(Hook):
 
     While frozen, the submodule takes no gradient, its batch norms use and keep their
     stored statistics, and its dropout is off. What the model itself keeps frozen stays
-    so after the thaw. The optimiser holds all parameters from the start; the thawed
-    part's learning rate is set in the optimiser wrapper's constructor.
+    so after the thaw. The optimiser holds all parameters from the start.
 
     Maps of images that come again unchanged are computed once, see ``FeatureCache``.
-    Under data-parallel training the model is wrapped again after each change, see
-    ``wrap_again``.
 
     Args:
         iters: iterations to stay frozen; or

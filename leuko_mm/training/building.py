@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -72,8 +72,7 @@ def make_plain(config: Config, *, amp: bool | None = None) -> None:
     """Turn off, in place, all that only makes a training faster.
 
     That is bfloat16, channels-last memory, fused optimiser steps and the cache of the
-    frozen encoder. What is trained, in which order and at which rates stays. An
-    optimiser wrapper that is not ours is left as it is.
+    frozen encoder. An optimiser wrapper that is not ours is left as it is.
 
     Raises:
         UsageError: if bfloat16 is asked for.
@@ -82,23 +81,18 @@ def make_plain(config: Config, *, amp: bool | None = None) -> None:
         raise UsageError("--plain trains in float32; remove --amp or --plain")
     wrapper = config.optim_wrapper
     if wrapper.get("type") == WRAPPER:
-        # Not ``update``, which would merge the old optimiser into the new one.
-        for key, value in plain_optimiser(wrapper).items():
-            wrapper[key] = value
-        wrapper.pop("enabled", None)
-        wrapper.pop("fused", None)
+        wrapper.type = "OptimWrapper"
+        for part, names in (
+            (wrapper, ("enabled", "fused")),
+            (wrapper.optimizer, SPEED_ARGUMENTS),
+        ):
+            for name in names:
+                part.pop(name, None)
     hooks = config.get("custom_hooks") or []
     config.custom_hooks = [hook for hook in hooks if hook.get("type") != LAYOUT_HOOK]
     for hook in config.custom_hooks:
         if hook.get("type") == FREEZE_HOOK:
             hook.cache_mib = 0
-
-
-def plain_optimiser(wrapper: Mapping) -> dict:
-    """Return mmengine's own wrapper and optimiser in place of a config's."""
-    optimiser = wrapper["optimizer"].items()
-    kept = {key: value for key, value in optimiser if key not in SPEED_ARGUMENTS}
-    return dict(type="OptimWrapper", optimizer=kept)
 
 
 def make_model_plain(model: nn.Module) -> None:
@@ -126,13 +120,9 @@ def build_runner(config: Config) -> Runner:
 
 
 class TrainingStartHook(Hook):
-    """Record that the first iteration has begun.
+    """Record that the first iteration has begun, and remove the run it replaces.
 
-    What fails before, such as weights that do not fit, is a mistake in the config and
-    must not cost an earlier run; what fails afterwards is a fault of the code.
-
-    Args:
-        replaced: folder of a run that is removed at that moment.
+    What fails before is a mistake in the config, and must not cost an earlier run.
     """
 
     def __init__(self, replaced: Path | None = None):
@@ -155,12 +145,9 @@ def remove_run(work_dir: Path) -> None:
 
 @contextmanager
 def building_errors(start: TrainingStartHook | None = None) -> Iterator[None]:
-    """Turn mistakes in a config, met while building, into one clear line.
+    """Turn mistakes in a config, met while building, into one ``UsageError``.
 
     Once the training has started, errors pass as they are.
-
-    Raises:
-        UsageError: with what the failing part said; the cause stays attached.
     """
     try:
         yield
@@ -207,7 +194,6 @@ def announce_test(runner: Runner, config: Config, checkpoint: Path) -> None:
 
 def _log(runner: Runner, lines: list[str]) -> None:
     file, here = Path(runner.logger.log_file or "").absolute(), Path.cwd()
-    # As short as it can be typed here.
     place = file.relative_to(here) if file.is_relative_to(here) else file
     runner.logger.info("\n    ".join([*lines, f"log       {place}"]))
 

@@ -31,28 +31,14 @@ LOADERS = ("train_dataloader", "test_dataloader")
 # The split that stands for no split.
 EVERY_CELL = "all"
 # What a method file may define; the protocol defines everything else.
-METHOD_KEYS = (
-    "method",
-    "variant",
-    "model",
-    # False: a pretrained encoder is trained from the first iteration on.
-    "frozen_first",
-    # See apply_setting.
-    "takes_setting",
-    "setting_losses",
-)
+METHOD_KEYS = ("method", "variant", "model")
+METHOD_KEYS += ("frozen_first", "takes_setting", "setting_losses")
 KNOWN_KEYS = {*inspect.signature(Runner).parameters, "protocol", *METHOD_KEYS}
 # data_preprocessor belongs into the model, where the sidecar finds it.
 KNOWN_KEYS -= {"cfg", "data_preprocessor"}
 # Without these there is nothing to train, or no way to test it.
-NEEDED_KEYS = (
-    *LOADERS,
-    "model",
-    "optim_wrapper",
-    "randomness",
-    "test_evaluator",
-    "train_cfg",
-)
+NEEDED_KEYS = (*LOADERS, "model", "optim_wrapper", "randomness")
+NEEDED_KEYS += ("test_evaluator", "train_cfg")
 # Where and how a config is run; the same run elsewhere has the same hash.
 LOCAL_KEYS = ("work_dir", "experiment_name", "launcher", "resume", "load_from")
 # Keys that are this alike are taken for one; further apart, both may be meant.
@@ -133,19 +119,11 @@ def config_names() -> dict[str, Path]:
 
 def protocol_names() -> list[str]:
     """Return the protocols that ``--protocol`` accepts."""
-    return sorted(path.stem for path in _protocol_folder().glob("*.py"))
-
-
-def _protocol_folder() -> Path:
-    return config_home() / "_base_" / "protocols"
+    return sorted(path.stem for path in config_home().glob("_base_/protocols/*.py"))
 
 
 def find_config(name: str) -> Path:
-    """Return a config's file, given a path or a name such as ``cbam_unet``.
-
-    Raises:
-        UsageError: if there is none; the message lists the names.
-    """
+    """Return a config's file, given a path or a name such as ``cbam_unet``."""
     given = Path(name)
     if given.is_file():
         return given
@@ -188,17 +166,15 @@ def resolve_config(
     Args:
         name: a config's path or name.
         protocol: replaces the config's own protocol; the method stays.
-        setting: a name of ``SETTINGS``; replaces enhancement and loss.
-        split: replaces the split of both loaders; ``all`` stands for every cell.
-        data: replaces the dataset of both loaders.
+        setting: a name of ``SETTINGS``.
+        split: of both loaders; ``all`` stands for every cell.
+        data: the dataset of both loaders.
         seed: replaces the seed everywhere.
-        iterations: how long to train; see ``set_iterations``.
+        iterations: see ``set_iterations``.
         options: ``--cfg-options``, applied last.
 
     Raises:
-        UsageError: for an unknown config, protocol, setting or top-level key, and for
-            a config that cannot be read, lacks a part, or does not take the setting or
-            the options.
+        UsageError: if one of them is unknown or does not fit the config.
     """
     path = find_config(name)
     config = _load(path)
@@ -245,11 +221,7 @@ def _text(error: Exception) -> object:
 
 
 def check_keys(config: Config) -> None:
-    """Refuse top-level keys that nothing reads; names that begin with _ are free.
-
-    Raises:
-        UsageError: naming each unknown key and the known one nearest to it.
-    """
+    """Refuse top-level keys that nothing reads; names that begin with _ are free."""
     unknown = [k for k in config if k not in KNOWN_KEYS and not k.startswith("_")]
     if unknown:
         hints = [f"{key!r}{did_you_mean(key, KNOWN_KEYS)}" for key in unknown]
@@ -275,21 +247,17 @@ def _check_complete(config: Config, path: Path) -> None:
 
 
 def under_protocol(config: Config, protocol: str) -> Config:
-    """Return the method of a config under another protocol.
-
-    Raises:
-        UsageError: for an unknown protocol.
-    """
+    """Return the method of a config under another protocol."""
     known = protocol_names()
     if protocol not in known:
         raise UsageError(
             f"no protocol {protocol!r}{did_you_mean(protocol, known)}; there are: "
             f"{', '.join(known)}"
         )
-    shared = Config.fromfile(str(config_home() / "_base_" / "runtime.py"))
-    shared.merge_from_dict(
-        Config.fromfile(str(_protocol_folder() / f"{protocol}.py")).to_dict()
-    )
+    base = config_home() / "_base_"
+    shared = Config.fromfile(str(base / "runtime.py"))
+    own = Config.fromfile(str(base / "protocols" / f"{protocol}.py"))
+    shared.merge_from_dict(own.to_dict())
     # A new object, so that the run's copy of the config is named after the method.
     merged = Config(shared.to_dict(), filename=config.filename)
     for key in METHOD_KEYS:
@@ -314,10 +282,7 @@ def fit_to_method(config: Config) -> None:
 
 
 def fit_to_classes(config: Config) -> None:
-    """Give every classifier of the model two classes where the data has two, in place.
-
-    ``binary`` of the training cells decides, so that a protocol says it once.
-    """
+    """Give every classifier two classes where the training cells are ``binary``."""
     if not cells_config(config, "train").get("binary"):
         return
     for part in _mappings(config.model):
@@ -374,13 +339,9 @@ def apply_setting(config: Config, name: str) -> None:
         place[last] = [copy.deepcopy(loss) for loss in setting.losses]
     for loader in LOADERS:
         config[loader]["dataset"]["enhance"] = copy.deepcopy(setting.enhance)
-    _append_to_variant(config, name)
+    config["variant"] = "-".join(filter(None, (config.get("variant"), name)))
     # The run's copy of its config has the setting, and must not get a second one.
     config["takes_setting"] = False
-
-
-def _append_to_variant(config: Config, word: str) -> None:
-    config["variant"] = "-".join(v for v in (config.get("variant"), word) if v)
 
 
 def set_iterations(config: Config, iterations: int) -> None:
@@ -388,7 +349,7 @@ def set_iterations(config: Config, iterations: int) -> None:
 
     The encoder stays frozen for the same share of them, and schedules that end with
     the training still do; a warm-up keeps its length. ``i<number>`` is appended to
-    ``variant``. The config's own number changes nothing.
+    ``variant``.
 
     Raises:
         UsageError: if the config counts in epochs, or a schedule that does not end
@@ -409,7 +370,9 @@ def set_iterations(config: Config, iterations: int) -> None:
         if hook.get("type") == FREEZE_HOOK and "iters" in hook:
             hook["iters"] = round(hook["iters"] * iterations / before)
     config.train_cfg["max_iters"] = iterations
-    _append_to_variant(config, f"i{iterations}")
+    config["variant"] = "-".join(
+        filter(None, (config.get("variant"), f"i{iterations}"))
+    )
 
 
 def _rescale(scheduler: dict, before: int, iterations: int) -> None:
@@ -436,12 +399,7 @@ def _merge_options(config: Config, options: Mapping) -> None:
 
 
 def _check_option(config: Config, option: str) -> None:
-    """Refuse an option that would change nothing, or that misspells a key.
-
-    A key that is not there may be an argument that the config leaves at its default.
-    It is refused only where a key beside it is nearly the same and the part has no
-    such argument; building refuses most others.
-    """
+    """Refuse an option that would change nothing, or that misspells a key."""
     if option.startswith("_"):
         raise UsageError(
             f"--cfg-options {option}: a name that begins with _ is read only inside "
@@ -462,6 +420,7 @@ def _check_option(config: Config, option: str) -> None:
 
 
 def _check_new_key(option: str, path: list[str], key: str, place: Mapping) -> None:
+    # It may be an argument that the config leaves at its default.
     meant = nearest(key, place, alike=ALIKE)
     if meant and not _has_argument(place.get("type"), key):
         raise UsageError(

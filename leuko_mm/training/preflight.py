@@ -33,9 +33,7 @@ def check_run(config: Config, work_dir: Path, *, resume: bool, force: bool) -> N
     """Refuse a run whose data, weights or output folder would fail it.
 
     Raises:
-        UsageError: if the output folder holds a finished or unfinished run.
-        DatasetError: if the dataset is missing or broken.
-        WeightsError: if pretrained weights are missing.
+        UsageError, DatasetError, WeightsError: see the checks below.
     """
     check_output(work_dir, resume=resume, force=force)
     if cells_config(config, "train").get("split") is None:
@@ -53,11 +51,7 @@ def check_run(config: Config, work_dir: Path, *, resume: bool, force: bool) -> N
 
 
 def check_output(work_dir: Path, *, resume: bool, force: bool) -> None:
-    """Refuse to write over a run, or to resume one that is not there.
-
-    Raises:
-        UsageError: naming the option that allows it.
-    """
+    """Refuse to write over a run, or to resume one that is not there."""
     place = work_dir.absolute()
     while not place.exists():
         place = place.parent
@@ -131,11 +125,7 @@ def draw_synthetic(name: str) -> None:
 
 
 def check_weights(config: Config) -> None:
-    """Find the weights to start from now, rather than after everything is built.
-
-    Raises:
-        UsageError, WeightsError: if they are missing.
-    """
+    """Find the weights to start from now, rather than after everything is built."""
     init_cfg = config.model.get("backbone", {}).get("init_cfg") or {}
     if isinstance(init_cfg, dict) and init_cfg.get("type") == "leuko_mm.EncoderWeights":
         find_weights(init_cfg["checkpoint"])
@@ -147,11 +137,7 @@ def check_weights(config: Config) -> None:
 def check_batch_norm(model: nn.Module, config: Config) -> None:
     """Refuse batches of one image where batch norm would meet one value a channel.
 
-    Such a value has no spread, and torch would refuse it in the first iteration. A
-    copy of the model without memory finds out; nothing is computed.
-
-    Raises:
-        UsageError: naming the layer.
+    A copy of the model without memory finds out; nothing is computed.
     """
     loader = config.train_dataloader
     if loader.get("batch_size") != 1:

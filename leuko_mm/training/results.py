@@ -47,11 +47,7 @@ ENTRY_OPTIONS = ("--force", "--resume")
 
 
 def place_run(config: Config, work_dir: str) -> None:
-    """Name the output folder wherever the config needs it.
-
-    Raises:
-        UsageError: if the evaluator is not the one that results are made of.
-    """
+    """Name the output folder wherever the config needs it."""
     evaluator = config.test_evaluator
     kind = evaluator.get("type") if isinstance(evaluator, Mapping) else evaluator
     if kind != "leuko_mm.LeukocyteMetric":
@@ -74,12 +70,7 @@ def run_name(config: Config, *, protocol: bool = True) -> str:
 
 
 def as_typed(command: Sequence[str]) -> str:
-    """Return a command line, quoted for a shell.
-
-    Example:
-        >>> as_typed(["leuko train", "unet", "--data", "my cells"])
-        "leuko train unet --data 'my cells'"
-    """
+    """Return a command line, quoted for a shell."""
     if not command:
         return ""
     words = [*command[0].split(), *command[1:]]
@@ -91,9 +82,7 @@ def as_typed(command: Sequence[str]) -> str:
 def how_to_resume(command: Sequence[str], *, launcher: str = "none") -> str:
     """Say what to type to go on with an unfinished run.
 
-    Args:
-        command: that started it; empty where it was started from Python.
-        launcher: what started its processes; its own command is not known here.
+    ``command`` started it; it is empty where the run was started from Python.
     """
     if not command:
         return "go on with resume=True"
@@ -112,9 +101,8 @@ def how_to_resume(command: Sequence[str], *, launcher: str = "none") -> str:
 def git_state() -> str | None:
     """Return the commit of the code that runs, ``-dirty`` if changed.
 
-    As it was when this process asked first: a training runs the code that it started
-    with, whatever is committed meanwhile. None where the package is installed without
-    its repository.
+    As it was when this process asked first. None where the package is installed
+    without its repository.
     """
     root = Path(leuko_mm.__file__).parent.parent
     if not (root / ".git").exists():
@@ -141,11 +129,7 @@ def environment() -> dict:
 
 
 def cpu_name() -> str:
-    """Return the processor's name with the machine's cores.
-
-    Not those that the process may use: an OpenMP that binds its threads leaves the
-    main one a single core. ``run.threads`` is what a run used.
-    """
+    """Return the processor's name with the machine's cores."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         names = [line.split(":")[1].strip() for line in lines if "model name" in line]
@@ -205,12 +189,9 @@ def write_results(
 ) -> None:
     """Write everything a finished run publishes into its output folder.
 
-    ``results.json``, ``table.md``, ``<run>.pth`` with its sidecar, the loss curve,
-    the overlays and ``report.html``; ``cells.npz`` is the evaluator's.
-
     Args:
         runner: after training and testing.
-        config: the run's resolved config.
+        config: resolved.
         run: ``command``, ``iterations``, ``started`` (seconds since the epoch) and
             ``wall_s`` (seconds of training, testing not included).
         checkpoint: ``file`` and ``sha256`` of the file that was tested; None writes

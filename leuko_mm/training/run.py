@@ -56,17 +56,14 @@ from leuko_mm.training.sidecar import (
     training_groups,
 )
 
-# Not mmengine's, which exists once a runner does.
 LOGGER = logging.getLogger("leuko_mm")
 
 
 @dataclass
 class Request:
-    """What a user asks of a training and of a test alike.
+    """What a user asks of a training and of a test alike; see ``resolve_config``.
 
     Args:
-        config: a config's path or name.
-        protocol, setting, split, data, options: see ``resolve_config``.
         work_dir: output folder; None derives one from the run.
         force: write over a run that is there.
         launcher: ``none``, ``pytorch``, ``slurm`` or ``mpi``.
@@ -103,12 +100,11 @@ class TrainRequest(Request):
     """What a user asks of a training, beside ``Request``.
 
     Args:
-        seed, iterations: see ``resolve_config``.
         load_from: a trained model to start from; see ``start_from``.
         resume: go on from the last state in ``work_dir``.
         amp: bfloat16 on or off; None turns it on where it helps.
-        plain: leave out all that only makes it faster; see ``make_plain``.
-        hooks: more hooks, which watch the run and are no part of its config.
+        plain: see ``make_plain``.
+        hooks: which watch the run and are no part of its config.
     """
 
     _: KW_ONLY
@@ -123,11 +119,7 @@ class TrainRequest(Request):
 
 @dataclass
 class TestRequest(Request):
-    """What a user asks of a test, beside ``Request``.
-
-    Args:
-        checkpoint: a ``.pth`` file of ours, or a training state of mmengine.
-    """
+    """What a user asks of a test: ``checkpoint`` is of ours, or a training state."""
 
     __test__ = False  # pytest would take the class for a collection of tests
 
@@ -244,11 +236,7 @@ def resume_from_newest(config: Config, work_dir: Path) -> None:
 def check_same_start(config: Config) -> None:
     """Refuse to train where not all processes go on from the same state.
 
-    On machines that share no folder only the first process writes states. The others
-    would begin at their start, and all would wait for each other for ever.
-
-    Raises:
-        UsageError: in every process, naming what each goes on from.
+    Only the first process writes states, and machines may share no folder.
     """
     own = Path(config.load_from).name if config.get("resume") else None
     starts = all_gather_object(own)
@@ -266,21 +254,13 @@ def check_same_start(config: Config) -> None:
 
 
 def identity_of(config: Config) -> dict[str, str]:
-    """Return what tells a run from others: the sha256 of its config and its data.
-
-    Raises:
-        DatasetError: if the dataset is missing.
-    """
+    """Return what tells a run from others: the sha256 of its config and its data."""
     about = read_about(dataset_root(cells_config(config, "train")["name"]))
     return dict(config_sha256=config_hash(config), dataset_sha256=about["sha256"])
 
 
 def score(runner: Runner, config: Config) -> None:
-    """Test with the random numbers of the seed, whatever was drawn before.
-
-    A network that draws while it predicts then scores the same right after training,
-    after a resumption and from its checkpoint.
-    """
+    """Test with the random numbers of the seed, whatever was drawn before."""
     runner.set_randomness(**config.randomness)
     runner.register_hook(CalibrationHook(Path(config.work_dir)))
     runner.test()
@@ -361,11 +341,7 @@ def _test_runner(config: Config) -> Runner:
 
 
 def load_model(runner: Runner, path: Path) -> None:
-    """Load every weight of the model, or say which do not fit.
-
-    Raises:
-        UsageError: naming the first keys that are missing or left over.
-    """
+    """Load every weight of the model, or say which do not fit."""
     model = unwrapped(runner.model)
     tensors = load_tensors(path)
     tensors = tensors.get("state_dict", tensors)

@@ -43,7 +43,23 @@ from leuko_mm.report.run_page import (
     render_run_report,
 )
 
+REPORT_FILE = "report.html"
 SHOWN_IMAGES = 4  # drawn whole, beside their truth
+WORST, BEST = 10, 6  # cells that are shown
+SCORED = (
+    "The last state of the training is what is scored: no checkpoint is picked on "
+    "test cells."
+)
+CLOSING = "For research, not for diagnosis."
+# Files that a run leaves, in the order of their use, and what they hold.
+FILES = (
+    ("results.json", "every number of this page, for programs"),
+    ("table.md", "the table of scores as text"),
+    ("cells.npz", "confusion matrix of every test cell"),
+    ("calibration.json", "how far the confidence of its answers can be believed"),
+    ("metrics.json", "what the evaluator wrote"),
+    ("loss.png", "the loss curve"),
+)
 
 Box = tuple[int, int, int, int]
 
@@ -53,13 +69,10 @@ class PredictedImage:
     """A test image with its truth and its prediction, all of one size.
 
     Args:
-        image: as taken, uint8 RGB.
-        enhanced: as the model saw it; None without an enhancement.
-        truth, prediction: class ids.
+        image: (H, W, 3), as taken, uint8 RGB.
+        enhanced: (H, W, 3), as the model saw it; None without an enhancement.
+        truth, prediction: (H, W) uint8 class ids.
         boxes: x0, y0, x1, y1 of each cell's tile, ends excluded.
-
-    Shape:
-        image, enhanced (H, W, 3); truth, prediction (H, W) uint8.
     """
 
     image: np.ndarray
@@ -137,9 +150,7 @@ def locate_cells(
 ) -> list[tuple[int, int] | None]:
     """Return image index and tile number of test cells, None for one that is not there.
 
-    Args:
-        dataset: mosaics, or images of one cell each; nothing is loaded.
-        stems: names in the order of the test; a name may repeat.
+    ``stems`` are in the order of the test; a name may repeat.
     """
     places: dict[str, deque[tuple[int, int]]] = defaultdict(deque)
     for index in range(len(dataset)):
@@ -156,20 +167,15 @@ def _stems_of(dataset: Dataset, index: int) -> list[str]:
     return [info.get("stem") or Path(info["img_path"]).stem]
 
 
-def shown_indices(runner: Runner) -> range:
-    """Return the test images that are drawn whole."""
-    return range(min(SHOWN_IMAGES, len(runner.test_dataloader.dataset)))
-
-
 def draw_pictures(
     runner: Runner, work_dir: Path, predictions: Mapping[int, PredictedImage]
 ) -> None:
-    """Write ``loss.png``, and ``overlays/<i>.png`` of ``shown_indices``."""
+    """Write ``loss.png``, and ``overlays/<i>.png`` of the first images."""
     dataset = runner.test_dataloader.dataset
     (work_dir / "overlays").mkdir(parents=True, exist_ok=True)
     colours = [tuple(colour) for colour in dataset.metainfo["palette"]]
     legend = dict(zip(dataset.metainfo["classes"], colours, strict=True))
-    for index in shown_indices(runner):
+    for index in range(min(SHOWN_IMAGES, len(dataset))):
         shown = predictions[index]
         picture = truth_against_prediction(
             shown.image,
@@ -203,9 +209,8 @@ def thaw_marks(runner: Runner) -> dict[int, str]:
 
 
 def read_losses(work_dir: Path) -> dict[int, float]:
-    """Return {iteration: loss} from the logs of a run, resumptions joined.
+    """Return {iteration: loss} from the logs of a run; of two logs the later counts.
 
-    Where two logs hold the same iteration, as after a resumption, the later counts.
     Lines that a full disk or a lost machine has cut short are left out.
     """
     losses: dict[int, float] = {}
@@ -220,32 +225,10 @@ def read_losses(work_dir: Path) -> dict[int, float]:
     return dict(sorted(losses.items()))
 
 
-REPORT_FILE = "report.html"
-WORST, BEST = 10, 6  # cells that are shown
-SCORED = (
-    "The last state of the training is what is scored: no checkpoint is picked on "
-    "test cells."
-)
-CLOSING = "For research, not for diagnosis."
-# Files that a run leaves, in the order of their use, and what they hold.
-FILES = (
-    ("results.json", "every number of this page, for programs"),
-    ("table.md", "the table of scores as text"),
-    ("cells.npz", "confusion matrix of every test cell"),
-    ("calibration.json", "how far the confidence of its answers can be believed"),
-    ("metrics.json", "what the evaluator wrote"),
-    ("loss.png", "the loss curve"),
-)
-
-
 def show_run(runner: Runner, config: Config, results: Mapping, *, tested: bool) -> None:
     """Draw a run's pictures and write its page; the model sees each image once.
 
-    Args:
-        runner: after testing.
-        config: the run's resolved config.
-        results: content of the run's results file.
-        tested: whether the run only tests a checkpoint.
+    ``tested``: whether the run only tests a checkpoint.
     """
     work_dir = Path(config.work_dir)
     dataset = runner.test_dataloader.dataset
@@ -255,7 +238,8 @@ def show_run(runner: Runner, config: Config, results: Mapping, *, tested: bool) 
     found = locate_cells(dataset, cells.stem.tolist())
     places = {cell.row: found[cell.row] for cell in chosen if found[cell.row]}
     drawn = {index for index, _ in places.values()}
-    images = predict_images(runner, {*shown_indices(runner), *drawn})
+    whole = range(min(SHOWN_IMAGES, len(dataset)))
+    images = predict_images(runner, {*whole, *drawn})
     draw_pictures(runner, work_dir, images)
     pictures = {row: images[i].cell(number) for row, (i, number) in places.items()}
     metrics, confusion = results["metrics"], np.array(results["confusion"])
@@ -353,12 +337,7 @@ def class_rows(
 
 
 def row_percent(confusion: np.ndarray) -> tuple[tuple[float | None, ...], ...]:
-    """Return a confusion matrix in percent of each row's total; None without one.
-
-    Example:
-        >>> row_percent(np.array([[3, 1], [0, 0]]))
-        ((75.0, 25.0), (None, None))
-    """
+    """Return a confusion matrix in percent of each row's total; None without one."""
     totals = confusion.sum(axis=1)
     return tuple(
         tuple(100.0 * int(value) / int(total) if total else None for value in row)
@@ -388,11 +367,11 @@ def choose_cells(
 ) -> list[ChosenCell]:
     """Choose the cells with the lowest and the highest Dice, the worst first.
 
-    Cells without any cell pixel, true or predicted, have no Dice and are left out;
-    equals keep their order. Where cells are few, the worst come first.
+    Cells without any cell pixel, true or predicted, are left out; equals keep their
+    order. Where cells are few, the worst come first.
 
     Shape:
-        confusion of every test cell, rows truth, columns prediction: (N, C, C).
+        confusion: (N, C, C), of each cell rows truth, columns prediction.
     """
     dice = cell_dice(confusion)
     order = np.argsort(dice, kind="stable")  # NaN comes last

@@ -32,8 +32,7 @@ NORMALISATION = ("mean", "std", "bgr_to_rgb")
 # In a sidecar's ``training``: method, sha256 and training of the model that it started
 # from. A config keeps it under a name with _, which is no part of its sha256.
 START, START_KEY = "start", "_start"
-# Red cells are measured on this many images, evenly over the training part: a few
-# seconds.
+# Red cells are measured on this many images, evenly over the training part.
 MOST_IMAGES = 30
 FEWEST_CELLS = 20
 
@@ -41,10 +40,8 @@ FEWEST_CELLS = 20
 def sidecar_of(config: Config, results: Mapping, metainfo: Mapping) -> dict:
     """Return what a checkpoint needs to be used without its config.
 
-    Args:
-        config: the run's resolved config.
-        results: the content of ``results.json``.
-        metainfo: classes and palette of the dataset.
+    ``results`` is the content of ``results.json``, ``metainfo`` has the dataset's
+    classes and palette.
     """
     classes = list(metainfo["classes"])
     preprocessor = config.model.data_preprocessor.to_dict()
@@ -87,18 +84,14 @@ def sidecar_of(config: Config, results: Mapping, metainfo: Mapping) -> dict:
 def trained_red_cell(
     root: Path, split: str | None, *, cell_px: float | None
 ) -> float | None:
-    """Return the diameter of a red cell when the network sees it in training.
+    """Return the diameter in pixels of a red cell when the network sees it.
+
+    None where fewer than 20 red cells are seen in all images together.
 
     Args:
         root: the prepared dataset.
         split: whose training part is measured; None takes every cell.
         cell_px: the side that an image of a cell is resized to; None leaves it.
-
-    Returns:
-        Pixels; None where fewer than 20 red cells are seen in all images together.
-
-    Raises:
-        DatasetError: if the dataset is missing or broken.
     """
     rows = [row for row in read_index(root) if row.kind == "cell"]
     if split:
@@ -124,11 +117,7 @@ def _evenly(rows: list[IndexRow]) -> list[IndexRow]:
 
 
 def read_sidecar(path: Path, digest: str) -> dict:
-    """Return the sidecar of a checkpoint, {} if it has none.
-
-    Raises:
-        UsageError: if the file is not the one the sidecar describes.
-    """
+    """Return the sidecar of a checkpoint, {} without one; refuse another file's."""
     place = path.with_suffix(".json")
     if not place.is_file():
         return {}
@@ -146,8 +135,6 @@ def read_sidecar(path: Path, digest: str) -> dict:
 
 def check_sidecar(path: Path, sidecar: dict, config: Config, metainfo: Mapping) -> None:
     """Refuse a checkpoint that was made for other classes or other images.
-
-    A checkpoint without a sidecar, {}, passes.
 
     Raises:
         UsageError: naming what the checkpoint has and what the config has.
@@ -171,8 +158,7 @@ def check_sidecar(path: Path, sidecar: dict, config: Config, metainfo: Mapping) 
 def training_splits(root: Path, sidecar: Mapping) -> list[str]:
     """Return the splits of a dataset that a checkpoint was trained on, newest first.
 
-    Those of the models that it started from are among them. Empty where the sidecar
-    names none: trained without a split, or on other datasets.
+    Those of the models that it started from are among them.
     """
     digest, splits = read_about(root)["sha256"], []
     while sidecar:
@@ -194,10 +180,7 @@ def training_cells(root: Path, sidecar: Mapping) -> set[str]:
 
 
 def training_groups(root: Path, sidecar: Mapping) -> list[str] | None:
-    """Return which groups of a dataset a checkpoint was trained on.
-
-    None where the sidecar names no split of this dataset.
-    """
+    """Return which groups of a dataset a checkpoint was trained on; None: unknown."""
     if not training_splits(root, sidecar):
         return None
     trained = training_cells(root, sidecar)
@@ -245,7 +228,6 @@ def start_from(config: Config, name: str) -> None:
     path = checkpoint_of(name)
     sidecar = read_sidecar_of(path)
     _check_network(config, path)
-    # Else ImageNet's weights would be looked for, and loaded to be replaced.
     config.model.get("backbone", {}).pop("init_cfg", None)
     config.model.init_cfg = dict(type="Pretrained", checkpoint=str(path))
     # Kept now: at the end of the training the file may be gone.
@@ -261,11 +243,7 @@ def start_of(config: Config) -> Path | None:
 
 
 def check_start(config: Config) -> None:
-    """Refuse a start that was trained on the cells on which the run is tested.
-
-    Raises:
-        UsageError: naming the split that the start left cells out of.
-    """
+    """Refuse a start that was trained on the cells on which the run is tested."""
     try:
         check_unseen(config, config.get(START_KEY) or {})
     except UsageError as error:

@@ -25,7 +25,7 @@ LAYOUT = dict(type="leuko_mm.ChannelsLastHook")
 CASES = {
     "frozen-then-thawed": dict(hooks=[FREEZE]),
     "channels-last": dict(hooks=[LAYOUT, FREEZE]),
-    # Nothing is frozen, so that only the change of layout wraps the model anew.
+    # Nothing is frozen: only the change of layout wraps the model again.
     "layout-alone": dict(hooks=[LAYOUT, FREEZE], pretrained=False),
     # The thaw falls between two batches of one step.
     "accumulated": dict(hooks=[FREEZE], accumulate=2),
@@ -57,7 +57,6 @@ def train(case: str, folder: Path, *, processes: int, look=lambda runner: None):
 
 
 def largest_difference(runner) -> float:
-    """Return how far the processes' parameters are apart."""
     flat = torch.cat([p.detach().flatten() for p in runner.model.parameters()])
     return max((other - flat).abs().max().item() for other in all_gather(flat))
 

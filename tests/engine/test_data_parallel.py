@@ -7,7 +7,6 @@ from types import SimpleNamespace
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.model import MMSeparateDistributedDataParallel
 from torch import distributed, nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 
@@ -59,12 +58,6 @@ def test_a_model_without_a_wrapper_stays_as_it_is():
     assert unwrapped(model) is model.module
 
 
-def test_a_wrapper_that_cannot_be_made_again_raises():
-    kind = MMSeparateDistributedDataParallel
-    with pytest.raises(ValueError, match="MMSeparateDistributedDataParallel"):
-        wrap_again(runner_of(kind.__new__(kind)))
-
-
 def test_module_modes_and_a_compiled_step_survive(one_process):
     prepare_launcher(Config(dict(launcher="pytorch")))
     model = nn.Sequential(nn.BatchNorm2d(1), nn.Conv2d(1, 1, 1))
@@ -100,14 +93,3 @@ def test_without_a_gpu_the_processes_meet_over_gloo(one_process):
     config.model_wrapper_cfg = dict(type="Mine")
     prepare_launcher(config)
     assert config.model_wrapper_cfg == dict(type="Mine")
-
-
-@pytest.mark.parametrize(
-    ("launcher", "gpu"), [("none", False), ("slurm", False), ("pytorch", True)]
-)
-def test_elsewhere_nothing_is_changed(one_process, monkeypatch, launcher, gpu):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
-    config = Config(dict(launcher=launcher))
-    prepare_launcher(config)
-    assert "model_wrapper_cfg" not in config
-    assert not distributed.is_initialized()

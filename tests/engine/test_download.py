@@ -39,13 +39,6 @@ def test_the_file_arrives_in_a_new_folder(url, tmp_path):
     assert list(target.parent.iterdir()) == [target]
 
 
-def test_a_file_that_is_there_is_not_fetched(web, url, target):
-    target.write_bytes(b"here already")
-    download(url, target)
-    assert target.read_bytes() == b"here already"
-    assert web.asked == []
-
-
 @pytest.mark.parametrize(
     ("fault", "message"),
     [
@@ -65,16 +58,6 @@ def test_a_failure_raises_and_leaves_nothing(web, url, target, fault, message):
     digest = "00000000" if fault == "another file" else ""
     with pytest.raises(OSError, match=message):
         download(url, target, sha256=digest)
-    assert list(target.parent.iterdir()) == []
-
-
-def test_an_interruption_leaves_nothing(url, target, monkeypatch):
-    def interrupt(*_):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(module.os, "replace", interrupt)
-    with pytest.raises(KeyboardInterrupt):
-        download(url, target)
     assert list(target.parent.iterdir()) == []
 
 
@@ -124,11 +107,5 @@ def test_the_start_of_another_file_is_detected_and_removed(url, target, part):
     with pytest.raises(OSError, match="damaged or another"):
         download(url, target, sha256=DIGEST, resume=True)
     assert list(target.parent.iterdir()) == []
-    download(url, target, sha256=DIGEST, resume=True)
-    assert target.read_bytes() == BODY
-
-
-def test_a_part_that_is_whole_already_is_fetched_again(url, target, part):
-    part.write_bytes(BODY)
     download(url, target, sha256=DIGEST, resume=True)
     assert target.read_bytes() == BODY

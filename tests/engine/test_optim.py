@@ -8,16 +8,13 @@ import pytest
 import torch
 from mmengine.optim import OptimWrapper, build_optim_wrapper
 from mmengine.registry import DefaultScope
-from mmengine.structures import BaseDataElement
 from torch import nn
-from torch.utils.data import DataLoader
 from toy_training import ADAM, EveryIteration, toy_data, toy_net, toy_runner
 
-from leuko_mm.engine import EncoderLrConstructor, WeightAveragingHook, optim
+from leuko_mm.engine import EncoderLrConstructor
 from leuko_mm.engine.optim import (
     AutocastOptimWrapper,
     bfloat16_helps,
-    channels_last_helps,
     fuse_step,
 )
 from leuko_mm.losses import FocalDiceLoss
@@ -88,14 +85,6 @@ def test_only_the_activations_are_bfloat16(enabled):
     assert net(image).dtype == torch.float32
 
 
-@pytest.mark.parametrize("helps", [True, False])
-def test_by_default_bfloat16_is_on_where_it_helps(helps, monkeypatch):
-    monkeypatch.setattr(optim, "bfloat16_helps", lambda: helps)
-    assert wrapped(small_net()).enabled is helps
-    for enabled in (True, False):
-        assert wrapped(small_net(), enabled=enabled).enabled is enabled
-
-
 def test_disabled_it_is_the_plain_wrapper_bit_for_bit():
     ours, theirs = small_net(), small_net()
     wrappers = wrapped(ours, enabled=False), wrapped(theirs, OptimWrapper)
@@ -123,17 +112,6 @@ def test_the_processor_decides_without_a_gpu(processor, capabilities, expected):
     assert bfloat16_helps() is expected
 
 
-@pytest.mark.parametrize("native", [True, False])
-def test_a_gpu_that_only_emulates_bfloat16_does_not_count(monkeypatch, native):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(
-        torch.cuda,
-        "is_bf16_supported",
-        lambda including_emulation=True: native or including_emulation,
-    )
-    assert bfloat16_helps() is native
-
-
 # Memory layout.
 
 
@@ -154,47 +132,6 @@ def test_weights_have_the_processors_layout_from_the_first_iteration(
     runner.register_hook(EveryIteration(look))
     runner.train()
     assert layouts == [expected] * 6
-
-
-@pytest.mark.parametrize(
-    ("capabilities", "expected"),
-    [
-        (AVX512, True),
-        (AVX2, False),
-        (dict(architecture="aarch64"), True),
-        ({}, True),
-        (None, True),
-    ],
-)
-def test_only_a_processor_known_to_be_slower_keeps_the_contiguous_layout(
-    processor, capabilities, expected
-):
-    processor(capabilities)
-    assert channels_last_helps("cpu") is expected
-    assert channels_last_helps(torch.device("cuda", 0)) is True
-
-
-def test_a_test_is_channels_last_on_every_processor(tmp_path, processor):
-    processor(AVX2)
-    net, layouts = toy_net(), []
-
-    def test_step(data):
-        weight = net.backbone[0].weight
-        layouts.append(weight.is_contiguous(memory_format=LAYOUT))
-        return [BaseDataElement()]
-
-    net.test_step = test_step
-    runner = toy_runner(
-        net,
-        tmp_path,
-        hooks=[dict(type="leuko_mm.ChannelsLastHook")],
-        test_dataloader=DataLoader(toy_data(), batch_size=4),
-        test_cfg=dict(type="TestLoop"),
-        test_evaluator=[],
-    )
-    runner.test()
-    assert layouts
-    assert all(layouts)
 
 
 def test_training_gives_the_same_weights_in_both_layouts(tmp_path, processor):
@@ -230,21 +167,6 @@ def test_encoder_and_rest_are_the_two_groups():
     assert encoder["weight_decay"] == rest["weight_decay"] == 0.01
 
 
-def test_a_random_encoder_learns_at_the_full_rate():
-    encoder, rest = groups_of(toy_net(pretrained=False))
-    assert encoder["lr"] == rest["lr"] == 0.5
-
-
-def test_another_submodule_may_be_the_encoder():
-    model = toy_net()
-    model.head.init_cfg = dict(checkpoint="head.pth")
-    encoder, _ = groups_of(model, module="head")
-    assert ids(encoder["params"]) == ids(model.head.parameters())
-    assert encoder["lr"] == pytest.approx(0.05)
-    with pytest.raises(ValueError, match="no part 'encoder'"):
-        groups_of(toy_net(), module="encoder")
-
-
 def test_frozen_parameters_are_left_out_and_shared_ones_are_the_encoders():
     model = toy_net()
     model.head.bias = model.backbone[0].bias
@@ -271,20 +193,6 @@ def test_a_step_equals_that_of_mmengines_constructor():
             wrapper.update_params(model(image, target)["loss"])
         weights.append(torch.cat([p.detach().flatten() for p in model.parameters()]))
     assert torch.equal(*weights)
-
-
-@pytest.mark.parametrize(
-    ("wrapper", "options", "message"),
-    [
-        (WRAPPER, None, "needs lr_mult"),
-        (WRAPPER, dict(module="backbone"), "needs lr_mult"),
-        (WRAPPER, dict(lr_mult=0.1, custom_keys={}), "no other option"),
-        (dict(optimizer=dict(type="AdamW")), dict(lr_mult=0.1), "without lr"),
-    ],
-)
-def test_unusable_options_raise(wrapper, options, message):
-    with pytest.raises(ValueError, match=message):
-        EncoderLrConstructor(wrapper, options)
 
 
 # Fused steps.
@@ -320,31 +228,6 @@ def test_the_weights_are_those_of_the_default_step(kind):
     assert any("_fused_adam" in event.name for event in profile.events())
 
 
-@pytest.mark.parametrize(
-    "options",
-    [
-        dict(fused=False),
-        dict(foreach=True),
-        dict(foreach=False),
-        dict(differentiable=True),
-    ],
-)
-def test_a_choice_of_the_config_stays(options):
-    optimizer = torch.optim.AdamW(network().parameters(), **options)
-    before = copy.deepcopy(optimizer.defaults)
-    assert not fuse_step(optimizer)
-    assert optimizer.defaults == before
-    assert optimizer.param_groups[0]["fused"] == before["fused"]
-
-
-def test_other_optimisers_and_started_ones_are_left_alone():
-    net = network()
-    assert not fuse_step(torch.optim.SGD(net.parameters(), lr=0.1))
-    optimizer = torch.optim.AdamW(net.parameters())
-    trained(net, optimizer, steps=1)
-    assert not fuse_step(optimizer)
-
-
 def test_an_older_state_is_resumed_as_it_was():
     net, again = network(), network()
     former = torch.optim.AdamW(net.parameters(), lr=1e-2)
@@ -356,13 +239,6 @@ def test_an_older_state_is_resumed_as_it_was():
     wrapper.load_state_dict(copy.deepcopy(former.state_dict()))
     same = trained(again, wrapper.optimizer, 3), trained(net, former, 3)
     assert torch.equal(*same)
-
-
-@pytest.mark.parametrize("fused", [True, False])
-def test_the_wrapper_fuses_on_request(fused):
-    optimizer = torch.optim.AdamW(network().parameters())
-    AutocastOptimWrapper(optimizer=optimizer, fused=fused)
-    assert bool(optimizer.param_groups[0]["fused"]) is fused
 
 
 # Averaged weights.
@@ -406,13 +282,6 @@ def test_a_training_ends_with_the_mean_of_its_last_weights(tmp_path, begin, coun
     assert torch.equal(now, last) == (counted == 1)
 
 
-def test_averaging_changes_no_step(tmp_path):
-    _, seen = train_toy(tmp_path / "with", averaging(0.5))
-    _, without = train_toy(tmp_path / "without")
-    for one, other in zip(seen, without, strict=True):
-        assert all(torch.equal(one[name], other[name]) for name in one)
-
-
 def test_a_resumed_training_ends_with_the_same_mean(tmp_path):
     whole, _ = train_toy(tmp_path / "whole", averaging(0.5))
     part = tmp_path / "parts"
@@ -426,9 +295,3 @@ def test_a_resumed_training_ends_with_the_same_mean(tmp_path):
     expected = whole.model.state_dict()
     for name, found in runner.model.state_dict().items():
         torch.testing.assert_close(found, expected[name])
-
-
-@pytest.mark.parametrize("begin", [-0.1, 1, 50])
-def test_a_begin_that_is_no_share_is_refused(begin):
-    with pytest.raises(ValueError, match=f"share of the training, got {begin}"):
-        WeightAveragingHook(begin=begin)

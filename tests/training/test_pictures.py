@@ -4,16 +4,11 @@ from __future__ import annotations
 
 import json
 
-import numpy as np
 import pytest
-import torch
 
-from leuko_mm.datasets.leukocyte import LeukocyteDataset
 from leuko_mm.datasets.mosaic import MosaicDataset
 from leuko_mm.report.run_page import LossHistory
 from leuko_mm.training.run_report import (
-    PredictedImage,
-    _rgb,
     locate_cells,
     loss_history,
     read_losses,
@@ -33,11 +28,6 @@ class Runner:
     hooks = ()
 
 
-def test_no_log_gives_no_losses(tmp_path):
-    assert read_losses(tmp_path) == {}
-    assert loss_history(Runner, tmp_path) is None
-
-
 def test_logs_are_joined_and_the_later_counts(tmp_path):
     log(tmp_path, "20260102_000000", {20: 0.5, 30: 0.4})
     log(tmp_path, "20260101_000000", {10: 0.9, 20: 0.7})
@@ -53,23 +43,6 @@ def test_a_line_that_was_cut_short_is_left_out(tmp_path):
     assert read_losses(tmp_path) == {10: 0.9, 20: 0.7}
     path.write_bytes(path.read_bytes() + b"\xff\0\0\n[1]\n3\n")
     assert read_losses(tmp_path) == {10: 0.9, 20: 0.7}
-
-
-def test_a_tile_is_cut_from_every_array():
-    columns = np.tile(np.arange(8, dtype=np.uint8), (4, 1))
-    image = np.repeat(columns[..., None], 3, axis=2)
-    boxes = ((0, 0, 4, 4), (4, 1, 8, 4))
-    whole = PredictedImage(image, image + 10, columns, columns + 20, boxes)
-    cell = whole.cell(1)
-    for part, first in (
-        (cell.image[..., 0], 4),
-        (cell.enhanced[..., 0], 14),
-        (cell.truth, 4),
-        (cell.prediction, 24),
-    ):
-        assert part.shape == (3, 4)
-        assert part[0, 0] == first
-    assert cell.boxes == ((0, 0, 4, 3),)
 
 
 def test_names_come_from_files_and_may_repeat():
@@ -98,19 +71,3 @@ def test_every_cell_of_the_mosaics_is_found_where_it_is(tiny_dataset, n):
     stems = [tile["stem"] for sample in composed for tile in sample["tiles"]]
     for stem, (index, number) in zip(stems, locate_cells(mosaics, stems), strict=True):
         assert composed[index]["tiles"][number]["stem"] == stem
-
-
-def test_single_cells_are_found(tiny_dataset):
-    options = dict(split="fold1", part="test", test_mode=True)
-    cells = LeukocyteDataset(str(tiny_dataset), **options)
-    stems = [cells.get_data_info(index)["stem"] for index in range(len(cells))]
-    expected = [(index, 0) for index in reversed(range(len(cells)))]
-    assert locate_cells(cells, stems[::-1]) == expected
-
-
-def test_colours_are_turned_and_the_size_is_the_masks():
-    blue_first = torch.zeros(3, 4, 6, dtype=torch.uint8)
-    blue_first[0] = 200
-    image = _rgb(dict(inputs=[blue_first]), (4, 6))
-    assert image[0, 0].tolist() == [0, 0, 200]
-    assert _rgb(dict(inputs=[blue_first]), (8, 3)).shape == (8, 3, 3)

@@ -25,12 +25,6 @@ def config(tiny_config):
     return resolve_config(str(tiny_config))
 
 
-def test_a_sound_run_passes_and_leaves_nothing(tiny_data, config, tmp_path):
-    work_dir = tmp_path / "run"
-    check_run(config, work_dir, resume=False, force=False)
-    assert not work_dir.exists()
-
-
 @pytest.mark.parametrize(
     ("mark", "flag"), [("results.json", "--force"), ("last_checkpoint", "--resume")]
 )
@@ -42,25 +36,11 @@ def test_a_run_that_is_there_is_not_written_over(tmp_path, mark, flag):
     check_output(tmp_path, resume=True, force=False)
 
 
-def test_a_file_is_no_folder(tmp_path):
-    path = tmp_path / "run"
-    path.write_text("")
-    for place in (path, path / "below"):
-        with pytest.raises(UsageError, match="is a file"):
-            check_output(place, resume=False, force=True)
-
-
 def test_a_folder_without_permission_is_refused(tmp_path, monkeypatch):
     check_output(tmp_path / "run", resume=False, force=False)
     monkeypatch.setattr("leuko_mm.training.preflight.os.access", lambda *_: False)
     with pytest.raises(UsageError, match=r"cannot be written to.*--work-dir"):
         check_output(tmp_path / "run", resume=False, force=False)
-
-
-def test_a_state_that_is_gone_is_named(tmp_path):
-    (tmp_path / "last_checkpoint").write_text(str(tmp_path / "iter_7.pth"))
-    with pytest.raises(UsageError, match=r"iter_7\.pth.*does not exist"):
-        check_output(tmp_path, resume=True, force=False)
 
 
 def test_training_needs_a_split(tiny_data, config, tmp_path):
@@ -115,12 +95,3 @@ def test_a_pooled_map_of_one_image_is_refused(config):
         model.train()(torch.zeros(1, 3, 64, 64), None, mode="tensor")
     config.train_dataloader.batch_size = 2
     check_batch_norm(model, config)
-
-
-def test_one_image_is_enough_for_maps_of_several_pixels(config):
-    config.train_dataloader.batch_size = 1
-    model = build_bare(Config(dict(model=config.model)))
-    before = {key: value.clone() for key, value in model.state_dict().items()}
-    check_batch_norm(model, config)
-    for key, value in model.state_dict().items():
-        assert torch.equal(value, before[key]), key

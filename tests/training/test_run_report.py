@@ -11,20 +11,15 @@ from tiny_run import write_config
 
 from leuko_mm.evaluation.confusion import METRIC_KEYS, confusion_matrix
 from leuko_mm.evaluation.metric import Cells, load_cells
-from leuko_mm.report.run_page import PixelRow
 from leuko_mm.training import run_report
 from leuko_mm.training import run_report as pictures
 from leuko_mm.training.run import TrainRequest, train
 from leuko_mm.training.run_report import (
-    PredictedImage,
-    cell_cards,
     choose_cells,
     class_labels,
     class_rows,
     fact_groups,
-    files_beside,
     headlines,
-    summary_of,
 )
 
 METRICS = dict.fromkeys(METRIC_KEYS, 50.0)
@@ -85,18 +80,6 @@ def facts_of(results, *, tested=False):
     }
 
 
-def test_the_summary_says_what_was_run(results):
-    results["run"]["variant"] = "compact"
-    assert summary_of(results, tested=False) == (
-        "tiny compact, trained under the protocol smoke on synthetic, split fold2, "
-        "seed 0: 450 iterations in 1 h 2 min on cpu."
-    )
-    results["run"].update(split=None, protocol=None, variant=None)
-    assert summary_of(results, tested=True) == (
-        "tiny, from a checkpoint, tested on synthetic, every cell."
-    )
-
-
 def test_long_lists_and_hashes_are_folded(results):
     results["data"]["enhance"]["reading"] = "hsv"
     facts = facts_of(results)
@@ -108,30 +91,6 @@ def test_long_lists_and_hashes_are_folded(results):
     assert facts["command"][0] == "leuko train tiny"
     assert facts["wall time"][0] == "1 h 2 min"
     assert facts["started"][0] == "2026-01-02 03:04:05 UTC"
-
-
-def test_what_is_missing_is_said(results):
-    results["run"].update(split=None, protocol=None)
-    results["data"].update(mosaic=None, size=None, enhance=None, train_groups=None)
-    results["model"].update(params_m=18.7, gmacs=None)
-    results["env"]["gpu"] = None
-    facts = facts_of(results, tested=True)
-    assert facts["protocol"] == facts["image size"] == (None, None)
-    assert facts["code"][0] == "installed package"
-    assert facts["enhancement"][0] == facts["GPU"][0] == "none"
-    assert facts["split"][0] == "none: every cell is tested"
-    assert facts["model"][0] == "18.70 million parameters"
-    # A test says nothing of a training.
-    assert not {"wall time", "bfloat16", "training groups"} & set(facts)
-
-
-def test_only_files_that_are_there_are_listed(tmp_path):
-    work_dir = tmp_path / "run"
-    (work_dir / "overlays").mkdir(parents=True)
-    for name in ("cells.npz", "run.pth", "other.pth", "overlays/01.png"):
-        (work_dir / name).touch()
-    listed = [link.path for link in files_beside(work_dir)]
-    assert listed == ["results.json", "cells.npz", "run.pth", "overlays/01.png"]
 
 
 def test_the_page_is_in_the_folder_with_links_to_the_files(finished):
@@ -189,10 +148,6 @@ def cells_of(*pairs, count=6):
     return Cells(stem=names, group=names, confusion=confusion)
 
 
-def test_short_names_for_known_and_unknown_classes():
-    assert [label.short for label in labels(4)] == ["bg", "bas", "eos", "x-ce"]
-
-
 def test_cells_are_counted_whole():
     cells = cells_of((1, 1), (1, 2), (1, 0), (2, 2), (0, 0))
     rows = class_rows({label.name: {} for label in labels()}, cells, labels())
@@ -204,19 +159,6 @@ def test_cells_are_counted_whole():
     assert right.note == "2 of 4 by most of their pixels; 1 without any leukocyte pixel"
     # 40 true pixels, 10 of them lost and none invented.
     assert found.value == 75
-
-
-def test_two_classes_need_no_second_number_for_being_found():
-    cells = cells_of((1, 1), count=2)
-    results = dict(metrics=METRICS, confusion=cells.confusion[0].tolist())
-    names = [headline.label for headline in headlines(results, cells)]
-    assert names == ["mean IoU", "mean IoU of cells", "mean F1", "pixel accuracy"]
-
-
-def test_no_cell_at_all_has_no_share():
-    cells = cells_of((0, 0))
-    results = dict(metrics=METRICS, confusion=cells.confusion[0].tolist())
-    assert headlines(results, cells)[-1].value is None
 
 
 def cell(right, wrong=0):
@@ -245,24 +187,3 @@ def test_no_cell_is_shown_twice():
 def test_equals_keep_their_order_and_empty_tiles_are_left_out():
     cells = [cell(0), cell(5), cell(5), cell(0)]
     assert [row for row, _, _ in chosen(cells)] == [1, 2]
-
-
-def test_each_card_has_its_own_cell():
-    matrices = np.array([cell(4, 12), cell(10)])
-    cells = Cells(np.array(["a", "b"]), np.array(["g", ""]), matrices)
-    image = np.full((2, 2, 3), 7, np.uint8)
-    mask = np.ones((2, 2), np.uint8)
-    picture = PredictedImage(image, None, mask, 2 * mask, ((0, 0, 2, 2),))
-    bad, good = cell_cards(cells, choose_cells(matrices), {0: picture}, labels(3))
-    assert (bad.stem, bad.group, bad.rank) == ("a", "g", 1)
-    assert (bad.truth, bad.majority) == (1, 2)
-    assert bad.dice == 100 * 2 * 4 / (16 + 16)
-    assert bad.image is image
-    assert bad.predicted_labels.max() == 2
-    counts = [(90, 90, 90), (16, 4, 4), (0, 12, 0)]
-    assert bad.pixels == tuple(
-        PixelRow(label, *row) for label, row in zip(labels(3), counts, strict=True)
-    )
-    assert good.dice == 100
-    assert good.image is None
-    assert len(good.pixels) == 2

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from itertools import product
 
 import cv2
@@ -11,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from tiny_checkpoint import rewrite, write_tiny
-from tiny_run import leuko, write_config
+from tiny_run import write_config
 
 from leuko_mm.classes import CLASS_NAMES
 from leuko_mm.datasets.prepared import read_about, read_index, read_split
@@ -19,13 +18,11 @@ from leuko_mm.datasets.prepared_writing import PreparedCell, write_prepared
 from leuko_mm.engine.checkpoints import load_tensors
 from leuko_mm.engine.staged_freeze import is_pretrained
 from leuko_mm.errors import UsageError
-from leuko_mm.inference.model import CheckpointError
 from leuko_mm.models.size import build_bare, named_weights
 from leuko_mm.training.building import build_runner
 from leuko_mm.training.config import resolve_config
 from leuko_mm.training.run import TrainRequest, prepare_config, train
 from leuko_mm.training.sidecar import (
-    _evenly,
     check_sidecar,
     check_start,
     check_unseen,
@@ -66,18 +63,6 @@ def test_red_cells_are_measured_in_the_training_part_at_the_size_of_its_tiles(tm
     for cell_px, pixels in ((84, 12), (None, 24)):
         measured = trained_red_cell(root, "fold1", cell_px=cell_px)
         assert measured == pytest.approx(pixels, rel=0.06)
-
-
-def test_a_few_red_cells_tell_nothing(tiny_dataset):
-    assert trained_red_cell(tiny_dataset, None, cell_px=64) is None
-
-
-def test_many_images_are_measured_evenly():
-    rows = list(range(1000))
-    picked = _evenly(rows)
-    assert (picked[0], picked[-1], len(picked)) == (0, 999, 30)
-    assert max(np.diff(picked)) <= 35
-    assert _evenly(rows[:30]) == rows[:30]
 
 
 @pytest.fixture
@@ -167,15 +152,6 @@ def test_what_is_written_fits_what_it_was_written_for(config):
     check_sidecar("a.pth", sidecar, config, METAINFO)
     assert sidecar["scale"]["cell_px"] == 32  # the side of a tile
     check_sidecar("a.pth", {}, config, METAINFO)
-
-
-def test_classes_and_colours_are_those_of_the_dataset(config):
-    two = dict(classes=("background", "leukocyte"), palette=[[0, 0, 0], [9, 9, 9]])
-    sidecar = written(config, metainfo=two)
-    assert sidecar["classes"] == sidecar["config"]["classes"] == list(two["classes"])
-    assert sidecar["colours"] == two["palette"]
-    with pytest.raises(UsageError, match="trained with classes"):
-        check_sidecar("a.pth", sidecar, config, METAINFO)
 
 
 def test_another_enhancement_or_normalisation_is_refused(config):
@@ -279,35 +255,3 @@ def test_another_network_or_other_classes_are_refused(
     two = {"model.decode_head.num_classes": 2}
     with pytest.raises(UsageError, match="or of other classes"):
         prepared_from(start, tiny_config, options=two)
-
-
-def test_a_start_without_its_files_is_refused(tiny_data, tiny_config, start):
-    start.with_suffix(".json").unlink()
-    with pytest.raises(CheckpointError, match="has no sidecar"):
-        prepared_from(start, tiny_config)
-    with pytest.raises(UsageError, match="does not exist"):
-        prepared_from(start.with_name("none.pth"), tiny_config)
-    with pytest.raises(ValueError, match="cbam_unet_compac"):
-        prepared_from("cbam_unet_compac", tiny_config)
-
-
-def test_the_model_of_the_package_is_a_start_by_its_name(tiny_data):
-    config = prepared_from("cbam_unet_compact", "cbam_unet_compact", data="synthetic")
-    assert named_weights(config) == "cbam_unet_compact.pth"
-
-
-@pytest.mark.slow
-def test_a_start_that_is_gone_is_said_before_anything_is_made(
-    tmp_path, tiny_data, tiny_config, start
-):
-    words = ["train", tiny_config, "--load-from", start, "--work-dir", "run"]
-    data = dict(LEUKO_MM_DATA=tiny_data)
-    done = leuko(*words, cwd=tmp_path, **data)
-    assert done.returncode == 0, done.stderr
-    assert f"starts from {start}" in done.stdout + done.stderr
-    shutil.rmtree(tmp_path / "run")
-    start.unlink()
-    gone = leuko(*words, cwd=tmp_path, **data)
-    assert gone.returncode == 2
-    assert "start.pth does not exist" in gone.stderr
-    assert not (tmp_path / "run").exists()

@@ -2,30 +2,18 @@
 
 from __future__ import annotations
 
-import copy
 import json
-from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
-from mmengine.config import Config
-from torch import nn
 
-from leuko_mm.datasets.prepared import DatasetError
-from leuko_mm.engine.checkpoints import UnsafeCheckpointError
 from leuko_mm.errors import UsageError
 from leuko_mm.models.cbam import over_channels
 from leuko_mm.training.building import (
     TrainingStartHook,
-    announce_test,
-    announce_training,
     building_errors,
-    make_plain,
-    plain_optimiser,
     remove_run,
 )
-from leuko_mm.training.config import resolve_config
 from leuko_mm.training.run import TrainRequest, prepare_config, train
 
 
@@ -62,25 +50,6 @@ def test_nothing_that_makes_it_faster_is_left_and_what_is_learnt_stays():
         assert plain[key] == usual[key]
 
 
-def test_how_an_optimiser_steps_is_left_out_and_what_it_computes_stays():
-    sgd = dict(type="SGD", lr=0.1, momentum=0.9, nesterov=True)
-    found = plain_optimiser(dict(type="X", optimizer=dict(sgd, foreach=True)))
-    assert found == dict(type="OptimWrapper", optimizer=sgd)
-    options = {"optim_wrapper.optimizer.fused": True}
-    config = resolve_config("unet", protocol="half", options=options)
-    make_plain(config)
-    assert "fused" not in config.optim_wrapper.optimizer
-
-
-def test_a_foreign_wrapper_is_left_as_it_is():
-    wrapper = dict(type="Own", optimizer=dict(type="SGD", lr=0.1, fused=True))
-    config = Config(dict(optim_wrapper=copy.deepcopy(wrapper)))
-    make_plain(config)
-    assert config.optim_wrapper == wrapper
-    with pytest.raises(UsageError, match="--plain trains in float32"):
-        make_plain(config, amp=True)
-
-
 def trained(config, folder, **asked):
     """Return results and weights of a training of two iterations."""
     work_dir = train(TrainRequest(str(config), work_dir=str(folder), **asked))
@@ -115,12 +84,6 @@ def test_a_config_that_does_not_build_is_the_users(kind):
     with expected as caught, building_errors():
         raise kind("no such part")
     assert isinstance(caught.value.__cause__, kind)
-
-
-@pytest.mark.parametrize("kind", [DatasetError, UnsafeCheckpointError, RuntimeError])
-def test_other_errors_keep_their_kind(kind):
-    with pytest.raises(kind), building_errors():
-        raise kind("something else")
 
 
 @pytest.mark.parametrize("started", [True, False])
@@ -171,39 +134,3 @@ def test_nothing_of_a_removed_run_is_left(tmp_path):
     assert [name for name in removed if (folder / name).exists()] == []
     assert (folder / "notes.txt").exists()
     remove_run(tmp_path / "absent")
-
-
-@pytest.fixture
-def said(tmp_path, monkeypatch, tiny_data):
-    """Return a runner and what was said through its logger."""
-    monkeypatch.chdir(tmp_path)
-    lines = []
-    log_file = str(tmp_path / "work_dirs" / "tiny" / "now.log")
-    logger = SimpleNamespace(info=lines.append, log_file=log_file)
-    return SimpleNamespace(logger=logger, model=nn.Linear(1, 1)), lines
-
-
-def test_a_training_says_what_is_trained_on_what(said, tiny_config):
-    runner, lines = said
-    config = resolve_config(str(tiny_config), seed=3)
-    config.optim_wrapper.enabled = True
-    announce_training(runner, config)
-    (text,) = lines
-    assert "training tiny under the protocol smoke, seed 3" in text
-    assert "synthetic, split fold5: 20 cells to learn from, 5 to test on" in text
-    assert "2 iterations of 2 images of 64 x 64 pixels on cpu with" in text
-    assert ", bfloat16" in text
-    assert f"log       {Path('work_dirs/tiny/now.log')}" in text
-    assert "goes on" not in text
-    config.resume, config.load_from = True, "work_dirs/tiny/iter_40.pth"
-    announce_training(runner, config)
-    assert "goes on from work_dirs/tiny/iter_40.pth" in lines[1]
-
-
-def test_a_test_says_which_checkpoint(said, tiny_config):
-    runner, lines = said
-    config = resolve_config(str(tiny_config), split="all")
-    announce_test(runner, config, Path("net.pth"))
-    assert "testing net.pth as tiny under the protocol smoke" in lines[0]
-    assert "synthetic, every cell: 25 cells on cpu" in lines[0]
-    assert "bfloat16" not in lines[0]

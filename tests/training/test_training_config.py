@@ -10,12 +10,9 @@ from leuko_mm.errors import UsageError
 from leuko_mm.training.config import (
     SETTINGS,
     cells_config,
-    check_keys,
     config_hash,
     find_config,
     fit_to_classes,
-    fit_to_method,
-    protocol_names,
     resolve_config,
     set_iterations,
 )
@@ -97,20 +94,6 @@ def test_the_protocol_replaces_everything_but_the_method(tmp_path):
     assert paper.filename == own.filename
 
 
-def test_a_method_without_bases_works_under_a_protocol(tmp_path):
-    path = tmp_path / "bare.py"
-    path.write_text("model = dict(type='EncoderDecoder')\n")
-    config = resolve_config(str(path), protocol="smoke")
-    assert config.method == "bare"
-    assert config.train_dataloader.dataset.enhance is None
-
-
-def test_an_unknown_protocol_lists_those_there_are(resolve):
-    with pytest.raises(UsageError, match=r"no protocol 'halve'.*half.*paper.*smoke"):
-        resolve(protocol="halve")
-    assert {"half", "paper", "smoke"} <= set(protocol_names())
-
-
 @pytest.mark.parametrize("protocol", [None, "half"])
 @pytest.mark.parametrize(
     ("wrong", "right"),
@@ -121,17 +104,6 @@ def test_a_misspelt_key_fails_with_the_nearest_one(tmp_path, wrong, right, proto
     message = rf"'{wrong}' \(did you mean '{right}'\?\)"
     with pytest.raises(UsageError, match=message):
         resolve_config(str(path), protocol=protocol)
-
-
-def test_a_strange_key_fails_without_a_hint():
-    with pytest.raises(UsageError, match=r"'zzz'\. Begin") as caught:
-        check_keys(Config(dict(zzz=1)))
-    assert "did you mean" not in str(caught.value)
-
-
-def test_private_names_are_free(tmp_path):
-    path = write_config(tmp_path, more="_optim_wraper = dict(anything=1)\n")
-    assert resolve_config(str(path))["_optim_wraper"] == dict(anything=1)
 
 
 @pytest.mark.parametrize(
@@ -331,11 +303,6 @@ def test_the_copy_that_a_run_keeps_gets_no_second_one(resolve, tmp_path):
     assert resolve_config(str(copy)).variant == "A"
 
 
-def test_an_unknown_setting_lists_those_there_are(resolve):
-    with pytest.raises(UsageError, match=r"no setting 'C'.*A \(raw.*B \(AHE"):
-        resolve(setting="C")
-
-
 @pytest.mark.parametrize("protocol", [None, "paper", "half"])
 def test_a_method_may_decline_the_frozen_stage(tmp_path, protocol):
     def hooks(path):
@@ -347,14 +314,6 @@ def test_a_method_may_decline_the_frozen_stage(tmp_path, protocol):
     assert stage.iters > 0
     stage.iters = 0
     assert hasty == frozen
-
-
-def test_stages_counted_in_epochs_are_declined_too():
-    hook = dict(type="leuko_mm.StagedFreezeHook", epochs=50, module="backbone")
-    config = Config(dict(custom_hooks=[hook], frozen_first=False))
-    fit_to_method(config)
-    assert config.custom_hooks[0] == {**hook, "epochs": 0}
-    fit_to_method(Config(dict(frozen_first=False)))
 
 
 def test_two_classes_reach_every_classifier():

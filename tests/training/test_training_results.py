@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shlex
 import subprocess
 
@@ -15,7 +14,6 @@ from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
 from torch import nn
 
-import leuko_mm
 from leuko_mm.errors import UsageError
 from leuko_mm.training import results
 from leuko_mm.training.config import resolve_config
@@ -23,8 +21,6 @@ from leuko_mm.training.results import (
     CALIBRATION_FILE,
     CalibrationHook,
     as_typed,
-    cpu_name,
-    environment,
     git_state,
     how_to_resume,
     model_facts,
@@ -45,19 +41,6 @@ def test_results_need_our_evaluator(tiny_config, evaluator):
     config.test_evaluator = evaluator
     with pytest.raises(UsageError, match="test_evaluator must be"):
         place_run(config, "here")
-
-
-def test_the_environment_names_every_library():
-    facts = environment()
-    assert facts["torch"] == torch.__version__
-    assert facts["leuko_mm"] == leuko_mm.__version__
-    assert all(facts[key] for key in facts if key != "gpu")
-
-
-def test_the_processor_is_named_with_its_cores(monkeypatch):
-    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0}, raising=False)
-    monkeypatch.setattr(os, "cpu_count", lambda: 7)
-    assert cpu_name().endswith(", 7 cores")
 
 
 def test_a_model_is_counted_on_the_image_it_is_tested_on():
@@ -110,11 +93,6 @@ def test_the_commit_is_the_one_that_the_process_started_with(repository):
     assert git_state() == f"{clean}-dirty"
 
 
-def test_an_installed_package_has_no_commit(repository):
-    (repository / ".git").rename(repository / "was.git")
-    assert git_state() is None
-
-
 def test_a_command_line_can_be_typed_again():
     words = ["leuko train", "my unet.py", "--cfg-options", "a.b=[1, 2]", "c='x'"]
     assert shlex.split(as_typed(words)) == ["leuko", "train", *words[1:]]
@@ -126,11 +104,6 @@ def test_a_command_line_can_be_typed_again():
 def test_going_on_resumes_once_and_forces_nothing(entry):
     said = how_to_resume(["leuko train", "unet", entry, "--data", "my cells"])
     assert said == "go on with:\n    leuko train unet --data 'my cells' --resume"
-
-
-def test_options_that_only_look_alike_are_kept():
-    said = how_to_resume(["leuko train", "unet", "--no-amp", "--cfg-options", "a=--"])
-    assert "--no-amp --cfg-options a=-- --resume" in said
 
 
 def test_a_launcher_and_python_resume_in_their_own_way():

@@ -12,9 +12,7 @@ from mmseg.structures import SegDataSample
 from torch import nn
 
 from leuko_mm.cli.main import main
-from leuko_mm.datasets.mosaic import MosaicDataset
 from leuko_mm.engine.checkpoints import load_tensors
-from leuko_mm.engine.hooks import names_in_batch
 from leuko_mm.errors import UsageError
 from leuko_mm.losses.focal_dice import FocalDiceLoss
 from leuko_mm.models.size import build_bare
@@ -51,14 +49,6 @@ def test_other_data_has_a_folder_of_its_own(tiny_config):
     assert prepared(tiny_config, data="mine", work_dir="here").work_dir == "here"
 
 
-def test_the_folder_reaches_every_place_and_no_two_runs_share_a_name(tiny_config):
-    configs = [prepared(tiny_config, work_dir="here/there") for _ in range(3)]
-    assert configs[0].work_dir == configs[0].test_evaluator.out_dir == "here/there"
-    names = {config.experiment_name for config in configs}
-    assert len(names) == 3
-    assert all(name.startswith("there-") for name in names)
-
-
 def config_of(work_dir, **more) -> Config:
     return Config(dict(work_dir=str(work_dir), load_from=None, **more))
 
@@ -73,12 +63,6 @@ def test_a_training_resumes_from_its_newest_state(tmp_path, caplog):
     resume_from_newest(config, tmp_path)
     assert config.resume is True
     assert config.load_from == str(tmp_path / "iter_3.pth")
-
-
-@pytest.mark.parametrize("starts", [["iter_5.pth"], ["iter_5.pth"] * 2, [None, None]])
-def test_processes_that_agree_may_train(tmp_path, monkeypatch, starts):
-    monkeypatch.setattr(run, "all_gather_object", lambda own: starts)
-    check_same_start(config_of(tmp_path, resume=False))
 
 
 def test_processes_that_do_not_agree_are_told_what_to_copy(tmp_path, monkeypatch):
@@ -96,17 +80,6 @@ class Holder:
 
     def __init__(self):
         self.model = nn.Conv2d(1, 2, 1)
-
-
-@pytest.mark.parametrize("wrapped", [False, True], ids=["tensors", "training state"])
-def test_every_weight_is_loaded(tmp_path, wrapped):
-    runner, other = Holder(), Holder()
-    tensors = other.model.state_dict()
-    torch.save(dict(meta={}, state_dict=tensors) if wrapped else tensors,
-               tmp_path / "a.pth")  # fmt: skip
-    load_model(runner, tmp_path / "a.pth")
-    assert torch.equal(runner.model.weight, other.model.weight)
-    assert torch.equal(runner.model.bias, other.model.bias)
 
 
 @pytest.mark.parametrize(
@@ -156,21 +129,6 @@ def test_all_ignored_and_absent_classes_give_numbers(tiny_config, label, loss):
         assert weight.grad is None or torch.isfinite(weight.grad).all(), name
     if label == 255:
         assert total == 0
-
-
-def test_a_training_mosaic_names_its_cells(tiny_dataset):
-    mosaics = MosaicDataset(
-        dict(name=str(tiny_dataset), split="fold1", part="train"),
-        n=2,
-        size=32,
-        mode="resample",
-        mosaics=2,
-        pipeline=[dict(type="PackSegInputs")],
-        tile_pipeline=[dict(type="LoadImageFromFile"), dict(type="LoadAnnotations")],
-    )
-    names = names_in_batch(dict(data_samples=[mosaics[3]["data_samples"]]))
-    assert len(names) == 4
-    assert set(names) == {tile["stem"] for tile in mosaics.compose(3)["tiles"]}
 
 
 def test_a_training_stops_at_a_loss_that_is_no_number(
