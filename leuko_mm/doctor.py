@@ -211,7 +211,7 @@ def check_datasets() -> list[Check]:
 
 def _check_dataset(root: Path) -> Check:
     from leuko_mm.datasets.audit import quick_check
-    from leuko_mm.datasets.prepared import read_about
+    from leuko_mm.datasets.prepared import prepare_command, read_about
 
     name = f"dataset {root.name}"
     try:
@@ -220,9 +220,7 @@ def _check_dataset(root: Path) -> Check:
     except (ValueError, OSError) as error:
         # The first two lines say what is wrong with the first file.
         detail = " ".join(line.strip() for line in str(error).splitlines()[:2])
-        source = {"synthetic": "synthetic", "bcisc": "bcisc FOLDER"}.get(root.name)
-        source = source or f"SOURCE FOLDER --out {root}"
-        return Check(name, FAULT, detail, f"leuko prepare {source} --force")
+        return Check(name, FAULT, detail, f"{prepare_command(root)} --force")
     splits = len(list((root / "splits").glob("*.csv")))
     return Check(name, OK, f"{cells} cells, {groups} groups, {splits} splits")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from leuko_mm.classes import CLASS_COLOURS, CLASS_NAMES
-from leuko_mm.inference.cells import Cell, ImageScale, Prediction
+from leuko_mm.inference.cells import Cell, ImageScale, Prediction, touches_border
 from leuko_mm.inference.folder_run import PredictRequest, predict_files
 
 PAPER = 230
@@ -103,11 +102,9 @@ class ColourPredictor:
 def _cell(identity: int, kind: int, where: np.ndarray) -> Cell:
     rows, columns = np.nonzero(where)
     x, y, w, h = cv2.boundingRect(where.astype(np.uint8))
-    box = (x, y, x + w, y + h)
     sure = round(0.99 - 0.05 * identity, 3)
     shares = [0.0] + [(1 - sure) / 4] * 5
     shares[kind] = sure
-    height, width = where.shape
     return Cell(
         id=identity,
         class_id=kind,
@@ -116,8 +113,8 @@ def _cell(identity: int, kind: int, where: np.ndarray) -> Cell:
         background=0.01,
         area=int(where.sum()),
         centroid=(float(columns.mean()) + 0.5, float(rows.mean()) + 0.5),
-        box=box,
-        touches_border=box[0] == 0 or box[1] == 0 or box[2:] == (width, height),
+        box=(x, y, x + w, y + h),
+        touches_border=touches_border((x, y, x + w, y + h), where.shape),
         eccentricity=0.1,
         solidity=0.98,
         circularity=0.9,
@@ -150,15 +147,3 @@ def content_of(out: Path) -> dict[str, bytes]:
             content = b"\n".join(x for x in lines if b'"seconds"' not in x)
         files[name] = content
     return files
-
-
-if __name__ == "__main__":
-    # A process of its own that can be killed: leuko predict with the stand-in.
-    import sys
-
-    from leuko_mm.cli.main import main
-    from leuko_mm.inference import folder_run as predict
-
-    pause = float(os.environ.get("PREDICT_SECONDS", "0"))
-    predict.make_predictor = lambda request, checkpoint: ColourPredictor(pause)
-    sys.exit(main(["predict", *sys.argv[1:]]))

@@ -205,7 +205,7 @@ def test_planted_dataset_with_a_missing_mask(dataset):
     (check,) = check_datasets()
     assert check.state == FAULT
     assert f"{mask.relative_to(dataset.parents[1])} is missing" in check.detail
-    assert check.cure == "leuko prepare SOURCE FOLDER --out data/tiny --force"
+    assert check.cure == "leuko prepare folders PATH_TO_YOUR_FOLDER --name tiny --force"
 
 
 @pytest.mark.parametrize(

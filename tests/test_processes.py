@@ -9,12 +9,7 @@ import pytest
 
 from leuko_mm.engine.hooks import Interrupted
 from leuko_mm.errors import UsageError
-from leuko_mm.processes import (
-    Share,
-    StoppedBySignal,
-    share_of,
-    stop_on_signals,
-)
+from leuko_mm.processes import Share, StoppedBySignal, share_of, stop_on_signals
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 7])

@@ -42,17 +42,13 @@ def test_its_first_tenth_loses_as_the_log_says(
 ):
     """From nothing but the published files: under four minutes on two cores."""
     results, losses = logged
-    environment = {
-        **os.environ,
-        "LEUKO_MM_DATA": str(tmp_path / "data"),
-        "PYTHONPATH": str(project_root),
-    }
+    own = dict(LEUKO_MM_DATA=str(tmp_path / "data"), PYTHONPATH=str(project_root))
 
     def run(*words: str) -> None:
         done = subprocess.run(
             [sys.executable, "-m", "leuko_mm.cli.main", *words],
             cwd=tmp_path,
-            env=environment,
+            env={**os.environ, **own},
             capture_output=True,
             text=True,
         )
@@ -71,5 +67,4 @@ def test_its_first_tenth_loses_as_the_log_says(
     again = read_losses(tmp_path / "again")
     assert max(again) == steps
     apart = {step: again[step] / losses[step] - 1 for step in again}
-    print({step: f"{100 * value:+.1f} %" for step, value in apart.items()})
     assert max(abs(value) for value in apart.values()) < BAND

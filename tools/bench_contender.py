@@ -191,11 +191,7 @@ def _training_step(spec: Mapping) -> Callable[[], object]:
     from mmengine.registry import DefaultScope
 
     from leuko_mm.engine.staged_freeze import FeatureCache, freeze
-    from leuko_mm.training.building import (
-        make_model_plain,
-        make_plain,
-        set_precision,
-    )
+    from leuko_mm.training.building import make_model_plain, make_plain, set_precision
 
     config = bench_config(spec["network"])
     model = _random_network(config).to(spec["device"]).train()

@@ -17,8 +17,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from leuko_mm.cli.main import WRONG_USE, exit_code_of
-from leuko_mm.cli.prepare import at_least
+from leuko_mm.cli.main import WRONG_USE, at_least, exit_code_of
 from leuko_mm.datasets.audit import quick_check
 from leuko_mm.datasets.mosaic import LAYOUTS, MOSAIC_SPLIT, MosaicDataset
 from leuko_mm.datasets.prepared import PARTS, dataset_root, is_binary, read_about

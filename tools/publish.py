@@ -37,7 +37,7 @@ from leuko_mm.inference.model import shipped_folder, shipped_names, training_com
 from leuko_mm.models.size import model_size
 from leuko_mm.training.config import config_home, resolve_config
 from leuko_mm.training.results import CALIBRATION_FILE
-from leuko_mm.zoo.entries import PACKAGE, ZooEntry, metafile_path, read_entries
+from leuko_mm.zoo.entries import METAFILE, PACKAGE, ZooEntry, read_entries
 from leuko_mm.zoo.zoo import measure, verify
 
 # Bytes that a file in the package may have, and all of them together.
@@ -190,7 +190,7 @@ def current_entries() -> list[ZooEntry]:
         name: json.loads((shipped_folder() / f"{name}.json").read_text())
         for name in shipped_names()
     }
-    former = read_entries() if metafile_path().is_file() else []
+    former = read_entries() if (config_home() / METAFILE).is_file() else []
     return updated_entries(former, sizes, sidecars)
 
 
@@ -342,7 +342,7 @@ def _update_page(page: Path, name: str, table: str) -> None:
 def write_list() -> None:
     """Write configs/metafile.yml and the table of docs/model_zoo.md."""
     models = current_entries()
-    metafile_path().write_text(HEAD + to_yaml(models), encoding="utf-8")
+    (config_home() / METAFILE).write_text(HEAD + to_yaml(models), encoding="utf-8")
     _update_page(DOCS / "model_zoo.md", "models", list_table(models))
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from leuko_mm.check import PAGE_FILE, check, class_labels, in_dataset, summary
-from leuko_mm.cli.main import DONE, SOME_FAILED
+from leuko_mm.cli.main import DONE, SOME_FAILED, aligned
 from leuko_mm.datasets.audit import Audit, dataset_classes
 from leuko_mm.datasets.audit_checks import RULES, by_rule, tally
 
@@ -17,24 +17,23 @@ SHOWN_PARTS = 24  # rows of counts
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of ``leuko check``."""
-    parser.add_argument("name", help="prepared dataset: a name or a path")
-    parser.add_argument("--split", help="check this split and its cells only")
-    parser.add_argument(
+    add = parser.add_argument
+    add("name", help="prepared dataset: a name or a path")
+    add("--split", help="check this split and its cells only")
+    add(
         "--out",
         type=Path,
         metavar="FOLDER",
         help="write a page with pictures of the findings, and its data, here",
     )
-    parser.add_argument(
+    add(
         "--json",
         type=Path,
         dest="json_file",
         metavar="FILE",
         help="write the findings as data, here",
     )
-    parser.add_argument(
-        "--force", action="store_true", help="replace an earlier check in these places"
-    )
+    add("--force", action="store_true", help="replace an earlier check in these places")
 
 
 def run(args: argparse.Namespace, command: list[str]) -> int:
@@ -65,20 +64,13 @@ def report_lines(audit: Audit) -> Iterator[str]:
 
 
 def _count_lines(audit: Audit) -> Iterator[str]:
-    """Yield cells by split, part and class, in aligned columns."""
     labels = class_labels(dataset_classes(audit.about))[1:]
     rows = [["cells", "", *(label.short for label in labels), "all"]]
     for split, parts in audit.counts.items():
         for part, by_class in parts.items():
             counts = [by_class.get(label.name, 0) for label in labels]
             names = [split, part] if split else ["all", ""]
-            rows.append([*names, *map(str, counts), str(sum(counts))])
-    shown = rows[: SHOWN_PARTS + 1]
-    widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
-    for row in shown:
-        yield "  ".join(
-            f"{word:<{width}}" if column < 2 else f"{word:>{width}}"
-            for column, (word, width) in enumerate(zip(row, widths, strict=True))
-        )
-    if len(rows) > len(shown):
-        yield f"and {len(rows) - len(shown)} more; --json FILE has them all"
+            rows.append([*names, *counts, sum(counts)])
+    yield from aligned(rows[: SHOWN_PARTS + 1], right=range(2, len(rows[0])))
+    if (more := len(rows) - SHOWN_PARTS - 1) > 0:
+        yield f"and {more} more; --json FILE has them all"

@@ -1,7 +1,6 @@
 """Train methods and ablations under one protocol, and publish a results file a run.
 
-What is done and fits is skipped, what was stopped is resumed, and a run that fails does
-not keep the others back.
+What is done and fits is skipped, and what was stopped is resumed.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-from leuko_mm.cli.main import DONE, SOME_FAILED
+from leuko_mm.cli.main import DONE, SOME_FAILED, aligned
 from leuko_mm.cli.train import add_cfg_options, add_iterations_argument
 from leuko_mm.comparison.plan import DEFAULT_SETTINGS, OWN, CompareRequest
 from leuko_mm.comparison.report import write_report
@@ -108,9 +107,8 @@ def _report(out: Path) -> int:
 
 def _show(request: CompareRequest) -> int:
     found = survey(request)
-    width = max(len(run.name) for run, _, _ in found)
-    for planned, status, note in found:
-        print(f"{planned.name:{width}}  {status}{f': {note}' if note else ''}")
+    for line in aligned((r.name, f"{s}: {n}" if n else s) for r, s, n in found):
+        print(line)
     _print_counts(status for _, status, _ in found)
     return DONE
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from contextlib import redirect_stdout
 from dataclasses import asdict
 
+from leuko_mm.cli.main import aligned
 from leuko_mm.doctor import FAULT, OK, WARN, Check, examine
 
 SIGNS = {OK: "ok", WARN: "warn", FAULT: "FAULT"}
@@ -38,15 +39,12 @@ def run(args: argparse.Namespace, command: list[str]) -> int:
 
 def table(checks: Sequence[Check]) -> str:
     """Return the checks in aligned columns, each cure below what it fixes."""
-    width = max(len(check.name) for check in checks)
-    lines = []
+    rows = []
     for check in checks:
-        lines.append(f"{SIGNS[check.state]:<5}  {check.name:<{width}}  {check.detail}")
+        rows.append((f"{SIGNS[check.state]:<5}", check.name, check.detail))
         if check.cure:
-            lines.append(f"{'':<5}  {'':<{width}}  -> {check.cure}")
+            rows.append(("", "", f"-> {check.cure}"))
     faults = sum(check.state == FAULT for check in checks)
     warned = sum(check.state == WARN for check in checks)
-    lines.append(
-        f"{faults} fault{'s' * (faults != 1)}, {warned} warning{'s' * (warned != 1)}"
-    )
-    return "\n".join(lines)
+    last = f"{faults} fault{'s' * (faults != 1)}, {warned} warning{'s' * (warned != 1)}"
+    return "\n".join([*aligned(rows), last])

@@ -1,8 +1,7 @@
 """Enhance smear images by AHE-Retinex: a file, or every image of a folder.
 
-Reads PNG, JPEG, TIFF and BMP, writes PNG. All lengths of the method are pixels at the
-scale that models see (a leukocyte about 80 to 130 pixels wide): shrink photographs
-with larger cells first.
+Reads PNG, JPEG, TIFF and BMP, writes PNG. Shrink photographs first in which leukocytes
+are wider than about 130 pixels, the scale that models see.
 """
 
 from __future__ import annotations
@@ -19,28 +18,25 @@ from leuko_mm.transforms.retinex import PRESETS, READINGS
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of ``leuko enhance``."""
-    parser.add_argument(
-        "source", type=Path, metavar="IN", help="an image or a folder of images"
-    )
-    parser.add_argument(
+    add = parser.add_argument
+    add("source", type=Path, metavar="IN", help="an image or a folder of images")
+    add(
         "out", type=Path, metavar="OUT", help="a folder; for one image also a .png file"
     )
-    parser.add_argument(
+    add(
         "--reading",
         choices=READINGS,
         default="hsv",
         help="channels that the retinex works on (default: hsv, that is H and S)",
     )
-    parser.add_argument("--preset", choices=PRESETS, default="default")
-    parser.add_argument(
-        "--recursive", action="store_true", help="enter the folders of the folder"
-    )
-    parser.add_argument(
+    add("--preset", choices=PRESETS, default="default")
+    add("--recursive", action="store_true", help="enter the folders of the folder")
+    add(
         "--side-by-side",
         action="store_true",
         help="also write each original beside its result",
     )
-    parser.add_argument("--force", action="store_true", help="replace files that exist")
+    add("--force", action="store_true", help="replace files that exist")
 
 
 def run(args: argparse.Namespace, command: list[str]) -> int:

@@ -16,11 +16,10 @@ from leuko_mm.inference.export import export
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments: from where, and where to."""
-    parser.add_argument(
-        "checkpoint", type=Path, help="a .pth of leuko train, its .json beside it"
-    )
-    parser.add_argument("out", type=Path, metavar="OUT.onnx")
-    parser.add_argument("--force", action="store_true", help="replace OUT.onnx")
+    add = parser.add_argument
+    add("checkpoint", type=Path, help="a .pth of leuko train, its .json beside it")
+    add("out", type=Path, metavar="OUT.onnx")
+    add("--force", action="store_true", help="replace OUT.onnx")
 
 
 def run(args: argparse.Namespace, command: list[str]) -> int:

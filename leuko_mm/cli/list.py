@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import redirect_stdout
 from pathlib import Path
 
+from leuko_mm.cli.main import aligned
 from leuko_mm.parts import (
     KINDS,
     OPENMMLAB,
@@ -46,15 +47,12 @@ def run(args: argparse.Namespace, command: list[str]) -> int:
 
 
 def _answer(name: str | None, everything: bool) -> Iterator[str]:
+    protocols = config_home() / "_base_" / "protocols"
     if name == "configs":
-        yield from _columns(
-            [(n, config_summary(path)) for n, path in config_names().items()]
-        )
+        yield from aligned((n, config_summary(p)) for n, p in config_names().items())
     elif name == "protocols":
-        folder = config_home() / "_base_" / "protocols"
-        yield from _columns(
-            [(n, config_summary(folder / f"{n}.py")) for n in protocol_names()]
-        )
+        files = {n: protocols / f"{n}.py" for n in protocol_names()}
+        yield from aligned((n, config_summary(file)) for n, file in files.items())
     elif name is None or (kind := _kind(name)):
         yield from _by_kind(list_parts(kind if name else None, everything=everything))
         if name is None:
@@ -64,14 +62,13 @@ def _answer(name: str | None, everything: bool) -> Iterator[str]:
     elif name in config_names():
         yield from _config(config_names()[name])
     elif name in protocol_names():
-        yield from _config(config_home() / "_base_" / "protocols" / f"{name}.py")
+        yield from _config(protocols / f"{name}.py")
     else:
         for part in find_parts(name):
             yield from _detail(part)
 
 
 def _kind(name: str) -> str | None:
-    """Return the kind that a word means, in either number and spelling."""
     word = name.lower().replace("-", "_").replace("initializer", "initialiser")
     for kind in (*KINDS, "models"):
         singular = kind[:-2] if kind == "losses" else kind[:-1]
@@ -85,19 +82,13 @@ def _by_kind(parts: list[Part]) -> Iterator[str]:
         rows = [(p.name, _with_package(p)) for p in parts if p.kind == kind]
         if rows:
             yield kind
-            yield from (f"  {line}" for line in _columns(rows))
+            yield from (f"  {line}" for line in aligned(rows))
 
 
 def _with_package(part: Part) -> str:
-    """Return the summary, after the name of the package if it is a plug-in."""
     if part.package in ("leuko_mm", *OPENMMLAB):
         return part.summary
     return f"[{part.package}] {part.summary}"
-
-
-def _columns(rows: list[tuple[str, str]]) -> list[str]:
-    width = max((len(name) for name, _ in rows), default=0)
-    return [f"{name:<{width}}  {words}".rstrip() for name, words in rows]
 
 
 def _config(path: Path) -> Iterator[str]:

@@ -8,11 +8,14 @@ closed.
 from __future__ import annotations
 
 import argparse
+import functools
 import importlib
+import math
 import os
 import select
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from contextlib import suppress
 from typing import Any, NoReturn
 
 import leuko_mm
@@ -81,7 +84,6 @@ class HelpfulParser(argparse.ArgumentParser):
 
 
 def _options(parser: argparse.ArgumentParser) -> set[str]:
-    """Return the long options of a parser and of the parsers below it."""
     found = {name for name in parser._option_string_actions if name.startswith("--")}
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
@@ -90,34 +92,24 @@ def _options(parser: argparse.ArgumentParser) -> set[str]:
     return found
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run one ``leuko`` command and return its exit code."""
-    argv = list(sys.argv[1:] if argv is None else argv)
-    if argv and argv[0] in VERBS:
-        return run_verb(argv[0], argv[1:], prog=f"leuko {argv[0]}")
+def _until_closed(job: Callable[..., int]) -> Callable[..., int]:
+    """End a job without a traceback where its output is read no longer."""
 
-    def explain() -> int:
-        parser = _parser()
-        parser.parse_args(argv)  # --help, --version, or an error naming the verbs
-        parser.print_help()
-        return WRONG_USE
-
-    return _until_closed(explain)
-
-
-def _until_closed(job: Callable[[], int]) -> int:
-    """Run a job; end without a traceback where its output is read no longer."""
-    try:
+    @functools.wraps(job)
+    def run(*args, **options) -> int:
         try:
-            return job()
-        finally:
-            sys.stdout.flush()
-    except BrokenPipeError:
-        if not _stdout_is_closed():
-            raise
-        # The interpreter flushes once more when it ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return CLOSED_PIPE
+            try:
+                return job(*args, **options)
+            finally:
+                sys.stdout.flush()
+        except BrokenPipeError:
+            if not _stdout_is_closed():
+                raise
+            # The interpreter flushes once more when it ends.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return CLOSED_PIPE
+
+    return run
 
 
 def _stdout_is_closed() -> bool:
@@ -129,7 +121,12 @@ def _stdout_is_closed() -> bool:
     return bool(poll.poll(0))  # an error or a hang-up, the only events without a mask
 
 
-def _parser() -> argparse.ArgumentParser:
+@_until_closed
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one ``leuko`` command and return its exit code."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    if argv and argv[0] in VERBS:
+        return run_verb(argv[0], argv[1:], prog=f"leuko {argv[0]}")
     parser = HelpfulParser(
         prog="leuko",
         description="Leukocyte segmentation on MMSegmentation.",
@@ -139,15 +136,14 @@ def _parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(dest="verb", metavar="VERB")
     for verb, words in VERBS.items():
         verbs.add_parser(verb, help=words, add_help=False)
-    return parser
+    parser.parse_args(argv)  # --help, --version, or an error naming the verbs
+    parser.print_help()
+    return WRONG_USE
 
 
+@_until_closed
 def run_verb(verb: str, argv: Sequence[str], *, prog: str) -> int:
     """Parse and run one verb; print what the user can fix as one message."""
-    return _until_closed(lambda: _run_verb(verb, argv, prog))
-
-
-def _run_verb(verb: str, argv: Sequence[str], prog: str) -> int:
     try:
         if verb not in WITHOUT_STACK:
             # Before the verb's module, which may import one of them by itself.
@@ -176,6 +172,44 @@ def exit_code_of(error: Exception) -> int | None:
     A bare ValueError from deep inside is a bug, and its traceback is wanted.
     """
     return error.exit_code if isinstance(error, LeukoError) else None
+
+
+def at_least(smallest: int) -> Callable[[str], int]:
+    """Return a reader of whole numbers that refuses smaller ones."""
+
+    def number(text: str) -> int:
+        if not text.isdecimal() or int(text) < smallest:
+            raise argparse.ArgumentTypeError(
+                f"expected a whole number of {smallest} or more, got {text!r}"
+            )
+        return int(text)
+
+    return number
+
+
+def number_below(limit: float = math.inf) -> Callable[[str], float]:
+    """Return a reader of numbers between 0 and a limit, both excluded."""
+
+    def number(text: str) -> float:
+        with suppress(ValueError):
+            if 0 < (value := float(text)) < limit:
+                return value
+        span = "above 0" if limit == math.inf else f"between 0 and {limit:g}"
+        raise argparse.ArgumentTypeError(f"expected a number {span}, got {text!r}")
+
+    return number
+
+
+def aligned(rows: Iterable[Sequence], *, right: Container[int] = ()) -> Iterator[str]:
+    """Yield rows as lines of columns, those of these numbers aligned to the right."""
+    table = [[str(value) for value in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    for row in table:
+        columns = (
+            text.rjust(width) if number in right else text.ljust(width)
+            for number, (text, width) in enumerate(zip(row, widths, strict=True))
+        )
+        yield "  ".join(columns).rstrip()
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from leuko_mm.cli.main import DONE, SOME_FAILED
+from leuko_mm.cli.main import DONE, SOME_FAILED, at_least, number_below
 from leuko_mm.datasets.images import MAX_PIXELS
 from leuko_mm.errors import UsageError
 from leuko_mm.files import printable
@@ -42,26 +42,23 @@ SCALE_SOURCES = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments: which images, with what, and where to."""
-    parser.add_argument(
-        "paths", nargs="*", metavar="PATH", help="images, folders, patterns"
-    )
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR")
-    parser.add_argument(
+    add = parser.add_argument
+    add("paths", nargs="*", metavar="PATH", help="images, folders, patterns")
+    add("--out", type=Path, required=True, metavar="DIR")
+    add(
         "--checkpoint",
         type=Path,
         metavar="FILE",
         help="a .pth of leuko train or an .onnx of leuko export, its .json beside it, "
         f"or a model's name as in leuko zoo list; default: {DEFAULT_MODEL}",
     )
-    parser.add_argument(
+    add(
         "--runtime",
         choices=RUNTIMES,
         help="what runs the network: torch a .pth, the others an .onnx; default: "
         "what fits the file, openvino first",
     )
-    parser.add_argument(
-        "--device", help="cpu, cuda, cuda:1; default: a GPU if there is one"
-    )
+    add("--device", help="cpu, cuda, cuda:1; default: a GPU if there is one")
     size = parser.add_mutually_exclusive_group()
     size.add_argument(
         "--scale",
@@ -72,50 +69,38 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     size.add_argument(
         "--um-per-px",
-        type=_positive,
+        type=number_below(),
         metavar="UM",
         help="size of a pixel of the images in micrometres, instead of --scale",
     )
-    parser.add_argument(
-        "--tta",
-        action="store_true",
-        help="eight mirrored and turned views of each image, at eight times the time",
-    )
-    parser.add_argument(
+    add("--tta", action="store_true", help="average over eight views; takes longer")
+    add(
         "--min-area",
-        type=_area,
+        type=at_least(0),
         metavar="PX",
         help="smaller things are no cells; pixels of the images",
     )
-    parser.add_argument(
+    add(
         "--max-megapixels",
-        type=_positive,
+        type=number_below(),
         default=MAX_PIXELS / 1e6,
         metavar="N",
         help="refuse images of more million pixels (default: %(default).0f)",
     )
-    parser.add_argument("--coco", action="store_true", help="write coco.json, too")
-    parser.add_argument(
-        "--geojson", action="store_true", help="write GeoJSON for QuPath, too"
-    )
-    existing = parser.add_mutually_exclusive_group()
-    existing.add_argument(
-        "--resume", action="store_true", help="continue with what is in --out"
-    )
-    existing.add_argument(
-        "--force", action="store_true", help="replace what is in --out"
-    )
-    parser.add_argument(
-        "--shard", metavar="I/N", help="do the I-th of N parts, I from 0"
-    )
-    parser.add_argument(
+    add("--coco", action="store_true", help="write coco.json, too")
+    add("--geojson", action="store_true", help="write GeoJSON for QuPath, too")
+    either = parser.add_mutually_exclusive_group().add_argument
+    either("--resume", action="store_true", help="continue with what is in --out")
+    either("--force", action="store_true", help="replace what is in --out")
+    add("--shard", metavar="I/N", help="do the I-th of N parts, I from 0")
+    add(
         "--launcher",
         choices=["none", *LAUNCHERS],
         default="none",
         help="divide the images over the processes that torchrun (pytorch) or srun "
         "(slurm) started; each writes DIR/part-<n>",
     )
-    parser.add_argument(
+    add(
         "--merge",
         nargs="+",
         type=Path,
@@ -230,8 +215,7 @@ def _scale_lines(scales: list[dict]) -> list[str]:
     if len(scales) == 1:
         summary = scales[0]["note"] or summary
     lines = [f"scale: {summary}"]
-    unsure = sum(scale["confidence"] < UNSURE for scale in scales)
-    if unsure:
+    if unsure := sum(scale["confidence"] < UNSURE for scale in scales):
         lines.append(
             f"in {unsure} of {len(scales)} images the scale is sure to less than "
             f"{UNSURE:.0%}: cells there may be missed or get another class; give "
@@ -241,20 +225,4 @@ def _scale_lines(scales: list[dict]) -> list[str]:
 
 
 def _scale(text: str) -> float | str:
-    return AUTO if text == AUTO else _positive(text)
-
-
-def _positive(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"expected a number above 0, got {text!r}")
-    return value
-
-
-def _area(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"expected a whole number, got {text!r}")
-    return int(text)
+    return AUTO if text == AUTO else number_below()(text)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
+from leuko_mm.cli.main import aligned, at_least
 from leuko_mm.datasets.converters.bcisc import prepare_bcisc
 from leuko_mm.datasets.converters.folders.class_map import (
     check_map,
@@ -81,55 +82,41 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_folders_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
+    add = parser.add_argument
+    add(
         "masks",
         nargs="?",
         help="folder of masks, LabelMe or QuPath files, or a COCO file; default: "
         "beside the images",
     )
-    parser.add_argument("--name", help="of the dataset; default: that of --out")
-    parser.add_argument(
+    add("--name", help="of the dataset; default: that of --out")
+    add(
         "--map",
         dest="class_map",
         metavar="'VALUE=CLASS,...'",
         help="what values, colours or labels mean: a class, background, ignore, "
         "leukocyte (its class is not known), or by-name (the image's name says it)",
     )
-    parser.add_argument(
-        "--yes", action="store_true", help="accept the class map that is shown"
-    )
-    parser.add_argument(
+    add("--yes", action="store_true", help="accept the class map that is shown")
+    add(
         "--group-by",
         metavar="HOW",
         help="what no split may divide, such as slides: 'parent' (folder of an image), "
         "a table stem,group (.csv), or a pattern that finds it in the path",
     )
-    parser.add_argument(
+    add(
         "--crop",
         type=at_least(8),
         metavar="PX",
         help="cut a square around every annotated cell of a field",
     )
-    parser.add_argument(
+    add(
         "--skip-unpaired",
         action="store_true",
         help="leave out images without an annotation, and annotations without an image",
     )
-    parser.add_argument("--licence", default=NOT_STATED, help="of the data")
-    parser.add_argument("--citation", default=NOT_STATED, help="of the data")
-
-
-def at_least(smallest: int) -> Callable[[str], int]:
-    """Return a reader of whole numbers that refuses smaller ones."""
-
-    def number(text: str) -> int:
-        if not text.isdecimal() or int(text) < smallest:
-            raise argparse.ArgumentTypeError(
-                f"expected a whole number of {smallest} or more, got {text!r}"
-            )
-        return int(text)
-
-    return number
+    add("--licence", default=NOT_STATED, help="of the data")
+    add("--citation", default=NOT_STATED, help="of the data")
 
 
 def run(args: argparse.Namespace, command: list[str]) -> int:
@@ -147,7 +134,7 @@ def run(args: argparse.Namespace, command: list[str]) -> int:
         return 0
     if name == "segmentation_wbc" and args.chosen != "both":
         name = f"{name}_{args.chosen}"
-    out = _out(args, name)
+    out = Path(args.out or data_home() / name)
     if args.source == "bcisc":
         written = prepare_bcisc(path, out, force=args.force)
     elif args.source == "segmentation_wbc":
@@ -170,20 +157,9 @@ def run(args: argparse.Namespace, command: list[str]) -> int:
     return 0
 
 
-def _out(args: argparse.Namespace, name: str) -> Path:
-    return Path(args.out) if args.out else data_home() / name
-
-
 def _print_outcome(
     out: Path, written: bool, *, stated: Mapping[str, str] | None = None
 ) -> None:
-    """Say what a prepared dataset holds, and whether it was written just now.
-
-    Args:
-        out: the dataset.
-        written: whether anything of it was.
-        stated: what the user stated of it, by the keys of ``dataset.json``.
-    """
     about = read_about(out)
     counts = ", ".join(
         f"{count} {name}{'s' * (count != 1)}" for name, count in about["counts"].items()
@@ -198,14 +174,13 @@ def _print_outcome(
 
 
 def _run_folders(args: argparse.Namespace, command: list[str]) -> None:
-    """Show what was found, agree on what it means, and write the dataset."""
     name = args.name or (Path(args.out).name if args.out else "")
     if not is_plain_name(name):
         raise UsageError(
             f"--name is {name!r}; give the dataset a name: leuko prepare folders "
             f"{shlex.quote(args.path)} --name smears"
         )
-    out = _out(args, name)
+    out = Path(args.out or data_home() / name)
     given = parse_map(args.class_map) if args.class_map else None
     survey = survey_folders(
         Path(args.path),
@@ -242,21 +217,12 @@ def _print_survey(
     if len(survey.left_out) > MAX_SHOWN_FILES:
         print(f"  and {len(survey.left_out) - MAX_SHOWN_FILES} more")
     total = sum(use.pixels for use in survey.uses.values())
-    head = ("value", "pixels", "share", "files", "becomes" + " (a guess)" * guessed)
-    rows = [
-        (
-            key,
-            str(use.pixels),
-            f"{use.pixels / total:.2%}",
-            str(use.files),
-            targets.get(key) or "?",
-        )
-        for key, use in list(survey.uses.items())[:MAX_SHOWN_KEYS]
-    ]
-    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
-    for key, *numbers, target in [head, *rows]:
-        texts = [text.rjust(w) for text, w in zip(numbers, widths[1:4], strict=True)]
-        print("  " + "  ".join([key.ljust(widths[0]), *texts, target]))
+    rows = [("value", "pixels", "share", "files", "becomes" + " (a guess)" * guessed)]
+    for key, use in list(survey.uses.items())[:MAX_SHOWN_KEYS]:
+        share = f"{use.pixels / total:.2%}"
+        rows.append((key, use.pixels, share, use.files, targets.get(key) or "?"))
+    for line in aligned(rows, right=range(1, 4)):
+        print(f"  {line}")
     if len(survey.uses) > MAX_SHOWN_KEYS:
         print(f"  and {len(survey.uses) - MAX_SHOWN_KEYS} more values")
 
@@ -278,7 +244,6 @@ def _print_groups(grouping: Grouping, images: int) -> None:
 
 
 def _agree(survey: Survey, *, yes: bool, command: list[str], out: Path) -> None:
-    """Ask for the guessed map, or say how it is agreed to."""
     missing = [key for key, target in survey.guess.items() if not target]
     option = f"--map {map_text(survey.guess)}"
     if missing:

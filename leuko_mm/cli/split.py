@@ -7,8 +7,7 @@ import shlex
 from collections.abc import Iterator, Sequence
 
 from leuko_mm.classes import BINARY_NAMES, CLASS_NAMES
-from leuko_mm.cli.main import DONE, SOME_FAILED
-from leuko_mm.cli.prepare import at_least
+from leuko_mm.cli.main import DONE, SOME_FAILED, aligned, at_least, number_below
 from leuko_mm.datasets.audit import PURPOSE
 from leuko_mm.datasets.prepared import PARTS, is_plain_name
 from leuko_mm.errors import UsageError
@@ -19,72 +18,48 @@ LISTED = 10
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of ``leuko split``."""
-    parser.add_argument("name", help="prepared dataset: a name or a path")
+    add = parser.add_argument
+    add("name", help="prepared dataset: a name or a path")
     mode = parser.add_mutually_exclusive_group()
     mode.add_argument("--folds", type=at_least(2), default=5, help="default: 5")
     mode.add_argument(
         "--holdout",
-        type=fraction,
+        type=number_below(1),
         metavar="FRACTION",
         help="one split instead of folds, that tests this share of the cells",
     )
-    mode.add_argument(
-        "--show",
-        action="store_true",
-        help="write nothing, describe the existing splits",
-    )
+    mode.add_argument("--show", action="store_true", help="only describe the splits")
     mode.add_argument(
         "--fewer",
-        type=counts,
+        type=_counts,
         default=(),
         metavar="N[,N...]",
         help="instead of folds, splits that train on N of the groups that --of "
         "trains on, and test the same cells: for a learning curve",
     )
-    parser.add_argument("--of", metavar="SPLIT", help="with --fewer: of which split")
-    parser.add_argument(
+    add("--of", metavar="SPLIT", help="with --fewer: of which split")
+    add(
         "--repeats",
         type=at_least(1),
         default=1,
         help="deal this often, with seeds that follow one another",
     )
-    parser.add_argument("--seed", type=at_least(0), default=0, help="default: 0")
-    parser.add_argument(
+    add("--seed", type=at_least(0), default=0, help="default: 0")
+    add(
         "--prefix",
-        type=plain_prefix,
+        type=_prefix,
         default="grouped",
         help="of the names: grouped_fold1, and with other seeds grouped_s1_fold1",
     )
-    parser.add_argument(
-        "--join",
-        action="store_true",
-        help="keep groups together that show the same cell",
-    )
-    parser.add_argument(
-        "--force", action="store_true", help="replace splits of these names"
-    )
+    add("--join", action="store_true", help="keep groups of one cell together")
+    add("--force", action="store_true", help="replace splits of these names")
 
 
-def counts(text: str) -> tuple[int, ...]:
-    """Read whole numbers above 0, comma-separated."""
+def _counts(text: str) -> tuple[int, ...]:
     return tuple(at_least(1)(word) for word in text.split(","))
 
 
-def fraction(text: str) -> float:
-    """Read a share between 0 and 1."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < 1:
-        raise argparse.ArgumentTypeError(
-            f"expected more than 0 and less than 1, got {text!r}"
-        )
-    return value
-
-
-def plain_prefix(text: str) -> str:
-    """Read the prefix of a file's name, which may be empty."""
+def _prefix(text: str) -> str:
     if text and (not is_plain_name(text) or text.startswith(".")):
         raise argparse.ArgumentTypeError(
             f"expected the start of a file's name, got {text!r}"
@@ -127,14 +102,14 @@ def report_lines(report: SplitReport) -> Iterator[str]:
     """Yield the counts of one split as a table, and what is wrong with it."""
     kind = ", an official split" if report.official else ""
     yield f"{report.name}{kind}: {report.state}"
-    known = (*CLASS_NAMES[1:], BINARY_NAMES[1])
-    names = [name for name in known if any(name in report.cells[p] for p in PARTS)]
+    names = (*CLASS_NAMES[1:], BINARY_NAMES[1])
+    names = [name for name in names if any(name in report.cells[p] for p in PARTS)]
     table = [("part", "cells", "groups", *names)]
     for part in PARTS:
         cells = report.cells[part]
         counts = (cells.get(name, 0) for name in names)
         table.append((part, sum(cells.values()), report.groups[part], *counts))
-    yield from _aligned(table)
+    yield from (f"  {line}" for line in aligned(table, right=range(1, len(table[0]))))
     for part in PARTS:
         absent = [name for name in names if not report.cells[part].get(name)]
         if absent:
@@ -147,8 +122,8 @@ def report_lines(report: SplitReport) -> Iterator[str]:
 def _leaks(report: SplitReport) -> Iterator[str]:
     sign, words = ("", f", {PURPOSE}") if report.by_design else ("LEAK: ", "")
     if report.shared:
-        names = _some(report.shared)
-        yield f"  {sign}{len(report.shared)} group(s) in both parts{words}: {names}"
+        count, names = len(report.shared), _some(report.shared)
+        yield f"  {sign}{count} group(s) in both parts{words}: {names}"
     if report.copies:
         pairs = [
             f"{a} = {b} ({bits} of 255 bits differ)" for a, b, bits in report.copies
@@ -159,10 +134,3 @@ def _leaks(report: SplitReport) -> Iterator[str]:
 def _some(names: Sequence[str]) -> str:
     more = len(names) - LISTED
     return ", ".join(names[:LISTED]) + (f" and {more} more" if more > 0 else "")
-
-
-def _aligned(rows: Sequence[Sequence]) -> Iterator[str]:
-    widths = [max(len(str(row[i])) for row in rows) for i in range(len(rows[0]))]
-    for first, *others in rows:
-        numbers = (f"{v:>{w}}" for v, w in zip(others, widths[1:], strict=True))
-        yield "  " + "  ".join([f"{first:<{widths[0]}}", *numbers])

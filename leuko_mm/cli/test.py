@@ -17,15 +17,14 @@ from leuko_mm.training.run import TestRequest, run_test
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments: mmseg's own, and which data under which protocol."""
-    parser.add_argument(
-        "config", help="the config that the checkpoint was trained with"
-    )
-    parser.add_argument("checkpoint", help="a .pth file")
-    parser.add_argument("--split", help="fold1 ... fold5, ..., or all for every cell")
-    parser.add_argument("--work-dir", help="default: beside the checkpoint")
-    parser.add_argument(
+    add = parser.add_argument
+    add("config", help="the config that the checkpoint was trained with")
+    add("checkpoint", help="a .pth file")
+    add("--split", help="fold1 ... fold5, ..., or all for every cell")
+    add("--work-dir", help="default: beside the checkpoint")
+    add(
         "--publish",
-        type=results_file,
+        type=_results_file,
         metavar="FILE",
         help="also copy the results to this file, with their cells beside it, such as "
         "results/half/cbam_unet-views8-fold5-s0.json, for leuko compare --report",
@@ -33,8 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_run_arguments(parser)
 
 
-def results_file(text: str) -> Path:
-    """Read the name of a results file, which ends in ``.json``."""
+def _results_file(text: str) -> Path:
     path = Path(text)
     if path.suffix != ".json":
         raise argparse.ArgumentTypeError(f"expected a .json file, got {text!r}")

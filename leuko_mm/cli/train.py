@@ -8,19 +8,13 @@ from pathlib import Path
 
 from mmengine.config import DictAction
 
+from leuko_mm.cli.main import at_least
 from leuko_mm.training.config import SETTINGS
 from leuko_mm.training.run import TrainRequest, train
 
 
 class CfgOptions(DictAction):
-    """mmengine's reader of KEY=VALUE, which says what is wrong with a word.
-
-    Example:
-        >>> parser = argparse.ArgumentParser()
-        >>> add_cfg_options(parser, "override any key")
-        >>> parser.parse_args(["--cfg-options", "a.b=[1,2]", "c=x"]).cfg_options
-        {'a.b': [1, 2], 'c': 'x'}
-    """
+    """mmengine's reader of KEY=VALUE, which says what is wrong with a word."""
 
     def __call__(self, parser, namespace, values, option_string=None) -> None:
         """Read the words, or refuse the first that names no key and value."""
@@ -55,64 +49,47 @@ def add_iterations_argument(parser: argparse.ArgumentParser) -> None:
     """Declare how long to train where the protocol's own length does not fit."""
     parser.add_argument(
         "--iterations",
-        type=positive_number,
+        type=at_least(1),
         metavar="N",
         help="instead of the protocol's own number, all stages in proportion",
     )
 
 
-def positive_number(word: str) -> int:
-    """Return a whole number above 0.
-
-    Raises:
-        ArgumentTypeError: for anything else, as ``argparse`` wants it.
-    """
-    if not word.isdecimal() or int(word) == 0:
-        raise argparse.ArgumentTypeError(f"{word!r} is not a whole number above 0")
-    return int(word)
-
-
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what a training and a test take alike."""
-    parser.add_argument("--protocol", help="paper, half, smoke, ...: data and schedule")
+    add = parser.add_argument
+    add("--protocol", help="paper, half, smoke, ...: data and schedule")
     words = "; ".join(f"{key}: {s.words}" for key, s in SETTINGS.items())
-    parser.add_argument(
-        "--setting", choices=list(SETTINGS), help=f"{words}; default: the config's own"
-    )
-    parser.add_argument("--data", help="prepared dataset: a name or a path")
-    parser.add_argument(
-        "--force", action="store_true", help="replace what is in the work dir"
-    )
+    add("--setting", choices=list(SETTINGS), help=f"{words}; default: the config's own")
+    add("--data", help="prepared dataset: a name or a path")
+    add("--force", action="store_true", help="replace what is in the work dir")
     add_cfg_options(parser, "override any key of the config")
-    parser.add_argument(
-        "--launcher", choices=["none", "pytorch", "slurm", "mpi"], default="none"
-    )
-    parser.add_argument("--local_rank", "--local-rank", type=int, default=0)
+    add("--launcher", choices=["none", "pytorch", "slurm", "mpi"], default="none")
+    add("--local_rank", "--local-rank", type=int, default=0)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments: mmseg's own, and which data under which protocol."""
-    parser.add_argument("config", help="a config's path or name, such as cbam_unet")
-    parser.add_argument("--split", help="fold1 ... fold5, paper, ...")
-    parser.add_argument("--seed", type=int, help="of weights, sampling, augmentation")
+    add = parser.add_argument
+    add("config", help="a config's path or name, such as cbam_unet")
+    add("--split", help="fold1 ... fold5, paper, ...")
+    add("--seed", type=int, help="of weights, sampling, augmentation")
     add_iterations_argument(parser)
-    parser.add_argument(
+    add(
         "--load-from",
         metavar="MODEL",
         help="start from a trained model (fine-tuning): a .pth of leuko train, or a "
         "name of leuko zoo list",
     )
-    parser.add_argument("--work-dir", help="default: work_dirs/<run>")
-    parser.add_argument(
-        "--resume", action="store_true", help="go on from the last checkpoint"
-    )
-    parser.add_argument(
+    add("--work-dir", help="default: work_dirs/<run>")
+    add("--resume", action="store_true", help="go on from the last checkpoint")
+    add(
         "--amp",
         action=argparse.BooleanOptionalAction,
         default=None,
         help="bfloat16; default: on where the processor multiplies it",
     )
-    parser.add_argument(
+    add(
         "--plain",
         action="store_true",
         help="without all that only makes it faster: float32, mmengine's own loop",

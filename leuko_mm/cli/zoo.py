@@ -1,9 +1,8 @@
 """Show the models of the zoo, fetch their checkpoints, and verify them.
 
-list: every model, and where its checkpoint is. show: one of them, with its card.
-fetch: the checkpoint from where it is published; exit code 3 and the command that
-trains it where none is. verify: that a checkpoint is what its sidecar says; with
---accuracy, that it scores so, on the dataset's cells that its training left out.
+fetch: exit code 3 and the command that trains it where none is published. verify: that
+a checkpoint is what its sidecar says; with --accuracy, that it scores so, on the
+dataset's cells that its training left out.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ import argparse
 import json
 from pathlib import Path
 
-from leuko_mm.cli.main import DONE, SOME_FAILED
+from leuko_mm.cli.main import DONE, SOME_FAILED, aligned
 from leuko_mm.errors import UsageError
 from leuko_mm.zoo.entries import checkpoint_of, read_entries
 from leuko_mm.zoo.zoo import compare_metrics, describe, fetch, measure, verify, zoo_rows
@@ -27,48 +26,32 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     listing = actions.add_parser("list", help="every model")
     listing.add_argument("--json", action="store_true", help="for programs")
-    listing.set_defaults(act=_list)
     showing = actions.add_parser("show", help="one model, with its card")
     showing.add_argument("name")
-    showing.set_defaults(act=_show)
     fetching = actions.add_parser("fetch", help="get a model's checkpoint")
     fetching.add_argument("name")
     fetching.add_argument("--out", type=Path, help="folder; default: <data home>/zoo")
     fetching.add_argument("--force", action="store_true", help="fetch it again")
-    fetching.set_defaults(act=_fetch)
     verifying = actions.add_parser("verify", help="check a checkpoint")
     verifying.add_argument("name", help="a model's name, or a .pth file")
     verifying.add_argument(
         "--accuracy", action="store_true", help="test it, and compare its metrics"
     )
     verifying.add_argument("--out", type=Path, help="keep the test's files here")
-    verifying.set_defaults(act=_verify)
 
 
 def run(args: argparse.Namespace, command: list[str]) -> int:
     """Do what was asked for and print the outcome."""
-    return args.act(args)
-
-
-def _list(args: argparse.Namespace) -> int:
-    if args.json:
+    if args.action == "verify":
+        return _verify(args)
+    if args.action == "fetch":
+        print(fetch(args.name, out=args.out, force=args.force))
+    elif args.action == "show":
+        print("\n".join(describe(args.name)))
+    elif args.json:
         print(json.dumps([vars(entry) for entry in read_entries()], indent=1))
-        return DONE
-    rows = [HEADER, *zoo_rows()]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        columns = zip(row, widths, strict=True)
-        print("  ".join(text.ljust(width) for text, width in columns).rstrip())
-    return DONE
-
-
-def _show(args: argparse.Namespace) -> int:
-    print("\n".join(describe(args.name)))
-    return DONE
-
-
-def _fetch(args: argparse.Namespace) -> int:
-    print(fetch(args.name, out=args.out, force=args.force))
+    else:
+        print("\n".join(aligned([HEADER, *zoo_rows()])))
     return DONE
 
 

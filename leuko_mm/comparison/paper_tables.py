@@ -10,7 +10,7 @@ from pathlib import Path
 from leuko_mm.comparison.measurements import OF_CLASS, Metrics
 from leuko_mm.comparison.results import Result
 from leuko_mm.errors import UsageError
-from leuko_mm.report.comparison import ResultTable, Section, TableRow
+from leuko_mm.report.comparison_page import ResultTable, Section, TableRow
 from leuko_mm.training.config import COMBINATIONS, SAME_AS, SETTINGS
 
 PAPER = Path(str(files("leuko_mm.report") / "published.json"))

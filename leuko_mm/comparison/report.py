@@ -48,7 +48,7 @@ from leuko_mm.errors import UsageError
 from leuko_mm.evaluation.cell_scores import majority_classes, with_classes_right
 from leuko_mm.evaluation.confusion import scores
 from leuko_mm.files import replace_folder, write_text
-from leuko_mm.report.comparison import (
+from leuko_mm.report.comparison_page import (
     ComparisonReport,
     ResultTable,
     Section,

@@ -33,7 +33,7 @@ from leuko_mm.comparison.results import (
     single_folds,
 )
 from leuko_mm.evaluation.statistics import seed_deviation
-from leuko_mm.report.comparison import Cell, ResultTable, Section, TableRow
+from leuko_mm.report.comparison_page import Cell, ResultTable, Section, TableRow
 from leuko_mm.training.config import SAME_AS, SETTINGS
 
 # Splits that put cells of one slide on both sides.

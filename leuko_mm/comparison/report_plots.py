@@ -18,7 +18,7 @@ from leuko_mm.comparison.results import (
     named_links,
     shown_families,
 )
-from leuko_mm.report.comparison import ResultFigure, Section
+from leuko_mm.report.comparison_page import ResultFigure, Section
 from leuko_mm.report.plots import IntervalPlot, IntervalRow, Plot, PlotPoint, PlotSeries
 from leuko_mm.report.run_page import FileLink
 from leuko_mm.training.config import SAME_AS, SETTINGS

@@ -20,7 +20,7 @@ from leuko_mm.datasets.composition import EVERY_ALIKE
 from leuko_mm.evaluation.confusion import scores
 from leuko_mm.evaluation.metric import CELLS_FILE, Cells, load_cells
 from leuko_mm.files import replacing, write_text
-from leuko_mm.report.comparison import Cell, TableRow
+from leuko_mm.report.comparison_page import Cell, TableRow
 from leuko_mm.report.run_page import FileLink
 from leuko_mm.training.config import COMBINATIONS, SETTINGS
 from leuko_mm.training.run_report import read_losses

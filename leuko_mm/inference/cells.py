@@ -40,10 +40,8 @@ class ImageScale:
     Args:
         factor: network pixels per pixel of the image; 0.25 shrinks it to a quarter.
         how: ``factor``, ``um_per_px``, ``red cells`` or ``assumed``.
-        confidence: 0 to 1; 1 where the user gave it, 0 where it is only assumed.
+        confidence: 0 (assumed) to 1 (given by the user).
         red_cell_px: diameter of a red cell in pixels of the image, None if unknown.
-        red_cells: how many red cells were measured.
-        note: one sentence for people.
     """
 
     factor: float
@@ -60,15 +58,11 @@ class Cell:
 
     Args:
         id: its number in ``Prediction.instances``, from 1 on, row by row.
-        class_id: index into ``Prediction.classes``.
         confidence: probability of that class, given that it is a cell.
         probabilities: the same for every class, by id; 0 for the background, sum 1.
         background: mean probability that the network gave to "no cell" inside it.
-        area: pixels.
-        centroid: x, y of its middle, from the upper left corner of the image: the
-            middle of the first pixel is (0.5, 0.5).
+        centroid: x, y of its middle; that of the first pixel is (0.5, 0.5).
         box: x0, y0, x1, y1, ends excluded.
-        touches_border: whether the image may have cut it.
         eccentricity: of the ellipse with the same second moments, 0 (circle) to 1.
         solidity: area over that of the convex hull, 0 to 1.
         circularity: 4 pi area / perimeter^2, 1 for a circle.
@@ -95,10 +89,7 @@ class Prediction:
     Args:
         labels: class ids; every pixel of a cell has the cell's class.
         instances: ids of cells, 0 where none is.
-        cells: by id, from 1 on without gaps.
-        classes: names by class id.
-        colours: RGB by class id.
-        scale: what was used, how it was measured, how sure it is.
+        classes, colours: names and RGB by class id.
         probabilities: of every class at every pixel, only on request.
         source: the file, if there was one.
 
@@ -129,8 +120,6 @@ class DifferentialRow:
     """One class of a differential count.
 
     Args:
-        name: of the class.
-        count: cells.
         percent: of all cells; 0 where there are none.
         low, high: ends of the Wilson interval, in percent; 0 and 100 without cells.
     """
@@ -153,9 +142,6 @@ def differential(
 
     Returns:
         One row a class, in the order of the model's classes; none of no prediction.
-
-    Raises:
-        ValueError: if the predictions have different classes.
     """
     counts: Counter[str] = Counter()
     classes: tuple[str, ...] | None = None
@@ -187,16 +173,7 @@ def differential_of_counts(counts: Mapping[str, int]) -> tuple[DifferentialRow, 
 
 
 def wilson_interval(count: int, total: int) -> tuple[float, float]:
-    """Return the 95 % Wilson score interval of a proportion.
-
-    Unlike the usual p +- 1.96 s it stays within 0 and 1 and is not empty at 0 of n.
-
-    Args:
-        count: successes.
-        total: trials; 0 gives (0, 1).
-
-    Raises:
-        ValueError: if the count is not from 0 to the total.
+    """Return the 95 % Wilson score interval of a proportion; of 0 trials (0, 1).
 
     Reference:
         Wilson, J. Am. Stat. Assoc. 22 (1927). Differs: nothing.
@@ -222,11 +199,6 @@ class Evidence:
     Foreground, any class against background, is kept for every pixel; probabilities
     in 255 steps, of every pixel where that fits into ``limit`` bytes, else as means of
     square blocks.
-
-    Args:
-        shape: height and width.
-        classes: how many, background included.
-        limit: bytes of probabilities.
     """
 
     def __init__(
@@ -278,7 +250,7 @@ def _block_means(plane: np.ndarray, block: int) -> np.ndarray:
 
 
 class CellMask(NamedTuple):
-    """The pixels of one cell: its box, and which pixels of the box are its own."""
+    """The box of a cell, and which pixels of the box are its own."""
 
     box: Box
     mask: np.ndarray
@@ -311,11 +283,8 @@ def touches_border(box: Box, shape: tuple[int, int]) -> bool:
 
 
 def _pieces(foreground: np.ndarray, strip: int = STRIP) -> Iterator[CellMask]:
-    """Yield the connected pieces (8 neighbours), searching a strip of rows at a time.
-
-    The next strip begins where the first unfinished piece of this one begins. A piece
-    that is taller than a strip, as no cell is, is cut.
-    """
+    # The next strip begins where the first unfinished piece of this one begins. A piece
+    # that is taller than a strip, as no cell is, is cut.
     height = foreground.shape[0]
     start = 0
     while start < height:
@@ -342,13 +311,10 @@ def _pieces(foreground: np.ndarray, strip: int = STRIP) -> Iterator[CellMask]:
 def split_touching(piece: CellMask, *, seed_px: float) -> list[CellMask]:
     """Return the cells of a connected piece: several where it has a narrow waist.
 
-    Every cell has a point that is farthest from the outside. Two such points are
-    two cells where the widest path from one to the other is narrower than ``WAIST``
-    times the narrower of them; a watershed from those points divides the piece.
-
-    Args:
-        piece: connected pixels.
-        seed_px: half width that a cell has at least, in pixels.
+    Every cell has a point that is farthest from the outside, at least ``seed_px``
+    pixels. Two such points are two cells where the widest path from one to the other
+    is narrower than ``WAIST`` times the narrower of them; a watershed from those points
+    divides the piece.
     """
     x0, y0, _, _ = piece.box
     padded = np.pad(piece.mask, 1).astype(np.uint8)
@@ -367,11 +333,8 @@ def split_touching(piece: CellMask, *, seed_px: float) -> list[CellMask]:
 
 
 def _flooded(distance: np.ndarray, seeds: list[tuple[int, int]]) -> np.ndarray:
-    """Return the number of a seed for every pixel of a piece, 0 outside of it.
-
-    The watershed of the distance to the outside: from the highest level down, new
-    pixels get the seed of the nearest pixel that has one.
-    """
+    # The watershed of the distance to the outside: from the highest level down, new
+    # pixels get the seed of the nearest pixel that has one.
     owner = np.zeros(distance.shape, np.int32)
     for number, (row, column) in enumerate(seeds, start=1):
         owner[row, column] = number
@@ -392,7 +355,6 @@ def _flooded(distance: np.ndarray, seeds: list[tuple[int, int]]) -> np.ndarray:
 def _seeds(
     distance: np.ndarray, region: np.ndarray, least: float
 ) -> list[tuple[int, int]]:
-    """Return the middle (row, column) of every cell in a region, at least one."""
     inner = np.where(region, distance, 0)
     peak = float(inner.max())
     for level in np.linspace(0.1, WAIST, 27) * peak:
@@ -417,9 +379,6 @@ def assemble(
         masks: on the grid of the evidence.
         evidence: of the same image.
         shape: height and width of the image.
-
-    Shape:
-        -> (H, W) uint8, (H, W) int32, one ``Cell`` an id.
     """
     labels = np.zeros(shape, np.uint8)
     instances = np.zeros(shape, np.int32)
@@ -433,7 +392,8 @@ def assemble(
         if not mask.any():
             continue
         sums = evidence.sums(*small)
-        cell = _measured(len(cells) + 1, CellMask(large.box, mask), sums, small, shape)
+        own, pixels = CellMask(large.box, mask), small.mask.sum()
+        cell = _measured(len(cells) + 1, own, sums, pixels, shape)
         labels[window][mask] = cell.class_id
         instances[window][mask] = cell.id
         cells.append(cell)
@@ -443,40 +403,30 @@ def assemble(
 def _enlarged(
     cell: CellMask, grid: tuple[int, int], shape: tuple[int, int]
 ) -> CellMask:
-    """Return a mask at the size of the image, its outline smooth."""
     if grid == shape:
         return cell
     x0, y0, x1, y1 = cell.box
     down, right = shape[0] / grid[0], shape[1] / grid[1]
     left, top = int(x0 * right), int(y0 * down)
-    end = (
-        min(int(np.ceil(x1 * right)), shape[1]),
-        min(int(np.ceil(y1 * down)), shape[0]),
-    )
+    end_x = min(math.ceil(x1 * right), shape[1])
+    end_y = min(math.ceil(y1 * down), shape[0])
     padded = np.pad(cell.mask.astype(np.float32), 1, mode="edge")
     # Beyond the border of the grid a cell continues, beyond its box it ends.
     padded[0] *= y0 == 0
     padded[-1] *= y1 == grid[0]
     padded[:, 0] *= x0 == 0
     padded[:, -1] *= x1 == grid[1]
-    matrix = np.array(
-        [
-            [1 / right, 0, (left + 0.5) / right - 0.5 - x0 + 1],
-            [0, 1 / down, (top + 0.5) / down - 0.5 - y0 + 1],
-        ]
-    )
-    size = (end[0] - left, end[1] - top)
+    shift_x = (left + 0.5) / right - 0.5 - x0 + 1
+    shift_y = (top + 0.5) / down - 0.5 - y0 + 1
+    matrix = np.array([[1 / right, 0, shift_x], [0, 1 / down, shift_y]])
+    size = (end_x - left, end_y - top)
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     mask = cv2.warpAffine(padded, matrix, size, flags=flags) >= 0.5
-    return CellMask((left, top, *end), mask)
+    return CellMask((left, top, end_x, end_y), mask)
 
 
 def _measured(
-    number: int,
-    cell: CellMask,
-    sums: np.ndarray,
-    small: CellMask,
-    shape: tuple[int, int],
+    number: int, cell: CellMask, sums: np.ndarray, pixels: int, shape: tuple[int, int]
 ) -> Cell:
     shares = sums.copy()
     shares[BACKGROUND] = 0
@@ -495,7 +445,7 @@ def _measured(
         class_id=class_id,
         confidence=float(shares[class_id]),
         probabilities=tuple(shares.tolist()),
-        background=float(sums[BACKGROUND] / small.mask.sum()),
+        background=float(sums[BACKGROUND] / pixels),
         area=int(mask.sum()),
         centroid=(x0 + x, y0 + y),
         box=box,
@@ -518,7 +468,6 @@ def _ellipse(mask: np.ndarray) -> tuple[float, float, float]:
 
 
 def _outline(mask: np.ndarray) -> tuple[float, float]:
-    """Return solidity and circularity."""
     area = float(mask.sum())
     outlines, _ = cv2.findContours(
         mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE
@@ -536,8 +485,7 @@ def _digital_length(outline: np.ndarray) -> float:
 
     Reference:
         Vossepoel and Smeulders, Comput. Graph. Image Process. 20 (1982): steps of a
-        digital line are weighted so that the mean error over all directions is 0;
-        their plain sum is several percent too long. Differs: nothing.
+        digital line are weighted for a mean error of 0. Differs: nothing.
     """
     steps = np.diff(outline[:, 0], axis=0, append=outline[:1, 0])
     slanted = np.abs(steps).sum(axis=1) == 2

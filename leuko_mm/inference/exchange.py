@@ -24,13 +24,7 @@ Ring = list[tuple[int, int]]
 
 
 def write_coco(file: Path, records: Sequence[Mapping], classes: Sequence[str]) -> None:
-    """Write all cells of all images as one COCO file.
-
-    Args:
-        file: to write.
-        records: of the images, in order.
-        classes: names by id, the background first.
-    """
+    """Write all cells of all images as one COCO file."""
     categories = [
         {"id": number, "name": name}
         for number, name in enumerate(classes)
@@ -61,12 +55,7 @@ def write_coco(file: Path, records: Sequence[Mapping], classes: Sequence[str]) -
 
 
 def write_geojson(folder: Path, records: Sequence[Mapping]) -> None:
-    """Write a file an image, as QuPath exports and imports; all files appear together.
-
-    Args:
-        folder: of the files; it is replaced.
-        records: of the images.
-    """
+    """Write a file an image as QuPath imports it; the folder is replaced as a whole."""
     building = folder.with_name(f".{folder.name}")
     shutil.rmtree(building, ignore_errors=True)
     building.mkdir()
@@ -81,12 +70,7 @@ def write_geojson(folder: Path, records: Sequence[Mapping]) -> None:
 
 
 def geojson_names(records: Sequence[Mapping]) -> list[str]:
-    """Return a file name an image: its own, with the suffix only where needed.
-
-    Example:
-        >>> geojson_names([{"image": n} for n in ("a/1.png", "2.png", "2.jpg")])
-        ['a/1.geojson', '2.png.geojson', '2.jpg.geojson']
-    """
+    """Return a file name an image: its own, with the suffix only where needed."""
     bare = [PurePosixPath(record["image"]).with_suffix("") for record in records]
     often = Counter(str(path).lower() for path in bare)
     return [
@@ -125,12 +109,7 @@ def _feature(cell: Mapping, record: Mapping) -> dict:
 
 
 def inside_box(cell: Mapping, height: int) -> np.ndarray:
-    """Return which pixels of its box a recorded cell covers, bool (h, w).
-
-    Args:
-        cell: of a record.
-        height: of its image in pixels.
-    """
+    """Return which pixels of its box a recorded cell covers, bool (h, w)."""
     x0, y0, x1, y1 = cell["box"]
     ends = np.cumsum(run_lengths(cell["runs"]))
     columns, rows = np.mgrid[x0:x1, y0:y1]
@@ -149,10 +128,6 @@ def pixel_rings(inside: np.ndarray, x: int = 0, y: int = 0) -> list[list[Ring]]:
     Returns:
         For every piece (4 neighbours) its rings: the outer one, clockwise as seen, then
         its holes. A ring's first point is not repeated.
-
-    Example:
-        >>> pixel_rings(np.ones((2, 3), bool), 10, 20)
-        [[[(10, 20), (13, 20), (13, 22), (10, 22)]]]
     """
     number, pieces = cv2.connectedComponents(inside.astype(np.uint8), connectivity=4)
     polygons = []
@@ -165,7 +140,7 @@ def pixel_rings(inside: np.ndarray, x: int = 0, y: int = 0) -> list[list[Ring]]:
 
 
 def _rings(inside: np.ndarray) -> list[Ring]:
-    """Follow the edges between inside and outside, the inside on the right hand."""
+    # Follows the edges between inside and outside, the inside on the right hand.
     padded = np.pad(inside, 1)
     # A side's outer neighbours, its start and its end from the pixel's corner.
     sides = (
@@ -186,7 +161,6 @@ def _rings(inside: np.ndarray) -> list[Ring]:
 
 
 def _ring(ends: dict[tuple[int, int], list[tuple[int, int]]]) -> Ring:
-    """Take one closed ring out of the edges, corners only."""
     start = here = min(ends)
     ring: Ring = []
     direction = (0, 0)

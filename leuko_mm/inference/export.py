@@ -8,14 +8,13 @@ import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from leuko_mm.errors import UsageError
-from leuko_mm.files import sha256_of_file
+from leuko_mm.files import sha256_of_file, write_text
 from leuko_mm.inference.model import (
     EXPORT_SUFFIX,
     INPUT,
@@ -45,14 +44,8 @@ COMPARED = ((1, 96, 96), (2, 128, 64), (3, 64, 160))
 LIMIT, SAME_CLASS = 1e-3, 0.9999
 
 
-@dataclass(frozen=True)
-class Agreement:
-    """How far an export and its checkpoint are apart, over all compared pixels.
-
-    Args:
-        largest: difference of a logit.
-        same_class: share of the pixels.
-    """
+class Agreement(NamedTuple):
+    """How far an export and its checkpoint are apart: a logit, share of the pixels."""
 
     largest: float
     same_class: float
@@ -67,11 +60,6 @@ def export(checkpoint: Path, out: Path, *, force: bool = False) -> Agreement:
     """Write ``out`` and its sidecar; return how well they agree with the checkpoint.
 
     Nothing appears before it was loaded and compared.
-
-    Args:
-        checkpoint: a ``.pth`` with its sidecar.
-        out: an ``.onnx`` file; its sidecar is written beside it as ``.json``.
-        force: replace an export.
 
     Raises:
         UsageError: if a library is missing, ``out`` cannot be written, or the network
@@ -155,8 +143,7 @@ def _write_and_compare(read: Checkpoint, draft: Path) -> Agreement:
 
 
 def _write_json(file: Path, sidecar: dict) -> None:
-    text = json.dumps(sidecar, indent=2) + "\n"
-    file.with_suffix(".json").write_text(text, encoding="utf-8")
+    write_text(file.with_suffix(".json"), json.dumps(sidecar, indent=2) + "\n")
 
 
 def compare(read: Checkpoint, exported: Checkpoint) -> Agreement:
@@ -183,16 +170,13 @@ def compare(read: Checkpoint, exported: Checkpoint) -> Agreement:
 def write_onnx(model: nn.Module, path: Path, sidecar: Mapping[str, Any]) -> None:
     """Write a segmentor for any batch and any size that is a multiple of 32.
 
-    Batch norms are folded into the convolutions before them. Whether the exporter has
-    fixed a size is not noticed here: compare the file at other sizes.
+    Whether the exporter has fixed a size is not noticed here: compare the file at other
+    sizes. It raises anything on a network that it cannot write.
 
     Args:
         model: in evaluation mode, float32, on the CPU.
         path: of the file to write.
         sidecar: of the checkpoint; describes the tensors in the file.
-
-    Raises:
-        Exception: whatever the exporter raises on a network that it cannot write.
     """
     import onnx
     import torch
@@ -233,10 +217,9 @@ def write_onnx(model: nn.Module, path: Path, sidecar: Mapping[str, Any]) -> None
 
 @contextmanager
 def _quiet_exporter() -> Iterator[None]:
-    """Suppress its warnings, and the megabytes that it prints before an error."""
     import torch
 
-    # Its switch for the latter is turned on by the exporter itself.
+    # It prints megabytes before an error, and turns its switch for that on by itself.
     log = getattr(torch._C, "_jit_onnx_log", None)
     torch._C._jit_onnx_log = lambda *_: None
     try:
@@ -251,20 +234,19 @@ def _quiet_exporter() -> Iterator[None]:
 def described_tensors(sidecar: Mapping[str, Any]) -> dict:
     """Return what the input and the output of an export are, from its sidecar."""
     order = "RGB" if sidecar["normalisation"].get("bgr_to_rgb") else "BGR"
-    return dict(
-        input=dict(
-            name=INPUT,
-            type="float32",
-            shape=["batch", 3, "height", "width"],
-            channels=order,
-            values="(pixel - mean) / std, pixels 0 to 255; see normalisation",
-            multiple_of=DIVISOR,
-        ),
-        output=dict(
-            name=OUTPUT,
-            type="float32",
-            shape=["batch", len(sidecar["classes"]), "height", "width"],
-            values="softmax over the second axis gives probabilities, the largest "
-            "entry the class id",
-        ),
+    image = dict(
+        name=INPUT,
+        type="float32",
+        shape=["batch", 3, "height", "width"],
+        channels=order,
+        values="(pixel - mean) / std, pixels 0 to 255; see normalisation",
+        multiple_of=DIVISOR,
     )
+    logits = dict(
+        name=OUTPUT,
+        type="float32",
+        shape=["batch", len(sidecar["classes"]), "height", "width"],
+        values="softmax over the second axis gives probabilities, the largest entry "
+        "the class id",
+    )
+    return dict(input=image, output=logits)

@@ -1,8 +1,4 @@
-"""Predict the images of folders: inputs, resumable state, shards and their merge.
-
-``predict_files`` does what ``leuko predict`` is asked for, ``merge_parts`` joins what
-several of them did.
-"""
+"""Predict the images of folders: inputs, resumable state, shards and their merge."""
 
 from __future__ import annotations
 
@@ -66,15 +62,12 @@ class PredictRequest:
 
     Attributes:
         paths: files, folders and patterns.
-        out: folder of the results.
+        out: folder of the results; ``resume`` continues and ``force`` replaces it.
         checkpoint: a ``.pth`` or an exported ``.onnx`` with its sidecar; None takes the
             shipped one.
         device, runtime, scale, um_per_px, tta, min_area: as for ``Predictor``.
         max_megapixels: images of more million pixels are refused.
-        coco, geojson: whether these files are written too.
         shard: ``i/n`` does the i-th of n parts.
-        resume: continue with what is in ``out``.
-        force: replace what is in ``out``.
     """
 
     paths: Sequence[str]
@@ -110,12 +103,7 @@ class PredictOutcome:
 
 
 class PredictionStopped(LeukoError):  # noqa: N818 - not an error, an order
-    """The prediction was asked to stop; the images that are done are kept.
-
-    Args:
-        number: the signal.
-        out: folder of the results.
-    """
+    """A signal asked to stop; the images that are done are kept."""
 
     def __init__(self, number: int, out: Path):
         super().__init__(
@@ -139,7 +127,7 @@ def predict_files(
 
     Args:
         request: what to do.
-        predictor_of: makes the predictor from the request and a checkpoint.
+        predictor_of: instead of ``make_predictor``.
         progress: called before each image.
 
     Raises:
@@ -167,10 +155,9 @@ def predict_files(
         "checkpoint": checkpoint.name,
         "root": str(root),
         "images": list(images),
-        "classes": list(getattr(predictor, "classes", CLASS_NAMES)),
+        "classes": list(predictor.classes),
     }
     try:
-        out.mkdir(parents=True, exist_ok=True)
         with _only_writer(out), _stopped_by_signals(out):
             _clear(out, images=request.force)
             done = _records_there(images, out)
@@ -211,6 +198,7 @@ def _settings_of(request: PredictRequest, checkpoint: Path) -> dict:
 
 @contextmanager
 def _only_writer(out: Path) -> Iterator[None]:
+    out.mkdir(parents=True, exist_ok=True)
     with locked(out / LOCK) as alone:
         if not alone:
             raise UsageError(f"another leuko predict is writing into {out}")
@@ -219,8 +207,6 @@ def _only_writer(out: Path) -> Iterator[None]:
 
 @contextmanager
 def _stopped_by_signals(out: Path) -> Iterator[None]:
-    """Raise ``PredictionStopped`` on SIGINT and SIGTERM."""
-
     def stop(number: int, frame: object) -> None:
         # No Exception: what an image raises does not stop the others.
         raise KeyboardInterrupt(number)
@@ -238,7 +224,6 @@ def _stopped_by_signals(out: Path) -> Iterator[None]:
 
 
 def _records_there(images: Mapping[str, Path], out: Path) -> dict[str, dict]:
-    """Return the records of images that have not changed since."""
     records = {record["image"]: record for record in records_below(out)}
     # Tables would leave them out.
     others = sorted(set(records) - set(images))
@@ -293,16 +278,14 @@ def _predict_missing(
 
 
 def _reason(error: Exception, path: Path, name: str) -> str:
-    words = str(error) or type(error).__name__
     # A message names the file by its path, which another machine does not know.
-    words = words.replace(str(path), name).strip()
+    words = (str(error) or type(error).__name__).replace(str(path), name).strip()
     return words.removeprefix(f"{name}: ").removeprefix(f"{name} ")
 
 
 def _write_summary(
     out: Path, outcome: PredictOutcome, state: Mapping, coco: bool, geojson: bool
 ) -> None:
-    """Write tables, files for other programs and the report, then the final state."""
     records, failed, classes = outcome.records, outcome.failed, state["classes"]
     write_tables(out, records, failed, classes)
     if coco or geojson:
@@ -324,16 +307,12 @@ def plan_inputs(
 
     Args:
         paths: files (with any suffix), folders (searched to any depth for files with
-            the suffix of an image, hidden ones left out) and patterns with ``*``,
-            ``?``, ``[]`` or ``**``.
+            the suffix of an image, hidden ones left out) and glob patterns.
         leave_out: a folder that is not searched, as that of the results.
 
     Returns:
         The folder that all have in common, and the images by name, in its order. A
         name is the path below that folder, with slashes: the same on every machine.
-
-    Raises:
-        UsageError: if a path does not exist, or there is no image.
     """
     files: dict[Path, Path] = {}
     roots = []
@@ -374,7 +353,6 @@ def _matches(text: str) -> list[Path]:
 
 
 def _neighbour(path: Path) -> str:
-    """Return which file beside a missing one may be meant, '' where none is near."""
     try:
         names = [found.name for found in path.parent.iterdir()]
     except OSError:
@@ -397,9 +375,6 @@ def refuse_mask(pixels: np.ndarray) -> None:
 
     A mask has no colour and two to five values, or class ids and 255 alone; or it is
     black and white but for a few pixels, which soft edges or a lossy file make.
-
-    Raises:
-        UsageError: naming the values.
     """
     _refuse_ids(pixels)
     # Most images show in their first row that they are no mask.
@@ -431,7 +406,6 @@ def _refuse_ids(pixels: np.ndarray) -> None:
 
 
 def _black_and_white(pixels: np.ndarray) -> tuple[float, float]:
-    """Return the shares of the pixels that are black and white."""
     dark = (pixels.max(axis=-1) <= BLACK).mean()
     return float(dark), float((pixels.min(axis=-1) >= WHITE).mean())
 
@@ -456,7 +430,6 @@ def _write_state(out: Path, state: Mapping) -> None:
 
 
 def _check_place(out: Path, *, resume: bool, force: bool) -> None:
-    """Refuse a folder of other files, or one whose results are not to be replaced."""
     if not out.exists():
         return
     names = {path.name for path in out.iterdir()} if out.is_dir() else {out.name}
@@ -474,7 +447,6 @@ def _check_place(out: Path, *, resume: bool, force: bool) -> None:
 
 
 def _clear(out: Path, *, images: bool) -> None:
-    """Remove tables and report; with ``images``, everything."""
     names = [*DERIVED, BUILDING, *([IMAGES, STATE] if images else [])]
     names += [path.name for path in out.iterdir() if _is_half(path.name)]
     for path in (out / name for name in names):
@@ -536,7 +508,6 @@ def merge_parts(
     outcome = PredictOutcome(records, failed, len(records))
     settings = {**states[0]["settings"], "shard": None}
     state = {**states[0], "complete": False, "settings": settings, "images": names}
-    out.mkdir(parents=True, exist_ok=True)
     with _only_writer(out):
         _clear(out, images=True)
         for name in (name for name in names if name in found):
@@ -571,7 +542,6 @@ def _refuse_other_settings(parts: Sequence[Path], states: Sequence[Mapping]) -> 
 
 
 def _refuse_shards(parts: Sequence[Path], states: Sequence[Mapping]) -> None:
-    """Refuse a part that is given twice, and parts of which some are not given."""
     given: dict[str, Path] = {}
     for part, state in zip(parts, states, strict=True):
         shard = state["settings"].get("shard")
@@ -590,7 +560,6 @@ def _refuse_shards(parts: Sequence[Path], states: Sequence[Mapping]) -> None:
 
 
 def _joined(parts: Sequence[Path]) -> dict[str, tuple[Path, dict]]:
-    """Return part and record of every image by name."""
     found: dict[str, tuple[Path, dict]] = {}
     for part in parts:
         for record in records_below(part):

@@ -1,7 +1,4 @@
-"""A network's file: the shipped one, its sidecar, and the runtime that runs it.
-
-torch and MMSegmentation are imported only where a ``.pth`` is read.
-"""
+"""A network's file: the shipped one, its sidecar, and the runtime that runs it."""
 
 from __future__ import annotations
 
@@ -9,6 +6,7 @@ import copy
 import json
 import os
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -71,11 +69,7 @@ def shipped_names() -> list[str]:
 
 
 def shipped_checkpoint(name: str = DEFAULT_MODEL) -> Path:
-    """Return a checkpoint of the package by its name in ``leuko zoo list``.
-
-    Raises:
-        NotShippedError: if the package has none of that name.
-    """
+    """Return a checkpoint of the package by its name in ``leuko zoo list``."""
     if name in (names := shipped_names()):
         return shipped_folder() / f"{name}.pth"
     raise NotShippedError(
@@ -96,8 +90,7 @@ class Checkpoint:
     """A model that was read from a file, and what its sidecar says.
 
     Args:
-        path: the file of the network.
-        sidecar: content of the JSON file beside it.
+        sidecar: content of the JSON file beside the network's.
         model: in evaluation mode, on the CPU, float32; None for an exported network.
     """
 
@@ -143,10 +136,7 @@ def read_model(path: str | Path) -> Checkpoint:
 
 
 def read_checkpoint(path: str | Path) -> Checkpoint:
-    """Read a checkpoint; nothing in its two files can run.
-
-    Args:
-        path: a ``.pth`` file; its sidecar is beside it as ``.json``.
+    """Read a ``.pth`` with its ``.json``; nothing in the two files can run.
 
     Raises:
         CheckpointError: if a file is missing or of another format, or if tensors,
@@ -176,8 +166,7 @@ def read_export(path: Path) -> Checkpoint:
     """Read the sidecar of an ``.onnx`` of ``leuko export``.
 
     Raises:
-        CheckpointError: if a file is missing, the two do not fit each other, or the
-            sidecar is not that of an export.
+        CheckpointError: if a file is missing, or the two do not fit each other.
     """
     place = path.with_suffix(".json")
     for needed in (path, place):
@@ -197,11 +186,7 @@ def read_export(path: Path) -> Checkpoint:
 
 
 def read_sidecar_of(path: Path) -> dict:
-    """Return the checked sidecar of a checkpoint.
-
-    Raises:
-        CheckpointError: if it is missing, damaged, or describes another file.
-    """
+    """Return the sidecar of a checkpoint, which exists and describes that file."""
     place = path.with_suffix(".json")
     if not path.is_file():
         raise CheckpointError(
@@ -265,11 +250,7 @@ def _check_classes(place: Path, sidecar: dict) -> None:
 
 
 def build_model(path: Path, sidecar: Mapping) -> nn.Module:
-    """Return the model that a sidecar describes, with random weights.
-
-    Raises:
-        CheckpointError: if a part is not registered, or refuses its arguments.
-    """
+    """Return the model that a sidecar describes, with random weights."""
     # First: it checks that the libraries below fit together.
     from leuko_mm.registry import MODELS, SCOPE  # isort: skip
     from mmengine.registry import DefaultScope
@@ -293,14 +274,13 @@ def build_model(path: Path, sidecar: Mapping) -> nn.Module:
 
 
 def _without_weights(node: Any) -> Any:
-    """Return a copy without what would read other files for weights."""
     if isinstance(node, Mapping):
         kept = {k: v for k, v in node.items() if k not in ("init_cfg", "pretrained")}
         return {key: _without_weights(value) for key, value in kept.items()}
     return [_without_weights(v) for v in node] if isinstance(node, list) else node
 
 
-class Runtime:
+class Runtime(ABC):
     """A network that is ready to be called; it returns probabilities of classes.
 
     Shape:
@@ -308,9 +288,9 @@ class Runtime:
         (B, C, H, W).
     """
 
+    @abstractmethod
     def logits(self, images: np.ndarray) -> np.ndarray:
         """Return the logits of a batch."""
-        raise NotImplementedError
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """Return the probability of each class."""
@@ -327,9 +307,6 @@ def choose_runtime(path: Path, wanted: str | None = None) -> str:
     Args:
         path: a ``.pth`` or an exported ``.onnx``.
         wanted: one of ``RUNTIMES``; None takes the fastest that is installed.
-
-    Raises:
-        RuntimeChoiceError: naming what runs such a file, or the pip command.
     """
     if wanted is not None and wanted not in RUNTIMES:
         raise RuntimeChoiceError(
@@ -370,8 +347,7 @@ def open_runtime(
     Args:
         checkpoint: what ``read_model`` returned.
         name: see ``choose_runtime``.
-        device: for torch; None takes a GPU where there is one. The others run on the
-            CPU.
+        device: for torch; None takes a GPU where there is one. Others run on the CPU.
         float32: never compute in bfloat16, even where that is faster.
 
     Raises:
@@ -393,12 +369,7 @@ def open_runtime(
 
 
 class TorchRuntime(Runtime):
-    """Call a model channels-last, batch norms folded, in bfloat16 where that helps.
-
-    Args:
-        model: a segmentor; it is copied.
-        device, float32: see ``open_runtime``.
-    """
+    """Call a copy of a model, batch norms folded, in bfloat16 where that helps."""
 
     def __init__(
         self,
@@ -463,11 +434,7 @@ def _device(device: str | torch.device | None) -> torch.device:
 
 
 def whole_logits(model: nn.Module, images: Tensor) -> Tensor:
-    """Return a segmentor's logits at the images' own size.
-
-    Shape:
-        (B, 3, H, W) -> (B, C, H, W).
-    """
+    """Return a segmentor's logits at the images' own size, (B, C, H, W)."""
     shape = tuple(images.shape[-2:])
     about = dict(ori_shape=shape, img_shape=shape, pad_shape=shape)
     return model.encode_decode(images, [about] * len(images))
@@ -477,11 +444,8 @@ def fold_batch_norms(model: nn.Module) -> int:
     """Replace convolution and batch norm by one convolution; return how many.
 
     Only where nothing else can read the convolution: neighbours in an
-    ``nn.Sequential``, and the two of an mmcv ``ConvModule``. Positions and names stay;
-    an identity takes the place of the norm.
-
-    Args:
-        model: in evaluation mode; changed in place.
+    ``nn.Sequential``, and the two of an mmcv ``ConvModule``. An identity takes the
+    place of the norm.
     """
     from mmcv.cnn import ConvModule
     from torch import nn
@@ -568,10 +532,7 @@ def check_outputs(
 ) -> None:
     """Refuse an export whose tensors are not those that its sidecar promises.
 
-    Args:
-        checkpoint: of the export.
-        inputs: names of the file's inputs.
-        output: sides of its first output; those that vary are no numbers.
+    Sides of the output that vary are no numbers.
     """
     classes = len(checkpoint.classes)
     # A single logit is that of a leukocyte.
@@ -586,7 +547,7 @@ def check_outputs(
 
 
 def _threads() -> int:
-    """Return as many threads as torch uses; 0, the runtime's own choice, if unknown."""
+    # As many as torch uses; 0, the runtime's own choice, if unknown.
     if "torch" in sys.modules:
         return sys.modules["torch"].get_num_threads()
     given = os.environ.get("OMP_NUM_THREADS", "")

@@ -1,7 +1,6 @@
 """The files of a prediction: one folder an image, tables, and the report.
 
-The folder of an image holds its labels, an overlay, a cut-out of each cell, and
-``record.json``, from which tables and report are made.
+Tables and report are made from the ``record.json`` of each image.
 """
 
 from __future__ import annotations
@@ -10,6 +9,7 @@ import json
 import os
 import shlex
 import shutil
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path, PurePosixPath
@@ -77,11 +77,7 @@ def folder_of(out: Path, name: str) -> Path:
 
 
 def write_image_files(
-    out: Path,
-    name: str,
-    pixels: np.ndarray,
-    prediction: Prediction,
-    facts: Mapping,
+    out: Path, name: str, pixels: np.ndarray, prediction: Prediction, facts: Mapping
 ) -> dict:
     """Write the folder of one image, all or nothing; return its record.
 
@@ -114,7 +110,6 @@ def write_image_files(
 
 
 def _write_overlay(path: Path, pixels: np.ndarray, prediction: Prediction) -> int:
-    """Write the image with its cells; return the number by which it was shrunk."""
     factor = 1
     while pixels.shape[0] * pixels.shape[1] > OVERLAY_PIXELS * factor**2:
         factor += 1
@@ -177,7 +172,6 @@ def _record(name: str, prediction: Prediction, facts: Mapping) -> dict:
 
 
 def _rounded(value: object) -> object:
-    """Return plain data with lists for tuples, and floats to ``DIGITS`` digits."""
     if isinstance(value, Mapping):
         return {key: _rounded(item) for key, item in value.items()}
     if isinstance(value, (tuple, list)):
@@ -194,13 +188,6 @@ def run_length_text(
         inside: bool (h, w), the cell in its box.
         x, y: the box's upper left pixel in the image.
         height, width: of the image in pixels.
-
-    Raises:
-        ValueError: if the box leaves the image, or nothing is inside.
-
-    Example:
-        >>> run_length_text(np.ones((2, 1), bool), 1, 0, height=2, width=3)
-        '222'
     """
     h, w = inside.shape
     if x < 0 or y < 0 or x + w > width or y + h > height or not inside.any():
@@ -321,11 +308,9 @@ def _image_rows(
     return sorted(rows, key=lambda row: row[0])
 
 
-def _counts(records: Iterable[Mapping], names: Sequence[str]) -> dict[str, int]:
-    counts = dict.fromkeys(names, 0)
-    for record in records:
-        for cell in record["cells"]:
-            counts[cell["class"]] += 1
+def _counts(records: Iterable[Mapping], names: Sequence[str]) -> Counter[str]:
+    counts = Counter(dict.fromkeys(names, 0))
+    counts.update(cell["class"] for record in records for cell in record["cells"])
     return counts
 
 
@@ -337,10 +322,7 @@ def count_table(
 
 
 def write_report(
-    out: Path,
-    records: Sequence[Mapping],
-    failed: Mapping[str, str],
-    state: Mapping,
+    out: Path, records: Sequence[Mapping], failed: Mapping[str, str], state: Mapping
 ) -> None:
     """Write ``report.html``; ``state`` is that of ``predict.json``."""
     labels = _class_labels(state["classes"], records)
@@ -370,7 +352,7 @@ def write_report(
         fields=tuple(fields),
         failed=tuple((printable(n), printable(r)) for n, r in failed.items()),
         facts=_facts(state),
-        left_out=_left_out(len(cells), len(shown), len(records), len(pictured)),
+        left_out=tuple(_left_out(len(cells), len(shown), len(records), len(pictured))),
         command=_prepare_command(state, failed),
         version=leuko_mm.__version__,
         closing="For research. Not a medical device: a person judges every cell.",
@@ -445,12 +427,12 @@ def _summary(records: Sequence[Mapping], failed: Mapping) -> str:
         clauses.append(
             f"{cut} cells touch the border of their image and are counted too"
         )
-    if assumed:
-        images = _number(assumed, "image")
-        clauses.append(f"the scale of {images} was not found and is only assumed")
-    if unsure:
-        images = _number(unsure, "image")
-        clauses.append(f"the scale of {images} is sure to less than {UNSURE:.0%}")
+    for count, what in (
+        (assumed, "was not found and is only assumed"),
+        (unsure, f"is sure to less than {UNSURE:.0%}"),
+    ):
+        if count:
+            clauses.append(f"the scale of {_number(count, 'image')} {what}")
     if failed:
         clauses.append(f"{_number(len(failed), 'file')} could not be read")
     return f"{'; '.join(clauses)}."
@@ -477,26 +459,21 @@ def _facts(state: Mapping) -> tuple[tuple[str, str], ...]:
     return tuple((name, printable(str(v))) for name, v in facts.items() if v)
 
 
-def _left_out(
-    cells: int, thumbnails: int, images: int, pictures: int
-) -> tuple[str, ...]:
-    words = []
+def _left_out(cells: int, thumbnails: int, images: int, pictures: int) -> Iterator[str]:
     if thumbnails < cells:
-        words.append(
+        yield (
             f"{thumbnails} of {cells} cells are shown, the most doubtful of each "
             "class; all of them are in cells.csv, as cut-outs beside this page, and in "
             "saved corrections."
         )
     if pictures < images:
-        words.append(
+        yield (
             f"The fields of {pictures} of {images} images are in this page; those of "
             "the others open from the files beside it."
         )
-    return tuple(words)
 
 
 def _prepare_command(state: Mapping, failed: Mapping) -> str:
-    """Return the command that makes a dataset of the images and saved corrections."""
     words = ["leuko", "prepare", "folders", state["root"], "corrections.json"]
     words += ["--name", "corrected", "--yes"]
     if failed or state["settings"].get("shard"):

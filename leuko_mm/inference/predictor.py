@@ -44,9 +44,8 @@ DIVISOR = 32
 class Predictor:
     """Find, outline and name the leukocytes of whole microscope fields.
 
-    An image is brought to the scale of the training, enhanced by the window rule if
-    the training was, segmented in overlapping tiles, and divided into cells. Memory
-    grows with the image and its label maps, not with what the network needs.
+    An image is brought to the scale of the training, enhanced if the training was,
+    segmented in overlapping tiles, and divided into cells.
 
     Args:
         checkpoint: a ``.pth`` of tensors, or an ``.onnx`` of ``leuko export``, with its
@@ -67,11 +66,6 @@ class Predictor:
         RuntimeChoiceError: if the runtime is not installed or does not fit the file.
         UnsafeCheckpointError: if the file holds more than tensors.
         ValueError: if another argument does not fit.
-
-    Example:
-        >>> predictor = Predictor("cbam_unet.pth")  # doctest: +SKIP
-        >>> predictor.predict("field.jpg").counts  # doctest: +SKIP
-        mappingproxy({'basophil': 0, 'eosinophil': 1, ...})
     """
 
     def __init__(
@@ -101,15 +95,10 @@ class Predictor:
 
     @classmethod
     def from_zoo(cls, name: str = DEFAULT_MODEL, **options) -> Predictor:
-        """Take a checkpoint that the package carries.
-
-        Args:
-            name: as ``leuko zoo list`` prints it.
-            **options: as for the class.
+        """Take a checkpoint that the package carries, by its name in the zoo.
 
         Raises:
-            NotShippedError: if the package has none of that name; the message names
-                the command that trains it.
+            NotShippedError: naming the command that trains such a model.
         """
         return cls(shipped_checkpoint(name), **options)
 
@@ -129,12 +118,10 @@ class Predictor:
         Args:
             images: RGB uint8 (H, W, 3) or what ``as_rgb_uint8`` takes, a file, or an
                 iterable of them, of which one after the other is read.
-            probabilities: also return those of every class at every pixel, which take
-                two bytes a class and pixel.
+            probabilities: also return those of every class at every pixel.
 
         Raises:
             ImageFileError: if a file is no image that can be used.
-            ValueError: if an array is none.
         """
         if isinstance(images, (str, PathLike, np.ndarray)):
             return self._predict(images, probabilities)
@@ -171,7 +158,6 @@ class Predictor:
     def _segment(
         self, pixels: np.ndarray, scale: ImageScale, keep: bool
     ) -> tuple[Evidence, np.ndarray | None]:
-        """Return what the cells need of the network, and all of it if it is kept."""
         seen = NetworkImage(
             pixels,
             scale.factor,
@@ -206,7 +192,7 @@ class NetworkImage:
     Args:
         image: RGB uint8 (H, W, 3).
         factor: network pixels per pixel of the image.
-        enhance: config of the enhancement that the training used; None for none.
+        enhance: config of the training's enhancement, None without one.
         enhanced_at: pixels at the scale of the enhancement per network pixel.
     """
 
@@ -303,10 +289,7 @@ def _resampled(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the rows of ``target`` whose nearest row is in the band, and their values.
 
-    Args:
-        first: row of ``shape`` that the band begins at.
-        band: (C, rows, W) at the size of ``shape``.
-        shape, target: height and width.
+    The band (C, rows, W) begins at the row ``first`` of ``shape``.
     """
     height, count = target[0], band.shape[1]
     low = max(0, int(first * height / shape[0]) - 2)
@@ -319,17 +302,14 @@ def _resampled(
 
 
 def _nearest(places: np.ndarray, size: int, other: int) -> np.ndarray:
-    """Return the pixel of another size that holds the middle of each pixel."""
     return np.minimum(((places + 0.5) * (other / size)).astype(np.intp), other - 1)
 
 
 class TileNetwork:
     """Call a network on a tile as its training did.
 
-    Args:
-        checkpoint: says how pixels are normalised.
-        runtime: computes the probabilities.
-        tta: average over the eight views of a square, mirrored and turned.
+    Shape:
+        RGB uint8 (h, w, 3) -> probabilities (C, h, w) float32, sum 1 over C.
     """
 
     def __init__(self, checkpoint: Checkpoint, runtime: Runtime, *, tta: bool = False):
@@ -342,11 +322,7 @@ class TileNetwork:
         self.flips = not normalisation.get("bgr_to_rgb")
 
     def __call__(self, tile: np.ndarray) -> np.ndarray:
-        """Return the probabilities of a tile.
-
-        Shape:
-            RGB uint8 (h, w, 3) -> (C, h, w) float32, sum 1 over C.
-        """
+        """Return the probabilities of a tile."""
         if not self.tta:
             return self._one(tile)
         total = 0.0
@@ -391,16 +367,12 @@ def probability_bands(
         shape: height and width at the network's scale.
         window: from rows and columns to that part of the image, (h, w, 3) uint8.
         network: from a tile (h, w, 3) uint8 to probabilities (C, h, w) float32.
-        tile: side of a tile in pixels.
-        overlap: least overlap of neighbouring tiles in pixels.
+        tile, overlap: side, and least overlap of neighbouring tiles, in pixels.
         margin: in pixels; at most half of the overlap.
 
     Yields:
         The first row of a band, and the band (C, rows, W) float32; the bands follow
         each other without a gap, the probabilities of a pixel sum to 1.
-
-    Raises:
-        ValueError: if the three lengths do not fit.
     """
     if tile < 1 or not 0 <= 2 * margin <= overlap < tile:
         raise ValueError(

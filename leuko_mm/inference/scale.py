@@ -1,16 +1,13 @@
-"""The scale of an image, measured on its red cells.
+"""The scale of an image, measured on its red cells, which are of one size in everybody.
 
-Red cells are everywhere in a smear, round, and of nearly one size in everybody. Every
-edge pixel votes, for every radius, for the point at that distance towards the darker
-side; where enough of a circle's rim votes for one point, there is a red cell. That
-needs no threshold on colour, works under uneven light, and finds the free arcs of
-cells in a clump.
+Every edge pixel votes, for every radius, for the point at that distance towards the
+darker side; where enough of a circle's rim votes for one point, there is a red cell.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 import cv2
 import numpy as np
@@ -23,8 +20,7 @@ AUTO = "auto"
 RED_CELL_UM = 7.5
 # Red cell over side of a prepared cell image in BCISC, for sidecars without a measure.
 USUAL_SHARE = 0.204
-# Beyond these the measure is wrong, or the image no smear; an image enlarged a
-# thousand times would only fill the memory.
+# Beyond these the measure is wrong, or the image no smear.
 MIN_FACTOR, MAX_FACTOR = 1 / 32, 16.0
 # What a pixel of a microscope's picture may be, in um: red cells of 2 to 1500 pixels.
 FINEST_UM, COARSEST_UM = RED_CELL_UM / 1500, RED_CELL_UM / 2
@@ -50,14 +46,9 @@ def find_scale(
     """Return how many pixels of the network a pixel of an image makes.
 
     Args:
-        image: RGB uint8 (H, W, 3).
         checkpoint: its sidecar says how large a red cell was in training.
         scale: ``auto`` (or None) measures red cells; a number is taken as it is.
         um_per_px: size of a pixel of the image in um, instead of ``scale``.
-
-    Raises:
-        ValueError: if both are given, one is no finite number above 0, or the factor
-            is beyond what any smear needs.
     """
     check_scale(scale, um_per_px)
     if um_per_px is not None:
@@ -110,42 +101,26 @@ def _by_pixel_size(checkpoint: Checkpoint, um_per_px: float) -> ImageScale:
         )
     if known:
         return ImageScale(factor, "um_per_px", 1.0, note=f"{um_per_px:g} um a pixel")
-    return ImageScale(
-        factor,
-        "um_per_px",
-        0.9,
-        red_cell_px=RED_CELL_UM / um_per_px,
-        note=f"{um_per_px:g} um a pixel, a red cell taken as {RED_CELL_UM} um wide",
-    )
+    note = f"{um_per_px:g} um a pixel, a red cell taken as {RED_CELL_UM} um wide"
+    return ImageScale(factor, "um_per_px", 0.9, RED_CELL_UM / um_per_px, note=note)
 
 
 def _by_red_cells(image: np.ndarray, checkpoint: Checkpoint) -> ImageScale:
     measured = measure_red_cells(image)
-    known = network_red_cell(checkpoint)
-    factor = known / measured.diameter if measured else 0.0
+    factor = network_red_cell(checkpoint) / measured.diameter if measured else 0.0
     if MIN_FACTOR <= factor <= MAX_FACTOR:
-        return ImageScale(
-            factor,
-            "red cells",
-            measured.confidence,
-            red_cell_px=measured.diameter,
-            red_cells=measured.count,
-            note=(
-                f"{measured.count} red cells, {measured.diameter:.0f} pixels wide "
-                f"(+- {196 * measured.spread:.0f} %), so scale {factor:.3g}; sure to "
-                f"{100 * measured.confidence:.0f} %"
-            ),
+        diameter, count, spread, sure = astuple(measured)
+        note = (
+            f"{count} red cells, {diameter:.0f} pixels wide (+- {196 * spread:.0f} %), "
+            f"so scale {factor:.3g}; sure to {100 * sure:.0f} %"
         )
+        return ImageScale(factor, "red cells", sure, diameter, count, note)
     factor = (checkpoint.cell_px or checkpoint.prepared_px) / checkpoint.prepared_px
-    return ImageScale(
-        factor,
-        "assumed",
-        0.0,
-        note=(
-            f"too few red cells are seen to tell the scale; assumed {factor:.3g}, that "
-            "of the prepared cells it was trained on: give --scale or --um-per-px"
-        ),
+    note = (
+        f"too few red cells are seen to tell the scale; assumed {factor:.3g}, that of "
+        "the prepared cells it was trained on: give --scale or --um-per-px"
     )
+    return ImageScale(factor, "assumed", 0.0, note=note)
 
 
 @dataclass(frozen=True)
@@ -153,8 +128,7 @@ class RedCells:
     """What was measured of the red cells of an image.
 
     Args:
-        diameter: pixels, the usual one.
-        count: how many were measured.
+        diameter: pixels.
         spread: standard error of the diameter, as a share of it.
         confidence: 0 to 1: how many there are, how well they are seen, and how much
             of all that is round is of one size.
@@ -171,9 +145,6 @@ def measure_red_cells(image: np.ndarray) -> RedCells | None:
 
     Diameters may be 10 pixels to half of the image's shorter side: circles are searched
     at every octave, and those that cover most of the image are red cells.
-
-    Shape:
-        RGB uint8 (H, W, 3).
     """
     rough = _most_area(_at_octaves(image))
     if rough is None:
@@ -233,8 +204,6 @@ def _circles_at(image: np.ndarray, factor: float) -> np.ndarray:
 
 
 def _patches(shape: tuple[int, int], side: int) -> list[tuple[slice, slice]]:
-    """Return what is searched: everything, or four patches spread over it."""
-
     def spans(length: int) -> list[slice]:
         if length <= 2 * side:
             return [slice(0, length)]
@@ -245,11 +214,7 @@ def _patches(shape: tuple[int, int], side: int) -> list[tuple[slice, slice]]:
 
 
 def find_circles(image: np.ndarray) -> list[tuple[float, float]]:
-    """Return (diameter, seen share of the rim) of dark discs of 20 to 44 pixels.
-
-    Shape:
-        RGB uint8 (H, W, 3).
-    """
+    """Return (diameter, seen share of the rim) of dark discs of 20 to 44 pixels."""
     radii = np.arange(SMALLEST / 2, LARGEST / 2 + 0.1)
     votes = _votes(image, radii)
     if votes is None:
@@ -271,11 +236,7 @@ def find_circles(image: np.ndarray) -> list[tuple[float, float]]:
 
 
 def _between(votes: np.ndarray, at: np.ndarray, radii: np.ndarray) -> np.ndarray:
-    """Return the radius of a parabola's peak through the votes around each best one.
-
-    Shape:
-        votes (R, N), at (N,) -> (N,).
-    """
+    # The peak of a parabola through the votes (R, N) around each best one (N,).
     inner = np.clip(at, 1, len(radii) - 2)
     below, peak, above = (votes[inner + k, np.arange(len(at))] for k in (-1, 0, 1))
     bend = 2 * peak - below - above
@@ -284,11 +245,7 @@ def _between(votes: np.ndarray, at: np.ndarray, radii: np.ndarray) -> np.ndarray
 
 
 def _votes(image: np.ndarray, radii: np.ndarray) -> np.ndarray | None:
-    """Return the share of a rim that votes for each radius and place.
-
-    Shape:
-        (H, W, 3) -> (R, H, W) float32.
-    """
+    """Return the share of a rim that votes for each radius and place, (R, H, W)."""
     # Haemoglobin takes green; in its logarithm a shadow is a mere offset.
     light = image[..., 1].astype(np.float32)
     density = cv2.GaussianBlur(-1000 * np.log((light + 4) / 260), (0, 0), 1.2)

@@ -30,7 +30,6 @@ class ZooEntry:
     """One model of the list.
 
     Args:
-        name: of the method, as ``leuko train`` takes it.
         config: path below the project's root.
         params_m, gmacs: millions of parameters, 10^9 multiply-adds at 512x512.
         pretrained: name of the encoder's weights, None for random ones.
@@ -59,21 +58,9 @@ class ZooEntry:
         return training_command(self.name)
 
 
-def metafile_path() -> Path:
-    """Return the file of the list, in a clone or an installed package."""
-    return config_home() / METAFILE
-
-
 def read_entries(path: Path | None = None) -> list[ZooEntry]:
-    """Return all models of the list.
-
-    Args:
-        path: None: the project's own.
-
-    Raises:
-        UsageError: if the file is no such list; the message names the model.
-    """
-    path = path or metafile_path()
+    """Return all models of a list, by default the project's own."""
+    path = path or config_home() / METAFILE
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError) as error:
@@ -116,11 +103,7 @@ def _entry(model: Mapping, path: Path) -> ZooEntry:
 
 
 def find_entry(name: str) -> ZooEntry:
-    """Return a model of the list.
-
-    Raises:
-        UsageError: if there is none; the message names the nearest names.
-    """
+    """Return a model of the list."""
     entries = {entry.name: entry for entry in read_entries()}
     if name in entries:
         return entries[name]
@@ -132,12 +115,7 @@ def find_entry(name: str) -> ZooEntry:
 
 
 def checkpoint_of(name: str) -> Path:
-    """Return the checkpoint of a model by its name, or of a path.
-
-    Raises:
-        UsageError: if there is neither such a model nor such a file.
-        NotPublishedError: if the model's file is not published.
-    """
+    """Return the checkpoint of a model by its name, or of a path."""
     if Path(name).suffix == ".pth":
         if not Path(name).is_file():
             raise UsageError(f"checkpoint {name} does not exist")
@@ -165,11 +143,7 @@ def fetched_folder() -> Path:
 
 
 def require_published(entry: ZooEntry) -> None:
-    """Refuse a model without a published file.
-
-    Raises:
-        NotPublishedError: naming the command that trains it.
-    """
+    """Refuse a model without a published file, naming the command that trains it."""
     if not entry.weights:
         raise NotPublishedError(
             f"no checkpoint of {entry.name} is published. Train it:\n    "

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from mmengine.config import Config
 
@@ -96,7 +96,6 @@ def fetch(name: str, *, out: Path | None = None, force: bool = False) -> Path:
 
     Raises:
         NotPublishedError: naming the command that trains it.
-        UsageError: if another file is in its place.
         FetchError: if it could not be downloaded.
     """
     entry = find_entry(name)
@@ -156,9 +155,6 @@ def measure(path: Path, sidecar: Mapping, *, work_dir: Path | None = None) -> di
         path: a checkpoint that ``verify`` accepts.
         sidecar: its own.
         work_dir: folder of the test's files; None: they are deleted.
-
-    Raises:
-        DatasetError: if the dataset is not prepared; the message names the command.
     """
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "zoo.py"
@@ -198,8 +194,7 @@ def measuring_config(sidecar: Mapping) -> Config:
     return config
 
 
-@dataclass(frozen=True)
-class MetricPair:
+class MetricPair(NamedTuple):
     """One metric as the sidecar has it and as it was measured now, in percent."""
 
     name: str

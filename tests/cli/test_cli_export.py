@@ -42,23 +42,6 @@ def test_an_export_is_written_and_used(place, capsys):
     assert "runtime 'onnxruntime', now None" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (["export", "none.pth", "a.onnx"], "none.pth does not exist"),
-        (["export", "net.pth", "net.onnx"], "choose another name or folder"),
-        (["export", "net.pth", "net.xml"], "ends in .onnx"),
-    ],
-)
-def test_wrong_use_is_one_message(place, capsys, words, message):
-    need_exports()
-    assert main(words) == 2
-    printed = capsys.readouterr().err
-    assert message in printed
-    assert printed.startswith("leuko export: ")
-    assert "Traceback" not in printed
-
-
 def test_a_runtime_that_is_not_installed_is_refused_before_anything(
     place, capsys, monkeypatch
 ):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from unittest.mock import Mock
 
 import pytest
 from tiny_run import leuko, process_environment
@@ -82,23 +83,11 @@ def test_exit_codes(error, code):
     assert entry.exit_code_of(error) == code
 
 
-class Verb:
-    """A verb that ends with an error."""
-
-    def __init__(self, error):
-        self.error = error
-
-    def add_arguments(self, parser):
-        pass
-
-    def run(self, args, command):
-        raise self.error
-
-
 @pytest.fixture
 def failing(monkeypatch):
     def install(error):
-        monkeypatch.setitem(sys.modules, "leuko_mm.cli.fail", Verb(error))
+        verb = Mock(**{"run.side_effect": error})
+        monkeypatch.setitem(sys.modules, "leuko_mm.cli.fail", verb)
         monkeypatch.setitem(entry.VERBS, "fail", "fails")
 
     return install
@@ -154,7 +143,6 @@ def parser():
     ("argv", "said"),
     [
         (["--protcol"], "arguments: --protcol (did you mean '--protocol'?)"),
-        (["--protcol=half"], "(did you mean '--protocol'?)"),
         (["--setting", "blured"], "(did you mean 'blurred'?)"),
         (["bcics"], "(did you mean 'bcisc'?)"),
         (["bcisc", "--exprt", "1"], "(did you mean '--expert'?)"),

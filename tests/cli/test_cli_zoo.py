@@ -37,12 +37,6 @@ def test_verifying_a_file(path, capsys):
     assert "does not fit its 1 classes" in capsys.readouterr().err
 
 
-def test_a_folder_without_a_test_is_refused(path, tmp_path, capsys):
-    words = ["zoo", "verify", str(path), "--out", str(tmp_path / "kept")]
-    assert main(words) == 2
-    assert "add --accuracy" in capsys.readouterr().err
-
-
 @pytest.mark.parametrize(("found", "code"), [(50.1, 0), (70.0, 1)])
 def test_metrics_that_differ_end_with_1(path, capsys, monkeypatch, found, code):
     results = dict(metrics=dict(METRICS, mIoU=found))

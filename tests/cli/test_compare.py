@@ -31,27 +31,6 @@ def test_a_dry_run_shows_and_does_nothing(command, tmp_path, capsys):
     assert not (tmp_path / "work_dirs" / "tiny-smoke-fold1-s0").exists()
 
 
-def test_the_choices_reach_the_comparison(command, monkeypatch):
-    asked = {}
-
-    def compared(request, **how):
-        asked.update(vars(request), **how)
-        return [Outcome("a", "done")]
-
-    monkeypatch.setattr(module, "compare", compared)
-    more = (
-        "--ablations enhance_rgb,enhance_hsv --splits fold1,fold2 --seeds 3,4 --data d"
-    )
-    more += " --out o --work-dirs w --force --shard 0/2 --cfg-options a.b=1"
-    assert main([*command, *more.split()]) == 0
-    assert asked["settings"] == ["own"]
-    assert asked["ablations"] == ["enhance_rgb", "enhance_hsv"]
-    assert (asked["splits"], asked["seeds"]) == (["fold1", "fold2"], [3, 4])
-    assert (asked["out"], asked["work_dirs"], asked["data"]) == ("o", "w", "d")
-    assert (asked["force"], asked["amp"], asked["shard"]) == (True, False, "0/2")
-    assert asked["options"] == {"a.b": 1}
-
-
 @pytest.mark.parametrize(
     ("status", "code"),
     [("done", 0), ("failed", 1), ("differs", 1), ("left to another process", 0)],

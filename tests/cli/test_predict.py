@@ -7,11 +7,9 @@ import json
 import pytest
 from predicted_fields import ColourPredictor, write_broken, write_fields
 
-from leuko_mm.cli import predict as predict_words
 from leuko_mm.cli.main import main
 from leuko_mm.inference import folder_run as predict
 from leuko_mm.inference import model as shipped
-from leuko_mm.inference import outputs as predict_page
 
 
 @pytest.fixture
@@ -51,22 +49,6 @@ def test_a_model_of_the_zoo_is_taken_by_its_name(place, monkeypatch, capsys):
     assert state["checkpoint"] == "segnet.pth"
 
 
-def test_images_whose_scale_is_unsure_are_counted(place, capsys, monkeypatch):
-    assert leuko_predict("in", "--out", "sure", "--checkpoint", "net.pth") == 0
-    assert "is sure to less than" not in capsys.readouterr().out
-    assert "is sure to less than" not in (place / "sure" / "report.html").read_text()
-    # No image is as sure as that.
-    for module in (predict_words, predict_page):
-        monkeypatch.setattr(module, "UNSURE", 1.5)
-    assert leuko_predict("in", "--out", "unsure", "--checkpoint", "net.pth") == 0
-    printed = capsys.readouterr().out
-    assert leuko_predict("in/a.png", "--out", "one", "--checkpoint", "net.pth") == 0
-    assert "in 1 of 1 images the scale" in capsys.readouterr().out
-    assert "in 2 of 2 images the scale is sure to less than 150%" in printed
-    page = (place / "unsure" / "report.html").read_text()
-    assert "the scale of 2 images is sure to less than 150%" in page
-
-
 @pytest.mark.parametrize(("dataset", "warned"), [("synthetic", True), ("bcisc", False)])
 def test_a_network_that_knows_drawn_cells_alone_says_so(place, capsys, dataset, warned):
     sidecar = json.dumps(dict(training=dict(dataset=dataset)))
@@ -83,16 +65,6 @@ def test_bad_files_are_named_and_the_code_is_one(place, capsys):
     assert "2 of 5 images done" in printed.out
     assert "not read: broken 00.png: empty, 0 bytes" in printed.err
     assert "\x1b" not in printed.err
-
-
-def test_parts_are_joined(place, capsys):
-    for part in ("0", "1"):
-        more = ("--checkpoint", "net.pth", "--shard", f"{part}/2")
-        assert leuko_predict("in", "--out", f"part{part}", *more) == 0
-    capsys.readouterr()
-    assert leuko_predict("--merge", "part0", "part1", "--out", "all", "--coco") == 0
-    assert "2 of 2 images done" in capsys.readouterr().out
-    assert (place / "all" / "coco.json").is_file()
 
 
 def test_a_launcher_divides_the_images(place, capsys, monkeypatch):
@@ -114,18 +86,12 @@ def test_a_launcher_divides_the_images(place, capsys, monkeypatch):
     ("words", "reason"),
     [
         (["in", "--out", "out", "--launcher", "slurm"], "start the command with srun"),
-        (
-            ["in", "--out", "out", "--launcher", "slurm", "--shard", "0/2"],
-            "both divide",
-        ),
-        (["--out", "out", "--merge", "in", "--launcher", "slurm"], "--merge joins"),
         (["--out", "out"], "give images or folders"),
         (["nowhere", "--out", "out"], "nowhere does not exist"),
         (["in", "--out", "in"], "something else than a prediction"),
         (["in", "--out", "out", "--checkpoint", "x.pth"], "x.pth does not exist"),
         (["in", "--out", "out", "--merge", "in"], "--merge joins folders of results"),
         (["in", "--out", "out", "--shard", "2/2"], "expected i/n"),
-        (["--out", "out", "--merge", "in"], "in holds no prediction"),
     ],
 )
 def test_wrong_use_is_one_message(place, capsys, words, reason):
@@ -137,14 +103,7 @@ def test_wrong_use_is_one_message(place, capsys, words, reason):
 
 
 @pytest.mark.parametrize(
-    "words",
-    [
-        ["--scale", "0"],
-        ["--scale", "nan"],
-        ["--scale", "2", "--um-per-px", "0.1"],
-        ["--min-area", "-3"],
-        ["--resume", "--force"],
-    ],
+    "words", [["--scale", "nan"], ["--min-area", "-3"], ["--resume", "--force"]]
 )
 def test_numbers_that_mean_nothing_are_refused(place, words):
     with pytest.raises(SystemExit) as refused:

@@ -57,9 +57,6 @@ def test_other_content_needs_force(tmp_path, capsys):
     [
         (["bcisc"], "leuko prepare bcisc PATH"),
         (["bcisc", "nowhere"], "nowhere does not exist (looked in"),
-        (["segmentation_wbc", "nowhere"], "nowhere does not exist"),
-        (["lisc", "nowhere"], "nowhere does not exist"),
-        (["folders", "nowhere", "--name", "x"], "nowhere does not exist"),
         (["bcisc", "/nowhere"], "/nowhere does not exist; give the folder that holds"),
         (["synthetic", "somewhere"], "leave out the path"),
         (["bcisc", "photos"], "photos"),
@@ -73,17 +70,6 @@ def test_a_wrong_request_is_one_message(tmp_path, capsys, arguments, said):
     assert said in message
     assert len(message.splitlines()) <= 6
     assert not list(tmp_path.glob("data/*"))
-
-
-@pytest.mark.parametrize(
-    "wrong", [["--slides", "1"], ["--cells", "0"], ["--seed", "-1"], ["--cells", "x"]]
-)
-def test_numbers_that_make_no_dataset_are_refused(tmp_path, capsys, wrong):
-    with pytest.raises(SystemExit) as end:
-        main(["prepare", "synthetic", *wrong])
-    assert end.value.code == 2
-    assert wrong[0] in capsys.readouterr().err
-    assert not (tmp_path / "data" / "synthetic").exists()
 
 
 @pytest.mark.parametrize(
@@ -176,13 +162,6 @@ def test_a_value_without_a_guess_is_asked_for_even_with_yes(smears, capsys):
     assert len(read_index(smears / "data/mine")) == 10
 
 
-def test_without_groups_it_warns_that_slides_may_leak(smears, capsys):
-    for path in sorted((smears / "smears").rglob("*.png")):
-        path.rename(path.with_name(path.name.replace("_", "")))
-    assert main([*FOLDERS, "--yes"]) == 0
-    assert "train and test will share it" in capsys.readouterr().out
-
-
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -198,22 +177,3 @@ def test_a_wrong_request_for_folders_writes_nothing(smears, capsys, arguments, s
     assert main(["prepare", "folders", *arguments]) == 2
     assert said in capsys.readouterr().err
     assert not list(smears.glob("data/*"))
-
-
-def test_another_licence_is_told_and_written_by_force(smears, capsys):
-    assert main([*FOLDERS, "--yes"]) == 0
-    index = (smears / "data/mine/index.csv").stat().st_mtime_ns
-    capsys.readouterr()
-    licence = ["--licence", "CC0-1.0"]
-    assert main([*FOLDERS, "--yes", *licence]) == 0
-    said = capsys.readouterr().out
-    assert "licence stays 'not stated'; --force makes it 'CC0-1.0'" in said
-    assert "citation" not in said
-    assert read_about(smears / "data/mine")["licence"] == "not stated"
-    assert main([*FOLDERS, "--yes", *licence, "--force"]) == 0
-    assert "prepared:" in capsys.readouterr().out
-    assert read_about(smears / "data/mine")["licence"] == "CC0-1.0"
-    assert (smears / "data/mine/index.csv").stat().st_mtime_ns == index
-    # A licence that is not stated again stays without a word.
-    assert main([*FOLDERS, "--yes"]) == 0
-    assert "stays" not in capsys.readouterr().out

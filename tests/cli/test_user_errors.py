@@ -11,12 +11,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tiny_run import leuko, write_config
+from tiny_run import write_config
 
 from leuko_mm.cli.main import main
-from leuko_mm.datasets.prepared import DatasetError
 from leuko_mm.engine import encoder_weights
-from leuko_mm.training import preflight
 
 LONGEST = 10
 
@@ -103,15 +101,6 @@ def test_data_that_is_not_there_or_not_prepared(refused, tmp_path, monkeypatch):
     message = refused(config="cbam_unet")
     assert "leuko prepare bcisc" in message
     assert "LEUKO_MM_DATA" in message
-
-
-def test_quickstart_is_found_outside_the_clone(refused, tmp_path, monkeypatch):
-    def drawn(name):
-        raise DatasetError(f"would draw {name}")
-
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(preflight, "draw_synthetic", drawn)
-    assert "would draw synthetic" in refused(config="quickstart")
 
 
 @pytest.fixture
@@ -216,12 +205,6 @@ def test_an_unknown_part(refused, tiny_data, option, right):
     assert right in message.partition("did you mean")[2]
 
 
-def test_a_hook_that_finds_no_part_of_its_name(refused, tiny_data):
-    message = refused("--cfg-options", "custom_hooks.1.module=bakbone", built=True)
-    assert "no part 'bakbone'" in message
-    assert "backbone" in message
-
-
 @pytest.mark.parametrize(
     ("mark", "said"),
     [("results.json", ["--force"]), ("last_checkpoint", ["--resume", "--force"])],
@@ -280,19 +263,3 @@ def test_a_missing_checkpoint_or_one_of_another_network(refused_test, tmp_path):
     path = tmp_path / "other.pth"
     torch.save(OrderedDict({"backbone.stem.weight": torch.zeros(1)}), path)
     assert f"{path} does not fit the config" in refused_test(path)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        (["train", "quickstart", "--data", "nowhere"], "leuko prepare"),
-        (["test", "quickstart", "absent.pth"], "absent.pth does not exist"),
-    ],
-)
-def test_a_process_of_its_own_says_it_too(tmp_path, arguments, said):
-    done = leuko(*arguments, cwd=tmp_path)
-    assert done.returncode == 2
-    assert done.stdout == ""
-    assert said in done.stderr
-    assert len(done.stderr.splitlines()) <= LONGEST
-    assert list(tmp_path.iterdir()) == []

@@ -175,7 +175,6 @@ def test_a_planted_leak_is_found(unlike_cells):
 
 FOLD = Path("splits/fold1.csv")
 GROUPS = {"a": "s1", "b": "s1", "c": "s2", "d": "s3"}
-HONEST = {"a": "train", "b": "train", "c": "test", "d": "train"}
 LEAKING = {"a": "train", "b": "test", "c": "test"}
 PAIRS = [NearDuplicate("a", "c", 4), NearDuplicate("a", "b", 1)]
 

@@ -1,4 +1,4 @@
-"""BCISC: class and slide from the name, official splits, cells placed in fields."""
+"""BCISC: class from the name, official splits, cells placed in fields."""
 
 from __future__ import annotations
 

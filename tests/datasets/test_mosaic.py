@@ -19,12 +19,7 @@ from torch.utils.data import DataLoader
 from leuko_mm.classes import class_id
 from leuko_mm.datasets import GlobalIndexSampler
 from leuko_mm.datasets.layouts import tile_edges
-from leuko_mm.datasets.mosaic import (
-    FieldWindows,
-    MosaicDataset,
-    TileStore,
-    resize_tile,
-)
+from leuko_mm.datasets.mosaic import FieldWindows, MosaicDataset, TileStore, resize_tile
 from leuko_mm.datasets.prepared import DatasetError, Place, read_index
 from leuko_mm.datasets.prepared_writing import PreparedCell, write_prepared
 from leuko_mm.datasets.splits import random_mosaics

@@ -1,4 +1,4 @@
-"""The synthetic smear: labels, anatomy, stain by slide; colour alone is not enough."""
+"""The synthetic smear: labels, sizes, stain by slide; colour alone is not enough."""
 
 from __future__ import annotations
 

@@ -12,11 +12,7 @@ from torch import nn
 from toy_training import ADAM, EveryIteration, toy_data, toy_net, toy_runner
 
 from leuko_mm.engine import EncoderLrConstructor
-from leuko_mm.engine.optim import (
-    AutocastOptimWrapper,
-    bfloat16_helps,
-    fuse_step,
-)
+from leuko_mm.engine.optim import AutocastOptimWrapper, bfloat16_helps, fuse_step
 from leuko_mm.losses import FocalDiceLoss
 
 LAYOUT = torch.channels_last

@@ -15,10 +15,7 @@ from torch import nn
 from toy_training import ADAM, EveryIteration, toy_net, toy_runner
 
 from leuko_mm.engine import StagedFreezeHook
-from leuko_mm.engine.staged_freeze import (
-    FeatureCache,
-    is_pretrained,
-)
+from leuko_mm.engine.staged_freeze import FeatureCache, is_pretrained
 from leuko_mm.training.run_report import thaw_marks
 
 # Maps of a frozen encoder.

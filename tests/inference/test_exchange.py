@@ -42,11 +42,6 @@ def test_run_lengths_are_those_pixels(inside, place):
     assert (inside_box(dict(box=box, runs=text), height) == inside).all()
 
 
-def test_a_box_beyond_the_image_is_refused():
-    with pytest.raises(ValueError, match="within 4x4"):
-        run_length_text(np.ones((3, 3), bool), 2, 2, height=4, width=4)
-
-
 @pytest.mark.parametrize("inside", shapes(), ids=range(8))
 def test_rings_are_those_pixels(inside):
     painted = np.zeros((20, 20), int)

@@ -5,14 +5,13 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
-from drawn_red_cells import disc, drawn
+from drawn_red_cells import drawn
 
 from leuko_mm.datasets.converters.synthetic.scene import CROP_UM, render_cell
 from leuko_mm.datasets.converters.synthetic.stain import slide_style
 from leuko_mm.inference.model import Checkpoint
 from leuko_mm.inference.scale import (
     check_scale,
-    find_circles,
     find_scale,
     measure_red_cells,
 )
@@ -25,11 +24,6 @@ def test_the_diameter_of_drawn_discs_is_found(diameter):
     assert measured.count >= 6
     assert 0.5 < measured.confidence <= 1
     assert 0 <= measured.spread < 0.1
-
-
-def test_fewer_cells_make_less_sure():
-    many, few = (measure_red_cells(drawn(30, cells=n)) for n in (14, 4))
-    assert few.confidence < many.confidence
 
 
 def test_bright_discs_are_no_red_cells():
@@ -57,20 +51,6 @@ def test_a_drawn_smear_is_measured_at_any_size():
         assert measured.diameter / factor == pytest.approx(diameter, rel=0.1)
 
 
-def test_a_large_image_is_looked_at_in_places():
-    image = np.tile(drawn(24), (8, 8, 1))
-    assert measure_red_cells(image).diameter == pytest.approx(24, rel=0.06)
-
-
-def test_a_circle_tells_how_much_of_its_rim_is_seen():
-    image = np.full((80, 80, 3), 220, np.uint8)
-    image[disc((80, 80), 40, 40, 15)] = 100
-    ((diameter, whole),) = find_circles(image)
-    assert diameter == pytest.approx(30, abs=2)
-    image[:, 40:] = 220
-    assert all(rim < 0.7 * whole for _, rim in find_circles(image))
-
-
 def a_checkpoint(**scale) -> Checkpoint:
     scale = dict(px_per_um=None, rbc_px=20.0, cell_px=128) | scale
     return Checkpoint(None, dict(scale=scale), None)
@@ -84,18 +64,15 @@ def test_auto_compares_red_cells_with_those_of_the_training():
     assert found.factor == pytest.approx(0.5, rel=0.06)
     assert (found.how, found.red_cells >= 6) == ("red cells", True)
     assert found.red_cell_px == pytest.approx(40, rel=0.06)
-    assert "red cells" in found.note
+    # A sidecar that has not measured takes the usual share.
+    found = find_scale(drawn(40), a_checkpoint(rbc_px=None))
+    assert found.factor == pytest.approx(0.204 * 128 / 40, rel=0.06)
 
 
 def test_without_red_cells_the_scale_is_assumed():
     found = find_scale(BARE, a_checkpoint())
     assert (found.factor, found.how, found.confidence) == (0.5, "assumed", 0.0)
     assert "--scale" in found.note
-
-
-def test_a_sidecar_that_has_not_measured_takes_the_usual_share():
-    found = find_scale(drawn(40), a_checkpoint(rbc_px=None))
-    assert found.factor == pytest.approx(0.204 * 128 / 40, rel=0.06)
 
 
 def test_what_the_user_gives_is_used():

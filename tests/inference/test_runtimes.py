@@ -30,7 +30,7 @@ from leuko_mm.inference.model import (
     read_checkpoint,
     read_model,
 )
-from leuko_mm.inference.predictor import Predictor, TileNetwork
+from leuko_mm.inference.predictor import Predictor
 from leuko_mm.models.encoders import VGG
 
 PTH, ONNX = Path("net.pth"), Path("net.onnx")
@@ -81,12 +81,6 @@ def test_what_may_be_read_by_others_is_not_folded(model):
     state = list(model.state_dict())
     assert fold_batch_norms(model) == 0
     assert list(model.state_dict()) == state
-
-
-def test_a_network_in_training_is_not_folded():
-    pair = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)).train()
-    assert fold_batch_norms(pair) == 0
-    assert fold_batch_norms(pair.eval()) == 1
 
 
 @pytest.fixture
@@ -181,15 +175,6 @@ def test_logits_are_those_of_the_checkpoint(runtimes, batch, size):
     assert (own.argmax(1) == other.argmax(1)).mean() >= SAME_CLASS
 
 
-@pytest.mark.parametrize("shape", [(33, 47), (97, 131), (20, 70), (1, 1)])
-@pytest.mark.parametrize("tta", [False, True])
-def test_tiles_of_odd_sides_are_taken(runtimes, pair, shape, tta):
-    tile = np.random.default_rng(0).integers(0, 256, (*shape, 3), np.uint8)
-    own, other = (TileNetwork(pair[0], runtime, tta=tta)(tile) for runtime in runtimes)
-    assert own.shape == other.shape == (6, *shape)
-    np.testing.assert_allclose(own, other, atol=LIMIT)
-
-
 # Without torch, as an installation for predicting alone has it.
 TORCH_FREE = """
 import importlib, pkgutil, sys
@@ -234,14 +219,3 @@ def test_an_export_finds_the_same_cells_without_torch(painted, tmp_path, enhance
 def test_an_export_runs_on_the_cpu_only(pair):
     with pytest.raises(RuntimeChoiceError, match="'cuda:0'"):
         open_runtime(pair[1], "onnxruntime", device="cuda:0")
-
-
-def test_torch_can_be_kept_from_bfloat16(pair):
-    images = torch.randn(1, 3, 32, 32)
-    runtime = open_runtime(pair[0], device="cpu", float32=True)
-    assert not runtime.low_precision
-    with torch.no_grad():
-        plain = module.whole_logits(pair[0].model, images)
-    np.testing.assert_allclose(
-        runtime.logits(images.numpy()), plain, atol=1e-4, rtol=1e-4
-    )

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import socket
-import subprocess
-import sys
 
 import cv2
 import numpy as np
@@ -23,23 +21,8 @@ from leuko_mm.inference.model import (
 )
 
 
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
+def test_a_missing_checkpoint_names_its_training(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "shipped_folder", lambda: tmp_path)
-    return tmp_path
-
-
-def test_a_checkpoint_is_found_with_its_sidecar(folder):
-    (folder / "a.pth").touch()
-    assert shipped_names() == []
-    with pytest.raises(NotShippedError, match="no checkpoint 'a'"):
-        shipped_checkpoint("a")
-    (folder / "a.json").touch()
-    assert shipped_checkpoint("a") == folder / "a.pth"
-    assert shipped_names() == ["a"]
-
-
-def test_a_missing_checkpoint_names_its_training_and_ends_with_2(folder):
     with pytest.raises(NotShippedError, match="leuko train cbam_unet_compact") as found:
         shipped_checkpoint()
     assert exit_code_of(found.value) == 2
@@ -52,15 +35,6 @@ def test_everything_shipped_has_a_sidecar_and_fits_the_wheel():
     assert [file.stem for file in files] == shipped_names()
     assert all(file.stat().st_size <= 8_000_000 for file in files)
     assert sum(file.stat().st_size for file in files) <= 16_000_000
-
-
-def test_loading_the_predictor_prints_nothing():
-    """MMSegmentation says twice that an optional reader of datasets is absent."""
-    words = "from leuko_mm.inference import Predictor; Predictor.from_zoo()"
-    done = subprocess.run(
-        [sys.executable, "-c", words], capture_output=True, text=True, check=True
-    )
-    assert done.stdout == ""
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import io
 
 import pytest
 
-from leuko_mm.report.comparison import (
+from leuko_mm.report.comparison_page import (
     ComparisonReport,
     ResultFigure,
     ResultTable,

@@ -8,11 +8,7 @@ import pytest
 
 from leuko_mm.datasets.mosaic import MosaicDataset
 from leuko_mm.report.run_page import LossHistory
-from leuko_mm.training.run_report import (
-    locate_cells,
-    loss_history,
-    read_losses,
-)
+from leuko_mm.training.run_report import locate_cells, loss_history, read_losses
 
 
 def log(work_dir, started, losses):

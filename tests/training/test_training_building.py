@@ -9,11 +9,7 @@ import torch
 
 from leuko_mm.errors import UsageError
 from leuko_mm.models.cbam import over_channels
-from leuko_mm.training.building import (
-    TrainingStartHook,
-    building_errors,
-    remove_run,
-)
+from leuko_mm.training.building import TrainingStartHook, building_errors, remove_run
 from leuko_mm.training.run import TrainRequest, prepare_config, train
 
 

@@ -14,9 +14,12 @@ from tool_module import load_tool
 from torch.utils.data import DataLoader
 
 from leuko_mm.registry import TRANSFORMS
-from leuko_mm.transforms.ahe_retinex import enhance_image, in_windows
+from leuko_mm.transforms.ahe_retinex import (
+    adaptive_equalisation,
+    enhance_image,
+    in_windows,
+)
 from leuko_mm.transforms.enhance import AHERetinex, ValueEqualisation, equalise_value
-from leuko_mm.transforms.equalisation import adaptive_equalisation
 from leuko_mm.transforms.retinex import READINGS, RetinexParams
 
 reference = load_tool("paper/retinex_reference")

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from tool_module import load_tool
 
-from leuko_mm.transforms.equalisation import adaptive_equalisation
+from leuko_mm.transforms.ahe_retinex import adaptive_equalisation
 from leuko_mm.transforms.retinex import RetinexParams
 
 reference = load_tool("paper/retinex_reference")

@@ -7,11 +7,7 @@ import pytest
 from tool_module import load_tool
 
 from leuko_mm.transforms.ahe_retinex import ahe_retinex
-from leuko_mm.transforms.retinex import (
-    READINGS,
-    RetinexParams,
-    restored_planes,
-)
+from leuko_mm.transforms.retinex import READINGS, RetinexParams, restored_planes
 
 reference = load_tool("paper/retinex_reference")
 

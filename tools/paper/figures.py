@@ -30,8 +30,7 @@ from torch import nn
 
 from leuko_mm.browse import as_rgb
 from leuko_mm.classes import CELL_CLASSES, CLASS_NAMES
-from leuko_mm.cli.main import WRONG_USE, exit_code_of
-from leuko_mm.cli.prepare import at_least
+from leuko_mm.cli.main import WRONG_USE, at_least, exit_code_of
 from leuko_mm.comparison.paper_tables import load_published
 from leuko_mm.comparison.results import LENGTH
 from leuko_mm.datasets.audit import quick_check

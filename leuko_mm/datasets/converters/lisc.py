@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from leuko_mm.classes import CLASS_NAMES, IGNORE_LABEL, class_id
-from leuko_mm.datasets.converters.cell_pictures import (
+from leuko_mm.datasets.converters.grey_masks import (
     cell_and_nucleus,
     picture_groups,
     picture_splits,

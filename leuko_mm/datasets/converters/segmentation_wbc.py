@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from leuko_mm.classes import class_id
-from leuko_mm.datasets.converters.cell_pictures import (
+from leuko_mm.datasets.converters.grey_masks import (
     cell_and_nucleus,
     picture_groups,
     picture_splits,

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from leuko_mm.datasets.converters.cell_pictures import (
+from leuko_mm.datasets.converters.grey_masks import (
     cell_and_nucleus,
     nearest_levels,
     picture_groups,
