@@ -104,7 +104,6 @@ def truncated(good: Path, bad: Path, mark: Path) -> None:
 
 
 def compressed(good: Path, bad: Path, mark: Path) -> None:
-    """A bomb: a small file of a large tensor."""
     torch.save({"state_dict": OrderedDict(a=torch.zeros(4_000_000))}, bad)
     archived(records(bad), bad, packed=True)
 

@@ -98,7 +98,6 @@ def both(
 
 
 def main() -> int:
-    """Train undisturbed, then without either process, and go on."""
     out, config = Path(sys.argv[1]), sys.argv[2]
     if "RANK" in os.environ:
         goes_on = (out / "resume").exists()

@@ -49,12 +49,8 @@ def kill_at_random_moments(
 
     The arguments of the script are OUT KILLS SEED. OUT/whole holds the undisturbed
     attempt, OUT/killed-1 and so on those that were killed, a new one whenever one ends.
-    A line is printed for every kill, with what ``look`` returns.
-
-    Args:
-        attempt: starts a process that writes into a folder, or goes on there; returns
-            its id.
-        look: called with the folder after every kill.
+    ``attempt`` starts a process that writes into a folder, or resumes there; its id is
+    returned. A line is printed for every kill, with what ``look`` returns.
     """
     out, kills, chance = Path(sys.argv[1]), int(sys.argv[2]), random.Random(sys.argv[3])
     killed, number, began = 0, 0, time.monotonic()

@@ -25,7 +25,6 @@ WANTED = 0.95
 
 
 def mosaics(config) -> list[dict]:
-    """Return eight mosaics of 2x2 synthetic cells, not augmented."""
     dataset_config = copy.deepcopy(config.train_dataloader.dataset)
     dataset_config.update(size=64, mosaics=8, tile_augmentation=[], enhance=None)
     dataset_config.dataset.update(name="synthetic", split=None)
@@ -56,7 +55,6 @@ def pixel_accuracy(model, batches: list[dict]) -> float:
 
 
 def learn_by_heart(name: str) -> list[float]:
-    """Return the accuracy after every ``LOOK_EVERY`` iterations, until it suffices."""
     torch.manual_seed(0)
     config = resolve_config(name, protocol="half")
     config.model.backbone.init_cfg = None
