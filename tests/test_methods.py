@@ -19,7 +19,7 @@ from shipped_configs import (
 from torch import nn
 
 from leuko_mm.engine.encoder_weights import KNOWN
-from leuko_mm.engine.optim import encoder_groups
+from leuko_mm.engine.optim import EncoderLrConstructor
 from leuko_mm.registry import HOOKS, MODELS
 from leuko_mm.training.config import SETTINGS
 
@@ -68,7 +68,10 @@ def test_a_pretrained_encoder_waits_and_is_slow_and_no_other(name):
     # What a network never trains is in no group, and stays so.
     never = {id(p) for p in model.parameters() if not p.requires_grad}
     encoder = {id(p) for p in model.backbone.parameters()} - never
-    slow, rest = encoder_groups(model, 1.0, lr_mult=0.1)
+    recipe = dict(type="OptimWrapper", optimizer=dict(type="AdamW", lr=1.0))
+    groups: list[dict] = []
+    EncoderLrConstructor(recipe, dict(lr_mult=0.1)).add_params(groups, model)
+    slow, rest = groups
     assert {id(p) for p in slow["params"]} == encoder
     assert slow["lr"] == (0.1 if weights else 1.0)
     assert rest["lr"] == 1.0
