@@ -156,7 +156,7 @@ def image_facts(path: Path, *, max_pixels: int = MAX_PIXELS) -> ImageFacts:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Image.Image]:
+def _opened(path: Path | io.BytesIO) -> Iterator[Image.Image]:
     with warnings.catch_warnings():
         # Pillow warns of what it corrects, and of what is refused here.
         warnings.simplefilter("ignore")
@@ -393,7 +393,7 @@ def _tiff_plane(path: Path, plane: int) -> np.ndarray:
         header = tags.prefix + struct.pack(order + "HI", 42, end)
         content = b"".join([header, *blocks]).ljust(end, b"\0")
         file = io.BytesIO(content + rows + bytes(4) + lists)
-        with Image.open(file, formats=["TIFF"]) as image:
+        with _opened(file) as image:
             return np.asarray(image).astype(np.uint16)
     except Exception as error:  # decoders raise anything on a broken file
         raise _unreadable(path, error) from None

@@ -129,10 +129,9 @@ def test_twelve_bits_in_sixteen_are_refused(tmp_path):
 @pytest.mark.parametrize("what", ["hot pixels", "scale bar", "banner"])
 def test_a_bright_pixel_or_bar_does_not_hide_twelve_bits(tmp_path, what):
     image = RNG.integers(0, 4096, (100, 120, 3), dtype=np.uint16)
-    if what == "hot pixels":
-        image[40, 3], image[50, 7] = 65535, 30000
-    else:
-        image[slice(0, 30) if what == "banner" else slice(90, 93)] = 65535
+    rows = {"banner": slice(0, 30), "scale bar": slice(90, 93), "hot pixels": 40}[what]
+    image[rows, 3 if what == "hot pixels" else slice(None)] = 65535
+    image[50, 7] = 30000
     path = tmp_path / "dark.png"
     cv2.imwrite(str(path), image)
     assert "12 bits" in refused(path)

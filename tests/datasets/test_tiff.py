@@ -51,15 +51,8 @@ def test_any_layout_is_read_right_or_refused(tmp_path, first, count):
 def test_sixteen_bit_colours_in_planes_or_not(tmp_path, planar, tile, options, order):
     path = tmp_path / "a.tif"
     stored = WIDE if planar == "contig" else np.moveaxis(WIDE, 2, 0)
-    tifffile.imwrite(
-        path,
-        stored,
-        photometric="rgb",
-        planarconfig=planar,
-        tile=tile,
-        byteorder=order,
-        **options,
-    )
+    layout = {"planarconfig": planar, "tile": tile, "byteorder": order}
+    tifffile.imwrite(path, stored, photometric="rgb", **layout, **options)
     np.testing.assert_array_equal(read_image(path), np.rint(WIDE / 257))
     path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
     with pytest.raises(ImageFileError):

@@ -13,7 +13,6 @@ if importlib.util.find_spec("imagecodecs"):
     COMPRESSIONS += ["lzw", "packbits", "lzma", "zstd"]
 DTYPES = ["u1"] * 6 + ["u2"] * 8 + ["?", "i1", "i2", "u4", "i4", "f2", "f4"]
 TILES = [None, None, (16, 16), (32, 16), (16, 48), (64, 64)]
-PLANAR, CONTIGUOUS = 2, 1
 
 
 def write_variant(path: Path, rng: np.random.Generator) -> tuple[np.ndarray, dict]:
@@ -35,7 +34,7 @@ def write_variant(path: Path, rng: np.random.Generator) -> tuple[np.ndarray, dic
     samples = drawn(shape, dtype, rng)
     if extra and rng.random() < 0.6:
         samples[..., -1] = np.iinfo(dtype).max if dtype.kind in "iu" else 1
-    planar = PLANAR if shape[2] > 1 and rng.random() < 0.5 else CONTIGUOUS
+    planar = shape[2] > 1 and rng.random() < 0.5
     options = {
         "photometric": photometric,
         "compression": COMPRESSIONS[rng.integers(len(COMPRESSIONS))],
@@ -49,7 +48,7 @@ def write_variant(path: Path, rng: np.random.Generator) -> tuple[np.ndarray, dic
     if turn > 1:
         options["extratags"] = [(274, "H", 1, turn, True)]
     if shape[2] > 1:
-        options["planarconfig"] = planar
+        options["planarconfig"] = "separate" if planar else "contig"
     if extra:
         options["extrasamples"] = extra
     if photometric == "palette":
@@ -60,7 +59,7 @@ def write_variant(path: Path, rng: np.random.Generator) -> tuple[np.ndarray, dic
         options["rowsperstrip"] = int(rng.integers(1, height + 1))
     pyramid = ["none"] * 4 + ["below", "pages"]
     below = pyramid[rng.integers(len(pyramid))]
-    stored = np.moveaxis(samples, 2, 0) if planar == PLANAR else samples
+    stored = np.moveaxis(samples, 2, 0) if planar else samples
     if shape[2] == 1:
         stored = samples[..., 0]
     with tifffile.TiffWriter(
@@ -68,7 +67,7 @@ def write_variant(path: Path, rng: np.random.Generator) -> tuple[np.ndarray, dic
     ) as file:
         file.write(stored, subifds=int(below == "below"), **options)
         if below != "none":
-            rows = np.s_[:, ::2, ::2] if planar == PLANAR else np.s_[::2, ::2]
+            rows = np.s_[:, ::2, ::2] if planar else np.s_[::2, ::2]
             options.pop("rowsperstrip", None)
             file.write(stored[rows], subfiletype=1, **options)
     return samples, {**options, "dtype": dtype, "below": below, "turn": turn}
