@@ -19,11 +19,14 @@ is turned by its EXIF tag   turned upright, image and mask alike; refused with
 has transparent pixels      refused: the colour behind them is not known
 has an opaque alpha         read without it
 is grey, or 1-bit           an image: repeated on three channels; a mask: its
-                            values, and 0 and 255 for 1 bit
+                            values, scaled to 0 to 255 where 1, 2 or 4 bits hold one
 has a palette               an image: its colours; a mask: its indices
-has 16 bits a channel       an image: divided by 257 and rounded, refused where no
-                            value is above 4095 (10 or 12 bits would look black);
-                            a grey mask: its values; a colour mask: refused
+has 16 bits a channel       an image: divided by 257 and rounded, refused where
+                            hardly a value is above 4095 (10 or 12 bits would look
+                            black); a grey mask: its values; a colour mask: refused
+is a TIFF                   read in planes, tiles and strips alike, as libtiff does;
+                            inverted where white is zero; refused where its numbers
+                            are signed, or its layout is none that Pillow knows
 is CMYK, Lab, HSV, YCbCr,   refused: its colours depend on an unknown profile or
 float or 32-bit             scale; 32-bit masks are read
 has an ICC profile          read as if it had none
@@ -32,15 +35,18 @@ has an ICC profile          read as if it had none
 
 from __future__ import annotations
 
+import io
+import struct
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
 from leuko_mm.datasets.prepared import DatasetError
 from leuko_mm.transforms.ahe_retinex import as_rgb_uint8
@@ -66,6 +72,17 @@ MAX_PIXELS = 89_000_000
 MIN_SIDE = 8
 BAND = 256  # rows converted at a time, so that a large image is not there twice
 ORIENTATION = 0x0112  # EXIF tag
+# TIFF tags
+BITS, PHOTOMETRIC, SAMPLES, PLANAR, SAMPLE_FORMAT = 258, 262, 277, 284, 339
+PHOTOMETRIC_NAMES = {
+    0: "white is zero",
+    1: "black is zero",
+    2: "RGB",
+    3: "palette",
+    5: "CMYK",
+    6: "YCbCr",
+    8: "Lab",
+}
 GREY_MODES = ("1", "L", "P", "I", "I;16", "I;16L", "I;16B", "I;16N")
 ALPHA_MODES = ("RGBA", "LA", "PA", "RGBa", "La")
 
@@ -87,6 +104,9 @@ class ImageFacts:
     frames: int  # above 1 in animations and files of several pages
     turned: bool  # whether its EXIF tag turns or mirrors it
     alpha: bool  # whether it has an alpha channel or a transparent colour
+    signed: bool = False  # whether a TIFF says that its numbers are
+    planes: bool = False  # whether a TIFF stores each channel apart
+    inverted: bool = False  # whether white is zero in a TIFF
 
     @property
     def suffix_fits(self) -> bool:
@@ -112,6 +132,9 @@ def image_facts(path: Path, *, max_pixels: int = MAX_PIXELS) -> ImageFacts:
     try:
         with _opened(path) as image:
             _check_size(path, *image.size, max_pixels)
+            tags = image.tag_v2 if image.format == "TIFF" else {}
+            if tags:
+                _check_layout(path, image)
             return ImageFacts(
                 path=path,
                 format=image.format,
@@ -122,6 +145,9 @@ def image_facts(path: Path, *, max_pixels: int = MAX_PIXELS) -> ImageFacts:
                 frames=getattr(image, "n_frames", 1),
                 turned=_is_turned(image, path),
                 alpha=image.mode in ALPHA_MODES or "transparency" in image.info,
+                signed=2 in tags.get(SAMPLE_FORMAT, ()),
+                planes=tags.get(PLANAR) == 2 and tags.get(SAMPLES, 1) > 1,
+                inverted=tags.get(PHOTOMETRIC) == 0,
             )
     except ImageFileError:
         raise
@@ -130,7 +156,7 @@ def image_facts(path: Path, *, max_pixels: int = MAX_PIXELS) -> ImageFacts:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Image.Image]:
+def _opened(path: Path | io.BytesIO) -> Iterator[Image.Image]:
     with warnings.catch_warnings():
         # Pillow warns of what it corrects, and of what is refused here.
         warnings.simplefilter("ignore")
@@ -186,7 +212,57 @@ def _unreadable(path: Path, error: Exception) -> ImageFileError:
     if path.is_file() and path.stat().st_size == 0:
         return ImageFileError(f"{path}: empty, 0 bytes")
     kind = type(error).__name__
+    # What Pillow says of a TIFF whose layout it does not know.
+    layout = ""
+    if isinstance(error, UnidentifiedImageError) or "unknown raw mode" in str(error):
+        layout = _tiff_layout(path)
+    if layout:
+        return _not_read(path, layout)
     return ImageFileError(f"{path}: cannot be read as an image ({kind}: {error})")
+
+
+def _not_read(path: Path, layout: str) -> ImageFileError:
+    return ImageFileError(
+        f"{path}: a TIFF of {layout}, which is not read; export it as RGB or grey with "
+        "8 bits a channel"
+    )
+
+
+def _check_layout(path: Path, image: Image.Image) -> None:
+    """Refuse what Pillow reads to other pixels than libtiff."""
+    tags = image.tag_v2
+    if tags.get(PLANAR) == 2 and image.mode in ("LA", "La", "PA"):
+        raise _not_read(path, "grey with alpha, in separate planes")
+    compressed = image.info.get("compression") != "raw"
+    if image.mode == "I" and tags.prefix == b"MM" and compressed:
+        raise _not_read(path, "compressed whole numbers, signed, big-endian")
+
+
+def _tiff_layout(path: Path) -> str:
+    """Say what a TIFF that Pillow does not know holds; "" if it is none, or broken."""
+    try:
+        with open(path, "rb") as file, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            header = file.read(8)
+            if header[:4] == b"MM\0+":
+                return "64-bit offsets in big-endian order (BigTIFF)"
+            if header[:4] == b"II+\0":
+                header += file.read(8)
+            tags = TiffImagePlugin.ImageFileDirectory_v2(header)
+            file.seek(tags.next)
+            tags.load(file)
+        kind = tags.get(SAMPLE_FORMAT, (1,))[0]
+        kind = {1: "unsigned", 2: "signed", 3: "float"}.get(kind, "odd numbers")
+        names = (
+            f"{tags.get(SAMPLES, 1)} x {tags.get(BITS, (1,))[0]} bits a pixel",
+            kind,
+            PHOTOMETRIC_NAMES.get(tags.get(PHOTOMETRIC), "colours of no known kind"),
+            "in separate planes" if tags.get(PLANAR) == 2 else "",
+            "big-endian" if tags.prefix == b"MM" else "",
+        )
+    except Exception:  # decoders raise anything on a broken file
+        return ""
+    return ", ".join(name for name in names if name)
 
 
 def read_image(path: Path, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
@@ -204,13 +280,20 @@ def read_image(path: Path, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """
     facts = image_facts(path, max_pixels=max_pixels)
     check_frames(facts)
-    if facts.bits == 16:
-        return _sixteen_bits(facts)
-    if facts.mode not in ("1", "L", "P", "RGB", *ALPHA_MODES):
+    deep = facts.bits == 16
+    known = GREY_MODES if deep else ("1", "L", "P")
+    if facts.mode not in (*known, "RGB", *ALPHA_MODES):
         raise ImageFileError(
             f"{path}: colours of type {facts.mode}; expected RGB or grey; export it "
             "as RGB with 8 bits a channel"
         )
+    if facts.signed:
+        raise ImageFileError(
+            f"{path}: a TIFF of signed numbers, whose 0 need not be black; expected "
+            "unsigned ones; export it with 8 bits a channel"
+        )
+    if deep:
+        return _sixteen_bits(facts)
     image = _decoded(facts)
     if facts.alpha:
         image = _without_alpha(facts, image)
@@ -225,6 +308,10 @@ def read_image(path: Path, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
 def _decoded(facts: ImageFacts) -> Image.Image:
     try:
         with _opened(facts.path) as image:
+            if facts.format == "TIFF":
+                image.filename = (
+                    ""  # Pillow maps an unturned file with its sides swapped
+                )
             image.load()
             # exif_transpose would copy an image that is upright already.
             return ImageOps.exif_transpose(image) if facts.turned else image
@@ -238,18 +325,78 @@ def _sixteen_bits(facts: ImageFacts) -> np.ndarray:
         raise ImageFileError(
             f"{path}: 16 bits a channel, and turned by an EXIF tag; save it upright"
         )
-    _decoded(facts)  # Pillow notices a file that is cut short, OpenCV fills it up
-    array = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
-    if array is None or array.dtype != np.uint16:
-        raise ImageFileError(
-            f"{path}: 16-bit pixels of a kind that is not read; save it with 8 bits"
-        )
-    if array.ndim == 3:
-        array = array[..., [2, 1, 0, 3][: array.shape[2]]]  # BGR to RGB
     try:
+        array = _sixteen_bit_samples(facts)
+        if array is None or array.dtype != np.uint16:
+            raise ValueError(
+                "16-bit pixels of a kind that is not read; save it with 8 bits"
+            )
         return as_rgb_uint8(array)
+    except ImageFileError:
+        raise
     except ValueError as error:
         raise ImageFileError(f"{path}: {error}") from None
+
+
+def _sixteen_bit_samples(facts: ImageFacts) -> np.ndarray | None:
+    if facts.planes and facts.mode in ("RGB", "RGBA"):
+        # Pillow drops the low bytes, OpenCV mixes the planes up.
+        return np.dstack([_tiff_plane(facts.path, k) for k in range(len(facts.mode))])
+    # Pillow notices a file that is cut short, OpenCV fills it up.
+    image = _decoded(facts)
+    if facts.format == "TIFF" and facts.mode in GREY_MODES:
+        return _grey_samples(facts, image)
+    array = cv2.imdecode(np.fromfile(facts.path, np.uint8), cv2.IMREAD_UNCHANGED)
+    if array is not None and array.ndim == 3:
+        array = array[..., [2, 1, 0, 3][: array.shape[2]]]  # BGR to RGB
+        high = array[..., :3] >> 8  # which is what Pillow reads
+        if facts.format == "TIFF" and (high != np.asarray(image)[..., :3]).any():
+            return None
+    return array
+
+
+def _grey_samples(facts: ImageFacts, image: Image.Image) -> np.ndarray:
+    values = np.array(image)
+    if facts.format != "TIFF" or values.dtype.itemsize != 2:
+        return values
+    values = values.astype(np.uint16)
+    return 65535 - values if facts.inverted else values  # Pillow inverts 8 bits only
+
+
+def _tiff_plane(path: Path, plane: int) -> np.ndarray:
+    """Read one 16-bit plane as a grey TIFF of its blocks alone."""
+    with _opened(path) as image:
+        tags = image.tag_v2
+    order = "<" if tags.prefix == b"II" else ">"
+    try:
+        places, lengths = (324, 325) if 324 in tags else (273, 279)  # tiles or strips
+        each = len(tags[places]) // tags[SAMPLES]
+        blocks = []
+        with open(path, "rb") as file:
+            for block in range(plane * each, (plane + 1) * each):
+                file.seek(tags[places][block])
+                blocks.append(file.read(tags[lengths][block]))
+        *begins, end = accumulate(map(len, blocks), initial=8)
+        end += end % 2
+        entries = {BITS: [16], PHOTOMETRIC: [1], SAMPLES: [1]}
+        entries |= {places: begins, lengths: [len(block) for block in blocks]}
+        for tag in (256, 257, 259, 266, 278, 317, 322, 323):  # sides, codec, blocks
+            if tag in tags:
+                entries[tag] = [tags[tag]]
+        rows, lists = struct.pack(order + "H", len(entries)), b""
+        for tag, values in sorted(entries.items()):
+            value = values[0]
+            if len(values) > 1:
+                value = end + 2 + 12 * len(entries) + 4 + len(lists)
+                lists += struct.pack(f"{order}{len(values)}I", *values)
+            rows += struct.pack(order + "HHII", tag, 4, len(values), value)
+        header = tags.prefix + struct.pack(order + "HI", 42, end)
+        content = b"".join([header, *blocks]).ljust(end, b"\0")
+        file = io.BytesIO(content + rows + bytes(4) + lists)
+        with _opened(file) as image:
+            return np.asarray(image).astype(np.uint16)
+    except Exception as error:  # decoders raise anything on a broken file
+        raise _unreadable(path, error) from None
 
 
 def check_frames(facts: ImageFacts) -> None:
@@ -262,6 +409,8 @@ def check_frames(facts: ImageFacts) -> None:
 
 
 def _without_alpha(facts: ImageFacts, image: Image.Image) -> Image.Image:
+    if facts.mode == "La":  # which Pillow converts in two steps only
+        image = image.convert("LA")
     full = image.convert("RGBA")
     if full.getextrema()[3][0] < 255:
         raise ImageFileError(
@@ -299,7 +448,14 @@ def read_mask_file(path: Path) -> MaskFile:
         grey = facts.mode in ("LA", "La")
     if not grey:
         return MaskFile(np.array(image.convert("RGB")))
-    values = np.array(image)
+    values = _grey_samples(facts, image)
+    # Pillow takes the signed 8 bits for unsigned, and the unsigned 32 for signed.
+    wrapped = values > 127 if facts.signed else values < 0
+    if facts.bits == (8 if facts.signed else 32) and wrapped.any():
+        raise ImageFileError(
+            f"{path}: values below 0 or above 2147483647; expected class or instance "
+            "numbers"
+        )
     if values.dtype == bool:
         values = values.astype(np.uint8) * 255
     palette = image.getpalette("RGB") if image.mode == "P" else None

@@ -117,9 +117,9 @@ def as_rgb_uint8(image: np.ndarray) -> np.ndarray:
     (H, W), (H, W, 1)       grey, repeated on three channels
     (H, W, 4)               without its alpha, if that is opaque everywhere;
                             else refused: the background is not known
-    uint16                  divided by 257 and rounded; refused if its largest
-                            value is 1 to 4095: 10 or 12 bits in 16, which
-                            would come out black
+    uint16                  divided by 257 and rounded; refused if nearly all
+                            values are at most 4095 (but for 5 %, or a third that
+                            is white): 10 or 12 bits, which would come out black
     float16, 32, 64         times 255 and rounded; refused outside 0 to 1, and
                             for NaN or infinity
     other types, other      refused
@@ -158,11 +158,18 @@ def _as_uint8(image: np.ndarray) -> np.ndarray:
         return image
     if image.dtype == np.uint16:
         # Alpha, where there is one, says nothing about the depth of the colours.
-        top = int(image[..., :3].max())
-        if 1 <= top <= 4095:
+        colours = image[..., :3]
+        low = (colours > 0) & (colours <= 4095)
+        white = np.count_nonzero(colours == 65535)
+        high = np.count_nonzero(colours > 4095) - white
+        # Hot pixels are few, and a scale bar or a banner is a small part; a white
+        # background is not.
+        if np.count_nonzero(low) > 19 * high + 2 * white:
+            top = int(colours[low].max())
+            but = " but for white or a few bright pixels" if colours.max() > top else ""
             raise ValueError(
-                f"the 16-bit image has no value above {top}: it seems to hold 10 or "
-                "12 bits; bring it to the full 16-bit range, or to 8 bits, first"
+                f"the 16-bit image has no value above {top}{but}: it seems to hold "
+                "10 or 12 bits; bring it to the full 16-bit range, or to 8 bits, first"
             )
         return ((image.astype(np.uint32) + 128) // 257).astype(np.uint8)
     if np.issubdtype(image.dtype, np.floating):

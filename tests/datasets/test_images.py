@@ -126,6 +126,26 @@ def test_twelve_bits_in_sixteen_are_refused(tmp_path):
     assert "12 bits" in refused(path)
 
 
+@pytest.mark.parametrize("what", ["hot pixels", "scale bar", "banner"])
+def test_a_bright_pixel_or_bar_does_not_hide_twelve_bits(tmp_path, what):
+    image = RNG.integers(0, 4096, (100, 120, 3), dtype=np.uint16)
+    rows = {"banner": slice(0, 30), "scale bar": slice(90, 93), "hot pixels": 40}[what]
+    image[rows, 3 if what == "hot pixels" else slice(None)] = 65535
+    image[50, 7] = 30000
+    path = tmp_path / "dark.png"
+    cv2.imwrite(str(path), image)
+    assert "12 bits" in refused(path)
+
+
+def test_black_corners_and_a_bright_background_do_not_look_like_twelve_bits(tmp_path):
+    image = np.full((100, 120, 3), 65535, np.uint16)
+    image[:60] = RNG.integers(0, 3000, (60, 120, 3))
+    image[70:80, 20:60] = RNG.integers(20000, 65536, (10, 40, 3))
+    path = tmp_path / "eyepiece.png"
+    cv2.imwrite(str(path), image)
+    np.testing.assert_array_equal(read_image(path)[..., ::-1], np.rint(image / 257))
+
+
 @pytest.mark.parametrize("mode", ["CMYK", "LAB", "F", "I"])
 def test_colours_that_depend_on_something_unknown_are_refused(saved, mode):
     grey = Image.fromarray(PIXELS[..., 0]).convert("I")
