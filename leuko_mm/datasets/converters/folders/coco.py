@@ -105,9 +105,10 @@ def _drawn(
         tables = ("images", images, image), ("categories", names, category)
         for table, known, number in tables:
             if number not in known:
+                there = ", ".join(list(known)[:SHOWN]) or "nothing"
                 raise DatasetError(
                     f"{path}: annotation {entry.get('id')} names {number!r}, which is "
-                    f"not in {table}; they have {', '.join(list(known)[:SHOWN]) or 'nothing'}"
+                    f"not in {table}; they have {there}"
                 )
         drawn[image].append((names[category], entry))
     return drawn

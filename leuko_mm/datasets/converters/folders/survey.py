@@ -64,12 +64,8 @@ def survey_folders(
     evidence = ShapeEvidence()
     uses, cut = _count_keys(annotated, annotations, evidence)
     numbered = evidence.numbers_cells()
-    guess = guess_map(
-        uses,
-        annotations.colours,
-        [image.relative for image in annotated],
-        numbered=numbered,
-    )
+    names = [image.relative for image in annotated]
+    guess = guess_map(uses, annotations.colours, names, numbered=numbered)
     remarks, doubted = evidence.against(guess)
     guess.update(dict.fromkeys(doubted))
     if numbered:
