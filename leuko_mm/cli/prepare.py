@@ -216,6 +216,8 @@ def _print_survey(
         print(f"  left out, without a counterpart: {path}")
     if len(survey.left_out) > MAX_SHOWN_FILES:
         print(f"  and {len(survey.left_out) - MAX_SHOWN_FILES} more")
+    for remark in survey.remarks:
+        print(f"  {remark}")
     total = sum(use.pixels for use in survey.uses.values())
     rows = [("value", "pixels", "share", "files", "becomes" + " (a guess)" * guessed)]
     for key, use in list(survey.uses.items())[:MAX_SHOWN_KEYS]:
@@ -248,7 +250,8 @@ def _agree(survey: Survey, *, yes: bool, command: list[str], out: Path) -> None:
     option = f"--map {map_text(survey.guess)}"
     if missing:
         raise UsageError(
-            f"nothing was written: no guess for {len(missing)} value(s), first "
+            f"nothing was written: {'; '.join([*survey.remarks, ''])}no guess for "
+            f"{len(missing)} value(s), first "
             f"{missing[0]!r} on {survey.uses[missing[0]]}; say what every value is, a "
             f"class, background or ignore:\n    {option}"
         )

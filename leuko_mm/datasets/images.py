@@ -102,11 +102,16 @@ class ImageFacts:
     height: int
     bits: int  # of one channel
     frames: int  # above 1 in animations and files of several pages
-    turned: bool  # whether its EXIF tag turns or mirrors it
+    orientation: int  # EXIF: 1 upright, 2 to 8 turned or mirrored
     alpha: bool  # whether it has an alpha channel or a transparent colour
     signed: bool = False  # whether a TIFF says that its numbers are
     planes: bool = False  # whether a TIFF stores each channel apart
     inverted: bool = False  # whether white is zero in a TIFF
+
+    @property
+    def turned(self) -> bool:
+        """Whether its EXIF tag turns or mirrors it."""
+        return self.orientation != 1
 
     @property
     def suffix_fits(self) -> bool:
@@ -143,7 +148,7 @@ def image_facts(path: Path, *, max_pixels: int = MAX_PIXELS) -> ImageFacts:
                 height=image.height,
                 bits=_bits(image, path),
                 frames=getattr(image, "n_frames", 1),
-                turned=_is_turned(image, path),
+                orientation=_orientation(image, path),
                 alpha=image.mode in ALPHA_MODES or "transparency" in image.info,
                 signed=2 in tags.get(SAMPLE_FORMAT, ()),
                 planes=tags.get(PLANAR) == 2 and tags.get(SAMPLES, 1) > 1,
@@ -184,14 +189,14 @@ def _check_size(path: Path, width: int, height: int, limit: int) -> None:
         )
 
 
-def _is_turned(image: Image.Image, path: Path) -> bool:
+def _orientation(image: Image.Image, path: Path) -> int:
     # Pillow decodes all of a PNG to look for a tag behind the pixels; this is faster.
     marks = (b"eXIf", b"Raw profile type exif", b"tiff:Orientation")
     if image.format == "PNG":
         content = path.read_bytes()
         if not any(mark in content for mark in marks):
-            return False
-    return image.getexif().get(ORIENTATION, 1) not in (0, 1)
+            return 1
+    return image.getexif().get(ORIENTATION, 1) or 1
 
 
 def _bits(image: Image.Image, path: Path) -> int:

@@ -82,10 +82,16 @@ def coco(tmp_path):
     ("change", "said"),
     [
         (lambda c: c.pop("categories"), "no COCO file"),
-        (lambda c: c["images"].pop(), "1 of 2 images have no annotation"),
+        (
+            lambda c: (c["images"].pop(), c["annotations"].pop()),
+            "1 of 2 images have no",
+        ),
         (lambda c: c["images"][0].update(file_name="b.png"), "b.png"),
         (lambda c: c["images"][0].update(width=99), "99x14"),
-        (lambda c: c["annotations"][0].update(category_id=5), "an entry lacks 5"),
+        (
+            lambda c: c["annotations"][0].update(category_id=5),
+            "names '5', which is not in categories",
+        ),
         (lambda c: c["annotations"][1].update(segmentation=[[1, 2]]), "annotation 1"),
     ],
 )

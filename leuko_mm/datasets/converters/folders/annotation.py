@@ -15,6 +15,8 @@ import numpy as np
 from leuko_mm.datasets.prepared import DatasetError
 
 Box = tuple[int, int, int, int]  # x0, y0, x1, y1 in pixels, ends excluded
+ROUNDING = 1.0  # pixels by which tools draw past the edge of an image
+MIN_KEPT = 0.5  # less of an outline's box in its image is another scale or place
 
 
 @dataclass(frozen=True)
@@ -36,11 +38,13 @@ class Annotation:
             file says ``keys[k - 1]``.
         keys: values, colours or labels, as the file has them.
         instances: key and box of everything drawn; None for masks, which draw pixels.
+        cut: how many drawn things reach past the image, or hold no pixel of it.
     """
 
     codes: np.ndarray
     keys: tuple[str, ...]
     instances: tuple[tuple[str, Box], ...] | None = None
+    cut: int = 0
 
     def labels(self, targets: Mapping[str, int]) -> np.ndarray:
         """Return uint8 labels (H, W), given the label of every key."""
@@ -68,6 +72,9 @@ class Annotations:
     # RGB of a key, where the files give one.
     colours: Mapping[str, tuple[int, int, int]] = field(default_factory=dict)
     unused: Sequence[str] = ()  # annotations without an image
+    # Mask files of an image; none where outlines are drawn.
+    files: Mapping[str, Sequence[Path]] = field(default_factory=dict)
+    sized: bool = True  # whether annotations say how large their image is
 
 
 @dataclass(frozen=True)
@@ -79,6 +86,7 @@ class Patch:
     y: int
     inside: np.ndarray  # bool (h, w)
     single: bool = True  # False for crowds, which are painted, but not cut out
+    kept: float = 1.0  # share of its box that lies in the image
 
 
 def check_size(what: object, got: Sequence[int], height: int, width: int) -> None:
@@ -91,11 +99,23 @@ def check_size(what: object, got: Sequence[int], height: int, width: int) -> Non
 
 
 def paint(patches: Iterable[Patch], height: int, width: int) -> Annotation:
-    """Paint things one over the other, the last on top."""
+    """Paint things one over the other, the last on top.
+
+    Raises:
+        ValueError: if most of a thing lies outside, or all in the first pixel.
+    """
     codes = np.zeros((height, width), np.uint16)
     keys: list[str] = []
-    instances = []
+    instances, cut, empty = [], 0, True
     for patch in patches:
+        if patch.kept < MIN_KEPT:
+            raise ValueError(
+                f"an outline of {patch.key!r} lies outside of the image of "
+                f"{width}x{height} pixels by {1 - patch.kept:.0%}; expected points in "
+                "pixels of this image: scale or move them, or clip them in the export"
+            )
+        empty = False
+        cut += patch.kept < 1 or not patch.inside.any()
         patch_height, patch_width = patch.inside.shape
         x0, y0 = max(0, patch.x), max(0, patch.y)
         x1, y1 = min(width, patch.x + patch_width), min(height, patch.y + patch_height)
@@ -109,14 +129,36 @@ def paint(patches: Iterable[Patch], height: int, width: int) -> Annotation:
         codes[y0:y1, x0:x1][inside] = keys.index(patch.key) + 1
         if patch.single:
             instances.append((patch.key, box_of(inside, x0, y0)))
-    return Annotation(codes, tuple(keys), tuple(instances))
+    if not empty and not codes.ravel()[1:].any():
+        raise ValueError(
+            "all outlines lie in the first pixel or hold none; expected points "
+            "in pixels, not as shares of the image"
+        )
+    return Annotation(codes, tuple(keys), tuple(instances), cut)
+
+
+def share_inside(low: np.ndarray, high: np.ndarray, size: Sequence[int]) -> float:
+    """Return which share of a box lies in an image of (width, height) pixels.
+
+    A box that reaches past the edge by less than ``ROUNDING`` lies inside.
+    """
+    limits = np.array(size, float)
+    if (low >= -ROUNDING).all() and (high <= limits + ROUNDING).all():
+        return 1.0
+    kept = np.clip(high, 0, limits) - np.clip(low, 0, limits)
+    with np.errstate(over="ignore"):
+        return float(np.prod(kept / np.maximum(high - low, 1e-9)))
 
 
 def union(key: str, patches: Sequence[Patch], height: int, width: int) -> Patch:
     """Return several patches as one thing."""
     if len(patches) == 1:
         return patches[0]
-    return Patch(key, 0, 0, paint(patches, height, width).codes > 0)
+    inside = np.zeros((height, width), bool)
+    for patch in patches:
+        rows, columns = patch.inside.shape
+        inside[patch.y : patch.y + rows, patch.x : patch.x + columns] |= patch.inside
+    return Patch(key, 0, 0, inside, kept=min(patch.kept for patch in patches))
 
 
 def box_of(inside: np.ndarray, x: int = 0, y: int = 0) -> Box:
@@ -159,7 +201,8 @@ def fill_rings(
             columns = np.clip(np.ceil(x - 0.5), x0, x1).astype(int)
             np.add.at(crossings, (rows - y0, columns - x0), 1)
     inside = np.cumsum(crossings, axis=1)[:, :-1] % 2 == 1
-    return Patch(key, x0, y0, inside)
+    kept = share_inside(everything.min(0), everything.max(0), (width, height))
+    return Patch(key, x0, y0, inside, kept=kept)
 
 
 def fill_circle(
@@ -169,7 +212,10 @@ def fill_circle(
     (x, y), (ex, ey) = _points([centre, edge, edge])[:2]
     rows, columns = np.mgrid[:height, :width] + 0.5
     inside = (columns - x) ** 2 + (rows - y) ** 2 <= (ex - x) ** 2 + (ey - y) ** 2
-    return Patch(key, 0, 0, inside)
+    radius = np.hypot(ex - x, ey - y)
+    corner = np.array([x, y])
+    kept = share_inside(corner - radius, corner + radius, (width, height))
+    return Patch(key, 0, 0, inside, kept=kept)
 
 
 def _points(ring: Sequence) -> np.ndarray:

@@ -74,11 +74,13 @@ def guess_map(
     keys: Iterable[str],
     colours: Mapping[str, tuple[int, int, int]],
     images: Sequence[str],
+    *,
+    numbered: bool = False,
 ) -> dict[str, str | None]:
     """Return key -> target, None where there is no guess.
 
     Keys are values, ``#rrggbb`` colours or labels; a palette gives some keys a colour,
-    and paths of images may name their class.
+    and paths of images may name their class. Values may be ``numbered`` cells.
     """
     keys = list(keys)
     # What a single kind of cell pixel means, if the paths name classes.
@@ -91,6 +93,9 @@ def guess_map(
         guess = _guess_by_colour({k: colours[k] for k in keys if k in colours}, single)
         if len(guess) == len(keys) and None not in guess.values():
             return guess
+        if numbered:
+            cell = single or LEUKOCYTE
+            return {key: cell if int(key) else BACKGROUND for key in keys}
         return _guess_by_value(keys, single)
     return {key: _guess_by_label(key) for key in keys}
 

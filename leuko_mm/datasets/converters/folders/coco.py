@@ -21,6 +21,9 @@ from leuko_mm.datasets.converters.folders.annotation import (
 )
 from leuko_mm.datasets.prepared import DatasetError
 
+SHOWN = 6  # ids
+SIDES = ("height", "width")
+
 
 def is_coco(content: object) -> bool:
     """Tell whether a JSON file has COCO's three tables."""
@@ -43,10 +46,9 @@ def coco_annotations(
     for image in images:
         by_file_name[image.path.name].append(image)
     try:
-        names = {c["id"]: str(c["name"]).strip() for c in content["categories"]}
-        drawn = defaultdict(list)
-        for entry in content["annotations"]:
-            drawn[entry["image_id"]].append((names[entry["category_id"]], entry))
+        names = _by_id(path, content["categories"], "name")
+        listed = _by_id(path, content["images"], "file_name")
+        drawn = _drawn(path, content["annotations"], listed, names)
         readers, unused = {}, []
         for entry in content["images"]:
             name = str(entry["file_name"]).replace("\\", "/")
@@ -57,36 +59,83 @@ def coco_annotations(
             elif image.name in readers:
                 raise DatasetError(f"{path} lists {name} twice")
             else:
-                readers[image.name] = _reader(path, entry, drawn[entry["id"]])
+                readers[image.name] = _reader(path, entry, drawn[id_text(entry["id"])])
     except (KeyError, TypeError) as error:
         raise DatasetError(
-            f"{path}: an entry lacks {error}, or names an id that is not there; "
-            "expected images, annotations and categories as COCO has them"
+            f"{path}: an entry lacks {error}; expected images, annotations and "
+            "categories as COCO has them"
         ) from None
     form = f"COCO polygons or run lengths ({path.name})"
-    return Annotations(form, readers, dict.fromkeys(readers, str(path)), unused=unused)
+    sizes = [entry.get(side) for entry in content["images"] for side in SIDES]
+    sources = dict.fromkeys(readers, str(path))
+    return Annotations(form, readers, sources, unused=unused, sized=None not in sizes)
+
+
+def id_text(number: object) -> str:
+    """Return an id as text: 8, 8.0 and "8" are one, whichever table has which."""
+    if isinstance(number, float) and number.is_integer():
+        number = int(number)
+    if isinstance(number, bool) or not isinstance(number, (int, str)):
+        raise TypeError(f"an id, having {number!r}; expected a number or text")
+    return str(number).strip()
+
+
+def _by_id(path: Path, entries: list[Mapping], value: str) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for entry in entries:
+        number, text = id_text(entry["id"]), str(entry[value]).strip()
+        if found.setdefault(number, text) != text:
+            raise DatasetError(
+                f"{path}: id {number} is that of the {value} {found[number][:40]!r} "
+                f"and of {text[:40]!r}; expected one id each: number joined exports "
+                "anew, in all tables"
+            )
+    return found
+
+
+def _drawn(
+    path: Path, entries: list[Mapping], images: Mapping, names: Mapping
+) -> dict[str, list]:
+    """Return category and entry of the annotations of each image."""
+    drawn = defaultdict(list)
+    outlined = [e for e in entries if {"id", "segmentation"} <= e.keys()]
+    _by_id(path, outlined, "segmentation")
+    for entry in entries:
+        image, category = id_text(entry["image_id"]), id_text(entry["category_id"])
+        tables = ("images", images, image), ("categories", names, category)
+        for table, known, number in tables:
+            if number not in known:
+                there = ", ".join(list(known)[:SHOWN]) or "nothing"
+                raise DatasetError(
+                    f"{path}: annotation {entry.get('id')} names {number!r}, which is "
+                    f"not in {table}; they have {there}"
+                )
+        drawn[image].append((names[category], entry))
+    return drawn
 
 
 def _reader(path: Path, entry: Mapping, drawn: list) -> Reader:
     def read(height: int, width: int) -> Annotation:
-        size = entry.get("height"), entry.get("width")
+        size = [entry.get(side) for side in SIDES]
         if None not in size:
             check_size(f"{path}: {entry['file_name']}", size, height, width)
-        return paint(_patches(path, drawn, height, width), height, width)
+        try:
+            return paint(_patches(drawn, height, width), height, width)
+        except ValueError as error:
+            raise DatasetError(f"{path}: {entry['file_name']}: {error}") from None
 
     return read
 
 
-def _patches(path: Path, drawn: list, height: int, width: int) -> Iterator[Patch]:
+def _patches(drawn: list, height: int, width: int) -> Iterator[Patch]:
     for key, entry in drawn:
         single = not entry.get("iscrowd")
         try:
             patch = coco_inside(entry.get("segmentation"), height, width)
         except (ValueError, TypeError, KeyError, IndexError) as error:
-            raise DatasetError(
-                f"{path}: annotation {entry.get('id')} ({key!r}): {error}"
-            ) from None
-        yield Patch(key, patch.x, patch.y, patch.inside, single)
+            own = entry.get("id")
+            raise ValueError(f"annotation {own} ({key!r}): {error}") from None
+        yield Patch(key, patch.x, patch.y, patch.inside, single, patch.kept)
 
 
 def coco_inside(segmentation: object, height: int, width: int) -> Patch:

@@ -130,6 +130,8 @@ def _cells_of(
     yield whole
     if request.crop is None:
         return
+    if survey.numbered and class_map.is_binary(request.targets):
+        annotation = _numbered(annotation)
     crops = find_crops(annotation, labels, values, request.crop)
     for number, crop in enumerate(crops, 1):
         x0, y0, x1, y1 = crop.box
@@ -211,6 +213,16 @@ def find_crops(
             cut = max(box[2] - box[0], box[3] - box[1]) > size
             crops.append(Crop(label, (x0, y0, x1, y1), cut))
     return crops
+
+
+def _numbered(annotation: Annotation) -> Annotation:
+    """Return a mask that numbers cells with a thing for each: cells may touch."""
+    cells = []
+    for code, key in enumerate(annotation.keys, 1):
+        inside = annotation.codes == code
+        if inside.sum() >= MIN_CELL_PIXELS:
+            cells.append((key, box_of(inside)))
+    return replace(annotation, instances=tuple(cells))
 
 
 def _connected_cells(labels: np.ndarray) -> list[tuple[int, Box]]:

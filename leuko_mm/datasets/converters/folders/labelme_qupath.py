@@ -19,6 +19,7 @@ from leuko_mm.datasets.converters.folders.annotation import (
     fill_circle,
     fill_rings,
     paint,
+    share_inside,
     union,
 )
 from leuko_mm.datasets.prepared import DatasetError
@@ -99,7 +100,7 @@ def _labelme_patches(content: dict, height: int, width: int) -> Iterator[Patch]:
         elif kind == "circle" and len(points) == 2:
             yield fill_circle(key, *points, **image)
         elif kind == "mask" and shape.get("mask"):
-            yield _stored_mask(key, shape["mask"], points)
+            yield _stored_mask(key, shape["mask"], points, **image)
         else:
             raise ValueError(
                 f"shape {number} ({key!r}) is a {kind} of {len(points)} point(s); "
@@ -107,14 +108,17 @@ def _labelme_patches(content: dict, height: int, width: int) -> Iterator[Patch]:
             )
 
 
-def _stored_mask(key: str, text: str, points: list) -> Patch:
+def _stored_mask(
+    key: str, text: str, points: list, *, height: int, width: int
+) -> Patch:
     try:
         with Image.open(io.BytesIO(base64.b64decode(text)), formats=["PNG"]) as image:
             inside = np.array(image.convert("L")) > 0
     except Exception as error:  # decoders raise anything on broken content
         raise ValueError(f"the mask of {key!r} cannot be read ({error})") from None
     x, y = (round(float(value)) for value in points[0])
-    return Patch(key, x, y, inside)
+    low, high = np.array([x, y]), np.array([x + inside.shape[1], y + inside.shape[0]])
+    return Patch(key, x, y, inside, kept=share_inside(low, high, (width, height)))
 
 
 def _geojson_patches(features: list, height: int, width: int) -> Iterator[Patch]:

@@ -46,7 +46,8 @@ def value_masks(masks: Mapping[str, Path]) -> Annotations:
         colours = {str(value): colour for value, colour in palette.items()}
     readers = {name: _value_reader(path, by_colour) for name, path in masks.items()}
     sources = {name: str(path) for name, path in masks.items()}
-    return Annotations(form, readers, sources, colours)
+    files = {name: [path] for name, path in masks.items()}
+    return Annotations(form, readers, sources, colours, files=files)
 
 
 def _has_colours(values: np.ndarray) -> bool:
@@ -112,6 +113,7 @@ def class_masks(layers: Mapping[str, Mapping[str, Path]]) -> Annotations:
         f"one mask a class ({', '.join(words[:SHOWN])})",
         {name: _layer_reader(masks) for name, masks in layers.items()},
         {name: ", ".join(map(str, masks.values())) for name, masks in layers.items()},
+        files={name: list(masks.values()) for name, masks in layers.items()},
     )
 
 

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+
 from leuko_mm.datasets.converters.folders import coco, labelme_qupath, pairs
 from leuko_mm.datasets.converters.folders.annotation import Annotations, SourceImage
 from leuko_mm.datasets.converters.folders.class_map import (
@@ -13,6 +15,7 @@ from leuko_mm.datasets.converters.folders.class_map import (
     guess_map,
     label_target,
 )
+from leuko_mm.datasets.converters.folders.evidence import ShapeEvidence
 from leuko_mm.datasets.converters.folders.masks import class_masks, value_masks
 from leuko_mm.datasets.images import IMAGE_SUFFIXES, image_facts, read_image
 from leuko_mm.datasets.prepared import DatasetError
@@ -22,6 +25,7 @@ EXPECTED = (
     "file an image of LabelMe or QuPath"
 )
 SHOWN = 3
+MANY, CORNER = 5, 0.52  # outlines, and the share of the sides that they keep to
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,8 @@ class Survey:
     uses: Mapping[str, KeyUse]  # every value, colour or label, and where it is
     guess: Mapping[str, str | None]  # what each probably means; None without a guess
     left_out: Sequence[str]  # images and annotations that have no counterpart
+    remarks: Sequence[str] = ()  # what the annotations' shapes say
+    numbered: bool = False  # whether the values of masks number cells
 
 
 def survey_folders(
@@ -55,9 +61,18 @@ def survey_folders(
     left_out = [*bare, *annotations.unused]
     if not annotated or (left_out and not skip_unpaired):
         raise DatasetError(_unpaired(len(found), bare, annotations.unused))
-    uses = _count_keys(annotated, annotations)
-    guess = guess_map(uses, annotations.colours, [i.relative for i in annotated])
-    return Survey(annotated, annotations, uses, guess, left_out)
+    evidence = ShapeEvidence()
+    uses, cut = _count_keys(annotated, annotations, evidence)
+    numbered = evidence.numbers_cells()
+    names = [image.relative for image in annotated]
+    guess = guess_map(uses, annotations.colours, names, numbered=numbered)
+    remarks, doubted = evidence.against(guess)
+    guess.update(dict.fromkeys(doubted))
+    if numbered:
+        remarks.insert(0, "the values number cells: each is one piece of its image")
+    if cut:
+        remarks.append(f"outlines are cut or hold no pixel: {', '.join(cut[:SHOWN])}")
+    return Survey(annotated, annotations, uses, guess, left_out, remarks, numbered)
 
 
 def _find_annotated(
@@ -113,7 +128,8 @@ def _from_json(
     files = {name: _only(name, paths) for name, paths in matched.items()}
     readers = {name: reader(path) for name, path in files.items()}
     sources = {name: str(path) for name, path in files.items()}
-    return Annotations(form, readers, sources, unused=unused)
+    sized = reader is labelme_qupath.labelme_reader
+    return Annotations(form, readers, sources, unused=unused, sized=sized)
 
 
 def _only(name: str, paths: Mapping[str, Path]) -> Path:
@@ -167,16 +183,26 @@ def _unpaired(images: int, bare: Sequence[str], unused: Sequence[str]) -> str:
 
 
 def _count_keys(
-    images: Sequence[SourceImage], annotations: Annotations
-) -> dict[str, KeyUse]:
-    """Return where each key is: numbers by value, then texts, shorter ones first."""
+    images: Sequence[SourceImage], annotations: Annotations, evidence: ShapeEvidence
+) -> tuple[dict[str, KeyUse], list[str]]:
+    """Return where each key is, and which images cut what is drawn on them.
+
+    Keys are sorted: numbers by value, then texts, shorter ones first.
+    """
     uses: dict[str, KeyUse] = {}
+    cut: list[str] = []
+    ends: list[tuple[float, float]] = []
     for image in images:
-        height, width = _upright_size(image.path)
+        height, width = _upright_size(image, annotations)
         source = annotations.sources[image.name]
         if source.endswith("json"):  # one file may hold all images
             source += f" ({image.relative})"
         annotation = annotations.readers[image.name](height, width)
+        evidence.add(annotation, source)
+        if annotation.cut:
+            cut.append(f"{annotation.cut} of {image.relative}")
+        for _, (_, _, x1, y1) in annotation.instances or ():
+            ends.append((x1 / width, y1 / height))
         for key, pixels in annotation.pixels().items():
             former = uses.get(key, KeyUse(0, 0, source))
             uses[key] = KeyUse(former.pixels + pixels, former.files + 1, former.first)
@@ -185,12 +211,33 @@ def _count_keys(
             f"nothing is annotated in {len(images)} images, first "
             f"{annotations.sources[images[0].name]}"
         )
+    right, bottom = np.max(ends, axis=0) if ends else (1, 1)
+    if len(ends) >= MANY and max(right, bottom) <= CORNER:
+        raise DatasetError(
+            f"all {len(ends)} outlines lie in the upper left quarter of their images, "
+            f"first {annotations.sources[images[0].name]}; they seem drawn on smaller "
+            "images: scale them to the pixels of these"
+        )
     order = sorted(uses, key=lambda key: (not key.isdecimal(), len(key), key))
-    return {key: uses[key] for key in order}
+    return {key: uses[key] for key in order}, cut
 
 
-def _upright_size(path: Path) -> tuple[int, int]:
-    facts = image_facts(path)
+def _upright_size(image: SourceImage, annotations: Annotations) -> tuple[int, int]:
+    """Return height and width; refuse an annotation that may not be turned alike."""
+    facts = image_facts(image.path)
+    masks = annotations.files.get(image.name, ())
+    for other in [image_facts(path).orientation for path in masks] or [1]:
+        both = sorted((facts.orientation, other))
+        # Where one of them lies on its side, their sizes differ, and are compared.
+        lying = both[0] == 1 and both[1] > 4 and facts.height != facts.width
+        if other != facts.orientation and not (lying and annotations.sized):
+            raise DatasetError(
+                f"{image.path} has the EXIF orientation {facts.orientation}, but "
+                f"{annotations.sources[image.name]} has {other} (1: none), so that "
+                "one may be turned against the other; if it was drawn on the stored "
+                "pixels, remove the tag (exiftool -Orientation= FILE), else turn the "
+                "pixels (mogrify -auto-orient FILE)"
+            )
     if facts.turned:
-        return read_image(path).shape[:2]
+        return read_image(image.path).shape[:2]
     return facts.height, facts.width
