@@ -10,11 +10,7 @@ from drawn_red_cells import drawn
 from leuko_mm.datasets.converters.synthetic.scene import CROP_UM, render_cell
 from leuko_mm.datasets.converters.synthetic.stain import slide_style
 from leuko_mm.inference.model import Checkpoint
-from leuko_mm.inference.scale import (
-    check_scale,
-    find_scale,
-    measure_red_cells,
-)
+from leuko_mm.inference.scale import check_scale, find_scale, measure_red_cells
 
 
 @pytest.mark.parametrize("diameter", [14, 23, 40, 67, 110])
