@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from leuko_mm.datasets.converters.folders.annotation import SourceImage
+from leuko_mm.datasets.image_search import ImageSearch
 from leuko_mm.datasets.images import IMAGE_SUFFIXES
 from leuko_mm.datasets.prepared import DatasetError
 
@@ -40,25 +41,27 @@ def find_folders(images: Path, masks: Path | None) -> tuple[Path, Path]:
 
 
 def list_files(folder: Path, suffixes: Sequence[str]) -> list[Path]:
-    """Return the files below a folder by suffix, without hidden ones, in order.
+    """Return the files below a folder by suffix, in order.
+
+    Hidden ones and results of our own are left out.
 
     Raises:
-        DatasetError: if one is a link to a file outside: what a folder of strangers
-            points to would be copied into the dataset.
+        DatasetError: if a folder cannot be opened, or one is a link outside: what a
+            folder of strangers points to would be copied into the dataset.
     """
     inside = folder.resolve()
-    found = sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in suffixes
-        and path.is_file()
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    )
-    for path in found:
+    search = ImageSearch(suffixes, own_masks=True)
+    found = sorted(path for path in search.below(folder) if path.is_file())
+    if closed := search.closed():
+        raise DatasetError(
+            f"{closed[0]} cannot be opened; give yourself the right to read it, or "
+            "move it away"
+        )
+    for path in [*found, *search.linked()]:
         if not path.resolve().is_relative_to(inside):
             raise DatasetError(
-                f"{path} is a link to {path.resolve()}, outside of {folder}; put the "
-                "file itself there"
+                f"{path} is a link to {path.resolve()}, outside of {folder}; put "
+                f"the {'folder' if path.is_dir() else 'file'} itself there"
             )
     return found
 
