@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from leuko_mm.datasets.image_search import ImageSearch
+from leuko_mm.datasets.image_search import CLOSED, ImageSearch
 from leuko_mm.datasets.images import SUFFIXES, ImageFileError, read_image
 from leuko_mm.errors import UsageError
 from leuko_mm.files import replacing
@@ -68,7 +68,8 @@ def enhance_files(
             outcome[file] = None
         except (ImageFileError, MemoryError, OSError) as error:
             outcome[file] = str(error) or type(error).__name__
-    outcome.update(dict.fromkeys(search.closed(), "the folder cannot be opened"))
+    for closed in search.left_out(CLOSED):
+        outcome[closed] = "the folder cannot be opened"
     if say and (line := search.line(source.absolute())):
         say(line)
     return outcome

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import stat
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -14,23 +13,18 @@ from leuko_mm.files import printable
 # Files that only one folder of results holds together: of a prediction and of each of
 # its images, a training, a check, contact sheets, drawn mosaics.
 OWN_RESULTS = (
-    ("predict.json",),
-    ("record.json", "labels.png"),
-    ("metrics.json", "cells.npz"),
-    ("check.html", "check.json"),
-    ("browse.html",),
-    ("mosaics.json",),
+    *(("predict.json",), ("record.json", "labels.png"), ("metrics.json", "cells.npz")),
+    *(("check.html", "check.json"), ("browse.html",), ("mosaics.json",)),
 )
 PREPARED = ("dataset.json", "index.csv")
 SHOWN = 3  # names of each kind in one line
-LINKED, CLOSED, OURS, HIDDEN, OTHER = range(5)
-WORDS = {
-    LINKED: ("linked folder", "linked folders"),
-    CLOSED: ("folder that cannot be opened", "folders that cannot be opened"),
-    OURS: ("folder of leuko's own results", "folders of leuko's own results"),
-    HIDDEN: ("hidden image", "hidden images"),
-    OTHER: ("file of another kind", "files of other kinds"),
-}
+# What is left out, one and many.
+LINKED = ("linked folder", "linked folders")
+CLOSED = ("folder that cannot be opened", "folders that cannot be opened")
+OURS = ("folder of leuko's own results", "folders of leuko's own results")
+HIDDEN = ("hidden image", "hidden images")
+OTHER = ("file of another kind", "files of other kinds")
+Kind = tuple[str, str]
 
 
 class ImageSearch:
@@ -52,9 +46,9 @@ class ImageSearch:
         own_masks: bool = False,
     ):
         self.suffixes, self.recursive = frozenset(suffixes), recursive
-        self.avoided = Path(avoid).resolve() if avoid else None
         self.own_masks = own_masks
-        self.left_out: dict[Path, int] = {}
+        self.avoided = Path(avoid).resolve() if avoid else None
+        self._left_out: dict[Path, Kind] = {}
         self._ours: dict[Path, bool] = {}
 
     def below(self, folder: Path) -> Iterator[Path]:
@@ -64,102 +58,70 @@ class ImageSearch:
         for place, folders, names in os.walk(folder, onerror=self._closed):
             here = Path(place)
             folders[:] = [name for name in folders if self._enters(here / name)]
-            for name in names:
-                if self._is_image(here / name):
-                    yield here / name
+            yield from (here / name for name in names if self._is_image(here / name))
 
     def in_own_results(self, path: Path) -> bool:
         """Return whether a folder, or one above the path, holds our own results."""
-        path = _absolute(path)
-        for folder in (path, *path.parents):
+        path = Path(os.path.abspath(path))
+        for folder in reversed((path, *path.parents)):
             if folder not in self._ours:
-                self._ours[folder] = holds_own_results(folder) or (
-                    not self.own_masks and _holds_own_masks(folder)
-                )
+                self._ours[folder] = self._is_ours(folder)
             if self._ours[folder]:
-                self.left_out[folder] = OURS
+                self._leave(folder, OURS)
                 return True
         return False
 
-    def closed(self) -> list[Path]:
-        """Return the folders that could not be opened."""
-        return self._of_kind(CLOSED)
-
-    def linked(self) -> list[Path]:
-        """Return the links to folders, which were not entered."""
-        return self._of_kind(LINKED)
-
-    def _of_kind(self, kind: int) -> list[Path]:
-        return sorted(path for path, found in self.left_out.items() if found == kind)
+    def left_out(self, kind: Kind) -> list[Path]:
+        """Return what was left out of one kind, as ``CLOSED``."""
+        return sorted(path for path, found in self._left_out.items() if found == kind)
 
     def line(self, root: Path) -> str:
         """Return in one line what was left out, '' if nothing; names are below root."""
         clauses = []
-        for kind, words in WORDS.items():
-            if paths := self._of_kind(kind):
-                names = [_name_below(root, path) for path in paths]
+        for kind in (LINKED, CLOSED, OURS, HIDDEN, OTHER):
+            if paths := self.left_out(kind):
+                names = [str(p).removeprefix(f"{root}{os.sep}") for p in paths]
                 if kind == OTHER:  # the most frequent suffixes first
                     counts = Counter(path.suffix for path in paths)
                     names = [name for name, _ in counts.most_common() if name] or names
-                more = ", ..." if len(names) > SHOWN else ""
-                shown = f" ({', '.join(names[:SHOWN])}{more})" if names else ""
-                clauses.append(f"{len(paths)} {words[len(paths) > 1]}{shown}")
+                shown = ", ".join(names[:SHOWN]) + ", ..." * (len(names) > SHOWN)
+                clauses.append(f"{len(paths)} {kind[len(paths) > 1]} ({shown})")
         return printable(f"left out: {', '.join(clauses)}") if clauses else ""
 
+    def _leave(self, path: Path, kind: Kind) -> None:
+        self._left_out[Path(os.path.abspath(path))] = kind
+
     def _closed(self, error: OSError) -> None:
-        self.left_out[_absolute(Path(error.filename))] = CLOSED
+        self._leave(error.filename, CLOSED)
+
+    def _is_ours(self, folder: Path) -> bool:
+        def has(place: Path, names: Iterable[str]) -> bool:
+            return all(os.path.isfile(place / name) for name in names)
+
+        masks = not self.own_masks and folder.name == "masks"
+        return (masks and has(folder.parent, PREPARED)) or any(
+            has(folder, names) for names in OWN_RESULTS
+        )
 
     def _enters(self, folder: Path) -> bool:
-        if not self.recursive or folder.name.startswith("."):
-            return False
-        if self.avoided and folder.resolve() == self.avoided:
+        seen = self.recursive and not folder.name.startswith(".")
+        if not seen or (self.avoided and folder.resolve() == self.avoided):
             return False
         if folder.is_symlink():
-            self.left_out[_absolute(folder)] = LINKED
+            self._leave(folder, LINKED)
             return False
         return not self.in_own_results(folder)
 
     def _is_image(self, path: Path) -> bool:
         wanted = path.suffix.lower() in self.suffixes
+        # A pipe could be read for ever.
+        special = os.path.exists(path) and not os.path.isfile(path)
         if path.name.startswith("."):
             # The system's own files are no news; `._a.jpg` is a Mac's note on a.jpg.
             if wanted and not path.name.startswith("._"):
-                self.left_out[_absolute(path)] = HIDDEN
-            return False
-        if not wanted or _is_special(path):
-            self.left_out[_absolute(path)] = OTHER
-            return False
-        return True
-
-
-def holds_own_results(folder: Path) -> bool:
-    """Return whether ``leuko`` wrote its results into a folder."""
-    return any(_has(folder, names) for names in OWN_RESULTS)
-
-
-def _holds_own_masks(folder: Path) -> bool:
-    """Return whether they are the masks of a prepared dataset."""
-    return folder.name == "masks" and _has(folder.parent, PREPARED)
-
-
-def _has(folder: Path, names: Iterable[str]) -> bool:
-    return all(os.path.isfile(folder / name) for name in names)
-
-
-def _absolute(path: Path) -> Path:
-    # Links are not followed: a file has the name that the user gives it.
-    return Path(os.path.abspath(path))
-
-
-def _name_below(root: Path, path: Path) -> str:
-    if path != root and path.is_relative_to(root):
-        return path.relative_to(root).as_posix()
-    return str(path)
-
-
-def _is_special(path: Path) -> bool:
-    """Return whether it is a pipe or a device, which could be read for ever."""
-    try:
-        return not stat.S_ISREG(path.stat().st_mode)
-    except OSError:  # reading it will say why
+                self._leave(path, HIDDEN)
+        elif special or not wanted:
+            self._leave(path, OTHER)
+        else:
+            return True
         return False

@@ -10,7 +10,7 @@ import signal
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,14 +20,9 @@ import cv2
 import numpy as np
 
 import leuko_mm
-from leuko_mm.classes import BINARY_COLOURS, CLASS_COLOURS, CLASS_NAMES, IGNORE_LABEL
-from leuko_mm.datasets.image_search import ImageSearch
-from leuko_mm.datasets.images import (
-    IMAGE_SUFFIXES,
-    MAX_PIXELS,
-    image_facts,
-    read_image,
-)
+from leuko_mm.classes import CLASS_COLOURS, CLASS_NAMES, IGNORE_LABEL
+from leuko_mm.datasets.image_search import CLOSED, ImageSearch
+from leuko_mm.datasets.images import IMAGE_SUFFIXES, MAX_PIXELS, image_facts, read_image
 from leuko_mm.errors import LeukoError, UsageError, did_you_mean
 from leuko_mm.files import locked, printable, sha256_of_file, write_text
 from leuko_mm.inference.model import TORCH, choose_runtime, shipped_checkpoint
@@ -61,7 +56,6 @@ FEW_LEVELS = 5
 # Of a palette; and the share of pixels that are as their neighbour: in masks nearly
 # all, in a photograph of few colours far less.
 FEW_COLOURS, FLAT = 32, 0.9
-
 SHOWN_COPIES = 5
 
 # Images done, all images, the next one, seconds left (None at first).
@@ -122,24 +116,23 @@ class PredictOutcome:
         return [*self.left_out, *_copies(self.records)]
 
 
-def _copies(records: Sequence[Mapping]) -> Iterator[str]:
-    """Yield a sentence on the images whose file is, byte by byte, that of another."""
+def _copies(records: Sequence[Mapping]) -> list[str]:
+    """Return a sentence on the images whose file is, byte by byte, that of another."""
     same = defaultdict(list)
     for record in records:
         same[record["sha256"]].append(record["image"])
     # The shortest name is the original's: `f1.png` before `f1 - Copy.png`.
     groups = [sorted(n, key=lambda name: (len(name), name)) for n in same.values()]
     pairs = [f"{copy} = {first}" for first, *copies in groups for copy in copies]
-    if pairs:
-        more = ", ..." if len(pairs) > SHOWN_COPIES else ""
-        files = f"({', '.join(pairs[:SHOWN_COPIES])}{more})"
-        text = f"1 image has the content of another {files}; its cells count twice"
-        if len(pairs) > 1:
-            text = (
-                f"{len(pairs)} images have the content of others {files}; their cells "
-                "count again"
-            )
-        yield printable(text)
+    shown = ", ".join(pairs[:SHOWN_COPIES]) + ", ..." * (len(pairs) > SHOWN_COPIES)
+    first, again = (
+        f"1 image has the content of another ({shown})",
+        "its cells count twice",
+    )
+    if len(pairs) > 1:
+        first = f"{len(pairs)} images have the content of others ({shown})"
+        again = "their cells count again"
+    return [printable(f"{first}; {again}")] if pairs else []
 
 
 class PredictionStopped(LeukoError):  # noqa: N818 - not an error, an order
@@ -179,7 +172,7 @@ def predict_files(
     search = ImageSearch(avoid=out)
     root, images = plan_inputs(request.paths, search=search)
     line = search.line(root)
-    left_out, closed = [line] if line else [], [str(p) for p in search.closed()]
+    left_out, closed = [line] if line else [], [str(p) for p in search.left_out(CLOSED)]
     if request.shard:
         index, _, count = request.shard.partition("/")
         images = dict(list(images.items())[int(index) :: int(count)])
@@ -370,12 +363,10 @@ def plan_inputs(
     roots = []
     for text in paths:
         for path in _matches(text):
-            folder = path.is_dir()
-            found = [path] if not folder else search.below(path)
-            if not folder and search.in_own_results(path.parent):
-                found = []
-            roots.append(_absolute(path if folder else path.parent))
-            for file in found:
+            folder = path if path.is_dir() else path.parent
+            roots.append(_absolute(folder))
+            ours = search.in_own_results(folder)
+            for file in search.below(path) if folder == path else [path] * (not ours):
                 files.setdefault(_absolute(file), file)
     root = Path(os.path.commonpath(roots))
     if not files:
@@ -457,26 +448,19 @@ def _refuse_ids(pixels: np.ndarray) -> None:
 
 
 def _refuse_colours(pixels: np.ndarray, palette: bool) -> None:
-    known = {*CLASS_COLOURS, *BINARY_COLOURS, (IGNORE_LABEL,) * 3}
-    # Most images show in their first row that they have other colours.
-    if not palette and not _colours(pixels[:1]) <= known:
-        return
-    colours = _colours(pixels)
-    if len(colours) > 1 and (colours <= known or (palette and _flat(pixels, colours))):
+    colours: set[tuple[int, ...]] = set()
+    for row in pixels:  # the first few show that most images have more colours
+        packed = row.astype(np.uint32) @ np.array([1 << 16, 1 << 8, 1], np.uint32)
+        values = np.unique(packed).tolist()
+        colours |= {(v >> 16, v >> 8 & 255, v & 255) for v in values}
+        if len(colours) > FEW_COLOURS or not (palette or colours <= {*CLASS_COLOURS}):
+            return
+    flat = (pixels[:, 1:] == pixels[:, :-1]).all(axis=-1).mean() >= FLAT
+    if len(colours) > 1 and (flat or colours <= {*CLASS_COLOURS}):
         raise UsageError(
             f"has {len(colours)} flat colours: a mask, not a photograph; keep masks in "
             "a folder of their own"
         )
-
-
-def _flat(pixels: np.ndarray, colours: Sized) -> bool:
-    same = (pixels[:, 1:] == pixels[:, :-1]).all(axis=-1).mean()
-    return len(colours) <= FEW_COLOURS and same >= FLAT
-
-
-def _colours(pixels: np.ndarray) -> set[tuple[int, ...]]:
-    packed = pixels.astype(np.uint32) @ np.array([1 << 16, 1 << 8, 1], np.uint32)
-    return {(c >> 16, c >> 8 & 255, c & 255) for c in np.unique(packed).tolist()}
 
 
 def _black_and_white(pixels: np.ndarray) -> tuple[float, float]:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from leuko_mm.datasets.converters.folders.annotation import SourceImage
-from leuko_mm.datasets.image_search import ImageSearch
+from leuko_mm.datasets.image_search import CLOSED, LINKED, ImageSearch
 from leuko_mm.datasets.images import IMAGE_SUFFIXES
 from leuko_mm.datasets.prepared import DatasetError
 
@@ -52,12 +52,12 @@ def list_files(folder: Path, suffixes: Sequence[str]) -> list[Path]:
     inside = folder.resolve()
     search = ImageSearch(suffixes, own_masks=True)
     found = sorted(path for path in search.below(folder) if path.is_file())
-    if closed := search.closed():
+    if closed := search.left_out(CLOSED):
         raise DatasetError(
             f"{closed[0]} cannot be opened; give yourself the right to read it, or "
             "move it away"
         )
-    for path in [*found, *search.linked()]:
+    for path in [*found, *search.left_out(LINKED)]:
         if not path.resolve().is_relative_to(inside):
             raise DatasetError(
                 f"{path} is a link to {path.resolve()}, outside of {folder}; put "
