@@ -34,7 +34,7 @@ class ImageSearch:
         suffixes: of the files that are read, in small letters.
         avoid: a folder that is not searched and not named, as that of the results.
         recursive: enter the folders of a folder.
-        own_masks: masks of a dataset are no results, as where annotations are read.
+        own_results: they are read too, as where they are annotations.
     """
 
     def __init__(
@@ -43,10 +43,10 @@ class ImageSearch:
         *,
         avoid: Path | None = None,
         recursive: bool = True,
-        own_masks: bool = False,
+        own_results: bool = False,
     ):
         self.suffixes, self.recursive = frozenset(suffixes), recursive
-        self.own_masks = own_masks
+        self.own_results = own_results
         self.avoided = Path(avoid).resolve() if avoid else None
         self._left_out: dict[Path, Kind] = {}
         self._ours: dict[Path, bool] = {}
@@ -98,10 +98,10 @@ class ImageSearch:
         def has(place: Path, names: Iterable[str]) -> bool:
             return all(os.path.isfile(place / name) for name in names)
 
-        masks = not self.own_masks and folder.name == "masks"
-        return (masks and has(folder.parent, PREPARED)) or any(
-            has(folder, names) for names in OWN_RESULTS
-        )
+        if self.own_results:
+            return False
+        masks = folder.name == "masks" and has(folder.parent, PREPARED)
+        return masks or any(has(folder, names) for names in OWN_RESULTS)
 
     def _enters(self, folder: Path) -> bool:
         seen = self.recursive and not folder.name.startswith(".")

@@ -81,4 +81,4 @@ def test_our_own_results_are_no_images(tmp_path, marks):
 def test_masks_of_a_prepared_dataset_are_annotations_alone(tmp_path):
     write(tmp_path, "dataset.json", "index.csv", "images/a.png", "masks/a.png")
     assert found(tmp_path)[0] == ["images/a.png"]
-    assert found(tmp_path / "masks", own_masks=True)[0] == ["masks/a.png"[6:]]
+    assert found(tmp_path / "masks", own_results=True)[0] == ["a.png"]

@@ -40,17 +40,19 @@ def find_folders(images: Path, masks: Path | None) -> tuple[Path, Path]:
     return images, images
 
 
-def list_files(folder: Path, suffixes: Sequence[str]) -> list[Path]:
-    """Return the files below a folder by suffix, in order.
+def list_files(
+    folder: Path, suffixes: Sequence[str], *, own_results: bool = False
+) -> list[Path]:
+    """Return the files below a folder by suffix, without hidden ones, in order.
 
-    Hidden ones and results of our own are left out.
+    ``own_results`` of leuko are annotations, but no images.
 
     Raises:
         DatasetError: if a folder cannot be opened, or one is a link outside: what a
             folder of strangers points to would be copied into the dataset.
     """
     inside = folder.resolve()
-    search = ImageSearch(suffixes, own_masks=True)
+    search = ImageSearch(suffixes, own_results=own_results)
     found = sorted(path for path in search.below(folder) if path.is_file())
     if closed := search.left_out(CLOSED):
         raise DatasetError(
