@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from leuko_mm.datasets.image_search import CLOSED, ImageSearch
 from leuko_mm.datasets.images import SUFFIXES, ImageFileError, read_image
 from leuko_mm.errors import UsageError
 from leuko_mm.files import replacing
@@ -29,6 +29,7 @@ def enhance_files(
     side_by_side: bool = False,
     force: bool = False,
     progress: Callable[[int, int, Path], None] | None = None,
+    say: Callable[[str], None] | None = None,
 ) -> dict[Path, str | None]:
     """Enhance an image or every image of a folder; one broken file stops no other.
 
@@ -38,15 +39,18 @@ def enhance_files(
         recursive: enter the folders of the folder; ``out`` repeats them.
         side_by_side: also write each original beside its result.
         progress: called with the files done, their number, and the next one.
+        say: called with a line on what was left out.
 
     Returns:
-        For each image None, or the reason why it could not be enhanced.
+        For each image None, or the reason why it could not be enhanced; a folder that
+        cannot be opened is one of them.
 
     Raises:
         UsageError: before anything is written, if there is no image, or the output
             exists (and ``force`` is not set), does not fit, or is the input itself.
     """
-    plan = planned_outputs(source, out, recursive=recursive)
+    search = ImageSearch(READ, avoid=out, recursive=recursive)
+    plan = planned_outputs(source, out, search)
     _check_targets(plan, side_by_side=side_by_side, force=force)
     params = RetinexParams.preset(preset)
     outcome: dict[Path, str | None] = {}
@@ -64,11 +68,15 @@ def enhance_files(
             outcome[file] = None
         except (ImageFileError, MemoryError, OSError) as error:
             outcome[file] = str(error) or type(error).__name__
+    for closed in search.left_out(CLOSED):
+        outcome[closed] = "the folder cannot be opened"
+    if say and (line := search.line(source.absolute())):
+        say(line)
     return outcome
 
 
 def planned_outputs(
-    source: Path, out: Path, *, recursive: bool = False
+    source: Path, out: Path, search: ImageSearch
 ) -> Mapping[Path, Path]:
     """Return the file to write for each file to read.
 
@@ -89,9 +97,11 @@ def planned_outputs(
         raise UsageError(f"{source} does not exist{where}")
     if out.is_file():
         raise UsageError(f"{out} is a file; a folder of images needs a folder")
-    files = sorted(_images_below(source, recursive, leave_out=out))
+    files = sorted(search.below(source))
     if not files:
-        deeper = "" if recursive else "; --recursive enters its folders"
+        deeper = "" if search.recursive else "; --recursive enters its folders"
+        line = search.line(source.absolute())
+        deeper += line and f"; {line}"
         raise UsageError(f"{source} holds no image ({', '.join(sorted(READ))}){deeper}")
     bare = [file.relative_to(source).with_suffix("") for file in files]
     often = Counter(str(path).lower() for path in bare)
@@ -100,21 +110,6 @@ def planned_outputs(
         name = path.name if often[str(path).lower()] == 1 else file.name
         plan[file] = out / path.parent / f"{name}.png"
     return plan
-
-
-def _images_below(folder: Path, recursive: bool, *, leave_out: Path) -> Iterator[Path]:
-    """Yield images by their suffix; skip hidden files and links to folders."""
-    for here, folders, names in os.walk(folder):
-        folders[:] = [
-            name
-            for name in folders
-            if recursive
-            and not name.startswith(".")
-            and (Path(here) / name).resolve() != leave_out.resolve()
-        ]
-        for name in names:
-            if Path(name).suffix.lower() in READ and not name.startswith("."):
-                yield Path(here) / name
 
 
 def _check_targets(

@@ -43,14 +43,15 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Replace a text file in one move."""
+    """Replace a text file in one move; what is no text, as in names, is escaped."""
     with replacing(path) as part:
-        part.write_text(text, encoding="utf-8")
+        part.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def write_table(path: Path, header: Iterable[str], rows: Iterable[Iterable]) -> None:
-    """Replace a CSV file in one move."""
-    with replacing(path) as part, open(part, "w", newline="", encoding="utf-8") as file:
+    """Replace a CSV file in one move; what is no text, as in names, is escaped."""
+    options = dict(newline="", encoding="utf-8", errors="backslashreplace")
+    with replacing(path) as part, open(part, "w", **options) as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(header)
         writer.writerows(rows)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from leuko_mm.cli.main import DONE, SOME_FAILED
 from leuko_mm.enhance import enhance_files
+from leuko_mm.files import printable
 from leuko_mm.progress import ProgressLine
 from leuko_mm.transforms.retinex import PRESETS, READINGS
 
@@ -41,17 +42,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, command: list[str]) -> int:
     """Enhance, list what could not be, and say how many were."""
+    said: list[str] = []
     with ProgressLine("enhancing") as line:
         outcome = enhance_files(
             **vars(args),
-            progress=lambda done, total, file: line(done, total, file.name),
+            progress=lambda done, total, file: line(done, total, printable(file.name)),
+            say=said.append,
         )
     failed = {file: reason for file, reason in outcome.items() if reason}
     for file, reason in failed.items():
-        said = reason if str(file) in reason else f"{file}: {reason}"
-        print(f"not enhanced: {said}", file=sys.stderr)
+        words = reason if str(file) in reason else f"{file}: {reason}"
+        print(f"not enhanced: {printable(words)}", file=sys.stderr)
     print(
         f"{len(outcome) - len(failed)} of {len(outcome)} enhanced "
-        f"({args.reading}, {args.preset}) into {args.out}"
+        f"({args.reading}, {args.preset}) into {args.out}",
+        *said,
+        sep="\n",
     )
     return SOME_FAILED if failed else DONE

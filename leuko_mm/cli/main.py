@@ -8,12 +8,16 @@ closed.
 from __future__ import annotations
 
 import argparse
+import atexit
 import functools
 import importlib
+import io
 import math
 import os
 import select
+import shutil
 import sys
+import tempfile
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any, NoReturn
@@ -92,11 +96,28 @@ def _options(parser: argparse.ArgumentParser) -> set[str]:
     return found
 
 
+def prepare_process() -> None:
+    """Let no terminal, display or home that is missing end a job."""
+    # None where it was closed, as by `>&-`.
+    sys.stdout, sys.stderr = sys.stdout or io.StringIO(), sys.stderr or io.StringIO()
+    for stream in (sys.stdout, sys.stderr):
+        # Work that is done is not lost to a name that a terminal cannot show.
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    # Figures are files. Jupyter and Colab name a backend that exists only there.
+    os.environ["MPLBACKEND"] = "agg"
+    # Users without one, as in containers: libraries refuse to be imported.
+    if os.environ.get("HOME") == "" or not os.path.isabs(os.path.expanduser("~")):
+        os.environ["HOME"] = home = tempfile.mkdtemp(prefix="leuko-home-")
+        atexit.register(shutil.rmtree, home, ignore_errors=True)
+
+
 def _until_closed(job: Callable[..., int]) -> Callable[..., int]:
     """End a job without a traceback where its output is read no longer."""
 
     @functools.wraps(job)
     def run(*args, **options) -> int:
+        prepare_process()
         try:
             try:
                 return job(*args, **options)

@@ -139,7 +139,7 @@ def run(args: argparse.Namespace, command: list[str]) -> int:
         print(f"not read: {printable(name)}: {printable(reason)}", file=sys.stderr)
     if (more := len(outcome.failed) - SHOWN_FAILURES) > 0:
         print(f"and {more} more, all of them in images.csv", file=sys.stderr)
-    return SOME_FAILED if outcome.failed else DONE
+    return SOME_FAILED if outcome.failed or outcome.closed else DONE
 
 
 def _request(args: argparse.Namespace) -> PredictRequest:
@@ -198,7 +198,7 @@ def outcome_lines(outcome: PredictOutcome, out: Path) -> list[str]:
             for row in count_table(outcome.records, names)
         ]
         lines += _scale_lines([record["scale"] for record in outcome.records])
-    return [*lines, f"look at {out / REPORT}"]
+    return [*lines, *outcome.notes(), f"look at {out / REPORT}"]
 
 
 def _scale_lines(scales: list[dict]) -> list[str]:

@@ -115,7 +115,7 @@ def run(args: argparse.Namespace, command: list[str]) -> int:
 
 def print_outcome(work_dir: Path) -> None:
     """Print the table of a finished run and the places of its files."""
-    print(f"\n{(work_dir / 'table.md').read_text()}")
+    print(f"\n{(work_dir / 'table.md').read_text(encoding='utf-8')}")
     overlays = sorted(path.name for path in work_dir.glob("overlays/*.png"))
     for words, name in (
         ("report", "report.html"),

@@ -9,6 +9,7 @@ import shutil
 import signal
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,10 +20,11 @@ import cv2
 import numpy as np
 
 import leuko_mm
-from leuko_mm.classes import CLASS_NAMES, IGNORE_LABEL
-from leuko_mm.datasets.images import IMAGE_SUFFIXES, MAX_PIXELS, read_image
+from leuko_mm.classes import CLASS_COLOURS, CLASS_NAMES, IGNORE_LABEL
+from leuko_mm.datasets.image_search import CLOSED, ImageSearch
+from leuko_mm.datasets.images import IMAGE_SUFFIXES, MAX_PIXELS, image_facts, read_image
 from leuko_mm.errors import LeukoError, UsageError, did_you_mean
-from leuko_mm.files import locked, sha256_of_file, write_text
+from leuko_mm.files import locked, printable, sha256_of_file, write_text
 from leuko_mm.inference.model import TORCH, choose_runtime, shipped_checkpoint
 from leuko_mm.inference.outputs import (
     BUILDING,
@@ -51,6 +53,10 @@ PREDICTOR_OPTIONS = ("device", "runtime", "scale", "um_per_px", "tta", "min_area
 BLACK, WHITE = 16, 239
 # Grey levels: no photograph has as few, masks of nucleus and cell have three.
 FEW_LEVELS = 5
+# Of a palette; and the share of pixels that are as their neighbour: in masks nearly
+# all, in a photograph of few colours far less.
+FEW_COLOURS, FLAT = 32, 0.9
+SHOWN_COPIES = 5
 
 # Images done, all images, the next one, seconds left (None at first).
 Progress = Callable[[int, int, str, float | None], None]
@@ -95,11 +101,38 @@ class PredictOutcome:
         records: of the images that are done, in order.
         failed: image and reason.
         new: number of images that were predicted just now.
+        left_out: sentences on files that were not read.
+        closed: folders that could not be opened.
     """
 
     records: list[dict] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
     new: int = 0
+    left_out: list[str] = field(default_factory=list)
+    closed: list[str] = field(default_factory=list)
+
+    def notes(self) -> list[str]:
+        """Return sentences on what was left out, and on images that are there twice."""
+        return [*self.left_out, *_copies(self.records)]
+
+
+def _copies(records: Sequence[Mapping]) -> list[str]:
+    """Return a sentence on the images whose file is, byte by byte, that of another."""
+    same = defaultdict(list)
+    for record in records:
+        same[record["sha256"]].append(record["image"])
+    # The shortest name is the original's: `f1.png` before `f1 - Copy.png`.
+    groups = [sorted(n, key=lambda name: (len(name), name)) for n in same.values()]
+    pairs = [f"{copy} = {first}" for first, *copies in groups for copy in copies]
+    shown = ", ".join(pairs[:SHOWN_COPIES]) + ", ..." * (len(pairs) > SHOWN_COPIES)
+    first, again = (
+        f"1 image has the content of another ({shown})",
+        "its cells count twice",
+    )
+    if len(pairs) > 1:
+        first = f"{len(pairs)} images have the content of others ({shown})"
+        again = "their cells count again"
+    return [printable(f"{first}; {again}")] if pairs else []
 
 
 class PredictionStopped(LeukoError):  # noqa: N818 - not an error, an order
@@ -136,7 +169,10 @@ def predict_files(
     """
     out = request.out
     _check_place(out, resume=request.resume, force=request.force)
-    root, images = plan_inputs(request.paths, leave_out=out)
+    search = ImageSearch(avoid=out)
+    root, images = plan_inputs(request.paths, search=search)
+    line = search.line(root)
+    left_out, closed = [line] if line else [], [str(p) for p in search.left_out(CLOSED)]
     if request.shard:
         index, _, count = request.shard.partition("/")
         images = dict(list(images.items())[int(index) :: int(count)])
@@ -156,6 +192,7 @@ def predict_files(
         "root": str(root),
         "images": list(images),
         "classes": list(predictor.classes),
+        **({"left_out": left_out, "closed": closed} if line else {}),
     }
     try:
         with _only_writer(out), _stopped_by_signals(out):
@@ -163,6 +200,7 @@ def predict_files(
             done = _records_there(images, out)
             _write_state(out, state)
             outcome = _predict_missing(images, done, predictor, request, progress)
+            outcome.left_out, outcome.closed = left_out, closed
             _write_summary(out, outcome, state, request.coco, request.geojson)
             return outcome
     except OSError as error:
@@ -261,7 +299,8 @@ def _predict_missing(
         try:
             digest = sha256_of_file(path)
             pixels = read_image(path, max_pixels=limit)
-            refuse_mask(pixels)
+            palette = image_facts(path, max_pixels=limit).mode == "P"
+            refuse_mask(pixels, palette=palette)
             prediction = predictor.predict(pixels)
         except Exception as error:
             # Decoders and networks raise anything on what does not fit them, and one
@@ -296,38 +335,46 @@ def _write_summary(
             write_coco(out / COCO, records, classes)
         if geojson:
             write_geojson(out / GEOJSON, records)
-    write_report(out, records, failed, state)
+    write_report(out, records, failed, {**state, "notes": outcome.notes()})
     _write_state(out, {**state, "failed": dict(failed), "complete": True})
 
 
 def plan_inputs(
-    paths: Sequence[str], *, leave_out: Path | None = None
+    paths: Sequence[str],
+    *,
+    leave_out: Path | None = None,
+    search: ImageSearch | None = None,
 ) -> tuple[Path, dict[str, Path]]:
     """Return the images that files, folders and patterns name, each once.
 
     Args:
         paths: files (with any suffix), folders (searched to any depth for files with
-            the suffix of an image, hidden ones left out) and glob patterns.
+            the suffix of an image, hidden ones left out) and glob patterns. Results of
+            our own are left out.
         leave_out: a folder that is not searched, as that of the results.
+        search: instead of one for ``leave_out``; keeps what it leaves out.
 
     Returns:
         The folder that all have in common, and the images by name, in its order. A
         name is the path below that folder, with slashes: the same on every machine.
     """
+    search = search or ImageSearch(avoid=leave_out)
     files: dict[Path, Path] = {}
     roots = []
     for text in paths:
         for path in _matches(text):
-            folder = path.is_dir()
-            roots.append(_absolute(path if folder else path.parent))
-            for file in _images_below(path, leave_out) if folder else [path]:
+            folder = path if path.is_dir() else path.parent
+            roots.append(_absolute(folder))
+            ours = search.in_own_results(folder)
+            for file in search.below(path) if folder == path else [path] * (not ours):
                 files.setdefault(_absolute(file), file)
+    root = Path(os.path.commonpath(roots))
     if not files:
+        left_out = search.line(root)
         raise UsageError(
             f"no image in {', '.join(paths)}; expected files that end in "
-            f"{', '.join(IMAGE_SUFFIXES)}"
+            f"{', '.join(IMAGE_SUFFIXES)}{left_out and '; ' + left_out}"
         )
-    root = Path(os.path.commonpath(roots))
     named = {path.relative_to(root).as_posix(): file for path, file in files.items()}
     return root, dict(sorted(named.items()))
 
@@ -339,8 +386,11 @@ def _absolute(path: Path) -> Path:
 
 def _matches(text: str) -> list[Path]:
     path = Path(text)
-    if path.exists():
-        return [path]
+    try:
+        if path.exists():
+            return [path]
+    except OSError as error:  # a folder above it is closed
+        raise UsageError(f"{text} cannot be opened ({error.strerror})") from None
     found = [Path(name) for name in sorted(glob.glob(text, recursive=True))]
     # `**` matches a folder and all that is in it.
     found = [p for p in found if not p.is_dir()] or found
@@ -360,23 +410,15 @@ def _neighbour(path: Path) -> str:
     return did_you_mean(path.name, names)
 
 
-def _images_below(folder: Path, leave_out: Path | None) -> Iterator[Path]:
-    avoided = leave_out.resolve() if leave_out else None
-    for here, folders, names in os.walk(folder):
-        visible = [name for name in folders if name[0] != "."]
-        folders[:] = [n for n in visible if (Path(here) / n).resolve() != avoided]
-        for name in names:
-            if Path(name).suffix.lower() in IMAGE_SUFFIXES and name[0] != ".":
-                yield Path(here) / name
-
-
-def refuse_mask(pixels: np.ndarray) -> None:
+def refuse_mask(pixels: np.ndarray, *, palette: bool = False) -> None:
     """Refuse an image (H, W, 3) that is a mask: masks are often beside their fields.
 
     A mask has no colour and two to five values, or class ids and 255 alone; or it is
-    black and white but for a few pixels, which soft edges or a lossy file make.
+    black and white but for a few pixels, which soft edges or a lossy file make; or it
+    is of few flat colours, of the classes or of a file's ``palette``.
     """
     _refuse_ids(pixels)
+    _refuse_colours(pixels, palette)
     # Most images show in their first row that they are no mask.
     if sum(_black_and_white(pixels[:1])) < 0.9:
         return
@@ -402,6 +444,22 @@ def _refuse_ids(pixels: np.ndarray) -> None:
         raise UsageError(
             f"holds no values but {', '.join(map(str, values))}: a mask, not a "
             "photograph; keep masks in a folder of their own"
+        )
+
+
+def _refuse_colours(pixels: np.ndarray, palette: bool) -> None:
+    colours: set[tuple[int, ...]] = set()
+    for row in pixels:  # the first few show that most images have more colours
+        packed = row.astype(np.uint32) @ np.array([1 << 16, 1 << 8, 1], np.uint32)
+        values = np.unique(packed).tolist()
+        colours |= {(v >> 16, v >> 8 & 255, v & 255) for v in values}
+        if len(colours) > FEW_COLOURS or not (palette or colours <= {*CLASS_COLOURS}):
+            return
+    flat = (pixels[:, 1:] == pixels[:, :-1]).all(axis=-1).mean() >= FLAT
+    if len(colours) > 1 and (flat or colours <= {*CLASS_COLOURS}):
+        raise UsageError(
+            f"has {len(colours)} flat colours: a mask, not a photograph; keep masks in "
+            "a folder of their own"
         )
 
 
@@ -506,6 +564,9 @@ def merge_parts(
     records = [found[name][1] for name in names if name in found]
     failed = {n: reasons[n] for n in names if n in reasons and n not in found}
     outcome = PredictOutcome(records, failed, len(records))
+    for state in states:
+        for key, known in (("left_out", outcome.left_out), ("closed", outcome.closed)):
+            known += [text for text in state.get(key, ()) if text not in known]
     settings = {**states[0]["settings"], "shard": None}
     state = {**states[0], "complete": False, "settings": settings, "images": names}
     with _only_writer(out):

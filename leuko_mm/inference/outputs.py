@@ -352,7 +352,10 @@ def write_report(
         fields=tuple(fields),
         failed=tuple((printable(n), printable(r)) for n, r in failed.items()),
         facts=_facts(state),
-        left_out=tuple(_left_out(len(cells), len(shown), len(records), len(pictured))),
+        left_out=(
+            *(f"{note}." for note in state.get("notes", ())),
+            *_left_out(len(cells), len(shown), len(records), len(pictured)),
+        ),
         command=_prepare_command(state, failed),
         version=leuko_mm.__version__,
         closing="For research. Not a medical device: a person judges every cell.",

@@ -6,9 +6,11 @@ import base64
 import functools
 import hashlib
 import io
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -55,7 +57,7 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters.update(percent=percent, count=count, rgb=rgb)
+    made.filters.update(percent=percent, count=count, rgb=rgb, urlencode=link)
     made.globals.update(asset=asset, source_hash=source_hash)
     return made
 
@@ -70,6 +72,11 @@ def asset(name: str) -> Markup:
     if "</" in text:
         raise ValueError(f"{name} holds '</', which may end its element; write '<\\/'")
     return Markup(text)
+
+
+def link(path: str) -> str:
+    """Return a path as a link has it; of a name that is no text, its bytes."""
+    return quote(os.fsencode(path))
 
 
 def source_hash(text: str) -> Markup:

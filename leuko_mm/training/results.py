@@ -102,13 +102,16 @@ def git_state() -> str | None:
     """Return the commit of the code that runs, ``-dirty`` if changed.
 
     As it was when this process asked first. None where the package is installed
-    without its repository.
+    without its repository, or git is not installed.
     """
     root = Path(leuko_mm.__file__).parent.parent
     if not (root / ".git").exists():
         return None
     command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except OSError:
+        return None
     return done.stdout.strip() or None
 
 
@@ -131,7 +134,7 @@ def environment() -> dict:
 def cpu_name() -> str:
     """Return the processor's name with the machine's cores."""
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
         names = [line.split(":")[1].strip() for line in lines if "model name" in line]
     except OSError:
         names = []
@@ -199,7 +202,7 @@ def write_results(
         train_groups: that a tested checkpoint was trained on; None: not known.
     """
     work_dir = Path(config.work_dir)
-    scored = json.loads((work_dir / METRICS_FILE).read_text())
+    scored = json.loads((work_dir / METRICS_FILE).read_text(encoding="utf-8"))
     model = unwrapped(runner.model)
     tested = checkpoint is not None
     results = {

@@ -165,7 +165,7 @@ def measure(path: Path, sidecar: Mapping, *, work_dir: Path | None = None) -> di
             work_dir=str(work_dir or Path(folder) / "test"),
             force=True,
         )
-        return json.loads((run_test(request) / "results.json").read_text())
+        return json.loads((run_test(request) / "results.json").read_bytes())
 
 
 def measuring_config(sidecar: Mapping) -> Config:

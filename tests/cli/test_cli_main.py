@@ -177,3 +177,31 @@ def test_a_closed_pipe_is_no_traceback(words, code):
     )
     os.close(write)
     assert (done.returncode, done.stderr) == (code, "")
+
+
+AWKWARD = """
+import os, sys
+os.getuid = lambda: 123456789  # a user that the system does not know
+from leuko_mm.cli import main as entry
+def work():
+    import matplotlib.pyplot
+    print("Gr\\udcf6sse", "\u00b5m", os.path.isabs(os.path.expanduser("~")))
+    return 0
+sys.exit(entry._until_closed(work)())
+"""
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "utf-8", "cp1252"])
+def test_no_display_no_home_and_a_poor_terminal_are_ordinary(tmp_path, encoding):
+    env = process_environment()
+    for name in ("HOME", "MPLCONFIGDIR"):
+        env.pop(name, None)
+    env |= {"MPLBACKEND": "module://no_such.backend", "PYTHONIOENCODING": encoding}
+    command = [sys.executable, "-c", AWKWARD]
+    options = dict(cwd=tmp_path, env=env, capture_output=True, check=False)
+    done = subprocess.run(command, **options)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(b"Gr\\udcf6sse ")
+    assert done.stdout.rstrip().endswith(b"True")
+    shut = ["sh", "-c", 'exec "$@" >&- 2>&-', "sh", *command]
+    assert subprocess.run(shut, **options).returncode == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import partial
 
 import annotated_folders as drawn
@@ -17,6 +18,7 @@ from leuko_mm.datasets.converters.folders.convert import (
     prepare_folders,
 )
 from leuko_mm.datasets.converters.folders.groups import group_images
+from leuko_mm.datasets.converters.folders.pairs import list_files
 from leuko_mm.datasets.converters.folders.survey import survey_folders
 from leuko_mm.datasets.prepared import DatasetError, read_about, read_index, read_split
 from leuko_mm.datasets.splits import shared_groups
@@ -323,3 +325,25 @@ def test_a_crop_is_moved_into_the_field_and_says_if_the_cell_is_larger():
         (2, (24, 0, 40, 16), False),
         (4, (2, 13, 18, 29), True),
     ]
+
+
+def test_linked_and_closed_folders_are_refused_and_our_results_left_out(
+    tmp_path, monkeypatch
+):
+    (tmp_path / "run" / "a.png").mkdir(parents=True)
+    for name in ("a.png", "run/a.png/overlay.png"):
+        Image.new("RGB", (9, 9)).save(tmp_path / name)
+    (tmp_path / "run" / "predict.json").write_text("{}")
+    assert list_files(tmp_path, [".png"]) == [tmp_path / "a.png"]
+    link = tmp_path / "linked"
+    link.symlink_to(tmp_path.parent)
+    with pytest.raises(DatasetError, match=r"linked is a link to .* put the folder"):
+        list_files(tmp_path, [".png"])
+    link.unlink()
+
+    def closed(path="."):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(os, "scandir", closed)
+    with pytest.raises(DatasetError, match="cannot be opened; give yourself"):
+        list_files(tmp_path, [".png"])

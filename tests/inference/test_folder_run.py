@@ -22,7 +22,7 @@ from predicted_fields import (
     write_fields,
 )
 
-from leuko_mm.classes import CLASS_COLOURS
+from leuko_mm.classes import CLASS_COLOURS, label_lut
 from leuko_mm.errors import UsageError
 from leuko_mm.inference.folder_run import (
     PredictionStopped,
@@ -299,3 +299,75 @@ def test_two_images_of_one_name_are_not_mixed(many):
     predicted(many, out="part1")
     with pytest.raises(UsageError, match=r"two different images .a\.png."):
         merge_parts([many / "part0", many / "part1"], many / "all")
+
+
+def test_a_second_run_does_not_count_the_first(place):
+    write_fields(place, ["field.png"])
+    first = predicted(place, "", out="run1")
+    assert [record["image"] for record in first.records] == ["field.png"]
+    for paths in ([""], ["field.png", "run1"], ["**/*.png"]):
+        again = predicted(place, *paths, out="run2", force=True)
+        assert [record["image"] for record in again.records] == ["field.png"]
+        assert "leuko's own results (run1" in again.left_out[0]
+    with pytest.raises(UsageError, match=r"no image in .*left out: .*run1"):
+        predicted(place, "run1/images/field.png", out="run3")
+
+
+def test_a_closed_folder_is_remembered_by_every_part(place, monkeypatch):
+    write_fields(place / "in", ["a.png", "b.png", "closed/c.png"])
+    real = os.scandir
+
+    def scandir(path="."):
+        if os.path.basename(path) == "closed":
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    merged = merge_parts(shards(place, "0/2", "1/2"), place / "all")
+    assert merged.closed == [str(place / "in" / "closed")]
+    assert merged.left_out == ["left out: 1 folder that cannot be opened (closed)"]
+    assert "cannot be opened (closed)" in (place / "all/report.html").read_text()
+
+
+def test_copies_are_named(place):
+    write_fields(place / "in", ["f1.png", "g.png"])
+    assert predicted(place, out="none").notes() == []
+    shutil.copy(place / "in" / "f1.png", place / "in" / "f1 - Copy.png")
+    os.link(place / "in" / "g.png", place / "in" / "linked g.png")
+    assert predicted(place).notes() == [
+        "2 images have the content of others (f1 - Copy.png = f1.png, linked g.png = "
+        "g.png); their cells count again"
+    ]
+
+
+def test_palette_and_class_colours_among_the_fields_are_masks(place):
+    write_fields(place / "in", ["a.png"])
+    labels = np.zeros((40, 60), np.uint8)
+    for identity in range(1, 6):
+        labels[5:20, 10 * identity : 10 * identity + 6] = identity
+    rng = np.random.default_rng(0)
+    colours = rng.integers(0, 256, (256, 3), dtype=np.uint8)
+    for name in ("ours", "theirs"):
+        mask = Image.fromarray(labels, "P")
+        mask.putpalette((label_lut() if name == "ours" else colours).tobytes())
+        mask.save(place / "in" / f"{name}.png")
+    Image.fromarray(label_lut()[labels]).save(place / "in" / "colours.png")
+    outcome = predicted(place)
+    assert [record["image"] for record in outcome.records] == ["a.png"]
+    assert sorted(outcome.failed) == ["colours.png", "ours.png", "theirs.png"]
+    assert all("6 flat colours: a mask" in why for why in outcome.failed.values())
+    noise = Image.fromarray(rng.integers(60, 200, (40, 60, 3), dtype=np.uint8))
+    refuse_mask(np.array(noise.quantize(16).convert("RGB")), palette=True)
+
+
+def test_a_name_that_is_no_text_reaches_the_page(place):
+    name = os.fsdecode(b"Gr\xf6sse.png")
+    write_fields(place / "in", ["plain.png"])
+    shutil.copy(place / "in" / "plain.png", place / "in" / name)
+    predicted(place, **BOTH)
+    page = (place / "out" / "report.html").read_text(encoding="utf-8")
+    assert "Gr\ufffdsse.png" in page
+    assert 'href="./images/Gr%F6sse.png/overlay.png"' in page
+    assert predicted(place, resume=True, **BOTH).new == 0
+    again = predicted(place, out="again", shard="0/1")
+    assert merge_parts([place / "again"], place / "all").records == again.records

@@ -14,6 +14,7 @@ from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
 from torch import nn
 
+import leuko_mm
 from leuko_mm.errors import UsageError
 from leuko_mm.training import results
 from leuko_mm.training.config import resolve_config
@@ -146,3 +147,12 @@ def test_what_diverged_is_left_out_of_the_calibration(tmp_path):
     hook.after_test_iter(None, 0, outputs=[good, bad])
     assert len(hook.cells) == 1
     assert hook.pixels[:, 0].sum() == 4
+
+
+def test_no_git_is_ordinary(monkeypatch, tmp_path):
+    (tmp_path / ".git").mkdir()
+    monkeypatch.setattr(leuko_mm, "__file__", str(tmp_path / "leuko_mm/__init__.py"))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    git_state.cache_clear()
+    assert git_state() is None
+    git_state.cache_clear()

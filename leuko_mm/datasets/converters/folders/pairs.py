@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from leuko_mm.datasets.converters.folders.annotation import SourceImage
+from leuko_mm.datasets.image_search import CLOSED, LINKED, ImageSearch
 from leuko_mm.datasets.images import IMAGE_SUFFIXES
 from leuko_mm.datasets.prepared import DatasetError
 
@@ -39,26 +40,30 @@ def find_folders(images: Path, masks: Path | None) -> tuple[Path, Path]:
     return images, images
 
 
-def list_files(folder: Path, suffixes: Sequence[str]) -> list[Path]:
+def list_files(
+    folder: Path, suffixes: Sequence[str], *, own_results: bool = False
+) -> list[Path]:
     """Return the files below a folder by suffix, without hidden ones, in order.
 
+    ``own_results`` of leuko are annotations, but no images.
+
     Raises:
-        DatasetError: if one is a link to a file outside: what a folder of strangers
-            points to would be copied into the dataset.
+        DatasetError: if a folder cannot be opened, or one is a link outside: what a
+            folder of strangers points to would be copied into the dataset.
     """
     inside = folder.resolve()
-    found = sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in suffixes
-        and path.is_file()
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    )
-    for path in found:
+    search = ImageSearch(suffixes, own_results=own_results)
+    found = sorted(path for path in search.below(folder) if path.is_file())
+    if closed := search.left_out(CLOSED):
+        raise DatasetError(
+            f"{closed[0]} cannot be opened; give yourself the right to read it, or "
+            "move it away"
+        )
+    for path in [*found, *search.left_out(LINKED)]:
         if not path.resolve().is_relative_to(inside):
             raise DatasetError(
-                f"{path} is a link to {path.resolve()}, outside of {folder}; put the "
-                "file itself there"
+                f"{path} is a link to {path.resolve()}, outside of {folder}; put "
+                f"the {'folder' if path.is_dir() else 'file'} itself there"
             )
     return found
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -188,8 +189,9 @@ def _find_annotated(
     if place.is_file():
         texts = [place]
     else:
-        texts = pairs.list_files(place, pairs.JSON_SUFFIXES)
-        drawn = [] if beside else pairs.list_files(place, IMAGE_SUFFIXES)
+        listed = partial(pairs.list_files, place, own_results=not beside)
+        texts = listed(pairs.JSON_SUFFIXES)
+        drawn = [] if beside else listed(IMAGE_SUFFIXES)
     if texts and drawn:
         raise DatasetError(
             f"{place} holds masks ({drawn[0].name}) and JSON files ({texts[0].name}); "
