@@ -9,8 +9,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from leuko_mm.datasets.image_search import CLOSED, ImageSearch
-from leuko_mm.datasets.images import SUFFIXES, ImageFileError, read_image
+from leuko_mm.datasets.images import (
+    CLOSED,
+    SUFFIXES,
+    ImageFileError,
+    ImageSearch,
+    read_image,
+)
 from leuko_mm.errors import UsageError
 from leuko_mm.files import replacing
 from leuko_mm.transforms import RetinexParams, enhance_image

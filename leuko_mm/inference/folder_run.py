@@ -21,8 +21,14 @@ import numpy as np
 
 import leuko_mm
 from leuko_mm.classes import CLASS_COLOURS, CLASS_NAMES, IGNORE_LABEL
-from leuko_mm.datasets.image_search import CLOSED, ImageSearch
-from leuko_mm.datasets.images import IMAGE_SUFFIXES, MAX_PIXELS, image_facts, read_image
+from leuko_mm.datasets.images import (
+    CLOSED,
+    IMAGE_SUFFIXES,
+    MAX_PIXELS,
+    ImageSearch,
+    image_facts,
+    read_image,
+)
 from leuko_mm.errors import LeukoError, UsageError, did_you_mean
 from leuko_mm.files import locked, printable, sha256_of_file, write_text
 from leuko_mm.inference.model import TORCH, choose_runtime, shipped_checkpoint

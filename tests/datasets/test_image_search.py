@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from leuko_mm.datasets.image_search import ImageSearch
+from leuko_mm.datasets.images import ImageSearch
 
 
 def write(folder, *names):

@@ -12,8 +12,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from leuko_mm.datasets.converters.folders.annotation import SourceImage
-from leuko_mm.datasets.image_search import CLOSED, LINKED, ImageSearch
-from leuko_mm.datasets.images import IMAGE_SUFFIXES
+from leuko_mm.datasets.images import CLOSED, IMAGE_SUFFIXES, LINKED, ImageSearch
 from leuko_mm.datasets.prepared import DatasetError
 
 # Behind an image's name in the name of its mask, these name no class.
