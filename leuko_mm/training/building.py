@@ -178,7 +178,7 @@ def announce_training(runner: Runner, config: Config) -> None:
     if first:
         lines.append(f"starts from {first}")
     if config.get("resume"):
-        lines.append(f"goes on from {config.get('load_from') or 'its start'}")
+        lines.append(f"resumes from {config.get('load_from') or 'its start'}")
     _log(runner, lines)
 
 

@@ -88,7 +88,7 @@ def _by_id(path: Path, entries: list[Mapping], value: str) -> dict[str, str]:
             raise DatasetError(
                 f"{path}: id {number} is that of the {value} {found[number][:40]!r} "
                 f"and of {text[:40]!r}; expected one id each: number joined exports "
-                "anew, in all tables"
+                "again, in all tables"
             )
     return found
 
