@@ -317,9 +317,8 @@ def _decoded(facts: ImageFacts) -> Image.Image:
     try:
         with _opened(facts.path) as image:
             if facts.format == "TIFF":
-                image.filename = (
-                    ""  # Pillow maps an unturned file with its sides swapped
-                )
+                # Or Pillow maps the file, and swaps the sides of one that is turned.
+                image.filename = ""
             image.load()
             # exif_transpose would copy an image that is upright already.
             return ImageOps.exif_transpose(image) if facts.turned else image
