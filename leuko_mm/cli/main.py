@@ -142,12 +142,16 @@ def _stdout_is_closed() -> bool:
     return bool(poll.poll(0))  # an error or a hang-up, the only events without a mask
 
 
-@_until_closed
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one ``leuko`` command and return its exit code."""
     argv = list(sys.argv[1:] if argv is None else argv)
     if argv and argv[0] in VERBS:
         return run_verb(argv[0], argv[1:], prog=f"leuko {argv[0]}")
+    return _explain(argv)
+
+
+@_until_closed
+def _explain(argv: Sequence[str]) -> int:
     parser = HelpfulParser(
         prog="leuko",
         description="Leukocyte segmentation on MMSegmentation.",

@@ -473,8 +473,12 @@ def read_mask_file(path: Path) -> MaskFile:
 # Files that only one folder of results holds together: of a prediction and of each of
 # its images, a training, a check, contact sheets, drawn mosaics.
 OWN_RESULTS = (
-    *(("predict.json",), ("record.json", "labels.png"), ("metrics.json", "cells.npz")),
-    *(("check.html", "check.json"), ("browse.html",), ("mosaics.json",)),
+    ("predict.json",),
+    ("record.json", "labels.png"),
+    ("metrics.json", "cells.npz"),
+    ("check.html", "check.json"),
+    ("browse.html",),
+    ("mosaics.json",),
 )
 PREPARED = ("dataset.json", "index.csv")
 SHOWN = 3  # names of each kind in one line
