@@ -6,13 +6,14 @@ import argparse
 import shlex
 import signal
 import sys
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
-from leuko_mm.cli.main import aligned, at_least
+from leuko_mm.cli.main import aligned, at_least, number_below
 from leuko_mm.datasets.converters.bccd import prepare_bccd
 from leuko_mm.datasets.converters.bcisc import prepare_bcisc
 from leuko_mm.datasets.converters.folders.class_map import (
@@ -20,13 +21,23 @@ from leuko_mm.datasets.converters.folders.class_map import (
     map_text,
     parse_map,
 )
-from leuko_mm.datasets.converters.folders.convert import FoldersRequest, prepare_folders
-from leuko_mm.datasets.converters.folders.groups import Grouping, group_images
+from leuko_mm.datasets.converters.folders.convert import (
+    FoldersRequest,
+    prepare_folders,
+    prepare_outlined,
+    sort_by_folder,
+)
+from leuko_mm.datasets.converters.folders.groups import (
+    Grouping,
+    group_images,
+    own_groups,
+)
 from leuko_mm.datasets.converters.folders.survey import Survey, survey_folders
 from leuko_mm.datasets.converters.lisc import prepare_lisc
 from leuko_mm.datasets.converters.outlined import PBC_SCALE, Outliner, prepare_pbc
 from leuko_mm.datasets.converters.segmentation_wbc import SETS, prepare_segmentation_wbc
 from leuko_mm.datasets.converters.synthetic.dataset import prepare_synthetic
+from leuko_mm.datasets.images import read_image
 from leuko_mm.datasets.prepared import data_home, is_plain_name, read_about
 from leuko_mm.errors import UsageError
 from leuko_mm.progress import ProgressLine
@@ -44,6 +55,7 @@ PATHS = {
 NOT_STATED = "not stated"
 MAX_SHOWN_KEYS = 20
 MAX_SHOWN_FILES = 5
+MEASURED = 24  # pictures whose scale is measured, at most
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -127,6 +139,18 @@ def _add_folders_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="leave out images without an annotation, and annotations without an image",
     )
+    add(
+        "--outline",
+        action="store_true",
+        help="pictures of one cell each, without masks, in folders by class: the model "
+        "of the package draws the outlines",
+    )
+    add(
+        "--scale",
+        type=number_below(),
+        help="with --outline: pixels of the network per pixel of a picture; default: "
+        "measured on the red cells",
+    )
     add("--licence", default=NOT_STATED, help="of the data")
     add("--citation", default=NOT_STATED, help="of the data")
 
@@ -175,14 +199,16 @@ def run(args: argparse.Namespace, command: list[str]) -> int:
 
 
 @contextmanager
-def outlining(scale: float) -> Iterator[Outliner]:
+def outlining(scale: float | None, pictures: Sequence[Path] = ()) -> Iterator[Outliner]:
     """Give what outlines cells with the model of the package, and shows how far it is.
 
     Args:
-        scale: pixels of the network per pixel of a picture.
+        scale: pixels of the network per pixel of a picture; None measures it.
+        pictures: on some of these, which were all taken alike.
     """
     # Here, since it loads torch.
     from leuko_mm.inference import Predictor
+    from leuko_mm.inference.scale import common_scale
 
     def end(number: int, frame) -> None:
         raise SystemExit(128 + number)  # so that what is half written is removed
@@ -191,8 +217,19 @@ def outlining(scale: float) -> Iterator[Outliner]:
         return predictor.predict(image).instances
 
     # The same on every machine, but for the rounding of its processor.
-    predictor = Predictor.from_zoo(scale=scale, device="cpu")
+    predictor = Predictor.from_zoo(device="cpu")
     model = predictor.checkpoint
+    if scale is None:
+        some = pictures[:: -(-len(pictures) // MEASURED)]
+        found = common_scale(map(read_image, some), model)
+        if found is None:
+            raise UsageError(
+                "too few red cells are seen in the pictures to tell their scale; give "
+                "--scale, 53 over the width of a red cell in pixels"
+            )
+        print(found.note)
+        scale = round(found.factor, 3)
+    predictor.scale = scale
     about = dict(model=model.path.name, sha256=model.sidecar["sha256"], scale=scale)
     former = signal.signal(signal.SIGTERM, end)
     try:
@@ -226,6 +263,53 @@ def _run_folders(args: argparse.Namespace, command: list[str]) -> None:
             f"{shlex.quote(args.path)} --name smears"
         )
     out = Path(args.out or data_home() / name)
+    stated = dict(licence=args.licence, citation=args.citation)
+    if args.outline:
+        written = _outlined(args, name, out, command, stated)
+    else:
+        written = _annotated(args, name, out, command, stated)
+    _print_outcome(out, written, stated=stated)
+    fields = read_about(out)["fields"]
+    if fields and not args.crop:
+        print(f"{fields} images without a leukocyte are kept, in no split")
+    splits = sorted(path.stem for path in (out / "splits").glob("*.csv"))
+    if splits:
+        print(f"splits: {', '.join(splits)}")
+    else:
+        print("no splits: one group, or one cell a class, cannot be divided")
+
+
+def _outlined(
+    args: argparse.Namespace, name: str, out: Path, command: list[str], stated: Mapping
+) -> bool:
+    if args.masks or args.crop or args.skip_unpaired:
+        raise UsageError(
+            "--outline is for pictures of one cell without masks; leave masks, --crop "
+            "and --skip-unpaired out"
+        )
+    given = parse_map(args.class_map, other=True) if args.class_map else None
+    found = sort_by_folder(Path(args.path), given)
+    # Names that begin with a class are no slides, so nothing is guessed.
+    by = args.group_by
+    grouping = group_images(found.images, by) if by else own_groups(found.images)
+    rows = [("folder", "pictures", "becomes" + " (a guess)" * (given is None))]
+    for folder, count in Counter(found.kinds.values()).items():
+        rows.append((folder, count, found.targets[folder]))
+    for line in aligned(rows, right=(1,)):
+        print(f"  {line}")
+    _print_groups(grouping, len(found.images))
+    if given is None:
+        _confirm(found.targets, yes=args.yes, command=command, out=out)
+    request = FoldersRequest(name, found.targets, grouping, **stated)
+    with outlining(args.scale, [image.path for image in found.images]) as outliner:
+        return prepare_outlined(found, out, request, outliner, force=args.force)
+
+
+def _annotated(
+    args: argparse.Namespace, name: str, out: Path, command: list[str], stated: Mapping
+) -> bool:
+    if args.scale:
+        raise UsageError("--scale is for --outline; leave it out, or add that")
     given = parse_map(args.class_map) if args.class_map else None
     survey = survey_folders(
         Path(args.path),
@@ -239,18 +323,8 @@ def _run_folders(args: argparse.Namespace, command: list[str]) -> None:
     if given is None:
         _agree(survey, yes=args.yes, command=command, out=out)
     check_map(targets, survey.uses)
-    stated = dict(licence=args.licence, citation=args.citation)
     request = FoldersRequest(name, targets, grouping, args.crop, **stated)
-    written = prepare_folders(survey, out, request, force=args.force)
-    _print_outcome(out, written, stated=stated)
-    fields = read_about(out)["fields"]
-    if fields and not args.crop:
-        print(f"{fields} images without a leukocyte are kept, in no split")
-    splits = sorted(path.stem for path in (out / "splits").glob("*.csv"))
-    if splits:
-        print(f"splits: {', '.join(splits)}")
-    else:
-        print("no splits: one group, or one cell a class, cannot be divided")
+    return prepare_folders(survey, out, request, force=args.force)
 
 
 def _print_survey(
@@ -292,16 +366,22 @@ def _print_groups(grouping: Grouping, images: int) -> None:
 
 def _agree(survey: Survey, *, yes: bool, command: list[str], out: Path) -> None:
     missing = [key for key, target in survey.guess.items() if not target]
-    option = f"--map {map_text(survey.guess)}"
     if missing:
         raise UsageError(
             f"nothing was written: {'; '.join([*survey.remarks, ''])}no guess for "
             f"{len(missing)} value(s), first "
             f"{missing[0]!r} on {survey.uses[missing[0]]}; say what every value is, a "
-            f"class, background or ignore:\n    {option}"
+            f"class, background or ignore:\n    --map {map_text(survey.guess)}"
         )
+    _confirm(survey.guess, yes=yes, command=command, out=out)
+
+
+def _confirm(
+    guess: Mapping[str, str], *, yes: bool, command: list[str], out: Path
+) -> None:
     if yes:
         return
+    option = f"--map {map_text(guess)}"
     if sys.stdin is not None and sys.stdin.isatty():
         if input(f"write {out} with this map? [y/N] ").strip().lower() in ("y", "yes"):
             return

@@ -7,7 +7,8 @@ darker side; where enough of a circle's rim votes for one point, there is a red 
 from __future__ import annotations
 
 import math
-from dataclasses import astuple, dataclass
+from collections.abc import Iterable
+from dataclasses import astuple, dataclass, replace
 
 import cv2
 import numpy as np
@@ -56,6 +57,22 @@ def find_scale(
     if scale not in (AUTO, None):
         return ImageScale(float(scale), "factor", 1.0, note=f"scale {scale:g} as given")
     return _by_red_cells(image, checkpoint)
+
+
+def common_scale(
+    images: Iterable[np.ndarray], checkpoint: Checkpoint
+) -> ImageScale | None:
+    """Return one scale for images that were taken alike, by the red cells of all.
+
+    None where less than half of them show enough red cells.
+    """
+    found = [find_scale(image, checkpoint) for image in images]
+    seen = [one for one in found if one.how == "red cells"]
+    if not seen or 2 * len(seen) < len(found):
+        return None
+    factor = float(np.median([one.factor for one in seen]))
+    note = f"scale {factor:.3g}, by the red cells of {len(seen)} of {len(found)} images"
+    return replace(seen[0], factor=factor, note=note)
 
 
 def check_scale(scale: float | str | None, um_per_px: float | None) -> None:

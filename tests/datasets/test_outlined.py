@@ -299,6 +299,90 @@ def test_the_command_hands_the_outliner_in(tree, tmp_path, monkeypatch, capsys):
     assert json.loads((tmp_path / "pbc" / "dataset.json").read_text())["schema"] == 2
 
 
+@pytest.fixture
+def sorted_cells(tree, tmp_path, monkeypatch) -> list[str]:
+    """A user's folder of six kinds, and the command that takes it with the fake."""
+    names = dict(basophil="Baso", eosinophil="scan/Eos", ig="Blasts", platelet="PLT")
+    for folder, name in (names | dict(monocyte="band", lymphocyte="Lymp")).items():
+        shutil.copytree(tree / folder, tmp_path / "cells" / name)
+
+    @contextmanager
+    def outlining(scale, pictures):
+        assert scale is None
+        assert len(pictures) == 6 * EACH + 5
+        yield FAKE
+
+    monkeypatch.setattr(cli_prepare, "outlining", outlining)
+    monkeypatch.setenv("LEUKO_MM_DATA", str(tmp_path / "data"))
+    monkeypatch.chdir(tmp_path)
+    return ["prepare", "folders", "cells", "--outline", "--name", "mine"]
+
+
+def test_own_cells_sorted_by_class_are_outlined(sorted_cells, tmp_path, capsys):
+    assert main(sorted_cells) == 2
+    said = capsys.readouterr()
+    assert "Baso           5  basophil" in said.out
+    assert "band           5  other" in said.out
+    assert "--map Baso=basophil,Blasts=other,Eos=eosinophil" in said.err
+    assert not (tmp_path / "data").exists()
+    assert (
+        main(
+            [
+                *sorted_cells,
+                "--map",
+                "Baso=baso,band=neut,Eos=eos,Lymp=lymp,PLT=ignore,Blasts=other",
+                "--licence",
+                "ours",
+            ]
+        )
+        == 0
+    )
+    root = tmp_path / "data" / "mine"
+    about = read_about(root)
+    assert about["counts"] == dict(
+        basophil=5, eosinophil=6, lymphocyte=5, neutrophil=5, other=5
+    )
+    assert about["licence"] == "ours"
+    assert next(iter(about["outlined_by"]["left_out"])) == "scan/Eos/EO_aside.jpg"
+    for row in read_index(root):
+        assert (row.outline, row.group) == ("model", row.stem)
+        source = (tmp_path / "cells" / row.source).read_bytes()
+        assert (root / row.image).read_bytes() == source
+    parts = read_split(root, "fold2")
+    assert set(parts) == {row.stem for row in read_index(root)}
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (["--crop", "64"], "leave masks, --crop and --skip-unpaired out"),
+        (["--map", "Baso=baso"], "the map says nothing of its folder"),
+        (["--map", "Baso=leukocyte"], "--map Baso=leukocyte: expected basophil, "),
+        (["--map", "Baso=blast"], "or leukocyte, ignore, by-name, other"),
+    ],
+)
+def test_a_wrong_request_for_outlines_is_refused(
+    sorted_cells, tmp_path, capsys, more, words
+):
+    if "leukocyte" in str(more):
+        more = ["--map", more[1] + ",Eos=eos,Lymp=lymp,PLT=other,Blasts=other,band=neu"]
+    assert main([*sorted_cells, *more]) == 2
+    assert words in capsys.readouterr().err
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_picture_in_no_folder_is_named(tmp_path, capsys):
+    picture([1, 1], (36, 37, 12)).save(tmp_path / "one.jpg")
+    command = ["prepare", "folders", str(tmp_path), "--outline", "--name", "x"]
+    assert main(command) == 2
+    assert (
+        "one.jpg: in no folder; with --outline, the folder" in capsys.readouterr().err
+    )
+    command.remove("--outline")
+    assert main([*command, "--scale", "2"]) == 2
+    assert "--scale is for --outline" in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_the_shipped_model_outlines_published_cells(shared_folder, tmp_path):
     source = shared_folder / "datasets" / "PBC_dataset_normal_DIB"

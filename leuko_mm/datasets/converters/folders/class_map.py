@@ -12,7 +12,14 @@ import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from leuko_mm.classes import BINARY_NAMES, CELL_CLASSES, CLASSES, IGNORE_LABEL, class_id
+from leuko_mm.classes import (
+    BINARY_NAMES,
+    CELL_CLASSES,
+    CLASSES,
+    IGNORE_LABEL,
+    OTHER,
+    class_id,
+)
 from leuko_mm.datasets.prepared import DatasetError
 
 BACKGROUND, LEUKOCYTE = BINARY_NAMES
@@ -140,7 +147,7 @@ def _class_of_colour(colour: tuple[int, int, int]) -> str | None:
     return None
 
 
-def parse_map(text: str) -> dict[str, str]:
+def parse_map(text: str, *, other: bool = False) -> dict[str, str]:
     """Return key -> target of ``'0=background,255=eosinophil'``.
 
     A key that holds a comma goes in double quotes with its class:
@@ -157,20 +164,20 @@ def parse_map(text: str) -> dict[str, str]:
                 raise ValueError("expected value=class")
             if key in found:
                 raise ValueError(f"{key!r} is there twice")
-            found[key] = _parse_target(name)
+            found[key] = _parse_target(name, (*SPECIAL, OTHER) if other else SPECIAL)
         except ValueError as error:
             raise DatasetError(f"--map {entry!r}: {error}") from None
     return found
 
 
-def _parse_target(text: str) -> str:
+def _parse_target(text: str, special: Sequence[str]) -> str:
     name = text.strip().lower()
-    if name in SPECIAL:
+    if name in special:
         return name
     try:
         return CLASSES[class_id(name)].name
     except ValueError as error:
-        raise ValueError(f"{error}, or {', '.join(SPECIAL[1:])}") from None
+        raise ValueError(f"{error}, or {', '.join(special[1:])}") from None
 
 
 def map_text(targets: Mapping[str, str | None]) -> str:

@@ -10,7 +10,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from leuko_mm.classes import BACKGROUND, BINARY_NAMES, CLASS_NAMES, IGNORE_LABEL
+from leuko_mm.classes import (
+    BACKGROUND,
+    BINARY_NAMES,
+    CLASS_NAMES,
+    IGNORE_LABEL,
+    OTHER,
+)
 from leuko_mm.datasets.converters.folders import class_map
 from leuko_mm.datasets.converters.folders.annotation import (
     Annotation,
@@ -19,13 +25,21 @@ from leuko_mm.datasets.converters.folders.annotation import (
     box_of,
 )
 from leuko_mm.datasets.converters.folders.groups import Grouping
+from leuko_mm.datasets.converters.folders.pairs import list_files, source_images
 from leuko_mm.datasets.converters.folders.survey import Survey
-from leuko_mm.datasets.images import image_facts, read_image
+from leuko_mm.datasets.converters.outlined import (
+    Outliner,
+    SortedCell,
+    prepare_sorted,
+)
+from leuko_mm.datasets.images import IMAGE_SUFFIXES, image_facts, read_image
 from leuko_mm.datasets.prepared import DatasetError, Place
 from leuko_mm.datasets.prepared_writing import PreparedCell, write_prepared
 from leuko_mm.datasets.splits import development_split, grouped_folds
 
 FOLDS = 5
+# What a folder of pictures can be, where a model draws the outlines.
+SORTED_TARGETS = (*CLASS_NAMES[1:], OTHER, class_map.IGNORE)
 MIN_CELL_PIXELS = 25  # smaller connected pieces of a mask are specks of the brush
 
 
@@ -71,10 +85,94 @@ def prepare_folders(
     )
 
 
-def _notes(survey: Survey, request: FoldersRequest) -> list[str]:
+@dataclass(frozen=True)
+class SortedFolder:
+    """Pictures of single cells, without masks, in folders by class."""
+
+    images: list[SourceImage]
+    kinds: dict[str, str]  # stem -> the folder that says the class
+    targets: dict[str, str]  # such a folder -> one of ``SORTED_TARGETS``
+
+
+def sort_by_folder(
+    folder: Path, given: Mapping[str, str] | None = None
+) -> SortedFolder:
+    """Return the pictures of a folder by the folders that name their class.
+
+    Of the folders above a picture, the nearest that is in the map counts. Without a
+    map, it is the nearest that names one of the five classes; else the nearest is of
+    class ``other``.
+
+    Raises:
+        DatasetError: if a picture is in no folder, or the map does not fit.
+    """
+    paths = list_files(folder, IMAGE_SUFFIXES)
+    images = source_images(folder, paths)
+    kinds = {}
+    for image in images:
+        above = image.relative.split("/")[-2::-1]
+        known = (f for f in above if (f in given if given else _class_of(f)))
+        kinds[image.stem] = next(known, above[0] if above else "")
+        if not above or (given and kinds[image.stem] not in given):
+            lack = "the map says nothing of its folder" if above else "in no folder"
+            raise DatasetError(
+                f"{image.path}: {lack}; with --outline, the folder of a picture is its "
+                "class, or --map FOLDER=CLASS,... says which"
+            )
+    targets = given or {k: _class_of(k) or OTHER for k in sorted(set(kinds.values()))}
+    odd = [f"{k}={t}" for k, t in targets.items() if t not in SORTED_TARGETS]
+    if odd or not set(targets.values()) & set(CLASS_NAMES):
+        raise DatasetError(
+            f"--map {odd[0] if odd else class_map.map_text(targets)}: expected "
+            f"{', '.join(SORTED_TARGETS)}, and a class for some"
+        )
+    return SortedFolder(images, kinds, targets)
+
+
+def _class_of(folder: str) -> str | None:
+    target = class_map.label_target(folder)
+    return target if target in CLASS_NAMES[1:] else None
+
+
+def prepare_outlined(
+    pictures: SortedFolder,
+    out: Path,
+    request: FoldersRequest,
+    outliner: Outliner,
+    *,
+    force: bool = False,
+) -> bool:
+    """Write cells that are sorted by class, outlined by a model and checked."""
+    groups, targets = request.grouping.groups, request.targets
+    kinds = {i: pictures.kinds[i.stem] for i in pictures.images}
+    return prepare_sorted(
+        [
+            SortedCell(i.stem, i.path, kind, targets[kind], i.relative)
+            for i, kind in kinds.items()
+            if targets[kind] != class_map.IGNORE
+        ],
+        out,
+        outliner,
+        grouped=lambda paths: {stem: groups[stem] for stem in paths},
+        dealt=lambda own, kind_of: _folds([(s, own[s], kind_of[s]) for s in own]),
+        notes=_group_notes(request),
+        name=request.name,
+        source=f"cells sorted by class, map {class_map.map_text(targets)}",
+        licence=request.licence,
+        citation=request.citation,
+        force=force,
+    )
+
+
+def _group_notes(request: FoldersRequest) -> list[str]:
     notes = [f"groups: {request.grouping.rule}"]
     if not request.grouping.known:
         notes.append("slides may stand in train and test alike: groups are not known")
+    return notes
+
+
+def _notes(survey: Survey, request: FoldersRequest) -> list[str]:
+    notes = _group_notes(request)
     if survey.left_out:
         count = len(survey.left_out)
         notes.append(f"{count} file{'s' * (count != 1)} without a counterpart left out")

@@ -65,6 +65,11 @@ def _guessed(images: Sequence[SourceImage]) -> Grouping:
         groups = {stem: match[1] for stem, match in matches.items()}
         if MIN_GUESSED_GROUPS <= len(set(groups.values())) < len(images):
             return Grouping(groups, "a guess: the name without the number at its end")
+    return own_groups(images)
+
+
+def own_groups(images: Sequence[SourceImage]) -> Grouping:
+    """Return a group for each image, for want of any that is known."""
     own = {image.stem: image.stem for image in images}
     return Grouping(own, "every image a group of its own", known=False)
 
