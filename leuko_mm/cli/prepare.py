@@ -110,8 +110,8 @@ def _add_folders_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "masks",
         nargs="?",
-        help="folder of masks, LabelMe or QuPath files, or a COCO file; default: "
-        "beside the images",
+        help="folder of masks or other annotations, or one file of them; default: "
+        "folders of usual names (images and masks, ...), or beside the images",
     )
     add("--name", help="of the dataset; default: that of --out")
     add(
@@ -150,6 +150,11 @@ def _add_folders_arguments(parser: argparse.ArgumentParser) -> None:
         type=number_below(),
         help="with --outline: pixels of the network per pixel of a picture; default: "
         "measured on the red cells",
+    )
+    add(
+        "--two-levels",
+        action="store_true",
+        help="masks are black and white, saved as JPEG: take the nearer of the two",
     )
     add("--licence", default=NOT_STATED, help="of the data")
     add("--citation", default=NOT_STATED, help="of the data")
@@ -208,7 +213,7 @@ def outlining(scale: float | None, pictures: Sequence[Path] = ()) -> Iterator[Ou
     """
     # Here, since it loads torch.
     from leuko_mm.inference import Predictor
-    from leuko_mm.inference.scale import common_scale
+    from leuko_mm.inference.scale import check_scale, common_scale
 
     def end(number: int, frame) -> None:
         raise SystemExit(128 + number)  # so that what is half written is removed
@@ -216,6 +221,10 @@ def outlining(scale: float | None, pictures: Sequence[Path] = ()) -> Iterator[Ou
     def find(image: np.ndarray) -> np.ndarray:
         return predictor.predict(image).instances
 
+    try:
+        check_scale(scale, None)
+    except ValueError as error:
+        raise UsageError(f"--{error}") from None
     # The same on every machine, but for the rounding of its processor.
     predictor = Predictor.from_zoo(device="cpu")
     model = predictor.checkpoint
@@ -282,10 +291,10 @@ def _run_folders(args: argparse.Namespace, command: list[str]) -> None:
 def _outlined(
     args: argparse.Namespace, name: str, out: Path, command: list[str], stated: Mapping
 ) -> bool:
-    if args.masks or args.crop or args.skip_unpaired:
+    if args.masks or args.crop or args.skip_unpaired or args.two_levels:
         raise UsageError(
-            "--outline is for pictures of one cell without masks; leave masks, --crop "
-            "and --skip-unpaired out"
+            "--outline is for pictures of one cell without masks; leave masks, --crop, "
+            "--skip-unpaired and --two-levels out"
         )
     given = parse_map(args.class_map, other=True) if args.class_map else None
     found = sort_by_folder(Path(args.path), given)
@@ -315,6 +324,7 @@ def _annotated(
         Path(args.path),
         Path(args.masks) if args.masks else None,
         skip_unpaired=args.skip_unpaired,
+        two_levels=args.two_levels,
     )
     grouping = group_images(survey.images, args.group_by)
     targets = survey.guess if given is None else given

@@ -18,7 +18,7 @@ than the mask has.
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -28,10 +28,12 @@ import numpy as np
 
 from leuko_mm.classes import BACKGROUND, CLASS_NAMES, IGNORE_LABEL, class_id
 from leuko_mm.datasets.converters.grey_masks import (
+    NO_SLIDE,
     cell_and_nucleus,
-    picture_groups,
+    joined_pictures,
     picture_splits,
 )
+from leuko_mm.datasets.duplicates import perceptual_hash
 from leuko_mm.datasets.images import read_image
 from leuko_mm.datasets.prepared import DatasetError, Place
 from leuko_mm.datasets.prepared_writing import PreparedCell, write_prepared
@@ -69,14 +71,13 @@ def prepare_bccd(source: Path, out: Path, *, force: bool = False) -> bool:
         DatasetError: if images, masks or the table are missing or do not fit.
     """
     fields = _fields(Path(source))
-    notes = ["who drew the masks is not said"]
+    notes = ["who drew the masks is not said", NO_SLIDE]
     if len(fields) != FIELDS:
         notes.append(f"{len(fields)} of the {FIELDS} fields that were published")
-    groups = picture_groups({one.image.stem: one.image for one in fields}, notes)
     splits: dict = {}
     return write_prepared(
         out,
-        _rows(fields, groups, splits, notes),
+        _rows(fields, splits, notes),
         name="bccd",
         source=HOME,
         licence="MIT (both repositories)",
@@ -127,9 +128,26 @@ def _class_names(path: Path) -> dict[str, list[str]]:
 
 
 def _rows(
-    fields: Sequence[_Field], groups: Mapping[str, str], splits: dict, notes: list[str]
+    fields: Sequence[_Field], splits: dict, notes: list[str]
 ) -> Iterator[PreparedCell]:
-    cells: dict[str, str] = {}  # stem -> class
+    # Fields that overlap show one cell twice, which only its cut-outs tell. Rows are
+    # made twice, since all of them would take half a gigabyte.
+    hashes, groups, cells = {}, {}, {}
+    for row in _ungrouped(fields, []):
+        image = row.image if row.kind == "cell" else read_image(row.image)
+        hashes[row.stem], groups[row.stem] = perceptual_hash(image), row.group
+        if row.kind == "cell":
+            cells[row.stem] = row.class_name
+    if not cells:
+        raise DatasetError("no field has one leukocyte and one class")
+    joined = joined_pictures(hashes, groups, notes)
+    splits.update(picture_splits({stem: joined[stem] for stem in cells}, cells))
+    for row in _ungrouped(fields, notes):
+        yield replace(row, group=joined[row.stem])
+
+
+def _ungrouped(fields: Sequence[_Field], notes: list[str]) -> Iterator[PreparedCell]:
+    """Yield each field, then its cell if it has one, as groups of their own."""
     soft: list[str] = []
     unnamed: list[str] = []
     for one in fields:
@@ -143,7 +161,7 @@ def _rows(
         field = PreparedCell(
             stem=stem,
             class_name="",
-            group=groups[stem],
+            group=stem,
             image=one.image,
             mask=np.where(leukocytes, label, rest).astype(np.uint8),
             kind="field",
@@ -152,7 +170,6 @@ def _rows(
         )
         yield field
         if named:
-            cells[f"{stem}_cell"] = one.names[0]
             yield _cut_out(field, one.names[0], leukocytes)
         else:
             told = " and ".join(one.names) or "no class"
@@ -167,10 +184,6 @@ def _rows(
             f"leukocytes of {len(unnamed)} fields are {IGNORE_LABEL}, and no cell was "
             f"cut out: {', '.join(unnamed)}"
         )
-    if not cells:
-        raise DatasetError("no field has one leukocyte and one class")
-    own_groups = {stem: groups[stem.removesuffix("_cell")] for stem in cells}
-    splits.update(picture_splits(own_groups, cells))
 
 
 def _without_specks(

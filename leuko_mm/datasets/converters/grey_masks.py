@@ -22,6 +22,10 @@ from leuko_mm.datasets.splits import (
 # kind, or of another class.
 MAX_STRAY_SHARE = 0.05
 SHOWN = 8
+NO_SLIDE = (
+    "no slide is known, so every picture is a group of its own, and pictures of one "
+    "slide may stand on both sides of a split"
+)
 
 
 def read_grey(path: Path) -> np.ndarray:
@@ -106,12 +110,19 @@ def picture_groups(images: Mapping[str, Path], notes: list[str]) -> dict[str, st
     Publishers have cut out the same cell twice now and then; such a pair on both
     sides of a split would test a network on its training data.
     """
-    notes.append(
-        "no slide is known, so every picture is a group of its own, and pictures of "
-        "one slide may stand on both sides of a split"
-    )
+    notes.append(NO_SLIDE)
     hashes = {stem: perceptual_hash(read_image(path)) for stem, path in images.items()}
-    pairs = near_duplicates(hashes)
+    return joined_pictures(hashes, {stem: stem for stem in images}, notes)
+
+
+def joined_pictures(
+    hashes: Mapping[str, int], groups: Mapping[str, str], notes: list[str]
+) -> dict[str, str]:
+    """Return groups, joined where pictures of two of them show the same by their hash.
+
+    ``notes`` take the pairs.
+    """
+    pairs = near_duplicates(hashes, groups)
     if pairs:
         shown = ", ".join(f"{pair.first} = {pair.second}" for pair in pairs[:SHOWN])
         more = f" and {len(pairs) - SHOWN} more" if len(pairs) > SHOWN else ""
@@ -119,7 +130,7 @@ def picture_groups(images: Mapping[str, Path], notes: list[str]) -> dict[str, st
             f"{len(pairs)} pair(s) of pictures show the same cell and share a group: "
             f"{shown}{more}"
         )
-    return joined_groups({stem: stem for stem in images}, [pair[:2] for pair in pairs])
+    return joined_groups(groups, [pair[:2] for pair in pairs])
 
 
 def picture_splits(

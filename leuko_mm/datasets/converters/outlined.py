@@ -184,7 +184,11 @@ def prepare_sorted(
             notes.append(f"{count} left out, {fault}: {FAULTS[fault]}")
         kept = [cell for cell in cells if cell.stem in outlines]
         if not kept:
-            raise DatasetError(f"none of the {len(cells)} pictures passes the check")
+            usual = Counter(faults.values()).most_common(1)[0][0]
+            raise DatasetError(
+                f"none of the {len(cells)} pictures passes the check (most: {usual}); "
+                "expected one stained leukocyte in the middle, at the right scale"
+            )
         groups = grouped({cell.stem: cell.path for cell in kept})
         splits.update(dealt(groups, {cell.stem: cell.kind for cell in kept}))
         for cell in kept:

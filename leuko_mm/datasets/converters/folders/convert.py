@@ -106,8 +106,11 @@ def sort_by_folder(
     Raises:
         DatasetError: if a picture is in no folder, or the map does not fit.
     """
+    if not folder.is_dir():
+        raise DatasetError(f"{folder} is no folder; give the folder of the pictures")
     paths = list_files(folder, IMAGE_SUFFIXES)
-    images = source_images(folder, paths)
+    names = [path.relative_to(folder).as_posix() for path in paths]
+    images = source_images(folder, zip(names, paths, strict=True))
     kinds = {}
     for image in images:
         above = image.relative.split("/")[-2::-1]
