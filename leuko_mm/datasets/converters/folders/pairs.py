@@ -12,7 +12,13 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from leuko_mm.datasets.converters.folders.annotation import SourceImage
-from leuko_mm.datasets.images import CLOSED, IMAGE_SUFFIXES, LINKED, ImageSearch
+from leuko_mm.datasets.images import (
+    CLOSED,
+    ENHANCED,
+    IMAGE_SUFFIXES,
+    LINKED,
+    ImageSearch,
+)
 from leuko_mm.datasets.prepared import DatasetError
 
 # Behind an image's name in the name of its mask, these name no class.
@@ -58,6 +64,11 @@ def list_files(
             f"{closed[0]} cannot be opened; give yourself the right to read it, or "
             "move it away"
         )
+    if enhanced := search.left_out(ENHANCED):
+        raise DatasetError(
+            f"{enhanced[0]} was made by leuko enhance, and trainings enhance images "
+            "themselves; put the original in its place"
+        )
     for path in [*found, *search.left_out(LINKED)]:
         if not path.resolve().is_relative_to(inside):
             raise DatasetError(
@@ -72,7 +83,7 @@ def source_images(folder: Path, paths: Iterable[Path]) -> list[SourceImage]:
     images: dict[str, SourceImage] = {}
     for path in paths:
         name = _name_below(folder, path)
-        stem = re.sub(r"[^\w.()+-]+", "_", name.replace("/", "-"))
+        stem = stem_of(name)
         image = SourceImage(path, path.relative_to(folder).as_posix(), name, stem)
         if stem in images:
             raise DatasetError(
@@ -87,6 +98,11 @@ def source_images(folder: Path, paths: Iterable[Path]) -> list[SourceImage]:
             f"found {', '.join(there) or 'nothing'}"
         )
     return list(images.values())
+
+
+def stem_of(name: str) -> str:
+    """Return the stem in the dataset of an image's name below its folder."""
+    return re.sub(r"[^\w.()+-]+", "_", name.replace("/", "-"))
 
 
 def _name_below(folder: Path, path: Path) -> str:
