@@ -98,8 +98,8 @@ def _add_folders_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "masks",
         nargs="?",
-        help="folder of masks, LabelMe or QuPath files, or a COCO file; default: "
-        "beside the images",
+        help="folder of masks or other annotations, or one file of them; default: "
+        "folders of usual names (images and masks, ...), or beside the images",
     )
     add("--name", help="of the dataset; default: that of --out")
     add(
@@ -126,6 +126,11 @@ def _add_folders_arguments(parser: argparse.ArgumentParser) -> None:
         "--skip-unpaired",
         action="store_true",
         help="leave out images without an annotation, and annotations without an image",
+    )
+    add(
+        "--two-levels",
+        action="store_true",
+        help="masks are black and white, saved as JPEG: take the nearer of the two",
     )
     add("--licence", default=NOT_STATED, help="of the data")
     add("--citation", default=NOT_STATED, help="of the data")
@@ -231,6 +236,7 @@ def _run_folders(args: argparse.Namespace, command: list[str]) -> None:
         Path(args.path),
         Path(args.masks) if args.masks else None,
         skip_unpaired=args.skip_unpaired,
+        two_levels=args.two_levels,
     )
     grouping = group_images(survey.images, args.group_by)
     targets = survey.guess if given is None else given

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from leuko_mm.datasets.converters.folders.annotation import SourceImage
 from leuko_mm.datasets.converters.folders.class_map import class_by_name
-from leuko_mm.datasets.converters.folders.pairs import stem_of
+from leuko_mm.datasets.converters.folders.pairs import PARTS, stem_of
 from leuko_mm.datasets.prepared import DatasetError
 from leuko_mm.datasets.splits import joined_groups
 from leuko_mm.files import sha256_of_file
@@ -43,8 +43,6 @@ ENOUGH = re.compile(rf"[-_. ](?:{MADE})[-_. \d]*$", re.I)
 BEFORE = re.compile(
     r"^(?:aug|augmented)[-_. ](?:original[-_. ])?(?:\d+[-_. ])?(.+)$", re.I
 )
-# Folders of the parts of a split: copies lie in several of them.
-PARTS = {"train", "training", "val", "valid", "validation", "test", "testing"}
 SHOWN = 2
 APART = "--group-by '.+' keeps every image apart"
 
@@ -111,7 +109,8 @@ def _origins(images: Sequence[SourceImage]) -> dict[str, str]:
     for image in images:
         folder, slash, name = image.name.rpartition("/")
         if match := SURE.match(name):
-            kept = [part for part in folder.split("/") if part.lower() not in PARTS]
+            # Copies lie in several of the folders of a split.
+            kept = [f for f in folder.split("/") if not re.fullmatch(PARTS, f.lower())]
             kept = "/".join([*kept, match[1] or match[2]]).strip("/")
             origins[image.stem] = stem_of(kept)
         elif match := BEHIND.match(name) or BEFORE.match(name):
@@ -167,9 +166,15 @@ def _guessed(images: Sequence[SourceImage], origins: Mapping[str, str]) -> Group
     of_slides = all(len(found) == 1 for found in places.values()) and not any(
         class_by_name(f"{f.rpartition('/')[2]}/") for f in folders
     )
-    if 1 < len(folders) < len(images) and of_slides:
+    # And those of a split, where one slide may be in several.
+    of_parts = all(re.fullmatch(PARTS, f.rpartition("/")[2].lower()) for f in folders)
+    if 1 < len(folders) < len(images) and of_slides and not of_parts:
         return Grouping(_parents(images), "a guess: the folder of an image")
-    matches = {stem: NUMBERED.match(origin) for stem, origin in origins.items()}
+    names = dict(origins)
+    for image in images if of_parts else ():
+        if names[image.stem] == image.stem:
+            names[image.stem] = image.name.rpartition("/")[2]
+    matches = {stem: NUMBERED.match(name) for stem, name in names.items()}
     if all(matches.values()):
         groups = {stem: match[1] for stem, match in matches.items()}
         if MIN_GUESSED_GROUPS <= len(set(groups.values())) < len(set(origins.values())):
