@@ -27,11 +27,7 @@ from leuko_mm.datasets.converters.folders.convert import (
     prepare_outlined,
     sort_by_folder,
 )
-from leuko_mm.datasets.converters.folders.groups import (
-    Grouping,
-    group_images,
-    own_groups,
-)
+from leuko_mm.datasets.converters.folders.groups import Grouping, group_images
 from leuko_mm.datasets.converters.folders.survey import Survey, survey_folders
 from leuko_mm.datasets.converters.lisc import prepare_lisc
 from leuko_mm.datasets.converters.outlined import PBC_SCALE, Outliner, prepare_pbc
@@ -299,8 +295,7 @@ def _outlined(
     given = parse_map(args.class_map, other=True) if args.class_map else None
     found = sort_by_folder(Path(args.path), given)
     # Names that begin with a class are no slides, so nothing is guessed.
-    by = args.group_by
-    grouping = group_images(found.images, by) if by else own_groups(found.images)
+    grouping = group_images(found.images, args.group_by, guess=False)
     rows = [("folder", "pictures", "becomes" + " (a guess)" * (given is None))]
     for folder, count in Counter(found.kinds.values()).items():
         rows.append((folder, count, found.targets[folder]))
@@ -359,6 +354,8 @@ def _print_survey(
 
 
 def _print_groups(grouping: Grouping, images: int) -> None:
+    for remark in grouping.remarks:
+        print(f"  {remark}")
     if not grouping.known:
         print(
             f"groups: {grouping.rule}. If several images come from one slide or "

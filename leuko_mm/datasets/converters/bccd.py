@@ -30,10 +30,10 @@ from leuko_mm.classes import BACKGROUND, CLASS_NAMES, IGNORE_LABEL, class_id
 from leuko_mm.datasets.converters.grey_masks import (
     NO_SLIDE,
     cell_and_nucleus,
-    joined_pictures,
+    groups_of_pairs,
     picture_splits,
 )
-from leuko_mm.datasets.duplicates import perceptual_hash
+from leuko_mm.datasets.duplicates import find_copies, picture_of
 from leuko_mm.datasets.images import read_image
 from leuko_mm.datasets.prepared import DatasetError, Place
 from leuko_mm.datasets.prepared_writing import PreparedCell, write_prepared
@@ -132,15 +132,15 @@ def _rows(
 ) -> Iterator[PreparedCell]:
     # Fields that overlap show one cell twice, which only its cut-outs tell. Rows are
     # made twice, since all of them would take half a gigabyte.
-    hashes, groups, cells = {}, {}, {}
+    pictures, groups, cells = {}, {}, {}
     for row in _ungrouped(fields, []):
         image = row.image if row.kind == "cell" else read_image(row.image)
-        hashes[row.stem], groups[row.stem] = perceptual_hash(image), row.group
+        pictures[row.stem], groups[row.stem] = picture_of(image), row.group
         if row.kind == "cell":
             cells[row.stem] = row.class_name
     if not cells:
         raise DatasetError("no field has one leukocyte and one class")
-    joined = joined_pictures(hashes, groups, notes)
+    joined = groups_of_pairs(groups, find_copies(pictures, groups), notes)
     splits.update(picture_splits({stem: joined[stem] for stem in cells}, cells))
     for row in _ungrouped(fields, notes):
         yield replace(row, group=joined[row.stem])

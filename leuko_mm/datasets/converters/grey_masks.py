@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from leuko_mm.classes import BACKGROUND
-from leuko_mm.datasets.duplicates import near_duplicates, perceptual_hash
+from leuko_mm.datasets.duplicates import (
+    NearDuplicate,
+    find_copies,
+    near_duplicates,
+    perceptual_hash,
+    picture_of,
+)
 from leuko_mm.datasets.images import read_image, read_mask_file
 from leuko_mm.datasets.prepared import DatasetError
 from leuko_mm.datasets.splits import (
@@ -104,25 +110,34 @@ def cell_and_nucleus(
     return labels, numbers == 2 if len(levels) > 2 else None
 
 
-def picture_groups(images: Mapping[str, Path], notes: list[str]) -> dict[str, str]:
+def picture_groups(
+    images: Mapping[str, Path], notes: list[str], *, thorough: bool = False
+) -> dict[str, str]:
     """Return a group for each picture: its own, or that of one that shows the same.
 
     Publishers have cut out the same cell twice now and then; such a pair on both
     sides of a split would test a network on its training data.
+
+    Args:
+        images: by stem.
+        notes: take a sentence on the groups, and one on the pairs.
+        thorough: find what only ``find_copies`` does. Without it, the folds that
+            results were published for stay as they are.
     """
     notes.append(NO_SLIDE)
-    hashes = {stem: perceptual_hash(read_image(path)) for stem, path in images.items()}
-    return joined_pictures(hashes, {stem: stem for stem in images}, notes)
+    own = {stem: stem for stem in images}
+    pictures = ((stem, read_image(path)) for stem, path in images.items())
+    if thorough:
+        pairs = find_copies({s: picture_of(image) for s, image in pictures}, own)
+    else:
+        pairs = near_duplicates({s: perceptual_hash(image) for s, image in pictures})
+    return groups_of_pairs(own, pairs, notes)
 
 
-def joined_pictures(
-    hashes: Mapping[str, int], groups: Mapping[str, str], notes: list[str]
+def groups_of_pairs(
+    groups: Mapping[str, str], pairs: Sequence[NearDuplicate], notes: list[str]
 ) -> dict[str, str]:
-    """Return groups, joined where pictures of two of them show the same by their hash.
-
-    ``notes`` take the pairs.
-    """
-    pairs = near_duplicates(hashes, groups)
+    """Return the groups, joined where a pair shows the same cell; notes tell of it."""
     if pairs:
         shown = ", ".join(f"{pair.first} = {pair.second}" for pair in pairs[:SHOWN])
         more = f" and {len(pairs) - SHOWN} more" if len(pairs) > SHOWN else ""

@@ -116,7 +116,7 @@ def prepare_pbc(
         cells,
         out,
         outliner,
-        grouped=partial(picture_groups, notes=notes),
+        grouped=partial(picture_groups, notes=notes, thorough=True),
         dealt=picture_splits,
         notes=notes,
         force=force,

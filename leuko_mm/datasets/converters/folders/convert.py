@@ -168,7 +168,7 @@ def prepare_outlined(
 
 
 def _group_notes(request: FoldersRequest) -> list[str]:
-    notes = [f"groups: {request.grouping.rule}"]
+    notes = [f"groups: {request.grouping.rule}", *request.grouping.remarks]
     if not request.grouping.known:
         notes.append("slides may stand in train and test alike: groups are not known")
     return notes
