@@ -60,7 +60,7 @@ class NotSmear:
         return _wider(near, wider)[np.ix_(rows - top, columns - left)] > 0
 
     def cropped(self, shape: tuple[int, int]) -> tuple[Part, NotSmear]:
-        """Return the part of an image (H, W) that holds all its smear, and its areas."""
+        """Return the part of an image (H, W) with all its smear, and its own areas."""
         x, y, w, h = cv2.boundingRect(1 - self.mask)
         if not w:
             y, x, (h, w) = 0, 0, self.mask.shape
@@ -307,11 +307,8 @@ def _is_drawn(border: np.ndarray, field: np.ndarray) -> bool:
         residuals.append(np.abs(np.hypot(*(middle - (a, b)).T) - radius))
     lines, _ = cv2.findContours(field, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
     corners = cv2.boxPoints(cv2.minAreaRect(np.concatenate(lines)))
-    sides = []
-    for start, end in zip(corners, np.roll(corners, -1, axis=0), strict=True):
-        (x, y), length = end - start, np.linalg.norm(end - start)
-        sides.append(np.abs((points - start) @ (-y, x)) / max(length, 1))
-    residuals.append(np.min(sides, axis=0))
+    sides = [cv2.pointPolygonTest(corners, point.tolist(), True) for point in points]
+    residuals.append(np.abs(sides))
     allowed = np.clip(0.02 * np.hypot(*np.ptp(points, axis=0)), 0.75, 2)
     return any(np.percentile(apart, 95) <= allowed for apart in residuals)
 
@@ -344,16 +341,15 @@ def _background(image: np.ndarray, found: np.ndarray) -> np.ndarray:
     # Coarse is enough: the light changes slowly.
     size = tuple(-(-side // 4) for side in found.shape[::-1])
     weighted = cv2.resize(image * light[..., None], size, interpolation=cv2.INTER_AREA)
-    light = cv2.resize(light, size, interpolation=cv2.INTER_AREA)
-    out = np.broadcast_to(weighted.sum((0, 1)) / light.sum(), weighted.shape)
+    light = cv2.resize(light, size, interpolation=cv2.INTER_AREA)[..., None]
+    out = weighted.sum((0, 1)) / light.sum()
     for share in (0.5, 0.15, 0.05):
-        sigma = share * min(size)
-        total = cv2.GaussianBlur(light, (0, 0), sigma)
-        mean = (
-            cv2.GaussianBlur(weighted, (0, 0), sigma)
-            / np.maximum(total, 1e-6)[..., None]
+        sums, total = (
+            cv2.GaussianBlur(plane, (0, 0), share * min(size))
+            for plane in (weighted, light)
         )
-        sure = (total / (total + 0.05))[..., None]
-        out = out + sure * (mean - out)
+        total = total[..., None]
+        # Where less than a twentieth is seen, the wider look counts more.
+        out = (sums + 0.05 * out) / (total + 0.05)
     whole = cv2.resize(np.float32(out), found.shape[::-1])
     return np.uint8(np.clip(np.rint(whole), 0, 255))
