@@ -16,7 +16,7 @@ from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 from mmseg.structures import SegDataSample
 
-from leuko_mm.classes import BACKGROUND, IGNORE_LABEL
+from leuko_mm.classes import BACKGROUND, IGNORE_LABEL, OTHER, OTHER_COLOUR
 from leuko_mm.datasets.audit import quick_check
 from leuko_mm.datasets.leukocyte import LeukocyteDataset, build_pipeline
 from leuko_mm.datasets.prepared import data_home, dataset_root, is_binary
@@ -111,6 +111,7 @@ def browse(request: BrowseRequest) -> Path:
             split=request.split,
             part=part,
             binary=is_binary(root),
+            other=True,
             test_mode=True,
         )
     else:
@@ -207,12 +208,15 @@ def _page(
         facts["protocol"] = config.get("protocol", "its own")
         facts["seed"] = str(config.randomness.get("seed"))
     facts["command"] = " ".join([*request.command[:1], shlex.join(request.command[1:])])
+    labels = maker.labels[1:]
+    if OTHER in counts:
+        labels += (ClassLabel(OTHER, OTHER, OTHER_COLOUR),)
     return BrowsePage(
         name=name,
         summary=f"{len(cells)} cells of {cells.root.resolve().name} in {groups} "
         f"groups: {split}.",
         # Where classes are merged, the index still counts the original ones.
-        classes=tuple((label, counts.get(label.name)) for label in maker.labels[1:]),
+        classes=tuple((label, counts.get(label.name)) for label in labels),
         facts=tuple(facts.items()),
         sheets=tuple(_sheets(request, config, maker)),
     )
@@ -346,6 +350,7 @@ class FigureMaker:
                 image = self._outlined(fitted(image, side), fitted(labels, side))
             info = self.infos[index]
             notes = info["group"], _size(labels)
+            notes += (OTHER,) if info["class_name"] == OTHER else ()
             figures.append(Figure(info["stem"], notes, self._classes(labels), (image,)))
         return tuple(figures)
 

@@ -10,7 +10,13 @@ from pathlib import Path
 import numpy as np
 
 import leuko_mm
-from leuko_mm.classes import BINARY_COLOURS, CLASS_COLOURS, CLASSES
+from leuko_mm.classes import (
+    BINARY_COLOURS,
+    CLASS_COLOURS,
+    CLASSES,
+    OTHER,
+    OTHER_COLOUR,
+)
 from leuko_mm.datasets.audit import (
     Audit,
     GroupStain,
@@ -25,7 +31,7 @@ from leuko_mm.datasets.audit_checks import (
     open_cell,
     tally,
 )
-from leuko_mm.datasets.prepared import dataset_root
+from leuko_mm.datasets.prepared import BY_MODEL, dataset_root
 from leuko_mm.errors import UsageError
 from leuko_mm.files import replacing_folder, write_text
 from leuko_mm.report.check_page import (
@@ -116,6 +122,8 @@ def summary(audit: Audit) -> str:
     splits = len(audit.counts) - 1
     words = f"{len(cells)} cells in {groups} groups"
     words += f", {fields} fields" if fields else ""
+    by_model = sum(row.outline == BY_MODEL for row in audit.rows)
+    words += f", {by_model} outlines drawn by a model" if by_model else ""
     return words + f", {splits} split{'s' * (splits != 1)}"
 
 
@@ -174,7 +182,7 @@ def _colour(colour: RegionColour | None) -> Mapping | None:
 
 def check_page(audit: Audit, split: str | None = None) -> CheckReport:
     """Return the content of the page; pictures are read again from the files."""
-    labels = class_labels(dataset_classes(audit.about))
+    labels = audit_labels(audit)
     only = ["--split", split] if split else []
     return CheckReport(
         name=audit.root.resolve().name,
@@ -201,6 +209,14 @@ def class_labels(classes: Sequence[str]) -> tuple[ClassLabel, ...]:
         ClassLabel(name, shorts.get(name, name[:4]), colours[index % len(colours)])
         for index, name in enumerate(classes)
     )
+
+
+def audit_labels(audit: Audit) -> tuple[ClassLabel, ...]:
+    """Return the classes that an audit counts: also ``other``, where there is one."""
+    labels = class_labels(dataset_classes(audit.about))
+    if any(row.class_name == OTHER for row in audit.rows):
+        labels += (ClassLabel(OTHER, OTHER, OTHER_COLOUR),)
+    return labels
 
 
 def _sections(audit: Audit) -> Iterator[FindingSection]:

@@ -35,6 +35,11 @@ IGNORE_LABEL = 255
 BINARY_NAMES = ("background", "leukocyte")
 BINARY_COLOURS = ((0, 0, 0), (255, 255, 255))
 
+# A cell of none of the five classes, such as an erythroblast. No label of a pixel:
+# the pixels of such a cell are IGNORE_LABEL.
+OTHER = "other"
+OTHER_COLOUR = (128, 128, 128)
+
 _ID_BY_NAME = {name: c.id for c in CLASSES for name in (c.name, *c.aliases)}
 
 
@@ -56,12 +61,12 @@ def class_id(name: str) -> int:
 
 
 def cell_class_name(name: str) -> str:
-    """Return the name of a cell's class, or ``leukocyte`` where it is not known.
+    """Return the name of a cell's class: also ``other``, and ``leukocyte`` if unknown.
 
     Raises:
         ValueError: if no class goes by that name.
     """
-    return name if name == BINARY_NAMES[1] else CLASS_NAMES[class_id(name)]
+    return name if name in (BINARY_NAMES[1], OTHER) else CLASS_NAMES[class_id(name)]
 
 
 def label_lut(colours: tuple[tuple[int, int, int], ...] = CLASS_COLOURS) -> np.ndarray:

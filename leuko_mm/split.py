@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from leuko_mm.classes import OTHER
 from leuko_mm.datasets.audit import leaks_by_design
 from leuko_mm.datasets.duplicates import (
     NearDuplicate,
@@ -20,9 +21,9 @@ from leuko_mm.datasets.prepared import (
     PARTS,
     DatasetError,
     IndexRow,
+    cell_rows,
     dataset_root,
     how_to_fix,
-    read_index,
     read_split,
 )
 from leuko_mm.datasets.prepared_writing import write_split
@@ -125,7 +126,7 @@ def show_splits(name: str) -> list[SplitReport]:
 
 
 def _cells(root: Path) -> list[IndexRow]:
-    rows = [row for row in read_index(root) if row.kind == "cell"]
+    rows = cell_rows(root, other=True)
     if not rows:
         raise DatasetError(f"{root} holds no cell; {how_to_fix(root)}")
     return rows
@@ -155,7 +156,9 @@ def _dealt(
     try:
         if not request.of:
             return _repeated(request, groups, classes)
-        parts, seed = read_split(root, request.of), request.seed
+        seed, parts = request.seed, read_split(root, request.of)
+        # No group of the count may be one that has nothing of the five classes.
+        parts = {s: part for s, part in parts.items() if classes.get(s) != OTHER}
         prefix = f"{request.of}_s{seed}" if seed else request.of
         cells = (parts, groups, classes)
         dealt = {n: fewer_groups(*cells, count=n, seed=seed) for n in request.fewer}

@@ -22,10 +22,13 @@ from tiny_checkpoint import write_tiny
 from tiny_run import write_config
 
 from leuko_mm.cli.train import add_cfg_options
+from leuko_mm.datasets.converters.folders import coco, cvat, label_studio
 from leuko_mm.datasets.converters.folders.labelme_qupath import (
     geojson_reader,
     labelme_reader,
+    load_json,
 )
+from leuko_mm.datasets.converters.folders.yolo import class_names, yolo_reader
 from leuko_mm.datasets.images import read_image, read_mask_file
 from leuko_mm.datasets.prepared import DatasetError, read_about, read_index, read_split
 from leuko_mm.engine.checkpoints import UnsafeCheckpointError, load_tensors
@@ -104,6 +107,19 @@ def targets(tmp_path_factory, tiny_dataset):
     named = dict(classification=dict(name="neutrophil"))
     feature = dict(type="Feature", geometry=geometry, properties=named)
     geojson = dict(type="FeatureCollection", features=[feature])
+    listing = dict(
+        images=[dict(id=1, file_name="a.png", height=24, width=24)],
+        annotations=[
+            dict(id=1, image_id=1, category_id=1, segmentation=[[2, 2, 9, 3, 7, 9]])
+        ],
+        categories=[dict(id=1, name="neutrophil")],
+    )
+    result = dict(type="polygonlabels", original_width=24, original_height=24)
+    result["value"] = dict(points=points, polygonlabels=["neutrophil"])
+    tasks = [dict(data=dict(image="a.png"), annotations=[dict(result=[result])])]
+    xml = '<annotations><image name="a" width="24" height="24"><polygon label="x" '
+    xml += 'points="2,2;9,3;7,9"/><mask label="x" rle="1, 3" left="2" top="2" '
+    xml += 'width="2" height="2"/></image></annotations>'
     parser = argparse.ArgumentParser(exit_on_error=False)
     add_cfg_options(parser, "override")
 
@@ -142,6 +158,30 @@ def targets(tmp_path_factory, tiny_dataset):
         (place / "drawn.json").write_bytes(changed_text(json.dumps(content), rng))
         return reader(place / "drawn.json")(24, 24)
 
+    def lists(rng):
+        kinds = [
+            (listing, coco.is_coco, coco.coco_images),
+            (tasks, label_studio.is_tasks, label_studio.task_images),
+            (xml, None, cvat.cvat_images),
+        ]
+        content, is_kind, images_of = kinds[rng.integers(3)]
+        path = place / "listed"
+        text = xml if content is xml else json.dumps(content)
+        data = changed_bytes(text.encode(), rng)
+        path.write_bytes(data if content is xml else changed_text(text, rng))
+        content = load_json(path) if is_kind else cvat.load_xml(path)
+        if not is_kind or is_kind(content):
+            for _, reader in images_of(path, content):
+                reader(24, 24)
+
+    def yolo(rng):
+        texts = "names: [neutrophil, x]", "0 .1 .1 .5 .1 .5 .5\n1 .2 .2 .8 .2 .8 .8"
+        for name, text in zip(("yolo/data.yaml", "yolo/a.txt"), texts, strict=True):
+            (place / name).parent.mkdir(exist_ok=True)
+            changed = changed_bytes(text.encode(), rng)
+            (place / name).write_bytes(changed if rng.random() < 0.7 else text.encode())
+        return yolo_reader(class_names(place / "yolo")[0], place / "yolo/a.txt")(24, 24)
+
     def overrides(rng):
         value = VALUES[rng.integers(len(VALUES))]
         word = f"{KEYS[rng.integers(len(KEYS))]}={value}"
@@ -161,11 +201,14 @@ def targets(tmp_path_factory, tiny_dataset):
         checkpoint=checkpoint,
         sidecar=sidecar,
         polygons=polygons,
+        lists=lists,
+        yolo=yolo,
         overrides=overrides,
     )
 
 
-NAMES = "image mask index splits description checkpoint sidecar polygons overrides"
+NAMES = "image mask index splits description checkpoint sidecar polygons lists yolo "
+NAMES += "overrides"
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -86,6 +86,8 @@ def test_the_picture_is_that_of_leuko_predict(folder, project_root, monkeypatch)
         cv2.imwrite(str(picture), drawn, [cv2.IMWRITE_JPEG_QUALITY, 88])
     committed = cv2.imread(str(picture))
     assert committed.shape == drawn.shape
-    # JPEG, and outlines and classes that another processor's sums may change.
-    assert np.abs(committed.astype(int) - drawn).mean() < 3
+    # Another machine's quickstart moves outlines by a pixel: 2 % of the pixels change
+    # visibly. Without outlines and tints, 11 % would; in another field, most.
+    changed = np.abs(committed.astype(int) - drawn).max(axis=2) > 40
+    assert changed.mean() < 0.05
     assert f"]({PICTURE})" in (project_root / "README.md").read_text(encoding="utf-8")

@@ -6,9 +6,9 @@ import argparse
 from collections.abc import Iterator
 from pathlib import Path
 
-from leuko_mm.check import PAGE_FILE, check, class_labels, in_dataset, summary
+from leuko_mm.check import PAGE_FILE, audit_labels, check, in_dataset, summary
 from leuko_mm.cli.main import DONE, SOME_FAILED, aligned
-from leuko_mm.datasets.audit import Audit, dataset_classes
+from leuko_mm.datasets.audit import Audit
 from leuko_mm.datasets.audit_checks import RULES, by_rule, tally
 
 SHOWN = 5  # findings of a kind
@@ -64,7 +64,7 @@ def report_lines(audit: Audit) -> Iterator[str]:
 
 
 def _count_lines(audit: Audit) -> Iterator[str]:
-    labels = class_labels(dataset_classes(audit.about))[1:]
+    labels = audit_labels(audit)[1:]
     rows = [["cells", "", *(label.short for label in labels), "all"]]
     for split, parts in audit.counts.items():
         for part, by_class in parts.items():

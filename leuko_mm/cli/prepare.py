@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import argparse
 import shlex
+import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
+
 from leuko_mm.cli.main import aligned, at_least
+from leuko_mm.datasets.converters.bccd import prepare_bccd
 from leuko_mm.datasets.converters.bcisc import prepare_bcisc
 from leuko_mm.datasets.converters.folders.class_map import (
     check_map,
@@ -19,6 +24,7 @@ from leuko_mm.datasets.converters.folders.convert import FoldersRequest, prepare
 from leuko_mm.datasets.converters.folders.groups import Grouping, group_images
 from leuko_mm.datasets.converters.folders.survey import Survey, survey_folders
 from leuko_mm.datasets.converters.lisc import prepare_lisc
+from leuko_mm.datasets.converters.outlined import PBC_SCALE, Outliner, prepare_pbc
 from leuko_mm.datasets.converters.segmentation_wbc import SETS, prepare_segmentation_wbc
 from leuko_mm.datasets.converters.synthetic.dataset import prepare_synthetic
 from leuko_mm.datasets.prepared import data_home, is_plain_name, read_about
@@ -30,6 +36,8 @@ PATHS = {
     "bcisc": "the folder that holds sub-images/",
     "segmentation_wbc": "the folder as published",
     "lisc": "the folder as published",
+    "bccd": "the folder that holds images/, masks/ and labels.csv",
+    "pbc": "the folder that holds basophil/, eosinophil/, ...",
     "folders": "the folder of the images",
     "synthetic": "",
 }
@@ -68,6 +76,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     ).add_argument(
         "--expert", type=at_least(1), default=1, help="whose masks, where two drew them"
     )
+    add_source("bccd", "fields of one leukocyte, with masks; the cells cut out too")
+    add_source(
+        "pbc", "cells of eight kinds, outlined by the model of the package (minutes)"
+    )
     _add_folders_arguments(
         add_source(
             "folders", "your own images with masks or polygons, in any usual form"
@@ -86,8 +98,8 @@ def _add_folders_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "masks",
         nargs="?",
-        help="folder of masks, LabelMe or QuPath files, or a COCO file; default: "
-        "beside the images",
+        help="folder of masks or other annotations, or one file of them; default: "
+        "folders of usual names (images and masks, ...), or beside the images",
     )
     add("--name", help="of the dataset; default: that of --out")
     add(
@@ -114,6 +126,11 @@ def _add_folders_arguments(parser: argparse.ArgumentParser) -> None:
         "--skip-unpaired",
         action="store_true",
         help="leave out images without an annotation, and annotations without an image",
+    )
+    add(
+        "--two-levels",
+        action="store_true",
+        help="masks are black and white, saved as JPEG: take the nearer of the two",
     )
     add("--licence", default=NOT_STATED, help="of the data")
     add("--citation", default=NOT_STATED, help="of the data")
@@ -143,6 +160,11 @@ def run(args: argparse.Namespace, command: list[str]) -> int:
         )
     elif args.source == "lisc":
         written = prepare_lisc(path, out, expert=args.expert, force=args.force)
+    elif args.source == "bccd":
+        written = prepare_bccd(path, out, force=args.force)
+    elif args.source == "pbc":
+        with outlining(PBC_SCALE) as outliner:
+            written = prepare_pbc(path, out, outliner, force=args.force)
     else:
         with ProgressLine("drawing cells") as line:
             written = prepare_synthetic(
@@ -155,6 +177,34 @@ def run(args: argparse.Namespace, command: list[str]) -> int:
             )
     _print_outcome(out, written)
     return 0
+
+
+@contextmanager
+def outlining(scale: float) -> Iterator[Outliner]:
+    """Give what outlines cells with the model of the package, and shows how far it is.
+
+    Args:
+        scale: pixels of the network per pixel of a picture.
+    """
+    # Here, since it loads torch.
+    from leuko_mm.inference import Predictor
+
+    def end(number: int, frame) -> None:
+        raise SystemExit(128 + number)  # so that what is half written is removed
+
+    def find(image: np.ndarray) -> np.ndarray:
+        return predictor.predict(image).instances
+
+    # The same on every machine, but for the rounding of its processor.
+    predictor = Predictor.from_zoo(scale=scale, device="cpu")
+    model = predictor.checkpoint
+    about = dict(model=model.path.name, sha256=model.sidecar["sha256"], scale=scale)
+    former = signal.signal(signal.SIGTERM, end)
+    try:
+        with ProgressLine("outlining cells") as line:
+            yield Outliner(find, about, line)
+    finally:
+        signal.signal(signal.SIGTERM, former)
 
 
 def _print_outcome(
@@ -186,6 +236,7 @@ def _run_folders(args: argparse.Namespace, command: list[str]) -> None:
         Path(args.path),
         Path(args.masks) if args.masks else None,
         skip_unpaired=args.skip_unpaired,
+        two_levels=args.two_levels,
     )
     grouping = group_images(survey.images, args.group_by)
     targets = survey.guess if given is None else given

@@ -6,7 +6,7 @@ import argparse
 import shlex
 from collections.abc import Iterator, Sequence
 
-from leuko_mm.classes import BINARY_NAMES, CLASS_NAMES
+from leuko_mm.classes import BINARY_NAMES, CLASS_NAMES, OTHER
 from leuko_mm.cli.main import DONE, SOME_FAILED, aligned, at_least, number_below
 from leuko_mm.datasets.audit import PURPOSE
 from leuko_mm.datasets.prepared import PARTS, is_plain_name
@@ -102,7 +102,7 @@ def report_lines(report: SplitReport) -> Iterator[str]:
     """Yield the counts of one split as a table, and what is wrong with it."""
     kind = ", an official split" if report.official else ""
     yield f"{report.name}{kind}: {report.state}"
-    names = (*CLASS_NAMES[1:], BINARY_NAMES[1])
+    names = (*CLASS_NAMES[1:], BINARY_NAMES[1], OTHER)
     names = [name for name in names if any(name in report.cells[p] for p in PARTS)]
     table = [("part", "cells", "groups", *names)]
     for part in PARTS:

@@ -10,7 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from leuko_mm.classes import BACKGROUND, CLASS_NAMES, IGNORE_LABEL
+from leuko_mm.classes import BACKGROUND, CLASS_NAMES, IGNORE_LABEL, OTHER
 from leuko_mm.datasets.audit_checks import (
     ERROR,
     NOTE,
@@ -31,6 +31,7 @@ from leuko_mm.datasets.prepared import (
     PARTS,
     DatasetError,
     IndexRow,
+    cell_rows,
     how_to_fix,
     read_about,
     read_index,
@@ -150,14 +151,15 @@ def quick_check(root: Path, *, split: str | None = None) -> dict[str, int]:
     Opens every image header and reads every mask that the split uses; None is all.
 
     Returns:
-        Cells by part, ``{'train': n, 'test': m}``, or ``{'all': n}``.
+        Cells of the five classes by part, ``{'train': n, 'test': m}``, or
+        ``{'all': n}``.
 
     Raises:
         DatasetError: naming the files, what is wrong with them and what to do.
     """
     root = Path(root)
-    rows = [row for row in read_index(root) if row.kind == "cell"]
-    if not rows:
+    rows = cell_rows(root, other=True)
+    if all(row.class_name == OTHER for row in rows):
         raise DatasetError(f"{root} holds no cell; {how_to_fix(root)}")
     parts = {row.stem: "all" for row in rows}
     findings = _index_findings(root)
@@ -176,7 +178,7 @@ def quick_check(root: Path, *, split: str | None = None) -> dict[str, int]:
             errors += [f for f in found if f.severity == ERROR]
     if errors:
         raise DatasetError(_refusal(root, errors))
-    return dict(Counter(parts[row.stem] for row in used))
+    return dict(Counter(parts[row.stem] for row in used if row.class_name != OTHER))
 
 
 def _refusal(root: Path, errors: Sequence[AuditFinding]) -> str:
@@ -395,6 +397,7 @@ def absent_classes(counts: Counts) -> list[AuditFinding]:
     for split, parts in counts.items():
         for part, by_class in parts.items():
             absent = [c for c in counts[""]["all"] if not by_class.get(c)]
+            absent = [name for name in absent if name != OTHER]
             # An empty part is a finding of its own.
             if split and by_class and absent:
                 file, words = f"splits/{split}.csv", f"{part} has no "

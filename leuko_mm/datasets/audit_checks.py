@@ -11,7 +11,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from leuko_mm.classes import BACKGROUND, CLASS_NAMES, IGNORE_LABEL, class_id
+from leuko_mm.classes import BACKGROUND, CLASS_NAMES, IGNORE_LABEL, OTHER, class_id
 from leuko_mm.datasets.images import (
     ImageFacts,
     ImageFileError,
@@ -350,6 +350,8 @@ def label_findings(
     if not class_name:
         return []
     present = {k: n for k, n in counts.items() if k not in (BACKGROUND, IGNORE_LABEL)}
+    if class_name == OTHER and not present and IGNORE_LABEL in counts:
+        return []  # as it should be
     if not present and IGNORE_LABEL in counts:
         return found(
             "only-ignored",
@@ -357,7 +359,10 @@ def label_findings(
             "{0, 255} mask has no leukocyte; give its pixels the class id",
         )
     # A binary dataset may still have the class of each cell in its index.
-    own = 1 if len(classes) == 2 else class_id(class_name)
+    if class_name == OTHER:
+        own = None
+    else:
+        own = 1 if len(classes) == 2 else class_id(class_name)
     if own not in present:
         rule = "class-mismatch" if present else "empty-mask"
         shown = ", ".join(classes[value] for value in present) or "background only"

@@ -230,10 +230,10 @@ def _unreadable(path: Path, error: Exception) -> ImageFileError:
 
 
 def _not_read(path: Path, layout: str) -> ImageFileError:
-    return ImageFileError(
-        f"{path}: a TIFF of {layout}, which is not read; export it as RGB or grey with "
-        "8 bits a channel"
-    )
+    instead = "export it as RGB or grey with 8 bits a channel"
+    if "1 x 64 bits" in layout:
+        instead = "napari saves labels so: save them with 16, labels.astype('uint16')"
+    return ImageFileError(f"{path}: a TIFF of {layout}, which is not read; {instead}")
 
 
 def _check_layout(path: Path, image: Image.Image) -> None:

@@ -18,9 +18,9 @@ from leuko_mm.classes import (
 from leuko_mm.datasets.prepared import (
     PARTS,
     DatasetError,
+    cell_rows,
     dataset_root,
     is_binary,
-    read_index,
     read_split,
 )
 from leuko_mm.datasets.sampling import sample_randomness
@@ -84,6 +84,7 @@ class LeukocyteDataset(BaseSegDataset):
         split: name of a split file; None takes every cell.
         part: ``train`` or ``test``.
         binary: merge all leukocytes into one class (background, leukocyte).
+        other: take cells of class ``other`` too, whose own pixels are 255.
         enhance: a transform's config, inserted behind the loading steps.
         seed: of the augmentation, with the global index.
         **kwargs: for ``BaseSegDataset`` (``pipeline``, ``indices``, ...).
@@ -103,6 +104,7 @@ class LeukocyteDataset(BaseSegDataset):
         split: str | None = None,
         part: str = "train",
         binary: bool = False,
+        other: bool = False,
         enhance: Mapping | None = None,
         seed: int = 0,
         **kwargs,
@@ -112,6 +114,7 @@ class LeukocyteDataset(BaseSegDataset):
         self.root = dataset_root(name)
         check_binary(self.root, binary)
         self.split, self.part, self.binary, self.seed = split, part, binary, seed
+        self.other = other
         steps = with_enhancement(kwargs.get("pipeline", ()), enhance)
         kwargs["pipeline"] = build_pipeline(steps).transforms
         # Serialising pays for millions of samples; here it would only cost a second.
@@ -123,7 +126,7 @@ class LeukocyteDataset(BaseSegDataset):
 
     def load_data_list(self) -> list[dict]:
         """Return one entry per cell, in the order of the index."""
-        rows = [row for row in read_index(self.root) if row.kind == "cell"]
+        rows = cell_rows(self.root, other=self.other)
         if self.split is not None:
             parts = read_split(self.root, self.split)
             rows = [row for row in rows if parts.get(row.stem) == self.part]

@@ -15,7 +15,12 @@ A cell cut from a field of the dataset names it: ``parent`` is the stem of the f
 row, ``scale`` the cell's pixels per field pixel, and ``x,y`` the upper left corner of
 the cell in field pixels. Otherwise the four are empty. A field has class '' and the
 group of its slide. Splits name cells only; a field goes where the cells of its group
-go, or it leaks. Its mask is 255 wherever no cell was cut out.
+go, or it leaks. Its mask is 255 wherever no cell was cut out, unless the whole field
+was labelled.
+
+A cell of class ``other`` is none of the five: its own pixels are 255. In schema 2, a
+column ``outline`` says whether a mask was drawn by people or by a model; it is written
+only where a model drew some.
 """
 
 from __future__ import annotations
@@ -32,12 +37,19 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 import numpy as np
 from PIL import Image
 
-from leuko_mm.classes import BACKGROUND, CLASS_NAMES, IGNORE_LABEL, cell_class_name
+from leuko_mm.classes import (
+    BACKGROUND,
+    CLASS_NAMES,
+    IGNORE_LABEL,
+    OTHER,
+    cell_class_name,
+)
 from leuko_mm.errors import LeukoError, did_you_mean
 
-SCHEMA = 1
+SCHEMA, OUTLINE_SCHEMA = SCHEMAS = (1, 2)
 PARTS = ("train", "test")
 KINDS = ("cell", "field")
+DRAWN, BY_MODEL = OUTLINES = ("drawn", "model")
 # Datasets whose source has a converter of its own -> its arguments.
 SOURCES = {
     "bcisc": "bcisc PATH_TO_BCISC",
@@ -45,6 +57,8 @@ SOURCES = {
     "segmentation_wbc_1": "segmentation_wbc PATH_TO_SEGMENTATION_WBC --set 1",
     "segmentation_wbc_2": "segmentation_wbc PATH_TO_SEGMENTATION_WBC --set 2",
     "lisc": "lisc PATH_TO_LISC",
+    "bccd": "bccd PATH_TO_BCCD",
+    "pbc": "pbc PATH_TO_PBC",
     "synthetic": "synthetic",
 }
 NUCLEUS_PALETTE = [0, 0, 0, 255, 255, 255]
@@ -195,6 +209,7 @@ class IndexRow:
     image: str
     mask: str
     sha256: str
+    outline: str = DRAWN  # or BY_MODEL; no column in schema 1
 
     @property
     def place(self) -> Place | None:
@@ -204,6 +219,11 @@ class IndexRow:
 
 # `class` is a keyword in Python, so the column and the attribute differ.
 COLUMNS = tuple("class" if f.name == "class_name" else f.name for f in fields(IndexRow))
+
+
+def index_columns(schema: int) -> tuple[str, ...]:
+    """Return the columns of ``index.csv``; schema 1 has no ``outline``."""
+    return COLUMNS if schema == OUTLINE_SCHEMA else COLUMNS[:-1]
 
 
 def read_about(root: Path) -> dict:
@@ -221,10 +241,10 @@ def read_about(root: Path) -> dict:
     except ValueError as error:
         raise DatasetError(f"{path} is broken ({error}); {how_to_fix(root)}") from None
     schema = about.get("schema") if isinstance(about, dict) else None
-    if schema != SCHEMA:
+    if schema not in SCHEMAS:
         raise DatasetError(
-            f"{path}: schema {schema!r}, but this version reads {SCHEMA}; "
-            f"{how_to_fix(root)}"
+            f"{path}: schema {schema!r}, but this version reads "
+            f"{' and '.join(map(str, SCHEMAS))}; {how_to_fix(root)}"
         )
     return about
 
@@ -242,13 +262,13 @@ def read_index(root: Path) -> list[IndexRow]:
             repeats, or a path leads out of the dataset.
     """
     root = Path(root)
-    read_about(root)
+    columns = index_columns(read_about(root)["schema"])
     path = root / "index.csv"
     resolved = root.resolve()
     rows, seen = [], set()
-    for number, values in _table(root, path, COLUMNS):
+    for number, values in _table(root, path, columns):
         try:
-            row = _parse_row(resolved, values)
+            row = _parse_row(resolved, values, len(columns))
             if row.stem in seen:
                 raise ValueError(f"the stem {row.stem!r} occurs twice")
         except ValueError as error:
@@ -257,6 +277,12 @@ def read_index(root: Path) -> list[IndexRow]:
         seen.add(row.stem)
         rows.append(row)
     return rows
+
+
+def cell_rows(root: Path, *, other: bool = False) -> list[IndexRow]:
+    """Return the rows of cells, those of class ``other`` only if asked for."""
+    rows = (row for row in read_index(root) if row.kind == "cell")
+    return [row for row in rows if other or row.class_name != OTHER]
 
 
 def _table(root: Path, path: Path, header: tuple) -> list[tuple[int, list[str]]]:
@@ -280,10 +306,10 @@ def _table(root: Path, path: Path, header: tuple) -> list[tuple[int, list[str]]]
     return lines
 
 
-def _parse_row(root: Path, values: list[str]) -> IndexRow:
-    if len(values) != len(COLUMNS):
-        raise ValueError(f"{len(values)} values, expected {len(COLUMNS)}")
-    named = dict(zip((f.name for f in fields(IndexRow)), values, strict=True))
+def _parse_row(root: Path, values: list[str], count: int) -> IndexRow:
+    if len(values) != count:
+        raise ValueError(f"{len(values)} values, expected {count}")
+    named = dict(zip((f.name for f in fields(IndexRow)), values, strict=False))
     named["width"], named["height"] = int(named["width"]), int(named["height"])
     if named["class_name"]:
         named["class_name"] = cell_class_name(named["class_name"])
@@ -293,6 +319,8 @@ def _parse_row(root: Path, values: list[str]) -> IndexRow:
         raise ValueError(f"the stem {row.stem!r} cannot be part of a file's name")
     if row.kind not in KINDS:
         raise ValueError(f"kind {row.kind!r}, expected one of {KINDS}")
+    if row.outline not in OUTLINES:
+        raise ValueError(f"outline {row.outline!r}, expected one of {OUTLINES}")
     for column in ("image", "mask"):
         _check_path(root, column, getattr(row, column))
     return row

@@ -19,17 +19,21 @@ from leuko_mm.classes import (
     CLASS_NAMES,
     IGNORE_LABEL,
     NUM_CLASSES,
+    OTHER,
     cell_class_name,
     label_lut,
 )
 from leuko_mm.datasets.prepared import (
-    COLUMNS,
+    BY_MODEL,
+    DRAWN,
     KINDS,
+    OUTLINE_SCHEMA,
     PARTS,
     SCHEMA,
     DatasetError,
     IndexRow,
     Place,
+    index_columns,
     is_plain_name,
     read_index,
     read_nucleus,
@@ -57,6 +61,7 @@ class PreparedCell:
     source: str = ""  # the published file that the image came from
     place: Place | None = None  # of the cell in its field, a row of the same dataset
     nucleus: np.ndarray | None = None  # bool (H, W), part of the cell, where drawn
+    outline: str = DRAWN  # or BY_MODEL
 
 
 def write_prepared(
@@ -70,6 +75,7 @@ def write_prepared(
     splits: Mapping[str, Mapping[str, str]],
     notes: Sequence[str] = (),
     classes: Sequence[str] = CLASS_NAMES,
+    outlined_by: Mapping | None = None,
     force: bool = False,
 ) -> bool:
     """Write a prepared dataset, all of it or nothing.
@@ -87,6 +93,7 @@ def write_prepared(
         splits: split name -> {stem: ``train`` or ``test``}.
         classes: names by label; ``BINARY_NAMES`` where the class of cells is not
             known.
+        outlined_by: the model that drew outlines, for ``dataset.json``; read late too.
         force: replace a dataset whose content differs, with every split in it. A
             folder that is no dataset is never replaced.
 
@@ -103,6 +110,8 @@ def write_prepared(
     building = None
     about = dict(name=name, source=source, licence=licence, citation=citation)
     about.update(notes=notes, classes=list(classes))
+    if outlined_by is not None:
+        about.update(outlined_by=outlined_by)
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
         restore_folder(place)
@@ -199,16 +208,20 @@ def _write_all(
             raise ValueError(f"stems must be unique, but {cell.stem!r} comes twice")
         rows[cell.stem] = _write_cell(root, cell)
     _check_parents(rows)
-    write_table(root / "index.csv", COLUMNS, map(astuple, rows.values()))
+    by_model = any(row.outline == BY_MODEL for row in rows.values())
+    schema = OUTLINE_SCHEMA if by_model else SCHEMA
+    columns = index_columns(schema)
+    lines = (astuple(row)[: len(columns)] for row in rows.values())
+    write_table(root / "index.csv", columns, lines)
     for split, parts in splits.items():
         write_split(root, split, parts, known=set(rows))
     written = [row for row in rows.values() if row.kind == "cell"]
     counts = Counter(row.class_name for row in written)
     content = {
-        "schema": SCHEMA,
+        "schema": schema,
         **about,
         "notes": list(about["notes"]),
-        "counts": {c: counts[c] for c in about["classes"] if counts[c]},
+        "counts": {c: counts[c] for c in (*about["classes"], OTHER) if counts[c]},
         "groups": len({row.group for row in written}),
         "fields": len(rows) - len(written),
         "sha256": sha256_of_file(root / "index.csv"),
@@ -253,6 +266,7 @@ def _write_cell(root: Path, cell: PreparedCell) -> IndexRow:
         image=image.relative_to(root).as_posix(),
         mask=mask_path.relative_to(root).as_posix(),
         sha256=content_hash(image, mask, nucleus=cell.nucleus),
+        outline=cell.outline,
     )
 
 
@@ -276,6 +290,11 @@ def _check_cell(cell: PreparedCell) -> None:
         raise ValueError(
             f"{cell.stem}: the mask holds {unknown[:5]}; expected 0 to "
             f"{NUM_CLASSES - 1}, or {IGNORE_LABEL} to ignore"
+        )
+    if cell.class_name == OTHER and np.setdiff1d(mask, [BACKGROUND, IGNORE_LABEL]).size:
+        raise ValueError(
+            f"{cell.stem} is of class {OTHER}, but its mask holds a class; expected 0 "
+            f"and {IGNORE_LABEL} only"
         )
     if isinstance(image, np.ndarray) and (
         image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3

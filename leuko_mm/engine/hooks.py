@@ -318,6 +318,18 @@ class TrainingStateHook(Hook):
         # Weights to start from bring no history along.
         if kept is None or not runner._resume:
             return
+        names = dict(config_sha256="config", dataset_sha256="dataset")
+        changed = [
+            names.get(key, key)
+            for key, value in kept["identity"].items()
+            if self.identity.get(key) != value
+        ]
+        if changed:
+            runner.logger.warning(
+                "the training that is resumed had another %s: its steps so far are "
+                "kept, and the rest follows what is given now",
+                " and another ".join(changed),
+            )
         self.started, self._former_s = kept["started"], kept["trained_s"]
         self._pending = kept["random_states"]
 

@@ -15,8 +15,8 @@ from torch import nn
 from leuko_mm.datasets.audit import leaks_by_design
 from leuko_mm.datasets.prepared import (
     DatasetError,
+    cell_rows,
     dataset_root,
-    read_index,
     read_split,
 )
 from leuko_mm.engine.checkpoints import (
@@ -217,9 +217,11 @@ def _data(config: Config) -> str:
 def _count(config: Config, part: str) -> int:
     cells = cells_config(config, part)
     root, split = dataset_root(cells["name"]), cells.get("split")
+    rows = cell_rows(root)
     if split is None:
-        return sum(row.kind == "cell" for row in read_index(root))
-    return list(read_split(root, split).values()).count(cells.get("part", part))
+        return len(rows)
+    parts = read_split(root, split)
+    return sum(parts.get(row.stem) == cells.get("part", part) for row in rows)
 
 
 def _device(runner: Runner) -> str:

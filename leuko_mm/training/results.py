@@ -26,7 +26,7 @@ from mmengine.runner import Runner
 from torch import nn
 
 import leuko_mm
-from leuko_mm.datasets.prepared import dataset_root, read_about, read_index, read_split
+from leuko_mm.datasets.prepared import cell_rows, dataset_root, read_about, read_split
 from leuko_mm.engine.checkpoints import write_checkpoint
 from leuko_mm.engine.runner import unwrapped
 from leuko_mm.errors import UsageError
@@ -162,7 +162,7 @@ def data_facts(config: Config, part: str) -> dict:
     cells = cells_config(config, part)
     root = dataset_root(cells["name"])
     about = read_about(root)
-    rows = [row for row in read_index(root) if row.kind == "cell"]
+    rows = cell_rows(root)
     split = cells.get("split")  # without one every cell is tested
     parts = read_split(root, split) if split else {row.stem: "test" for row in rows}
     train, test = (

@@ -14,9 +14,9 @@ from leuko_mm.datasets.images import read_image
 from leuko_mm.datasets.prepared import (
     DatasetError,
     IndexRow,
+    cell_rows,
     dataset_root,
     read_about,
-    read_index,
     read_split,
 )
 from leuko_mm.engine.checkpoints import load_tensors
@@ -93,7 +93,7 @@ def trained_red_cell(
         split: whose training part is measured; None takes every cell.
         cell_px: the side that an image of a cell is resized to; None leaves it.
     """
-    rows = [row for row in read_index(root) if row.kind == "cell"]
+    rows = cell_rows(root)
     if split:
         parts = read_split(root, split)
         rows = [row for row in rows if parts.get(row.stem) == "train"]
@@ -184,7 +184,7 @@ def training_groups(root: Path, sidecar: Mapping) -> list[str] | None:
     if not training_splits(root, sidecar):
         return None
     trained = training_cells(root, sidecar)
-    return sorted({row.group for row in read_index(root) if row.stem in trained})
+    return sorted({row.group for row in cell_rows(root) if row.stem in trained})
 
 
 def check_unseen(config: Config, sidecar: Mapping) -> None:
@@ -202,7 +202,7 @@ def check_unseen(config: Config, sidecar: Mapping) -> None:
         parts = read_split(root, cells["split"])
         tested = {s for s, part in parts.items() if part == cells.get("part", "test")}
     else:
-        tested = {row.stem for row in read_index(root) if row.kind == "cell"}
+        tested = {row.stem for row in cell_rows(root)}
     if trained & tested:
         raise UsageError(
             f"{len(trained & tested)} of the {len(tested)} cells to test are cells "

@@ -188,8 +188,8 @@ def test_ids_are_one_whether_numbers_or_texts(tmp_path, number):
             "id 0 is that of the segmentation",
         ),
         (lambda c: c["categories"].append(dict(id=1, name="b")), "'monocyte' and of"),
-        (lambda c: c["images"][3].update(id=None), "an id, having None"),
-        (lambda c: c["images"][3].pop("id"), "lacks 'id'"),
+        (lambda c: c["images"][3].update(id=None), "entry 3 of images has no 'id'"),
+        (lambda c: c["images"][3].pop("id"), "entry 3 of images has no 'id'"),
     ],
 )
 def test_ids_that_contradict_are_refused(tmp_path, change, said):

@@ -128,7 +128,7 @@ def test_masks_find_their_images():
     some = images("a_1", "a_1_2", "s/b")
     masks = ["a_1_mask", "a_1_2_eos", "mono/a_1_2", "GT/s/b", "other/c"]
     root = Path("m")
-    found, unused = match_masks(root, [root / f"{m}.png" for m in masks], some)
+    found, unused = match_masks([(f"{m}.png", root / f"{m}.png") for m in masks], some)
     assert {k: list(v) for k, v in found.items()} == {
         "a_1": [""],
         "a_1_2": ["eos", "mono"],
@@ -136,7 +136,7 @@ def test_masks_find_their_images():
     }
     assert unused == [str(root / "other/c.png")]
     with pytest.raises(DatasetError, match="both masks of 'a_1'"):
-        match_masks(root, [root / "a_1.png", root / "a_1_mask.png"], some)
+        match_masks([("a_1.png", root), ("a_1_mask.png", root)], some)
 
 
 def test_images_without_masks_beside_them_are_all_images():

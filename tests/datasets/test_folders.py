@@ -72,6 +72,10 @@ FORMS = {
     "coco-runs": partial(drawn.as_coco, form="runs"),
     "coco-compressed": partial(drawn.as_coco, form="compressed"),
     "labelme": drawn.as_labelme,
+    "coco-files": drawn.as_coco_files,
+    "yolo": drawn.as_yolo,
+    "cvat": drawn.as_cvat,
+    "label-studio": drawn.as_label_studio,
     "geojson": drawn.as_geojson,
 }
 

@@ -74,7 +74,7 @@ def test_what_is_not_there_is_named_with_the_command(read, monkeypatch, tmp_path
     ("text", "words"),
     [
         ("{", "is broken"),
-        ('{"schema": 2}', "schema 2, but this version reads 1"),
+        ('{"schema": 3}', "schema 3, but this version reads 1 and 2"),
     ],
 )
 def test_a_foreign_or_broken_description_is_refused(copied_dataset, text, words):

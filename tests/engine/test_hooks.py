@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import random
 import signal
@@ -256,6 +257,22 @@ def test_the_states_come_back_before_the_first_step_only(saved):
     assert draw() == following
     hook.before_train_iter(runner, 1)
     assert draw() != following
+
+
+@pytest.mark.parametrize(
+    ("now", "said"),
+    [
+        (IDENTITY, None),
+        ({**IDENTITY, "config_sha256": "x"}, "had another config:"),
+        ({}, "had another config and another dataset:"),
+    ],
+)
+def test_a_resumed_training_says_what_changed(saved, caplog, now, said):
+    runner = SimpleNamespace(_resume=True, logger=logging.getLogger("resumed"))
+    TrainingStateHook(now).after_load_checkpoint(runner, load_tensors(saved[0]))
+    messages = [record.getMessage() for record in caplog.records]
+    assert len(messages) == (said is not None)
+    assert all(said in message for message in messages)
 
 
 def test_the_time_of_all_parts_counts(saved):

@@ -57,7 +57,13 @@ def nearest_levels(
 
 
 def cell_and_nucleus(
-    path: Path, label: int, levels: tuple[int, ...], notes: list[str], name: str
+    path: Path,
+    label: int,
+    levels: tuple[int, ...],
+    notes: list[str],
+    name: str,
+    *,
+    near: int = 0,
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Read a grey mask as labels of the whole cell, and its nucleus beside them.
 
@@ -68,6 +74,7 @@ def cell_and_nucleus(
         label: class id of the cell.
         levels: background, cytoplasm and nucleus; or background and cell.
         notes, name: take a sentence for a file with stray values, under its name.
+        near: grey levels that a value may be off without making the mask another kind.
 
     Returns:
         Labels, uint8 (H, W), and the nucleus, bool (H, W), or None without one.
@@ -79,7 +86,8 @@ def cell_and_nucleus(
     grey = read_grey(path)
     numbers, stray = nearest_levels(grey, levels)
     values = ", ".join(f"{v} on {n} pixel(s)" for v, n in list(stray.items())[:SHOWN])
-    if sum(stray.values()) > MAX_STRAY_SHARE * np.count_nonzero(grey):
+    far = [v for v in stray if min(abs(v - level) for level in levels) > near]
+    if sum(stray[v] for v in far) > MAX_STRAY_SHARE * np.count_nonzero(grey):
         raise DatasetError(
             f"{path}: value {values}; expected {', '.join(map(str, levels))}, and "
             f"other values on {MAX_STRAY_SHARE:.0%} of what is not 0 at most"

@@ -1,7 +1,7 @@
 """What every form of annotation is read as: pixels with keys, and drawn things.
 
 A key is what the file says of a pixel: a value, a colour or a label. Outlines are
-filled here, because COCO, LabelMe and QuPath all draw them.
+filled here, because most forms but masks draw them.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from leuko_mm.datasets.prepared import DatasetError
 
 Box = tuple[int, int, int, int]  # x0, y0, x1, y1 in pixels, ends excluded
 ROUNDING = 1.0  # pixels by which tools draw past the edge of an image
+FARTHEST = 1e15  # pixels
+MOST_SHARE = 1.5  # larger ones are in another unit
 MIN_KEPT = 0.5  # less of an outline's box in its image is another scale or place
 
 
@@ -89,9 +91,30 @@ class Patch:
     kept: float = 1.0  # share of its box that lies in the image
 
 
-def check_size(what: object, got: Sequence[int], height: int, width: int) -> None:
-    """Refuse an annotation of (height, width) ``got`` that differs from its image."""
-    if tuple(got) != (height, width):
+def expect(value: object, kind: type, what: str) -> object:
+    """Return a value of a JSON file; refuse one of another kind, by its name."""
+    names = {dict: "an object {...}", list: "a list [...]", str: "text"}
+    if not isinstance(value, kind):
+        got = "missing" if value is None else repr(value)[:40]
+        raise ValueError(f"{what} is {got}; expected {names[kind]}")
+    return value
+
+
+def check_size(what: object, got: Sequence, height: int, width: int) -> None:
+    """Refuse an annotation of (height, width) ``got`` that differs from its image.
+
+    Numbers may be written as text.
+    """
+    try:
+        got = [float(side) for side in got]
+    except (TypeError, ValueError, OverflowError):
+        raise DatasetError(
+            f"{what}: height and width are "
+            f"{', '.join('missing' if v is None else repr(v)[:20] for v in got)}; "
+            f"expected whole numbers, {height} and {width}"
+        ) from None
+    if got != [height, width]:
+        got = [f"{side:g}" for side in got]
         raise DatasetError(
             f"{what} has {got[1]}x{got[0]} pixels, but its image has "
             f"{width}x{height}; expected the same"
@@ -131,8 +154,8 @@ def paint(patches: Iterable[Patch], height: int, width: int) -> Annotation:
             instances.append((patch.key, box_of(inside, x0, y0)))
     if not empty and not codes.ravel()[1:].any():
         raise ValueError(
-            "all outlines lie in the first pixel or hold none; expected points "
-            "in pixels, not as shares of the image"
+            "all outlines lie in the first pixel or hold none; expected areas, in "
+            "pixels (only YOLO has shares of the image)"
         )
     return Annotation(codes, tuple(keys), tuple(instances), cut)
 
@@ -152,6 +175,8 @@ def share_inside(low: np.ndarray, high: np.ndarray, size: Sequence[int]) -> floa
 
 def union(key: str, patches: Sequence[Patch], height: int, width: int) -> Patch:
     """Return several patches as one thing."""
+    if not patches:
+        raise ValueError(f"an outline of {key!r} without points")
     if len(patches) == 1:
         return patches[0]
     inside = np.zeros((height, width), bool)
@@ -180,9 +205,15 @@ def fill_rings(
         ValueError: if a ring has fewer than three points, or a point is no pair of
             finite numbers.
     """
-    outlines = [_points(ring) for ring in rings]
+    outlines = [as_points(ring) for ring in rings]
     if not outlines:
         raise ValueError("an outline without points")
+    for points, ring in zip(outlines, rings, strict=True):
+        if len(points) < 3:
+            raise ValueError(
+                f"an outline of {len(points)} point(s) {str(ring)[:60]}; expected "
+                "three or more"
+            )
     everything = np.concatenate(outlines)
     # Clipped before they become whole numbers: a point may lie anywhere.
     low = np.clip(np.floor(everything.min(0)), 0, (width, height)).astype(int)
@@ -209,7 +240,7 @@ def fill_circle(
     key: str, centre: Sequence, edge: Sequence, *, height: int, width: int
 ) -> Patch:
     """Fill a circle, given its centre and a point on it, (x, y) in pixels."""
-    (x, y), (ex, ey) = _points([centre, edge, edge])[:2]
+    (x, y), (ex, ey) = as_points([centre, edge])
     rows, columns = np.mgrid[:height, :width] + 0.5
     inside = (columns - x) ** 2 + (rows - y) ** 2 <= (ex - x) ** 2 + (ey - y) ** 2
     radius = np.hypot(ex - x, ey - y)
@@ -218,14 +249,30 @@ def fill_circle(
     return Patch(key, 0, 0, inside, kept=kept)
 
 
-def _points(ring: Sequence) -> np.ndarray:
+def as_points(ring: Sequence) -> np.ndarray:
+    """Return points as numbers (N, 2); refuse what is no pair of finite numbers."""
     try:
+        if any(isinstance(point, str) for point in ring):
+            raise TypeError
         points = np.array([[float(p[0]), float(p[1])] for p in ring])
-    except (TypeError, ValueError, IndexError, KeyError):
-        raise ValueError(f"points {str(ring)[:60]}; expected [x, y] pairs") from None
-    if len(points) < 3 or not np.isfinite(points).all():
+        points = points.reshape(len(points), 2)
+    except (TypeError, ValueError, IndexError, KeyError, OverflowError):
         raise ValueError(
-            f"{len(points)} point(s) {str(ring)[:60]}; expected three or more, of "
-            "finite numbers"
-        )
+            f"points {str(ring)[:60]}; expected a list of [x, y] pairs of numbers"
+        ) from None
+    if not (np.abs(points) < FARTHEST).all():
+        raise ValueError(f"points {str(ring)[:60]}; expected finite numbers of pixels")
     return points
+
+
+def points_of_shares(
+    shares: Sequence, whole: int, *, height: int, width: int
+) -> np.ndarray:
+    """Return points in pixels, given as shares of the sides, from 0 to ``whole``."""
+    points = as_points(shares) / whole
+    if (np.abs(points) > MOST_SHARE).any():
+        raise ValueError(
+            f"points {str(shares)[:60]}; expected shares of the image's width and "
+            f"height, from 0 to {whole}"
+        )
+    return points * (width, height)

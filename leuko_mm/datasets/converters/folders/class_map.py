@@ -32,6 +32,7 @@ _TARGETS = {
 }
 _CELL_NAMES = {c.name for c in CELL_CLASSES}
 _IGNORE_COLOUR = (128, 128, 128)  # what this project draws ignored pixels in
+_VOID = (224, 224, 192)  # and Pascal VOC the border of things
 _COLOUR_TOLERANCE = 40  # exports round the colours of classes
 
 
@@ -93,10 +94,12 @@ def guess_map(
         guess = _guess_by_colour({k: colours[k] for k in keys if k in colours}, single)
         if len(guess) == len(keys) and None not in guess.values():
             return guess
+        void = {key: IGNORE for key in keys if colours.get(key) == _VOID}
+        keys = [key for key in keys if key not in void]
         if numbered:
             cell = single or LEUKOCYTE
-            return {key: cell if int(key) else BACKGROUND for key in keys}
-        return _guess_by_value(keys, single)
+            return {key: cell if int(key) else BACKGROUND for key in keys} | void
+        return _guess_by_value(keys, single) | void
     return {key: _guess_by_label(key) for key in keys}
 
 
@@ -132,6 +135,8 @@ def _guess_by_colour(
 
 
 def _class_of_colour(colour: tuple[int, int, int]) -> str | None:
+    if colour == _VOID:
+        return IGNORE
     known = {**{c.name: c.colour for c in CLASSES}, IGNORE: _IGNORE_COLOUR}
     for name, own in known.items():
         away = max(abs(a - b) for a, b in zip(colour, own, strict=True))

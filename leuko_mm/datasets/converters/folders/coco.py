@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 import numpy as np
 
 from leuko_mm.datasets.converters.folders.annotation import (
     Annotation,
-    Annotations,
     Patch,
     Reader,
-    SourceImage,
     check_size,
+    expect,
     fill_rings,
     paint,
     union,
@@ -22,53 +21,38 @@ from leuko_mm.datasets.converters.folders.annotation import (
 from leuko_mm.datasets.prepared import DatasetError
 
 SHOWN = 6  # ids
+TABLES = ("images", "annotations", "categories")
 SIDES = ("height", "width")
 
 
 def is_coco(content: object) -> bool:
     """Tell whether a JSON file has COCO's three tables."""
-    tables = ("images", "annotations", "categories")
     return isinstance(content, dict) and all(
-        isinstance(content.get(table), list) for table in tables
+        isinstance(content.get(table), list) for table in TABLES
     )
 
 
-def coco_annotations(
-    path: Path, content: Mapping, images: Sequence[SourceImage]
-) -> Annotations:
-    """Return the annotations of a COCO file, matched to images by file name.
+def coco_images(path: Path, content: Mapping) -> list[tuple[str, Reader]]:
+    """Return name and reader of every image that a COCO file lists.
 
     An image that the file lists without annotations has no leukocyte; one that it
     does not list is not annotated.
     """
-    by_path = {image.relative: image for image in images}
-    by_file_name = defaultdict(list)
-    for image in images:
-        by_file_name[image.path.name].append(image)
     try:
-        names = _by_id(path, content["categories"], "name")
-        listed = _by_id(path, content["images"], "file_name")
-        drawn = _drawn(path, content["annotations"], listed, names)
-        readers, unused = {}, []
-        for entry in content["images"]:
-            name = str(entry["file_name"]).replace("\\", "/")
-            same = by_file_name[PurePosixPath(name).name]
-            image = by_path.get(name) or (same[0] if len(same) == 1 else None)
-            if image is None:
-                unused.append(name)
-            elif image.name in readers:
-                raise DatasetError(f"{path} lists {name} twice")
-            else:
-                readers[image.name] = _reader(path, entry, drawn[id_text(entry["id"])])
-    except (KeyError, TypeError) as error:
-        raise DatasetError(
-            f"{path}: an entry lacks {error}; expected images, annotations and "
-            "categories as COCO has them"
-        ) from None
-    form = f"COCO polygons or run lengths ({path.name})"
-    sizes = [entry.get(side) for entry in content["images"] for side in SIDES]
-    sources = dict.fromkeys(readers, str(path))
-    return Annotations(form, readers, sources, unused=unused, sized=None not in sizes)
+        names = _by_id("categories", content, "name")
+        listed = _by_id("images", content, "file_name")
+        drawn = _drawn(content, listed, names)
+        return [
+            (str(entry["file_name"]), _reader(path, entry, drawn[id_text(entry["id"])]))
+            for entry in content["images"]
+        ]
+    except ValueError as error:
+        raise DatasetError(f"{path}: {error}") from None
+
+
+def is_sized(content: Mapping) -> bool:
+    """Tell whether a COCO file says how large its images are."""
+    return all(entry.get(side) for entry in content["images"] for side in SIDES)
 
 
 def id_text(number: object) -> str:
@@ -76,38 +60,48 @@ def id_text(number: object) -> str:
     if isinstance(number, float) and number.is_integer():
         number = int(number)
     if isinstance(number, bool) or not isinstance(number, (int, str)):
-        raise TypeError(f"an id, having {number!r}; expected a number or text")
+        raise ValueError(f"an id is {number!r}; expected a number or text")
     return str(number).strip()
 
 
-def _by_id(path: Path, entries: list[Mapping], value: str) -> dict[str, str]:
+def _entries(content: Mapping, table: str, *needed: str) -> list[dict]:
+    for number, entry in enumerate(content[table]):
+        expect(entry, dict, f"entry {number} of {table}")
+        for key in needed:
+            if entry.get(key) is None:
+                raise ValueError(f"entry {number} of {table} has no {key!r}")
+    return content[table]
+
+
+def _by_id(table: str, content: Mapping, value: str) -> dict[str, str]:
     found: dict[str, str] = {}
-    for entry in entries:
+    for entry in _entries(content, table, "id", value):
         number, text = id_text(entry["id"]), str(entry[value]).strip()
+        if value != "segmentation" and not isinstance(entry[value], int):
+            expect(entry[value], str, f"{value} of {table} {number}")
         if found.setdefault(number, text) != text:
-            raise DatasetError(
-                f"{path}: id {number} is that of the {value} {found[number][:40]!r} "
+            raise ValueError(
+                f"id {number} is that of the {value} {found[number][:40]!r} "
                 f"and of {text[:40]!r}; expected one id each: number joined exports "
                 "again, in all tables"
             )
     return found
 
 
-def _drawn(
-    path: Path, entries: list[Mapping], images: Mapping, names: Mapping
-) -> dict[str, list]:
+def _drawn(content: Mapping, images: Mapping, names: Mapping) -> dict[str, list]:
     """Return category and entry of the annotations of each image."""
     drawn = defaultdict(list)
-    outlined = [e for e in entries if {"id", "segmentation"} <= e.keys()]
-    _by_id(path, outlined, "segmentation")
+    entries = _entries(content, "annotations", "image_id", "category_id")
+    outlined = [e for e in entries if None not in (e.get("id"), e.get("segmentation"))]
+    _by_id("annotations", dict(annotations=outlined), "segmentation")
     for entry in entries:
         image, category = id_text(entry["image_id"]), id_text(entry["category_id"])
         tables = ("images", images, image), ("categories", names, category)
         for table, known, number in tables:
             if number not in known:
                 there = ", ".join(list(known)[:SHOWN]) or "nothing"
-                raise DatasetError(
-                    f"{path}: annotation {entry.get('id')} names {number!r}, which is "
+                raise ValueError(
+                    f"annotation {entry.get('id')} names {number!r}, which is "
                     f"not in {table}; they have {there}"
                 )
         drawn[image].append((names[category], entry))
@@ -132,7 +126,7 @@ def _patches(drawn: list, height: int, width: int) -> Iterator[Patch]:
         single = not entry.get("iscrowd")
         try:
             patch = coco_inside(entry.get("segmentation"), height, width)
-        except (ValueError, TypeError, KeyError, IndexError) as error:
+        except ValueError as error:
             own = entry.get("id")
             raise ValueError(f"annotation {own} ({key!r}): {error}") from None
         yield Patch(key, patch.x, patch.y, patch.inside, single, patch.kept)
@@ -141,27 +135,39 @@ def _patches(drawn: list, height: int, width: int) -> Iterator[Patch]:
 def coco_inside(segmentation: object, height: int, width: int) -> Patch:
     """Return what a COCO segmentation covers: polygons, or run lengths."""
     if isinstance(segmentation, Mapping):
-        if list(segmentation["size"]) != [height, width]:
+        counts = segmentation.get("counts")
+        size = expect(segmentation.get("size"), list, "'size' of run lengths")
+        if size != [height, width]:
             raise ValueError(
-                f"run lengths of a {segmentation['size'][::-1]} image, which has "
-                f"{width}x{height}"
+                f"run lengths of the size {size}; the image has {[height, width]}"
             )
-        counts = segmentation["counts"]
         if isinstance(counts, (str, bytes)):
             counts = run_lengths(counts)
-        runs = np.array(counts, dtype=np.int64)
-        if runs.ndim != 1 or (runs < 0).any() or runs.sum() != height * width:
+        counts = expect(counts, list, "'counts' of run lengths")
+        area, numbers = height * width, (int, float)
+        whole = (
+            isinstance(c, numbers) and 0 <= c <= area and c == int(c) for c in counts
+        )
+        if not all(whole) or sum(counts) != area:
             raise ValueError(
-                f"run lengths of {runs.sum()} pixels; the image has {height * width}"
+                f"run lengths {str(counts)[:40]}; expected whole numbers with the sum "
+                f"{area}, as the image has {area} pixels"
             )
         # Runs of outside and inside, column by column.
-        inside = np.repeat(np.arange(len(runs)) % 2 == 1, runs)
+        inside = np.repeat(np.arange(len(counts)) % 2 == 1, list(map(int, counts)))
         return Patch("", 0, 0, inside.reshape(width, height).T)
-    if not isinstance(segmentation, list) or not segmentation:
+    if segmentation in (None, []):
         raise ValueError(
             "no outline; expected polygons or run lengths, not a box alone"
         )
-    rings = [list(zip(ring[::2], ring[1::2], strict=True)) for ring in segmentation]
+    polygons = expect(segmentation, list, "the segmentation")
+    for ring in polygons:
+        if not isinstance(ring, list) or len(ring) % 2 or len(ring) == 2:
+            raise ValueError(
+                f"segmentation {str(segmentation)[:40]}; expected a list of outlines, "
+                "each with an even number of numbers: [[x1, y1, x2, y2, ...], ...]"
+            )
+    rings = [list(zip(ring[::2], ring[1::2], strict=True)) for ring in polygons]
     # Several polygons are parts of one thing, never holes.
     parts = [fill_rings("", [ring], height=height, width=width) for ring in rings]
     return union("", parts, height, width)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from leuko_mm.datasets.converters.folders.annotation import SourceImage
 from leuko_mm.datasets.converters.folders.class_map import class_by_name
+from leuko_mm.datasets.converters.folders.pairs import PARTS
 from leuko_mm.datasets.prepared import DatasetError
 
 PARENT = "parent"
@@ -58,9 +59,12 @@ def _guessed(images: Sequence[SourceImage]) -> Grouping:
     folders = {image.name.rpartition("/")[0] for image in images}
     # Folders named after classes hold many slides each.
     of_classes = any(class_by_name(f"{f.rpartition('/')[2]}/") for f in folders)
-    if 1 < len(folders) < len(images) and not of_classes:
+    # And those of a split, where one slide may be in several.
+    of_parts = all(re.fullmatch(PARTS, f.rpartition("/")[2].lower()) for f in folders)
+    if 1 < len(folders) < len(images) and not of_classes and not of_parts:
         return Grouping(_parents(images), "a guess: the folder of an image")
-    matches = {image.stem: NUMBERED.match(image.stem) for image in images}
+    names = {i.stem: i.name.rpartition("/")[2] if of_parts else i.stem for i in images}
+    matches = {stem: NUMBERED.match(name) for stem, name in names.items()}
     if all(matches.values()):
         groups = {stem: match[1] for stem, match in matches.items()}
         if MIN_GUESSED_GROUPS <= len(set(groups.values())) < len(images):

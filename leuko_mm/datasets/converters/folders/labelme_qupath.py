@@ -15,7 +15,9 @@ from leuko_mm.datasets.converters.folders.annotation import (
     Annotation,
     Patch,
     Reader,
+    as_points,
     check_size,
+    expect,
     fill_circle,
     fill_rings,
     paint,
@@ -82,29 +84,35 @@ def _painted(
 ) -> Annotation:
     try:
         return paint(patches, height, width)
-    except (ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
+    except ValueError as error:
         raise DatasetError(f"{path}: {error}") from None
 
 
 def _labelme_patches(content: dict, height: int, width: int) -> Iterator[Patch]:
     image = dict(height=height, width=width)
     for number, shape in enumerate(content["shapes"]):
-        key = str(shape.get("label", "")).strip() or UNNAMED
-        kind, points = shape.get("shape_type", "polygon"), shape.get("points", [])
-        if kind == "polygon":
+        expect(shape, dict, f"shape {number}")
+        label = shape.get("label")
+        key = UNNAMED if label is None else str(label).strip() or UNNAMED
+        kind = shape.get("shape_type") or "polygon"
+        points = expect(
+            shape.get("points"), list, f"points of shape {number} ({key!r})"
+        )
+        if kind == "polygon" or (kind == "rectangle" and len(points) == 4):
             yield fill_rings(key, [points], **image)
         elif kind == "rectangle" and len(points) == 2:
-            (ax, ay), (bx, by) = points
+            (ax, ay), (bx, by) = as_points(points)
             corners = [(ax, ay), (bx, ay), (bx, by), (ax, by)]
             yield fill_rings(key, [corners], **image)
         elif kind == "circle" and len(points) == 2:
             yield fill_circle(key, *points, **image)
-        elif kind == "mask" and shape.get("mask"):
+        elif kind == "mask" and shape.get("mask") and points:
             yield _stored_mask(key, shape["mask"], points, **image)
         else:
             raise ValueError(
-                f"shape {number} ({key!r}) is a {kind} of {len(points)} point(s); "
-                "expected a polygon, rectangle, circle or mask, which have an inside"
+                f"shape {number} ({key!r}) is a {str(kind)[:20]} of {len(points)} "
+                "point(s); expected a polygon, a rectangle or circle of two points, or "
+                "a mask, which have an inside"
             )
 
 
@@ -114,33 +122,42 @@ def _stored_mask(
     try:
         with Image.open(io.BytesIO(base64.b64decode(text)), formats=["PNG"]) as image:
             inside = np.array(image.convert("L")) > 0
-    except Exception as error:  # decoders raise anything on broken content
-        raise ValueError(f"the mask of {key!r} cannot be read ({error})") from None
-    x, y = (round(float(value)) for value in points[0])
+    except Exception:  # decoders raise anything on broken content
+        raise ValueError(f"the mask of {key!r} is no PNG in base64") from None
+    x, y = (round(value) for value in as_points(points[:1])[0].tolist())
     low, high = np.array([x, y]), np.array([x + inside.shape[1], y + inside.shape[0]])
     return Patch(key, x, y, inside, kept=share_inside(low, high, (width, height)))
 
 
-def _geojson_patches(features: list, height: int, width: int) -> Iterator[Patch]:
-    for number, feature in enumerate(features):
-        key = _classification(feature)
-        geometry = feature.get("geometry") or {}
+def _geojson_patches(features: object, height: int, width: int) -> Iterator[Patch]:
+    for number, feature in enumerate(expect(features, list, "'features'")):
+        expect(feature, dict, f"feature {number}")
+        key = _classification(feature, number)
+        what = f"geometry of feature {number} ({key!r})"
+        geometry = expect(feature.get("geometry"), dict, what)
         kind, coordinates = geometry.get("type"), geometry.get("coordinates")
         if kind not in ("Polygon", "MultiPolygon"):
             raise ValueError(
-                f"feature {number} ({key!r}) is a {kind}; expected a Polygon or "
-                "MultiPolygon, which have an inside"
+                f"feature {number} ({key!r}) is a {str(kind)[:20]}; expected a Polygon "
+                "or MultiPolygon, which have an inside"
             )
-        parts = [coordinates] if kind == "Polygon" else coordinates
+        parts = expect(coordinates, list, f"coordinates of the {what}")
+        parts = [parts] if kind == "Polygon" else parts
         patches = [
-            fill_rings(key, rings, height=height, width=width) for rings in parts
+            fill_rings(key, expect(rings, list, what), height=height, width=width)
+            for rings in parts
         ]
         yield union(key, patches, height, width)
 
 
-def _classification(feature: dict) -> str:
-    properties = feature.get("properties") or {}
+def _classification(feature: dict, number: int) -> str:
+    what = f"of feature {number}"
+    properties = expect(feature.get("properties") or {}, dict, f"properties {what}")
     named = properties.get("classification") or {}
+    if isinstance(named, str):
+        named = dict(name=named)
+    expect(named, dict, f"classification {what}")
     # Newer QuPath writes "names", with the derived classes after the first.
     names = named.get("names") or [named.get("name") or properties.get("name") or ""]
+    expect(names, list, f"names {what}")
     return ": ".join(str(name).strip() for name in names) or UNNAMED

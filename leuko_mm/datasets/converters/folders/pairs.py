@@ -1,28 +1,69 @@
 """Pairs of image and annotation: which files are images, and which file annotates them.
 
 Files are paired by name: ``cell.jpg`` with ``masks/cell.png``, ``cell_mask.png``,
-``cell_eosinophil.png`` or ``eosinophil/cell.png``.
+``cell_eosinophil.png`` or ``eosinophil/cell.png``. A file that annotates many images
+lists their names.
 """
 
 from __future__ import annotations
 
+import os
 import re
+import shlex
+import unicodedata
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import permutations
+from pathlib import Path, PurePosixPath
 
-from leuko_mm.datasets.converters.folders.annotation import SourceImage
-from leuko_mm.datasets.images import CLOSED, IMAGE_SUFFIXES, LINKED, ImageSearch
+import numpy as np
+
+from leuko_mm.datasets.converters.folders.annotation import Reader, SourceImage
+from leuko_mm.datasets.images import (
+    CLOSED,
+    IMAGE_SUFFIXES,
+    LINKED,
+    ImageSearch,
+    read_image,
+)
 from leuko_mm.datasets.prepared import DatasetError
 
 # Behind an image's name in the name of its mask, these name no class.
 MASK_WORDS = {"mask", "masks", "label", "labels", "labelids", "gt", "groundtruth"}
 MASK_WORDS |= {"ground_truth", "seg", "segmentation", "annotation", "annotations"}
 JSON_SUFFIXES = (".json", ".geojson")
+CHANNEL = "_0000"
+SHOWN = 12  # folders
+LABEL_SUFFIXES = (*JSON_SUFFIXES, ".xml", ".txt")
+
+# Usual names of folders in small letters, without signs; the first one counts. A part,
+# as in `labelsTr` or `train_masks`, is that of both folders.
+PARTS = "tr|ts|train(?:ing)?|val(?:id)?(?:ation)?|test(?:ing)?"
+IMAGE_FOLDERS = "images? imgs? jpegimages? (?:original|raw|input)s?(?:images?)? "
+IMAGE_FOLDERS += "(?:picture|pic|photo)s?"
+MASK_FOLDERS = "(?:binary)?masks?(?:images?)? labels?(?:images?|masks?)? "
+MASK_FOLDERS += "segmentationclass seg(?:mentation)?s?(?:masks?)? gts?(?:masks?)? "
+MASK_FOLDERS += "groundtruths?(?:masks?)? annot(?:ation)?s?|outlines?|polygons?|json"
 
 
-def find_folders(images: Path, masks: Path | None) -> tuple[Path, Path]:
-    """Return the folder of the images and the folder or file of the annotations.
+@dataclass(frozen=True)
+class FolderPair:
+    """A folder of images, and the folder or file that annotates them."""
+
+    images: Path
+    masks: Path
+    part: str = ""  # before the names of images, such as ``train/``
+    unread: tuple[str, ...] = ()  # folders of usual names beside them
+
+    def named(self, folder: Path, paths: Iterable[Path]) -> list[tuple[str, Path]]:
+        """Return the files with their names below the folder, in slashes."""
+        folder = folder if folder.is_dir() else folder.parent
+        return [(self.part + p.relative_to(folder).as_posix(), p) for p in paths]
+
+
+def find_place(images: Path, masks: Path | None) -> FolderPair:
+    """Return where images and their annotations are.
 
     Without masks, they are in ``images/`` and ``masks/`` (or ``labels/``,
     ``annotations/``) of the folder, or beside the images.
@@ -32,11 +73,89 @@ def find_folders(images: Path, masks: Path | None) -> tuple[Path, Path]:
     if masks is not None:
         if not masks.exists():
             raise DatasetError(f"{masks} does not exist; give the folder of the masks")
-        return images, masks
+        return FolderPair(images, masks)
     for name in ("masks", "labels", "annotations"):
         if (images / "images").is_dir() and (images / name).is_dir():
-            return images / "images", images / name
-    return images, images
+            unread = _usual_pairs([p.name for p in images.iterdir() if p.is_dir()])[1]
+            unread = tuple(other for other in unread if other != name)
+            return FolderPair(images / "images", images / name, unread=unread)
+    return FolderPair(images, images)
+
+
+def usual_places(folder: Path) -> list[FolderPair]:
+    """Return the pairs of folders of usual names, at any depth."""
+    places = []
+    for here, names, _ in os.walk(folder):
+        names[:] = sorted(name for name in names if not name.startswith("."))
+        pairs, unread = _usual_pairs(names)
+        for part, (image, mask) in pairs.items():
+            below = Path(here, part).relative_to(folder).as_posix()
+            place = FolderPair(Path(here, image), Path(here, mask), f"{below}/", unread)
+            if not ImageSearch().in_own_results(place.masks):
+                places.append(place)
+        if pairs:
+            names.clear()
+    # One pair needs no part.
+    return [replace(places[0], part="")] if len(places) == 1 else places
+
+
+def _usual_pairs(
+    names: Sequence[str],
+) -> tuple[dict[str, tuple[str, str]], tuple[str, ...]]:
+    """Return part -> folders of images and masks, and usual names without a pair."""
+    best: tuple[dict, dict] = {}, {}  # part -> rank and name, of images and masks
+    for name in names:
+        bare = re.sub(r"[-_. ]", "", name.lower())
+        for found, words in zip(best, (IMAGE_FOLDERS, MASK_FOLDERS), strict=True):
+            for rank, word in enumerate(words.split()):
+                if match := re.fullmatch(f"({PARTS})?(?:{word})({PARTS})?", bare):
+                    found.setdefault(match[1] or match[2] or "", []).append(
+                        (rank, name)
+                    )
+    images, masks = best
+    pairs = {p: (min(images[p])[1], min(masks[p])[1]) for p in images if p in masks}
+    usual = (name for found in best for same in found.values() for _, name in same)
+    paired = {name for pair in pairs.values() for name in pair}
+    return pairs, tuple(name for name in usual if name not in paired)
+
+
+def pair_to_name(folder: Path) -> str:
+    """Return which folders are there, and a command that pairs two of them."""
+    held: dict[Path, dict[str, Path]] = {}
+    for here, names, files in os.walk(folder):
+        names[:] = sorted(name for name in names if not name.startswith("."))
+        suffixes = (*IMAGE_SUFFIXES, *LABEL_SUFFIXES)
+        found = [Path(here, f) for f in files if Path(f).suffix.lower() in suffixes]
+        if found and Path(here) != folder:
+            held[Path(here)] = {path.stem: path for path in sorted(found)}
+    if not held:  # the masks may lie in a folder beside that of the images
+        beside = Path(os.path.abspath(folder)).parent
+        found = _usual_pairs([p.name for p in beside.iterdir() if p.is_dir()])[0]
+        masks = [masks for images, masks in found.values() if beside / images == folder]
+        command = f"leuko prepare folders {shlex.quote(str(folder))}"
+        return "".join(
+            f"; try: {command} {shlex.quote(str(beside / m))}" for m in masks
+        )
+    told = [f"{p.relative_to(folder)} ({len(held[p])} files)" for p in held][:SHOWN]
+    text = f"; there are the folders {', '.join(told)}" + ", ..." * (len(held) > SHOWN)
+    pairs = []
+    for images, masks in permutations(list(held)[:SHOWN], 2):
+        names = {name: name for name in held[images]}
+        owned = [name for name in held[masks] if _owner(name, names, {})[0]]
+        if owned and next(iter(held[images].values())).suffix.lower() in IMAGE_SUFFIXES:
+            pairs.append((len(owned), -_shades(held[masks][owned[0]]), images, masks))
+    if pairs:
+        images, masks = (shlex.quote(str(path)) for path in max(pairs)[2:])
+        text += f"; try: leuko prepare folders {images} {masks} --name NAME"
+    return text
+
+
+def _shades(path: Path) -> int:
+    """Return how many values an image has: a mask has few."""
+    try:
+        return np.unique(read_image(path)).size
+    except DatasetError:
+        return 0
 
 
 def list_files(
@@ -67,13 +186,18 @@ def list_files(
     return found
 
 
-def source_images(folder: Path, paths: Iterable[Path]) -> list[SourceImage]:
-    """Return the images with stems that are unique in the dataset."""
+def source_images(
+    folder: Path, named: Iterable[tuple[str, Path]], *, channel: str = ""
+) -> list[SourceImage]:
+    """Return the images with stems that are unique in the dataset.
+
+    ``channel`` ends the names of all files, and belongs to no name.
+    """
     images: dict[str, SourceImage] = {}
-    for path in paths:
-        name = _name_below(folder, path)
+    for relative, path in named:
+        name = _bare(relative).removesuffix(channel)
         stem = re.sub(r"[^\w.()+-]+", "_", name.replace("/", "-"))
-        image = SourceImage(path, path.relative_to(folder).as_posix(), name, stem)
+        image = SourceImage(path, relative, name, stem)
         if stem in images:
             raise DatasetError(
                 f"{images[stem].path} and {path} would both be named {stem!r}; "
@@ -89,8 +213,14 @@ def source_images(folder: Path, paths: Iterable[Path]) -> list[SourceImage]:
     return list(images.values())
 
 
-def _name_below(folder: Path, path: Path) -> str:
-    return path.relative_to(folder).with_suffix("").as_posix()
+def _bare(relative: str) -> str:
+    return PurePosixPath(relative).with_suffix("").as_posix()
+
+
+def channel_of(images: Sequence[tuple[str, Path]], masks: Sequence) -> str:
+    """Return ``_0000``, which nnU-Net adds to images and not to masks, or ''."""
+    added = all(_bare(name).endswith(CHANNEL) for name, _ in images)
+    return CHANNEL if masks and added and CHANNEL not in str(masks) else ""
 
 
 def divide_beside(paths: Sequence[Path]) -> tuple[list[Path], list[Path]]:
@@ -119,8 +249,13 @@ def _is_png(path: Path) -> bool:
     return path.suffix.lower() == ".png"
 
 
+def composed(name: str) -> str:
+    """Return a name as most systems write it: a Mac may store ö as o and two dots."""
+    return unicodedata.normalize("NFC", name)
+
+
 def match_masks(
-    folder: Path, masks: Sequence[Path], images: Sequence[SourceImage]
+    masks: Sequence[tuple[str, Path]], images: Sequence[SourceImage]
 ) -> tuple[dict[str, dict[str, Path]], list[str]]:
     """Find the image of every mask, by name.
 
@@ -128,15 +263,16 @@ def match_masks(
         Name of an image -> {word: mask}, the word '' where it names no class; and the
         masks that belong to no image.
     """
-    names = {image.name for image in images}
+    names = {composed(image.name): image.name for image in images}
     below_folders = defaultdict(list)
     for name in names:
         below_folders[name.rpartition("/")[2]].append(name)
     found: dict[str, dict[str, Path]] = defaultdict(dict)
     unused = []
-    for path in masks:
-        name, word = _owner(_name_below(folder, path), names, below_folders)
+    for relative, path in masks:
+        name, word = _owner(composed(_bare(relative)), names, below_folders)
         word = "" if word.lower() in MASK_WORDS else word
+        name = names.get(name)
         if name is None:
             unused.append(str(path))
         elif word in found[name]:
@@ -149,7 +285,9 @@ def match_masks(
     return dict(found), unused
 
 
-def _owner(mask: str, names: set[str], below_folders: dict) -> tuple[str | None, str]:
+def _owner(
+    mask: str, names: Mapping[str, str], below_folders: dict
+) -> tuple[str | None, str]:
     """Return the image that a mask is named after, and the word that is added."""
     if mask in names:
         return mask, ""
@@ -161,5 +299,49 @@ def _owner(mask: str, names: set[str], below_folders: dict) -> tuple[str | None,
         name, word = _owner(rest, names, {})
         if name is not None:
             return name, word or folder
+        # In a part, the folder of a class comes second.
+        above, _, last = mask.rpartition("/")
+        part, _, folder = above.rpartition("/")
+        if f"{part}/{last}" in names:
+            return f"{part}/{last}", folder
     same = below_folders.get(mask.rpartition("/")[2], [])
     return (same[0], "") if len(same) == 1 else (None, "")
+
+
+def match_listed(
+    listed: Iterable[tuple[Path, str, str, Reader]], images: Sequence[SourceImage]
+) -> tuple[dict[str, Reader], dict[str, str], list[str]]:
+    """Find the image of every name that files list.
+
+    Args:
+        listed: file, its folder below the images, the name in it, and the reader. A
+            name is that of a path below the images or that folder, or of a file that
+            is there once.
+        images: all of them.
+
+    Returns:
+        The readers and the files of the images, by name, and the names without one.
+    """
+    by_path = {composed(image.relative): image for image in images}
+    by_file_name = defaultdict(list)
+    for image in images:
+        by_file_name[composed(image.path.name)].append(image)
+    readers, sources, unused = {}, {}, []
+    for file, folder, name, reader in listed:
+        name = composed(name.replace("\\", "/"))
+        last = PurePosixPath(name).name
+        # Label Studio puts eight letters before the names of what is uploaded.
+        for shown in (last, re.sub("^[0-9a-f]{8}-", "", last)):
+            if same := by_file_name.get(shown, []):
+                break
+        image = by_path.get(folder + name) or by_path.get(name)
+        image = image or (same[0] if len(same) == 1 else None)
+        if image is None:
+            unused.append(name)
+        elif image.name in readers:
+            other = sources[image.name]
+            both = "twice" if other == str(file) else f"as {other} does"
+            raise DatasetError(f"{file} lists {name} {both}; keep one")
+        else:
+            readers[image.name], sources[image.name] = reader, str(file)
+    return readers, sources, unused

@@ -7,7 +7,7 @@ a nucleus and its cytoplasm, and masks whose background is marked instead of the
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -15,10 +15,18 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from leuko_mm.datasets.converters.folders import coco, labelme_qupath, pairs
+from leuko_mm.datasets.converters.folders import (
+    coco,
+    cvat,
+    label_studio,
+    labelme_qupath,
+    pairs,
+    yolo,
+)
 from leuko_mm.datasets.converters.folders.annotation import (
     Annotation,
     Annotations,
+    Reader,
     SourceImage,
     box_of,
 )
@@ -29,7 +37,11 @@ from leuko_mm.datasets.converters.folders.class_map import (
     guess_map,
     label_target,
 )
-from leuko_mm.datasets.converters.folders.masks import class_masks, value_masks
+from leuko_mm.datasets.converters.folders.masks import (
+    class_masks,
+    find_levels,
+    value_masks,
+)
 from leuko_mm.datasets.images import IMAGE_SUFFIXES, image_facts, read_image
 from leuko_mm.datasets.prepared import DatasetError
 
@@ -125,10 +137,20 @@ class ShapeEvidence:
 
 
 EXPECTED = (
-    "expected masks (PNG or the like) named as the images, a COCO file, or a JSON "
-    "file an image of LabelMe or QuPath"
+    "expected masks (PNG or the like) named as the images; files of COCO, CVAT or "
+    "Label Studio; or one file an image of LabelMe, QuPath or YOLO segmentation"
 )
+CHANNELS = "; join nnU-Net's files of one channel each (_0001, ...) to RGB images"
+# A key in JSON files of other programs -> what they are, and what to export instead.
+OTHER_FORMS = {
+    "_via_settings": "a project of VIA; export its annotations as COCO",
+    "regions": "regions of VIA; export its annotations as COCO",
+    "objects": "objects, as Supervisely has them; export COCO or masks",
+    "bbox": "results of COCO without its images; give the file that has all tables",
+    "result": "one task of Label Studio; export all of them as JSON",
+}
 SHOWN = 3
+MANY_VALUES = 30
 MANY, CORNER = 5, 0.52  # outlines, and the share of the sides that they keep to
 
 
@@ -146,20 +168,28 @@ class Survey:
 
 
 def survey_folders(
-    images: Path, masks: Path | None = None, *, skip_unpaired: bool = False
+    images: Path,
+    masks: Path | None = None,
+    *,
+    skip_unpaired: bool = False,
+    two_levels: bool = False,
 ) -> Survey:
     """Find images and annotations, and read every annotation once.
 
     Args:
         images: folder of the images, or of ``images/`` and ``masks/``.
-        masks: folder or COCO file of the annotations; None looks beside the images.
+        masks: folder or file of the annotations; None looks in folders of usual names
+            and beside the images.
         skip_unpaired: leave out what has no counterpart.
+        two_levels: masks have two levels, which JPEG has blurred.
 
     Raises:
         DatasetError: if files are missing, unreadable, of another size than their
             image, or without a counterpart, or if their form is not known.
     """
-    found, annotations = _find_annotated(Path(images), Path(masks) if masks else None)
+    found, annotations, unread = _find_annotated(
+        Path(images), Path(masks) if masks else None, two_levels
+    )
     annotated = [image for image in found if image.name in annotations.readers]
     bare = [str(image.path) for image in found if image.name not in annotations.readers]
     left_out = [*bare, *annotations.unused]
@@ -174,67 +204,177 @@ def survey_folders(
     guess.update(dict.fromkeys(doubted))
     if numbered:
         remarks.insert(0, "the values number cells: each is one piece of its image")
+    if len(uses) > MANY_VALUES and annotations.files and not (numbered or two_levels):
+        remarks.append("masks that were resized or a JPEG once? see --two-levels")
+    if unread:
+        remarks.append(f"not read: the folders {', '.join(unread)}")
     if cut:
         remarks.append(f"outlines are cut or hold no pixel: {', '.join(cut[:SHOWN])}")
     return Survey(annotated, annotations, uses, guess, left_out, remarks, numbered)
 
 
 def _find_annotated(
-    images: Path, masks: Path | None
-) -> tuple[list[SourceImage], Annotations]:
-    images, place = pairs.find_folders(images, masks)
-    pictures = pairs.list_files(images, IMAGE_SUFFIXES)
-    beside = place.resolve() == images.resolve()
-    drawn = []
-    if place.is_file():
-        texts = [place]
-    else:
-        listed = partial(pairs.list_files, place, own_results=not beside)
-        texts = listed(pairs.JSON_SUFFIXES)
-        drawn = [] if beside else listed(IMAGE_SUFFIXES)
+    images: Path, masks: Path | None, two_levels: bool
+) -> tuple[list[SourceImage], Annotations, list[str]]:
+    """Return images, annotations, and folders of usual names that are not read."""
+    place = pairs.find_place(images, masks)
+    tries, error = [([place], True)], None
+    if masks is None and place.masks == images:
+        tries = [([place], False), (pairs.usual_places(images), True), ([place], True)]
+    for places, others in tries:
+        try:
+            found = places and _look(places, two_levels, others=others)
+        except DatasetError as failed:
+            # A JSON file beside folders of usual names may be of something else.
+            if others or not tries[1][0]:
+                raise
+            found, error = None, failed
+        if found:
+            return *found, sorted({name for p in places for name in p.unread})
+    if error:
+        raise error
+    there = Counter(p.suffix.lower() for p in place.masks.rglob("*") if p.is_file())
+    told = ", ".join(f"{count} {kind}" for kind, count in there.most_common(SHOWN))
+    more = pairs.pair_to_name(images) if masks is None else ""
+    raise DatasetError(
+        f"no annotations in {place.masks}, which has {told or 'no'} files{more}; "
+        f"{EXPECTED}"
+    )
+
+
+def _look(
+    places: Sequence[pairs.FolderPair], two_levels: bool, *, others: bool
+) -> tuple[list[SourceImage], Annotations] | None:
+    """Return images and annotations of places; XML and text only with ``others``."""
+    pictures, drawn, texts, beside = [], [], [], False
+    for place in places:
+        paths, masks = pairs.list_files(place.images, IMAGE_SUFFIXES), []
+        if place.masks.is_file():
+            found = [place.masks]
+            if place.masks.suffix.lower() in (*IMAGE_SUFFIXES, ".yaml", ".yml"):
+                raise DatasetError(
+                    f"{place.masks} is a file; give the folder of labels"
+                )
+        else:
+            beside = place.masks.resolve() == place.images.resolve()
+            listed = partial(pairs.list_files, place.masks, own_results=not beside)
+            found = listed(pairs.JSON_SUFFIXES)
+            if not beside:
+                masks = listed(IMAGE_SUFFIXES)
+            elif not found:
+                paths, masks = pairs.divide_beside(paths)
+            if others and not (found or masks):
+                found = listed((".xml",)) or yolo.labels(listed((".txt",)))
+                # Beside the images any text may lie.
+                names = {path.with_suffix("") for path in paths}
+                if beside and found and found[0].suffix.lower() == ".txt":
+                    found = [path for path in found if path.with_suffix("") in names]
+        pictures += place.named(place.images, paths)
+        drawn += place.named(place.masks, masks)
+        texts += place.named(place.masks, found)
     if texts and drawn:
         raise DatasetError(
-            f"{place} holds masks ({drawn[0].name}) and JSON files ({texts[0].name}); "
-            "which of them count? move the others elsewhere"
+            f"{place.masks} holds masks ({drawn[0][1].name}) and other files "
+            f"({texts[0][1].name}); which of them count? move the others elsewhere"
         )
-    if beside and not texts:
-        pictures, drawn = pairs.divide_beside(pictures)
-    found = pairs.source_images(images, pictures)
-    if texts:
-        return found, _from_json(place, texts, found)
+    if pictures and not (texts or drawn):
+        return None
+    channel = pairs.channel_of(pictures, drawn)
+    images = pairs.source_images(places[0].images, pictures, channel=channel)
     if drawn:
-        return found, _from_masks(place, drawn, found)
-    raise DatasetError(f"no annotations in {place}; {EXPECTED}")
+        return images, _from_masks(places[-1].masks, drawn, images, two_levels)
+    return images, _from_texts(places[-1].masks, texts, images)
 
 
-def _from_json(
-    place: Path, texts: list[Path], found: Sequence[SourceImage]
+# Forms whose files list images: name, what tells them, images with their readers.
+LISTS = (
+    ("COCO polygons or run lengths", coco.is_coco, coco.coco_images),
+    ("Label Studio polygons", label_studio.is_tasks, label_studio.task_images),
+    ("CVAT shapes", cvat.is_xml, cvat.cvat_images),
+)
+
+
+def _load(path: Path) -> object:
+    xml = path.suffix.lower() == ".xml"
+    return cvat.load_xml(path) if xml else labelme_qupath.load_json(path)
+
+
+def _from_texts(
+    place: Path, texts: Sequence[tuple[str, Path]], found: Sequence[SourceImage]
 ) -> Annotations:
-    first = labelme_qupath.load_json(texts[0])
-    if coco.is_coco(first):
-        if len(texts) > 1:
-            raise DatasetError(
-                f"{place} holds {len(texts)} JSON files, the first of them of COCO; "
-                f"give the one that counts: {texts[0]}"
-            )
-        return coco.coco_annotations(texts[0], first, found)
-    if place.is_file():
-        raise DatasetError(
-            f"{place} is no COCO file, which has images, annotations and categories; "
-            "for one file an image give the folder that holds them"
-        )
+    path = texts[0][1]
+    if path.suffix.lower() == ".txt":
+        names, file = yolo.class_names(place if place.is_dir() else path.parent)
+        read = partial(yolo.yolo_reader, names)
+        return _from_files(f"YOLO outlines, classes of {file}", texts, found, read)
+    first = _load(path)
+    for form, is_form, images_of in LISTS:
+        if is_form(first):
+            return _from_lists(form, is_form, images_of, texts, found)
     if labelme_qupath.is_labelme(first):
         form, reader = "LabelMe shapes", labelme_qupath.labelme_reader
     elif labelme_qupath.is_geojson(first):
         form, reader = "GeoJSON features (QuPath)", labelme_qupath.geojson_reader
     else:
-        raise DatasetError(f"{texts[0]} is of no known form; {EXPECTED}")
-    matched, unused = pairs.match_masks(place, texts, found)
+        raise DatasetError(f"{path} {_other_form(first)}; {EXPECTED}")
+    if place.is_file():
+        raise DatasetError(
+            f"{place} is no COCO file, but annotates one image ({form}); give the "
+            "folder that holds such files"
+        )
+    sized = reader is labelme_qupath.labelme_reader
+    return replace(_from_files(form, texts, found, reader), sized=sized)
+
+
+def _other_form(content: object) -> str:
+    if isinstance(content, dict) and (content.keys() & set(coco.TABLES)):
+        bad = [t for t in coco.TABLES if not isinstance(content.get(t), list)]
+        return f"is no COCO file: its {bad[0]!r} is missing, or no list"
+    inner = list(content.values()) if isinstance(content, dict) else content
+    first = inner[:1] if isinstance(inner, list) else []
+    for entry in (content, *first):
+        for key, told in OTHER_FORMS.items():
+            if isinstance(entry, dict) and key in entry:
+                return f"holds {told}"
+    return "is of no known form"
+
+
+def _from_lists(
+    form: str,
+    is_form: Callable[[object], bool],
+    images_of: Callable[[Path, object], list[tuple[str, Reader]]],
+    texts: Sequence[tuple[str, Path]],
+    found: Sequence[SourceImage],
+) -> Annotations:
+    """Return the annotations of files that list images."""
+    listed, sized = [], True
+    for relative, path in texts:
+        content = _load(path)
+        if not is_form(content):
+            raise DatasetError(
+                f"{path} is not of the form of {texts[0][1]}, {form}; move it away, or "
+                "give the file that counts"
+            )
+        folder = "".join(relative.rpartition("/")[:2])
+        listed += [(path, folder, *entry) for entry in images_of(path, content)]
+        sized = sized and (is_form is not coco.is_coco or coco.is_sized(content))
+    readers, sources, unused = pairs.match_listed(listed, found)
+    form += f" ({path.name if len(texts) == 1 else f'{len(texts)} files'})"
+    return Annotations(form, readers, sources, unused=unused, sized=sized)
+
+
+def _from_files(
+    form: str,
+    texts: Sequence[tuple[str, Path]],
+    found: Sequence[SourceImage],
+    reader: Callable[[Path], Reader],
+) -> Annotations:
+    """Return the annotations of one file an image."""
+    matched, unused = pairs.match_masks(texts, found)
     files = {name: _only(name, paths) for name, paths in matched.items()}
     readers = {name: reader(path) for name, path in files.items()}
     sources = {name: str(path) for name, path in files.items()}
-    sized = reader is labelme_qupath.labelme_reader
-    return Annotations(form, readers, sources, unused=unused, sized=sized)
+    return Annotations(form, readers, sources, unused=unused, sized=False)
 
 
 def _only(name: str, paths: Mapping[str, Path]) -> Path:
@@ -245,20 +385,25 @@ def _only(name: str, paths: Mapping[str, Path]) -> Path:
 
 
 def _from_masks(
-    place: Path, drawn: list[Path], found: Sequence[SourceImage]
+    place: Path,
+    drawn: Sequence[tuple[str, Path]],
+    found: Sequence[SourceImage],
+    two_levels: bool,
 ) -> Annotations:
-    matched, unused = pairs.match_masks(place, drawn, found)
+    matched, unused = pairs.match_masks(drawn, found)
     if not matched:
         raise DatasetError(
             f"none of the {len(drawn)} masks in {place} is named as an image: "
-            f"{drawn[0].name}, but {found[0].path.name}; {EXPECTED}"
+            f"{drawn[0][1].name}, but {found[0].path.name}; {EXPECTED}"
+            f"{CHANNELS if any(i.name.endswith('_0001') for i in found) else ''}"
         )
+    levels = find_levels([path for _, path in drawn]) if two_levels else None
     words = {word for paths in matched.values() for word in paths}
     single = all(len(paths) == 1 for paths in matched.values())
     # One word that all masks have says no more than `mask` does, unless it is a class.
     if single and len(words) == 1 and label_target(min(words)) is None:
         made = value_masks(
-            {name: _only(name, paths) for name, paths in matched.items()}
+            {name: _only(name, paths) for name, paths in matched.items()}, levels
         )
     elif "" in words:
         nameless = next(paths[""] for paths in matched.values() if "" in paths)
@@ -267,7 +412,7 @@ def _from_masks(
             "expected one mask an image, or a class in the name or folder of every mask"
         )
     else:
-        made = class_masks(matched)
+        made = class_masks(matched, levels)
     return replace(made, unused=unused)
 
 
@@ -300,7 +445,7 @@ def _count_keys(
     for image in images:
         height, width = _upright_size(image, annotations)
         source = annotations.sources[image.name]
-        if source.endswith("json"):  # one file may hold all images
+        if source.endswith(("json", ".xml")):  # one file may hold all images
             source += f" ({image.relative})"
         annotation = annotations.readers[image.name](height, width)
         evidence.add(annotation, source)

@@ -1,0 +1,342 @@
+"""Forms people have: folder names, masks saved as JPEG, and every label format."""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+import shlex
+import struct
+import unicodedata
+from pathlib import Path
+
+import annotated_folders as drawn
+import numpy as np
+import pytest
+from matplotlib.path import Path as Outline
+from PIL import Image
+
+from leuko_mm.datasets.converters.folders.groups import group_images
+from leuko_mm.datasets.converters.folders.survey import survey_folders
+from leuko_mm.datasets.prepared import DatasetError
+
+IDS = {label: label for label in (0, 1, 2, 3, 4, 5, 255)}
+CELL = np.pad(np.full((6, 6), 3, np.uint8), 4)
+# What a message never says: Python's own words for a value of another kind.
+PYTHON = r"object is not|NoneType|has no attribute|indices must|argument must|unpack"
+
+
+def noise(place: Path, *names: str, shape=CELL.shape, suffix=".png") -> None:
+    for name in names:
+        pixels = np.random.default_rng(0).integers(0, 256, (*shape, 3), np.uint8)
+        drawn.save(place / f"{name}{suffix}", Image.fromarray(pixels))
+
+
+def refused(*args, **more) -> str:
+    with pytest.raises(DatasetError) as error:
+        survey_folders(*args, **more)
+    assert not re.search(PYTHON, str(error.value))
+    return str(error.value)
+
+
+USUAL = "Images Masks|image mask|IMG labels|imgs label|JPEGImages SegmentationClass"
+USUAL += "|imagesTr labelsTr|train_images train_masks|images gt|images GroundTruth"
+USUAL += "|Original ground_truth|images Annotations|raw segmentations|inputs seg_masks"
+
+
+@pytest.mark.parametrize("part", ["", "train/", "data/val/"])
+@pytest.mark.parametrize("pair", USUAL.split("|"))
+def test_usual_names_of_folders_are_found(tmp_path, pair, part):
+    images, masks = pair.split()
+    channel = "_0000" if masks == "labelsTr" else ""
+    for number, name in enumerate("ab"):
+        noise(tmp_path / part / images, name + channel)
+        drawn.as_values(tmp_path / part / masks, {name: CELL // 3 + number}, IDS)
+    survey = survey_folders(tmp_path)
+    assert [(i.name, i.stem) for i in survey.images] == [("a", "a"), ("b", "b")]
+    assert (survey.annotations.form, len(survey.left_out)) == ("masks of values", 0)
+
+
+def test_parts_of_a_split_are_read_together_and_are_no_slides(tmp_path):
+    for part, names in dict(train="s1_1 s1_2 s2_1", valid="s1_3 s2_2").items():
+        noise(tmp_path / part / "images", *names.split())
+        cells = {f"eos/{name}": CELL for name in names.split()}
+        drawn.as_values(tmp_path / part / "masks", cells, {0: 0, 3: 255})
+    survey = survey_folders(tmp_path)
+    assert [image.name for image in survey.images][::4] == ["train/s1_1", "valid/s2_2"]
+    assert survey.guess == {"eos": "eosinophil"}
+    grouping = group_images(survey.images, None)
+    assert set(grouping.groups.values()) != {"train", "valid"}
+
+
+def test_what_nnunet_and_pascal_voc_have_besides_is_named(tmp_path):
+    noise(tmp_path / "imagesTr", "a_0000")
+    noise(tmp_path / "imagesTs", "b_0000")
+    (tmp_path / "dataset.json").write_text('{"labels": {"background": 0}}')
+    drawn.as_values(tmp_path / "labelsTr", {"a": CELL}, IDS)
+    assert survey_folders(tmp_path).remarks == ["not read: the folders imagesTs"]
+    noise(tmp_path / "imagesTr", "a_0001")
+    assert "to RGB images" in refused(tmp_path)
+
+
+def test_folders_of_other_names_are_named_with_a_command_that_works(tmp_path):
+    noise(tmp_path / "bilder", "a", "b")
+    drawn.as_values(tmp_path / "wo die zellen sind", {"a": CELL, "b": CELL}, IDS)
+    said = refused(tmp_path)
+    command = re.search(r"leuko prepare folders (.*) --name", said)[1]
+    assert len(survey_folders(*map(Path, shlex.split(command))).images) == 2
+
+
+def test_the_border_of_pascal_voc_is_ignored(tmp_path):
+    noise(tmp_path / "JPEGImages", "a", suffix=".jpg")
+    mask = np.zeros(CELL.shape, np.uint8)
+    mask[3:12, 3:12], mask[4:11, 4:11] = 255, 1
+    picture = Image.fromarray(mask)
+    palette = np.zeros((256, 3), np.uint8)
+    palette[1], palette[255] = (128, 0, 0), (224, 224, 192)
+    picture.putpalette(palette.ravel().tolist())
+    drawn.save(tmp_path / "SegmentationClass" / "a.png", picture)
+    guess = survey_folders(tmp_path).guess
+    assert guess == {"0": "background", "1": "leukocyte", "255": "ignore"}
+
+
+def circles(*levels: int, size=96) -> np.ndarray:
+    y, x = np.mgrid[:size, :size] - size / 2
+    mask = np.zeros((size, size), np.uint8)
+    for number, level in enumerate(levels):
+        mask[np.hypot(x, y) < size / 3 / (2 * number + 1)] = level
+    return mask
+
+
+@pytest.mark.parametrize("quality", [20, 50, 75, 95])
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_masks_of_two_levels_saved_as_jpeg_are_snapped(tmp_path, quality, mode):
+    masks = dict(a=circles(255), b=circles(255)[:, ::-1], none=circles())
+    noise(tmp_path / "images", *masks, shape=(96, 96))
+    (tmp_path / "masks").mkdir()
+    for name, mask in masks.items():
+        path = tmp_path / "masks" / f"{name}.jpg"
+        Image.fromarray(mask).convert(mode).save(path, quality=quality)
+    assert "--two-levels" in refused(tmp_path)
+    annotations = survey_folders(tmp_path, two_levels=True).annotations
+    for name, mask in masks.items():
+        found = annotations.readers[name](96, 96)
+        assert set(found.keys) <= {"0", "255"}
+        values = np.array([0, *map(int, found.keys)])[found.codes]
+        assert (values != mask).mean() < 0.002
+
+
+@pytest.mark.parametrize(
+    ("masks", "said"),
+    [
+        ([circles(255, 128)], "levels"),
+        ([circles(255, 150)[::-2, ::2]], "between"),  # a third level of few pixels
+        ([circles(85), circles(170)], "3 levels"),
+        ([circles(3)], "apart"),
+        ([circles()], "1 levels"),
+        ([np.dstack([circles(255), circles(), circles()])], "colours"),
+    ],
+)
+def test_masks_of_more_or_fewer_levels_are_refused(tmp_path, masks, said):
+    for number, mask in enumerate(masks):
+        noise(tmp_path / "images", str(number), shape=mask.shape[:2])
+        drawn.save(tmp_path / "masks" / f"{number}.jpg", Image.fromarray(mask))
+    assert said in refused(tmp_path, two_levels=True)
+
+
+def outlines(rng, height, width) -> list[tuple[str, np.ndarray]]:
+    found = []
+    for name in ("basophil", "monocyte", "eosinophil"):
+        angles = np.sort(rng.random(rng.integers(4, 20))) * 2 * np.pi
+        radius = rng.uniform(4, 9, (angles.size, 1))
+        centre = rng.uniform(10, [width - 10, height - 10])
+        star = centre + radius * np.stack([np.cos(angles), np.sin(angles)], 1)
+        found.append((name, star.round(2)))
+    return found
+
+
+@pytest.mark.parametrize("form", [drawn.as_yolo, drawn.as_cvat, drawn.as_label_studio])
+@pytest.mark.parametrize("seed", range(3))
+def test_outlines_hold_what_matplotlib_says_they_hold(
+    tmp_path, monkeypatch, form, seed
+):
+    rng, (height, width) = np.random.default_rng(seed), (43, 57)
+    stars = outlines(rng, height, width)
+    rows, columns = np.mgrid[:height, :width] + 0.5
+    middles = np.stack([columns.ravel(), rows.ravel()], 1)
+    expected = np.full(height * width, "", object)
+    for name, star in stars:  # the last lies on top
+        closed = Outline([*star, star[0]], closed=True)
+        expected[closed.contains_points(middles)] = name
+    shown = [("a", (height, width), [(n, star.tolist()) for n, star in stars])]
+    monkeypatch.setattr(drawn, "things", lambda labels: shown)
+    monkeypatch.setattr(drawn, "BRUSH", False)
+    noise(tmp_path / "images", "a", shape=(height, width))
+    form(tmp_path / "annotations", {})
+    found = survey_folders(tmp_path).annotations.readers["a"](height, width)
+    names = np.array(["", *found.keys], object)[found.codes]
+    assert (names.ravel() != expected).mean() < 0.001  # of points that are rounded
+
+
+SQUARE = [[2, 2], [9, 2], [9, 9], [2, 9]]
+
+
+@pytest.fixture
+def place(tmp_path):
+    noise(tmp_path / "images", "a")
+    (tmp_path / "labels").mkdir()
+    return tmp_path
+
+
+YOLO = "0 .1 .1 .8 .1 .8 .8"
+XML = '<annotations><image name="a.png" width="14" height="14">%s</image></annotations>'
+POLYGON = '<polygon label="x" points="2,2;9,2;9,9"/>'
+TASK = dict(
+    data=dict(image="/data/upload/1/0123abcd-a.png?sig=1"),
+    annotations=[
+        dict(
+            result=[
+                dict(
+                    type="polygonlabels",
+                    original_width=14,
+                    original_height=14,
+                    value=dict(points=SQUARE, polygonlabels=["x"]),
+                )
+            ]
+        )
+    ],
+)
+
+
+def task(path: str, value) -> str:
+    """Return Label Studio's JSON of one task with another value at a path."""
+    tasks = [copy.deepcopy(TASK)]
+    *above, last = path.split(".")
+    node = tasks[0]
+    for key in above:
+        node = node[int(key) if key.isdigit() else key]
+    node[last] = value
+    return json.dumps(tasks)
+
+
+RESULT = "annotations.0.result.0"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("a.txt", "0 .5 .5 .2 .2", "line 1 is a box.*export YOLO segmentation"),
+        ("a.txt", f"{YOLO}\n{YOLO} .9", "line 2 has 7 numbers"),
+        ("a.txt", "0 2 2 9 2 9 9", "line 1: .*shares of the image.*from 0 to 1"),
+        ("a.txt", "0 nan .1 .8 .1 .8 .8", "line 1: .*finite"),
+        ("a.txt", "0 a .1 .8 .1 .8 .8", "line 1: .*pairs of numbers"),
+        ("a.txt", "7 .1 .1 .8 .1 .8 .8", "class 7, but only 1"),
+        ("a.txt", "x .1 .1 .8 .1 .8 .8", "begins with 'x'"),
+        ("a.txt", "0 .1 .1 .8 .8 .8 .8 .1 .1".replace(".8", ".1"), "hold none"),
+        ("a.xml", XML % POLYGON.replace("9,9", "nan,9"), "finite"),
+        ("a.xml", XML % POLYGON.replace(";", " "), "expected 'x,y;x,y;...'"),
+        ("a.xml", XML % POLYGON.replace("points", "p"), "has the points ''"),
+        ("a.xml", XML % POLYGON.replace("label", "l"), "without a label"),
+        ("a.xml", XML % POLYGON.replace(",9", ",1e999"), "finite"),
+        ("a.xml", XML % POLYGON.replace(",", ",90"), "lies outside"),
+        ("a.xml", XML % '<box label="x" xtl="1"/>', "box of 'x'.*no outline"),
+        ("a.xml", XML % '<mask label="x" rle="1,2"/>', "left of a mask"),
+        ("a.xml", XML.replace("14", "15") % POLYGON, "15x15 pixels, but"),
+        ("a.xml", "<annotations><track/></annotations>", "CVAT for images 1.1"),
+        ("a.xml", "<annotation><bndbox/></annotation>", "boxes of Pascal VOC"),
+        ("a.xml", "<svg/>", "XML of <svg>"),
+        ("a.xml", "<a>" * 9999, "cannot be read as XML"),
+        ("a.xml", '<!DOCTYPE a [<!ENTITY b "c">]>' + XML % "", "DOCTYPE"),
+        ("a.json", task(f"{RESULT}.type", "brushlabels"), "Brush labels to PNG"),
+        ("a.json", task(f"{RESULT}.type", "rectanglelabels"), "draw polygons"),
+        ("a.json", task(f"{RESULT}.original_width", 99), "99x14 pixels, but"),
+        ("a.json", task(f"{RESULT}.original_width", None), "missing"),
+        ("a.json", task(f"{RESULT}.image_rotation", 90), "turned"),
+        ("a.json", task(f"{RESULT}.value", None), "value of result 0 is missing"),
+        ("a.json", task(f"{RESULT}.value.points", [1, 2, 3]), "pairs of numbers"),
+        ("a.json", task(f"{RESULT}.value.points", [[900, 9]] * 3), "from 0 to 100"),
+        ("a.json", task(f"{RESULT}.value.polygonlabels", []), "expected one"),
+        ("a.json", task("annotations", None), "annotations of task 0 .*is missing"),
+        ("a.json", task("annotations", TASK["annotations"] * 2), "has 2 annotations"),
+        ("a.json", task("data", "x"), "data of task 0 is 'x'"),
+        ("a.json", '[{"annotator": 1, "image": "a.png"}]', "JSON-MIN: export"),
+        ("a.json", '{"a.png1": {"regions": []}}', "VIA; export"),
+        ("a.json", '{"images": [], "annotations": []}', "'categories' is missing"),
+        ("a.csv", "a", "no annotations in .* 1 .csv"),
+    ],
+)
+def test_a_message_says_what_is_wrong_with_the_labels(place, name, text, said):
+    (place / "data.yaml").write_text("names: [x]")
+    (place / "labels" / name).write_text(text)
+    assert re.search(said, refused(place))
+
+
+@pytest.mark.parametrize(
+    ("segmentation", "said"),
+    [
+        (np.ravel(SQUARE).tolist(), "expected a list of outlines"),
+        (SQUARE, "expected a list of outlines"),
+        ("[[1, 2]]", "expected a list"),
+        ([[None] * 6], "pairs of numbers"),
+        ([[10**400] * 6], "pairs of numbers"),
+        ([[1e308, -1e308] * 3], "finite"),
+        ({"size": [14, 14]}, "'counts' of run lengths is missing"),
+        ({"counts": [196]}, "'size' of run lengths is missing"),
+        ({"size": [14, 14], "counts": [2**62] * 4 + [196]}, "with the sum 196"),
+        ({"size": [14, 14], "counts": [1.5, 194.5]}, "whole numbers"),
+    ],
+)
+def test_a_message_says_what_is_wrong_with_a_segmentation(place, segmentation, said):
+    content = dict(
+        images=[dict(id=1, file_name="a.png", height="14", width=14.0)],
+        annotations=[dict(id=1, image_id=1, category_id=1, segmentation=segmentation)],
+        categories=[dict(id=1, name="x")],
+    )
+    drawn.write_json(place / "labels" / "c.json", content)
+    assert said in refused(place)
+
+
+def test_four_points_of_a_rectangle_are_filled(place):
+    shape = dict(label="x", shape_type="rectangle", points=SQUARE)
+    drawn.write_json(place / "labels" / "a.json", dict(shapes=[shape]))
+    assert survey_folders(place).uses["x"].pixels == 49
+
+
+@pytest.mark.parametrize(
+    ("names", "key"),
+    [
+        ("names: {0: x}", "x"),
+        ("nc: 1", "class 0"),
+        ("names: {1: x}", None),
+        ("names: [", None),
+        ("names: !!python/name:os.system", None),
+        ("a: &a [x, x]\nnames: [*a, *a]", None),
+    ],
+)
+def test_names_of_yolo_are_read_from_its_file(place, names, key):
+    (place / "data.yaml").write_text(names)
+    (place / "labels" / "a.txt").write_text(YOLO)
+    if key:
+        assert list(survey_folders(place).uses) == [key]
+    else:
+        assert "data.yaml" in refused(place)
+
+
+@pytest.mark.parametrize("forms", [("NFC", "NFD"), ("NFD", "NFC")])
+def test_names_that_look_the_same_are_the_same(tmp_path, forms):
+    names = [unicodedata.normalize(form, "Größe") for form in forms]
+    noise(tmp_path / "images", names[0])
+    drawn.as_values(tmp_path / "masks", {names[1]: CELL}, IDS)
+    assert len(survey_folders(tmp_path).images) == 1
+
+
+def test_labels_of_64_bits_are_named(place):
+    side = len(CELL)
+    tags = {256: side, 257: side, 258: 64, 259: 1, 262: 1, 273: 8, 277: 1, 278: side}
+    tags |= {279: side * side * 8, 339: 2}
+    content = struct.pack("<2sHI", b"II", 42, 8 + side * side * 8)
+    content += CELL.astype("<i8").tobytes() + struct.pack("<H", len(tags))
+    for tag, value in tags.items():
+        content += struct.pack("<HHII", tag, 4, 1, value)
+    (place / "labels" / "a.tif").write_bytes(content + bytes(4))
+    assert "napari saves labels so" in refused(place)
