@@ -134,7 +134,12 @@ def find_not_smear(image: np.ndarray) -> NotSmear | None:
     if dark.any():
         found |= _dim(dark, found, light)
     share = float(found.mean())
-    found = _wider(found, MARGIN)
+    # A field that fills a box is cut out as it is: a frame has no soft edge.
+    x, y, w, h = cv2.boundingRect(1 - (_wider(found, 1) if factor < 1 else found))
+    box = slice(y, y + h), slice(x, x + w)
+    inner, found = found[box], np.ones_like(found)
+    if w:
+        found[box] = _wider(inner, MARGIN)
     return NotSmear(found, share, _background(small, found))
 
 
