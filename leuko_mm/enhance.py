@@ -8,9 +8,11 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from leuko_mm.datasets.images import (
     CLOSED,
+    ENHANCED_BY,
     SUFFIXES,
     ImageFileError,
     ImageSearch,
@@ -147,5 +149,7 @@ def _beside(target: Path) -> Path:
 
 
 def _write_png(path: Path, image: np.ndarray) -> None:
+    info = PngInfo()
+    info.add_text("Software", ENHANCED_BY)
     with replacing(path) as part:
-        Image.fromarray(image).save(part, "PNG")
+        Image.fromarray(image).save(part, "PNG", pnginfo=info)

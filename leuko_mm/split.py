@@ -13,8 +13,8 @@ from leuko_mm.datasets.audit import leaks_by_design
 from leuko_mm.datasets.duplicates import (
     NearDuplicate,
     across_parts,
-    near_duplicates,
-    perceptual_hash,
+    find_copies,
+    picture_of,
 )
 from leuko_mm.datasets.images import read_image
 from leuko_mm.datasets.prepared import (
@@ -135,12 +135,12 @@ def _cells(root: Path) -> list[IndexRow]:
 def _copies(root: Path, rows: Sequence[IndexRow]) -> list[NearDuplicate]:
     paths = {row.stem: root / row.image for row in rows}
     try:
-        hashes = {stem: perceptual_hash(read_image(p)) for stem, p in paths.items()}
+        pictures = {stem: picture_of(read_image(p)) for stem, p in paths.items()}
     except (OSError, ValueError) as error:
         raise DatasetError(
             f"{error}; see all that is wrong with:\n    leuko check {root}"
         ) from None
-    return near_duplicates(hashes, {row.stem: row.group for row in rows})
+    return find_copies(pictures, {row.stem: row.group for row in rows})
 
 
 def _dealt(

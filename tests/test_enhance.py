@@ -106,7 +106,7 @@ def test_originals_are_not_replaced_even_by_force(folder, capsys):
 
 
 def test_a_write_that_fails_leaves_no_piece(folder, tmp_path, monkeypatch, capsys):
-    def full(self, file, format):
+    def full(self, file, format, **_):
         Path(file).write_bytes(b"half")
         raise OSError("no space left")
 

@@ -2,7 +2,8 @@
 
 Exit codes: 0 done; 1 done, but some items failed; 2 wrong use or missing input;
 3 not available; 130 and 143 on interruption, state saved; 141 if standard output was
-closed.
+closed. Where standard output cannot be written, as on a full disk, the job is done, and
+0 becomes 1.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import redirect_stderr, redirect_stdout, suppress
 from typing import Any, NoReturn
 
 import leuko_mm
@@ -112,23 +113,65 @@ def prepare_process() -> None:
         atexit.register(shutil.rmtree, home, ignore_errors=True)
 
 
-def _until_closed(job: Callable[..., int]) -> Callable[..., int]:
-    """End a job without a traceback where its output is read no longer."""
+class _Lasting:
+    """A stream that ends no job where it cannot be written to, as on a full disk."""
+
+    def __init__(self, stream: Any):
+        self.stream, self.error = stream, None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
+
+    def write(self, text: str) -> int:
+        return self._try(self.stream.write, text) or len(text)
+
+    def flush(self) -> None:
+        self._try(self.stream.flush)
+
+    def _try(self, job: Callable, *args: Any) -> Any:
+        try:
+            return job(*args)
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            self.error = error
+            self.forget()
+
+    def forget(self) -> None:
+        """Let go of what is left: the interpreter flushes once more when it ends."""
+        os.dup2(os.open(os.devnull, os.O_WRONLY), self.stream.fileno())
+
+
+def _lasting(job: Callable[..., int]) -> Callable[..., int]:
+    """End a job without a traceback where its output is not read or not kept."""
 
     @functools.wraps(job)
     def run(*args, **options) -> int:
         prepare_process()
-        try:
+        out, errors = _Lasting(sys.stdout), _Lasting(sys.stderr)
+        end = None
+        with redirect_stdout(out), redirect_stderr(errors):
             try:
-                return job(*args, **options)
-            finally:
-                sys.stdout.flush()
-        except BrokenPipeError:
-            if not _stdout_is_closed():
-                raise
-            # The interpreter flushes once more when it ends.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return CLOSED_PIPE
+                try:
+                    code = job(*args, **options)
+                except SystemExit as stop:  # --help, or arguments that are refused
+                    end, code = stop, stop.code or DONE
+                out.flush()
+            except BrokenPipeError:
+                if not _stdout_is_closed():
+                    raise
+                out.forget()
+                return CLOSED_PIPE
+            if out.error:
+                print(
+                    f"leuko: what it printed is lost ({out.error.strerror}); what it "
+                    "wrote into files is there",
+                    file=sys.stderr,
+                )
+                return code or SOME_FAILED
+        if end:
+            raise end
+        return code
 
     return run
 
@@ -150,7 +193,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return _explain(argv)
 
 
-@_until_closed
+@_lasting
 def _explain(argv: Sequence[str]) -> int:
     parser = HelpfulParser(
         prog="leuko",
@@ -166,7 +209,7 @@ def _explain(argv: Sequence[str]) -> int:
     return WRONG_USE
 
 
-@_until_closed
+@_lasting
 def run_verb(verb: str, argv: Sequence[str], *, prog: str) -> int:
     """Parse and run one verb; print what the user can fix as one message."""
     try:

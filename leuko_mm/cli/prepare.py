@@ -281,6 +281,8 @@ def _print_survey(
 
 
 def _print_groups(grouping: Grouping, images: int) -> None:
+    for remark in grouping.remarks:
+        print(f"  {remark}")
     if not grouping.known:
         print(
             f"groups: {grouping.rule}. If several images come from one slide or "

@@ -126,7 +126,7 @@ def _leaks(report: SplitReport) -> Iterator[str]:
         yield f"  {sign}{count} group(s) in both parts{words}: {names}"
     if report.copies:
         pairs = [
-            f"{a} = {b} ({bits} of 255 bits differ)" for a, b, bits in report.copies
+            f"{a} = {b} (alike to {likeness:.0%})" for a, b, likeness in report.copies
         ]
         yield f"  {sign}{len(pairs)} cell(s) in both parts: {_some(pairs)}"
 

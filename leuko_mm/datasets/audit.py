@@ -14,7 +14,6 @@ from leuko_mm.classes import BACKGROUND, CLASS_NAMES, IGNORE_LABEL, OTHER
 from leuko_mm.datasets.audit_checks import (
     ERROR,
     NOTE,
-    WARNING,
     AuditFinding,
     cell_findings,
     changed_since,
@@ -23,9 +22,10 @@ from leuko_mm.datasets.audit_checks import (
 )
 from leuko_mm.datasets.duplicates import (
     NearDuplicate,
+    Picture,
     across_parts,
-    near_duplicates,
-    perceptual_hash,
+    find_copies,
+    picture_of,
 )
 from leuko_mm.datasets.prepared import (
     PARTS,
@@ -224,14 +224,14 @@ def full_audit(root: Path, *, split: str | None = None) -> Audit:
         splits = {split: read_split(root, split)}
         rows = [row for row in rows if row.stem in splits[split]]
     means: dict[str, np.ndarray] = {}
-    hashes: dict[str, int] = {}
+    pictures: dict[str, Picture] = {}
     classes = dataset_classes(about)
     for row in rows:
-        findings += _row_findings(root, row, classes, hashes, means)
+        findings += _row_findings(root, row, classes, pictures, means)
     cells = [row for row in rows if row.kind == "cell"]
     if not cells:
         findings.append(AuditFinding("broken-table", str(root), "holds no cell"))
-    findings += _split_findings(root, splits, rows, hashes)
+    findings += _split_findings(root, splits, rows, pictures)
     counts = class_counts(splits, rows)
     groups = {row.stem: row.group for row in cells}
     stains = group_stains(means, groups)
@@ -269,12 +269,12 @@ def _broken_table(path: Path, error: DatasetError) -> AuditFinding:
 
 
 def _row_findings(
-    root: Path, row: IndexRow, classes: Sequence[str], hashes: dict, means: dict
+    root: Path, row: IndexRow, classes: Sequence[str], pictures: dict, means: dict
 ) -> Iterator[AuditFinding]:
     files = open_cell(root, row, classes)
     yield from files.findings
     if files.image is not None:
-        hashes[row.stem] = perceptual_hash(files.image)
+        pictures[row.stem] = picture_of(files.image)
     if files.image is None or files.labels is None:
         return
     yield from changed_since(root, row)
@@ -289,16 +289,19 @@ def _split_file(root: Path, split: str) -> Path:
 
 
 def _split_findings(
-    root: Path, splits: Splits, rows: Sequence[IndexRow], hashes: Mapping[str, int]
+    root: Path,
+    splits: Splits,
+    rows: Sequence[IndexRow],
+    pictures: Mapping[str, Picture],
 ) -> Iterator[AuditFinding]:
     groups = {row.stem: row.group for row in rows}
     cells = {row.stem for row in rows if row.kind == "cell"}
-    pairs = near_duplicates(hashes)
+    pairs = find_copies(pictures, groups)
     for split, parts in splits.items():
         file = _split_file(root, split)
         yield from unfit_split(file, parts, cells)
         yield from divided_groups(file, parts, groups)
-        yield from divided_copies(file, parts, pairs, groups)
+        yield from divided_copies(file, parts, pairs)
     yield from same_pictures(pairs, groups)
 
 
@@ -345,36 +348,34 @@ def divided_groups(
 
 
 def divided_copies(
-    file: Path,
-    parts: Mapping[str, str],
-    pairs: Sequence[NearDuplicate],
-    groups: Mapping[str, str],
+    file: Path, parts: Mapping[str, str], pairs: Sequence[NearDuplicate]
 ) -> list[AuditFinding]:
-    """Find near-duplicates of different groups on both sides of a split."""
+    """Find the copies on both sides of a split."""
     return [
         _leak(
             file,
-            f"{a} ({parts[a]}) shows what {b} ({parts[b]}) shows; {bits} of 255 bits "
-            "differ",
+            f"{a} ({parts[a]}) shows what {b} ({parts[b]}) shows; alike to "
+            f"{likeness:.0%}",
             (a, b),
         )
-        for a, b, bits in across_parts(pairs, parts)
-        if groups[a] != groups[b]
+        for a, b, likeness in across_parts(pairs, parts)
     ]
 
 
 def same_pictures(
     pairs: Sequence[NearDuplicate], groups: Mapping[str, str]
 ) -> list[AuditFinding]:
-    """Find near-duplicates; inside one group the cell only counts twice."""
-    findings = []
-    for a, b, bits in pairs:
-        inside = groups[a] == groups[b]
-        where = f"both of {groups[a]}" if inside else f"{groups[a]} and {groups[b]}"
-        words = f"shows what {b} shows ({where}); {bits} of 255 bits differ"
-        severity = NOTE if inside else WARNING
-        findings.append(AuditFinding("near-duplicate", a, words, (a, b), severity))
-    return findings
+    """Find copies in two groups; inside one group they do no harm."""
+    return [
+        AuditFinding(
+            "near-duplicate",
+            a,
+            f"shows what {b} shows ({groups[a]} and {groups[b]}); alike to "
+            f"{likeness:.0%}",
+            (a, b),
+        )
+        for a, b, likeness in pairs
+    ]
 
 
 def class_counts(splits: Splits, rows: Sequence[IndexRow]) -> Counts:

@@ -481,11 +481,14 @@ OWN_RESULTS = (
     ("mosaics.json",),
 )
 PREPARED = ("dataset.json", "index.csv")
+# In the PNG files that `leuko enhance` writes, before the pixels.
+ENHANCED_BY = "leuko enhance"
 SHOWN = 3  # names of each kind in one line
 # What is left out, one and many.
 LINKED = ("linked folder", "linked folders")
 CLOSED = ("folder that cannot be opened", "folders that cannot be opened")
 OURS = ("folder of leuko's own results", "folders of leuko's own results")
+ENHANCED = ("image that leuko enhance made", "images that leuko enhance made")
 HIDDEN = ("hidden image", "hidden images")
 OTHER = ("file of another kind", "files of other kinds")
 Kind = tuple[str, str]
@@ -542,7 +545,7 @@ class ImageSearch:
     def line(self, root: Path) -> str:
         """Return in one line what was left out, '' if nothing; names are below root."""
         clauses = []
-        for kind in (LINKED, CLOSED, OURS, HIDDEN, OTHER):
+        for kind in (LINKED, CLOSED, OURS, ENHANCED, HIDDEN, OTHER):
             if paths := self.left_out(kind):
                 names = [str(p).removeprefix(f"{root}{os.sep}") for p in paths]
                 if kind == OTHER:  # the most frequent suffixes first
@@ -587,5 +590,18 @@ class ImageSearch:
         elif special or not wanted:
             self._leave(path, OTHER)
         else:
-            return True
+            return not self.is_enhanced(path)
         return False
+
+    def is_enhanced(self, path: Path) -> bool:
+        """Return whether a file is one that ``leuko enhance`` wrote."""
+        if path.suffix.lower() != ".png":
+            return False
+        try:
+            with open(path, "rb") as file:
+                ours = ENHANCED_BY.encode() in file.read(128)
+        except OSError:  # told where it is read
+            return False
+        if ours:
+            self._leave(path, ENHANCED)
+        return ours

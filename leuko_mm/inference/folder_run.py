@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import hashlib
 import json
 import os
 import shutil
@@ -125,22 +126,37 @@ class PredictOutcome:
 
 
 def _copies(records: Sequence[Mapping]) -> list[str]:
-    """Return a sentence on the images whose file is, byte by byte, that of another."""
-    same = defaultdict(list)
+    """Return sentences on images that are there twice, or may be.
+
+    The pixels of copies are equal, whatever the files. Two images that differ in their
+    suffix alone are probably one, encoded twice.
+    """
+    same, named = defaultdict(list), defaultdict(list)
     for record in records:
-        same[record["sha256"]].append(record["image"])
+        # Older records have no hash of the pixels.
+        same[record.get("pixels_sha256", record["sha256"])].append(record["image"])
     # The shortest name is the original's: `f1.png` before `f1 - Copy.png`.
     groups = [sorted(n, key=lambda name: (len(name), name)) for n in same.values()]
     pairs = [f"{copy} = {first}" for first, *copies in groups for copy in copies]
-    shown = ", ".join(pairs[:SHOWN_COPIES]) + ", ..." * (len(pairs) > SHOWN_COPIES)
-    first, again = (
-        f"1 image has the content of another ({shown})",
-        "its cells count twice",
-    )
-    if len(pairs) > 1:
-        first = f"{len(pairs)} images have the content of others ({shown})"
-        again = "their cells count again"
-    return [printable(f"{first}; {again}")] if pairs else []
+    sentences = []
+    if len(pairs) == 1:
+        sentences.append(f"1 image has the content of another ({pairs[0]}); its cells ")
+        sentences[0] += "count twice"
+    elif pairs:
+        first = f"{len(pairs)} images have the content of others ({_shown(pairs)})"
+        sentences.append(f"{first}; their cells count again")
+    for first, *_ in groups:
+        named[first.rpartition(".")[0].lower()].append(first)
+    if alike := [" and ".join(names) for names in named.values() if names[1:]]:
+        sentences.append(
+            f"{len(alike)} name(s) with several suffixes ({_shown(alike)}): if they "
+            "show the same, their cells count again"
+        )
+    return [printable(sentence) for sentence in sentences]
+
+
+def _shown(texts: Sequence[str]) -> str:
+    return ", ".join(texts[:SHOWN_COPIES]) + ", ..." * (len(texts) > SHOWN_COPIES)
 
 
 class PredictionStopped(LeukoError):  # noqa: N818 - not an error, an order
@@ -317,11 +333,17 @@ def _predict_missing(
             remove_image_files(out, name)
             continue
         seconds = round(time.monotonic() - begin, 3)
-        facts = {"sha256": digest, "seconds": seconds}
+        facts = {"sha256": digest, "pixels_sha256": _hash(pixels), "seconds": seconds}
         records[name] = write_image_files(out, name, pixels, prediction, facts)
         outcome.new += 1
     outcome.records = [records[name] for name in images if name in records]
     return outcome
+
+
+def _hash(pixels: np.ndarray) -> str:
+    digest = hashlib.sha256(repr(pixels.shape).encode())
+    digest.update(np.ascontiguousarray(pixels))
+    return digest.hexdigest()
 
 
 def _reason(error: Exception, path: Path, name: str) -> str:
@@ -373,9 +395,12 @@ def plan_inputs(
         for path in _matches(text):
             folder = path if path.is_dir() else path.parent
             roots.append(_absolute(folder))
-            ours = search.in_own_results(folder)
-            for file in search.below(path) if folder == path else [path] * (not ours):
-                files.setdefault(_absolute(file), file)
+            if folder == path:
+                found = search.below(path)
+            else:
+                ours = search.in_own_results(folder) or search.is_enhanced(path)
+                found = [path] * (not ours)
+            files.update({_absolute(file): file for file in found})
     root = Path(os.path.commonpath(roots))
     if not files:
         left_out = search.line(root)

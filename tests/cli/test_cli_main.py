@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import subprocess
 import sys
@@ -179,6 +180,40 @@ def test_a_closed_pipe_is_no_traceback(words, code):
     assert (done.returncode, done.stderr) == (code, "")
 
 
+@pytest.mark.parametrize("verb", entry.VERBS)
+def test_no_work_is_lost_to_a_full_disk_behind_the_output(
+    verb, tmp_path, monkeypatch, capsys
+):
+    """Every verb works on when its lines cannot be written, and says so at its end."""
+
+    def work(*_, command):
+        print("a line\n" * 50_000)  # more than any buffer holds
+        (tmp_path / "result").write_text("done")
+        return 0
+
+    monkeypatch.setattr(importlib.import_module(f"leuko_mm.cli.{verb}"), "run", work)
+    monkeypatch.setattr(entry.HelpfulParser, "parse_args", lambda *_: None)
+    with open("/dev/full", "w") as full:
+        monkeypatch.setattr(sys, "stdout", full)
+        assert entry.main([verb]) == 1
+        full.flush()  # as the interpreter does
+    assert (tmp_path / "result").read_text() == "done"
+    assert capsys.readouterr().err == (
+        "leuko: what it printed is lost (No space left on device); what it wrote into "
+        "files is there\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "code"), [(["list"], 1), (["--help"], 1), (["check", "no-such"], 2)]
+)
+def test_both_outputs_may_be_full(words, code):
+    with open("/dev/full", "w") as full:
+        command = [sys.executable, "-m", "leuko_mm.cli.main", *words]
+        done = subprocess.run(command, stdout=full, stderr=full, check=False)
+    assert done.returncode == code
+
+
 AWKWARD = """
 import os, sys
 os.getuid = lambda: 123456789  # a user that the system does not know
@@ -187,7 +222,7 @@ def work():
     import matplotlib.pyplot
     print("Gr\\udcf6sse", "\u00b5m", os.path.isabs(os.path.expanduser("~")))
     return 0
-sys.exit(entry._until_closed(work)())
+sys.exit(entry._lasting(work)())
 """
 
 

@@ -14,11 +14,9 @@ from leuko_mm.datasets.audit import (
     divided_groups,
     full_audit,
     quick_check,
-    same_pictures,
     unfit_split,
 )
 from leuko_mm.datasets.audit_checks import tally
-from leuko_mm.datasets.duplicates import NearDuplicate
 from leuko_mm.datasets.prepared import DatasetError, read_index
 from leuko_mm.datasets.prepared_writing import write_split
 
@@ -164,19 +162,18 @@ def test_a_planted_leak_is_found(unlike_cells):
     rules = found(unlike_cells)
     assert rules["split-leak"] == [
         f"{unlike_cells}/splits/fold{k}.csv: mono_1-1_0 ({a}) shows what mono_3-1_0 "
-        f"({b}) shows; 0 of 255 bits differ"
+        f"({b}) shows; alike to 100%"
         for k, a, b in ((1, "test", "train"), (2, "train", "test"))
     ]
     assert rules["near-duplicate"] == [
-        "mono_1-1_0: shows what mono_3-1_0 shows (monocyte_1 and monocyte_3); 0 of "
-        "255 bits differ"
+        "mono_1-1_0: shows what mono_3-1_0 shows (monocyte_1 and monocyte_3); "
+        "alike to 100%"
     ]
 
 
 FOLD = Path("splits/fold1.csv")
 GROUPS = {"a": "s1", "b": "s1", "c": "s2", "d": "s3"}
 LEAKING = {"a": "train", "b": "test", "c": "test"}
-PAIRS = [NearDuplicate("a", "c", 4), NearDuplicate("a", "b", 1)]
 
 
 def test_unknown_cells_and_empty_parts_are_found():
@@ -202,13 +199,6 @@ def test_a_divided_group_is_an_error_but_in_the_papers_splits(name, severity):
     assert finding.severity == severity
     assert "1 group(s) in train and test: s1" in finding.words
     assert ("by design" in finding.words) == (severity == "note")
-
-
-def test_the_same_picture_twice_weighs_more_across_groups():
-    across, inside = same_pictures(PAIRS, GROUPS)
-    assert (across.severity, inside.severity) == ("warning", "note")
-    assert "s1 and s2" in across.words
-    assert "both of s1" in inside.words
 
 
 def test_classes_are_counted_by_split_and_part(tiny_dataset):

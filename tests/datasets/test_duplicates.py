@@ -7,10 +7,13 @@ import numpy as np
 import pytest
 
 from leuko_mm.datasets.duplicates import (
+    BITS,
     MAX_DISTANCE,
     across_parts,
+    find_copies,
     near_duplicates,
     perceptual_hash,
+    picture_of,
 )
 
 
@@ -27,7 +30,7 @@ def distance(first: np.ndarray, second: np.ndarray) -> int:
     images = {"a": np.ascontiguousarray(first), "b": np.ascontiguousarray(second)}
     hashes = {name: perceptual_hash(image) for name, image in images.items()}
     (pair,) = near_duplicates(hashes, max_distance=255)
-    return pair.distance
+    return round((1 - pair.likeness) * BITS)
 
 
 def jpeg(image: np.ndarray, quality: int) -> np.ndarray:
@@ -86,9 +89,71 @@ def test_pairs_are_found_across_groups_and_parts():
 def test_the_nearest_pair_comes_first():
     hashes = {"a": 0, "far": 0b111, "near": 0b1}
     pairs = [p for p in near_duplicates(hashes) if p.first == "a"]
-    assert [(p.second, p.distance) for p in pairs] == [("near", 1), ("far", 3)]
+    assert [p.second for p in pairs] == ["near", "far"]
+    assert [round(p.likeness * BITS) for p in pairs] == [BITS - 1, BITS - 3]
     assert len(near_duplicates(hashes, max_distance=1)) == 1
     assert near_duplicates({}) == near_duplicates({"a": 0}) == []
+
+
+def fine_image(seed: int, side: int = 160) -> np.ndarray:
+    """Return a cell of ``cell_image`` with grains, on red cells of its own."""
+    rng = np.random.default_rng(seed)
+    image = cell_image(seed, side)
+    for colour, count in (((190, 130, 120), 12), ((70, 30, 90), 25)):
+        for x, y in rng.integers(0, side, (count, 2)).tolist():
+            size = int(rng.integers(3, side // 12))
+            cv2.circle(image, (x, y), size, colour, -1, cv2.LINE_AA)
+    return image
+
+
+def turned(image, degrees: float, scale: float = 1.0, moved: float = 0.0):
+    side = image.shape[0]
+    matrix = cv2.getRotationMatrix2D((side / 2, side / 2), degrees, scale)
+    matrix[:, 2] += moved
+    return cv2.warpAffine(image, matrix, (side, side))
+
+
+def of_hue(image, degrees: int):
+    hsv = cv2.cvtColor(image, cv2.COLOR_RGB2HSV)
+    hsv[..., 0] = (hsv[..., 0].astype(int) + degrees // 2) % 180
+    return cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)
+
+
+AUGMENTED = {
+    "turned": lambda image: turned(image, 13),
+    "turned, black corners, JPEG": lambda image: jpeg(turned(image, -15), 60),
+    "quarter turn, mirrored, turned": lambda i: turned(np.rot90(i)[:, ::-1].copy(), 8),
+    "larger": lambda image: turned(image, 0, 1.25),
+    "smaller": lambda image: turned(image, 0, 0.8),
+    "moved": lambda image: turned(image, 0, moved=12),
+    "cropped": lambda image: image[5:140, 20:155],
+    "of another hue": lambda image: turned(of_hue(image, 40), 5),
+    "darker": lambda image: (turned(image, 10) * 0.7).astype(np.uint8),
+    "blurred": lambda image: cv2.GaussianBlur(turned(image, 10), (0, 0), 1.2),
+    "all": lambda i: jpeg(turned(of_hue(i[:, ::-1], 20), 12, 0.9, moved=4), 70),
+}
+
+
+@pytest.mark.parametrize("change", AUGMENTED)
+def test_an_augmented_copy_is_found_among_other_cells(change):
+    pictures = {str(seed): picture_of(fine_image(seed)) for seed in range(12)}
+    copies = (np.ascontiguousarray(AUGMENTED[change](fine_image(n))) for n in range(6))
+    pictures |= {f"copy {n}": picture_of(copy) for n, copy in enumerate(copies)}
+    groups = {name: name for name in pictures}
+    found = {pair[:2] for pair in find_copies(pictures, groups)}
+    assert found == {(str(n), f"copy {n}") for n in range(6)}
+    one = dict.fromkeys(pictures, "slide_1")
+    assert find_copies(pictures, one) == []
+
+
+def test_a_mirrored_picture_has_the_features_of_the_mirrored_image():
+    image = fine_image(1)
+    mirrored = picture_of(image).mirrored()
+    again = picture_of(np.ascontiguousarray(image[:, ::-1]))
+    cosines = mirrored.directions() @ again.directions().T
+    assert np.median(cosines.max(axis=1)) > 0.98
+    near = mirrored.points[:, None] - again.points[cosines.argmax(axis=1)][:, None]
+    assert np.median(np.abs(near)) < 0.5
 
 
 def test_blank_images_are_copies_of_each_other_only():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,76 @@ from leuko_mm.datasets.converters.folders.class_map import (
     parse_map,
 )
 from leuko_mm.datasets.converters.folders.groups import group_images
-from leuko_mm.datasets.converters.folders.pairs import divide_beside, match_masks
+from leuko_mm.datasets.converters.folders.pairs import (
+    divide_beside,
+    match_masks,
+    stem_of,
+)
 from leuko_mm.datasets.prepared import DatasetError
+
+RF = "_jpg.rf.0dc72bd3dc46116f232961e6727c00"
+UUID = "_0f8fad5b-d9cb-469f-a165-7086772895"
+
+
+@pytest.mark.parametrize(
+    ("names", "groups"),
+    [
+        (f"a{RF}8a a{RF}01 b{RF}77", "a a b"),
+        (f"train/a{RF}8a test/a{RF}01 valid/b{RF}77", "a a b"),
+        (f"s_original_a.png{UUID}0e s_original_a.png{UUID}01 b", "a a b"),
+        ("a a_aug_3 b_rot90 b_flip_rot-15 c", "a a b b c"),
+        ("augmented_original_a a AUG_b Aug_1_b", "a a b b"),
+        ("a a_blur a_dark_2 b", "a a a b"),
+        # The word alone says nothing, nor do pieces of one image.
+        ("a_flip b_aug phase_contrast_1 phase_contrast_2 f_crop_1 f_crop_2", None),
+        ("smear_aug_1 smear_aug_2 smear_aug_3", None),
+    ],
+)
+def test_names_of_augmented_copies_share_a_group(names, groups):
+    some = images(*names.split())
+    made = group_images(some, None)
+    own = [image.stem for image in some]
+    assert list(made.groups.values()) == (groups.split() if groups else own)
+    assert bool(made.remarks) == bool(groups)
+    apart = group_images(some, ".+")
+    assert len(apart.sizes()) == len(some)
+    if groups:
+        assert "--group-by '.+' keeps every image apart" in made.remarks[0]
+        assert "have copies in several groups" in apart.remarks[0]
+
+
+def test_files_of_the_same_bytes_share_a_group(tmp_path):
+    some = [replace(i, path=tmp_path / i.path.name) for i in images("a", "b", "c")]
+    for image, content in zip(some, (b"same", b"else", b"same"), strict=True):
+        image.path.write_bytes(content)
+    assert list(group_images(some, None).groups.values()) == ["a", "b", "a"]
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ("a,x\nb,y\na,y", "'a,x' and 'a,y'"),
+        ("a,x\nb,y\na.png,y", "'a,x' and 'a.png,y'"),
+    ],
+)
+def test_a_table_that_contradicts_itself_is_refused(tmp_path, rows, said):
+    table = tmp_path / "groups.csv"
+    table.write_text(f"stem,group\n{rows}\n")
+    with pytest.raises(DatasetError, match=f"one image two groups: {said}"):
+        group_images(images("a", "b"), str(table))
+
+
+def test_a_table_that_divides_copies_is_named(tmp_path):
+    table = tmp_path / "groups.csv"
+    table.write_text("stem,group\na,x\na,x\nb,z\n")
+    some = images("a", "a_aug_1", "b")
+    whole = group_images(some, str(table))
+    assert (list(whole.groups.values()), whole.remarks) == (["x", "x", "z"], ())
+    table.write_text("stem,group\na,x\na_aug_1,y\nb,z\n")
+    (remark,) = group_images(some, str(table)).remarks
+    assert "1 image(s) have copies in several groups" in remark
+    assert "a = a_aug_1" in remark
+
 
 NAMES = ["cell_1.png", "cell_2.png"]
 
@@ -71,7 +140,7 @@ def test_a_map_that_cannot_be_read_is_refused(text, said):
 
 def images(*keys) -> list[SourceImage]:
     return [
-        SourceImage(Path(f"x/{key}.png"), f"{key}.png", key, key.replace("/", "-"))
+        SourceImage(Path(f"x/{key}.png"), f"{key}.png", key, stem_of(key))
         for key in keys
     ]
 

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import os
 
+import numpy as np
 import pytest
+from PIL import Image
 
+from leuko_mm.cli.main import main
+from leuko_mm.datasets.converters.folders.pairs import list_files
 from leuko_mm.datasets.images import ImageSearch
+from leuko_mm.datasets.prepared import DatasetError
+from leuko_mm.errors import UsageError
+from leuko_mm.inference.folder_run import plan_inputs
 
 
 def write(folder, *names):
@@ -82,3 +89,21 @@ def test_masks_of_a_prepared_dataset_are_annotations_alone(tmp_path):
     write(tmp_path, "dataset.json", "index.csv", "images/a.png", "masks/a.png")
     assert found(tmp_path)[0] == ["images/a.png"]
     assert found(tmp_path / "masks", own_results=True)[0] == ["a.png"]
+
+
+def test_what_leuko_enhance_wrote_is_no_image(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (24, 27, 3), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    made = tmp_path / "made"
+    words = ["enhance", str(tmp_path / "a.png"), str(made), "--side-by-side"]
+    assert main(words) == 0
+    names, line = found(tmp_path)
+    assert names == ["a.png"]
+    assert line == (
+        "left out: 2 images that leuko enhance made (made/a.png, "
+        "made/a_side_by_side.png)"
+    )
+    with pytest.raises(UsageError, match="1 image that leuko enhance made"):
+        plan_inputs([str(made / "a.png")])
+    with pytest.raises(DatasetError, match=r"made/a.png was made by leuko enhance"):
+        list_files(made, (".png",))

@@ -340,6 +340,20 @@ def test_copies_are_named(place):
     ]
 
 
+def test_one_field_in_several_encodings_is_named(place):
+    write_fields(place / "in", ["a.png", "b.png"])
+    for name, own in (("a.png", "same.tif"), ("a.png", "a.BMP"), ("b.png", "b.jpg")):
+        with Image.open(place / "in" / name) as image:
+            image.convert("RGB").save(place / "in" / own)
+    shutil.copy(place / "in" / "b.png", place / "in" / "b2.png")
+    assert predicted(place).notes() == [
+        "3 images have the content of others (a.png = a.BMP, same.tif = a.BMP, "
+        "b2.png = b.png); their cells count again",
+        "1 name(s) with several suffixes (b.jpg and b.png): if they show the same, "
+        "their cells count again",
+    ]
+
+
 def test_palette_and_class_colours_among_the_fields_are_masks(place):
     write_fields(place / "in", ["a.png"])
     labels = np.zeros((40, 60), np.uint8)

@@ -72,7 +72,7 @@ def prepare_folders(
 
 
 def _notes(survey: Survey, request: FoldersRequest) -> list[str]:
-    notes = [f"groups: {request.grouping.rule}"]
+    notes = [f"groups: {request.grouping.rule}", *request.grouping.remarks]
     if not request.grouping.known:
         notes.append("slides may stand in train and test alike: groups are not known")
     if survey.left_out:

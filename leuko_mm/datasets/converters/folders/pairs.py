@@ -22,6 +22,7 @@ import numpy as np
 from leuko_mm.datasets.converters.folders.annotation import Reader, SourceImage
 from leuko_mm.datasets.images import (
     CLOSED,
+    ENHANCED,
     IMAGE_SUFFIXES,
     LINKED,
     ImageSearch,
@@ -177,6 +178,11 @@ def list_files(
             f"{closed[0]} cannot be opened; give yourself the right to read it, or "
             "move it away"
         )
+    if enhanced := search.left_out(ENHANCED):
+        raise DatasetError(
+            f"{enhanced[0]} was made by leuko enhance, and trainings enhance images "
+            "themselves; put the original in its place"
+        )
     for path in [*found, *search.left_out(LINKED)]:
         if not path.resolve().is_relative_to(inside):
             raise DatasetError(
@@ -196,7 +202,7 @@ def source_images(
     images: dict[str, SourceImage] = {}
     for relative, path in named:
         name = _bare(relative).removesuffix(channel)
-        stem = re.sub(r"[^\w.()+-]+", "_", name.replace("/", "-"))
+        stem = stem_of(name)
         image = SourceImage(path, relative, name, stem)
         if stem in images:
             raise DatasetError(
@@ -211,6 +217,11 @@ def source_images(
             f"found {', '.join(there) or 'nothing'}"
         )
     return list(images.values())
+
+
+def stem_of(name: str) -> str:
+    """Return the stem in the dataset of an image's name below its folder."""
+    return re.sub(r"[^\w.()+-]+", "_", name.replace("/", "-"))
 
 
 def _bare(relative: str) -> str:
