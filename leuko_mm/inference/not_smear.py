@@ -233,7 +233,7 @@ def _area(piece: np.ndarray, found: np.ndarray, *, straight: bool) -> np.ndarray
         if not ends and size < FIELD * piece.size:
             holes[labels == number] = 1
     # Text beside a bar may touch it.
-    thick = np.ones((max(3, min(w, h) // 3),) * 2, np.uint8)
+    thick = np.ones((max(3, min(w, h) // 3) | 1,) * 2, np.uint8)
     inner = cv2.erode(
         inner | holes, thick, borderType=cv2.BORDER_CONSTANT, borderValue=0
     )
