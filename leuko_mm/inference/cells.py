@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import NormalDist
 from types import MappingProxyType
@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 
 from leuko_mm.classes import BACKGROUND
+from leuko_mm.inference.not_smear import NotSmear
 
 # A scale that is less sure than this is reported.
 UNSURE = 0.3
@@ -92,6 +93,7 @@ class Prediction:
         classes, colours: names and RGB by class id.
         probabilities: of every class at every pixel, only on request.
         source: the file, if there was one.
+        excluded: share of the image that is no smear, 0 to 1.
 
     Shape:
         labels (H, W) uint8; instances (H, W) int32; probabilities (C, H, W) float16.
@@ -105,6 +107,7 @@ class Prediction:
     scale: ImageScale
     probabilities: np.ndarray | None = None
     source: Path | None = None
+    excluded: float = 0.0
 
     @property
     def counts(self) -> Mapping[str, int]:
@@ -257,7 +260,11 @@ class CellMask(NamedTuple):
 
 
 def find_cell_masks(
-    foreground: np.ndarray, *, red_cell_px: float, min_area: float
+    foreground: np.ndarray,
+    *,
+    red_cell_px: float,
+    min_area: float,
+    areas: NotSmear | None = None,
 ) -> Iterator[CellMask]:
     """Yield the cells of an image, row by row.
 
@@ -267,11 +274,19 @@ def find_cell_masks(
             of it are no cell of their own.
         min_area: pixels below which a piece is a speck, a platelet or dirt; half of
             that at the border of the image.
+        areas: what is no smear; a piece that is mostly in it is no cell, and its border
+            is as that of the image.
     """
     for piece in _pieces(foreground):
         for part in split_touching(piece, seed_px=SEED * red_cell_px):
-            area = int(part.mask.sum())
             cut = touches_border(part.box, foreground.shape)
+            if areas:
+                cut = cut or _reaches(part, areas, foreground.shape)
+                inside = areas.inside(_window(part.box), foreground.shape)
+                if 2 * (part.mask & inside).sum() > part.mask.sum():
+                    continue
+                part = CellMask(part.box, part.mask & ~inside)
+            area = int(part.mask.sum())
             if area >= (min_area / 2 if cut else min_area):
                 yield part
 
@@ -280,6 +295,15 @@ def touches_border(box: Box, shape: tuple[int, int]) -> bool:
     """Return whether a box reaches the border of an image (H, W)."""
     x0, y0, x1, y1 = box
     return x0 <= 0 or y0 <= 0 or x1 >= shape[1] or y1 >= shape[0]
+
+
+def _window(box: Box) -> tuple[slice, slice]:
+    return slice(box[1], box[3]), slice(box[0], box[2])
+
+
+def _reaches(cell: CellMask, areas: NotSmear, grid: tuple[int, int]) -> bool:
+    near = areas.inside(_window(cell.box), grid, wider=2)
+    return bool((near & cell.mask).any())
 
 
 def _pieces(foreground: np.ndarray, strip: int = STRIP) -> Iterator[CellMask]:
@@ -368,7 +392,11 @@ def _seeds(
 
 
 def assemble(
-    masks: Iterable[CellMask], evidence: Evidence, shape: tuple[int, int]
+    masks: Iterable[CellMask],
+    evidence: Evidence,
+    shape: tuple[int, int],
+    *,
+    areas: NotSmear | None = None,
 ) -> tuple[np.ndarray, np.ndarray, tuple[Cell, ...]]:
     """Return class labels, instances, and the cells of an image.
 
@@ -379,14 +407,14 @@ def assemble(
         masks: on the grid of the evidence.
         evidence: of the same image.
         shape: height and width of the image.
+        areas: what of the image is no smear.
     """
     labels = np.zeros(shape, np.uint8)
     instances = np.zeros(shape, np.int32)
     cells: list[Cell] = []
     for small in masks:
         large = _enlarged(small, evidence.shape, shape)
-        x0, y0, x1, y1 = large.box
-        window = slice(y0, y1), slice(x0, x1)
+        window = _window(large.box)
         # Outlines of touching cells may overlap by a pixel when they are enlarged.
         mask = large.mask & (instances[window] == 0)
         if not mask.any():
@@ -394,10 +422,19 @@ def assemble(
         sums = evidence.sums(*small)
         own, pixels = CellMask(large.box, mask), small.mask.sum()
         cell = _measured(len(cells) + 1, own, sums, pixels, shape)
+        if areas and _reaches(own, areas, shape):
+            cell = replace(cell, touches_border=True)
         labels[window][mask] = cell.class_id
         instances[window][mask] = cell.id
         cells.append(cell)
     return labels, instances, tuple(cells)
+
+
+def moved(cell: Cell, right: int, down: int) -> Cell:
+    """Return a cell at another place of its image."""
+    (x, y), (x0, y0, x1, y1) = cell.centroid, cell.box
+    box = (x0 + right, y0 + down, x1 + right, y1 + down)
+    return replace(cell, centroid=(x + right, y + down), box=box)
 
 
 def _enlarged(

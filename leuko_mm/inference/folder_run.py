@@ -40,6 +40,7 @@ from leuko_mm.inference.outputs import (
     IMAGE_TABLE,
     IMAGES,
     REPORT,
+    excluded_note,
     folder_of,
     records_below,
     remove_image_files,
@@ -120,7 +121,8 @@ class PredictOutcome:
 
     def notes(self) -> list[str]:
         """Return sentences on what was left out, and on images that are there twice."""
-        return [*self.left_out, *_copies(self.records)]
+        excluded = excluded_note(self.records)
+        return [*self.left_out, *excluded, *_copies(self.records)]
 
 
 def _copies(records: Sequence[Mapping]) -> list[str]:

@@ -50,6 +50,7 @@ RECORD, LABELS, OVERLAY, CUTOUTS = "record.json", "labels.png", "overlay.png", "
 IMAGES, BUILDING = "images", ".building"
 CELLS, DIFFERENTIAL, IMAGE_TABLE = "cells.csv", "differential.csv", "images.csv"
 REPORT = "report.html"
+EXCLUDED = "excluded"  # share of an image that is no smear
 DIGITS = 6  # of floats in records
 MARGIN = 0.12  # around a cut-out, of the cell's longer side
 # Larger overlays are shrunk by a whole number.
@@ -167,6 +168,8 @@ def _record(name: str, prediction: Prediction, facts: Mapping) -> dict:
         "classes": list(prediction.classes),
         "colours": [list(colour) for colour in prediction.colours],
         "scale": _rounded(asdict(prediction.scale)),
+        # Of most images all is smear: their records and tables stay as they were.
+        **({EXCLUDED: _rounded(prediction.excluded)} if prediction.excluded else {}),
         "cells": cells,
     }
 
@@ -264,7 +267,8 @@ def write_tables(
     ]
     _write(out / DIFFERENTIAL, header, rows)
     scale = [f"scale_{key}" for key in SCALE]
-    header = ("image", "status", "reason", "width", "height", "cells", *names, *scale)
+    header = ["image", "status", "reason", "width", "height", "cells", *names, *scale]
+    header += [EXCLUDED] * any(EXCLUDED in record for record in records)
     _write(out / IMAGE_TABLE, header, _image_rows(records, failed, names))
 
 
@@ -293,17 +297,19 @@ def _cell_rows(records: Iterable[Mapping]) -> Iterator[list]:
 
 
 def _image_rows(
-    records: Iterable[Mapping], failed: Mapping[str, str], names: Sequence[str]
+    records: Sequence[Mapping], failed: Mapping[str, str], names: Sequence[str]
 ) -> list[list]:
+    some = any(EXCLUDED in record for record in records)
     rows = [
         [
             *(record["image"], "done", "", record["width"], record["height"]),
             *(len(record["cells"]), *_counts([record], names).values()),
             *(record["scale"][key] for key in SCALE),
+            *[record.get(EXCLUDED, 0.0)] * some,
         ]
         for record in records
     ]
-    empty = [""] * (3 + len(names) + len(SCALE))
+    empty = [""] * (3 + len(names) + len(SCALE) + some)
     rows += [[name, "failed", reason, *empty] for name, reason in failed.items()]
     return sorted(rows, key=lambda row: row[0])
 
@@ -392,7 +398,8 @@ def _field(
         width=record["width"],
         height=record["height"],
         overlay=(folder / OVERLAY).relative_to(out).as_posix(),
-        scale=scale["note"] or f"scale {scale['factor']:.3g} ({scale['how']})",
+        scale=(scale["note"] or f"scale {scale['factor']:.3g} ({scale['how']})")
+        + _left_out_of(record),
         cells=tuple(
             FoundCell(
                 **{key: cell[key] for key in PAGE_KEYS},
@@ -404,6 +411,28 @@ def _field(
         ),
         picture=picture,
     )
+
+
+def _left_out_of(record: Mapping) -> str:
+    share = record.get(EXCLUDED)
+    return f"; {_percent(share)} is no smear and was left out" if share else ""
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.2g} %" if share < 0.995 else "all of it"
+
+
+def excluded_note(records: Iterable[Mapping]) -> list[str]:
+    """Return a sentence on the images that were not smear all over, if there are."""
+    shares = [record[EXCLUDED] for record in records if EXCLUDED in record]
+    if not shares:
+        return []
+    low, high = _percent(min(shares)), _percent(max(shares))
+    return [
+        f"{_number(len(shares), 'image')} {'is' if len(shares) == 1 else 'are'} not "
+        f"smear all over: {low if low == high else f'{low} to {high}'} was left out "
+        f"(flat areas: borders, fill, bars, text); image by image in {IMAGE_TABLE}"
+    ]
 
 
 def _pixels(path: Path) -> np.ndarray:

@@ -9,6 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from leuko_mm.classes import BACKGROUND
 from leuko_mm.datasets.images import read_image
 from leuko_mm.inference.cells import (
     Evidence,
@@ -16,6 +17,7 @@ from leuko_mm.inference.cells import (
     Prediction,
     assemble,
     find_cell_masks,
+    moved,
 )
 from leuko_mm.inference.model import (
     DEFAULT_MODEL,
@@ -26,6 +28,7 @@ from leuko_mm.inference.model import (
     read_model,
     shipped_checkpoint,
 )
+from leuko_mm.inference.not_smear import Part, find_not_smear
 from leuko_mm.inference.scale import AUTO, check_scale, find_scale, network_red_cell
 from leuko_mm.transforms.ahe_retinex import (
     as_rgb_uint8,
@@ -44,8 +47,9 @@ DIVISOR = 32
 class Predictor:
     """Find, outline and name the leukocytes of whole microscope fields.
 
-    An image is brought to the scale of the training, enhanced if the training was,
-    segmented in overlapping tiles, and divided into cells.
+    What is no smear is covered by the background of the smear. An image is brought to
+    the scale of the training, enhanced if the training was, segmented in overlapping
+    tiles, and divided into cells.
 
     Args:
         checkpoint: a ``.pth`` of tensors, or an ``.onnx`` of ``leuko export``, with its
@@ -130,20 +134,32 @@ class Predictor:
     def _predict(self, image: ImageOrPath, probabilities: bool) -> Prediction:
         source = None if isinstance(image, np.ndarray) else Path(image)
         pixels = as_rgb_uint8(image) if source is None else read_image(source)
+        whole = pixels.shape[:2]
+        areas = find_not_smear(pixels)
+        if areas:
+            part, areas = areas.cropped(whole)
+            pixels = areas.filled(pixels[part])
+        shape = pixels.shape[:2]
         scale = find_scale(
             pixels, self.checkpoint, scale=self.scale, um_per_px=self.um_per_px
         )
         evidence, planes = self._segment(pixels, scale, probabilities)
         # Where the network sees more pixels than the image has, they are not kept.
-        grid = evidence.shape[0] / pixels.shape[0]
+        grid = evidence.shape[0] / shape[0]
         red_cell = network_red_cell(self.checkpoint) / scale.factor * grid
         least = np.pi / 8 * red_cell**2
         if self.min_area is not None:
             least = self.min_area * grid**2
         masks = find_cell_masks(
-            evidence.foreground, red_cell_px=red_cell, min_area=least
+            evidence.foreground, red_cell_px=red_cell, min_area=least, areas=areas
         )
-        labels, instances, cells = assemble(masks, evidence, pixels.shape[:2])
+        labels, instances, cells = assemble(masks, evidence, shape, areas=areas)
+        if areas:
+            labels, instances = (_placed(a, part, whole) for a in (labels, instances))
+            cells = tuple(moved(c, part[1].start, part[0].start) for c in cells)
+            if planes is not None:
+                planes = _placed(planes, part, whole)
+                planes[BACKGROUND] += 1 - planes.sum(axis=0)
         return Prediction(
             labels=labels,
             instances=instances,
@@ -153,6 +169,7 @@ class Predictor:
             scale=scale,
             probabilities=planes,
             source=source,
+            excluded=areas.share if areas else 0.0,
         )
 
     def _segment(
@@ -248,6 +265,12 @@ class NetworkImage:
         rows, band = _resampled(first, band, self.grid, self.image_shape)
         if len(rows):
             out[:, rows[0] : rows[-1] + 1] = band
+
+
+def _placed(array: np.ndarray, part: Part, shape: tuple[int, int]) -> np.ndarray:
+    out = np.zeros((*array.shape[:-2], *shape), array.dtype)
+    out[(..., *part)] = array
+    return out
 
 
 def _scaled(shape: tuple[int, int], factor: float) -> tuple[int, int]:
