@@ -153,7 +153,9 @@ def _with_copies(guess: Grouping, copies: Mapping[str, Sequence[str]]) -> Groupi
         f"({_some(list(copies.values()))}) and share groups; "
         f"{APART}"
     )
-    return replace(guess, groups=joined_groups(guess.groups, pairs), remarks=(remark,))
+    joined = joined_groups(guess.groups, pairs)
+    rule = guess.rule if guess.known else "every image, with its copies, a group"
+    return replace(guess, groups=joined, rule=rule, remarks=(remark,))
 
 
 def _some(sets: Sequence[Sequence[str]]) -> str:
