@@ -24,7 +24,9 @@ BAR = 0.03  # of the image's longer side
 FULL = 0.92  # of its box that a rectangle fills
 MARGIN = 2  # pixels of the copy around an area, where edges are soft
 DIM = 0.6  # of the light of the field: the rest of a soft edge is smear
-GREY = 230  # where no background is seen
+GREY = 230  # where no smear is seen
+# Pixels of the copy on which the smear is continued, and how far each one looks.
+CONTINUED, REACH = 2**18, 4
 Part = tuple[slice, slice]
 
 
@@ -35,12 +37,12 @@ class NotSmear:
     Args:
         mask: (h, w) uint8, 1 in the areas and on their soft edges.
         share: of the image's pixels that the areas have, 0 to 1.
-        background: (h, w, 3) uint8, what the background of the smear would be there.
+        filling: (h, w, 3) uint8, what surrounds the areas, continued into them.
     """
 
     mask: np.ndarray
     share: float
-    background: np.ndarray
+    filling: np.ndarray
 
     def inside(
         self, part: Part, grid: tuple[int, int], *, wider: int = 0
@@ -70,10 +72,10 @@ class NotSmear:
             slice(round(x * right), round((x + w) * right)),
         )
         own = slice(y, y + h), slice(x, x + w)
-        return part, NotSmear(self.mask[own], self.share, self.background[own])
+        return part, NotSmear(self.mask[own], self.share, self.filling[own])
 
     def filled(self, image: np.ndarray) -> np.ndarray:
-        """Return a copy of the image with the background of the smear in the areas."""
+        """Return a copy of the image in which the smear continues into the areas."""
         out = image.copy()
         fade = cv2.blur(_wider(self.mask, 1).astype(np.float32), (3, 3))
         fade[self.mask > 0] = 1
@@ -93,7 +95,7 @@ class NotSmear:
                     flags=flags,
                     borderMode=cv2.BORDER_REPLICATE,
                 )
-                for plane in (fade, self.background)
+                for plane in (fade, self.filling)
             )
             at = weight > 0
             new = part[at] + weight[at][:, None] * (colours[at] - np.float32(part[at]))
@@ -140,7 +142,7 @@ def find_not_smear(image: np.ndarray) -> NotSmear | None:
     inner, found = found[box], np.ones_like(found)
     if w:
         found[box] = _wider(inner, MARGIN)
-    return NotSmear(found, share, _background(small, found))
+    return NotSmear(found, share, _continued(small, found))
 
 
 def _brightest(image: np.ndarray) -> np.ndarray:
@@ -333,28 +335,16 @@ def _dim(dark: np.ndarray, found: np.ndarray, light: np.ndarray) -> np.ndarray:
     return np.uint8(np.isin(labels, labels[dark > 0]))
 
 
-def _background(image: np.ndarray, found: np.ndarray) -> np.ndarray:
-    """Return the light between the cells, and its continuation into other areas."""
-    smear = cv2.erode(1 - found, np.ones((3, 3), np.uint8))
-    if not smear.any():
+def _continued(image: np.ndarray, found: np.ndarray) -> np.ndarray:
+    """Return the image, with what surrounds the areas continued into them."""
+    if found.all():
         return np.full_like(image, GREY)
-    green = image[..., 1]
-    split, _ = cv2.threshold(green[smear > 0], 0, 255, cv2.THRESH_OTSU)
-    light = np.float32(smear & np.uint8(green >= split))
-    if not light.any():
-        light = np.float32(smear)
-    # Coarse is enough: the light changes slowly.
-    size = tuple(-(-side // 4) for side in found.shape[::-1])
-    weighted = cv2.resize(image * light[..., None], size, interpolation=cv2.INTER_AREA)
-    light = cv2.resize(light, size, interpolation=cv2.INTER_AREA)[..., None]
-    out = weighted.sum((0, 1)) / light.sum()
-    for share in (0.5, 0.15, 0.05):
-        sums, total = (
-            cv2.GaussianBlur(plane, (0, 0), share * min(size))
-            for plane in (weighted, light)
-        )
-        total = total[..., None]
-        # Where less than a twentieth is seen, the wider look counts more.
-        out = (sums + 0.05 * out) / (total + 0.05)
-    whole = cv2.resize(np.float32(out), found.shape[::-1])
-    return np.uint8(np.clip(np.rint(whole), 0, 255))
+    factor = min(1.0, (CONTINUED / found.size) ** 0.5)
+    size = [max(1, round(side * factor)) for side in found.shape[::-1]]
+    small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    mask = cv2.resize(255 * _wider(found, 1), size, interpolation=cv2.INTER_AREA)
+    mask = np.uint8(mask > 0)
+    if mask.all():
+        return np.full_like(image, GREY)
+    continued = cv2.inpaint(small, mask, REACH, cv2.INPAINT_TELEA)
+    return cv2.resize(continued, found.shape[::-1], interpolation=cv2.INTER_LINEAR)

@@ -47,7 +47,7 @@ DIVISOR = 32
 class Predictor:
     """Find, outline and name the leukocytes of whole microscope fields.
 
-    What is no smear is covered by the background of the smear. An image is brought to
+    Areas that are no smear are covered by what surrounds them. An image is brought to
     the scale of the training, enhanced if the training was, segmented in overlapping
     tiles, and divided into cells.
 

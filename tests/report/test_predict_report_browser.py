@@ -165,6 +165,7 @@ def test_two_hundred_files_of_which_twenty_are_broken(visit, tmp_path):
     assert tab.locator(".fields > li").count() == 180
     assert tab.locator(".fields img").count() == 60
     assert tab.locator("#failed li").count() == 20
-    assert tab.locator(".left-out").all_inner_texts()[0].startswith("The fields of 60")
+    notes = tab.locator(".left-out").all_inner_texts()
+    assert any(note.startswith("The fields of 60") for note in notes)
     assert tab.locator("script").count() == 2
     assert tab.locator("img[onerror], img[src=x]").count() == 0
