@@ -30,6 +30,8 @@ FINEST_UM, COARSEST_UM = RED_CELL_UM / 1500, RED_CELL_UM / 2
 SMALLEST, LARGEST, BEST = 20.0, 44.0, 30.0  # pixels of diameter
 RIM = 0.25  # share of the rim that must vote
 PATCH = 256  # side of the four patches that are searched where an image is larger
+# Another size than was expected is near the end of the search: it is searched again.
+CLOSE, TRIES = 1.3, 4
 SIZE_SPREAD = 0.08  # spread of the log diameter of red cells of a smear
 FEWEST = 2  # circles
 SEEN = 0.38  # share of the best rim, at least; in noise 0.32 was met
@@ -163,13 +165,16 @@ def measure_red_cells(image: np.ndarray) -> RedCells | None:
     Diameters may be 10 pixels to half of the image's shorter side: circles are searched
     at every octave, and those that cover most of the image are red cells.
     """
-    rough = _most_area(_at_octaves(image))
-    if rough is None:
-        return None
-    # Again at the size at which they are best seen, without those of another size.
-    found = _circles_at(image, BEST / rough)
-    peak = _most_area(found)
-    if peak is None:
+    peak = _most_area(_at_octaves(image))
+    for _ in range(TRIES):
+        if peak is None:
+            return None
+        # Again at the size at which they are best seen, without those of another size.
+        rough, found = peak, _circles_at(image, BEST / peak)
+        peak = _most_area(found)
+        if peak and max(peak / rough, rough / peak) < CLOSE:
+            break
+    else:
         return None
     weight = found[:, 1] ** SHARPNESS
     near = np.abs(np.log(found[:, 0] / peak)) < 3 * SIZE_SPREAD

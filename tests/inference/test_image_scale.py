@@ -9,6 +9,7 @@ from drawn_red_cells import drawn
 
 from leuko_mm.datasets.converters.synthetic.scene import CROP_UM, render_cell
 from leuko_mm.datasets.converters.synthetic.stain import slide_style
+from leuko_mm.inference import scale
 from leuko_mm.inference.model import Checkpoint
 from leuko_mm.inference.scale import check_scale, find_scale, measure_red_cells
 
@@ -20,6 +21,25 @@ def test_the_diameter_of_drawn_discs_is_found(diameter):
     assert measured.count >= 6
     assert 0.5 < measured.confidence <= 1
     assert 0 <= measured.spread < 0.1
+
+
+@pytest.mark.parametrize("off", [0.7, 1.6])
+def test_a_first_look_that_is_off_is_corrected(monkeypatch, off):
+    looks, rough = [], scale._most_area
+
+    def first_look_off(circles):
+        looks.append(rough(circles))
+        return looks[-1] * (off if len(looks) == 1 else 1)
+
+    monkeypatch.setattr(scale, "_most_area", first_look_off)
+    assert measure_red_cells(drawn(40.0)).diameter == pytest.approx(40, rel=0.04)
+    assert len(looks) > 2
+
+
+def test_a_size_that_every_look_changes_is_none(monkeypatch):
+    sizes = iter([40.0, 60.0, 40.0, 60.0, 40.0])
+    monkeypatch.setattr(scale, "_most_area", lambda circles: next(sizes))
+    assert measure_red_cells(drawn(40.0)) is None
 
 
 def test_bright_discs_are_no_red_cells():
