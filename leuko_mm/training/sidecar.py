@@ -29,12 +29,13 @@ from leuko_mm.zoo.entries import checkpoint_of
 
 # What the data preprocessor does to the values of a pixel.
 NORMALISATION = ("mean", "std", "bgr_to_rgb")
-# In a sidecar's ``training``: method, sha256 and training of the model that it started
-# from. A config keeps it under a name with _, which is no part of its sha256.
+# In a sidecar's ``training``: method, sha256, training and licence of the model that it
+# started from. A config keeps it under a name with _, which is no part of its sha256.
 START, START_KEY = "start", "_start"
 # Red cells are measured on this many images, evenly over the training part.
 MOST_IMAGES = 30
 FEWEST_CELLS = 20
+NOT_STATED = "not stated"  # a licence, as in dataset.json
 
 
 def sidecar_of(config: Config, results: Mapping, metainfo: Mapping) -> dict:
@@ -77,8 +78,23 @@ def sidecar_of(config: Config, results: Mapping, metainfo: Mapping) -> dict:
         normalisation={key: preprocessor.get(key) for key in NORMALISATION},
         training=training,
         metrics=results["metrics"],
-        licence="Apache-2.0",
+        licence=licence_of(config),
     )
+
+
+def licence_of(config: Config) -> str:
+    """Return the licences of all that a training learnt from, each once.
+
+    Those of the dataset and of the checkpoint that it started from; ImageNet's weights
+    of an encoder do not count.
+    """
+    with contextlib.suppress(DatasetError):
+        data = read_about(dataset_root(cells_config(config, "train")["name"]))
+        stated = [data.get("licence") or NOT_STATED]
+        if START_KEY in config:
+            stated.append(config[START_KEY].get("licence") or NOT_STATED)
+        return " and ".join(dict.fromkeys(stated))
+    return NOT_STATED
 
 
 def trained_red_cell(
@@ -231,7 +247,9 @@ def start_from(config: Config, name: str) -> None:
     config.model.get("backbone", {}).pop("init_cfg", None)
     config.model.init_cfg = dict(type="Pretrained", checkpoint=str(path))
     # Kept now: at the end of the training the file may be gone.
-    kept = {key: sidecar.get(key) for key in ("method", "sha256", "training")}
+    kept = {
+        key: sidecar.get(key) for key in ("method", "sha256", "training", "licence")
+    }
     config[START_KEY] = kept
 
 

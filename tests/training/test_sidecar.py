@@ -23,9 +23,11 @@ from leuko_mm.training.building import build_runner
 from leuko_mm.training.config import resolve_config
 from leuko_mm.training.run import TrainRequest, prepare_config, train
 from leuko_mm.training.sidecar import (
+    START_KEY,
     check_sidecar,
     check_start,
     check_unseen,
+    licence_of,
     read_sidecar,
     sidecar_of,
     trained_red_cell,
@@ -76,6 +78,19 @@ def trained_on(tiny_data):
 def of_split(tiny_config):
     """Return a function that resolves the tiny network's config for one split."""
     return lambda split: resolve_config(str(tiny_config), split=split)
+
+
+def test_the_licence_is_that_of_the_data_and_of_the_start(tiny_data, of_split):
+    config = of_split("fold5")
+    assert licence_of(config) == "CC0-1.0"
+    config[START_KEY] = dict(licence="GPL-3.0")
+    assert licence_of(config) == "CC0-1.0 and GPL-3.0"
+    config[START_KEY] = dict(licence="CC0-1.0")
+    assert licence_of(config) == "CC0-1.0"
+    config[START_KEY] = dict(method="of an older version")
+    assert licence_of(config) == "CC0-1.0 and not stated"
+    config.train_dataloader.dataset.dataset.name = "gone"
+    assert licence_of(config) == "not stated"
 
 
 def test_cells_of_the_training_are_not_tested(trained_on, of_split):
@@ -224,7 +239,7 @@ def test_a_finished_run_tells_what_it_started_from(
     results = json.loads((work_dir / "results.json").read_text())
     assert results["model"]["pretrained"] == "start.pth"
     sidecar = json.loads((work_dir / "tuned.json").read_text())
-    kept = {key: given[key] for key in ("method", "sha256", "training")}
+    kept = {key: given[key] for key in ("method", "sha256", "training", "licence")}
     assert sidecar["training"]["start"] == kept
     # A start is no state to go on from: the iterations are counted from 0.
     assert results["run"]["iterations"] == 2
