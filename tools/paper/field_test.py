@@ -29,14 +29,13 @@ from leuko_mm.datasets.prepared import (
     read_split,
 )
 from leuko_mm.errors import UsageError
+from leuko_mm.evaluation.matching import match_cells
 from leuko_mm.files import write_text
 from leuko_mm.inference.model import CheckpointError
 from leuko_mm.inference.predictor import Predictor
 from leuko_mm.report.html import table
 from leuko_mm.training.results import as_typed, environment, git_state
 from leuko_mm.training.sidecar import training_groups
-
-LEAST_OVERLAP = 0.5
 
 
 @dataclass(frozen=True)
@@ -45,58 +44,6 @@ class TrueCell:
 
     class_name: str
     mask: np.ndarray
-
-
-@dataclass(frozen=True)
-class FieldMatch:
-    """Which cells of a field were found.
-
-    Attributes:
-        found: pairs of positions, (true cell, predicted cell, their IoU).
-        missed: positions of the true cells that were not.
-        false: positions of the predicted cells that are none.
-    """
-
-    found: tuple[tuple[int, int, float], ...]
-    missed: tuple[int, ...]
-    false: tuple[int, ...]
-
-
-def match_cells(
-    truth: Sequence[np.ndarray], predicted: np.ndarray, *, cells: int
-) -> FieldMatch:
-    """Match true cells and predicted ones, each at most once.
-
-    The pairs of largest IoU come first; what is left with less than 0.5 counts as a
-    missed cell and a false one. Cells of one image do not overlap, so that hardly any
-    has two partners to choose from.
-
-    Args:
-        truth: one mask a cell.
-        predicted: ids of cells from 1 on, 0 where none is.
-        cells: the number of predicted cells.
-
-    Shape:
-        truth (H, W) bool each, predicted (H, W) integers.
-
-    """
-    overlaps = np.zeros((len(truth), cells))
-    areas = np.bincount(predicted.ravel(), minlength=cells + 1)[1:]
-    for i, mask in enumerate(truth):
-        shared = np.bincount(predicted[mask], minlength=cells + 1)[1:]
-        overlaps[i] = shared / np.maximum(areas + mask.sum() - shared, 1)
-    found: list[tuple[int, int, float]] = []
-    while overlaps.size and overlaps.max() >= LEAST_OVERLAP:
-        i, j = (int(at) for at in np.unravel_index(overlaps.argmax(), overlaps.shape))
-        found.append((i, j, float(overlaps[i, j])))
-        overlaps[i], overlaps[:, j] = 0, 0
-    found.sort()
-    ours, theirs = {i for i, _, _ in found}, {j for _, j, _ in found}
-    return FieldMatch(
-        found=tuple(found),
-        missed=tuple(i for i in range(len(truth)) if i not in ours),
-        false=tuple(j for j in range(cells) if j not in theirs),
-    )
 
 
 def fields_under_test(root: Path, split: str) -> list[IndexRow]:

@@ -1,12 +1,11 @@
-"""Which cells of a field were found: by overlap, one to one."""
+"""Which cells of an image were found: by overlap, one to one."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-from tool_module import load_tool
 
-match_cells = load_tool("paper/field_test").match_cells
+from leuko_mm.evaluation.matching import match_cells
 
 
 def square(x: int, side: int = 10) -> np.ndarray:

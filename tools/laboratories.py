@@ -1,0 +1,270 @@
+"""Test a model on laboratories: prepared datasets that it has not learnt from.
+
+    python tools/laboratories.py bcisc pbc bccd --out results/labs/shipped.json
+
+Every picture is segmented as `leuko predict` does, its scale measured. Where a dataset
+has fields that are labelled throughout, these are the pictures, else its cells are. A
+true cell is found where a predicted one overlaps it with an IoU of 0.5 or more; a
+predicted cell is false where it touches no labelled leukocyte and not the border. Cells
+of class `other` are to be none of the five: it is counted how many are named as one.
+
+Groups that the model has learnt from are left out.
+
+Half of the groups, dealt by hash, are to choose on; the other half is to report.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from leuko_mm.classes import CLASS_NAMES, IGNORE_LABEL, OTHER
+from leuko_mm.datasets.images import read_image
+from leuko_mm.datasets.prepared import (
+    BY_MODEL,
+    DatasetError,
+    IndexRow,
+    cell_rows,
+    dataset_root,
+    read_about,
+    read_index,
+)
+from leuko_mm.errors import LeukoError, UsageError
+from leuko_mm.evaluation.matching import match_cells
+from leuko_mm.evaluation.statistics import bootstrap_interval
+from leuko_mm.files import write_text
+from leuko_mm.inference.cells import Cell
+from leuko_mm.inference.predictor import Predictor
+from leuko_mm.progress import ProgressLine
+from leuko_mm.report.html import table
+from leuko_mm.training.results import as_typed, environment, git_state
+from leuko_mm.training.sidecar import training_groups
+
+SURE = 0.9  # confidence from which a class is expected to be right
+FEWEST = 10  # cells of a class whose recall counts
+MOST_UNKNOWN = 0.5  # of a field, beyond which it is not labelled throughout
+HALVES = ("choose", "report")
+
+
+def half_of(group: str) -> str:
+    """Return the half that a group is in; the same on every machine."""
+    return HALVES[hashlib.sha256(group.encode()).digest()[0] % 2]
+
+
+def _labels(root: Path, row: IndexRow) -> np.ndarray:
+    with Image.open(root / row.mask) as mask:
+        return np.array(mask)
+
+
+def pictures_of(root: Path) -> list[IndexRow]:
+    """Return the rows of the pictures that are segmented."""
+    fields = [row for row in read_index(root) if row.kind == "field"]
+    known = [
+        row
+        for row in fields
+        if (_labels(root, row) == IGNORE_LABEL).mean() <= MOST_UNKNOWN
+    ]
+    return known or cell_rows(root, other=True)
+
+
+def true_cells(labels: np.ndarray) -> list[tuple[str, np.ndarray]]:
+    """Return class and mask of every labelled cell, without specks.
+
+    Shape:
+        (H, W) class ids -> (H, W) bool each.
+    """
+    cells = []
+    for number in np.unique(labels):
+        if 0 < number < IGNORE_LABEL:
+            mask = (labels == number).astype(np.uint8)
+            _, pieces, stats, _ = cv2.connectedComponentsWithStats(mask)
+            areas = stats[1:, cv2.CC_STAT_AREA]
+            for i in np.flatnonzero(areas >= 0.1 * areas.max()):
+                cells.append((CLASS_NAMES[number], pieces == i + 1))
+    return cells
+
+
+def tested(root: Path, row: IndexRow, predictor: Predictor) -> Iterator[dict]:
+    """Yield the true cells of a picture with their answers, false cells, and pixels."""
+    labels = _labels(root, row)
+    truth = true_cells(labels)
+    found = predictor.predict(read_image(root / row.image))
+
+    def named(cell: Cell | None) -> dict:
+        name = found.classes[cell.class_id] if cell else ""
+        return dict(predicted=name, confidence=cell.confidence if cell else 0.0)
+
+    picture = dict(picture=row.stem, group=row.group, half=half_of(row.group))
+    masks = [mask for _, mask in truth]
+    match = match_cells(masks, found.instances, cells=len(found.cells))
+    partners = {i: found.cells[j] for i, j, _ in match.found}
+    for i, (name, _) in enumerate(truth):
+        yield dict(picture, true=name, **named(partners.get(i)))
+    at = found.instances[labels > 0]
+    touching = np.bincount(at, minlength=len(found.cells) + 1)
+    if row.class_name == OTHER:
+        most = 1 + int(touching[1:].argmax()) if touching[1:].any() else 0
+        cell = found.cells[most - 1] if most else None
+        kind = row.source.partition("/")[0]
+        yield dict(picture, true=OTHER, kind=kind, **named(cell))
+    left_out = labels == IGNORE_LABEL
+    for cell in (found.cells[j] for j in match.false):
+        if cell.touches_border:
+            left_out = left_out | (found.instances == cell.id)
+        elif not touching[cell.id]:
+            yield dict(picture, true="", **named(cell))
+    both = [(found.labels > 0)[~left_out], (labels > 0)[~left_out]]
+    pixels = [int(part.sum()) for part in (both[0] & both[1], both[0] | both[1])]
+    yield dict(picture, true=None, pixels=pixels)
+
+
+def summary(records: Sequence[Mapping], pictures: int, *, outlined: bool) -> dict:
+    """Return the metrics of a source.
+
+    Args:
+        records: of ``tested``.
+        pictures: how many there are.
+        outlined: whether people drew the outlines, so that an IoU says something.
+    """
+    cells = [r for r in records if r["true"] in CLASS_NAMES]
+    others = [r for r in records if r["true"] == OTHER]
+    counts = {name: sum(r["true"] == name for r in cells) for name in CLASS_NAMES[1:]}
+    right = [r["predicted"] == r["true"] for r in cells]
+    named = [r for r in cells if r["predicted"]]
+    sure = [r for r in named if r["confidence"] >= SURE]
+    kept = [r for r in cells if counts[r["true"]] >= FEWEST]
+    told = dict(
+        pictures=pictures,
+        cells=len(cells),
+        found=len(named),
+        right=sum(right),
+        false=sum(r["true"] == "" for r in records),
+        recall={
+            name: [sum(r["predicted"] == r["true"] == name for r in cells), count]
+            for name, count in counts.items()
+            if count
+        },
+        macro_recall=_macro_recall(kept),
+        sure=len(sure),
+        wrong_when_sure=sum(r["predicted"] != r["true"] for r in sure),
+        others={
+            kind: [sum(bool(r["predicted"]) for r in of_kind), len(of_kind)]
+            for kind in sorted({r["kind"] for r in others})
+            if (of_kind := [r for r in others if r["kind"] == kind])
+        },
+    )
+    pixels = [r["pixels"] for r in records if r["true"] is None]
+    if outlined and pixels:
+        shared, either = np.sum(pixels, axis=0)
+        told["iou"] = round(100 * float(shared / max(either, 1)), 2)
+    return told
+
+
+def _macro_recall(cells: Sequence[Mapping]) -> dict | None:
+    if not cells:
+        return None
+    counts = np.zeros((len(cells), len(CLASS_NAMES), len(CLASS_NAMES)), np.int64)
+    for i, record in enumerate(cells):
+        given = record["predicted"] or CLASS_NAMES[0]
+        counts[i, CLASS_NAMES.index(record["true"]), CLASS_NAMES.index(given)] = 1
+    there = counts.sum(axis=(0, 2)) > 0
+    recall = np.diagonal(counts.sum(axis=0))[there] / counts.sum(axis=(0, 2))[there]
+    groups = [record["group"] for record in cells]
+    interval = bootstrap_interval(counts, groups, "mRecall_fg")
+    return dict(
+        value=round(100 * float(recall.mean()), 2),
+        low=round(interval.low, 2),
+        high=round(interval.high, 2),
+    )
+
+
+def as_table(sources: Mapping[str, Mapping]) -> str:
+    """Return a Markdown table of all sources, all cells together."""
+    lines = []
+    for name, halves in sources.items():
+        told = halves["all"]
+        cells, macro = max(told["cells"], 1), told["macro_recall"] or {}
+        of_others = [sum(pair) for pair in zip(*told["others"].values(), strict=True)]
+        lines.append(
+            [
+                name,
+                f"{told['cells']}",
+                f"{100 * told['found'] / cells:.1f}",
+                f"{100 * told['right'] / cells:.1f}",
+                f"{macro.get('value', float('nan')):.1f} "
+                f"({macro.get('low', 0):.1f} to {macro.get('high', 0):.1f})",
+                f"{told.get('iou', float('nan')):.1f}",
+                f"{told['false']} in {told['pictures']}",
+                f"{told['wrong_when_sure']} of {told['sure']}",
+                "{} of {}".format(*of_others) if of_others else "-",
+            ]
+        )
+    head = ["source", "cells", "found, %", "right class, %", "macro recall, %"]
+    head += ["IoU, %", "false cells", f"wrong at {SURE}", "others taken for one"]
+    return table(head, lines)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command; return its exit code."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("data", nargs="+", help="prepared datasets")
+    parser.add_argument("--checkpoint", type=Path, help="default: the shipped model")
+    parser.add_argument("--out", type=Path, help="write all metrics here")
+    args = parser.parse_args(argv)
+    sources = {}
+    try:
+        predictor = (
+            Predictor(args.checkpoint) if args.checkpoint else Predictor.from_zoo()
+        )
+        for name in args.data:
+            sources[name] = _test_source(name, predictor)
+    except (LeukoError, DatasetError, ValueError) as error:
+        print(f"laboratories: {error}", file=sys.stderr)
+        return 2
+    print(as_table(sources))
+    if args.out:
+        told = dict(
+            schema=1,
+            sources=sources,
+            checkpoint=predictor.checkpoint.sidecar["sha256"],
+            training=predictor.checkpoint.sidecar["training"],
+            command=as_typed(
+                ["tools/laboratories.py", *(sys.argv[1:] if argv is None else argv)]
+            ),
+            git=git_state(),
+            env=environment(),
+        )
+        write_text(args.out, json.dumps(told, indent=1) + "\n")
+    return 0
+
+
+def _test_source(name: str, predictor: Predictor) -> dict:
+    root = dataset_root(name)
+    learnt = set(training_groups(root, predictor.checkpoint.sidecar) or ())
+    rows = [row for row in pictures_of(root) if row.group not in learnt]
+    if not rows:
+        raise UsageError(f"{root}: the model has learnt from every picture")
+    records: list[dict] = []
+    with ProgressLine(name) as line:
+        for number, row in enumerate(rows):
+            line(number, len(rows))
+            records += tested(root, row, predictor)
+    outlined = all(row.outline != BY_MODEL for row in rows)
+    told = {}
+    for half in ("all", *HALVES):
+        of_half = [r for r in records if half in ("all", r["half"])]
+        count = sum(half in ("all", half_of(row.group)) for row in rows)
+        told[half] = summary(of_half, count, outlined=outlined)
+    return dict(told, sha256=read_about(root)["sha256"], learnt_groups=len(learnt))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
