@@ -1,0 +1,125 @@
+"""A model on laboratories: cells that are found, named, false, or none of the five."""
+
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from tool_module import load_tool
+
+from leuko_mm.classes import CLASS_NAMES
+from leuko_mm.datasets.prepared import read_about
+from leuko_mm.datasets.prepared_writing import PreparedCell, write_prepared
+from leuko_mm.errors import UsageError
+
+tool = load_tool("laboratories")
+SIDE = 60
+# Of each picture: its class, the labelled squares, and the predicted ones, as x, y,
+# side and class; the level of its pixels is its number.
+PICTURES = [
+    ("neutrophil", [(20, 20, 20, 5)], [(20, 20, 20, 5, 0.95), (2, 2, 8, 3, 0.5)]),
+    ("monocyte", [(20, 20, 20, 4)], [(20, 25, 20, 5, 0.92), (50, 50, 10, 1, 0.9)]),
+    ("monocyte", [(20, 20, 20, 4)], [(44, 2, 8, 4, 0.5)]),
+    ("other", [(20, 20, 20, 255)], [(22, 22, 18, 2, 0.8)]),
+    ("other", [(20, 20, 20, 255)], []),
+]
+
+
+class Painter:
+    """A predictor that answers a picture with its squares."""
+
+    def __init__(self, training=None):
+        self.checkpoint = SimpleNamespace(sidecar=dict(training=training or {}))
+
+    def predict(self, image):
+        labels, instances = np.zeros((2, SIDE, SIDE), np.int32)
+        cells = []
+        for x, y, side, number, confidence in PICTURES[image[0, 0, 0]][2]:
+            instances[y : y + side, x : x + side] = len(cells) + 1
+            labels[y : y + side, x : x + side] = number
+            cells.append(
+                SimpleNamespace(
+                    id=len(cells) + 1,
+                    class_id=number,
+                    confidence=confidence,
+                    touches_border=x + side == SIDE,
+                )
+            )
+        return SimpleNamespace(
+            labels=labels, instances=instances, cells=cells, classes=CLASS_NAMES
+        )
+
+
+@pytest.fixture
+def data(tmp_path, monkeypatch):
+    """Prepare the pictures as ``drawn``; return its folder."""
+    monkeypatch.setenv("LEUKO_MM_DATA", str(tmp_path))
+    cells = []
+    for number, (name, squares, _) in enumerate(PICTURES):
+        mask = np.zeros((SIDE, SIDE), np.uint8)
+        for x, y, side, label in squares:
+            mask[y : y + side, x : x + side] = label
+        image = np.full((SIDE, SIDE, 3), number, np.uint8)
+        cells.append(
+            PreparedCell(
+                stem=f"p{number}",
+                class_name=name,
+                group=f"slide{number}",
+                image=image,
+                mask=mask,
+                source=f"{'blasts' if name == 'other' else name}/p{number}.png",
+            )
+        )
+    about = dict(name="drawn", source="numbers", licence="CC0-1.0", citation="none")
+    splits = {"fold1": dict(p0="train", p1="test", p2="test")}
+    write_prepared(tmp_path / "drawn", cells, splits=splits, **about)
+    return tmp_path / "drawn"
+
+
+def test_found_right_false_and_others_are_counted(data):
+    told = tool._test_source("drawn", Painter())
+    whole = told["all"]
+    assert (whole["pictures"], whole["cells"]) == (5, 3)
+    assert (whole["found"], whole["right"]) == (2, 1)
+    # At the border a cell may be a real one that is cut off.
+    assert whole["false"] == 2
+    assert whole["recall"] == dict(monocyte=[0, 2], neutrophil=[1, 1])
+    assert (whole["sure"], whole["wrong_when_sure"]) == (2, 1)
+    assert whole["others"] == dict(blasts=[1, 2])
+    assert whole["macro_recall"] is None  # no class has ten cells
+    shared, either = 400 + 300, (400 + 64) + 500 + (400 + 64)
+    assert whole["iou"] == pytest.approx(100 * shared / either, abs=0.01)
+    halves = [told[half] for half in tool.HALVES]
+    for key in ("pictures", "cells", "found", "right", "false"):
+        assert sum(half[key] for half in halves) == whole[key]
+
+
+def test_the_macro_recall_is_the_mean_over_classes(data, monkeypatch):
+    monkeypatch.setattr(tool, "FEWEST", 1)
+    macro = tool._test_source("drawn", Painter())["all"]["macro_recall"]
+    assert macro["value"] == 50
+    assert macro["low"] <= 50 <= macro["high"]
+
+
+def test_what_the_model_has_learnt_is_left_out(data, monkeypatch):
+    learnt = dict(sha256=read_about(data)["sha256"], split="fold1")
+    whole = tool._test_source("drawn", Painter(learnt))["all"]
+    assert (whole["pictures"], whole["cells"], whole["right"]) == (4, 2, 0)
+    every = {f"slide{i}" for i in range(5)}
+    monkeypatch.setattr(tool, "training_groups", lambda *_: every)
+    with pytest.raises(UsageError, match="learnt from every picture"):
+        tool._test_source("drawn", Painter(learnt))
+
+
+def test_the_command_writes_every_source(data, tmp_path, monkeypatch, capsys):
+    painter = Painter()
+    painter.checkpoint.sidecar["sha256"] = "0" * 64
+    monkeypatch.setattr(tool.Predictor, "from_zoo", lambda: painter)
+    out = tmp_path / "labs.json"
+    assert tool.main(["drawn", "--out", str(out)]) == 0
+    assert "| drawn | 3 | 66.7 | 33.3 |" in capsys.readouterr().out
+    assert json.loads(out.read_text())["sources"]["drawn"]["all"]["cells"] == 3
+    assert tool.main(["no-such"]) == 2
+    assert "no-such" in capsys.readouterr().err
