@@ -131,10 +131,10 @@ class _Lasting:
     def _try(self, job: Callable, *args: Any) -> Any:
         try:
             return job(*args)
-        except BrokenPipeError:
-            raise
         except OSError as error:
             self.error = error
+            if isinstance(error, BrokenPipeError):
+                raise
             self.forget()
 
     def forget(self) -> None:
@@ -157,6 +157,8 @@ def _lasting(job: Callable[..., int]) -> Callable[..., int]:
                 except SystemExit as stop:  # --help, or arguments that are refused
                     end, code = stop, stop.code or DONE
                 out.flush()
+                if isinstance(out.error, BrokenPipeError):  # argparse goes on
+                    raise out.error
             except BrokenPipeError:
                 if not _stdout_is_closed():
                     raise

@@ -162,11 +162,8 @@ def test_what_is_refused_is_said_in_a_line(parser, argv, said, capsys):
     assert len(err.splitlines()) == 2
 
 
-@pytest.mark.parametrize(
-    ("words", "code"),
-    [(["list"], 141), (["zoo", "list"], 141), (["--help"], 0)],  # argparse ignores it
-)
-def test_a_closed_pipe_is_no_traceback(words, code):
+@pytest.mark.parametrize("words", [["list"], ["zoo", "list"], ["--help"]])
+def test_a_closed_pipe_is_no_traceback(words):
     read, write = os.pipe()
     os.close(read)
     done = subprocess.run(
@@ -177,7 +174,7 @@ def test_a_closed_pipe_is_no_traceback(words, code):
         check=False,
     )
     os.close(write)
-    assert (done.returncode, done.stderr) == (code, "")
+    assert (done.returncode, done.stderr) == (141, "")
 
 
 @pytest.mark.parametrize("verb", entry.VERBS)
