@@ -75,8 +75,14 @@ def pictures_of(root: Path) -> list[IndexRow]:
     return known or cell_rows(root, other=True)
 
 
-def true_cells(labels: np.ndarray) -> list[tuple[str, np.ndarray]]:
+def true_cells(
+    labels: np.ndarray, *, single: bool = False
+) -> list[tuple[str, np.ndarray]]:
     """Return class and mask of every labelled cell, without specks.
+
+    Args:
+        labels: of a picture.
+        single: it shows one cell, the largest piece.
 
     Shape:
         (H, W) class ids -> (H, W) bool each.
@@ -87,7 +93,8 @@ def true_cells(labels: np.ndarray) -> list[tuple[str, np.ndarray]]:
             mask = (labels == number).astype(np.uint8)
             _, pieces, stats, _ = cv2.connectedComponentsWithStats(mask)
             areas = stats[1:, cv2.CC_STAT_AREA]
-            for i in np.flatnonzero(areas >= 0.1 * areas.max()):
+            least = areas.max() * (1 if single else 0.1)
+            for i in np.flatnonzero(areas >= least)[: 1 if single else None]:
                 cells.append((CLASS_NAMES[number], pieces == i + 1))
     return cells
 
@@ -95,7 +102,7 @@ def true_cells(labels: np.ndarray) -> list[tuple[str, np.ndarray]]:
 def tested(root: Path, row: IndexRow, predictor: Predictor) -> Iterator[dict]:
     """Yield the true cells of a picture with their answers, false cells, and pixels."""
     labels = _labels(root, row)
-    truth = true_cells(labels)
+    truth = true_cells(labels, single=row.kind == "cell")
     found = predictor.predict(read_image(root / row.image))
 
     def named(cell: Cell | None) -> dict:

@@ -96,6 +96,17 @@ def test_found_right_false_and_others_are_counted(data):
         assert sum(half[key] for half in halves) == whole[key]
 
 
+def test_pieces_of_a_field_are_cells_and_those_of_a_cell_are_specks():
+    labels = np.zeros((SIDE, SIDE), np.uint8)
+    labels[5:25, 5:25], labels[40:50, 40:50] = 3, 3
+    labels[0, 59], labels[30, 30] = 3, 255
+    names, masks = zip(*tool.true_cells(labels), strict=True)
+    assert names == ("lymphocyte", "lymphocyte")
+    assert [int(mask.sum()) for mask in masks] == [400, 100]
+    ((_, mask),) = tool.true_cells(labels, single=True)
+    assert mask.sum() == 400
+
+
 def test_the_macro_recall_is_the_mean_over_classes(data, monkeypatch):
     monkeypatch.setattr(tool, "FEWEST", 1)
     macro = tool._test_source("drawn", Painter())["all"]["macro_recall"]
