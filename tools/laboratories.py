@@ -1,6 +1,6 @@
 """Test a model on laboratories: prepared datasets that it has not learnt from.
 
-    python tools/laboratories.py bcisc pbc bccd --out results/labs/shipped.json
+    python tools/laboratories.py bcisc bccd pbc --out results/laboratories.json
 
 Every picture is segmented as `leuko predict` does, its scale measured. Where a dataset
 has fields that are labelled throughout, these are the pictures, else its cells are. A
