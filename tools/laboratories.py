@@ -44,7 +44,7 @@ from leuko_mm.files import write_text
 from leuko_mm.inference.cells import Cell
 from leuko_mm.inference.predictor import Predictor
 from leuko_mm.progress import ProgressLine
-from leuko_mm.report.html import table
+from leuko_mm.report.html import number, table
 from leuko_mm.training.results import as_typed, environment, git_state
 from leuko_mm.training.sidecar import training_groups
 
@@ -88,14 +88,14 @@ def true_cells(
         (H, W) class ids -> (H, W) bool each.
     """
     cells = []
-    for number in np.unique(labels):
-        if 0 < number < IGNORE_LABEL:
-            mask = (labels == number).astype(np.uint8)
+    for label in np.unique(labels):
+        if 0 < label < IGNORE_LABEL:
+            mask = (labels == label).astype(np.uint8)
             _, pieces, stats, _ = cv2.connectedComponentsWithStats(mask)
             areas = stats[1:, cv2.CC_STAT_AREA]
             least = areas.max() * (1 if single else 0.1)
             for i in np.flatnonzero(areas >= least)[: 1 if single else None]:
-                cells.append((CLASS_NAMES[number], pieces == i + 1))
+                cells.append((CLASS_NAMES[label], pieces == i + 1))
     return cells
 
 
@@ -208,7 +208,7 @@ def as_table(sources: Mapping[str, Mapping]) -> str:
                 f"{100 * told['right'] / cells:.1f}",
                 f"{macro.get('value', float('nan')):.1f} "
                 f"({macro.get('low', 0):.1f} to {macro.get('high', 0):.1f})",
-                f"{told.get('iou', float('nan')):.1f}",
+                number(told.get("iou")),
                 f"{told['false']} in {told['pictures']}",
                 f"{told['wrong_when_sure']} of {told['sure']}",
                 "{} of {}".format(*of_others) if of_others else "-",
@@ -261,8 +261,8 @@ def _test_source(name: str, predictor: Predictor) -> dict:
         raise UsageError(f"{root}: the model has learnt from every picture")
     records: list[dict] = []
     with ProgressLine(name) as line:
-        for number, row in enumerate(rows):
-            line(number, len(rows))
+        for done, row in enumerate(rows):
+            line(done, len(rows))
             records += tested(root, row, predictor)
     outlined = all(row.outline != BY_MODEL for row in rows)
     told = {}
