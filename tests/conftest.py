@@ -40,6 +40,19 @@ def _no_folders_of_the_user(monkeypatch):
 
 
 @pytest.fixture
+def closed(monkeypatch):
+    """Close the folders of this name, for root too."""
+    real = os.scandir
+
+    def scandir(path="."):
+        if os.path.basename(path) == "closed":
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+
+
+@pytest.fixture
 def plant(monkeypatch):
     """Return a function that makes importlib.metadata see other distributions."""
     from leuko_mm import stack

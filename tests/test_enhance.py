@@ -1,4 +1,3 @@
-import os
 from pathlib import Path
 
 import numpy as np
@@ -116,18 +115,10 @@ def test_a_write_that_fails_leaves_no_piece(folder, tmp_path, monkeypatch, capsy
     assert list((tmp_path / "out").iterdir()) == []
 
 
-def test_what_is_left_out_is_named(folder, tmp_path, capsys, monkeypatch):
+def test_what_is_left_out_is_named(folder, tmp_path, capsys, closed):
     save(folder / "run" / "images" / "a.png" / "overlay.png")
     (folder / "run" / "predict.json").write_text("{}")
     save(folder / "closed" / "d.png")
-    real = os.scandir
-
-    def scandir(path="."):
-        if os.path.basename(path) == "closed":
-            raise PermissionError(13, "Permission denied", str(path))
-        return real(path)
-
-    monkeypatch.setattr(os, "scandir", scandir)
     words = ["enhance", str(folder), str(tmp_path / "out"), "--recursive"]
     assert main(words) == 1
     assert names(tmp_path / "out") == ["a.png", "b.png", "deep/c.png"]

@@ -1,4 +1,4 @@
-"""Test a model on laboratories: prepared datasets that it has not learnt from.
+"""Test a model on laboratories: prepared datasets that it was not trained on.
 
     python tools/laboratories.py bcisc bccd pbc --out results/laboratories.json
 
@@ -8,7 +8,7 @@ true cell is found where a predicted one overlaps it with an IoU of 0.5 or more;
 predicted cell is false where it touches no labelled leukocyte and not the border. Cells
 of class `other` are to be none of the five: it is counted how many are named as one.
 
-Groups that the model has learnt from are left out.
+Groups that the model was trained on are left out.
 
 Half of the groups, dealt by hash, are to choose on; the other half is to report.
 """
@@ -30,7 +30,6 @@ from leuko_mm.classes import CLASS_NAMES, IGNORE_LABEL, OTHER
 from leuko_mm.datasets.images import read_image
 from leuko_mm.datasets.prepared import (
     BY_MODEL,
-    DatasetError,
     IndexRow,
     cell_rows,
     dataset_root,
@@ -148,7 +147,7 @@ def summary(records: Sequence[Mapping], pictures: int, *, outlined: bool) -> dic
     named = [r for r in cells if r["predicted"]]
     sure = [r for r in named if r["confidence"] >= SURE]
     kept = [r for r in cells if counts[r["true"]] >= FEWEST]
-    told = dict(
+    metrics = dict(
         pictures=pictures,
         cells=len(cells),
         found=len(named),
@@ -171,8 +170,8 @@ def summary(records: Sequence[Mapping], pictures: int, *, outlined: bool) -> dic
     pixels = [r["pixels"] for r in records if r["true"] is None]
     if outlined and pixels:
         shared, either = np.sum(pixels, axis=0)
-        told["iou"] = round(100 * float(shared / max(either, 1)), 2)
-    return told
+        metrics["iou"] = round(100 * float(shared / max(either, 1)), 2)
+    return metrics
 
 
 def _macro_recall(cells: Sequence[Mapping]) -> dict | None:
@@ -197,20 +196,22 @@ def as_table(sources: Mapping[str, Mapping]) -> str:
     """Return a Markdown table of all sources, all cells together."""
     lines = []
     for name, halves in sources.items():
-        told = halves["all"]
-        cells, macro = max(told["cells"], 1), told["macro_recall"] or {}
-        of_others = [sum(pair) for pair in zip(*told["others"].values(), strict=True)]
+        metrics = halves["all"]
+        cells, macro = max(metrics["cells"], 1), metrics["macro_recall"] or {}
+        of_others = [
+            sum(pair) for pair in zip(*metrics["others"].values(), strict=True)
+        ]
         lines.append(
             [
                 name,
-                f"{told['cells']}",
-                f"{100 * told['found'] / cells:.1f}",
-                f"{100 * told['right'] / cells:.1f}",
+                f"{metrics['cells']}",
+                f"{100 * metrics['found'] / cells:.1f}",
+                f"{100 * metrics['right'] / cells:.1f}",
                 f"{macro.get('value', float('nan')):.1f} "
                 f"({macro.get('low', 0):.1f} to {macro.get('high', 0):.1f})",
-                number(told.get("iou")),
-                f"{told['false']} in {told['pictures']}",
-                f"{told['wrong_when_sure']} of {told['sure']}",
+                number(metrics.get("iou")),
+                f"{metrics['false']} in {metrics['pictures']}",
+                f"{metrics['wrong_when_sure']} of {metrics['sure']}",
                 "{} of {}".format(*of_others) if of_others else "-",
             ]
         )
@@ -233,12 +234,12 @@ def main(argv: list[str] | None = None) -> int:
         )
         for name in args.data:
             sources[name] = _test_source(name, predictor)
-    except (LeukoError, DatasetError, ValueError) as error:
+    except (LeukoError, ValueError) as error:
         print(f"laboratories: {error}", file=sys.stderr)
         return 2
     print(as_table(sources))
     if args.out:
-        told = dict(
+        results = dict(
             schema=1,
             sources=sources,
             checkpoint=predictor.checkpoint.sidecar["sha256"],
@@ -249,7 +250,7 @@ def main(argv: list[str] | None = None) -> int:
             git=git_state(),
             env=environment(),
         )
-        write_text(args.out, json.dumps(told, indent=1) + "\n")
+        write_text(args.out, json.dumps(results, indent=1) + "\n")
     return 0
 
 
@@ -258,19 +259,22 @@ def _test_source(name: str, predictor: Predictor) -> dict:
     learnt = set(training_groups(root, predictor.checkpoint.sidecar) or ())
     rows = [row for row in pictures_of(root) if row.group not in learnt]
     if not rows:
-        raise UsageError(f"{root}: the model has learnt from every picture")
+        raise UsageError(
+            f"{root}: the model was trained on every picture; give other data, or "
+            "another checkpoint with --checkpoint"
+        )
     records: list[dict] = []
     with ProgressLine(name) as line:
         for done, row in enumerate(rows):
             line(done, len(rows))
             records += tested(root, row, predictor)
     outlined = all(row.outline != BY_MODEL for row in rows)
-    told = {}
+    halves = {}
     for half in ("all", *HALVES):
         of_half = [r for r in records if half in ("all", r["half"])]
         count = sum(half in ("all", half_of(row.group)) for row in rows)
-        told[half] = summary(of_half, count, outlined=outlined)
-    return dict(told, sha256=read_about(root)["sha256"], learnt_groups=len(learnt))
+        halves[half] = summary(of_half, count, outlined=outlined)
+    return dict(halves, sha256=read_about(root)["sha256"], learnt_groups=len(learnt))
 
 
 if __name__ == "__main__":

@@ -34,7 +34,12 @@ from leuko_mm.datasets.converters.outlined import PBC_SCALE, Outliner, prepare_p
 from leuko_mm.datasets.converters.segmentation_wbc import SETS, prepare_segmentation_wbc
 from leuko_mm.datasets.converters.synthetic.dataset import prepare_synthetic
 from leuko_mm.datasets.images import read_image
-from leuko_mm.datasets.prepared import data_home, is_plain_name, read_about
+from leuko_mm.datasets.prepared import (
+    NOT_STATED,
+    data_home,
+    is_plain_name,
+    read_about,
+)
 from leuko_mm.errors import UsageError
 from leuko_mm.progress import ProgressLine
 
@@ -48,7 +53,6 @@ PATHS = {
     "folders": "the folder of the images",
     "synthetic": "",
 }
-NOT_STATED = "not stated"
 MAX_SHOWN_KEYS = 20
 MAX_SHOWN_FILES = 5
 MEASURED = 24  # pictures whose scale is measured, at most

@@ -48,6 +48,7 @@ from leuko_mm.errors import LeukoError, did_you_mean
 
 SCHEMA, OUTLINE_SCHEMA = SCHEMAS = (1, 2)
 PARTS = ("train", "test")
+NOT_STATED = "not stated"  # a licence or citation
 KINDS = ("cell", "field")
 DRAWN, BY_MODEL = OUTLINES = ("drawn", "model")
 # Datasets whose source has a converter of its own -> its arguments.

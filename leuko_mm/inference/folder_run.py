@@ -370,10 +370,7 @@ def _write_summary(
 
 
 def plan_inputs(
-    paths: Sequence[str],
-    *,
-    leave_out: Path | None = None,
-    search: ImageSearch | None = None,
+    paths: Sequence[str], *, search: ImageSearch | None = None
 ) -> tuple[Path, dict[str, Path]]:
     """Return the images that files, folders and patterns name, each once.
 
@@ -381,14 +378,13 @@ def plan_inputs(
         paths: files (with any suffix), folders (searched to any depth for files with
             the suffix of an image, hidden ones left out) and glob patterns. Results of
             our own are left out.
-        leave_out: a folder that is not searched, as that of the results.
-        search: instead of one for ``leave_out``; keeps what it leaves out.
+        search: of the folders; keeps what it leaves out.
 
     Returns:
         The folder that all have in common, and the images by name, in its order. A
         name is the path below that folder, with slashes: the same on every machine.
     """
-    search = search or ImageSearch(avoid=leave_out)
+    search = search or ImageSearch()
     files: dict[Path, Path] = {}
     roots = []
     for text in paths:

@@ -12,6 +12,7 @@ from mmengine.config import Config
 
 from leuko_mm.datasets.images import read_image
 from leuko_mm.datasets.prepared import (
+    NOT_STATED,
     DatasetError,
     IndexRow,
     cell_rows,
@@ -35,7 +36,6 @@ START, START_KEY = "start", "_start"
 # Red cells are measured on this many images, evenly over the training part.
 MOST_IMAGES = 30
 FEWEST_CELLS = 20
-NOT_STATED = "not stated"  # a licence, as in dataset.json
 
 
 def sidecar_of(config: Config, results: Mapping, metainfo: Mapping) -> dict:
@@ -83,7 +83,7 @@ def sidecar_of(config: Config, results: Mapping, metainfo: Mapping) -> dict:
 
 
 def licence_of(config: Config) -> str:
-    """Return the licences of all that a training learnt from, each once.
+    """Return the licences of all that a checkpoint was trained on, each once.
 
     Those of the dataset and of the checkpoint that it started from; ImageNet's weights
     of an encoder do not count.

@@ -30,19 +30,6 @@ def found(folder, **more):
     return names, search.line(folder)
 
 
-@pytest.fixture
-def closed(monkeypatch):
-    """Close the folders of this name, for root too."""
-    real = os.scandir
-
-    def scandir(path="."):
-        if os.path.basename(path) == "closed":
-            raise PermissionError(13, "Permission denied", str(path))
-        return real(path)
-
-    monkeypatch.setattr(os, "scandir", scandir)
-
-
 def test_links_closed_folders_and_other_kinds_are_named(tmp_path, closed):
     write(tmp_path / "in", "a/x.JPG", "closed/x.jpg", "b/1.HEIC", "b/s.svs", "b/2")
     write(tmp_path / "store", "x.jpg")

@@ -23,6 +23,7 @@ from predicted_fields import (
 )
 
 from leuko_mm.classes import CLASS_COLOURS, label_lut
+from leuko_mm.datasets.images import ImageSearch
 from leuko_mm.errors import UsageError
 from leuko_mm.inference.folder_run import (
     PredictionStopped,
@@ -187,7 +188,7 @@ def names(*paths, **more):
 def test_images_are_named_once_below_what_all_paths_share(tree):
     assert names(tree) == ["a.png", "b/a.JPG", "b/c/d.tif"]
     assert names(tree, tree / "b", tree / "a.png") == names(tree)
-    assert names(tree, leave_out=tree / "b") == ["a.png"]
+    assert names(tree, search=ImageSearch(avoid=tree / "b")) == ["a.png"]
     assert names(tree / "b" / "c", tree / "a.png") == ["a.png", "b/c/d.tif"]
     assert names(tree / "**" / "*.tif") == ["d.tif"]
     assert names(tree / "b" / "*.txt") == ["notes.txt"]
@@ -313,16 +314,8 @@ def test_a_second_run_does_not_count_the_first(place):
         predicted(place, "run1/images/field.png", out="run3")
 
 
-def test_a_closed_folder_is_remembered_by_every_part(place, monkeypatch):
+def test_a_closed_folder_is_remembered_by_every_part(place, closed):
     write_fields(place / "in", ["a.png", "b.png", "closed/c.png"])
-    real = os.scandir
-
-    def scandir(path="."):
-        if os.path.basename(path) == "closed":
-            raise PermissionError(13, "Permission denied", str(path))
-        return real(path)
-
-    monkeypatch.setattr(os, "scandir", scandir)
     merged = merge_parts(shards(place, "0/2", "1/2"), place / "all")
     assert merged.closed == [str(place / "in" / "closed")]
     assert merged.left_out == ["left out: 1 folder that cannot be opened (closed)"]

@@ -79,8 +79,8 @@ def data(tmp_path, monkeypatch):
 
 
 def test_found_right_false_and_others_are_counted(data):
-    told = tool._test_source("drawn", Painter())
-    whole = told["all"]
+    found = tool._test_source("drawn", Painter())
+    whole = found["all"]
     assert (whole["pictures"], whole["cells"]) == (5, 3)
     assert (whole["found"], whole["right"]) == (2, 1)
     # At the border a cell may be a real one that is cut off.
@@ -91,7 +91,7 @@ def test_found_right_false_and_others_are_counted(data):
     assert whole["macro_recall"] is None  # no class has ten cells
     shared, either = 400 + 300, (400 + 64) + 500 + (400 + 64)
     assert whole["iou"] == pytest.approx(100 * shared / either, abs=0.01)
-    halves = [told[half] for half in tool.HALVES]
+    halves = [found[half] for half in tool.HALVES]
     for key in ("pictures", "cells", "found", "right", "false"):
         assert sum(half[key] for half in halves) == whole[key]
 
@@ -120,7 +120,7 @@ def test_what_the_model_has_learnt_is_left_out(data, monkeypatch):
     assert (whole["pictures"], whole["cells"], whole["right"]) == (4, 2, 0)
     every = {f"slide{i}" for i in range(5)}
     monkeypatch.setattr(tool, "training_groups", lambda *_: every)
-    with pytest.raises(UsageError, match="learnt from every picture"):
+    with pytest.raises(UsageError, match="trained on every picture"):
         tool._test_source("drawn", Painter(learnt))
 
 

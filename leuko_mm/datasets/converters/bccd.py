@@ -172,8 +172,8 @@ def _ungrouped(fields: Sequence[_Field], notes: list[str]) -> Iterator[PreparedC
         if named:
             yield _cut_out(field, one.names[0], leukocytes)
         else:
-            told = " and ".join(one.names) or "no class"
-            unnamed.append(f"{stem} ({count} in the mask, {told})")
+            named_as = " and ".join(one.names) or "no class"
+            unnamed.append(f"{stem} ({count} in the mask, {named_as})")
     if soft:
         notes.append(
             f"soft masks, as JPEG leaves them: {len(soft)}; each value was taken as "

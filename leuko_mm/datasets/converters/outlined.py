@@ -76,7 +76,7 @@ class Outliner:
         find: from RGB uint8 (H, W, 3) to (H, W), the number of the cell that a pixel
             belongs to, 0 for none.
         model: its name, sha256 and scale, for ``dataset.json``.
-        progress: is told how many pictures are outlined, and of how many.
+        progress: is called with how many pictures are outlined, and of how many.
     """
 
     find: Callable[[np.ndarray], np.ndarray]

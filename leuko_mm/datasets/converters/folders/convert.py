@@ -33,7 +33,7 @@ from leuko_mm.datasets.converters.outlined import (
     prepare_sorted,
 )
 from leuko_mm.datasets.images import IMAGE_SUFFIXES, image_facts, read_image
-from leuko_mm.datasets.prepared import DatasetError, Place
+from leuko_mm.datasets.prepared import NOT_STATED, DatasetError, Place
 from leuko_mm.datasets.prepared_writing import PreparedCell, write_prepared
 from leuko_mm.datasets.splits import development_split, grouped_folds
 
@@ -51,8 +51,8 @@ class FoldersRequest:
     targets: Mapping[str, str]  # key -> target (see ``class_map``)
     grouping: Grouping
     crop: int | None = None  # pixels of a window around every cell; None: whole images
-    licence: str = "not stated"
-    citation: str = "not stated"
+    licence: str = NOT_STATED
+    citation: str = NOT_STATED
 
 
 def prepare_folders(

@@ -59,9 +59,9 @@ def find_levels(paths: Sequence[Path]) -> Levels:
             found[int(everywhere.argmax())] = paths[0]
     levels = sorted(found)
     if len(levels) != 2 or levels[1] - levels[0] < MIN_CONTRAST:
-        told = ", ".join(f"{level} in {found[level]}" for level in levels[:SHOWN])
+        found_in = ", ".join(f"{level} in {found[level]}" for level in levels[:SHOWN])
         raise DatasetError(
-            f"--two-levels: {len(levels)} levels in {len(paths)} masks ({told}); "
+            f"--two-levels: {len(levels)} levels in {len(paths)} masks ({found_in}); "
             f"expected two, {MIN_CONTRAST} or more apart; export masks as PNG"
         )
     low, high = levels

@@ -137,8 +137,10 @@ def pair_to_name(folder: Path) -> str:
         return "".join(
             f"; try: {command} {shlex.quote(str(beside / m))}" for m in masks
         )
-    told = [f"{p.relative_to(folder)} ({len(held[p])} files)" for p in held][:SHOWN]
-    text = f"; there are the folders {', '.join(told)}" + ", ..." * (len(held) > SHOWN)
+    listed = [f"{p.relative_to(folder)} ({len(held[p])} files)" for p in held][:SHOWN]
+    text = f"; there are the folders {', '.join(listed)}" + ", ..." * (
+        len(held) > SHOWN
+    )
     pairs = []
     for images, masks in permutations(list(held)[:SHOWN], 2):
         names = {name: name for name in held[images]}

@@ -234,10 +234,10 @@ def _find_annotated(
     if error:
         raise error
     there = Counter(p.suffix.lower() for p in place.masks.rglob("*") if p.is_file())
-    told = ", ".join(f"{count} {kind}" for kind, count in there.most_common(SHOWN))
+    kinds = ", ".join(f"{count} {kind}" for kind, count in there.most_common(SHOWN))
     more = pairs.pair_to_name(images) if masks is None else ""
     raise DatasetError(
-        f"no annotations in {place.masks}, which has {told or 'no'} files{more}; "
+        f"no annotations in {place.masks}, which has {kinds or 'no'} files{more}; "
         f"{EXPECTED}"
     )
 
@@ -333,9 +333,9 @@ def _other_form(content: object) -> str:
     inner = list(content.values()) if isinstance(content, dict) else content
     first = inner[:1] if isinstance(inner, list) else []
     for entry in (content, *first):
-        for key, told in OTHER_FORMS.items():
+        for key, form in OTHER_FORMS.items():
             if isinstance(entry, dict) and key in entry:
-                return f"holds {told}"
+                return f"holds {form}"
     return "is of no known form"
 
 
@@ -379,8 +379,8 @@ def _from_files(
 
 def _only(name: str, paths: Mapping[str, Path]) -> Path:
     if len(paths) > 1:
-        told = ", ".join(map(str, paths.values()))
-        raise DatasetError(f"{told} all annotate {name!r}; expected one file an image")
+        files = ", ".join(map(str, paths.values()))
+        raise DatasetError(f"{files} all annotate {name!r}; expected one file an image")
     return next(iter(paths.values()))
 
 
