@@ -38,6 +38,8 @@ BINARY_COLOURS = ((0, 0, 0), (255, 255, 255))
 # A cell of none of the five classes, such as an erythroblast. No label of a pixel:
 # the pixels of such a cell are IGNORE_LABEL.
 OTHER = "other"
+# A cell whose class is not accepted: its confidence is too low.
+UNSURE = "unsure"
 OTHER_COLOUR = (128, 128, 128)
 
 _ID_BY_NAME = {name: c.id for c in CLASSES for name in (c.name, *c.aliases)}

@@ -16,7 +16,7 @@ from leuko_mm.cli.main import DONE, SOME_FAILED, at_least, number_below
 from leuko_mm.datasets.images import MAX_PIXELS
 from leuko_mm.errors import UsageError
 from leuko_mm.files import printable
-from leuko_mm.inference.cells import UNSURE
+from leuko_mm.inference.cells import UNSURE_SCALE
 from leuko_mm.inference.folder_run import (
     PredictOutcome,
     PredictRequest,
@@ -215,10 +215,10 @@ def _scale_lines(scales: list[dict]) -> list[str]:
     if len(scales) == 1:
         summary = scales[0]["note"] or summary
     lines = [f"scale: {summary}"]
-    if unsure := sum(scale["confidence"] < UNSURE for scale in scales):
+    if unsure := sum(scale["confidence"] < UNSURE_SCALE for scale in scales):
         lines.append(
             f"in {unsure} of {len(scales)} images the scale is sure to less than "
-            f"{UNSURE:.0%}: cells there may be missed or get another class; give "
+            f"{UNSURE_SCALE:.0%}: cells there may be missed or get another class; give "
             "--scale or --um-per-px if you know it"
         )
     return lines

@@ -14,11 +14,11 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from leuko_mm.classes import BACKGROUND
+from leuko_mm.classes import BACKGROUND, OTHER, UNSURE
 from leuko_mm.inference.not_smear import NotSmear
 
 # A scale that is less sure than this is reported.
-UNSURE = 0.3
+UNSURE_SCALE = 0.3
 # Bytes of class probabilities that are kept of one image.
 KEPT_BYTES = 2**27
 # A piece is two cells where its waist is narrower than this share of the narrower
@@ -60,6 +60,7 @@ class Cell:
     Args:
         id: its number in ``Prediction.instances``, from 1 on, row by row.
         confidence: probability of that class, given that it is a cell.
+        other: probability that it is none of the classes; 0 where a model cannot tell.
         probabilities: the same for every class, by id; 0 for the background, sum 1.
         background: mean probability that the network gave to "no cell" inside it.
         centroid: x, y of its middle; that of the first pixel is (0.5, 0.5).
@@ -81,6 +82,12 @@ class Cell:
     eccentricity: float
     solidity: float
     circularity: float
+    other: float = 0.0
+
+    @property
+    def is_other(self) -> bool:
+        """Whether it is more likely none of the classes than one of them."""
+        return self.other > 0.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,12 +95,15 @@ class Prediction:
     """What was found in one image.
 
     Args:
-        labels: class ids; every pixel of a cell has the cell's class.
+        labels: class ids; every pixel of a cell has the cell's class, 255 where it is
+            none of them.
         instances: ids of cells, 0 where none is.
         classes, colours: names and RGB by class id.
         probabilities: of every class at every pixel, only on request.
         source: the file, if there was one.
         excluded: share of the image that is no smear, 0 to 1.
+        accept: confidence from which the class of a cell counts; others are unsure.
+        names_other: whether the model tells cells that are none of the classes.
 
     Shape:
         labels (H, W) uint8; instances (H, W) int32; probabilities (C, H, W) float16.
@@ -108,13 +118,30 @@ class Prediction:
     probabilities: np.ndarray | None = None
     source: Path | None = None
     excluded: float = 0.0
+    accept: float = 0.0
+    names_other: bool = False
+
+    @property
+    def answers(self) -> tuple[str, ...]:
+        """Names as which cells may count: the classes, ``unsure`` and ``other``."""
+        names = tuple(n for i, n in enumerate(self.classes) if i != BACKGROUND)
+        more = (UNSURE,) * (self.accept > 0) + (OTHER,) * self.names_other
+        return names + more
+
+    def answer(self, cell: Cell) -> str:
+        """Return the name as which a cell counts."""
+        if cell.is_other:
+            return OTHER
+        if cell.confidence < self.accept:
+            return UNSURE
+        return self.classes[cell.class_id]
 
     @property
     def counts(self) -> Mapping[str, int]:
-        """Cells of each class by name, in the order of the classes, 0 included."""
-        counts = {name: 0 for i, name in enumerate(self.classes) if i != BACKGROUND}
+        """Cells by the name as which they count, in the order of ``answers``."""
+        counts = dict.fromkeys(self.answers, 0)
         for cell in self.cells:
-            counts[self.classes[cell.class_id]] += 1
+            counts[self.answer(cell)] += 1
         return MappingProxyType(counts)
 
 

@@ -21,7 +21,7 @@ import leuko_mm
 from leuko_mm.classes import BACKGROUND, CLASSES
 from leuko_mm.files import printable, write_table, write_text
 from leuko_mm.inference.cells import (
-    UNSURE,
+    UNSURE_SCALE,
     Box,
     DifferentialRow,
     Prediction,
@@ -451,7 +451,7 @@ def _summary(records: Sequence[Mapping], failed: Mapping) -> str:
     empty = sum(not record["cells"] for record in records)
     scales = [record["scale"] for record in records]
     assumed = sum(scale["how"] == "assumed" for scale in scales)
-    unsure = sum(scale["confidence"] < UNSURE for scale in scales) - assumed
+    unsure = sum(scale["confidence"] < UNSURE_SCALE for scale in scales) - assumed
     clauses = [f"{_number(len(cells), 'cell')} in {_number(len(records), 'image')}"]
     if empty:
         clauses[0] += f", {empty} of them without a cell"
@@ -461,7 +461,7 @@ def _summary(records: Sequence[Mapping], failed: Mapping) -> str:
         )
     for count, what in (
         (assumed, "was not found and is only assumed"),
-        (unsure, f"is sure to less than {UNSURE:.0%}"),
+        (unsure, f"is sure to less than {UNSURE_SCALE:.0%}"),
     ):
         if count:
             clauses.append(f"the scale of {_number(count, 'image')} {what}")
