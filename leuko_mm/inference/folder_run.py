@@ -14,6 +14,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from leuko_mm.datasets.images import (
 )
 from leuko_mm.errors import LeukoError, UsageError, did_you_mean
 from leuko_mm.files import locked, printable, sha256_of_file, write_text
+from leuko_mm.inference.cells import ImageScale, Prediction
 from leuko_mm.inference.model import TORCH, choose_runtime, shipped_checkpoint
 from leuko_mm.inference.outputs import (
     BUILDING,
@@ -49,6 +51,7 @@ from leuko_mm.inference.outputs import (
     write_tables,
 )
 from leuko_mm.inference.predictor import Predictor
+from leuko_mm.inference.scale import scales_of_folders
 
 STATE, LOCK = "predict.json", ".lock"
 STATE_SCHEMA = 1
@@ -197,6 +200,7 @@ def predict_files(
     root, images = plan_inputs(request.paths, search=search)
     line = search.line(root)
     left_out, closed = [line] if line else [], [str(p) for p in search.left_out(CLOSED)]
+    every = images  # all parts of a divided run use the same scales
     if request.shard:
         index, _, count = request.shard.partition("/")
         images = dict(list(images.items())[int(index) :: int(count)])
@@ -206,9 +210,14 @@ def predict_files(
             f"--checkpoint {checkpoint} does not exist{_neighbour(checkpoint)}"
         )
     settings = _settings_of(request, checkpoint)
-    if not request.force and (former := _read_state(out)):
+    former = None if request.force else _read_state(out)
+    if former:
         _check_settings(former["settings"], settings, out)
     predictor = (predictor_of or make_predictor)(request, checkpoint)
+    if former:
+        scales = former.get("scales", {})
+    else:
+        scales = scales_of_folders(every, predictor.common_scale)
     state = {
         "complete": False,
         "settings": settings,
@@ -216,6 +225,7 @@ def predict_files(
         "root": str(root),
         "images": list(images),
         "classes": list(predictor.classes),
+        "scales": scales,
         **({"left_out": left_out, "closed": closed} if line else {}),
     }
     try:
@@ -223,7 +233,9 @@ def predict_files(
             _clear(out, images=request.force)
             done = _records_there(images, out)
             _write_state(out, state)
-            outcome = _predict_missing(images, done, predictor, request, progress)
+            planned = {key: ImageScale(**value) for key, value in scales.items()}
+            predict = partial(_predicted, predictor, planned)
+            outcome = _predict_missing(images, done, predict, request, progress)
             outcome.left_out, outcome.closed = left_out, closed
             _write_summary(out, outcome, state, request.coco, request.geojson)
             return outcome
@@ -306,7 +318,7 @@ def _records_there(images: Mapping[str, Path], out: Path) -> dict[str, dict]:
 def _predict_missing(
     images: Mapping[str, Path],
     done: Mapping[str, dict],
-    predictor: Any,
+    predict: Callable[[str, np.ndarray], Prediction],
     request: PredictRequest,
     progress: Progress | None,
 ) -> PredictOutcome:
@@ -325,7 +337,7 @@ def _predict_missing(
             pixels = read_image(path, max_pixels=limit)
             palette = image_facts(path, max_pixels=limit).mode == "P"
             refuse_mask(pixels, palette=palette)
-            prediction = predictor.predict(pixels)
+            prediction = predict(name, pixels)
         except Exception as error:
             # Decoders and networks raise anything on what does not fit them, and one
             # image of a long night must not stop the others.
@@ -338,6 +350,12 @@ def _predict_missing(
         outcome.new += 1
     outcome.records = [records[name] for name in images if name in records]
     return outcome
+
+
+def _predicted(
+    predictor: Any, scales: Mapping[str, ImageScale], name: str, pixels: np.ndarray
+) -> Prediction:
+    return predictor.predict(pixels, scale=scales.get(name.rpartition("/")[0]))
 
 
 def _hash(pixels: np.ndarray) -> str:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 
 from leuko_mm.classes import BACKGROUND
-from leuko_mm.datasets.images import read_image
+from leuko_mm.datasets.images import ImageFileError, read_image
 from leuko_mm.inference.cells import (
+    Cell,
     Evidence,
     ImageScale,
     Prediction,
@@ -19,17 +22,29 @@ from leuko_mm.inference.cells import (
     find_cell_masks,
     moved,
 )
+from leuko_mm.inference.classify import CellClassifier, names_cells
 from leuko_mm.inference.model import (
     DEFAULT_MODEL,
     Checkpoint,
+    CheckpointError,
     Runtime,
     choose_runtime,
     open_runtime,
     read_model,
     shipped_checkpoint,
 )
-from leuko_mm.inference.not_smear import Part, find_not_smear
-from leuko_mm.inference.scale import AUTO, check_scale, find_scale, network_red_cell
+from leuko_mm.inference.not_smear import NotSmear, Part, find_not_smear
+from leuko_mm.inference.scale import (
+    ASSUMED,
+    AUTO,
+    RED_CELLS,
+    agreed_scale,
+    assumed_scale,
+    check_scale,
+    find_scale,
+    network_red_cell,
+    scale_of_leukocytes,
+)
 from leuko_mm.transforms.ahe_retinex import (
     as_rgb_uint8,
     enhance_image,
@@ -42,6 +57,8 @@ ImageOrPath = np.ndarray | str | PathLike
 Bands = Iterable[tuple[int, np.ndarray]]
 # Sides that every network takes: none here halves more often than five times.
 DIVISOR = 32
+# Images whose leukocytes are measured, and how often, at most.
+MEASURED, ROUNDS = 8, 3
 
 
 class Predictor:
@@ -62,6 +79,8 @@ class Predictor:
         min_area: pixels of the image below which nothing counts as a cell; None is
             half the area of a red cell.
         tile: side in network pixels of what the network sees at once.
+        classifier: a network that names the cells instead, as ``CellClassifier``; None
+            takes the one that the sidecar names in the same folder, ``""`` none.
         runtime: ``torch`` for a ``.pth``; ``openvino`` or ``onnxruntime`` for an
             export, None takes the first of them that is installed.
 
@@ -82,6 +101,7 @@ class Predictor:
         tta: bool = False,
         min_area: float | None = None,
         tile: int = 512,
+        classifier: str | PathLike | None = None,
         runtime: str | None = None,
     ):
         check_scale(scale, um_per_px)
@@ -94,6 +114,15 @@ class Predictor:
         self.checkpoint = read_model(checkpoint)
         self.scale, self.um_per_px, self.min_area = scale, um_per_px, min_area
         self.tile = tile
+        if names_cells(self.checkpoint):
+            raise CheckpointError(
+                f"{checkpoint} names cells and finds none: give it as the classifier"
+            )
+        if classifier is None and (named := self.checkpoint.sidecar.get("classifier")):
+            classifier = Path(checkpoint).with_name(named)
+        self.classifier = (
+            CellClassifier(classifier, device=device, tta=tta) if classifier else None
+        )
         network = open_runtime(self.checkpoint, self.runtime, device=device)
         self._network = TileNetwork(self.checkpoint, network, tta=tta)
 
@@ -115,6 +144,7 @@ class Predictor:
         self,
         images: ImageOrPath | Iterable[ImageOrPath],
         *,
+        scale: ImageScale | None = None,
         probabilities: bool = False,
     ) -> Prediction | Iterator[Prediction]:
         """Return the cells of an image, or an iterator over those of several.
@@ -122,39 +152,78 @@ class Predictor:
         Args:
             images: RGB uint8 (H, W, 3) or what ``as_rgb_uint8`` takes, a file, or an
                 iterable of them, of which one after the other is read.
+            scale: of all of them, such as ``common_scale`` found; None finds that of
+                each.
             probabilities: also return those of every class at every pixel.
 
         Raises:
             ImageFileError: if a file is no image that can be used.
         """
         if isinstance(images, (str, PathLike, np.ndarray)):
-            return self._predict(images, probabilities)
-        return (self._predict(image, probabilities) for image in images)
+            return self._predict(images, scale, probabilities)
+        return (self._predict(image, scale, probabilities) for image in images)
 
-    def _predict(self, image: ImageOrPath, probabilities: bool) -> Prediction:
-        source = None if isinstance(image, np.ndarray) else Path(image)
-        pixels = as_rgb_uint8(image) if source is None else read_image(source)
-        whole = pixels.shape[:2]
-        areas = find_not_smear(pixels)
-        if areas:
-            part, areas = areas.cropped(whole)
-            pixels = areas.filled(pixels[part])
-        shape = pixels.shape[:2]
+    def common_scale(self, images: Sequence[ImageOrPath]) -> ImageScale | None:
+        """Return one scale for images that were taken alike.
+
+        It is that of their red cells. Where too few are seen, it is that at which the
+        leukocytes of the images have their usual size. None where the red cells of the
+        images do not agree, no leukocyte is found either, or a scale was given.
+
+        Args:
+            images: as for ``predict``; those that cannot be read are left out.
+        """
+        if self.scale not in (AUTO, None) or self.um_per_px is not None:
+            return None
+        found, few = [], []
+        for image in images:
+            with contextlib.suppress(ImageFileError):
+                found.append(find_scale(_read(image).pixels, self.checkpoint))
+                few = [*few, image][:MEASURED]
+        agreed = agreed_scale(found)
+        seen = sum(one.how == RED_CELLS for one in found)
+        if agreed is not None or 2 * seen >= len(found):
+            return agreed
+        return self._scale_by_leukocytes([_read(image) for image in few])
+
+    def _scale_by_leukocytes(self, images: Sequence[_Smear]) -> ImageScale | None:
+        # The scale decides which leukocytes are found, and they decide the scale.
+        scale = None
+        for _ in range(ROUNDS):
+            before, diameters = scale, []
+            for image in images:
+                used = scale or assumed_scale(self.checkpoint)
+                cells = self._found(image, used)[2]
+                whole = [cell for cell in cells if not cell.touches_border] or cells
+                diameters += [2 * np.sqrt(cell.area / np.pi) for cell in whole]
+            scale = scale_of_leukocytes(diameters, self.checkpoint)
+            if scale is None or (before and _alike(scale, before)):
+                break
+        return scale
+
+    def _scale_of(self, image: _Smear) -> ImageScale:
         scale = find_scale(
-            pixels, self.checkpoint, scale=self.scale, um_per_px=self.um_per_px
+            image.pixels, self.checkpoint, scale=self.scale, um_per_px=self.um_per_px
         )
-        evidence, planes = self._segment(pixels, scale, probabilities)
-        # Where the network sees more pixels than the image has, they are not kept.
-        grid = evidence.shape[0] / shape[0]
-        red_cell = network_red_cell(self.checkpoint) / scale.factor * grid
-        least = np.pi / 8 * red_cell**2
-        if self.min_area is not None:
-            least = self.min_area * grid**2
-        masks = find_cell_masks(
-            evidence.foreground, red_cell_px=red_cell, min_area=least, areas=areas
-        )
-        labels, instances, cells = assemble(masks, evidence, shape, areas=areas)
-        if areas:
+        if scale.how != ASSUMED:
+            return scale
+        found = self._scale_by_leukocytes([image])
+        # One leukocyte tells a scale to about 30 %: a usual one is not doubted.
+        return scale if found is None or _alike(found, scale) else found
+
+    def _predict(
+        self, image: ImageOrPath, scale: ImageScale | None, probabilities: bool
+    ) -> Prediction:
+        smear = _read(image)
+        scale = scale or self._scale_of(smear)
+        labels, instances, cells, planes = self._found(smear, scale, probabilities)
+        if self.classifier and cells:
+            red_cell = network_red_cell(self.checkpoint) / scale.factor
+            cells = self.classifier(smear.pixels, cells, red_cell_px=red_cell)
+            names = np.array([BACKGROUND, *(cell.class_id for cell in cells)], np.uint8)
+            labels = names[instances]
+        if areas := smear.areas:
+            part, whole = smear.part, smear.whole
             labels, instances = (_placed(a, part, whole) for a in (labels, instances))
             cells = tuple(moved(c, part[1].start, part[0].start) for c in cells)
             if planes is not None:
@@ -168,9 +237,28 @@ class Predictor:
             colours=self.checkpoint.colours,
             scale=scale,
             probabilities=planes,
-            source=source,
+            source=None if isinstance(image, np.ndarray) else Path(image),
             excluded=areas.share if areas else 0.0,
+            names_other=self.classifier is not None,
         )
+
+    def _found(
+        self, smear: _Smear, scale: ImageScale, probabilities: bool = False
+    ) -> tuple[np.ndarray, np.ndarray, tuple[Cell, ...], np.ndarray | None]:
+        """Return labels, instances, cells and, on request, class probabilities."""
+        pixels, areas = smear.pixels, smear.areas
+        shape = pixels.shape[:2]
+        evidence, planes = self._segment(pixels, scale, probabilities)
+        # Where the network sees more pixels than the image has, they are not kept.
+        grid = evidence.shape[0] / shape[0]
+        red_cell = network_red_cell(self.checkpoint) / scale.factor * grid
+        least = np.pi / 8 * red_cell**2
+        if self.min_area is not None:
+            least = self.min_area * grid**2
+        masks = find_cell_masks(
+            evidence.foreground, red_cell_px=red_cell, min_area=least, areas=areas
+        )
+        return *assemble(masks, evidence, shape, areas=areas), planes
 
     def _segment(
         self, pixels: np.ndarray, scale: ImageScale, keep: bool
@@ -198,6 +286,30 @@ class Predictor:
             if planes is not None:
                 seen.spread(first, band, planes)
         return evidence, planes
+
+
+class _Smear(NamedTuple):
+    """What of an image is a smear: pixels, where they are in it, and what is none."""
+
+    pixels: np.ndarray
+    whole: tuple[int, int]
+    part: Part | None = None
+    areas: NotSmear | None = None
+
+
+def _read(image: ImageOrPath) -> _Smear:
+    array = isinstance(image, np.ndarray)
+    pixels = as_rgb_uint8(image) if array else read_image(Path(image))
+    whole = pixels.shape[:2]
+    if not (areas := find_not_smear(pixels)):
+        return _Smear(pixels, whole)
+    part, areas = areas.cropped(whole)
+    return _Smear(areas.filled(pixels[part]), whole, part, areas)
+
+
+def _alike(one: ImageScale, other: ImageScale) -> bool:
+    limit = 0.3 if ASSUMED in (one.how, other.how) else 0.05
+    return abs(np.log(one.factor / other.factor)) < limit
 
 
 class NetworkImage:

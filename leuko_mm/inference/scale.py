@@ -7,8 +7,9 @@ darker side; where enough of a circle's rim votes for one point, there is a red 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from dataclasses import astuple, dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, astuple, dataclass
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -17,6 +18,13 @@ from leuko_mm.inference.cells import ImageScale
 from leuko_mm.inference.model import Checkpoint
 
 AUTO = "auto"
+RED_CELLS, LEUKOCYTES, ASSUMED = "red cells", "leukocytes", "assumed"
+# Median diameter of leukocytes over that of red cells; 2.0 to 2.2 in five laboratories;
+# half of the single cells lie within 12 % of it.
+LEUKOCYTE = 2.1
+# Images were taken alike where the logarithms of their scales differ by less.
+ALIKE = 0.15
+MOST_MEASURED = 25  # images of a folder, evenly over it
 # A red cell in a dried and stained smear, in um.
 RED_CELL_UM = 7.5
 # Red cell over side of a prepared cell image in BCISC, for sidecars without a measure.
@@ -61,20 +69,79 @@ def find_scale(
     return _by_red_cells(image, checkpoint)
 
 
-def common_scale(
-    images: Iterable[np.ndarray], checkpoint: Checkpoint
-) -> ImageScale | None:
+def agreed_scale(found: Sequence[ImageScale]) -> ImageScale | None:
     """Return one scale for images that were taken alike, by the red cells of all.
 
-    None where less than half of them show enough red cells.
+    None where fewer than three images show red cells (two where there are only two), or
+    where half of those that do are further from their median than ``ALIKE``.
     """
-    found = [find_scale(image, checkpoint) for image in images]
-    seen = [one for one in found if one.how == "red cells"]
-    if not seen or 2 * len(seen) < len(found):
+    seen = [one for one in found if one.how == RED_CELLS]
+    if len(seen) < min(3, max(2, len(found))):
         return None
     factor = float(np.median([one.factor for one in seen]))
-    note = f"scale {factor:.3g}, by the red cells of {len(seen)} of {len(found)} images"
-    return replace(seen[0], factor=factor, note=note)
+    near = [one for one in seen if abs(math.log(one.factor / factor)) < ALIKE]
+    if 2 * len(near) < len(seen) + 1:
+        return None
+    note = (
+        f"scale {factor:.3g}, by the red cells of {len(near)} of {len(found)} images "
+        "that were taken alike"
+    )
+    return ImageScale(
+        factor,
+        RED_CELLS,
+        max(one.confidence for one in near),
+        float(np.median([one.factor * one.red_cell_px for one in near])) / factor,
+        sum(one.red_cells for one in near),
+        note,
+    )
+
+
+def scale_of_leukocytes(
+    diameters: Sequence[float], checkpoint: Checkpoint
+) -> ImageScale | None:
+    """Return the scale at which leukocytes have their usual size; None of no cell.
+
+    Args:
+        diameters: of circles of the cells' areas, in pixels of the images.
+    """
+    if not len(diameters):
+        return None
+    red_cell = float(np.median(diameters)) / LEUKOCYTE
+    factor = network_red_cell(checkpoint) / red_cell
+    if not MIN_FACTOR <= factor <= MAX_FACTOR:
+        return None
+    note = (
+        f"scale {factor:.3g}, by the size of {len(diameters)} leukocytes, as too few "
+        "red cells are seen; --scale or --um-per-px is surer"
+    )
+    # Of one cell to about 20 %; of many, by how other smears differ.
+    sure = 0.2 + 0.2 * (1 - math.exp(-len(diameters) / 10))
+    return ImageScale(factor, LEUKOCYTES, sure, red_cell, note=note)
+
+
+def scales_of_folders(
+    images: Mapping[str, Path],
+    common_scale: Callable[[Sequence[Path]], ImageScale | None],
+) -> dict[str, dict]:
+    """Return the scale of each folder whose images were taken alike.
+
+    Args:
+        images: by name, which is a path with slashes.
+        common_scale: of some images; see ``Predictor.common_scale``.
+
+    Returns:
+        The fields of an ``ImageScale`` by folder. Others find the scale image by image.
+    """
+    folders: dict[str, list[Path]] = {}
+    for name, path in images.items():
+        folders.setdefault(name.rpartition("/")[0], []).append(path)
+    found = {}
+    for folder, paths in folders.items():
+        count = min(len(paths), MOST_MEASURED)
+        some = [paths[i * len(paths) // count] for i in range(count)]
+        if count > 1 and (scale := common_scale(some)):
+            found[folder] = asdict(scale)
+    return found
 
 
 def check_scale(scale: float | str | None, um_per_px: float | None) -> None:
@@ -133,13 +200,18 @@ def _by_red_cells(image: np.ndarray, checkpoint: Checkpoint) -> ImageScale:
             f"{count} red cells, {diameter:.0f} pixels wide (+- {196 * spread:.0f} %), "
             f"so scale {factor:.3g}; sure to {100 * sure:.0f} %"
         )
-        return ImageScale(factor, "red cells", sure, diameter, count, note)
+        return ImageScale(factor, RED_CELLS, sure, diameter, count, note)
+    return assumed_scale(checkpoint)
+
+
+def assumed_scale(checkpoint: Checkpoint) -> ImageScale:
+    """Return the scale of the images that a network was trained on."""
     factor = (checkpoint.cell_px or checkpoint.prepared_px) / checkpoint.prepared_px
     note = (
         f"too few red cells are seen to tell the scale; assumed {factor:.3g}, that of "
         "the prepared cells it was trained on: give --scale or --um-per-px"
     )
-    return ImageScale(factor, "assumed", 0.0, note=note)
+    return ImageScale(factor, ASSUMED, 0.0, note=note)
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,10 @@
 """Encoders, necks, heads and segmentors, registered with MMSegmentation."""
 
 from leuko_mm.models.cbam import CBAM, CBAMSkipNeck
+from leuko_mm.models.cell_class_head import CellClassHead
 from leuko_mm.models.cell_encoder_decoder import CellEncoderDecoder
 from leuko_mm.models.dual_path_aspp import ASPPNeck, DualPathEncoder
+from leuko_mm.models.efficientnet_lite import EfficientNetLite
 from leuko_mm.models.encoders import VGG, SkipResNet
 from leuko_mm.models.fcn8s import FCN8sHead
 from leuko_mm.models.leukocyte_mask import LeukocyteMask
@@ -15,8 +17,10 @@ __all__ = [
     "VGG",
     "ASPPNeck",
     "CBAMSkipNeck",
+    "CellClassHead",
     "CellEncoderDecoder",
     "DualPathEncoder",
+    "EfficientNetLite",
     "FCN8sHead",
     "LeukocyteMask",
     "NestedUNetHead",

@@ -7,6 +7,7 @@ from leuko_mm.transforms.retinex import READINGS, RetinexParams
 _HOMES = {
     "AHERetinex": "enhance",
     "CameraJitter": "camera",
+    "DensityJitter": "stain",
     "OtherCamera": "camera",
     "RandomCellAffine": "affine",
     "StainJitter": "stain",

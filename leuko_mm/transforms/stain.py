@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from mmcv.transforms import BaseTransform
 
@@ -96,3 +97,79 @@ class StainJitter(BaseTransform):
             f"StainJitter(gain={self.gain}, offset={self.offset}, "
             f"saturation={self.saturation}, gamma={self.gamma}, prob={self.prob})"
         )
+
+
+# A bright pixel is taken as a little less than black and white, for the logarithm.
+DARKEST, BRIGHTEST = 4.0, 259.0
+
+
+@TRANSFORMS.register_module()
+class DensityJitter(BaseTransform):
+    """Change dyes, lamp and camera of an image at random, as laboratories differ.
+
+    Dyes change optical densities: their strength, and how much of a channel's density
+    another one gets. The lamp changes the white, the camera saturation, hue and
+    exponent. All amounts are standard deviations, most of them of a logarithm.
+
+    Args:
+        strength: of all dyes together.
+        channel: of every channel's density.
+        mix: of the share of a channel's density that goes into another channel.
+        white: of every channel of the background.
+        gamma: of the exponent.
+        hue: of the turn of the hue, in degrees, for ``rare`` of the images.
+        rare: share of the images that get another hue, and of those that become grey.
+
+    Raises:
+        ValueError: if an argument is negative, or a share above 1.
+    """
+
+    def __init__(
+        self,
+        strength: float = 0.44,
+        channel: float = 0.3,
+        mix: float = 0.2,
+        white: float = 0.3,
+        gamma: float = 0.5,
+        hue: float = 24.0,
+        rare: float = 0.3,
+    ):
+        self.amounts = dict(strength=strength, channel=channel, mix=mix, white=white)
+        self.amounts |= dict(gamma=gamma, hue=hue, rare=rare)
+        if min(self.amounts.values()) < 0 or rare > 1:
+            raise ValueError(
+                f"DensityJitter: {self.amounts}; expected 0 or more of each, and at "
+                "most 1 for rare"
+            )
+
+    def transform(self, results: dict) -> dict:
+        """Change ``results['img']``, BGR uint8; labels stay."""
+        a, normal = self.amounts, np.random.normal
+        image = results["img"].astype(np.float32)
+        density = -np.log((image + DARKEST) / BRIGHTEST)
+        density = density @ np.float32(np.eye(3) + normal(0, a["mix"], (3, 3)))
+        gains = np.exp(normal(0, a["strength"]) + normal(0, a["channel"], 3))
+        white = np.clip(np.exp(normal(-0.1, a["white"], 3)), 0.5, 1.2)
+        image = BRIGHTEST * np.exp(-np.maximum(density * np.float32(gains), 0))
+        image = image * np.float32(white) - DARKEST
+        if np.random.random() < 0.5:
+            grey = image @ np.float32([0.1, 0.6, 0.3])
+            saturation = np.random.uniform(0.3, 1.5)
+            image = grey[..., None] + (image - grey[..., None]) * saturation
+        if np.random.random() < a["rare"]:
+            grey = image @ np.float32([0.15, 0.6, 0.25])
+            image = np.repeat(grey[..., None], 3, axis=2)
+        exponent = np.exp(normal(0, a["gamma"]))
+        image = 255 * np.clip(image / 255, 0, 1) ** np.float32(exponent)
+        image = image.astype(np.uint8)
+        if np.random.random() < a["rare"]:
+            # OpenCV keeps hues in steps of two degrees.
+            hsv = cv2.cvtColor(image, cv2.COLOR_BGR2HSV).astype(np.int32)
+            hsv[..., 0] = (hsv[..., 0] + round(normal(0, a["hue"]) / 2)) % 180
+            image = cv2.cvtColor(hsv.astype(np.uint8), cv2.COLOR_HSV2BGR)
+        results["img"] = image
+        return results
+
+    def __repr__(self) -> str:
+        given = ", ".join(f"{key}={value}" for key, value in self.amounts.items())
+        return f"DensityJitter({given})"

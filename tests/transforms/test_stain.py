@@ -7,7 +7,7 @@ import pytest
 
 from leuko_mm.registry import TRANSFORMS
 from leuko_mm.transforms import StainJitter
-from leuko_mm.transforms.stain import StainChange, change_stain
+from leuko_mm.transforms.stain import DensityJitter, StainChange, change_stain
 
 SAME = dict(gamma=1.0, gain=(1.0, 1.0, 1.0), offset=(0.0, 0.0, 0.0), saturation=1.0)
 IMAGE = np.random.default_rng(0).integers(0, 256, (9, 7, 3), dtype=np.uint8)
@@ -93,3 +93,52 @@ def test_it_is_registered():
     built = TRANSFORMS.build(dict(type="leuko_mm.StainJitter", gain=0.3))
     assert isinstance(built, StainJitter)
     assert "gain=0.3" in repr(built)
+
+
+NOTHING = dict(strength=0, channel=0, mix=0, white=0, gamma=0, hue=0, rare=0)
+
+
+def density_jittered(image, *, seed=0, **amounts):
+    """Apply ``DensityJitter`` with one seed."""
+    np.random.seed(seed)
+    results = DensityJitter(**amounts)(dict(img=image))
+    return results["img"]
+
+
+def test_density_without_amounts_changes_white_and_saturation_alone():
+    image = np.repeat(np.arange(0, 250, 10, dtype=np.uint8)[None, :, None], 3, axis=2)
+    found = density_jittered(image, **NOTHING).astype(float)
+    # The white is exp(-0.1) of what it was, on average; greys stay grey.
+    wanted = (image.astype(float) + 4) * np.exp(-0.1) - 4
+    assert np.abs(found - np.clip(wanted, 0, 255)).max() < 1.5
+
+
+def test_density_strength_multiplies_optical_density():
+    image = np.full((4, 4, 3), 120, np.uint8)
+    np.random.seed(3)  # the matrix of shares is drawn first
+    np.random.normal(0, 0.0, (3, 3))
+    gain = np.exp(np.random.normal(0, 0.5))
+    found = density_jittered(image, seed=3, **(NOTHING | dict(strength=0.5)))
+    density = -np.log((120 + 4) / 259) * gain
+    wanted = 259 * np.exp(-density) * np.exp(-0.1) - 4
+    assert np.abs(found - wanted).max() < 1.5
+
+
+def test_density_of_rare_images_is_grey():
+    image = np.random.default_rng(0).integers(0, 256, (8, 8, 3)).astype(np.uint8)
+    found = density_jittered(image, **(NOTHING | dict(rare=1.0)))
+    assert np.ptp(found.astype(int), axis=2).max() <= 1
+
+
+def test_density_is_drawn_by_the_seed():
+    image = np.random.default_rng(0).integers(0, 256, (8, 8, 3)).astype(np.uint8)
+    np.testing.assert_array_equal(
+        density_jittered(image, seed=1), density_jittered(image, seed=1)
+    )
+    assert (density_jittered(image, seed=1) != density_jittered(image, seed=2)).any()
+
+
+@pytest.mark.parametrize("wrong", [dict(strength=-1), dict(rare=1.5)])
+def test_density_amounts_are_checked(wrong):
+    with pytest.raises(ValueError, match="DensityJitter"):
+        DensityJitter(**wrong)

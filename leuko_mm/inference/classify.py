@@ -1,0 +1,135 @@
+"""The class of every cell, from a network that sees the cell as a whole."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from leuko_mm.classes import BACKGROUND
+from leuko_mm.inference.cells import Cell
+from leuko_mm.inference.model import (
+    Checkpoint,
+    CheckpointError,
+    open_runtime,
+    read_model,
+)
+from leuko_mm.transforms.cell_crop import cut_square
+
+# The head whose logits are those of a cell, not of pixels.
+CLASS_HEAD = "leuko_mm.CellClassHead"
+BATCH = 32
+# What a share of zero counts as, so that one network alone cannot exclude a class.
+LEAST = 1e-3
+# Quarter turns of a cell whose probabilities are averaged; a mirror image of each more
+# with test-time augmentation.
+TURNS = 4
+
+
+def names_cells(checkpoint: Checkpoint) -> bool:
+    """Whether a network names cells, and does not segment."""
+    head = checkpoint.sidecar["config"]["model"].get("decode_head")
+    return isinstance(head, dict) and head.get("type") == CLASS_HEAD
+
+
+class CellClassifier:
+    """Name the cells that another network has found.
+
+    Each is cut out with its surroundings, at the scale of the training, and seen from
+    four sides. Class 0 of the network is whatever is none of its classes. The sidecar
+    says how much both networks count (``exponents``: of the probabilities of ``own``,
+    and of those of the ``segmentation``); without it the own ones count alone.
+
+    Args:
+        path: of a checkpoint whose head is a ``CellClassHead``, or of its export.
+        device: as of ``Predictor``.
+        tta: also see every cell mirrored.
+
+    Raises:
+        CheckpointError: if the network segments, or its file cannot be used.
+    """
+
+    def __init__(
+        self, path: str | Path, *, device: str | None = None, tta: bool = False
+    ):
+        self.checkpoint = read_model(path)
+        if not names_cells(self.checkpoint):
+            raise CheckpointError(
+                f"{path} segments images; expected a network that names cells, such "
+                "as `leuko train cell_classes` makes"
+            )
+        self.tta = tta
+        self.red_cell_px = self.checkpoint.rbc_px
+        self.side = self.checkpoint.cell_px
+        if not self.red_cell_px or not self.side:
+            raise CheckpointError(
+                f"{path}: its sidecar does not say the size of a red cell (rbc_px) "
+                "and of a square (cell_px); train it with `leuko train cell_classes`"
+            )
+        about = self.checkpoint.sidecar["normalisation"]
+        self._mean = np.float32(about.get("mean") or [0, 0, 0])
+        self._std = np.float32(about.get("std") or [1, 1, 1])
+        self._flips = not about.get("bgr_to_rgb")
+        exponents = self.checkpoint.sidecar.get("exponents") or {}
+        self._own = float(exponents.get("own", 1.0))
+        self._segmentation = float(exponents.get("segmentation", 0.0))
+        # Small images of one cell gain nothing from bfloat16.
+        self._runtime = open_runtime(self.checkpoint, device=device, float32=True)
+
+    def __call__(
+        self, image: np.ndarray, cells: Sequence[Cell], *, red_cell_px: float
+    ) -> tuple[Cell, ...]:
+        """Return the cells with the classes of this network.
+
+        Args:
+            image: RGB uint8 (H, W, 3).
+            cells: whose boxes are in its pixels.
+            red_cell_px: diameter of a red cell in the image, in pixels.
+        """
+        named = []
+        for first in range(0, len(cells), BATCH // TURNS):
+            some = cells[first : first + BATCH // TURNS]
+            squares = [
+                cut_square(
+                    image,
+                    ((cell.box[0] + cell.box[2]) / 2, (cell.box[1] + cell.box[3]) / 2),
+                    factor=self.red_cell_px / red_cell_px,
+                    side=int(self.side),
+                )
+                for cell in some
+            ]
+            shares = self.probabilities(squares)
+            named += [self._named(c, p) for c, p in zip(some, shares, strict=True)]
+        return tuple(named)
+
+    def probabilities(self, squares: Sequence[np.ndarray]) -> np.ndarray:
+        """Return the mean probabilities over the views of each square.
+
+        Shape:
+            N of RGB uint8 (side, side, 3) -> (N, C) float32, sum 1.
+        """
+        views = [np.rot90(x, turn) for x in squares for turn in range(TURNS)]
+        if self.tta:
+            views = [y for x in views for y in (x, x[:, ::-1])]
+        pixels = np.stack(views).astype(np.float32)
+        pixels = pixels[..., ::-1] if self._flips else pixels
+        inputs = ((pixels - self._mean) / self._std).transpose(0, 3, 1, 2)
+        found = self._runtime(np.ascontiguousarray(inputs))[:, :, 0, 0]
+        return found.reshape(len(squares), -1, found.shape[1]).mean(axis=1)
+
+    def _named(self, cell: Cell, probabilities: np.ndarray) -> Cell:
+        own = np.maximum(probabilities.astype(np.float64), LEAST) ** self._own
+        other = own[BACKGROUND] / own.sum()
+        own[BACKGROUND] = 0
+        shares = own * np.maximum(cell.probabilities, LEAST) ** self._segmentation
+        shares = shares / shares.sum()
+        class_id = int(shares.argmax())
+        return replace(
+            cell,
+            class_id=class_id,
+            confidence=float((1 - other) * shares[class_id]),
+            probabilities=tuple(shares.tolist()),
+            other=float(other),
+        )
