@@ -99,7 +99,11 @@ def _registry(name: str, parent: Registry, *modules: str) -> PartRegistry:
 
 
 DATASETS = _registry(
-    "dataset", mmseg_registry.DATASETS, "datasets.leukocyte", "datasets.mosaic"
+    "dataset",
+    mmseg_registry.DATASETS,
+    "datasets.leukocyte",
+    "datasets.mosaic",
+    "datasets.cell_crops",
 )
 DATA_SAMPLERS = _registry(
     "data sampler", mmseg_registry.DATA_SAMPLERS, "datasets.sampling"

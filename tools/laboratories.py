@@ -2,11 +2,15 @@
 
     python tools/laboratories.py bcisc bccd pbc --out results/laboratories.json
 
-Every picture is segmented as `leuko predict` does, its scale measured. Where a dataset
+Every picture is segmented as `leuko predict` does, with one scale for all pictures of a
+dataset, by their red cells or, where few are seen, by their leukocytes. With `{}` in
+--checkpoint or --classifier every dataset has its own network: `{}` stands for its
+name, such as work_dirs/cell_classes-without_{}/last.pth. Where a dataset
 has fields that are labelled throughout, these are the pictures, else its cells are. A
 true cell is found where a predicted one overlaps it with an IoU of 0.5 or more; a
 predicted cell is false where it touches no labelled leukocyte and not the border. Cells
-of class `other` are to be none of the five: it is counted how many are named as one.
+of class `other` are to be none of the five: it is counted how many are named as one,
+and how many true cells are lost to `other`.
 
 Groups that the model was trained on are left out.
 
@@ -37,11 +41,13 @@ from leuko_mm.datasets.prepared import (
     read_index,
 )
 from leuko_mm.errors import LeukoError, UsageError
+from leuko_mm.evaluation.calibration import BINS
 from leuko_mm.evaluation.matching import match_cells
 from leuko_mm.evaluation.statistics import bootstrap_interval
 from leuko_mm.files import write_text
-from leuko_mm.inference.cells import Cell
+from leuko_mm.inference.cells import Cell, ImageScale
 from leuko_mm.inference.predictor import Predictor
+from leuko_mm.inference.scale import MOST_MEASURED
 from leuko_mm.progress import ProgressLine
 from leuko_mm.report.html import number, table
 from leuko_mm.training.results import as_typed, environment, git_state
@@ -98,15 +104,19 @@ def true_cells(
     return cells
 
 
-def tested(root: Path, row: IndexRow, predictor: Predictor) -> Iterator[dict]:
+def tested(
+    root: Path, row: IndexRow, predictor: Predictor, scale: ImageScale | None
+) -> Iterator[dict]:
     """Yield the true cells of a picture with their answers, false cells, and pixels."""
     labels = _labels(root, row)
     truth = true_cells(labels, single=row.kind == "cell")
-    found = predictor.predict(read_image(root / row.image))
+    found = predictor.predict(read_image(root / row.image), scale=scale)
 
     def named(cell: Cell | None) -> dict:
-        name = found.classes[cell.class_id] if cell else ""
-        return dict(predicted=name, confidence=cell.confidence if cell else 0.0)
+        if cell is None:
+            return dict(predicted="", confidence=0.0)
+        name = OTHER if cell.is_other else found.classes[cell.class_id]
+        return dict(predicted=name, confidence=cell.confidence)
 
     picture = dict(picture=row.stem, group=row.group, half=half_of(row.group))
     masks = [mask for _, mask in truth]
@@ -125,7 +135,7 @@ def tested(root: Path, row: IndexRow, predictor: Predictor) -> Iterator[dict]:
     for cell in (found.cells[j] for j in match.false):
         if cell.touches_border:
             left_out = left_out | (found.instances == cell.id)
-        elif not touching[cell.id]:
+        elif not touching[cell.id] and not cell.is_other:
             yield dict(picture, true="", **named(cell))
     both = [(found.labels > 0)[~left_out], (labels > 0)[~left_out]]
     pixels = [int(part.sum()) for part in (both[0] & both[1], both[0] | both[1])]
@@ -145,12 +155,13 @@ def summary(records: Sequence[Mapping], pictures: int, *, outlined: bool) -> dic
     counts = {name: sum(r["true"] == name for r in cells) for name in CLASS_NAMES[1:]}
     right = [r["predicted"] == r["true"] for r in cells]
     named = [r for r in cells if r["predicted"]]
-    sure = [r for r in named if r["confidence"] >= SURE]
+    sure = [r for r in named if r["confidence"] >= SURE and r["predicted"] != OTHER]
     kept = [r for r in cells if counts[r["true"]] >= FEWEST]
     metrics = dict(
         pictures=pictures,
         cells=len(cells),
         found=len(named),
+        lost_to_other=sum(r["predicted"] == OTHER for r in cells),
         right=sum(right),
         false=sum(r["true"] == "" for r in records),
         recall={
@@ -161,8 +172,10 @@ def summary(records: Sequence[Mapping], pictures: int, *, outlined: bool) -> dic
         macro_recall=_macro_recall(kept),
         sure=len(sure),
         wrong_when_sure=sum(r["predicted"] != r["true"] for r in sure),
+        calibration_error=_calibration_error(named),
+        at_95=accepted(named),
         others={
-            kind: [sum(bool(r["predicted"]) for r in of_kind), len(of_kind)]
+            kind: [sum(r["predicted"] in CLASS_NAMES for r in of_kind), len(of_kind)]
             for kind in sorted({r["kind"] for r in others})
             if (of_kind := [r for r in others if r["kind"] == kind])
         },
@@ -174,12 +187,49 @@ def summary(records: Sequence[Mapping], pictures: int, *, outlined: bool) -> dic
     return metrics
 
 
+def accepted(cells: Sequence[Mapping], *, right: float = 0.95) -> dict | None:
+    """Return the lowest confidence at which a share of the accepted classes is right.
+
+    Args:
+        cells: that were found; those that are other are not accepted.
+
+    Returns:
+        ``confidence``, and ``coverage``, which share of the cells is accepted; None
+        where no confidence is high enough.
+    """
+    order = sorted(
+        (r for r in cells if r["predicted"] != OTHER), key=lambda r: -r["confidence"]
+    )
+    hits = np.cumsum([r["predicted"] == r["true"] for r in order])
+    enough = np.flatnonzero(hits >= right * np.arange(1, len(order) + 1))
+    if not len(enough):
+        return None
+    last = int(enough[-1])
+    return dict(
+        confidence=round(float(order[last]["confidence"]), 4),
+        coverage=round((last + 1) / len(cells), 4),
+    )
+
+
+def _calibration_error(cells: Sequence[Mapping]) -> float | None:
+    """Return the expected calibration error of the confidences, in percent."""
+    cells = [r for r in cells if r["predicted"] != OTHER]
+    if not cells:
+        return None
+    confidence = np.array([r["confidence"] for r in cells])
+    right = np.array([r["predicted"] == r["true"] for r in cells])
+    bins = np.minimum((confidence * BINS).astype(int), BINS - 1)
+    apart = (np.bincount(bins, confidence) - np.bincount(bins, right)) / len(cells)
+    return round(100 * float(np.abs(apart).sum()), 2)
+
+
 def _macro_recall(cells: Sequence[Mapping]) -> dict | None:
     if not cells:
         return None
     counts = np.zeros((len(cells), len(CLASS_NAMES), len(CLASS_NAMES)), np.int64)
     for i, record in enumerate(cells):
-        given = record["predicted"] or CLASS_NAMES[0]
+        given = record["predicted"]
+        given = given if given in CLASS_NAMES else CLASS_NAMES[0]
         counts[i, CLASS_NAMES.index(record["true"]), CLASS_NAMES.index(given)] = 1
     there = counts.sum(axis=(0, 2)) > 0
     recall = np.diagonal(counts.sum(axis=0))[there] / counts.sum(axis=(0, 2))[there]
@@ -212,11 +262,16 @@ def as_table(sources: Mapping[str, Mapping]) -> str:
                 number(metrics.get("iou")),
                 f"{metrics['false']} in {metrics['pictures']}",
                 f"{metrics['wrong_when_sure']} of {metrics['sure']}",
+                f"{100 * metrics['at_95']['coverage']:.0f}"
+                if metrics["at_95"]
+                else "0",
+                f"{metrics['lost_to_other']}",
                 "{} of {}".format(*of_others) if of_others else "-",
             ]
         )
     head = ["source", "cells", "found, %", "right class, %", "macro recall, %"]
-    head += ["IoU, %", "false cells", f"wrong at {SURE}", "others taken for one"]
+    head += ["IoU, %", "false cells", f"wrong at {SURE}"]
+    head += ["accepted where 95 % are right, %", "lost to other", "others named"]
     return table(head, lines)
 
 
@@ -224,26 +279,25 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command; return its exit code."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("data", nargs="+", help="prepared datasets")
-    parser.add_argument("--checkpoint", type=Path, help="default: the shipped model")
+    parser.add_argument("--checkpoint", help="that segments; default: the shipped one")
+    parser.add_argument(
+        "--classifier",
+        help="that names the cells; default: the one of the checkpoint, '' for none",
+    )
     parser.add_argument("--out", type=Path, help="write all metrics here")
     args = parser.parse_args(argv)
     sources = {}
     try:
-        predictor = (
-            Predictor(args.checkpoint) if args.checkpoint else Predictor.from_zoo()
-        )
         for name in args.data:
-            sources[name] = _test_source(name, predictor)
+            sources[name] = _test_source(name, _predictor(args, name))
     except (LeukoError, ValueError) as error:
         print(f"laboratories: {error}", file=sys.stderr)
         return 2
     print(as_table(sources))
     if args.out:
         results = dict(
-            schema=1,
+            schema=2,
             sources=sources,
-            checkpoint=predictor.checkpoint.sidecar["sha256"],
-            training=predictor.checkpoint.sidecar["training"],
             command=as_typed(
                 ["tools/laboratories.py", *(sys.argv[1:] if argv is None else argv)]
             ),
@@ -254,27 +308,60 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
+def _predictor(args: argparse.Namespace, name: str) -> Predictor:
+    options = {}
+    if args.classifier is not None:
+        options["classifier"] = args.classifier.replace("{}", name)
+    if args.checkpoint is None:
+        return Predictor.from_zoo(**options)
+    return Predictor(args.checkpoint.replace("{}", name), **options)
+
+
+def _networks(predictor: Predictor) -> dict[str, Mapping]:
+    networks = dict(segmentation=predictor.checkpoint.sidecar)
+    if predictor.classifier:
+        networks["classifier"] = predictor.classifier.checkpoint.sidecar
+    return networks
+
+
 def _test_source(name: str, predictor: Predictor) -> dict:
     root = dataset_root(name)
-    learnt = set(training_groups(root, predictor.checkpoint.sidecar) or ())
+    networks = _networks(predictor)
+    learnt = {
+        group
+        for sidecar in networks.values()
+        for group in training_groups(root, sidecar) or ()
+    }
     rows = [row for row in pictures_of(root) if row.group not in learnt]
     if not rows:
         raise UsageError(
             f"{root}: the model was trained on every picture; give other data, or "
             "another checkpoint with --checkpoint"
         )
+    some = rows[:: max(1, len(rows) // MOST_MEASURED)][:MOST_MEASURED]
+    scale = predictor.common_scale([root / row.image for row in some])
+    print(f"{name}: {scale.note if scale else 'each picture has its own scale'}")
     records: list[dict] = []
     with ProgressLine(name) as line:
         for done, row in enumerate(rows):
             line(done, len(rows))
-            records += tested(root, row, predictor)
+            records += tested(root, row, predictor, scale)
     outlined = all(row.outline != BY_MODEL for row in rows)
     halves = {}
     for half in ("all", *HALVES):
         of_half = [r for r in records if half in ("all", r["half"])]
         count = sum(half in ("all", half_of(row.group)) for row in rows)
         halves[half] = summary(of_half, count, outlined=outlined)
-    return dict(halves, sha256=read_about(root)["sha256"], learnt_groups=len(learnt))
+    return dict(
+        halves,
+        sha256=read_about(root)["sha256"],
+        learnt_groups=len(learnt),
+        scale=scale.note if scale else None,
+        networks={
+            key: dict(sha256=sidecar["sha256"], training=sidecar["training"])
+            for key, sidecar in networks.items()
+        },
+    )
 
 
 if __name__ == "__main__":

@@ -36,8 +36,8 @@ class CellCropDataset(Dataset):
     Args:
         dataset: config of a ``LeukocyteDataset``; its own pipeline is not used.
         size: side of a square in pixels.
-        red_cell_px: diameter that a red cell has in a square, in pixels.
-        red_cells: the diameter in a dataset's own cell images, by its name; of others
+        red_cell: diameter that a red cell has in a square, in pixels.
+        red_cell_px: the diameter in a dataset's own cell images, by its name; of others
             it is measured.
         around: side of what is cut out in training over ``size``, so that a transform
             may turn and shrink it; the pipeline crops the middle.
@@ -56,30 +56,30 @@ class CellCropDataset(Dataset):
         dataset: Mapping,
         *,
         size: int = 128,
-        red_cell_px: float = 35.0,
-        red_cells: Mapping[str, float] | None = None,
+        red_cell: float = 35.0,
+        red_cell_px: Mapping[str, float] | None = None,
         around: float = 1.5,
         places: float = 0.5,
         pipeline: Sequence[Step] = (),
         seed: int = 0,
         test_mode: bool = False,
     ):
-        if size < 32 or red_cell_px <= 0 or around < 1 or not 0 <= places <= 1:
+        if size < 32 or red_cell <= 0 or around < 1 or not 0 <= places <= 1:
             raise ValueError(
-                f"CellCropDataset: size={size}, red_cell_px={red_cell_px}, "
+                f"CellCropDataset: size={size}, red_cell={red_cell}, "
                 f"around={around}, places={places}; expected 32 or more, above 0, 1 or "
                 "more, and 0 to 1"
             )
         dataset = {"type": "leuko_mm.LeukocyteDataset", "other": True, **dataset}
         dataset["test_mode"] = test_mode
         self.cells = DATASETS.build({"_scope_": SCOPE, **dataset})
-        self.size, self.red_cell_px, self.around = size, red_cell_px, around
+        self.size, self.red_cell, self.around = size, red_cell, around
         self.places, self.seed, self.test_mode = places, seed, test_mode
         self.infos = [self.cells.get_data_info(i) for i in range(len(self.cells))]
         self.pipeline = build_pipeline(pipeline)
         sources = self.cells.sources
         self.factors = {
-            source.name: red_cell_px / prepared_red_cell(source, red_cells or {})
+            source.name: red_cell / prepared_red_cell(source, red_cell_px or {})
             for source in sources
         }
         self._pools = _pools(self.infos)
@@ -164,12 +164,12 @@ class CellCropDataset(Dataset):
         """Cut out a place without a leukocyte, every second time a dark one."""
         info = self.infos[self._pictures[int(rng.integers(len(self._pictures)))]]
         image, factor = read_image(info["img_path"]), self.factors[info["dataset"]]
-        red_cell = self.red_cell_px / factor
+        own = self.red_cell / factor
         free = (_labels(info) == BACKGROUND).astype(np.uint8)
-        border = max(1, round(INSIDE * red_cell))
+        border = max(1, round(INSIDE * own))
         inner = np.zeros_like(free)
         inner[border:-border, border:-border] = 1
-        apart = cv2.distanceTransform(free, cv2.DIST_L2, 5) > AWAY * red_cell
+        apart = cv2.distanceTransform(free, cv2.DIST_L2, 5) > AWAY * own
         where = apart & (inner > 0)
         if rng.random() < 0.5:
             soft = cv2.blur(image[..., 1], (5, 5))

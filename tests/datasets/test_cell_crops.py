@@ -55,7 +55,7 @@ def laboratories(tmp_path, monkeypatch):
 
 
 def crops(cells, **more):
-    options = dict(size=40, red_cell_px=10, red_cells=dict(near=10, far=20))
+    options = dict(size=40, red_cell=10, red_cell_px=dict(near=10, far=20))
     return CellCropDataset(cells, pipeline=PACK, **{**options, **more})
 
 
@@ -138,7 +138,7 @@ def test_the_middle_is_that_of_the_largest_piece():
     assert middle_of_cell(labels, 1) == (15, 10)
 
 
-@pytest.mark.parametrize("wrong", [dict(size=8), dict(red_cell_px=0), dict(around=0.5)])
+@pytest.mark.parametrize("wrong", [dict(size=8), dict(red_cell=0), dict(around=0.5)])
 def test_numbers_are_checked(laboratories, wrong):
     with pytest.raises(ValueError, match="CellCropDataset"):
         crops(laboratories, **wrong)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -31,9 +32,15 @@ class Painter:
     """A predictor that answers a picture with its squares."""
 
     def __init__(self, training=None):
-        self.checkpoint = SimpleNamespace(sidecar=dict(training=training or {}))
+        sidecar = dict(training=training or {}, sha256="0" * 64)
+        self.checkpoint = SimpleNamespace(sidecar=sidecar)
+        self.classifier, self.scales = None, []
 
-    def predict(self, image):
+    def common_scale(self, images):
+        return SimpleNamespace(note=f"by {len(images)} images")
+
+    def predict(self, image, *, scale):
+        self.scales.append(scale.note)
         labels, instances = np.zeros((2, SIDE, SIDE), np.int32)
         cells = []
         for x, y, side, number, confidence in PICTURES[image[0, 0, 0]][2]:
@@ -45,6 +52,7 @@ class Painter:
                     class_id=number,
                     confidence=confidence,
                     touches_border=x + side == SIDE,
+                    is_other=confidence == 0.3,
                 )
             )
         return SimpleNamespace(
@@ -107,6 +115,48 @@ def test_pieces_of_a_field_are_cells_and_those_of_a_cell_are_specks():
     assert mask.sum() == 400
 
 
+def test_cells_that_are_other_are_found_but_lost(data, monkeypatch):
+    others = [
+        ("neutrophil", PICTURES[0][1], [(20, 20, 20, 5, 0.3), (2, 2, 8, 3, 0.3)]),
+        *PICTURES[1:3],
+        ("other", [(20, 20, 20, 255)], [(22, 22, 18, 2, 0.3)]),
+        PICTURES[4],
+    ]
+    monkeypatch.setattr(sys.modules[__name__], "PICTURES", others)
+    whole = tool._test_source("drawn", Painter())["all"]
+    assert (whole["found"], whole["right"], whole["lost_to_other"]) == (2, 0, 1)
+    assert (whole["false"], whole["sure"]) == (1, 1)
+    assert whole["others"] == dict(blasts=[0, 2])
+
+
+def answers(*pairs):
+    return [
+        dict(true="monocyte", predicted=name, confidence=c)
+        for name, c in ((("monocyte", "neutrophil")[wrong], c) for wrong, c in pairs)
+    ]
+
+
+def test_the_accepted_confidence_is_the_lowest_at_which_most_are_right():
+    cells = answers((0, 0.9), (0, 0.8), (1, 0.7), (0, 0.6), (0, 0.5), (1, 0.4))
+    assert tool.accepted(cells, right=0.8) == dict(confidence=0.5, coverage=0.8333)
+    assert tool.accepted(cells, right=0.95) == dict(confidence=0.8, coverage=0.3333)
+    assert tool.accepted(answers((1, 0.9))) is None
+
+
+def test_the_calibration_error_is_confidence_less_share_right():
+    cells = answers((0, 0.91), (1, 0.91), (0, 0.31))
+    wanted = (2 * abs(0.91 - 0.5) + abs(0.31 - 1)) / 3
+    assert tool._calibration_error(cells) == pytest.approx(100 * wanted, abs=0.01)
+
+
+def test_every_source_may_have_its_own_networks(monkeypatch):
+    made = []
+    monkeypatch.setattr(tool, "Predictor", lambda *a, **k: made.append((a, k)))
+    given = SimpleNamespace(checkpoint="seg-{}.pth", classifier="class-{}.pth")
+    tool._predictor(given, "bccd")
+    assert made == [(("seg-bccd.pth",), dict(classifier="class-bccd.pth"))]
+
+
 def test_the_macro_recall_is_the_mean_over_classes(data, monkeypatch):
     monkeypatch.setattr(tool, "FEWEST", 1)
     macro = tool._test_source("drawn", Painter())["all"]["macro_recall"]
@@ -126,11 +176,13 @@ def test_what_the_model_has_learnt_is_left_out(data, monkeypatch):
 
 def test_the_command_writes_every_source(data, tmp_path, monkeypatch, capsys):
     painter = Painter()
-    painter.checkpoint.sidecar["sha256"] = "0" * 64
     monkeypatch.setattr(tool.Predictor, "from_zoo", lambda: painter)
     out = tmp_path / "labs.json"
     assert tool.main(["drawn", "--out", str(out)]) == 0
     assert "| drawn | 3 | 66.7 | 33.3 |" in capsys.readouterr().out
-    assert json.loads(out.read_text())["sources"]["drawn"]["all"]["cells"] == 3
+    assert painter.scales == ["by 5 images"] * 5
+    source = json.loads(out.read_text())["sources"]["drawn"]
+    assert source["all"]["cells"] == 3
+    assert source["networks"]["segmentation"]["sha256"] == "0" * 64
     assert tool.main(["no-such"]) == 2
     assert "no-such" in capsys.readouterr().err
