@@ -312,6 +312,10 @@ class MosaicDataset(Dataset):
         self.class_balanced, self.layout, self.fields = class_balanced, layout, fields
         self._check_choices(split_stage)
         self._check_numbers(mosaics, enhance)
+        if not isinstance(red_cell_px, (Mapping, type(None))):
+            raise ValueError(
+                f"red_cell_px must be {{dataset: pixels}}, got {red_cell_px!r}"
+            )
         self.odds = SmearOdds(**(smear or {}))
         self.cells = self._build_cells(dict(dataset), split_stage)
         infos = [self.cells.get_data_info(cell) for cell in range(len(self.cells))]

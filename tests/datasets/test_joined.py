@@ -180,3 +180,5 @@ def test_red_cells_that_are_not_seen_must_be_given(scales, two):
         MosaicDataset(dict(names=[scales[0], two[0]]), **options)
     # A single dataset is never scaled: nothing is measured.
     MosaicDataset(dict(name=two[0]), **options)
+    with pytest.raises(ValueError, match=r"\{dataset: pixels\}, got"):
+        MosaicDataset(dict(name=two[0]), **options | dict(red_cell_px="{}"))
