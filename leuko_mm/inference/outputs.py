@@ -64,7 +64,7 @@ PAGE_KEYS = (
     *("id", "class_id", "confidence", "probabilities"),
     *("box", "area", "touches_border", "runs"),
 )
-# Of what the number beside a count is; that of a class is percent of the classes.
+# What the number beside a count is; that of a class is percent of all classes.
 UNITS = {UNSURE: "% of all leukocytes", OTHER: "per 100 leukocytes"}
 # A spreadsheet takes a text for a formula after these, white space before them or not.
 FORMULA_MARKS = "=+-@\t\r\n\uff1d\uff0b\uff0d\uff20"

@@ -62,8 +62,8 @@ def prepare_folders(
 
     Without ``crop`` an image is one cell, its class the one with the most pixels, or
     ``other`` where only such cells are; an image without a cell is kept as a field,
-    which no split names. With ``crop``
-    every image is a field, and every cell in it a cell of the dataset.
+    which no split names. With ``crop`` every image is a field, and every cell in it a
+    cell of the dataset.
 
     Raises:
         DatasetError: if the map does not fit, an image cannot be read, or there is
