@@ -10,7 +10,13 @@ import numpy as np
 from PIL import Image
 
 from leuko_mm.classes import CLASS_COLOURS, CLASS_NAMES
-from leuko_mm.inference.cells import Cell, ImageScale, Prediction, touches_border
+from leuko_mm.inference.cells import (
+    Cell,
+    ImageScale,
+    Prediction,
+    touches_border,
+    with_others,
+)
 from leuko_mm.inference.folder_run import PredictRequest, predict_files
 
 PAPER = 230
@@ -69,37 +75,45 @@ def write_broken(folder: Path, count: int) -> list[str]:
 
 
 class ColourPredictor:
-    """Finds the discs of ``draw_field``; less sure the further right they are."""
+    """Finds the discs of ``draw_field``; less sure the further right they are.
+
+    Cells of the ids ``others`` are none of the classes to 0.8.
+    """
 
     classes = CLASS_NAMES
 
-    def __init__(self, seconds: float = 0.0):
+    def __init__(self, seconds: float = 0.0, *, accept: float = 0.0, others=()):
         self.seconds, self.seen = seconds, 0
+        self.accept, self.others = accept, others
 
     def predict(self, image: np.ndarray) -> Prediction:
         self.seen += 1
         time.sleep(self.seconds)
         red = image[..., 0].astype(int)
         inside = (red < PAPER - 60).astype(np.uint8)
-        number, found = cv2.connectedComponents(inside)
-        labels = np.zeros(found.shape, np.uint8)
+        number, parts = cv2.connectedComponents(inside)
+        labels = np.zeros(parts.shape, np.uint8)
         cells = []
         for identity in range(1, number):
-            where = found == identity
+            where = parts == identity
             kind = round(float(red[where].mean()) / 20)
             labels[where] = kind
-            cells.append(_cell(identity, kind, where))
-        return Prediction(
+            other = 0.8 * (identity in self.others)
+            cells.append(_cell(identity, kind, where, other))
+        found = Prediction(
             labels=labels,
-            instances=found.astype(np.int32),
+            instances=parts.astype(np.int32),
             cells=tuple(cells),
             classes=CLASS_NAMES,
             colours=CLASS_COLOURS,
             scale=ImageScale(1.0, "factor", 1.0, note="as given"),
+            accept=self.accept,
+            names_other=bool(self.others),
         )
+        return with_others(found)
 
 
-def _cell(identity: int, kind: int, where: np.ndarray) -> Cell:
+def _cell(identity: int, kind: int, where: np.ndarray, other: float) -> Cell:
     rows, columns = np.nonzero(where)
     x, y, w, h = cv2.boundingRect(where.astype(np.uint8))
     sure = round(0.99 - 0.05 * identity, 3)
@@ -118,6 +132,7 @@ def _cell(identity: int, kind: int, where: np.ndarray) -> Cell:
         eccentricity=0.1,
         solidity=0.98,
         circularity=0.9,
+        other=other,
     )
 
 

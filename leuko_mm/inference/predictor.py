@@ -21,6 +21,7 @@ from leuko_mm.inference.cells import (
     assemble,
     find_cell_masks,
     moved,
+    with_others,
 )
 from leuko_mm.inference.classify import CellClassifier, names_cells
 from leuko_mm.inference.model import (
@@ -81,6 +82,9 @@ class Predictor:
         tile: side in network pixels of what the network sees at once.
         classifier: a network that names the cells instead, as ``CellClassifier``; None
             takes the one that the sidecar names in the same folder, ``""`` none.
+        accept: confidence from 0 to 1 from which the class of a cell counts; below,
+            the cell is unsure. None takes that of the sidecar of
+            the network that names the cells, else 0: every class.
         runtime: ``torch`` for a ``.pth``; ``openvino`` or ``onnxruntime`` for an
             export, None takes the first of them that is installed.
 
@@ -102,6 +106,7 @@ class Predictor:
         min_area: float | None = None,
         tile: int = 512,
         classifier: str | PathLike | None = None,
+        accept: float | None = None,
         runtime: str | None = None,
     ):
         check_scale(scale, um_per_px)
@@ -123,8 +128,20 @@ class Predictor:
         self.classifier = (
             CellClassifier(classifier, device=device, tta=tta) if classifier else None
         )
+        self.accept = self._accepted(accept)
         network = open_runtime(self.checkpoint, self.runtime, device=device)
         self._network = TileNetwork(self.checkpoint, network, tta=tta)
+
+    def _accepted(self, accept: float | None) -> float:
+        if accept is None:
+            named_by = self.classifier or self
+            accept = named_by.checkpoint.sidecar.get("accept", 0.0)
+        if not isinstance(accept, (int, float)) or not 0 <= accept <= 1:
+            raise ValueError(
+                f"accept={accept!r}: expected a confidence from 0 (every class counts) "
+                "to 1"
+            )
+        return float(accept)
 
     @classmethod
     def from_zoo(cls, name: str = DEFAULT_MODEL, **options) -> Predictor:
@@ -229,7 +246,7 @@ class Predictor:
             if planes is not None:
                 planes = _placed(planes, part, whole)
                 planes[BACKGROUND] += 1 - planes.sum(axis=0)
-        return Prediction(
+        found = Prediction(
             labels=labels,
             instances=instances,
             cells=cells,
@@ -240,7 +257,9 @@ class Predictor:
             source=None if isinstance(image, np.ndarray) else Path(image),
             excluded=areas.share if areas else 0.0,
             names_other=self.classifier is not None,
+            accept=self.accept,
         )
+        return with_others(found)
 
     def _found(
         self, smear: _Smear, scale: ImageScale, probabilities: bool = False
