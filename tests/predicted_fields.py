@@ -73,8 +73,9 @@ class ColourPredictor:
 
     classes = CLASS_NAMES
 
-    def __init__(self, seconds: float = 0.0):
+    def __init__(self, seconds: float = 0.0, *, accept: float = 0.0, others=()):
         self.seconds, self.seen = seconds, 0
+        self.accept, self.others = accept, others  # ids of cells of no class
 
     def predict(self, image: np.ndarray) -> Prediction:
         self.seen += 1
@@ -87,8 +88,9 @@ class ColourPredictor:
         for identity in range(1, number):
             where = found == identity
             kind = round(float(red[where].mean()) / 20)
-            labels[where] = kind
-            cells.append(_cell(identity, kind, where))
+            other = 0.8 * (identity in self.others)
+            labels[where] = 255 if other else kind
+            cells.append(_cell(identity, kind, where, other))
         return Prediction(
             labels=labels,
             instances=found.astype(np.int32),
@@ -96,10 +98,12 @@ class ColourPredictor:
             classes=CLASS_NAMES,
             colours=CLASS_COLOURS,
             scale=ImageScale(1.0, "factor", 1.0, note="as given"),
+            accept=self.accept,
+            names_other=bool(self.others),
         )
 
 
-def _cell(identity: int, kind: int, where: np.ndarray) -> Cell:
+def _cell(identity: int, kind: int, where: np.ndarray, other: float) -> Cell:
     rows, columns = np.nonzero(where)
     x, y, w, h = cv2.boundingRect(where.astype(np.uint8))
     sure = round(0.99 - 0.05 * identity, 3)
@@ -118,6 +122,7 @@ def _cell(identity: int, kind: int, where: np.ndarray) -> Cell:
         eccentricity=0.1,
         solidity=0.98,
         circularity=0.9,
+        other=other,
     )
 
 

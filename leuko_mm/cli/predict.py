@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 from collections import Counter
 from pathlib import Path
@@ -24,7 +25,7 @@ from leuko_mm.inference.folder_run import (
     predict_files,
 )
 from leuko_mm.inference.model import DEFAULT_MODEL, RUNTIMES
-from leuko_mm.inference.outputs import REPORT, count_table
+from leuko_mm.inference.outputs import REPORT, UNITS, count_table
 from leuko_mm.inference.scale import AUTO
 from leuko_mm.processes import LAUNCHERS, share_of
 from leuko_mm.progress import ProgressLine, duration
@@ -79,6 +80,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=at_least(0),
         metavar="PX",
         help="smaller things are no cells; pixels of the images",
+    )
+    add(
+        "--accept",
+        type=float,
+        metavar="SHARE",
+        help="confidence from 0 to 1 from which the class of a cell counts; below, the "
+        "cell is unsure; default: what the model's .json says, else 0",
     )
     add(
         "--max-megapixels",
@@ -190,13 +198,14 @@ def outcome_lines(outcome: PredictOutcome, out: Path) -> list[str]:
     former = f" ({before} of them before)" if before else ""
     lines = [f"{len(outcome.records)} of {total} images done{former}"]
     if outcome.records:
-        names = outcome.records[0]["classes"][1:]
-        width = max(map(len, names))
-        lines += [
-            f"  {row.name:{width}}  {row.count:5}  {row.percent:5.1f} %  "
-            f"({row.low:.1f} to {row.high:.1f})"
-            for row in count_table(outcome.records, names)
-        ]
+        rows = count_table(outcome.records, outcome.records[0]["classes"])
+        width = max(len(row.name) for row in rows)
+        for row in rows:
+            line = f"  {row.name:{width}}  {row.count:5}"
+            if not math.isnan(row.percent):
+                line += f"  {row.percent:5.1f} {UNITS.get(row.name, '%')}"
+                line += f"  ({row.low:.1f} to {row.high:.1f})"
+            lines.append(line)
         lines += _scale_lines([record["scale"] for record in outcome.records])
     return [*lines, *outcome.notes(), f"look at {out / REPORT}"]
 

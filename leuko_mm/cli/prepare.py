@@ -119,7 +119,8 @@ def _add_folders_arguments(parser: argparse.ArgumentParser) -> None:
         dest="class_map",
         metavar="'VALUE=CLASS,...'",
         help="what values, colours or labels mean: a class, background, ignore, "
-        "leukocyte (its class is not known), or by-name (the image's name says it)",
+        "leukocyte (its class is not known), other (none of the classes), or by-name "
+        "(the image's name says it)",
     )
     add("--yes", action="store_true", help="accept the class map that is shown")
     add(
@@ -296,7 +297,7 @@ def _outlined(
             "--outline is for pictures of one cell without masks; leave masks, --crop, "
             "--skip-unpaired and --two-levels out"
         )
-    given = parse_map(args.class_map, other=True) if args.class_map else None
+    given = parse_map(args.class_map) if args.class_map else None
     found = sort_by_folder(Path(args.path), given)
     # Names that begin with a class are no slides, so nothing is guessed.
     grouping = group_images(found.images, args.group_by, guess=False)

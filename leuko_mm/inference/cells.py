@@ -14,7 +14,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from leuko_mm.classes import BACKGROUND, OTHER, UNSURE
+from leuko_mm.classes import BACKGROUND, IGNORE_LABEL, OTHER, UNSURE
 from leuko_mm.inference.not_smear import NotSmear
 
 # A scale that is less sure than this is reported.
@@ -145,13 +145,27 @@ class Prediction:
         return MappingProxyType(counts)
 
 
+def with_others(prediction: Prediction) -> Prediction:
+    """Return a prediction whose labels are 255 in the cells that are no class."""
+    others = [cell.id for cell in prediction.cells if cell.is_other]
+    if not others:
+        return prediction
+    labels = prediction.labels.copy()
+    labels[np.isin(prediction.instances, others)] = IGNORE_LABEL
+    return replace(prediction, labels=labels)
+
+
 @dataclass(frozen=True)
 class DifferentialRow:
-    """One class of a differential count.
+    """One row of a differential count.
 
     Args:
-        percent: of all cells; 0 where there are none.
-        low, high: ends of the Wilson interval, in percent; 0 and 100 without cells.
+        name: a class, ``unsure`` or ``other``.
+        percent: of the cells whose class counts; of ``unsure``, of all leukocytes
+            (unsure ones too); of ``other``, how many come on 100 leukocytes. 0 where
+            there are none, NaN where others come on no leukocyte.
+        low, high: ends of its Wilson interval; 0 and 100 without cells, of ``other``
+            NaN without leukocytes.
     """
 
     name: str
@@ -171,20 +185,22 @@ def differential(
         border: whether cells that touch a border of their image count.
 
     Returns:
-        One row a class, in the order of the model's classes; none of no prediction.
+        One row a name, in the order of ``Prediction.answers``; none of no prediction.
     """
     counts: Counter[str] = Counter()
-    classes: tuple[str, ...] | None = None
+    first: Prediction | None = None
     for prediction in predictions:
-        if classes is not None and prediction.classes != classes:
+        first = first or prediction
+        given, expected = ((p.answers, p.accept) for p in (prediction, first))
+        if given != expected:
             raise ValueError(
-                f"predictions of the classes {prediction.classes} and of {classes}; "
-                "expected those of one model"
+                f"predictions of {given[0]} with accept={given[1]:g}, and of "
+                f"{expected[0]} with {expected[1]:g}; expected those of one model and "
+                "one accept"
             )
-        classes = prediction.classes
-        counts.update(dict.fromkeys(prediction.counts, 0))
+        counts.update(dict.fromkeys(prediction.answers, 0))
         counts.update(
-            classes[cell.class_id]
+            prediction.answer(cell)
             for cell in prediction.cells
             if border or not cell.touches_border
         )
@@ -192,12 +208,22 @@ def differential(
 
 
 def differential_of_counts(counts: Mapping[str, int]) -> tuple[DifferentialRow, ...]:
-    """Return the differential count of cells that were counted by class."""
-    total = sum(counts.values())
+    """Return the differential count of cells by the name as which they count."""
+    leukocytes = sum(count for name, count in counts.items() if name != OTHER)
+    classed = leukocytes - counts.get(UNSURE, 0)
     rows = []
     for name, count in counts.items():
-        low, high = wilson_interval(count, total)
-        percent = 100.0 * count / total if total else 0.0
+        if name == OTHER and leukocytes:
+            # Their share of all cells, as odds.
+            ends = wilson_interval(count, count + leukocytes)
+            low, high = (end / (1 - end) for end in ends)
+            percent = 100.0 * count / leukocytes
+        elif name == OTHER:
+            percent = low = high = math.nan
+        else:
+            total = leukocytes if name == UNSURE else classed
+            low, high = wilson_interval(count, total)
+            percent = 100.0 * count / total if total else 0.0
         rows.append(DifferentialRow(name, count, percent, 100 * low, 100 * high))
     return tuple(rows)
 

@@ -15,11 +15,13 @@ from pathlib import Path, PurePosixPath
 import cv2
 import numpy as np
 
-from leuko_mm.classes import BACKGROUND
+from leuko_mm.classes import BACKGROUND, OTHER, OTHER_COLOUR
 from leuko_mm.datasets.converters.folders.coco import run_lengths
 from leuko_mm.files import write_text
 
 MEASURED = ("area", "eccentricity", "solidity", "circularity")
+# Only of models that answer more than the classes.
+ANSWERED = ("answer", "other")
 Ring = list[tuple[int, int]]
 
 
@@ -30,6 +32,10 @@ def write_coco(file: Path, records: Sequence[Mapping], classes: Sequence[str]) -
         for number, name in enumerate(classes)
         if number != BACKGROUND
     ]
+    numbers = {}
+    if any(OTHER in record.get("answers", ()) for record in records):
+        numbers[OTHER] = len(classes)
+        categories.append({"id": len(classes), "name": OTHER})
     images, annotations = [], []
     for number, record in enumerate(records, 1):
         height, width = record["height"], record["width"]
@@ -41,13 +47,14 @@ def write_coco(file: Path, records: Sequence[Mapping], classes: Sequence[str]) -
                 {
                     "id": len(annotations) + 1,
                     "image_id": number,
-                    "category_id": cell["class_id"],
+                    "category_id": numbers.get(cell.get("answer"), cell["class_id"]),
                     "bbox": [x0, y0, x1 - x0, y1 - y0],
                     "area": cell["area"],
                     "iscrowd": 0,
                     "segmentation": {"size": [height, width], "counts": cell["runs"]},
                     "score": cell["confidence"],
                     "cell": cell["id"],
+                    **{key: cell[key] for key in ANSWERED if key in cell},
                 }
             )
     content = dict(images=images, annotations=annotations, categories=categories)
@@ -90,7 +97,9 @@ def _feature(cell: Mapping, record: Mapping) -> dict:
         "type": "Polygon" if single else "MultiPolygon",
         "coordinates": polygons[0] if single else polygons,
     }
-    colour = record["colours"][cell["class_id"]]
+    name, colour = cell["class"], record["colours"][cell["class_id"]]
+    if cell.get("answer") == OTHER:
+        name, colour = OTHER, list(OTHER_COLOUR)
     identity = f"{record['image']!r} {cell['id']}"
     return {
         "type": "Feature",
@@ -99,10 +108,11 @@ def _feature(cell: Mapping, record: Mapping) -> dict:
         "properties": {
             "objectType": "annotation",
             "name": str(cell["id"]),
-            "classification": {"name": cell["class"], "color": colour},
+            "classification": {"name": name, "color": colour},
+            **({"answer": cell["answer"]} if "answer" in cell else {}),
             "measurements": {
                 "confidence": cell["confidence"],
-                **{key: cell[key] for key in MEASURED},
+                **{key: cell[key] for key in (*MEASURED, "other") if key in cell},
             },
         },
     }

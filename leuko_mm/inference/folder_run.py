@@ -56,7 +56,10 @@ COCO, GEOJSON = "coco.json", "geojson"
 # Made from the records when all images are done.
 DERIVED = (CELLS, DIFFERENTIAL, IMAGE_TABLE, COCO, GEOJSON, f".{GEOJSON}", REPORT)
 OURS = frozenset([*DERIVED, STATE, LOCK, IMAGES, BUILDING])
-PREDICTOR_OPTIONS = ("device", "runtime", "scale", "um_per_px", "tta", "min_area")
+PREDICTOR_OPTIONS = (
+    *("device", "runtime", "scale", "um_per_px"),
+    *("tta", "min_area", "accept"),
+)
 # Levels of every channel that are black and white, with what JPEG makes of them.
 BLACK, WHITE = 16, 239
 # Grey levels: no photograph has as few, masks of nucleus and cell have three.
@@ -79,7 +82,7 @@ class PredictRequest:
         out: folder of the results; ``resume`` continues and ``force`` replaces it.
         checkpoint: a ``.pth`` or an exported ``.onnx`` with its sidecar; None takes the
             shipped one.
-        device, runtime, scale, um_per_px, tta, min_area: as for ``Predictor``.
+        device, runtime, scale, um_per_px, tta, min_area, accept: as for ``Predictor``.
         max_megapixels: images of more million pixels are refused.
         shard: ``i/n`` does the i-th of n parts.
     """
@@ -93,6 +96,7 @@ class PredictRequest:
     um_per_px: float | None = None
     tta: bool = False
     min_area: int | None = None
+    accept: float | None = None
     max_megapixels: float = MAX_PIXELS / 1e6
     coco: bool = False
     geojson: bool = False
@@ -254,6 +258,7 @@ def _settings_of(request: PredictRequest, checkpoint: Path) -> dict:
         "um_per_px": request.um_per_px,
         "tta": request.tta,
         "min_area": request.min_area,
+        "accept": request.accept,
         "shard": request.shard,
     }
 

@@ -6,19 +6,20 @@ Tables and report are made from the ``record.json`` of each image.
 from __future__ import annotations
 
 import json
+import math
 import os
 import shlex
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, astuple
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 from PIL import Image
 
 import leuko_mm
-from leuko_mm.classes import BACKGROUND, CLASSES
+from leuko_mm.classes import BACKGROUND, CLASSES, OTHER, OTHER_COLOUR, UNSURE
 from leuko_mm.files import printable, write_table, write_text
 from leuko_mm.inference.cells import (
     UNSURE_SCALE,
@@ -63,6 +64,8 @@ PAGE_KEYS = (
     *("id", "class_id", "confidence", "probabilities"),
     *("box", "area", "touches_border", "runs"),
 )
+# What the number beside a count is; that of a class is percent of all classes.
+UNITS = {UNSURE: "% of all leukocytes", OTHER: "per 100 leukocytes"}
 # A spreadsheet takes a text for a formula after these, white space before them or not.
 FORMULA_MARKS = "=+-@\t\r\n\uff1d\uff0b\uff0d\uff20"
 # More would make a page that a phone cannot open: about 3 and 70 kilobytes each.
@@ -70,6 +73,10 @@ MOST_THUMBNAILS, MOST_FIELDS = 600, 60
 SHORT_NAMES = {known.name: known.aliases[0] for known in CLASSES}
 # Instead of white, the colour of leukocytes without a class, on a white page.
 PLAIN_COLOUR = (0, 114, 178)
+EXTRA_LABELS = (
+    ClassLabel(UNSURE, UNSURE, (205, 205, 205)),
+    ClassLabel(OTHER, OTHER, OTHER_COLOUR),
+)
 
 
 def folder_of(out: Path, name: str) -> Path:
@@ -120,11 +127,12 @@ def _write_overlay(path: Path, pixels: np.ndarray, prediction: Prediction) -> in
     cells = [
         DrawnCell(
             cell.id,
-            prediction.colours[cell.class_id],
+            OTHER_COLOUR if cell.is_other else prediction.colours[cell.class_id],
             tuple(
                 min(side // factor + (factor > 1 and end > 1), limit)
                 for end, (side, limit) in enumerate(zip(cell.box, limits, strict=True))
             ),
+            unsure=prediction.answer(cell) == UNSURE,
         )
         for cell in prediction.cells
     ]
@@ -135,7 +143,12 @@ def _write_overlay(path: Path, pixels: np.ndarray, prediction: Prediction) -> in
 
 
 def _cutout_name(cell: Mapping) -> str:
-    return f"{cell['id']:03}_{cell['class']}.png"
+    return f"{cell['id']:03}_{answer_of(cell)}.png"
+
+
+def answer_of(cell: Mapping) -> str:
+    """Return the name as which a recorded cell counts."""
+    return cell.get("answer", cell["class"])
 
 
 def cut_out(pixels: np.ndarray, box: Box) -> np.ndarray:
@@ -148,14 +161,20 @@ def cut_out(pixels: np.ndarray, box: Box) -> np.ndarray:
 
 def _record(name: str, prediction: Prediction, facts: Mapping) -> dict:
     height, width = prediction.labels.shape
+    # Records of models that answer no more than the classes stay as they were.
+    more = len(prediction.answers) >= len(prediction.classes)
+    answers = dict(answers=prediction.answers, accept=prediction.accept) if more else {}
     cells = []
     for cell in prediction.cells:
         x0, y0, x1, y1 = cell.box
         inside = prediction.instances[y0:y1, x0:x1] == cell.id
+        values = _rounded(asdict(cell))
+        other = values.pop("other")
         cells.append(
             {
-                **_rounded(asdict(cell)),
+                **values,
                 "class": prediction.classes[cell.class_id],
+                **({"answer": prediction.answer(cell), "other": other} if more else {}),
                 "runs": run_length_text(inside, x0, y0, height=height, width=width),
             }
         )
@@ -167,6 +186,7 @@ def _record(name: str, prediction: Prediction, facts: Mapping) -> dict:
         **facts,
         "classes": list(prediction.classes),
         "colours": [list(colour) for colour in prediction.colours],
+        **answers,
         "scale": _rounded(asdict(prediction.scale)),
         # Of most images all is smear: their records and tables stay as they were.
         **({EXCLUDED: _rounded(prediction.excluded)} if prediction.excluded else {}),
@@ -253,23 +273,30 @@ def write_tables(
         failed: image and reason.
         classes: names by id, the background first.
     """
-    names = classes[BACKGROUND + 1 :]
+    names, answers = classes[BACKGROUND + 1 :], _answers(records, classes)
     header = [
         *("image", "id", "class", "confidence", *(f"p_{name}" for name in names)),
         *("p_background", "area_px", "x", "y", "x0", "y0", "x1", "y1"),
         *("touches_border", *SHAPE),
+        *(("answer", "other") if len(answers) > len(names) else ()),
     ]
     _write(out / CELLS, header, _cell_rows(records))
     header = ("class", "count", "percent", "low95", "high95")
     rows = [
-        (row.name, row.count, *(round(x, 2) for x in (row.percent, row.low, row.high)))
-        for row in count_table(records, names)
+        (
+            *(row.name, row.count),
+            *(
+                "" if math.isnan(x) else round(x, 2)
+                for x in (row.percent, row.low, row.high)
+            ),
+        )
+        for row in count_table(records, classes)
     ]
     _write(out / DIFFERENTIAL, header, rows)
     scale = [f"scale_{key}" for key in SCALE]
-    header = ["image", "status", "reason", "width", "height", "cells", *names, *scale]
+    header = ["image", "status", "reason", "width", "height", "cells", *answers, *scale]
     header += [EXCLUDED] * any(EXCLUDED in record for record in records)
-    _write(out / IMAGE_TABLE, header, _image_rows(records, failed, names))
+    _write(out / IMAGE_TABLE, header, _image_rows(records, failed, answers))
 
 
 def _write(path: Path, header: Iterable[str], rows: Iterable[Iterable]) -> None:
@@ -293,6 +320,7 @@ def _cell_rows(records: Iterable[Mapping]) -> Iterator[list]:
                 *cell["probabilities"][BACKGROUND + 1 :],
                 *(cell["background"], cell["area"], *cell["centroid"], *cell["box"]),
                 *(int(cell["touches_border"]), *(cell[key] for key in SHAPE)),
+                *(cell[key] for key in ("answer", "other") if key in cell),
             ]
 
 
@@ -316,15 +344,21 @@ def _image_rows(
 
 def _counts(records: Iterable[Mapping], names: Sequence[str]) -> Counter[str]:
     counts = Counter(dict.fromkeys(names, 0))
-    counts.update(cell["class"] for record in records for cell in record["cells"])
+    counts.update(answer_of(cell) for record in records for cell in record["cells"])
     return counts
 
 
+def _answers(records: Sequence[Mapping], classes: Sequence[str]) -> Sequence[str]:
+    """Return the names as which cells count, given the names of classes by id."""
+    names = classes[BACKGROUND + 1 :]
+    return records[0].get("answers", names) if records else names
+
+
 def count_table(
-    records: Iterable[Mapping], names: Sequence[str]
+    records: Sequence[Mapping], classes: Sequence[str]
 ) -> tuple[DifferentialRow, ...]:
-    """Return the differential count of all records; names are those of cells."""
-    return differential_of_counts(_counts(records, names))
+    """Return the differential count of all records; classes are named by id."""
+    return differential_of_counts(_counts(records, _answers(records, classes)))
 
 
 def write_report(
@@ -333,11 +367,14 @@ def write_report(
     """Write ``report.html``; ``state`` is that of ``predict.json``."""
     labels = _class_labels(state["classes"], records)
     cells = [(n, cell) for n, record in enumerate(records) for cell in record["cells"]]
-    doubts = [(cell["confidence"], cell["class_id"]) for _, cell in cells]
+    doubts = [
+        (cell["other" if answer_of(cell) == OTHER else "confidence"], answer_of(cell))
+        for _, cell in cells
+    ]
     shown = doubtful_first(doubts, MOST_THUMBNAILS)
     thumbnails = {(cells[i][0], cells[i][1]["id"]) for i in shown}
-    # The images of the most doubtful cells come first.
-    order = sorted(shown, key=lambda i: (cells[i][1]["confidence"], i))
+    # The images of cells without a class come first, then of the most doubtful ones.
+    order = sorted(shown, key=lambda i: (doubts[i][1] not in UNITS, doubts[i][0], i))
     images = dict.fromkeys([*(cells[i][0] for i in order), *range(len(records))])
     pictured = set(list(images)[:MOST_FIELDS])
     fields = [
@@ -346,18 +383,21 @@ def write_report(
         )
         for number, record in enumerate(records)
     ]
-    rows = count_table(records, [label.name for label in labels[1:]])
+    rows = count_table(records, state["classes"])
+    known = {label.name: label for label in (*labels, *EXTRA_LABELS)}
+    accept = records[0].get("accept", 0.0) if records else 0.0
     page = PredictReport(
         name=printable(_name(state)),
         summary=_summary(records, failed),
         classes=labels,
         differential=tuple(
-            CountedClass(label, row.count, row.percent, row.low, row.high)
-            for label, row in zip(labels[1:], rows, strict=True)
+            CountedClass(known[row.name], *astuple(row)[1:], UNITS.get(row.name, ""))
+            for row in rows
         ),
         fields=tuple(fields),
         failed=tuple((printable(n), printable(r)) for n, r in failed.items()),
-        facts=_facts(state),
+        facts=_facts(state, accept),
+        accept=accept,
         left_out=(
             *(f"{note}." for note in state.get("notes", ())),
             *_left_out(len(cells), len(shown), len(records), len(pictured)),
@@ -403,6 +443,8 @@ def _field(
         cells=tuple(
             FoundCell(
                 **{key: cell[key] for key in PAGE_KEYS},
+                answer=answer_of(cell),
+                other=cell.get("other", 0.0),
                 thumbnail=_pixels(folder / CUTOUTS / _cutout_name(cell))
                 if cell["id"] in thumbnails
                 else None,
@@ -455,6 +497,10 @@ def _summary(records: Sequence[Mapping], failed: Mapping) -> str:
     clauses = [f"{_number(len(cells), 'cell')} in {_number(len(records), 'image')}"]
     if empty:
         clauses[0] += f", {empty} of them without a cell"
+    answers = Counter(map(answer_of, cells))
+    for name, what in ((UNSURE, "unsure"), (OTHER, "none of the classes")):
+        if count := answers[name]:
+            clauses.append(f"{count} {'is' if count == 1 else 'are'} {what}")
     if cut:
         clauses.append(
             f"{cut} cells touch the border of their image and are counted too"
@@ -474,7 +520,7 @@ def _number(count: int, word: str) -> str:
     return f"{count} {word}{'' if count == 1 else 's'}"
 
 
-def _facts(state: Mapping) -> tuple[tuple[str, str], ...]:
+def _facts(state: Mapping, accept: float) -> tuple[tuple[str, str], ...]:
     settings = state["settings"]
     pixel, least = settings.get("um_per_px"), settings.get("min_area")
     scale = settings.get("scale") or "estimated from the red cells"
@@ -485,6 +531,7 @@ def _facts(state: Mapping) -> tuple[tuple[str, str], ...]:
         "scale": None if pixel else scale,
         "size of a pixel": pixel and f"{pixel} µm",
         "smallest cell": least and f"{least} pixels",
+        "a class counts from": accept and f"a confidence of {accept:g}",
         "mirrored and turned too": "yes" if settings.get("tta") else "no",
         "leuko_mm": leuko_mm.__version__,
     }

@@ -62,6 +62,8 @@ class Predictor:
         min_area: pixels of the image below which nothing counts as a cell; None is
             half the area of a red cell.
         tile: side in network pixels of what the network sees at once.
+        accept: confidence from 0 to 1 from which the class of a cell counts; below,
+            the cell is unsure. None takes that of the sidecar, else 0: every class.
         runtime: ``torch`` for a ``.pth``; ``openvino`` or ``onnxruntime`` for an
             export, None takes the first of them that is installed.
 
@@ -82,6 +84,7 @@ class Predictor:
         tta: bool = False,
         min_area: float | None = None,
         tile: int = 512,
+        accept: float | None = None,
         runtime: str | None = None,
     ):
         check_scale(scale, um_per_px)
@@ -92,10 +95,22 @@ class Predictor:
         # A missing library is reported before a large file is read.
         self.runtime = choose_runtime(Path(checkpoint), runtime)
         self.checkpoint = read_model(checkpoint)
+        self.accept = self._accepted(accept)
         self.scale, self.um_per_px, self.min_area = scale, um_per_px, min_area
         self.tile = tile
         network = open_runtime(self.checkpoint, self.runtime, device=device)
         self._network = TileNetwork(self.checkpoint, network, tta=tta)
+
+    def _accepted(self, accept: float | None) -> float:
+        accept = (
+            self.checkpoint.sidecar.get("accept", 0.0) if accept is None else accept
+        )
+        if not isinstance(accept, (int, float)) or not 0 <= accept <= 1:
+            raise ValueError(
+                f"accept={accept!r}: expected a confidence from 0 (every class counts) "
+                "to 1"
+            )
+        return float(accept)
 
     @classmethod
     def from_zoo(cls, name: str = DEFAULT_MODEL, **options) -> Predictor:
@@ -170,6 +185,7 @@ class Predictor:
             probabilities=planes,
             source=source,
             excluded=areas.share if areas else 0.0,
+            accept=self.accept,
         )
 
     def _segment(

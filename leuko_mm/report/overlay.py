@@ -32,6 +32,8 @@ CAPTION_SIZE, TITLE_SIZE, LEGEND_SIZE = 18, 22, 16
 CELL_ALPHA = 0.22
 OUTLINE_SHARE, NUMBER_SHARE = 0.03, 0.22
 OUTLINES, NUMBERS = (1, 6), (11, 48)
+# Dash and gap of the outline of an unsure cell, as multiples of its width.
+DASH, GAP = 4, 4
 
 
 def label_bytes(labels: np.ndarray) -> np.ndarray:
@@ -270,11 +272,15 @@ def _draw_legend(
 
 @dataclass(frozen=True)
 class DrawnCell:
-    """One cell to draw; box is x0, y0, x1, y1, ends excluded."""
+    """One cell to draw; box is x0, y0, x1, y1, ends excluded.
+
+    One that is ``unsure`` gets a dashed outline and a question mark.
+    """
 
     id: int
     colour: RGB
     box: tuple[int, int, int, int]
+    unsure: bool = False
 
     def scaled(self, share: float, limits: tuple[int, int]) -> int:
         """Return a share of the longer side in pixels, within limits."""
@@ -318,7 +324,23 @@ def _paint(drawn: np.ndarray, instances: np.ndarray, cell: DrawnCell) -> None:
     window[core > 0] = np.rint(blended)
     # Without a light line beside it a purple edge is lost on a purple cell.
     window[inner > core] = WHITE
-    window[inside > inner] = cell.colour
+    outline = inside > inner
+    if cell.unsure:
+        gaps = _gaps(inside, kernel, width)
+        window[outline & gaps] = WHITE
+        outline &= ~gaps
+    window[outline] = cell.colour
+
+
+def _gaps(inside: np.ndarray, kernel: np.ndarray, width: int) -> np.ndarray:
+    gaps = np.zeros_like(inside)
+    edges, _ = cv2.findContours(inside, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
+    for edge in edges:
+        # The dilation lengthens a gap by the width at both ends.
+        places = np.arange(len(edge)) % ((DASH + GAP) * width)
+        columns, rows = edge[places < (GAP - 2) * width, 0].T
+        gaps[rows, columns] = 1
+    return cv2.dilate(gaps, kernel, iterations=width) > 0
 
 
 def _numbered(drawn: np.ndarray, cells: Sequence[DrawnCell]) -> np.ndarray:
@@ -329,7 +351,7 @@ def _numbered(drawn: np.ndarray, cells: Sequence[DrawnCell]) -> np.ndarray:
         border = max(1, size // 10)
         font = ImageFont.load_default(size)
         style = dict(font=font, stroke_width=border)
-        text = str(cell.id)
+        text = f"{cell.id}{'?' * cell.unsure}"
         _, _, right, bottom = draw.textbbox((0, 0), text, **style)
         # At the upper left corner of its box, moved into the picture.
         x = min(max(cell.box[0] - right // 3, border), picture.width - right)

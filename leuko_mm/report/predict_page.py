@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from leuko_mm.classes import OTHER, UNSURE
 from leuko_mm.report.html import picture, render
 from leuko_mm.report.overlay import fitted
 from leuko_mm.report.run_page import ClassLabel
@@ -18,13 +19,14 @@ THUMBNAIL_QUALITY, FIELD_QUALITY = 80, 70
 
 @dataclass(frozen=True)
 class CountedClass:
-    """One class of the differential count; shares in percent."""
+    """One row of the differential count; shares in percent, or in another ``unit``."""
 
     label: ClassLabel
     count: int
     percent: float
     low: float
     high: float
+    unit: str = ""
 
 
 @dataclass(frozen=True)
@@ -34,9 +36,11 @@ class FoundCell:
     Args:
         id: its number in its image, as the overlay shows it.
         probabilities: by class id, 0-1.
+        answer: the name as which it counts: its class, ``unsure`` or ``other``.
         box: x0, y0, x1, y1 in pixels of the image, ends excluded.
         area: pixels.
         runs: its pixels as COCO's compressed run lengths.
+        other: probability that it is none of the classes, 0-1.
         thumbnail: uint8 RGB (H, W, 3); None where the page has too many.
     """
 
@@ -48,7 +52,14 @@ class FoundCell:
     area: int
     touches_border: bool
     runs: str
+    answer: str
+    other: float = 0.0
     thumbnail: np.ndarray | None = None
+
+    @property
+    def certainty(self) -> float:
+        """How probable the answer is; of an unsure cell, its likeliest class."""
+        return self.other if self.answer == OTHER else self.confidence
 
 
 @dataclass(frozen=True)
@@ -78,9 +89,11 @@ class PredictReport:
 
     Args:
         failed: (image, reason).
+        differential: of all names as which cells count, the classes first.
         facts: (name, value) of settings and inputs.
         left_out: sentences on what the page does not show; empty if nothing.
         command: makes a dataset of the saved corrections.
+        accept: confidence from which a class counts, 0-1.
     """
 
     name: str
@@ -94,6 +107,7 @@ class PredictReport:
     command: str
     version: str
     closing: str
+    accept: float = 0.0
 
 
 def render_predict_report(report: PredictReport) -> str:
@@ -104,23 +118,27 @@ def render_predict_report(report: PredictReport) -> str:
             "title": f"{report.name}: leukocytes",
             "script": "predict.js",
             "report": report,
-            "groups": _by_class(report),
+            "groups": _by_answer(report),
             "pictures": [_field_picture(field) for field in report.fields],
             "content": _content(report),
         },
     )
 
 
-def _by_class(report: PredictReport) -> list[tuple[int, ClassLabel, int, list[dict]]]:
-    """Return class id, class, number of cells and cards; the most doubtful first."""
+def _by_answer(report: PredictReport) -> list[tuple[ClassLabel, int, list[dict]]]:
+    """Return label, number of cells and cards; cells without a class come first.
+
+    Within a group the most doubtful come first.
+    """
     cells = [(n, f, cell) for n, f in enumerate(report.fields) for cell in f.cells]
+    labels = [row.label for row in report.differential]
     groups = []
-    for class_id, label in enumerate(report.classes[1:], 1):
-        own = [entry for entry in cells if entry[2].class_id == class_id]
+    for label in sorted(labels, key=lambda known: known.name not in (UNSURE, OTHER)):
+        own = [entry for entry in cells if entry[2].answer == label.name]
         shown = [entry for entry in own if entry[2].thumbnail is not None]
-        shown.sort(key=lambda entry: (entry[2].confidence, entry[0], entry[2].id))
+        shown.sort(key=lambda entry: (entry[2].certainty, entry[0], entry[2].id))
         if own:
-            groups.append((class_id, label, len(own), [_card(*e) for e in shown]))
+            groups.append((label, len(own), [_card(*e) for e in shown]))
     return groups
 
 
@@ -147,6 +165,7 @@ def _content(report: PredictReport) -> dict:
     return {
         "version": report.version,
         "classes": [label.name for label in report.classes],
+        "answers": [row.label.name for row in report.differential],
         "images": [
             {
                 "name": field.name,
@@ -165,6 +184,8 @@ def _cell_content(cell: FoundCell) -> dict:
     return {
         "id": cell.id,
         "class": cell.class_id,
+        "answer": cell.answer,
+        "other": round(cell.other, 4),
         "confidence": round(cell.confidence, 4),
         "probabilities": [round(share, 4) for share in cell.probabilities],
         "box": list(cell.box),
@@ -175,19 +196,19 @@ def _cell_content(cell: FoundCell) -> dict:
 
 
 def doubtful_first(
-    confidences: Sequence[tuple[float, int]], most: int
+    confidences: Sequence[tuple[float, str]], most: int
 ) -> frozenset[int]:
     """Return which cells get one of ``most`` thumbnails, the most doubtful first.
 
-    Every class gets an equal share; what classes with fewer cells leave over goes to
-    the most doubtful of the others. ``confidences`` are (confidence, class) of each.
+    Every answer gets an equal share; what answers with fewer cells leave over goes to
+    the most doubtful of the others. ``confidences`` are (confidence, answer) of each.
     """
     order = sorted(range(len(confidences)), key=lambda i: (confidences[i][0], i))
-    classes = {class_id for _, class_id in confidences}
-    share = most // max(1, len(classes))
+    answers = {answer for _, answer in confidences}
+    share = most // max(1, len(answers))
     first = []
-    for class_id in classes:
-        first += [i for i in order if confidences[i][1] == class_id][:share]
+    for answer in answers:
+        first += [i for i in order if confidences[i][1] == answer][:share]
     taken = set(first)
     others = [i for i in order if i not in taken]
     return frozenset([*first, *others[: most - len(first)]])

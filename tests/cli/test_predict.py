@@ -35,6 +35,17 @@ def test_counts_and_page_are_told(place, capsys):
     assert "look at out/report.html" in printed
 
 
+def test_unsure_and_other_cells_are_counted_apart(place, monkeypatch, capsys):
+    predictor = ColourPredictor(accept=0.86, others=(1,))
+    monkeypatch.setattr(predict, "make_predictor", lambda *_: predictor)
+    more = ("--checkpoint", "net.pth", "--accept", "0.86")
+    assert leuko_predict("in", "--out", "out", *more) == 0
+    printed = capsys.readouterr().out
+    assert "unsure          2   50.0 % of all leukocytes  (" in printed
+    assert "other           2   50.0 per 100 leukocytes  (" in printed
+    assert '"accept": 0.86' in (place / "out" / "predict.json").read_text()
+
+
 def test_a_model_of_the_zoo_is_taken_by_its_name(place, monkeypatch, capsys):
     monkeypatch.setenv("LEUKO_MM_DATA", str(place / "data"))
     asked = ["in", "--out", "out", "--checkpoint", "segnet"]

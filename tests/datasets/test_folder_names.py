@@ -121,7 +121,7 @@ def test_a_palette_of_known_colours_says_more_than_its_values():
 
 
 def test_a_map_comes_back_from_how_it_is_typed():
-    targets = {"0": "background", "a, b=c": "monocyte", "#ff0000": "ignore"}
+    targets = {"0": "background", "a, b=c": "monocyte", "#ff0000": "other"}
     assert parse_map(shlex.split(map_text(targets))[0]) == targets
 
 

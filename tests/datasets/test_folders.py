@@ -251,6 +251,25 @@ def test_cells_are_cut_out_of_fields(tmp_path):
         prepare(tmp_path, tmp_path / "other", crop=61)
 
 
+def test_cells_of_none_of_the_classes_come_back_as_other(tmp_path):
+    labels = np.zeros((40, 40), np.uint8)
+    labels[3:15, 4:16], labels[16:22, 16:22] = 7, 5
+    for folder, factor in (("images", 20), ("masks", 1)):
+        (tmp_path / folder).mkdir()
+        Image.fromarray(factor * labels).save(tmp_path / folder / "a.png")
+        Image.fromarray(factor * (labels // 7 * 7)).save(tmp_path / folder / "b.png")
+    targets = {"0": "background", "7": "other", "5": "neutrophil"}
+    whole = prepare(tmp_path, tmp_path / "whole", targets=targets)
+    assert [row.class_name for row in whole] == ["neutrophil", "other"]
+    assert (np.unique(mask_of(tmp_path / "whole", whole[0])) == [0, 5, 255]).all()
+    rows = prepare(tmp_path, tmp_path / "cut", targets=targets, crop=24)
+    cells = [row for row in rows if row.kind == "cell"]
+    assert [row.class_name for row in cells] == ["other", "neutrophil", "other"]
+    # In the picture of another cell, a neighbour teaches nothing.
+    mask = mask_of(tmp_path / "cut", cells[0])
+    assert (mask == np.where(labels, 255, 0)[:24, :24]).all()
+
+
 def test_shapes_drawn_one_by_one_are_cells_even_where_they_touch(tmp_path):
     rng = np.random.default_rng(0)
     drawn.write_images(tmp_path, {"f": np.zeros((40, 40), np.uint8)}, rng)

@@ -17,6 +17,7 @@ from leuko_mm.inference.cells import (
     differential,
     find_cell_masks,
     wilson_interval,
+    with_others,
 )
 
 SHAPE = (120, 200)
@@ -123,6 +124,28 @@ def test_cells_of_many_images_are_counted_together():
     assert inner["neutrophil"] == 1
     with pytest.raises(ValueError, match="one model"):
         differential([one, a_prediction(classes=("background", "leukocyte"))])
+
+
+def test_a_cell_counts_as_its_class_as_unsure_or_as_other():
+    answers = dict(accept=0.9, names_other=True)
+    found = a_prediction(5, 3, 1, 1, **answers)
+    cells = [replace(cell, other=0.8 * (cell.id > 2)) for cell in found.cells]
+    found = with_others(replace(found, cells=tuple(cells)))
+    own = [set(found.labels[found.instances == cell.id]) for cell in found.cells]
+    assert own == [{5}, {3}, {255}, {255}]
+    *_, neutrophil, unsure, other = differential([found])
+    assert (neutrophil.count, neutrophil.percent) == (1, 100.0)
+    assert (unsure.name, unsure.count, unsure.percent) == ("unsure", 1, 50.0)
+    assert (other.name, other.count, other.percent) == ("other", 2, 100.0)
+    # The share of others among all four cells, as odds.
+    low, high = binomtest(2, 4).proportion_ci(0.95, method="wilson")
+    odds = [100 * share / (1 - share) for share in (low, high)]
+    assert [other.low, other.high] == pytest.approx(odds)
+    with pytest.raises(ValueError, match="one accept"):
+        differential([found, replace(found, accept=0.5)])
+    *classes, other = differential([replace(found, accept=0.0, cells=found.cells[2:])])
+    assert {(row.count, row.percent) for row in classes} == {(0, 0.0)}
+    assert np.isnan([other.percent, other.low, other.high]).all()
 
 
 def random_probabilities(shape, classes=3):

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from PIL import Image
-from predicted_fields import predicted, write_fields
+from predicted_fields import ColourPredictor, predicted, write_fields
 
-from leuko_mm.classes import class_id
 from leuko_mm.datasets.converters.folders.annotation import fill_rings
+from leuko_mm.datasets.converters.folders.class_map import OTHER_LABEL, label_values
 from leuko_mm.datasets.converters.folders.coco import coco_inside
 from leuko_mm.datasets.converters.folders.survey import survey_folders
 from leuko_mm.inference.exchange import inside_box, pixel_rings
@@ -65,7 +65,8 @@ def test_a_hole_follows_its_outer_ring():
 @pytest.mark.parametrize("form", ["coco.json", "geojson"])
 def test_leuko_prepare_reads_the_same_masks(tmp_path, form):
     write_fields(tmp_path / "in", ["a.png", "b/größe 1.png"], kinds=(1, 3, 5))
-    outcome = predicted(tmp_path, coco=True, geojson=True)
+    predictor = ColourPredictor(accept=0.86, others=(2,))
+    outcome = predicted(tmp_path, predictor=predictor, coco=True, geojson=True)
     survey = survey_folders(tmp_path / "in", tmp_path / "out" / form)
     # The names are the classes' own: no map need be given.
     assert all(target == key for key, target in survey.guess.items())
@@ -74,6 +75,8 @@ def test_leuko_prepare_reads_the_same_masks(tmp_path, form):
         place = tmp_path / "out" / "images" / record["image"] / "labels.png"
         labels = np.array(Image.open(place))
         annotation = survey.annotations.readers[image.name](*labels.shape)
-        values = {key: class_id(key) for key in annotation.keys}
-        assert (annotation.labels(values) == labels).all()
+        values = label_values(survey.guess, image.name, annotation.pixels(), form)
+        own = annotation.labels(values)
+        assert (np.where(own == OTHER_LABEL, 255, own) == labels).all()
+        assert (own == OTHER_LABEL).sum() == (labels == 255).sum() > 0
         assert len(annotation.instances) == len(record["cells"]) == 3

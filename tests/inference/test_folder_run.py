@@ -74,6 +74,42 @@ def test_every_output_says_the_same(place):
     assert json.loads((out / "predict.json").read_text())["complete"] is True
 
 
+def test_cells_without_a_class_are_apart_in_every_output(place):
+    write_fields(place / "in", ["a.png", "b.png"], kinds=(1, 5, 5))
+    predictor = ColourPredictor(accept=0.86, others=(1,))
+    predicted(place, predictor=predictor, coco=True, geojson=True)
+    out = place / "out"
+    cells = table(out / "cells.csv")[:3]
+    assert [cell["answer"] for cell in cells] == ["other", "neutrophil", "unsure"]
+    assert [cell["class"] for cell in cells] == ["basophil", *["neutrophil"] * 2]
+    assert [float(cell["other"]) for cell in cells] == [0.8, 0, 0]
+    text = (out / "differential.csv").read_text()
+    assert "unsure,2,50.0,15.0,85.0\n" in text  # of 4 leukocytes
+    assert "other,2,50.0," in text  # on 100 leukocytes, as 2 on 4
+    header, first, _ = (out / "images.csv").read_text().splitlines()
+    assert "neutrophil,unsure,other,scale" in header
+    assert ",3,0,0,0,0,1,1,1,1.0," in first  # cells, then by answer
+    folder = out / "images/a.png"
+    mask = np.array(Image.open(folder / "labels.png"))
+    assert (mask == 255).sum() == int(cells[0]["area_px"])
+    drawn = np.array(Image.open(folder / "overlay.png"))
+    x0, y0, x1 = (int(cells[0][key]) for key in ("x0", "y0", "x1"))
+    assert drawn[y0, (x0 + x1) // 2].tolist() == [128, 128, 128]
+    coco = json.loads((out / "coco.json").read_text())
+    assert coco["categories"][-1] == dict(id=6, name="other")
+    assert [e["category_id"] for e in coco["annotations"][:3]] == [6, 5, 5]
+    features = json.loads((out / "geojson/a.geojson").read_text())["features"]
+    assert features[2]["properties"]["answer"] == "unsure"
+
+
+def test_outputs_of_a_model_of_classes_alone_name_nothing_more(place):
+    write_fields(place / "in", ["a.png"])
+    predicted(place, coco=True, geojson=True)
+    for file, content in content_of(place / "out").items():
+        named = [w for w in (b"unsure", b"other", b"answer") if w in content]
+        assert not named or file == "report.html"
+
+
 def test_hostile_names_and_broken_files(place):
     write_fields(place / "in", HOSTILE_NAMES)
     broken = write_broken(place / "in", 5)
@@ -143,6 +179,8 @@ def test_results_are_not_replaced_unasked(place):
         predicted(place)
     with pytest.raises(UsageError, match="tta False, now True"):
         predicted(place, resume=True, tta=True)
+    with pytest.raises(UsageError, match=r"accept None, now 0\.9"):
+        predicted(place, resume=True, accept=0.9)
     (place / "in" / "a.png").rename(place / "in" / "z.png")
     with pytest.raises(UsageError, match=r"1 image.* not named now, first a.png"):
         predicted(place, resume=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 
@@ -234,6 +235,20 @@ def test_a_huge_image_takes_two_gib_beyond_itself(painted, factor, project_root)
     cells, gib = done.stdout.split()[-2:]
     assert int(cells) == 25 * 64
     assert float(gib) < 2
+
+
+def test_a_class_counts_from_a_confidence_on(painted, labels):
+    labels[36:84:4][labels[36:84:4] == 5] = 3  # a fourth of the neutrophil
+    sidecar = painted.with_suffix(".json")
+    content, stated = json.loads(sidecar.read_text()), {"accept": 0.9}
+    cases = (({}, None, None), ({}, 0.9, 1), (stated, None, 1), (stated, 0.0, None))
+    for more, accept, unsure in cases:
+        sidecar.write_text(json.dumps({**content, **more}))
+        found = Predictor(painted, scale=1.0, accept=accept).predict(paint(labels))
+        assert found.counts.get("unsure") == unsure
+    for accept in (-0.1, 1.5, float("nan"), "0.9"):
+        with pytest.raises(ValueError, match="expected a confidence from 0"):
+            Predictor(painted, accept=accept)
 
 
 def pixelwise(tile: np.ndarray) -> np.ndarray:

@@ -176,6 +176,7 @@ def predict_data():
             area=700,
             touches_border=number == 2,
             runs="61X13mN000`0",
+            answer=LABELS[class_id].name,
             thumbnail=None if number == 3 else thumbnail,
         )
 

@@ -156,6 +156,14 @@ def test_touching_cells_have_outlines_of_their_own(scene):
     assert drawn[90, 40].tolist() == [196, 140, 140]
 
 
+def test_the_outline_of_an_unsure_cell_is_dashed(scene):
+    cell = DrawnCell(1, RED, (20, 60, 60, 100), unsure=True)
+    edge = cell_overlay(*scene, [cell])[99, 20:60]
+    red, white = ((edge == colour).all(-1) for colour in (RED, (255, 255, 255)))
+    assert (red | white).all()
+    assert 0.3 < red.mean() < 0.7
+
+
 def test_outside_cells_nothing_changes(scene):
     image, instances = scene
     drawn = cell_overlay(image, instances, [DrawnCell(1, RED, (20, 60, 60, 100))])

@@ -15,11 +15,13 @@ from PIL import Image
 from predicted_fields import (
     HOSTILE_NAMES,
     ColourPredictor,
+    predicted,
     write_broken,
     write_fields,
 )
 
 from leuko_mm.cli.main import main
+from leuko_mm.datasets.prepared import read_index
 from leuko_mm.inference.folder_run import PredictRequest, predict_files
 
 
@@ -127,6 +129,33 @@ def test_saved_corrections_can_be_loaded_again(tab, tmp_path):
     )
     chosen = card_of(tab, "plain.png").get_by_role("combobox")
     assert chosen.input_value() == "ignore"
+
+
+def test_cells_without_a_class_come_first_and_get_one(visit, tmp_path, monkeypatch):
+    (tmp_path / "in").mkdir()
+    write_fields(tmp_path / "in", ["a.png", "b.png"], kinds=(1, 5, 5))
+    predicted(tmp_path, predictor=ColourPredictor(accept=0.86, others=(1,)))
+    tab = visit(tmp_path / "out" / "report.html")
+    groups = [text.split()[0] for text in tab.locator("h3:visible").all_inner_texts()]
+    assert groups == ["unsure", "other", "basophil", "neutrophil"]
+    # An unsure cell of a.png is an eosinophil, and a neutrophil is other: by keys.
+    card_of(tab, "a.png", 3).locator(".open").click()
+    assert tab.locator(".field-figures").inner_text().startswith("unsure: neutrophil?")
+    tab.keyboard.press("2")
+    tab.keyboard.press("Escape")
+    card_of(tab, "a.png", 2).locator(".open").focus()
+    tab.keyboard.press("o")
+    counted = tab.locator("[data-count]").all_inner_texts()
+    assert counted[:3] == ["1 (50.0 %)", "1 (50.0 %)", "0 (0.0 %)"]
+    assert counted[5:] == ["1 (33.3 %)", "3 (100.0 per 100)"]
+    file = saved_by(tab, tmp_path)
+    monkeypatch.setenv("LEUKO_MM_DATA", str(tmp_path / "data"))
+    words = ["prepare", "folders", str(tmp_path / "in"), str(file), "--crop", "24"]
+    assert main([*words, "--name", "mine", "--yes"]) == 0
+    rows = read_index(tmp_path / "data" / "mine")
+    classes = sorted(row.class_name for row in rows if row.kind == "cell")
+    # The unsure cell of b.png is ignored, as a person's "unsure" is.
+    assert classes == ["basophil", "eosinophil", "other", "other", "other"]
 
 
 def test_arrow_keys_stay_within_the_class(tab):

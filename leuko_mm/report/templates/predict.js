@@ -6,12 +6,13 @@
   const dialog = section.querySelector("dialog");
   if (!dialog) return;
   const content = JSON.parse(document.getElementById("content").textContent);
-  const NO_CELL = "background", UNSURE = "ignore";
+  const NO_CELL = "background", OTHER = "other", UNSURE = "unsure", IGNORE = "ignore";
   const names = content.classes.slice(1);
   const options = [
     ...names.map((name, i) => ({ key: String(i + 1), value: name, words: name })),
+    { key: "o", value: OTHER, words: "other" },
     { key: "0", value: NO_CELL, words: "no cell" },
-    { key: "u", value: UNSURE, words: "unsure" },
+    { key: "u", value: IGNORE, words: "unsure" },
   ];
   const cards = [...section.querySelectorAll(".cell")];
   const view = (part) => dialog.querySelector(part);
@@ -24,7 +25,9 @@
     for (const cell of image.cells) found.set(`${number}:${cell.id}`, { image, cell });
   });
   const keyOf = (card) => `${card.dataset.field}:${card.dataset.cell}`;
-  const predicted = (key) => content.classes[found.get(key).cell.class];
+  const answered = (key) => found.get(key).cell.answer;
+  // An unsure cell that nobody corrects is ignored by a training.
+  const predicted = (key) => (answered(key) === UNSURE ? IGNORE : answered(key));
   const current = (key) => chosen.get(key) ?? predicted(key);
   const visible = () => cards.filter((card) => !card.parentElement.parentElement.hidden);
 
@@ -59,17 +62,18 @@
     section.querySelector("[role=status]").textContent =
       number && !unsaved ? `${words}, saved` : words;
     for (const part of document.querySelectorAll(".corrected")) part.hidden = !number;
-    const counts = new Map(names.map((name) => [name, 0]));
-    let total = 0;
+    const counts = new Map([...names, UNSURE, OTHER].map((name) => [name, 0]));
     for (const key of found.keys()) {
-      if (!counts.has(current(key))) continue;
-      counts.set(current(key), counts.get(current(key)) + 1);
-      total += 1;
+      const name = current(key) === IGNORE ? UNSURE : current(key);
+      if (counts.has(name)) counts.set(name, counts.get(name) + 1);
     }
+    const classed = names.reduce((sum, name) => sum + counts.get(name), 0);
     for (const cell of document.querySelectorAll("[data-count]")) {
-      const count = counts.get(cell.dataset.count);
-      const share = total ? ((100 * count) / total).toFixed(1) : "0.0";
-      cell.textContent = `${count} (${share} %)`;
+      const name = cell.dataset.count;
+      const total = names.includes(name) ? classed : classed + counts.get(UNSURE);
+      const share = total ? ((100 * counts.get(name)) / total).toFixed(1) : "0.0";
+      const unit = name === OTHER ? "per 100" : "%";
+      cell.textContent = `${counts.get(name)} (${share} ${unit})`;
     }
   }
 
@@ -91,12 +95,16 @@
       view(".field-view rect").setAttribute(name, value);
     }
     view("h3").textContent = `${image.name} #${cell.id}`;
+    const sure = cell.answer === OTHER ? cell.other : cell.confidence;
+    const answer =
+      cell.answer === UNSURE ? `unsure: ${content.classes[cell.class]}?` : cell.answer;
     view(".field-figures").textContent =
-      `${predicted(key)}, ${(100 * cell.confidence).toFixed(1)} %; ${cell.area} pixels` +
+      `${answer}, ${(100 * sure).toFixed(1)} %; ${cell.area} pixels` +
       (cell.border ? "; touches the border" : "");
     view(".field-choice").replaceChildren(choice(key, "class of this cell"));
     view(".probabilities tbody").replaceChildren(
       ...names.map((name, i) => probability(name, cell.probabilities[i + 1])),
+      ...(content.answers.includes(OTHER) ? [probability(OTHER, cell.other)] : []),
     );
     const overlay = image.overlay.split("/").map(encodeURIComponent).join("/");
     view(".whole").href = `./${overlay}`;
@@ -153,7 +161,7 @@
       segmentation: { size: [image.height, image.width], counts: cell.runs },
       score: cell.confidence,
       cell: cell.id,
-      predicted: predicted(key),
+      predicted: answered(key),
       corrected: chosen.has(key),
     }));
     const info = {

@@ -1,7 +1,8 @@
 """The class map: which value, colour or label (a key) stands for which class.
 
 A target is a class, ``background``, ``ignore``, ``leukocyte`` (its class is not
-known) or ``by-name`` (the class that the image's path names).
+known), ``other`` (none of the classes) or ``by-name`` (the class that the image's path
+names).
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ from leuko_mm.datasets.prepared import DatasetError
 BACKGROUND, LEUKOCYTE = BINARY_NAMES
 IGNORE = "ignore"
 BY_NAME = "by-name"
-SPECIAL = (BACKGROUND, LEUKOCYTE, IGNORE, BY_NAME)
+SPECIAL = (BACKGROUND, LEUKOCYTE, IGNORE, OTHER, BY_NAME)
+# Stands for cells of class ``other`` until masks are written, with 255 in them.
+OTHER_LABEL = IGNORE_LABEL - 1
 UNKNOWN = "?"
 
 _SYNONYMS = {
@@ -62,7 +65,9 @@ def _targets_in(text: str) -> set[str]:
 
 
 def label_target(text: str) -> str | None:
-    """Return what a label says: a class, leukocyte, background, ignore, or None."""
+    """Return what a label says, as a target; None if that is not clear."""
+    if text.strip().lower() == OTHER:
+        return OTHER
     found = _targets_in(text)
     chosen = found - {LEUKOCYTE, BACKGROUND, IGNORE} or found
     return chosen.pop() if len(chosen) == 1 else None
@@ -152,7 +157,7 @@ def _class_of_colour(colour: tuple[int, int, int]) -> str | None:
     return None
 
 
-def parse_map(text: str, *, other: bool = False) -> dict[str, str]:
+def parse_map(text: str) -> dict[str, str]:
     """Return key -> target of ``'0=background,255=eosinophil'``.
 
     A key that holds a comma goes in double quotes with its class:
@@ -169,20 +174,20 @@ def parse_map(text: str, *, other: bool = False) -> dict[str, str]:
                 raise ValueError("expected value=class")
             if key in found:
                 raise ValueError(f"{key!r} is there twice")
-            found[key] = _parse_target(name, (*SPECIAL, OTHER) if other else SPECIAL)
+            found[key] = _parse_target(name)
         except ValueError as error:
             raise DatasetError(f"--map {entry!r}: {error}") from None
     return found
 
 
-def _parse_target(text: str, special: Sequence[str]) -> str:
+def _parse_target(text: str) -> str:
     name = text.strip().lower()
-    if name in special:
+    if name in SPECIAL:
         return name
     try:
         return CLASSES[class_id(name)].name
     except ValueError as error:
-        raise ValueError(f"{error}, or {', '.join(special[1:])}") from None
+        raise ValueError(f"{error}, or {', '.join(SPECIAL[1:])}") from None
 
 
 def map_text(targets: Mapping[str, str | None]) -> str:
@@ -200,7 +205,8 @@ def check_map(targets: Mapping[str, str | None], uses: Mapping[str, KeyUse]) -> 
                 f"the map says nothing of {key!r}, which is on {use}; it has "
                 f"{known or 'nothing'}"
             )
-    cells = {k: targets[k] for k in uses if targets[k] not in (BACKGROUND, IGNORE)}
+    none = (BACKGROUND, IGNORE, OTHER)
+    cells = {k: targets[k] for k in uses if targets[k] not in none}
     if not cells:
         key = max(uses, key=lambda k: uses[k].pixels if k != "0" else 0)
         raise DatasetError(
@@ -226,8 +232,11 @@ def is_binary(targets: Mapping[str, str]) -> bool:
 def label_values(
     targets: Mapping[str, str], relative: str, used: Mapping[str, int], file: str
 ) -> dict[str, int]:
-    """Return the label of every key that one image has; its path may name the class."""
-    special = {BACKGROUND: 0, LEUKOCYTE: 1, IGNORE: IGNORE_LABEL}
+    """Return the label of every key that one image has; its path may name the class.
+
+    That of cells of class ``other`` is ``OTHER_LABEL``.
+    """
+    special = {BACKGROUND: 0, LEUKOCYTE: 1, IGNORE: IGNORE_LABEL, OTHER: OTHER_LABEL}
     labels = {}
     for key, pixels in used.items():
         target = targets[key]

@@ -60,9 +60,10 @@ def prepare_folders(
 ) -> bool:
     """Write the dataset of a survey, with folds that divide no group.
 
-    Without ``crop`` an image is one cell, its class the one with the most pixels; an
-    image without a leukocyte is kept as a field, which no split names. With ``crop``
-    every image is a field, and every cell in it a cell of the dataset.
+    Without ``crop`` an image is one cell, its class the one with the most pixels, or
+    ``other`` where only such cells are; an image without a cell is kept as a field,
+    which no split names. With ``crop`` every image is a field, and every cell in it a
+    cell of the dataset.
 
     Raises:
         DatasetError: if the map does not fit, an image cannot be read, or there is
@@ -217,32 +218,38 @@ def _cells_of(
     # A key may be there and wholly painted over.
     values = {key: values.get(key, BACKGROUND) for key in annotation.keys}
     labels = annotation.labels(values)
-    names = BINARY_NAMES if class_map.is_binary(request.targets) else CLASS_NAMES
+    binary = class_map.is_binary(request.targets)
+    names = dict(enumerate(BINARY_NAMES if binary else CLASS_NAMES))
+    names[class_map.OTHER_LABEL] = OTHER
+    mask = np.where(labels == class_map.OTHER_LABEL, IGNORE_LABEL, labels)
     main = _majority(labels) if request.crop is None else None
     whole = PreparedCell(
         stem=image.stem,
         class_name="" if main is None else names[main],
         group=request.grouping.groups[image.stem],
         image=image.path if image_facts(image.path).plain else pixels,
-        mask=labels,
+        mask=mask,
         kind="field" if main is None else "cell",
         source=image.relative,
     )
     yield whole
     if request.crop is None:
         return
-    if survey.numbered and class_map.is_binary(request.targets):
+    if survey.numbered and binary:
         annotation = _numbered(annotation)
     crops = find_crops(annotation, labels, values, request.crop)
     for number, crop in enumerate(crops, 1):
         x0, y0, x1, y1 = crop.box
+        own = mask[y0:y1, x0:x1]
+        if crop.label == class_map.OTHER_LABEL:  # its neighbours teach nothing
+            own = np.where(own, IGNORE_LABEL, own)
         counts["cut"] += crop.cut
         yield replace(
             whole,
             stem=f"{image.stem}_cell{number}",
             class_name=names[crop.label],
             image=np.ascontiguousarray(pixels[y0:y1, x0:x1]),
-            mask=labels[y0:y1, x0:x1],
+            mask=own,
             kind="cell",
             place=Place(image.stem, x0, y0, 1),
         )
@@ -251,6 +258,8 @@ def _cells_of(
 def _majority(labels: np.ndarray) -> int | None:
     counts = np.bincount(labels.ravel(), minlength=IGNORE_LABEL + 1)
     counts[[BACKGROUND, IGNORE_LABEL]] = 0
+    # Only a picture without any class is of class ``other``.
+    counts[class_map.OTHER_LABEL] = counts[class_map.OTHER_LABEL] > 0
     return int(counts.argmax()) if counts.any() else None
 
 
