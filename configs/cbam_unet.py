@@ -1,6 +1,6 @@
 # CBAM U-Net (the paper's method): VGG16 encoder, CBAM on the four skips, Dice + focal
 # loss. What people change most:
-#   --protocol paper | grouped | half | robust | smoke     data and schedule
+#   --protocol paper | grouped | half | robust | labs | smoke     data and schedule
 #   --setting A | B                      raw + cross-entropy, AHE-Retinex + focal + Dice
 #   --split fold1 ... fold5 | paper      which slides are tested
 #   _decoder                             widths of the decoder, bottom to top

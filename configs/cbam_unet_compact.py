@@ -6,7 +6,7 @@
 #   --split fold1 ... fold5              which slides are tested
 #   _iterations                          how long to train
 #   frozen_stages                        stages of VGG16 that never learn
-#   --protocol paper | grouped | half | robust | smoke     compare it
+#   --protocol paper | grouped | half | robust | labs | smoke     compare it
 _base_ = ['_base_/runtime.py', '_base_/protocols/half.py']
 method = 'cbam_unet_compact'
 # Not that of the base: data and schedule are the recipe's own.

@@ -1,6 +1,6 @@
 # CBAM U-Net on ResNet50 (the paper's Table 4): the encoder swapped, one enlargement
 # more at the end. What people change most:
-#   --protocol paper | grouped | half | robust | smoke     data and schedule
+#   --protocol paper | grouped | half | robust | labs | smoke     data and schedule
 #   --setting A | B                      raw + cross-entropy, AHE-Retinex + focal + Dice
 #   _decoder                             widths of the decoder, bottom to top
 # These widths give the decoder inputs 3072, 1024, 512, 192 of public ResNet50 U-Nets;

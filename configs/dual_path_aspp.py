@@ -1,7 +1,7 @@
 # Dual-path U-Net with atrous pooling at its bottom, from random weights. Only
 # its summary was open to us; what we inferred is in docs/methods.md. What people
 # change most:
-#   --protocol paper | grouped | half | robust | smoke     data and schedule
+#   --protocol paper | grouped | half | robust | labs | smoke     data and schedule
 #   --setting A | B                      raw + cross-entropy, AHE-Retinex + focal + Dice
 #   _widths                              residual channels of the levels, finest first
 _base_ = ['_base_/runtime.py', '_base_/protocols/paper.py']

@@ -1,5 +1,5 @@
 # FCN-8s on VGG16: scores at 1/32, 1/16 and 1/8, added up. What people change most:
-#   --protocol paper | grouped | half | robust | smoke     data and schedule
+#   --protocol paper | grouped | half | robust | labs | smoke     data and schedule
 #   --setting A | B                      raw + cross-entropy, AHE-Retinex + focal + Dice
 #   _fc             width of the layers that stand for VGG's fully connected ones
 _base_ = ['_base_/runtime.py', '_base_/protocols/paper.py']

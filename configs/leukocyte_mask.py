@@ -1,7 +1,7 @@
 # LeukocyteMask: cells are found in a small picture, cut out, and segmented one by one.
 # Only its summary was open to us; what we inferred is in docs/methods.md. What people
 # change most:
-#   --protocol paper | grouped | half | robust | smoke     data and schedule
+#   --protocol paper | grouped | half | robust | labs | smoke     data and schedule
 #   --setting A | B                      raw + cross-entropy, AHE-Retinex + focal + Dice
 #   context                              margin around a cell, share of its side
 _base_ = ['_base_/runtime.py', '_base_/protocols/paper.py']

@@ -1,6 +1,6 @@
 # PSPNet on ResNet50, from MMSegmentation's parts, without its auxiliary head.
 # What people change most:
-#   --protocol paper | grouped | half | robust | smoke     data and schedule
+#   --protocol paper | grouped | half | robust | labs | smoke     data and schedule
 #   --setting A | B                      raw + cross-entropy, AHE-Retinex + focal + Dice
 _base_ = ['_base_/runtime.py', '_base_/protocols/paper.py']
 method = 'pspnet_r50'

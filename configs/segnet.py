@@ -1,6 +1,6 @@
 # SegNet on VGG16: values go back to where the pooling found them, no map is carried
 # over. What people change most:
-#   --protocol paper | grouped | half | robust | smoke     data and schedule
+#   --protocol paper | grouped | half | robust | labs | smoke     data and schedule
 #   --setting A | B                      raw + cross-entropy, AHE-Retinex + focal + Dice
 _base_ = ['_base_/runtime.py', '_base_/protocols/paper.py']
 method = 'segnet'

@@ -1,6 +1,6 @@
 # SegNeXt-T, a row of today from MMSegmentation's parts, from random weights.
 # What people change most:
-#   --protocol paper | grouped | half | robust | smoke     data and schedule
+#   --protocol paper | grouped | half | robust | labs | smoke     data and schedule
 #   --setting A | B                      raw + cross-entropy, AHE-Retinex + focal + Dice
 # Its head draws the start of a matrix factorisation anew for every image, in tests too:
 # the same seed gives the same scores, the same image alone may not.

@@ -1,7 +1,7 @@
 # U-Net of Ronneberger et al., as MMSegmentation carries it: its own encoder and
 # decoder, with batch norm and padded convolutions, from random weights, without its
 # auxiliary head. What people change most:
-#   --protocol paper | grouped | half | robust | smoke     data and schedule
+#   --protocol paper | grouped | half | robust | labs | smoke     data and schedule
 #   --setting A | B                      raw + cross-entropy, AHE-Retinex + focal + Dice
 _base_ = ['_base_/runtime.py', '_base_/protocols/paper.py']
 method = 'unet'

@@ -1,6 +1,6 @@
 # U-Net on VGG16: the paper's base, cbam_unet without the CBAM on its skips. What people
 # change most:
-#   --protocol paper | grouped | half | robust | smoke     data and schedule
+#   --protocol paper | grouped | half | robust | labs | smoke     data and schedule
 #   --setting A | B                      raw + cross-entropy, AHE-Retinex + focal + Dice
 #   _decoder                             widths of the decoder, bottom to top
 _base_ = ['_base_/runtime.py', '_base_/protocols/paper.py']

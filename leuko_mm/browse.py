@@ -201,7 +201,10 @@ def _page(
     counts = Counter(info["class_name"] for info in maker.infos)
     groups = len({info["group"] for info in maker.infos})
     split = f"split {cells.split}, part {cells.part}" if cells.split else "every cell"
-    facts = dict(dataset=str(cells.root), cells=f"{len(cells)} in {groups} groups")
+    roots = [source.root for source in cells.sources]
+    facts = dict(
+        dataset=", ".join(map(str, roots)), cells=f"{len(cells)} in {groups} groups"
+    )
     facts["of"] = split
     if config is not None:
         facts["config"] = str(config.filename)
@@ -213,8 +216,9 @@ def _page(
         labels += (ClassLabel(OTHER, OTHER, OTHER_COLOUR),)
     return BrowsePage(
         name=name,
-        summary=f"{len(cells)} cells of {cells.root.resolve().name} in {groups} "
-        f"groups: {split}.",
+        summary=f"{len(cells)} cells of "
+        f"{' and '.join(root.resolve().name for root in roots)} in {groups} groups: "
+        f"{split}.",
         # Where classes are merged, the index still counts the original ones.
         classes=tuple((label, counts.get(label.name)) for label in labels),
         facts=tuple(facts.items()),

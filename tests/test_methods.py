@@ -179,9 +179,11 @@ def test_protocols_say_what_they_are_for():
     size = {p: resolved("cbam_unet", p).train_dataloader.dataset for p in PROTOCOLS}
     iterations = {p: resolved("cbam_unet", p).train_cfg.max_iters for p in PROTOCOLS}
     assert {p: d.get("size") for p, d in size.items()} == dict(
-        paper=512, grouped=512, half=256, robust=None, smoke=64
+        paper=512, grouped=512, half=256, labs=256, robust=None, smoke=64
     )
-    assert iterations == dict(paper=2250, grouped=2250, half=650, robust=450, smoke=2)
+    assert iterations == dict(
+        paper=2250, grouped=2250, half=650, labs=650, robust=450, smoke=2
+    )
     paper, grouped = (resolved("cbam_unet", p) for p in ("paper", "grouped"))
     assert differences(grouped.to_dict(), paper.to_dict()) == {
         "protocol",
@@ -189,6 +191,16 @@ def test_protocols_say_what_they_are_for():
         "train_dataloader.dataset.tile_augmentation",
         "train_dataloader.dataset.dataset.split",
         "test_dataloader.dataset.dataset.split",
+    }
+    half, labs = (resolved("cbam_unet", p).to_dict() for p in ("half", "labs"))
+    assert differences(labs, half) == {
+        "protocol",
+        "train_dataloader.dataset.class_balanced",
+        *(
+            f"{part}_dataloader.dataset.{key}"
+            for part in ("train", "test")
+            for key in ("red_cell_px", "dataset.name", "dataset.names", "dataset.split")
+        ),
     }
     robust = resolved("cbam_unet", "robust")
     assert robust.optim_wrapper == resolved("cbam_unet", "half").optim_wrapper

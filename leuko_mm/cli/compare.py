@@ -21,7 +21,7 @@ from leuko_mm.errors import UsageError
 from leuko_mm.processes import LAUNCHERS
 from leuko_mm.training.config import SETTINGS
 
-PROTOCOLS = "paper, grouped, half, robust, smoke"
+PROTOCOLS = "paper, grouped, half, robust, labs, smoke"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

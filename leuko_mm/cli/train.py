@@ -61,7 +61,7 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     add("--protocol", help="paper, half, smoke, ...: data and schedule")
     words = "; ".join(f"{key}: {s.words}" for key, s in SETTINGS.items())
     add("--setting", choices=list(SETTINGS), help=f"{words}; default: the config's own")
-    add("--data", help="prepared dataset: a name or a path")
+    add("--data", help="prepared dataset: a name or a path, or several: a,b")
     add("--force", action="store_true", help="replace what is in the work dir")
     add_cfg_options(parser, "override any key of the config")
     add("--launcher", choices=["none", "pytorch", "slurm", "mpi"], default="none")

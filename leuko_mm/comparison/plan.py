@@ -8,8 +8,9 @@ from pathlib import Path
 
 from mmengine.config import Config
 
+from leuko_mm.datasets.joined import dataset_names
 from leuko_mm.errors import UsageError
-from leuko_mm.training.config import cells_config, config_names, resolve_config
+from leuko_mm.training.config import cells_config, config_names, data_tail
 from leuko_mm.training.preflight import draw_synthetic
 from leuko_mm.training.results import place_run, run_name
 from leuko_mm.training.run import TrainRequest, identity_of, prepare_config
@@ -85,7 +86,8 @@ def plan_runs(request: CompareRequest) -> list[PlannedRun]:
         UsageError: for an unknown name, or two runs of one name.
         DatasetError: if the dataset is missing.
     """
-    tail, rows = _data_tail(request), plan_rows(request)
+    tail = data_tail(request.data, method_names()[0], request.protocol)
+    rows = plan_rows(request)
     runs = [
         _planned(request, tail, name, dict(setting=setting, split=split, seed=seed))
         for seed in request.seeds
@@ -129,15 +131,6 @@ def _expanded(names: Iterable[str], known: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(every))
 
 
-def _data_tail(request: CompareRequest) -> str:
-    """Return what names say of data that is not the protocol's own."""
-    if request.data is None:
-        return ""
-    config = resolve_config(method_names()[0], protocol=request.protocol)
-    own = cells_config(config, "train")["name"]
-    return "" if request.data == own else f"-{Path(request.data).name}"
-
-
 def _planned(
     request: CompareRequest, tail: str, name: str, choices: Mapping
 ) -> PlannedRun:
@@ -154,7 +147,8 @@ def _planned(
     )
     config = prepare_config(train_request)
     place_run(config, str(Path(request.work_dirs) / f"{run_name(config)}{tail}"))
-    draw_synthetic(cells_config(config, "train")["name"])
+    for data in dataset_names(cells_config(config, "train")):
+        draw_synthetic(data)
     file = f"{run_name(config, protocol=False)}.json"
     return PlannedRun(
         request=replace(train_request, work_dir=config.work_dir),

@@ -15,13 +15,11 @@ from leuko_mm.classes import (
     CLASS_COLOURS,
     CLASS_NAMES,
 )
+from leuko_mm.datasets.joined import read_sources
 from leuko_mm.datasets.prepared import (
     PARTS,
     DatasetError,
-    cell_rows,
-    dataset_root,
     is_binary,
-    read_split,
 )
 from leuko_mm.datasets.sampling import sample_randomness
 from leuko_mm.registry import DATASETS, SCOPE, TRANSFORMS
@@ -72,49 +70,59 @@ def check_binary(root: Path, binary: bool) -> None:
 
 @DATASETS.register_module()
 class LeukocyteDataset(BaseSegDataset):
-    """Images of one leukocyte each, with their masks, from a prepared dataset.
+    """Images of one leukocyte each, with their masks, from prepared datasets.
 
     Reads ``index.csv`` and ``splits/<split>.csv`` of ``data/<name>/`` (see
     ``leuko_mm.datasets.prepared``). Labels are 0 background, 1 basophil,
     2 eosinophil, 3 lymphocyte, 4 monocyte, 5 neutrophil, and 255 for pixels to
-    ignore.
+    ignore. Each data info names its ``dataset``; where several are joined, its ``stem``
+    and ``group`` begin with ``<name>/``, since those of two datasets may coincide.
 
     Args:
         name: folder below the data home, or a path to a prepared dataset.
-        split: name of a split file; None takes every cell.
+        names: several of them instead, whose cells follow one another.
+        split: name of a split file that each dataset has; None takes every cell. Of
+            several datasets also ``without_<name>``: see ``leuko_mm.datasets.joined``.
         part: ``train`` or ``test``.
         binary: merge all leukocytes into one class (background, leukocyte).
         other: take cells of class ``other`` too, whose own pixels are 255.
+        drawn_only: leave out cells whose outline was drawn by a model, but for those
+            that are tested.
         enhance: a transform's config, inserted behind the loading steps.
         seed: of the augmentation, with the global index.
         **kwargs: for ``BaseSegDataset`` (``pipeline``, ``indices``, ...).
 
     Raises:
-        DatasetError: if the dataset is not prepared, has no such split, or the part
-            holds no cell; or if it has leukocytes without their class and ``binary``
-            is not set.
+        DatasetError: if a dataset is not prepared or has no such split, or the part
+            holds no cell; if one has leukocytes without their class and ``binary`` is
+            not set; or if not exactly one of ``name`` and ``names`` is given.
     """
 
     METAINFO = dict(classes=CLASS_NAMES, palette=[list(c) for c in CLASS_COLOURS])
 
     def __init__(
         self,
-        name: str,
+        name: str | None = None,
         *,
+        names: Sequence[str] | None = None,
         split: str | None = None,
         part: str = "train",
         binary: bool = False,
         other: bool = False,
+        drawn_only: bool = False,
         enhance: Mapping | None = None,
         seed: int = 0,
         **kwargs,
     ):
         if part not in PARTS:
             raise ValueError(f"part must be one of {PARTS}, got {part!r}")
-        self.root = dataset_root(name)
-        check_binary(self.root, binary)
+        cells = dict(name=name, names=names, split=split, other=other)
+        self.sources = read_sources(dict(cells, drawn_only=drawn_only))
+        for source in self.sources:
+            check_binary(source.root, binary)
+        # None for several: whoever reads files asks the sources.
+        self.root = self.sources[0].root if len(self.sources) == 1 else None
         self.split, self.part, self.binary, self.seed = split, part, binary, seed
-        self.other = other
         steps = with_enhancement(kwargs.get("pipeline", ()), enhance)
         kwargs["pipeline"] = build_pipeline(steps).transforms
         # Serialising pays for millions of samples; here it would only cost a second.
@@ -125,28 +133,27 @@ class LeukocyteDataset(BaseSegDataset):
             self._metainfo["palette"] = [list(c) for c in BINARY_COLOURS]
 
     def load_data_list(self) -> list[dict]:
-        """Return one entry per cell, in the order of the index."""
-        rows = cell_rows(self.root, other=self.other)
-        if self.split is not None:
-            parts = read_split(self.root, self.split)
-            rows = [row for row in rows if parts.get(row.stem) == self.part]
-        if not rows:
+        """Return one entry per cell, in the order of datasets and of their index."""
+        cells = [(s, row) for s in self.sources for row in s.of(self.part)]
+        if not cells:
             raise DatasetError(
-                f"{self.root}: split {self.split!r} has no cell in part {self.part!r}"
+                f"{', '.join(str(source.root) for source in self.sources)}: split "
+                f"{self.split!r} has no cell in part {self.part!r}"
             )
         merged = {c.id: 1 for c in CELL_CLASSES} if self.binary else self.label_map
         return [
             dict(
-                img_path=str(self.root / row.image),
-                seg_map_path=str(self.root / row.mask),
-                stem=row.stem,
-                group=row.group,
+                img_path=str(source.root / row.image),
+                seg_map_path=str(source.root / row.mask),
+                dataset=source.name,
+                stem=source.recorded(row.stem),
+                group=source.recorded(row.group),
                 class_name=row.class_name,
                 label_map=merged,
                 reduce_zero_label=self.reduce_zero_label,
                 seg_fields=[],
             )
-            for row in rows
+            for source, row in cells
         ]
 
     def __getitem__(self, index: int) -> dict:

@@ -22,7 +22,15 @@ from leuko_mm.datasets.composition import (
     compose_one_balanced,
 )
 from leuko_mm.datasets.images import read_image, read_mask_file
-from leuko_mm.datasets.layouts import Mosaic, SmearOdds, Tile, lay_grid, lay_smear
+from leuko_mm.datasets.joined import common_red_cell, prepared_red_cell
+from leuko_mm.datasets.layouts import (
+    Mosaic,
+    SmearOdds,
+    Tile,
+    cell_box,
+    lay_grid,
+    lay_smear,
+)
 from leuko_mm.datasets.leukocyte import Step, build_pipeline, with_enhancement
 from leuko_mm.datasets.prepared import DatasetError, read_index
 from leuko_mm.datasets.sampling import sample_randomness
@@ -43,6 +51,7 @@ class TileStore:
         pipeline: from such an entry to a sample with ``img`` and ``gt_seg_map``.
         seed: of the pipeline, which draws the same for a cell every time.
         limit: bytes of tiles to keep at most; others are made again.
+        fit: from (cell, image, labels, height, width) to a tile.
     """
 
     def __init__(
@@ -52,9 +61,10 @@ class TileStore:
         *,
         seed: int = 0,
         limit: int = 2**29,
+        fit: Callable[..., Tile] = lambda cell, *given: resize_tile(*given),
     ):
         self.cells, self.pipeline, self.seed = cells, pipeline, seed
-        self.limit, self.used = limit, 0
+        self.fit, self.limit, self.used = fit, limit, 0
         self._kept: dict[tuple[int, int, int], Tile] = {}
 
     def tile(self, cell: int, height: int, width: int) -> Tile:
@@ -62,7 +72,7 @@ class TileStore:
         key = (cell, height, width)
         if key in self._kept:
             return self._kept[key]
-        tile = resize_tile(*self._load(cell), height, width)
+        tile = self.fit(cell, *self._load(cell), height, width)
         size = sum(array.nbytes for array in tile)
         if self.used + size <= self.limit:
             self._kept[key] = tile
@@ -90,6 +100,36 @@ def resize_tile(image: np.ndarray, labels: np.ndarray, height: int, width: int) 
         cv2.resize(image, (width, height), interpolation=smooth),
         cv2.resize(labels, (width, height), interpolation=cv2.INTER_NEAREST_EXACT),
     )
+
+
+def scale_tile(
+    image: np.ndarray,
+    labels: np.ndarray,
+    shape: tuple[int, int],
+    *,
+    factor: float,
+    ignored: bool = True,
+) -> Tile:
+    """Resize a cell by a factor, then crop it around its labels or fill the tile up.
+
+    What is filled up is mirrored pixels, labelled 255, or with mirrored labels where
+    not ``ignored``.
+    """
+    size = [max(1, round(side * factor)) for side in labels.shape]
+    image, labels = resize_tile(image, labels, *size)
+    x0, y0, x1, y1 = cell_box(labels) if labels.any() else (0, 0, *size[::-1])
+    middles = (y0 + y1) // 2, (x0 + x1) // 2
+    starts = [
+        min(max(0, middle - side // 2), max(0, whole - side))
+        for middle, side, whole in zip(middles, shape, size, strict=True)
+    ]
+    here = tuple(slice(at, at + side) for at, side in zip(starts, shape, strict=True))
+    image, labels = image[here], labels[here]
+    lack = [side - had for side, had in zip(shape, labels.shape, strict=True)]
+    around = [(n // 2, n - n // 2) for n in lack]
+    how = dict(constant_values=IGNORE_LABEL) if ignored else dict(mode="symmetric")
+    image = np.pad(image, (*around, (0, 0)), mode="symmetric")
+    return image, np.pad(labels, around, **how)
 
 
 def _augmented(
@@ -123,30 +163,32 @@ class FieldWindows:
         groups: slides whose fields may be shown.
         size: side of a window in pixels.
         cell_px: side that a prepared cell image has where the network sees it.
+        factor: by which its cells are resized instead, where that is one for all.
 
-    Raises:
-        DatasetError: if no field of these slides has a cell whose place is known.
+    ``fields`` is empty where no field of these slides has a cell whose place is known.
     """
 
-    def __init__(self, root: Path, groups: Collection[str], *, size: int, cell_px: int):
+    def __init__(
+        self,
+        root: Path,
+        groups: Collection[str],
+        *,
+        size: int,
+        cell_px: int,
+        factor: float | None = None,
+    ):
         self.root, self.size = Path(root), size
         rows = read_index(self.root)
-        factor = {
-            row.place.parent: row.place.scale * cell_px / row.width
+        factors = {
+            row.place.parent: row.place.scale * (factor or cell_px / row.width)
             for row in rows
             if row.kind == "cell" and row.place is not None
         }
         self.fields = [
-            (row, factor[row.stem])
+            (row, factors[row.stem])
             for row in rows
-            if row.kind == "field" and row.group in groups and row.stem in factor
+            if row.kind == "field" and row.group in groups and row.stem in factors
         ]
-        if not self.fields:
-            raise DatasetError(
-                f"{self.root} has no field of the {len(groups)} slides trained on in "
-                "which a cell is placed; add --cfg-options "
-                "train_dataloader.dataset.fields=0, or prepare a dataset with fields"
-            )
         self._read: dict[int, Tile] = {}
 
     def field(self, number: int) -> Tile:
@@ -218,11 +260,16 @@ class MosaicDataset(Dataset):
         split_seed: of composition and division with ``split_stage='mosaics'``, so that
             every training seed has the same test mosaics.
         test_fraction: share of the mosaics tested, with ``split_stage='mosaics'``.
-        class_balanced: draw every class equally often, instead of every cell.
+        class_balanced: draw every class equally often, instead of every cell; of joined
+            datasets, every class of each dataset.
+        red_cell_px: brings the cells of joined datasets to the scale of the first, by
+            the size of their red cells: {dataset: pixels in its prepared cells}. Those
+            that are not named are measured. None resizes each cell to its tile.
         layout: ``grid`` or ``smear``.
         smear: options of ``SmearOdds``, for the layout of that name.
         fields: share of the images that are windows of whole fields of the same slides
-            instead, augmented as one tile (see ``FieldWindows``).
+            instead, augmented as one tile (see ``FieldWindows``); the joined datasets
+            that have such fields take equal shares.
         enhance: a transform's config, inserted behind the loading of each tile.
         tile_pipeline, tile_augmentation, pipeline: transforms or configs, see above.
         fill: grey level of spare tiles, 0-255.
@@ -232,7 +279,8 @@ class MosaicDataset(Dataset):
     Raises:
         ValueError: if a number or name does not fit, or a mosaic has more tiles than
             there are cells.
-        DatasetError: as ``LeukocyteDataset``.
+        DatasetError: as ``LeukocyteDataset``; if ``fields`` are asked for and there are
+            none; or if too few red cells are seen.
     """
 
     def __init__(
@@ -247,6 +295,7 @@ class MosaicDataset(Dataset):
         split_seed: int = 0,
         test_fraction: float = 0.1,
         class_balanced: bool = False,
+        red_cell_px: Mapping[str, float] | None = None,
         layout: str = "grid",
         smear: Mapping | None = None,
         fields: float = 0.0,
@@ -263,12 +312,19 @@ class MosaicDataset(Dataset):
         self.class_balanced, self.layout, self.fields = class_balanced, layout, fields
         self._check_choices(split_stage)
         self._check_numbers(mosaics, enhance)
+        if not isinstance(red_cell_px, (Mapping, type(None))):
+            raise ValueError(
+                f"red_cell_px must be {{dataset: pixels}}, got {red_cell_px!r}"
+            )
         self.odds = SmearOdds(**(smear or {}))
         self.cells = self._build_cells(dict(dataset), split_stage)
-        infos = (self.cells.get_data_info(cell) for cell in range(len(self.cells)))
+        infos = [self.cells.get_data_info(cell) for cell in range(len(self.cells))]
         keys = ("stem", "group", "class_name")
         self._about = [{key: info[key] for key in keys} for info in infos]
         self._classes = [about["class_name"] for about in self._about]
+        self._datasets = [info.get("dataset", "") for info in infos]
+        kinds = zip(self._datasets, self._classes, strict=True)
+        self._kinds = ["/".join(kind) for kind in kinds]
         if split_stage == "mosaics":
             composed = compose_fixed(len(self.cells), mosaics, n * n, seed=split_seed)
             parts = split_mosaics(mosaics, test_fraction=test_fraction, seed=split_seed)
@@ -278,13 +334,11 @@ class MosaicDataset(Dataset):
         self.tile_pipeline = build_pipeline(with_enhancement(tile_pipeline, enhance))
         self.tile_augmentation = build_pipeline(tile_augmentation)
         self.pipeline = build_pipeline(pipeline)
-        self.store = TileStore(self.cells, self.tile_pipeline, seed=seed)
-        self.windows = None
-        if fields:
-            groups = {about["group"] for about in self._about}
-            self.windows = FieldWindows(
-                self.cells.root, groups, size=size, cell_px=size // n
-            )
+        self._factors = {} if red_cell_px is None else self._to_first(red_cell_px)
+        self.store = TileStore(
+            self.cells, self.tile_pipeline, seed=seed, fit=self._fitted
+        )
+        self.windows = self._windows() if fields else []
 
     def _check_choices(self, split_stage: str) -> None:
         mode, balanced = self.mode, self.class_balanced
@@ -351,14 +405,48 @@ class MosaicDataset(Dataset):
         if self.mode == EVERY_ALIKE:
             return compose_every_alike(self._classes, tiles, seed=self.seed)
         if self.class_balanced:
-            return compose_fixed_balanced(self._classes, mosaics, tiles, seed=self.seed)
+            return compose_fixed_balanced(self._kinds, mosaics, tiles, seed=self.seed)
         return compose_fixed(len(self.cells), mosaics, tiles, seed=self.seed)
 
     def _drawn(self, index: int) -> list[int]:
         by = dict(seed=self.seed, index=index)
         if self.class_balanced:
-            return compose_one_balanced(self._classes, self.n**2, **by)
+            return compose_one_balanced(self._kinds, self.n**2, **by)
         return compose_one(len(self.cells), self.n**2, **by)
+
+    def _to_first(self, given: Mapping[str, float]) -> dict[str, float]:
+        """Return {dataset: factor of its cells}, but for the first of those joined."""
+        first, *others = self.cells.sources
+        shown = [source for source in others if source.name in set(self._datasets)]
+        if not shown:
+            return {}
+        common = common_red_cell(first, given, cell_px=self.size // self.n)
+        return {s.name: common / prepared_red_cell(s, given) for s in shown}
+
+    def _fitted(
+        self, cell: int, image: np.ndarray, labels: np.ndarray, *shape: int
+    ) -> Tile:
+        factor = self._factors.get(self._datasets[cell])
+        if factor is None:
+            return resize_tile(image, labels, *shape)
+        # A smear shows a cell without its tile: it takes the largest piece.
+        ignored = self.layout == "grid"
+        return scale_tile(image, labels, shape, factor=factor, ignored=ignored)
+
+    def _windows(self) -> list[FieldWindows]:
+        groups, found = {about["group"] for about in self._about}, []
+        for source in self.cells.sources:
+            own = {r.group for r in source.rows if source.recorded(r.group) in groups}
+            factor = self._factors.get(source.name)
+            scale = dict(cell_px=self.size // self.n, factor=factor)
+            found.append(FieldWindows(source.root, own, size=self.size, **scale))
+        if not any(windows.fields for windows in found):
+            raise DatasetError(
+                f"no field of the {len(groups)} slides trained on in which a cell is "
+                "placed; add --cfg-options train_dataloader.dataset.fields=0, or "
+                "prepare a dataset with fields"
+            )
+        return [windows for windows in found if windows.fields]
 
     @property
     def metainfo(self) -> dict:
@@ -415,10 +503,13 @@ class MosaicDataset(Dataset):
         )
 
     def _laid_out(self, index: int) -> tuple[list[int | None], Mosaic]:
-        if self.windows is not None:
+        if self.windows:
             rng = np.random.default_rng([self.seed, index, 2])
             if rng.random() < self.fields:
-                window = self.windows.window(rng)
+                windows = self.windows[0]
+                if len(self.windows) > 1:
+                    windows = self.windows[int(rng.integers(len(self.windows)))]
+                window = windows.window(rng)
                 image, labels = _augmented(self.tile_augmentation, *window)
                 if self.cells.binary:
                     labels = as_binary(labels)

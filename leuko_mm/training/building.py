@@ -13,12 +13,8 @@ from mmengine.runner import Runner
 from torch import nn
 
 from leuko_mm.datasets.audit import leaks_by_design
-from leuko_mm.datasets.prepared import (
-    DatasetError,
-    cell_rows,
-    dataset_root,
-    read_split,
-)
+from leuko_mm.datasets.joined import dataset_names, read_sources
+from leuko_mm.datasets.prepared import DatasetError
 from leuko_mm.engine.checkpoints import (
     STATES,
     UnsafeCheckpointError,
@@ -207,21 +203,17 @@ def _method(config: Config) -> str:
 
 def _data(config: Config) -> str:
     cells = cells_config(config, "test")
-    split = cells.get("split")
+    data, split = " + ".join(dataset_names(cells)), cells.get("split")
     if split is None:
-        return f"{cells['name']}, every cell"
+        return f"{data}, every cell"
     divided = ", which divides slides on purpose" if leaks_by_design(split) else ""
-    return f"{cells['name']}, split {split}{divided}"
+    return f"{data}, split {split}{divided}"
 
 
 def _count(config: Config, part: str) -> int:
     cells = cells_config(config, part)
-    root, split = dataset_root(cells["name"]), cells.get("split")
-    rows = cell_rows(root)
-    if split is None:
-        return len(rows)
-    parts = read_split(root, split)
-    return sum(parts.get(row.stem) == cells.get("part", part) for row in rows)
+    shown = cells.get("part", part)
+    return sum(len(source.of(shown)) for source in read_sources(cells))
 
 
 def _device(runner: Runner) -> str:

@@ -21,6 +21,7 @@ from mmseg import registry as registries
 
 import leuko_mm
 from leuko_mm.classes import BINARY_NAMES
+from leuko_mm.datasets.prepared import dataset_root
 from leuko_mm.errors import UsageError, did_you_mean, nearest
 from leuko_mm.files import sha256_of
 from leuko_mm.models.cell_encoder_decoder import TEST_CFG_KEYS
@@ -168,7 +169,7 @@ def resolve_config(
         protocol: replaces the config's own protocol; the method stays.
         setting: a name of ``SETTINGS``.
         split: of both loaders; ``all`` stands for every cell.
-        data: the dataset of both loaders.
+        data: the dataset of both loaders, or several with commas between them.
         seed: replaces the seed everywhere.
         iterations: see ``set_iterations``.
         options: ``--cfg-options``, applied last.
@@ -193,7 +194,9 @@ def resolve_config(
         if split is not None:
             cells["split"] = None if split == EVERY_CELL else split
         if data is not None:
-            cells["name"] = data
+            for key in ("name", "names"):
+                cells.pop(key, None)
+            cells.update(named_data(data))
     if seed is not None:
         config.train_dataloader["dataset"]["seed"] = seed
         config.randomness = dict(seed=seed)
@@ -203,6 +206,26 @@ def resolve_config(
         _merge_options(config, options)
     check_keys(config)
     return config
+
+
+def named_data(data: str) -> dict:
+    """Return ``--data`` as arguments of a ``LeukocyteDataset``."""
+    names = [name.strip() for name in data.split(",") if name.strip()]
+    if len(names) < 2 or dataset_root(data).exists():
+        return dict(name=data)
+    return dict(names=names)
+
+
+def data_tail(data: str | None, name: str, protocol: str | None) -> str:
+    """Return what names of files say of data that is not the own of a config."""
+    if data is None:
+        return ""
+    given = named_data(data)
+    cells = cells_config(resolve_config(name, protocol=protocol), "train")
+    if all(cells.get(key) == value for key, value in given.items()):
+        return ""
+    names = given.get("names") or [data]
+    return "-" + "+".join(Path(name).name for name in names)
 
 
 def _load(path: Path) -> Config:

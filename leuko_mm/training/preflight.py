@@ -17,6 +17,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from leuko_mm.classes import BINARY_NAMES, CLASS_NAMES
 from leuko_mm.datasets.audit import quick_check
 from leuko_mm.datasets.converters.synthetic.dataset import prepare_synthetic
+from leuko_mm.datasets.joined import dataset_names, is_virtual, read_sources
 from leuko_mm.datasets.leukocyte import check_binary
 from leuko_mm.datasets.prepared import dataset_root
 from leuko_mm.engine.checkpoints import training_states
@@ -92,18 +93,22 @@ def check_data(config: Config) -> None:
     checked = set()
     for part in ("train", "test"):
         cells = cells_config(config, part)
-        if "name" not in cells:
+        if not {"name", "names"} & set(cells):
             raise UsageError(
                 f"the dataset of {part}_dataloader is {cells.get('type')!r} without a "
                 "'name'; it must be the name of a prepared dataset: see `leuko prepare`"
             )
-        root, split = dataset_root(cells["name"]), cells.get("split")
-        if (root, split) not in checked:
-            checked.add((root, split))
-            draw_synthetic(cells["name"])
-            quick_check(root, split=split)
+        for data in dataset_names(cells):
+            draw_synthetic(data)
         binary = cells.get("binary", False)
-        check_binary(root, binary)
+        for source in read_sources(cells):
+            root, split = source.root, cells.get("split")
+            if is_virtual(split, joined=source.joined):
+                split = None
+            if (root, split) not in checked:
+                checked.add((root, split))
+                quick_check(root, split=split)
+            check_binary(root, binary)
         head = config.model.get("decode_head")
         count = head.get("num_classes") if isinstance(head, dict) else None
         names = BINARY_NAMES if binary else CLASS_NAMES

@@ -26,7 +26,7 @@ from mmengine.runner import Runner
 from torch import nn
 
 import leuko_mm
-from leuko_mm.datasets.prepared import cell_rows, dataset_root, read_about, read_split
+from leuko_mm.datasets.joined import data_record, read_sources
 from leuko_mm.engine.checkpoints import write_checkpoint
 from leuko_mm.engine.runner import unwrapped
 from leuko_mm.errors import UsageError
@@ -159,21 +159,17 @@ def model_facts(model: nn.Module, config: Config) -> dict:
 
 def data_facts(config: Config, part: str) -> dict:
     """Return the ``data`` block of the loader of a part, ``train`` or ``test``."""
-    cells = cells_config(config, part)
-    root = dataset_root(cells["name"])
-    about = read_about(root)
-    rows = cell_rows(root)
-    split = cells.get("split")  # without one every cell is tested
-    parts = read_split(root, split) if split else {row.stem: "test" for row in rows}
+    sources = read_sources(cells_config(config, part))
     train, test = (
-        sorted({row.group for row in rows if parts.get(row.stem) == name})
+        sorted({s.recorded(row.group) for s in sources for row in s.of(name)})
         for name in ("train", "test")
     )
+    if sources[0].parts is None:  # without a split every cell is tested
+        train = []
     dataset = config[f"{part}_dataloader"].dataset
     enhance = dataset.get("enhance")
     return dict(
-        dataset=about["name"],
-        sha256=about["sha256"],
+        **data_record(sources),
         train_groups=train,
         test_groups=test,
         mosaic=dict(n=dataset.n, mode=dataset.mode) if "n" in dataset else None,

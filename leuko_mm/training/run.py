@@ -14,7 +14,7 @@ from mmengine.dist import all_gather_object, is_main_process
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from leuko_mm.datasets.prepared import dataset_root, read_about
+from leuko_mm.datasets.joined import data_record, read_sources
 from leuko_mm.engine.checkpoints import (
     check_kinds,
     load_tensors,
@@ -38,7 +38,12 @@ from leuko_mm.engine.runner import (
 from leuko_mm.errors import UsageError
 from leuko_mm.files import sha256_of_file
 from leuko_mm.training import building, preflight
-from leuko_mm.training.config import cells_config, config_hash, resolve_config
+from leuko_mm.training.config import (
+    cells_config,
+    config_hash,
+    data_tail,
+    resolve_config,
+)
 from leuko_mm.training.results import (
     CalibrationHook,
     git_state,
@@ -52,8 +57,8 @@ from leuko_mm.training.sidecar import (
     check_start,
     check_unseen,
     read_sidecar,
+    recorded_groups,
     start_from,
-    training_groups,
 )
 
 LOGGER = logging.getLogger("leuko_mm")
@@ -142,13 +147,8 @@ def prepare_config(request: TrainRequest) -> Config:
 
 def _usual_folder(request: TrainRequest, config: Config) -> str:
     # Data that is not the config's own is named, or its run would replace another.
-    folder = f"work_dirs/{run_name(config)}"
-    if request.data is None:
-        return folder
-    own = resolve_config(request.config, protocol=request.protocol)
-    if request.data == cells_config(own, "train").get("name"):
-        return folder
-    return f"{folder}-{Path(request.data).name}"
+    tail = data_tail(request.data, request.config, request.protocol)
+    return f"work_dirs/{run_name(config)}{tail}"
 
 
 def train(request: TrainRequest) -> Path:
@@ -255,8 +255,8 @@ def check_same_start(config: Config) -> None:
 
 def identity_of(config: Config) -> dict[str, str]:
     """Return what tells a run from others: the sha256 of its config and its data."""
-    about = read_about(dataset_root(cells_config(config, "train")["name"]))
-    return dict(config_sha256=config_hash(config), dataset_sha256=about["sha256"])
+    data = data_record(read_sources(cells_config(config, "train")))
+    return dict(config_sha256=config_hash(config), dataset_sha256=data["sha256"])
 
 
 def score(runner: Runner, config: Config) -> None:
@@ -310,7 +310,7 @@ def _test(request: TestRequest, config: Config, sidecar: dict, digest: str) -> N
     started = time.time()
     score(runner, config)
     if is_main_process():
-        root = dataset_root(cells_config(config, "test")["name"])
+        sources = read_sources(cells_config(config, "test"))
         write_results(
             runner,
             config,
@@ -321,7 +321,7 @@ def _test(request: TestRequest, config: Config, sidecar: dict, digest: str) -> N
                 wall_s=0.0,
             ),
             checkpoint=dict(file=str(path), sha256=digest),
-            train_groups=training_groups(root, sidecar),
+            train_groups=recorded_groups(sources, sidecar),
         )
 
 

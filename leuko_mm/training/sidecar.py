@@ -4,26 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
 from mmengine.config import Config
 
-from leuko_mm.datasets.images import read_image
-from leuko_mm.datasets.prepared import (
-    NOT_STATED,
-    DatasetError,
-    IndexRow,
-    cell_rows,
-    dataset_root,
-    read_about,
-    read_split,
+from leuko_mm.datasets.joined import (
+    WITHOUT,
+    Source,
+    common_red_cell,
+    measured_red_cell,
+    read_parts,
+    read_sources,
 )
+from leuko_mm.datasets.prepared import NOT_STATED, DatasetError, cell_rows, read_about
 from leuko_mm.engine.checkpoints import load_tensors
 from leuko_mm.errors import UsageError
 from leuko_mm.inference.model import read_sidecar_of
-from leuko_mm.inference.scale import measure_red_cells
 from leuko_mm.models.size import build_bare
 from leuko_mm.training.config import cells_config
 from leuko_mm.zoo.entries import checkpoint_of
@@ -33,9 +30,6 @@ NORMALISATION = ("mean", "std", "bgr_to_rgb")
 # In a sidecar's ``training``: method, sha256, training and licence of the model that it
 # started from. A config keeps it under a name with _, which is no part of its sha256.
 START, START_KEY = "start", "_start"
-# Red cells are measured on this many images, evenly over the training part.
-MOST_IMAGES = 30
-FEWEST_CELLS = 20
 
 
 def sidecar_of(config: Config, results: Mapping, metainfo: Mapping) -> dict:
@@ -49,9 +43,9 @@ def sidecar_of(config: Config, results: Mapping, metainfo: Mapping) -> dict:
     size, n = results["data"]["size"], (results["data"]["mosaic"] or {}).get("n", 1)
     # The side that one prepared cell image has when the network sees it.
     cell_px = size // n if size else None
+    named = ("dataset", "sha256", "datasets")
     training = dict(
-        dataset=results["data"]["dataset"],
-        sha256=results["data"]["sha256"],
+        **{key: results["data"][key] for key in named if key in results["data"]},
         split=results["run"]["split"],
         seed=results["run"]["seed"],
         iterations=results["run"]["iterations"],
@@ -59,11 +53,10 @@ def sidecar_of(config: Config, results: Mapping, metainfo: Mapping) -> dict:
     )
     if START_KEY in config:
         training[START] = dict(config[START_KEY])
-    cells, rbc_px = cells_config(config, "train"), None
+    rbc_px = None
     # The training is done; a file that broke meanwhile must not lose it.
     with contextlib.suppress(DatasetError):
-        root = dataset_root(cells["name"])
-        rbc_px = trained_red_cell(root, cells.get("split"), cell_px=cell_px)
+        rbc_px = trained_red_cell(config, cell_px=cell_px)
     return dict(
         method=config.method,
         config=dict(
@@ -85,51 +78,35 @@ def sidecar_of(config: Config, results: Mapping, metainfo: Mapping) -> dict:
 def licence_of(config: Config) -> str:
     """Return the licences of all that a checkpoint was trained on, each once.
 
-    Those of the dataset and of the checkpoint that it started from; ImageNet's weights
-    of an encoder do not count.
+    Those of the datasets of its training cells and of the checkpoint that it started
+    from; ImageNet's weights of an encoder do not count.
     """
     with contextlib.suppress(DatasetError):
-        data = read_about(dataset_root(cells_config(config, "train")["name"]))
-        stated = [data.get("licence") or NOT_STATED]
+        sources = _trained_sources(config)
+        stated = [source.about.get("licence") or NOT_STATED for source in sources]
         if START_KEY in config:
             stated.append(config[START_KEY].get("licence") or NOT_STATED)
         return " and ".join(dict.fromkeys(stated))
     return NOT_STATED
 
 
-def trained_red_cell(
-    root: Path, split: str | None, *, cell_px: float | None
-) -> float | None:
+def _trained_sources(config: Config) -> list[Source]:
+    sources = read_sources(cells_config(config, "train"))
+    # A joined dataset that is left out is not trained on.
+    return [source for source in sources if not source.joined or source.of("train")]
+
+
+def trained_red_cell(config: Config, *, cell_px: float | None) -> float | None:
     """Return the diameter in pixels of a red cell when the network sees it.
 
-    None where fewer than 20 red cells are seen in all images together.
-
-    Args:
-        root: the prepared dataset.
-        split: whose training part is measured; None takes every cell.
-        cell_px: the side that an image of a cell is resized to; None leaves it.
+    That of the first dataset of the training; None where too few are seen.
     """
-    rows = cell_rows(root)
-    if split:
-        parts = read_split(root, split)
-        rows = [row for row in rows if parts.get(row.stem) == "train"]
-    diameters, counts = [], []
-    for row in _evenly(rows):
-        measured = measure_red_cells(read_image(root / row.image))
-        if measured:
-            to_network = cell_px / row.width if cell_px else 1.0
-            diameters.append(measured.diameter * to_network)
-            counts.append(measured.count)
-    if sum(counts) < FEWEST_CELLS:
-        return None
-    return round(float(np.median(np.repeat(diameters, counts))), 2)
-
-
-def _evenly(rows: list[IndexRow]) -> list[IndexRow]:
-    if len(rows) <= MOST_IMAGES:
-        return rows
-    places = np.linspace(0, len(rows) - 1, MOST_IMAGES)
-    return [rows[round(place)] for place in places]
+    given = config.train_dataloader.dataset.get("red_cell_px")
+    sources = read_sources(cells_config(config, "train"))
+    if given is not None and sources[0].joined and cell_px:
+        return round(common_red_cell(sources[0], given, cell_px=cell_px), 2)
+    first = _trained_sources(config)[0]
+    return measured_red_cell(first.root, first.of("train"), cell_px=cell_px)
 
 
 def read_sidecar(path: Path, digest: str) -> dict:
@@ -171,26 +148,32 @@ def check_sidecar(path: Path, sidecar: dict, config: Config, metainfo: Mapping) 
             )
 
 
-def training_splits(root: Path, sidecar: Mapping) -> list[str]:
-    """Return the splits of a dataset that a checkpoint was trained on, newest first.
+def _trainings(root: Path, sidecar: Mapping) -> Iterator[tuple[str, str | None]]:
+    """Yield the splits of all trainings on a dataset, and its name if it was joined.
 
-    Those of the models that it started from are among them.
+    The newest first, down to those of the models that the checkpoint started from.
     """
-    digest, splits = read_about(root)["sha256"], []
+    digest = read_about(root)["sha256"]
     while sidecar:
         training = sidecar.get("training") or {}
-        if training.get("split") and training.get("sha256") == digest:
-            splits.append(training["split"])
+        single = [dict(name=None, sha256=training.get("sha256"))]
+        for one in training.get("datasets") or single:
+            if training.get("split") and one.get("sha256") == digest:
+                yield training["split"], one.get("name")
         sidecar = training.get(START) or {}
-    return splits
+
+
+def training_splits(root: Path, sidecar: Mapping) -> list[str]:
+    """Return the splits of a dataset that a checkpoint was trained on, newest first."""
+    return [split for split, _ in _trainings(root, sidecar)]
 
 
 def training_cells(root: Path, sidecar: Mapping) -> set[str]:
     """Return the stems of a dataset's cells that a checkpoint was trained on."""
     return {
         stem
-        for split in training_splits(root, sidecar)
-        for stem, part in read_split(root, split).items()
+        for split, name in _trainings(root, sidecar)
+        for stem, part in read_parts(root, split, joined_as=name).items()
         if part == "train"
     }
 
@@ -203,6 +186,14 @@ def training_groups(root: Path, sidecar: Mapping) -> list[str] | None:
     return sorted({row.group for row in cell_rows(root) if row.stem in trained})
 
 
+def recorded_groups(sources: Sequence[Source], sidecar: Mapping) -> list[str] | None:
+    """Return ``training_groups`` of all datasets of a test, as results name them."""
+    found = [(source, training_groups(source.root, sidecar)) for source in sources]
+    if all(groups is None for _, groups in found):
+        return None
+    return sorted(s.recorded(group) for s, groups in found for group in groups or ())
+
+
 def check_unseen(config: Config, sidecar: Mapping) -> None:
     """Refuse to test on cells that the checkpoint was trained on.
 
@@ -210,20 +201,24 @@ def check_unseen(config: Config, sidecar: Mapping) -> None:
         UsageError: naming the split that the checkpoint left cells out of.
     """
     cells = cells_config(config, "test")
-    root = dataset_root(cells["name"])
-    trained = training_cells(root, sidecar)
-    if not trained or cells.get("part") == "train":
+    if cells.get("part") == "train":
         return
-    if cells.get("split"):
-        parts = read_split(root, cells["split"])
-        tested = {s for s, part in parts.items() if part == cells.get("part", "test")}
-    else:
-        tested = {row.stem for row in cell_rows(root)}
-    if trained & tested:
+    seen, count, advice = 0, 0, ""
+    for source in read_sources(cells):
+        trained = training_cells(source.root, sidecar)
+        tested = {row.stem for row in source.of(cells.get("part", "test"))}
+        count += len(tested)
+        if trained & tested:
+            seen += len(trained & tested)
+            split = training_splits(source.root, sidecar)[0]
+            advice = f"add --split {split}"
+            if split.startswith(WITHOUT) and not source.joined:
+                left_out = split.removeprefix(WITHOUT)
+                advice = f"test it on what it left out: --data {left_out} --split all"
+    if seen:
         raise UsageError(
-            f"{len(trained & tested)} of the {len(tested)} cells to test are cells "
-            f"that the checkpoint was trained on; add --split "
-            f"{training_splits(root, sidecar)[0]}"
+            f"{seen} of the {count} cells to test are cells that the checkpoint was "
+            f"trained on; {advice}"
         )
 
 

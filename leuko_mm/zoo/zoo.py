@@ -177,9 +177,10 @@ def measuring_config(sidecar: Mapping) -> Config:
     # Not the sidecar's method: a name that is a path would be run as a config.
     config = resolve_config(
         BASE,
-        protocol="half",
+        protocol="labs" if "datasets" in training else "half",
         split=training["split"],
-        data=training["dataset"],
+        data=",".join(one["name"] for one in training.get("datasets", ()))
+        or training["dataset"],
         seed=training["seed"],
     )
     config.method, config.model = sidecar["method"], sidecar["config"]["model"]

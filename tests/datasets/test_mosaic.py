@@ -398,8 +398,10 @@ def fields(tmp_path_factory):
 def test_only_fields_of_the_training_slides_with_a_placed_cell_are_shown(fields):
     windows = FieldWindows(fields, {"s1", "s2"}, size=16, cell_px=16)
     assert [row.stem for row, _ in windows.fields] == ["f1"]
+    tested = dict(name=str(fields), split="fold1", part="test")
+    options = dict(n=1, size=16, mode="resample", mosaics=1, fields=0.5)
     with pytest.raises(DatasetError, match=r"no field of the 1 slides.*fields=0"):
-        FieldWindows(fields, {"s2"}, size=16, cell_px=16)
+        MosaicDataset(tested, **options)
 
 
 def test_a_field_has_the_scale_of_the_cells(fields):

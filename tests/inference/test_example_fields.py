@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from leuko_mm.datasets.images import read_image
-from leuko_mm.inference.scale import measure_red_cells
+from leuko_mm.transforms.red_cells import measure_red_cells
 
-# By trained_red_cell over the 209 cells of folds 1 to 4; a field is twice as large.
+# By measured_red_cell over the 209 cells of folds 1 to 4; a field is twice as large.
 RED_CELL_PX = 2 * 52.81
 
 

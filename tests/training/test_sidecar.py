@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-from itertools import product
 
-import cv2
-import numpy as np
 import pytest
 import torch
 from tiny_checkpoint import rewrite, write_tiny
@@ -14,7 +11,6 @@ from tiny_run import write_config
 
 from leuko_mm.classes import CLASS_NAMES
 from leuko_mm.datasets.prepared import read_about, read_index, read_split
-from leuko_mm.datasets.prepared_writing import PreparedCell, write_prepared
 from leuko_mm.engine.checkpoints import load_tensors
 from leuko_mm.engine.staged_freeze import is_pretrained
 from leuko_mm.errors import UsageError
@@ -30,41 +26,12 @@ from leuko_mm.training.sidecar import (
     licence_of,
     read_sidecar,
     sidecar_of,
-    trained_red_cell,
     training_cells,
     training_groups,
 )
 
 METAINFO = dict(classes=CLASS_NAMES, palette=[[i, i, i] for i in range(6)])
 IMAGENET = dict(type="leuko_mm.EncoderWeights", checkpoint="vgg16")
-
-
-def test_red_cells_are_measured_in_the_training_part_at_the_size_of_its_tiles(tmp_path):
-    cells, split = [], {}
-    for number, diameter in enumerate([24, 24, 24, 40]):
-        image = np.full((168, 168, 3), 210, np.uint8)
-        for x, y in product(range(21, 168, 42), repeat=2):
-            cv2.circle(image, (x, y), diameter // 2, (120, 120, 120), -1)
-        image = cv2.GaussianBlur(image, (0, 0), 0.03 * diameter)
-        mask = np.zeros(image.shape[:2], np.uint8)
-        mask[60:90, 60:90] = 5
-        stem = f"neut_{number}-1_0"
-        split[stem] = "test" if diameter == 40 else "train"
-        cells.append(
-            PreparedCell(
-                stem=stem,
-                class_name="neutrophil",
-                group=f"slide_{number}",
-                image=image,
-                mask=mask,
-            )
-        )
-    root = tmp_path / "drawn"
-    about = dict(name="drawn", source="a test", licence="CC0-1.0", citation="none")
-    write_prepared(root, cells, **about, splits={"fold1": split}, force=False)
-    for cell_px, pixels in ((84, 12), (None, 24)):
-        measured = trained_red_cell(root, "fold1", cell_px=cell_px)
-        assert measured == pytest.approx(pixels, rel=0.06)
 
 
 @pytest.fixture
