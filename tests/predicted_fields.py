@@ -10,13 +10,7 @@ import numpy as np
 from PIL import Image
 
 from leuko_mm.classes import CLASS_COLOURS, CLASS_NAMES
-from leuko_mm.inference.cells import (
-    Cell,
-    ImageScale,
-    Prediction,
-    touches_border,
-    with_others,
-)
+from leuko_mm.inference.cells import Cell, ImageScale, Prediction, touches_border
 from leuko_mm.inference.folder_run import PredictRequest, predict_files
 
 PAPER = 230
@@ -75,34 +69,34 @@ def write_broken(folder: Path, count: int) -> list[str]:
 
 
 class ColourPredictor:
-    """Finds the discs of ``draw_field``; less sure the further right they are.
-
-    Cells of the ids ``others`` are none of the classes to 0.8.
-    """
+    """Finds the discs of ``draw_field``; less sure the further right they are."""
 
     classes = CLASS_NAMES
 
     def __init__(self, seconds: float = 0.0, *, accept: float = 0.0, others=()):
         self.seconds, self.seen = seconds, 0
-        self.accept, self.others = accept, others
+        self.accept, self.others = accept, others  # ids of cells of no class
 
-    def predict(self, image: np.ndarray) -> Prediction:
+    def common_scale(self, images):
+        """Return none: every image finds its own scale."""
+
+    def predict(self, image: np.ndarray, *, scale=None) -> Prediction:
         self.seen += 1
         time.sleep(self.seconds)
         red = image[..., 0].astype(int)
         inside = (red < PAPER - 60).astype(np.uint8)
-        number, parts = cv2.connectedComponents(inside)
-        labels = np.zeros(parts.shape, np.uint8)
+        number, found = cv2.connectedComponents(inside)
+        labels = np.zeros(found.shape, np.uint8)
         cells = []
         for identity in range(1, number):
-            where = parts == identity
+            where = found == identity
             kind = round(float(red[where].mean()) / 20)
-            labels[where] = kind
             other = 0.8 * (identity in self.others)
+            labels[where] = 255 if other else kind
             cells.append(_cell(identity, kind, where, other))
-        found = Prediction(
+        return Prediction(
             labels=labels,
-            instances=parts.astype(np.int32),
+            instances=found.astype(np.int32),
             cells=tuple(cells),
             classes=CLASS_NAMES,
             colours=CLASS_COLOURS,
@@ -110,7 +104,6 @@ class ColourPredictor:
             accept=self.accept,
             names_other=bool(self.others),
         )
-        return with_others(found)
 
 
 def _cell(identity: int, kind: int, where: np.ndarray, other: float) -> Cell:

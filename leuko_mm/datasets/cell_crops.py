@@ -96,6 +96,10 @@ class CellCropDataset(Dataset):
     def full_init(self) -> None:
         """Do nothing: everything was read when the dataset was built."""
 
+    def get_data_info(self, index: int) -> dict:
+        """Return the entry of a cell, as ``LeukocyteDataset`` has it."""
+        return self.infos[index]
+
     def __len__(self) -> int:
         return len(self.infos)
 

@@ -83,8 +83,8 @@ class Predictor:
         classifier: a network that names the cells instead, as ``CellClassifier``; None
             takes the one that the sidecar names in the same folder, ``""`` none.
         accept: confidence from 0 to 1 from which the class of a cell counts; below,
-            the cell is unsure. None takes that of the sidecar of
-            the network that names the cells, else 0: every class.
+            the cell is unsure. None takes that of the sidecar of the network that
+            names the cells, else 0: every class.
         runtime: ``torch`` for a ``.pth``; ``openvino`` or ``onnxruntime`` for an
             export, None takes the first of them that is installed.
 

