@@ -160,7 +160,8 @@ def measured_red_cell(
 def prepared_red_cell(source: Source, given: Mapping[str, float]) -> float:
     """Return the diameter of a red cell in a dataset's cells, given or measured.
 
-    All cells are looked at, of every part: no label is read.
+    Cells of every part are looked at. Where too few red cells are seen, the size of the
+    outlined leukocytes tells it.
     """
     number = given.get(source.name)
     if number is None:

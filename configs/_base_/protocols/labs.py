@@ -6,10 +6,7 @@ _base_ = './half.py'
 protocol = 'labs'
 _names = ['bcisc', 'pbc', 'bccd', 'segmentation_wbc_1', 'segmentation_wbc_2']
 _cells = dict(name=None, names=_names, split='without_bcisc')
-# Pixels of a red cell in the cells of a dataset that shows too few to be measured.
-_red_cell_px = dict(segmentation_wbc_1=42)
 
 train_dataloader = dict(
-    dataset=dict(
-        class_balanced=True, red_cell_px=_red_cell_px, dataset=_cells))
-test_dataloader = dict(dataset=dict(red_cell_px=_red_cell_px, dataset=_cells))
+    dataset=dict(class_balanced=True, red_cell_px={}, dataset=_cells))
+test_dataloader = dict(dataset=dict(red_cell_px={}, dataset=_cells))
