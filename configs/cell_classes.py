@@ -12,6 +12,8 @@ protocol = 'cells'
 _iterations = 450
 _cells = dict(names=['bcisc', 'pbc', 'bccd'], split='fold5')
 _size = 128
+# Diameter of a red cell in a square: 3.7 of them fit side by side.
+_red_cell = 35.0
 
 model = dict(
     type='EncoderDecoder',
@@ -70,6 +72,7 @@ train_dataloader = dict(
         type='leuko_mm.CellCropDataset',
         dataset=dict(part='train', **_cells),
         size=_size,
+        red_cell=_red_cell,
         pipeline=[
             dict(
                 type='leuko_mm.RandomCellAffine', scale=(0.7, 1.4), shift=0.06),
@@ -92,6 +95,7 @@ test_dataloader = dict(
         test_mode=True,
         dataset=dict(part='test', **_cells),
         size=_size,
+        red_cell=_red_cell,
         pipeline=[
             dict(type='PackSegInputs', meta_keys=('tiles', 'ori_shape', 'img_shape'))
         ]))

@@ -99,8 +99,11 @@ def _trained_sources(config: Config) -> list[Source]:
 def trained_red_cell(config: Config, *, cell_px: float | None) -> float | None:
     """Return the diameter in pixels of a red cell when the network sees it.
 
-    That of the first dataset of the training; None where too few are seen.
+    The one that the training's dataset brings all cells to, or that of its first
+    prepared dataset; None where too few are seen.
     """
+    if fixed := config.train_dataloader.dataset.get("red_cell"):
+        return fixed
     given = config.train_dataloader.dataset.get("red_cell_px")
     sources = read_sources(cells_config(config, "train"))
     if given is not None and sources[0].joined and cell_px:
