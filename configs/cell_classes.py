@@ -8,6 +8,9 @@
 _base_ = ['_base_/runtime.py']
 method = 'cell_classes'
 protocol = 'cells'
+# It names cells, and is not compared with what segments.
+takes_protocol = False
+takes_setting = False
 
 _iterations = 450
 _cells = dict(names=['bcisc', 'pbc', 'bccd'], split='fold5')

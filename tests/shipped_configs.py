@@ -12,7 +12,9 @@ from leuko_mm.training.config import METHOD_KEYS, protocol_names, resolve_config
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = ROOT / "configs"
 BASES = sorted((CONFIGS / "_base_").rglob("*.py"))
-LEAVES = sorted(p for p in CONFIGS.rglob("*.py") if p not in BASES)
+# Names cells and takes no protocol: no method that is compared.
+CLASS_NETWORK = CONFIGS / "cell_classes.py"
+LEAVES = sorted({*CONFIGS.rglob("*.py")} - {*BASES, CLASS_NETWORK})
 NAMES = [path.relative_to(CONFIGS).with_suffix("").as_posix() for path in LEAVES]
 PROTOCOLS = protocol_names()
 SHIPPED_ABLATIONS = [name for name in NAMES if name.startswith("ablation/")]

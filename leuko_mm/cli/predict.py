@@ -54,6 +54,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         f"or a model's name as in leuko zoo list; default: {DEFAULT_MODEL}",
     )
     add(
+        "--classifier",
+        metavar="FILE",
+        help="a checkpoint that names the cells that the other finds, or a model's "
+        "name; default: the one that belongs to the checkpoint; none: no other",
+    )
+    add(
         "--runtime",
         choices=RUNTIMES,
         help="what runs the network: torch a .pth, the others an .onnx; default: "
@@ -161,6 +167,10 @@ def _request(args: argparse.Namespace) -> PredictRequest:
     named = args.checkpoint
     if named and not named.exists() and str(named) in {e.name for e in read_entries()}:
         given["checkpoint"] = checkpoint_of(str(named))
+    if args.classifier == "none":
+        given["classifier"] = ""
+    elif args.classifier and not Path(args.classifier).exists():
+        given["classifier"] = str(checkpoint_of(args.classifier))
     if args.scale == AUTO:
         given["scale"] = None
     return PredictRequest(**given)

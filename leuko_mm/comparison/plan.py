@@ -20,8 +20,8 @@ ALL = "all"
 OWN = "own"
 DEFAULT_SETTINGS = (OWN, "A", "B")
 ABLATION = "ablation/"
-# Its protocol is its own: small data and a network that trains in minutes.
-NO_METHODS = ("quickstart",)
+# Their data and schedules are their own; the first segments nothing.
+NO_METHODS = ("cell_classes", "quickstart")
 
 
 @dataclass(frozen=True)

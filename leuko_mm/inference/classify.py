@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
+from os import PathLike
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +34,23 @@ def names_cells(checkpoint: Checkpoint) -> bool:
     """Whether a network names cells, and does not segment."""
     head = checkpoint.sidecar["config"]["model"].get("decode_head")
     return isinstance(head, dict) and head.get("type") == CLASS_HEAD
+
+
+def classifier_of(checkpoint: Path, given: str | PathLike | None = None) -> Path | None:
+    """Return the file of the network that names the cells of another one.
+
+    Args:
+        checkpoint: that segments; its sidecar may name a file beside it.
+        given: another file instead, or ``""`` for none.
+    """
+    if given is not None:
+        return Path(given) if given else None
+    try:
+        sidecar = json.loads(checkpoint.with_suffix(".json").read_text("utf-8"))
+        named = sidecar.get("classifier")
+    except (OSError, ValueError, AttributeError):
+        return None  # a broken sidecar is refused where it is read
+    return checkpoint.with_name(Path(named).name) if named else None
 
 
 class CellClassifier:

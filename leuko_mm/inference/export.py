@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from leuko_mm.errors import UsageError
 from leuko_mm.files import sha256_of_file, write_text
+from leuko_mm.inference.classify import classifier_of
 from leuko_mm.inference.model import (
     EXPORT_SUFFIX,
     INPUT,
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 LIBRARIES = ("onnx", ONNXRUNTIME)
 # Every ONNX Runtime and OpenVINO since 2023 reads 17; it has every operation needed.
 OPSET = 17
+# What follows the name of an export in that of its class network.
+CLASSES = "-classes"
 # No two sides alike, so that a size that is taken for fixed is noticed.
 TRACED = (2, 3, 64, 96)
 # Images, height, width: none of them the shape that is traced.
@@ -59,7 +62,8 @@ class Agreement(NamedTuple):
 def export(checkpoint: Path, out: Path, *, force: bool = False) -> Agreement:
     """Write ``out`` and its sidecar; return how well they agree with the checkpoint.
 
-    Nothing appears before it was loaded and compared.
+    Nothing appears before it was loaded and compared. The class network of a checkpoint
+    is written first, as ``<out>-classes.onnx``.
 
     Raises:
         UsageError: if a library is missing, ``out`` cannot be written, or the network
@@ -75,10 +79,15 @@ def export(checkpoint: Path, out: Path, *, force: bool = False) -> Agreement:
             f"an export needs {' and '.join(missing)}: pip install {' '.join(missing)}"
         )
     read = read_checkpoint(checkpoint)
+    changes = {}
+    if names := classifier_of(read.path):
+        place = out.with_name(f"{out.stem}{CLASSES}{EXPORT_SUFFIX}")
+        export(names, place, force=force)
+        changes = dict(classifier=place.name)
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=".export-") as folder:
         draft = Path(folder) / out.name
-        agreement = _write_and_compare(read, draft)
+        agreement = _write_and_compare(read, draft, changes)
         # The file last: a sidecar alone is refused.
         for suffix in (".json", EXPORT_SUFFIX):
             os.replace(draft.with_suffix(suffix), out.with_suffix(suffix))
@@ -98,10 +107,12 @@ def _check_place(out: Path, force: bool) -> None:
         raise UsageError(f"{existing[0]} exists; add --force to replace it")
 
 
-def _write_and_compare(read: Checkpoint, draft: Path) -> Agreement:
+def _write_and_compare(
+    read: Checkpoint, draft: Path, changes: Mapping[str, str]
+) -> Agreement:
     import torch
 
-    sidecar = dict(read.sidecar)
+    sidecar = {**read.sidecar, **changes}
     refused = f"{sidecar.get('method', 'this network')} cannot be exported to ONNX"
     instead = f"predict with {read.path} itself"
     try:

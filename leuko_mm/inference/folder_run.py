@@ -34,6 +34,7 @@ from leuko_mm.datasets.images import (
 from leuko_mm.errors import LeukoError, UsageError, did_you_mean
 from leuko_mm.files import locked, printable, sha256_of_file, write_text
 from leuko_mm.inference.cells import ImageScale, Prediction
+from leuko_mm.inference.classify import classifier_of
 from leuko_mm.inference.model import TORCH, choose_runtime, shipped_checkpoint
 from leuko_mm.inference.outputs import (
     BUILDING,
@@ -61,7 +62,7 @@ DERIVED = (CELLS, DIFFERENTIAL, IMAGE_TABLE, COCO, GEOJSON, f".{GEOJSON}", REPOR
 OURS = frozenset([*DERIVED, STATE, LOCK, IMAGES, BUILDING])
 PREDICTOR_OPTIONS = (
     *("device", "runtime", "scale", "um_per_px"),
-    *("tta", "min_area", "accept"),
+    *("tta", "min_area", "accept", "classifier"),
 )
 # Levels of every channel that are black and white, with what JPEG makes of them.
 BLACK, WHITE = 16, 239
@@ -85,7 +86,8 @@ class PredictRequest:
         out: folder of the results; ``resume`` continues and ``force`` replaces it.
         checkpoint: a ``.pth`` or an exported ``.onnx`` with its sidecar; None takes the
             shipped one.
-        device, runtime, scale, um_per_px, tta, min_area, accept: as for ``Predictor``.
+        device, runtime, scale, um_per_px, tta, min_area, accept, classifier: as for
+            ``Predictor``.
         max_megapixels: images of more million pixels are refused.
         shard: ``i/n`` does the i-th of n parts.
     """
@@ -100,6 +102,7 @@ class PredictRequest:
     tta: bool = False
     min_area: int | None = None
     accept: float | None = None
+    classifier: str | None = None
     max_megapixels: float = MAX_PIXELS / 1e6
     coco: bool = False
     geojson: bool = False
@@ -262,6 +265,11 @@ def make_predictor(request: PredictRequest, checkpoint: Path) -> Predictor:
 def _settings_of(request: PredictRequest, checkpoint: Path) -> dict:
     """Return all that the results of an image depend on, besides the image."""
     runtime = choose_runtime(checkpoint, request.runtime)
+    names = classifier_of(checkpoint, request.classifier)
+    if names and not names.is_file():
+        raise UsageError(
+            f"the class network {names} does not exist; give another with --classifier"
+        )
     return {
         "checkpoint_sha256": sha256_of_file(checkpoint),
         # None for torch: older states, which have no such key, are resumed.
@@ -271,6 +279,7 @@ def _settings_of(request: PredictRequest, checkpoint: Path) -> dict:
         "tta": request.tta,
         "min_area": request.min_area,
         "accept": request.accept,
+        "classifier_sha256": sha256_of_file(names) if names else None,
         "shard": request.shard,
     }
 

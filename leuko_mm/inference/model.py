@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 DEFAULT_MODEL = "cbam_unet_compact"
 # Configs that choose their own data and schedule.
-RECIPES = (DEFAULT_MODEL, "quickstart")
+RECIPES = (DEFAULT_MODEL, "cell_classes", "quickstart")
 
 EXPORT_SUFFIX = ".onnx"
 TORCH, ONNXRUNTIME, OPENVINO = RUNTIMES = ("torch", "onnxruntime", "openvino")

@@ -23,7 +23,7 @@ from leuko_mm.inference.cells import (
     moved,
     with_others,
 )
-from leuko_mm.inference.classify import CellClassifier, names_cells
+from leuko_mm.inference.classify import CellClassifier, classifier_of, names_cells
 from leuko_mm.inference.model import (
     DEFAULT_MODEL,
     Checkpoint,
@@ -123,10 +123,9 @@ class Predictor:
             raise CheckpointError(
                 f"{checkpoint} names cells and finds none: give it as the classifier"
             )
-        if classifier is None and (named := self.checkpoint.sidecar.get("classifier")):
-            classifier = Path(checkpoint).with_name(named)
+        names = classifier_of(self.checkpoint.path, classifier)
         self.classifier = (
-            CellClassifier(classifier, device=device, tta=tta) if classifier else None
+            CellClassifier(names, device=device, tta=tta) if names else None
         )
         self.accept = self._accepted(accept)
         network = open_runtime(self.checkpoint, self.runtime, device=device)

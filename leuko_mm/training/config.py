@@ -33,7 +33,7 @@ LOADERS = ("train_dataloader", "test_dataloader")
 EVERY_CELL = "all"
 # What a method file may define; the protocol defines everything else.
 METHOD_KEYS = ("method", "variant", "model")
-METHOD_KEYS += ("frozen_first", "takes_setting", "setting_losses")
+METHOD_KEYS += ("frozen_first", "takes_setting", "takes_protocol", "setting_losses")
 KNOWN_KEYS = {*inspect.signature(Runner).parameters, "protocol", *METHOD_KEYS}
 # data_preprocessor belongs into the model, where the sidecar finds it.
 KNOWN_KEYS -= {"cfg", "data_preprocessor"}
@@ -182,6 +182,10 @@ def resolve_config(
     # Before the protocol, which would drop a misspelt key without a word.
     check_keys(config)
     if protocol is not None:
+        if not config.get("takes_protocol", True):
+            raise UsageError(
+                f"{path.stem} has data and a schedule of its own; leave --protocol out"
+            )
         config = under_protocol(config, protocol)
     _check_complete(config, path)
     config.setdefault("method", path.stem)

@@ -1,0 +1,184 @@
+"""One scale for images that were taken alike: by red cells, else by leukocytes."""
+
+from __future__ import annotations
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+from drawn_red_cells import drawn
+from painted_network import WHITE
+from PIL import Image
+from predicted_fields import ColourPredictor, predicted, write_fields
+
+from leuko_mm.classes import CLASS_COLOURS
+from leuko_mm.inference import Predictor
+from leuko_mm.inference.cells import ImageScale
+from leuko_mm.inference.scale import (
+    ASSUMED,
+    LEUKOCYTES,
+    RED_CELLS,
+    agreed_scale,
+    scale_of_leukocytes,
+    scales_of_folders,
+)
+from leuko_mm.transforms.red_cells import LEUKOCYTE
+
+
+def seen(factor, *, sure=0.5):
+    return ImageScale(factor, RED_CELLS, sure, 20 / factor, 8)
+
+
+UNSEEN = ImageScale(1.0, ASSUMED, 0.0)
+
+
+def test_the_agreed_scale_is_the_median_and_an_outlier_does_not_count():
+    found = agreed_scale(
+        [seen(0.5), seen(0.52), UNSEEN, seen(0.51, sure=0.9), seen(7.9)]
+    )
+    assert found.factor == pytest.approx(0.515)
+    assert (found.how, found.red_cells, found.confidence) == (RED_CELLS, 24, 0.9)
+    assert found.red_cell_px == pytest.approx(20 / 0.515)
+    assert "3 of 5 images" in found.note
+
+
+@pytest.mark.parametrize(
+    "scales",
+    [
+        [],
+        [UNSEEN] * 4,
+        [seen(0.5), UNSEEN, seen(0.5), UNSEEN],  # too few
+        [seen(0.5), seen(0.5), seen(1), seen(1), seen(2), seen(2)],  # no majority
+        [seen(0.5), seen(0.7)],
+    ],
+)
+def test_no_scale_is_agreed(scales):
+    assert agreed_scale(scales) is None
+
+
+def test_two_images_may_agree():
+    assert agreed_scale([seen(0.5), seen(0.54)]).factor == pytest.approx(0.52)
+
+
+def leukocytes(diameter, *, count=3, seed=0):
+    """Draw leukocytes on white, without red cells."""
+    image = np.full((4 * diameter, 2 * diameter * count, 3), WHITE, np.uint8)
+    rng = np.random.default_rng(seed)
+    for i in range(count):
+        x, y = (2 * i + 1) * diameter, 2 * diameter + int(rng.integers(-4, 5))
+        cv2.circle(image, (x, y), diameter // 2, CLASS_COLOURS[3], -1)
+    return image
+
+
+@pytest.mark.parametrize("diameter", [30, 60, 130])
+def test_leukocytes_tell_the_scale_where_no_red_cell_is_seen(painted, diameter):
+    predictor = Predictor(painted)
+    images = [leukocytes(diameter, seed=seed) for seed in range(3)]
+    found = predictor.common_scale(images)
+    # Red cells have 20 pixels in the network.
+    assert found.how == LEUKOCYTES
+    assert found.factor == pytest.approx(20 * LEUKOCYTE / diameter, rel=0.06)
+    assert found.confidence < 0.5
+    prediction = predictor.predict(images[0], scale=found)
+    assert prediction.scale is found
+    assert len(prediction.cells) == 3
+
+
+def test_leukocytes_of_one_image_correct_a_scale_that_is_far_off(painted):
+    predictor = Predictor(painted)
+    # At the assumed scale, a half, leukocytes have 84 pixels.
+    assert predictor.predict(leukocytes(76)).scale.how == ASSUMED
+    assert predictor.predict(leukocytes(130)).scale.how == LEUKOCYTES
+
+
+def test_red_cells_come_before_leukocytes(painted):
+    predictor = Predictor(painted)
+    found = predictor.common_scale([drawn(40, seed=seed) for seed in range(4)])
+    assert found.how == RED_CELLS
+    assert found.factor == pytest.approx(0.5, rel=0.05)
+    # Half of the images at another magnification: each has its own.
+    mixed = [drawn(d, seed=seed) for seed in range(3) for d in (30, 60)]
+    assert predictor.common_scale(mixed) is None
+
+
+def test_a_given_scale_is_not_doubted(painted):
+    assert Predictor(painted, scale=1.0).common_scale([drawn(40)] * 3) is None
+
+
+def test_files_that_cannot_be_read_are_left_out(painted, tmp_path):
+    for seed in range(3):
+        Image.fromarray(drawn(40, seed=seed)).save(tmp_path / f"{seed}.png")
+    (tmp_path / "3.png").write_bytes(b"no image")
+    found = Predictor(painted).common_scale(sorted(tmp_path.glob("*.png")))
+    assert "3 of 3 images" in found.note
+
+
+def test_no_leukocyte_tells_no_scale(painted):
+    checkpoint = Predictor(painted).checkpoint
+    assert scale_of_leukocytes([], checkpoint) is None
+    assert scale_of_leukocytes([1e-3], checkpoint) is None
+
+
+def test_every_folder_has_its_own_scale(tmp_path):
+    images = {f"a/{i:02}.png": tmp_path / f"a{i}" for i in range(60)}
+    images |= {"b/1.png": tmp_path / "b1", "c/1.png": tmp_path / "c1"}
+    images["c/2.png"] = tmp_path / "c2"
+    asked = []
+
+    def common(paths):
+        asked.append([path.name for path in paths])
+        return None if paths[0].name == "c1" else seen(0.5)
+
+    found = scales_of_folders(images, common)
+    assert list(found) == ["a"]
+    assert ImageScale(**found["a"]) == seen(0.5)
+    # A single image finds its own; of many, 25 are looked at.
+    assert [len(names) for names in asked] == [25, 2]
+    assert (asked[0][0], asked[0][-1]) == ("a0", "a57")
+
+
+class Scaled(ColourPredictor):
+    """A predictor whose folders have a scale."""
+
+    def __init__(self, *, stops=False):
+        super().__init__()
+        self.measured, self.used, self.stops = 0, [], stops
+
+    def common_scale(self, images):
+        self.measured += 1
+        return seen(0.5)
+
+    def predict(self, image, *, scale=None):
+        if self.stops and self.seen:
+            raise KeyboardInterrupt
+        self.used.append(scale)
+        return super().predict(image, scale=scale)
+
+
+def test_the_scale_of_a_folder_is_written_down_and_used_again(tmp_path):
+    (tmp_path / "in").mkdir()
+    write_fields(tmp_path / "in", ["a.png", "b.png", "c.png"])
+    stopped = Scaled(stops=True)
+    with pytest.raises(Exception, match="--resume"):
+        predicted(tmp_path, predictor=stopped)
+    state = json.loads((tmp_path / "out" / "predict.json").read_text())
+    assert state["scales"][""]["factor"] == 0.5
+    state["scales"][""]["factor"] = 0.6
+    (tmp_path / "out" / "predict.json").write_text(json.dumps(state))
+    resumed = Scaled()
+    predicted(tmp_path, predictor=resumed, resume=True)
+    assert (stopped.measured, resumed.measured) == (1, 0)
+    assert [scale.factor for scale in stopped.used + resumed.used] == [0.5, 0.6, 0.6]
+
+
+def test_every_shard_measures_the_same_images(tmp_path):
+    (tmp_path / "in").mkdir()
+    write_fields(tmp_path / "in", [f"{i}.png" for i in range(4)])
+    seen_by = []
+    for shard in ("0/2", "1/2"):
+        predictor = Scaled()
+        predictor.common_scale = lambda images: seen_by.append(list(images))
+        predicted(tmp_path, predictor=predictor, shard=shard, out=shard[0])
+    assert seen_by[0] == seen_by[1]
+    assert len(seen_by[0]) == 4
