@@ -42,6 +42,7 @@ from leuko_mm.datasets.prepared import (
 )
 from leuko_mm.errors import LeukoError, UsageError
 from leuko_mm.evaluation.calibration import BINS
+from leuko_mm.evaluation.confusion import confusion_matrix, scores
 from leuko_mm.evaluation.matching import match_cells
 from leuko_mm.evaluation.statistics import bootstrap_interval
 from leuko_mm.files import write_text
@@ -139,7 +140,10 @@ def tested(
             yield dict(picture, true="", **named(cell))
     both = [(found.labels > 0)[~left_out], (labels > 0)[~left_out]]
     pixels = [int(part.sum()) for part in (both[0] & both[1], both[0] | both[1])]
-    yield dict(picture, true=None, pixels=pixels)
+    # What is other counts as no cell, as it does for whoever counts the five.
+    shown = np.where(found.labels == IGNORE_LABEL, 0, found.labels)
+    confusion = confusion_matrix(labels, shown, len(CLASS_NAMES))
+    yield dict(picture, true=None, pixels=pixels, confusion=confusion)
 
 
 def summary(records: Sequence[Mapping], pictures: int, *, outlined: bool) -> dict:
@@ -184,6 +188,8 @@ def summary(records: Sequence[Mapping], pictures: int, *, outlined: bool) -> dic
     if outlined and pixels:
         shared, either = np.sum(pixels, axis=0)
         metrics["iou"] = round(100 * float(shared / max(either, 1)), 2)
+        pooled = np.sum([r["confusion"] for r in records if r["true"] is None], axis=0)
+        metrics["miou"] = scores(pooled, CLASS_NAMES).metrics["mIoU"]
     return metrics
 
 
@@ -260,6 +266,7 @@ def as_table(sources: Mapping[str, Mapping]) -> str:
                 f"{macro.get('value', float('nan')):.1f} "
                 f"({macro.get('low', 0):.1f} to {macro.get('high', 0):.1f})",
                 number(metrics.get("iou")),
+                number(metrics.get("miou")),
                 f"{metrics['false']} in {metrics['pictures']}",
                 f"{metrics['wrong_when_sure']} of {metrics['sure']}",
                 f"{100 * metrics['at_95']['coverage']:.0f}"
@@ -270,7 +277,7 @@ def as_table(sources: Mapping[str, Mapping]) -> str:
             ]
         )
     head = ["source", "cells", "found, %", "right class, %", "macro recall, %"]
-    head += ["IoU, %", "false cells", f"wrong at {SURE}"]
+    head += ["IoU, %", "mIoU, %", "false cells", f"wrong at {SURE}"]
     head += ["accepted where 95 % are right, %", "lost to other", "others named"]
     return table(head, lines)
 

@@ -25,7 +25,7 @@ from pathlib import Path
 
 import torch
 import yaml
-from publish_card import Tested, model_card
+from publish_card import Tested, class_card, model_card
 
 from leuko_mm.cli.main import exit_code_of
 from leuko_mm.datasets.prepared import is_plain_name
@@ -33,6 +33,7 @@ from leuko_mm.engine.checkpoints import load_tensors
 from leuko_mm.errors import UsageError
 from leuko_mm.evaluation.metric import CELLS_FILE, load_cells
 from leuko_mm.files import sha256_of_file
+from leuko_mm.inference.classify import names_cells
 from leuko_mm.inference.model import shipped_folder, shipped_names, training_command
 from leuko_mm.models.size import model_size
 from leuko_mm.training.config import config_home, resolve_config
@@ -108,13 +109,16 @@ def publish(request: PublishRequest) -> Path:
         work_dir = Path(request.work_dir or Path(folder) / "test")
         sidecar["metrics"] = measure(draft, sidecar, work_dir=work_dir)["metrics"]
         _write_json(draft.with_suffix(".json"), sidecar)
-        card = model_card(
-            sidecar,
-            read_tested(work_dir),
+        facts = dict(
             size_bytes=draft.stat().st_size,
-            transfer=[read_tested(Path(place)) for place in request.transfer],
             command=request.command or training_command(sidecar["method"]),
         )
+        tested = read_tested(work_dir)
+        if names_cells(sidecar):
+            card = class_card(sidecar, tested, **facts)
+        else:
+            transfer = [read_tested(Path(place)) for place in request.transfer]
+            card = model_card(sidecar, tested, transfer=transfer, **facts)
         draft.with_suffix(".md").write_text(card, encoding="utf-8")
         verify(draft)
         # The checkpoint last: with it all is there.

@@ -73,6 +73,60 @@ def model_card(
     return "\n\n".join(parts) + "\n"
 
 
+def class_card(
+    sidecar: Mapping, tested: Tested, *, size_bytes: int, command: str = ""
+) -> str:
+    """Return the card of a network that names cells, as Markdown.
+
+    Args: as of ``model_card``.
+    """
+    training, cells = sidecar["training"], tested.cells
+    counts = cells.confusion.sum(axis=(1, 2))
+    shares = cells.confusion / counts[:, None, None]
+    rows = []
+    for label, name in enumerate(sidecar["classes"]):
+        own = shares[shares[:, label].sum(axis=1) > 0.5, label]
+        if len(own):
+            right, other = own[:, label].sum(), own[:, BACKGROUND].sum()
+            shown = [name if label else "none of the five", str(len(own))]
+            shown += [number(100 * right / len(own)), number(100 * other / len(own))]
+            rows.append(shown)
+    data = ", ".join(
+        f"{one['name']} (index sha256 `{one['sha256'][:12]}`)"
+        for one in training.get("datasets")
+        or [dict(training, name=training["dataset"])]
+    )
+    head = ["class", "cells", "right, %", "taken for none of the five, %"]
+    return f"""# {sidecar["method"]}
+
+Names a cell that another network has found: {", ".join(sidecar["classes"][1:])}, or \
+none of these; {size_bytes / 1e6:.1f} MB; licence {sidecar["licence"]}.
+
+## Intended use
+
+Research on Wright- or Giemsa-stained blood smears, and a start for training on your own \
+cells (`leuko train {sidecar["method"]} --data NAME --load-from CHECKPOINT`). **Not a \
+medical device, and not for diagnosis.** What to expect in a laboratory that it never \
+saw is measured in docs/model_zoo.md, "In other laboratories".
+
+## Data and training
+
+- Trained on {data}, split {training["split"]}, seed {training["seed"]}, \
+{training["iterations"]} iterations, code {training["git"]}.
+- Trained by `{command}`.
+- The datasets were changed: cells were cut out at one scale and turned, mirrored, and \
+varied in colour, focus and noise. PBC's outlines were drawn by a model of this project; \
+the masks of BCCD are of unknown hand. Citations: docs/data.md.
+- The encoder started from EfficientNet-Lite0's ImageNet weights (Apache-2.0).
+
+## On cells of the same laboratories that it was not trained on
+
+One view of each, outlined by hand or by the model; in percent.
+
+{table(head, rows)}
+"""
+
+
 def _about(sidecar: Mapping, size_bytes: int, command: str) -> str:
     training, scale = sidecar["training"], sidecar["scale"]
     enhance = sidecar["enhance"] or "none, raw images"

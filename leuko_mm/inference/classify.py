@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
@@ -13,7 +13,6 @@ import numpy as np
 from leuko_mm.classes import BACKGROUND
 from leuko_mm.inference.cells import Cell
 from leuko_mm.inference.model import (
-    Checkpoint,
     CheckpointError,
     open_runtime,
     read_model,
@@ -30,9 +29,9 @@ LEAST = 1e-3
 TURNS = 4
 
 
-def names_cells(checkpoint: Checkpoint) -> bool:
-    """Whether a network names cells, and does not segment."""
-    head = checkpoint.sidecar["config"]["model"].get("decode_head")
+def names_cells(sidecar: Mapping) -> bool:
+    """Whether a network names cells, and does not segment, by its sidecar."""
+    head = sidecar["config"]["model"].get("decode_head")
     return isinstance(head, dict) and head.get("type") == CLASS_HEAD
 
 
@@ -74,7 +73,7 @@ class CellClassifier:
         self, path: str | Path, *, device: str | None = None, tta: bool = False
     ):
         self.checkpoint = read_model(path)
-        if not names_cells(self.checkpoint):
+        if not names_cells(self.checkpoint.sidecar):
             raise CheckpointError(
                 f"{path} segments images; expected a network that names cells, such "
                 "as `leuko train cell_classes` makes"

@@ -119,7 +119,7 @@ class Predictor:
         self.checkpoint = read_model(checkpoint)
         self.scale, self.um_per_px, self.min_area = scale, um_per_px, min_area
         self.tile = tile
-        if names_cells(self.checkpoint):
+        if names_cells(self.checkpoint.sidecar):
             raise CheckpointError(
                 f"{checkpoint} names cells and finds none: give it as the classifier"
             )

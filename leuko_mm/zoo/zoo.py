@@ -15,6 +15,7 @@ from leuko_mm.engine.checkpoints import unregistered_types
 from leuko_mm.engine.download import download
 from leuko_mm.errors import LeukoError, UsageError
 from leuko_mm.files import sha256_of_file
+from leuko_mm.inference.classify import names_cells
 from leuko_mm.inference.model import read_checkpoint, shipped_checkpoint, shipped_names
 from leuko_mm.report.html import number
 from leuko_mm.training.config import resolve_config
@@ -32,8 +33,8 @@ from leuko_mm.zoo.entries import (
 PUBLISHED_KEYS = ("method", "enhance", "training", "metrics", "licence")
 # Points in percent between machines, precisions and versions of the libraries.
 TOLERANCE = 0.3
-# Any method's config: its network is replaced.
-BASE = "cbam_unet"
+# Any method's config: its network is replaced. The other one names cells.
+BASE, CLASSES = "cbam_unet", "cell_classes"
 
 
 class FetchError(LeukoError, OSError):
@@ -171,18 +172,19 @@ def measure(path: Path, sidecar: Mapping, *, work_dir: Path | None = None) -> di
 def measuring_config(sidecar: Mapping) -> Config:
     """Return the config under which the metrics of a sidecar are measured.
 
-    Every test cell once, in mosaics of 2x2, at the size that cells had in training.
+    Every test cell once, in mosaics of 2x2, at the size that cells had in training; by
+    itself where the network names cells.
     """
     training = sidecar["training"]
+    names = ",".join(one["name"] for one in training.get("datasets", ()))
+    given = dict(split=training["split"], seed=training["seed"])
+    given["data"] = names or training["dataset"]
+    if names_cells(sidecar):
+        config = resolve_config(CLASSES, **given)
+        config.model = sidecar["config"]["model"]
+        return config
     # Not the sidecar's method: a name that is a path would be run as a config.
-    config = resolve_config(
-        BASE,
-        protocol="labs" if "datasets" in training else "half",
-        split=training["split"],
-        data=",".join(one["name"] for one in training.get("datasets", ()))
-        or training["dataset"],
-        seed=training["seed"],
-    )
+    config = resolve_config(BASE, protocol="labs" if names else "half", **given)
     config.method, config.model = sidecar["method"], sidecar["config"]["model"]
     side = sidecar["scale"].get("cell_px")
     for loader in ("train_dataloader", "test_dataloader"):
