@@ -12,7 +12,7 @@ protocol = 'cells'
 takes_protocol = False
 takes_setting = False
 
-_iterations = 450
+_iterations = 300
 _cells = dict(names=['bcisc', 'pbc', 'bccd'], split='fold5')
 _size = 128
 # Diameter of a red cell in a square: 3.7 of them fit side by side.
@@ -64,7 +64,11 @@ param_scheduler = [
         begin=20,
         end=_iterations),
 ]
-custom_hooks = [dict(type='leuko_mm.ChannelsLastHook')]
+custom_hooks = [
+    dict(type='leuko_mm.ChannelsLastHook'),
+    # The mean of the weights over the last part of the training.
+    dict(type='leuko_mm.WeightAveragingHook', begin=0.4),
+]
 
 train_dataloader = dict(
     batch_size=32,
@@ -76,6 +80,9 @@ train_dataloader = dict(
         dataset=dict(part='train', **_cells),
         size=_size,
         red_cell=_red_cell,
+        # More labelled cells that are none of the five, and those of another
+        # laboratory are taken for them (docs/model_zoo.md).
+        places=0.85,
         pipeline=[
             dict(
                 type='leuko_mm.RandomCellAffine', scale=(0.7, 1.4), shift=0.06),

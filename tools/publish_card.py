@@ -106,8 +106,8 @@ none of these; {size_bytes / 1e6:.1f} MB; licence {sidecar["licence"]}.
 
 Research on Wright- or Giemsa-stained blood smears, and a start for training on your \
 own cells (`leuko train {sidecar["method"]} --data NAME --load-from CHECKPOINT`). \
-**Not a medical device, and not for diagnosis.** What to expect in a laboratory that it never \
-saw is measured in docs/model_zoo.md, "In other laboratories".
+**Not a medical device, and not for diagnosis.** What to expect in a laboratory that \
+it never saw is measured in docs/model_zoo.md, "In other laboratories".
 
 ## Data and training
 
