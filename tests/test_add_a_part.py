@@ -53,7 +53,7 @@ def fresh(tmp_path_factory):
     tree = place / "tree"  # a copy, because building leaves files behind
     for name in ("leuko_mm", "configs", "requirements"):
         shutil.copytree(ROOT / name, tree / name)
-    for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
+    for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE", "NOTICE"):
         shutil.copy(ROOT / name, tree)
     outside = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")
     variables = {k: v for k, v in os.environ.items() if k not in outside}

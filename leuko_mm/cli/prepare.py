@@ -33,7 +33,6 @@ from leuko_mm.datasets.converters.lisc import prepare_lisc
 from leuko_mm.datasets.converters.outlined import PBC_SCALE, Outliner, prepare_pbc
 from leuko_mm.datasets.converters.segmentation_wbc import SETS, prepare_segmentation_wbc
 from leuko_mm.datasets.converters.synthetic.dataset import prepare_synthetic
-from leuko_mm.datasets.images import read_image
 from leuko_mm.datasets.prepared import (
     NOT_STATED,
     data_home,
@@ -214,7 +213,7 @@ def outlining(scale: float | None, pictures: Sequence[Path] = ()) -> Iterator[Ou
     """
     # Here, since it loads torch.
     from leuko_mm.inference import Predictor
-    from leuko_mm.inference.scale import check_scale, common_scale
+    from leuko_mm.inference.scale import check_scale
 
     def end(number: int, frame) -> None:
         raise SystemExit(128 + number)  # so that what is half written is removed
@@ -227,15 +226,16 @@ def outlining(scale: float | None, pictures: Sequence[Path] = ()) -> Iterator[Ou
     except ValueError as error:
         raise UsageError(f"--{error}") from None
     # The same on every machine, but for the rounding of its processor.
-    predictor = Predictor.from_zoo(device="cpu")
+    predictor = Predictor.from_zoo(device="cpu", classifier="")
     model = predictor.checkpoint
     if scale is None:
         some = pictures[:: -(-len(pictures) // MEASURED)]
-        found = common_scale(map(read_image, some), model)
+        found = predictor.common_scale(some)
         if found is None:
             raise UsageError(
-                "too few red cells are seen in the pictures to tell their scale; give "
-                "--scale, 53 over the width of a red cell in pixels"
+                "the pictures show neither red cells of one size nor leukocytes that "
+                "tell their scale; give --scale, 53 over the width of a red cell in "
+                "pixels"
             )
         print(found.note)
         scale = round(found.factor, 3)

@@ -53,11 +53,11 @@ def find_scale(
 def agreed_scale(found: Sequence[ImageScale]) -> ImageScale | None:
     """Return one scale for images that were taken alike, by the red cells of all.
 
-    None where fewer than three images show red cells (two where there are only two), or
+    None where fewer than three images show red cells (or fewer than there are), or
     where half of those that do are further from their median than ``ALIKE``.
     """
     seen = [one for one in found if one.how == RED_CELLS]
-    if len(seen) < min(3, max(2, len(found))):
+    if not seen or len(seen) < min(3, len(found)):
         return None
     factor = float(np.median([one.factor for one in seen]))
     near = [one for one in seen if abs(math.log(one.factor / factor)) < ALIKE]
