@@ -200,16 +200,19 @@ class Predictor:
         seen = sum(one.how == RED_CELLS for one in found)
         if agreed is not None or 2 * seen >= len(found):
             return agreed
-        return self._scale_by_leukocytes([_read(image) for image in few])
+        return self._scale_by_leukocytes(few)
 
-    def _scale_by_leukocytes(self, images: Sequence[_Smear]) -> ImageScale | None:
+    def _scale_by_leukocytes(
+        self, images: Sequence[ImageOrPath | _Smear]
+    ) -> ImageScale | None:
         # The scale decides which leukocytes are found, and they decide the scale.
         scale = None
         for _ in range(ROUNDS):
             before, diameters = scale, []
             for image in images:
+                smear = image if isinstance(image, _Smear) else _read(image)
                 used = scale or assumed_scale(self.checkpoint)
-                cells = self._found(image, used)[2]
+                cells = self._found(smear, used)[2]
                 whole = [cell for cell in cells if not cell.touches_border] or cells
                 diameters += [2 * np.sqrt(cell.area / np.pi) for cell in whole]
             scale = scale_of_leukocytes(diameters, self.checkpoint)
