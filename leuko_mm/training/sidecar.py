@@ -186,7 +186,9 @@ def training_groups(root: Path, sidecar: Mapping) -> list[str] | None:
     if not training_splits(root, sidecar):
         return None
     trained = training_cells(root, sidecar)
-    return sorted({row.group for row in cell_rows(root) if row.stem in trained})
+    return sorted(
+        {row.group for row in cell_rows(root, other=True) if row.stem in trained}
+    )
 
 
 def recorded_groups(sources: Sequence[Source], sidecar: Mapping) -> list[str] | None:
