@@ -82,7 +82,7 @@ train_dataloader = dict(
         red_cell=_red_cell,
         # More labelled cells that are none of the five, and those of another
         # laboratory are taken for them (docs/model_zoo.md).
-        places=0.85,
+        places=0.6,
         pipeline=[
             dict(
                 type='leuko_mm.RandomCellAffine', scale=(0.7, 1.4), shift=0.06),

@@ -12,7 +12,7 @@ from painted_network import WHITE, painted_model, write_checkpoint
 from torch import nn
 
 from leuko_mm.classes import CLASS_COLOURS, IGNORE_LABEL, OTHER
-from leuko_mm.inference import Predictor
+from leuko_mm.inference import Predictor, classify
 from leuko_mm.inference.classify import CellClassifier
 from leuko_mm.inference.model import CheckpointError
 from leuko_mm.registry import MODELS
@@ -126,18 +126,18 @@ def test_a_checkpoint_names_its_class_network(painted, painted_classes):
     assert [cell.class_id for cell in without.cells] == [1, 2, 5]
 
 
-def test_the_exponents_weigh_both_networks(painted, painted_classes):
-    def named(**exponents):
-        change(painted_classes, exponents=exponents)
+def test_the_exponents_weigh_both_networks(painted, painted_classes, monkeypatch):
+    def named(own, segmentation=0):
+        monkeypatch.setattr(classify, "OWN", own)
+        monkeypatch.setattr(classify, "SEGMENTATION", segmentation)
         predictor = Predictor(painted, scale=1.0, classifier=painted_classes)
         return predictor.predict(field((1,))).cells[0]
 
-    one, other = named(own=1, segmentation=0), named(own=1, segmentation=4)
+    one, other = named(1), named(1, 4)
     assert (one.class_id, other.class_id) == (2, 1)
-    flat, sharp = named(own=0.5), named(own=2)
+    flat, sharp = named(0.5), named(2)
     assert flat.confidence < one.confidence < sharp.confidence
     network = Predictor(painted, scale=1.0).predict(field((1,))).cells[0]
-    change(painted_classes, exponents={})
     reader = CellClassifier(painted_classes)
     square = np.full((32, 32, 3), CLASS_COLOURS[1], np.uint8)
     own = np.maximum(reader.probabilities([square])[0], 1e-3)
