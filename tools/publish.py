@@ -20,7 +20,7 @@ import re
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -65,6 +65,8 @@ class PublishRequest:
         limit: bytes that the file may have, and all of the folder together.
         transfer: folders of ``leuko test`` on other sources, for the card.
         command: what trained it; None: the documented one.
+        keys: what is not measured, for the sidecar: ``accept``, and ``classifier``, the
+            file beside it that names the cells.
         work_dir: where the test's files go; None: they are thrown away.
         force: write over what is published there.
     """
@@ -76,6 +78,7 @@ class PublishRequest:
     limit: tuple[int, int] = (LIMIT, LIMIT_TOGETHER)
     transfer: Sequence[Path] = ()
     command: str | None = None
+    keys: Mapping[str, float | str] = field(default_factory=dict)
     work_dir: Path | None = None
     force: bool = False
 
@@ -105,7 +108,7 @@ def publish(request: PublishRequest) -> Path:
         tensors = load_tensors(request.checkpoint)
         torch.save(_rounded(tensors) if request.float16 else tensors, draft)
         _check_size(draft, target, request.limit)
-        sidecar = _described(draft, sidecar)
+        sidecar = _described(draft, {**sidecar, **request.keys})
         work_dir = Path(request.work_dir or Path(folder) / "test")
         sidecar["metrics"] = measure(draft, sidecar, work_dir=work_dir)["metrics"]
         _write_json(draft.with_suffix(".json"), sidecar)
@@ -381,6 +384,10 @@ def parser() -> argparse.ArgumentParser:
         metavar="TEST",
         help="folders of `leuko test` on other sources, for the card",
     )
+    words.add_argument(
+        "--accept", type=float, help="confidence at which a class counts"
+    )
+    words.add_argument("--classifier", help="file beside it that names the cells")
     words.add_argument("--work-dir", type=Path, help="keep the test's files here")
     words.add_argument("--no-limit", action="store_true", help="let it be large")
     words.add_argument("--force", action="store_true", help="replace what is there")
@@ -408,6 +415,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _request(given: argparse.Namespace) -> PublishRequest:
     limit = (NO_LIMIT, NO_LIMIT) if given.no_limit else (LIMIT, LIMIT_TOGETHER)
+    keys = dict(accept=given.accept, classifier=given.classifier)
     return PublishRequest(
         checkpoint=given.checkpoint,
         out=given.out or shipped_folder(),
@@ -416,6 +424,7 @@ def _request(given: argparse.Namespace) -> PublishRequest:
         limit=limit,
         transfer=given.transfer,
         command=given.command,
+        keys={key: value for key, value in keys.items() if value is not None},
         work_dir=given.work_dir,
         force=given.force,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 
 import pytest
@@ -58,6 +59,21 @@ def test_a_model_of_the_zoo_is_taken_by_its_name(place, monkeypatch, capsys):
     assert leuko_predict(*asked) == 0
     state = json.loads((place / "out" / "predict.json").read_text())
     assert state["checkpoint"] == "segnet.pth"
+
+
+def test_a_class_network_is_named_found_and_part_of_the_settings(place, capsys):
+    (place / "net.json").write_text(json.dumps(dict(classifier="names.pth")))
+    asked = ["in", "--out", "out", "--checkpoint", "net.pth"]
+    assert leuko_predict(*asked) == 2
+    assert "class network net" not in (said := capsys.readouterr().err)
+    assert "names.pth does not exist" in said
+    (place / "names.pth").write_bytes(b"names")
+    assert leuko_predict(*asked) == 0
+    settings = json.loads((place / "out" / "predict.json").read_text())["settings"]
+    assert settings["classifier_sha256"] == hashlib.sha256(b"names").hexdigest()
+    assert leuko_predict(*asked, "--resume", "--classifier", "none") == 2
+    assert "classifier_sha256" in capsys.readouterr().err
+    assert leuko_predict(*asked[:2], "other", *asked[3:], "--classifier", "none") == 0
 
 
 @pytest.mark.parametrize(("dataset", "warned"), [("synthetic", True), ("bcisc", False)])

@@ -8,7 +8,10 @@ import pytest
 from leuko_mm.classes import CLASS_NAMES, IGNORE_LABEL, OTHER
 from leuko_mm.datasets import CellCropDataset
 from leuko_mm.datasets.cell_crops import middle_of_cell
+from leuko_mm.datasets.prepared import read_about
 from leuko_mm.datasets.prepared_writing import PreparedCell, write_prepared
+from leuko_mm.training.sidecar import training_groups
+from leuko_mm.transforms.red_cells import LEUKOCYTE
 
 PACK = [dict(type="PackSegInputs", meta_keys=("tiles", "img_shape"))]
 
@@ -126,6 +129,22 @@ def test_a_split_leaves_a_laboratory_out(laboratories):
     assert {info["dataset"] for info in test.infos} == {"far"}
     # Without a labelled other there are places alone.
     assert any(shown(train[i])[1] == 0 for i in range(20))
+
+
+def test_others_that_were_trained_on_are_known(laboratories, tmp_path):
+    sha256 = read_about(tmp_path / "far")["sha256"]
+    sidecar = dict(training=dict(split="half", sha256=sha256))
+    groups = training_groups(tmp_path / "far", sidecar)
+    data = crops(dict(name="far", split="half", part="train"))
+    assert groups == sorted(info["group"] for info in data.infos)
+    assert {info["class_name"] for info in data.infos} >= {OTHER}
+
+
+def test_too_few_red_cells_are_replaced_by_the_outlined_leukocytes(laboratories):
+    data = crops(laboratories, red_cell_px=None, test_mode=True)
+    # Squares of 20 and 40 pixels, as discs of the same area.
+    near, far = (2 * side / np.pi**0.5 / LEUKOCYTE for side in (20, 40))
+    assert data.factors == pytest.approx(dict(near=10 / near, far=10 / far), rel=1e-3)
 
 
 def test_the_middle_is_that_of_the_largest_piece():

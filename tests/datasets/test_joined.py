@@ -12,11 +12,17 @@ import cv2
 import numpy as np
 import pytest
 
-from leuko_mm.datasets.joined import measured_red_cell, read_sources
+from leuko_mm.datasets.images import read_mask_file
+from leuko_mm.datasets.joined import (
+    measured_red_cell,
+    prepared_red_cell,
+    read_sources,
+)
 from leuko_mm.datasets.leukocyte import LeukocyteDataset
 from leuko_mm.datasets.mosaic import MosaicDataset, scale_tile
 from leuko_mm.datasets.prepared import DatasetError, Place
 from leuko_mm.datasets.prepared_writing import PreparedCell, write_prepared
+from leuko_mm.transforms.red_cells import LEUKOCYTE
 
 ABOUT = dict(source="a test", licence="CC0-1.0", citation="none")
 LOADING = [dict(type="LoadImageFromFile"), dict(type="LoadAnnotations")]
@@ -174,10 +180,17 @@ def test_joined_cells_have_the_scale_of_the_first(scales, given):
     assert 8 < sum(not mosaics.compose(i)["tiles"] for i in range(40)) < 32
 
 
-def test_red_cells_that_are_not_seen_must_be_given(scales, two):
+def test_red_cells_that_are_not_seen_are_judged_by_the_leukocytes(scales, two):
     options = dict(n=1, size=84, mode="every", tile_pipeline=LOADING, red_cell_px={})
+    MosaicDataset(dict(names=[scales[0], two[0]]), **options)
+    (source,) = read_sources(dict(name=two[0]))
+    areas = [
+        (read_mask_file(source.root / row.mask).values > 0).sum() for row in source.rows
+    ]
+    expected = 2 * np.sqrt(np.median(areas) / np.pi) / LEUKOCYTE
+    assert prepared_red_cell(source, {}) == pytest.approx(expected)
     with pytest.raises(DatasetError, match=r"red_cell_px\.a=PIXELS"):
-        MosaicDataset(dict(names=[scales[0], two[0]]), **options)
+        prepared_red_cell(source, dict(a=0))
     # A single dataset is never scaled: nothing is measured.
     MosaicDataset(dict(name=two[0]), **options)
     with pytest.raises(ValueError, match=r"\{dataset: pixels\}, got"):

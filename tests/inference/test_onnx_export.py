@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import warnings
 
+import numpy as np
 import pytest
 import torch
 from exported_network import need_exports, write_uneven
-from shipped_configs import CONFIGS, METHODS
+from shipped_configs import CLASS_NETWORK, CONFIGS, METHODS
 from tiny_checkpoint import rewrite, write_tiny
 
 from leuko_mm.errors import UsageError
+from leuko_mm.inference import Predictor
 from leuko_mm.inference import export as module
+from leuko_mm.inference.classify import CellClassifier
 from leuko_mm.inference.export import OPSET, Agreement, export, write_onnx
 from leuko_mm.inference.model import read_checkpoint, read_model
 
@@ -157,3 +160,34 @@ def test_every_method_is_exported_or_refused_by_name(method, tmp_path, capfd):
     else:
         assert export(path, out).holds
         assert torch.__version__ == read_model(out).sidecar["export"]["torch"]
+
+
+def test_the_class_network_of_a_checkpoint_is_exported_too(path, tmp_path):
+    need_exports()
+    names = tmp_path / "names.pth"
+    (tmp_path / "classes").mkdir()
+    write_tiny(names, class_config(tmp_path / "classes"))
+    rewrite(names, scale=dict(px_per_um=None, rbc_px=35.0, cell_px=128))
+    rewrite(path, classifier="names.pth", scale=dict(rbc_px=50.0, cell_px=32))
+    out = tmp_path / "out" / "net.onnx"
+    export(path, out)
+    written = sorted(file.name for file in out.parent.iterdir())
+    assert written == ["net-classes.json", "net-classes.onnx", "net.json", "net.onnx"]
+    image = np.full((64, 64, 3), 200, np.uint8)
+    image[20:44, 20:44] = (90, 40, 120)
+    cell = Predictor(path, classifier="", scale=1.0).predict(image)
+    found = [
+        CellClassifier(file).probabilities([image[:64, :64]])
+        for file in (names, out.with_name("net-classes.onnx"))
+    ]
+    np.testing.assert_allclose(*found, atol=1e-4)
+    assert Predictor(out, scale=1.0).classifier is not None
+    assert cell.names_other is False
+
+
+def class_config(folder):
+    """Write the config of a class network from random weights."""
+    file = folder / "names.py"
+    random = "model = dict(backbone=dict(init_cfg=None))"
+    file.write_text(f"_base_ = [{str(CLASS_NETWORK)!r}]\n{random}\n")
+    return file

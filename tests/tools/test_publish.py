@@ -87,6 +87,17 @@ def test_the_card_says_what_it_must(trained, tmp_path):
         assert f"| {name} |" in card
 
 
+def test_a_class_network_has_a_card_of_its_own(trained, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "names_cells", lambda sidecar: True)
+    keys = dict(accept=0.7)
+    path = publish(PublishRequest(trained, tmp_path / "zoo", name="names", keys=keys))
+    assert verify(path)["accept"] == 0.7
+    card = path.with_suffix(".md").read_text()
+    assert "none of these" in card
+    assert "| monocyte | 1 | 0.0 | 0.0 |" in card
+    assert "**Not a medical device" in card
+
+
 def test_nothing_is_replaced_without_force(trained, tmp_path):
     request = PublishRequest(trained, tmp_path / "zoo", name="tiny")
     publish(request)
