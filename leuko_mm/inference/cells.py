@@ -26,6 +26,8 @@ KEPT_BYTES = 2**27
 WAIST = 0.75
 # Of a red cell's diameter: a leukocyte's half width is more.
 SEED = 0.3
+# No leukocyte is wider than so many red cells (60 um).
+WIDEST = 8.0
 # Rows that are searched for pieces at a time.
 STRIP = 2048
 # Steps of the watershed.
@@ -324,12 +326,14 @@ def find_cell_masks(
     Args:
         foreground: (H, W) uint8, not 0 in cells; each cell that is yielded is erased.
         red_cell_px: diameter of a red cell in its pixels; half widths below ``SEED``
-            of it are no cell of their own.
+            of it are no cell of their own, and what has the area of a disc of more
+            than ``WIDEST`` of them is no cell.
         min_area: pixels below which a piece is a speck, a platelet or dirt; half of
             that at the border of the image.
         areas: what is no smear; a piece that is mostly in it is no cell, and its border
             is as that of the image.
     """
+    most = math.pi / 4 * (WIDEST * red_cell_px) ** 2
     for piece in _pieces(foreground):
         for part in split_touching(piece, seed_px=SEED * red_cell_px):
             cut = touches_border(part.box, foreground.shape)
@@ -340,7 +344,7 @@ def find_cell_masks(
                     continue
                 part = CellMask(part.box, part.mask & ~inside)
             area = int(part.mask.sum())
-            if area >= (min_area / 2 if cut else min_area):
+            if (min_area / 2 if cut else min_area) <= area <= most:
                 yield part
 
 

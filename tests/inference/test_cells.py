@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 from drawn_red_cells import disc
@@ -55,6 +56,13 @@ def test_two_touching_cells_are_two(distance, second):
         own = out == out[middle]
         truth = one if middle == (60, 60) else other
         assert (own & truth).sum() / (own | truth).sum() > 0.8
+
+
+def test_what_is_wider_than_eight_red_cells_is_no_cell():
+    mask = np.zeros((300, 300), np.uint8)
+    cv2.circle(mask, (150, 150), 60, 1, -1)
+    assert len(found(mask.copy(), red_cell_px=16.0)) == 1
+    assert not found(mask.copy(), red_cell_px=14.0)
 
 
 def test_one_bent_or_lobed_cell_is_one():
