@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from shipped_configs import CONFIGS, METHODS, ROOT
+from shipped_configs import CLASS_NETWORK, CONFIGS, METHODS, ROOT
 from tool_module import load_tool
 
 from leuko_mm.errors import UsageError
@@ -19,7 +19,8 @@ def writer():
 
 
 def test_every_method_is_an_entry_with_a_config():
-    assert [entry.name for entry in read_entries()] == sorted(METHODS), HOW
+    names = sorted([*METHODS, CLASS_NETWORK.stem])
+    assert [entry.name for entry in read_entries()] == names, HOW
     for entry in read_entries():
         assert (ROOT / entry.config).is_file()
         assert entry.config == f"configs/{entry.name}.py"
