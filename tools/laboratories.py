@@ -115,9 +115,10 @@ def tested(
 
     def named(cell: Cell | None) -> dict:
         if cell is None:
-            return dict(predicted="", confidence=0.0)
+            return dict(predicted="", confidence=0.0, counted=False)
         name = OTHER if cell.is_other else found.classes[cell.class_id]
-        return dict(predicted=name, confidence=cell.confidence)
+        counted = found.answer(cell) == name != OTHER
+        return dict(predicted=name, confidence=cell.confidence, counted=counted)
 
     picture = dict(picture=row.stem, group=row.group, half=half_of(row.group))
     masks = [mask for _, mask in truth]
@@ -178,6 +179,9 @@ def summary(records: Sequence[Mapping], pictures: int, *, outlined: bool) -> dic
         wrong_when_sure=sum(r["predicted"] != r["true"] for r in sure),
         calibration_error=_calibration_error(named),
         at_95=accepted(named),
+        counted=sum(r["counted"] for r in cells),
+        counted_right=sum(r["counted"] and r["predicted"] == r["true"] for r in cells),
+        others_counted=[sum(r["counted"] for r in others), len(others)],
         others={
             kind: [sum(r["predicted"] in CLASS_NAMES for r in of_kind), len(of_kind)]
             for kind in sorted({r["kind"] for r in others})

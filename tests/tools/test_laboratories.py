@@ -56,7 +56,13 @@ class Painter:
                 )
             )
         return SimpleNamespace(
-            labels=labels, instances=instances, cells=cells, classes=CLASS_NAMES
+            labels=labels,
+            instances=instances,
+            cells=cells,
+            classes=CLASS_NAMES,
+            answer=lambda c: (
+                CLASS_NAMES[c.class_id] if c.confidence > 0.9 else "unsure"
+            ),
         )
 
 
@@ -96,6 +102,8 @@ def test_found_right_false_and_others_are_counted(data):
     assert whole["recall"] == dict(monocyte=[0, 2], neutrophil=[1, 1])
     assert (whole["sure"], whole["wrong_when_sure"]) == (2, 1)
     assert whole["others"] == dict(blasts=[1, 2])
+    assert (whole["counted"], whole["counted_right"]) == (2, 1)
+    assert whole["others_counted"] == [0, 2]  # the one that is named is unsure
     assert whole["macro_recall"] is None  # no class has ten cells
     shared, either = 400 + 300, (400 + 64) + 500 + (400 + 64)
     assert whole["iou"] == pytest.approx(100 * shared / either, abs=0.01)
