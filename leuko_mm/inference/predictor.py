@@ -60,6 +60,8 @@ Bands = Iterable[tuple[int, np.ndarray]]
 DIVISOR = 32
 # Images whose leukocytes are measured, and how often, at most.
 MEASURED, ROUNDS = 8, 3
+# Pixels of a single image above which its leukocytes are not measured: it takes time.
+LARGE = 2048 * 2048
 
 
 class Predictor:
@@ -127,6 +129,11 @@ class Predictor:
         self.classifier = (
             CellClassifier(names, device=device, tta=tta) if names else None
         )
+        if self.classifier and self.classifier.checkpoint.classes != self.classes:
+            raise CheckpointError(
+                f"{names} names {', '.join(self.classifier.checkpoint.classes[1:])}, "
+                f"but {checkpoint} has the classes {', '.join(self.classes[1:])}"
+            )
         self.accept = self._accepted(accept)
         network = open_runtime(self.checkpoint, self.runtime, device=device)
         self._network = TileNetwork(self.checkpoint, network, tta=tta)
@@ -224,7 +231,7 @@ class Predictor:
         scale = find_scale(
             image.pixels, self.checkpoint, scale=self.scale, um_per_px=self.um_per_px
         )
-        if scale.how != ASSUMED:
+        if scale.how != ASSUMED or image.pixels.size > 3 * LARGE:
             return scale
         found = self._scale_by_leukocytes([image])
         # One leukocyte tells a scale to about 30 %: a usual one is not doubted.

@@ -171,6 +171,15 @@ def test_networks_in_each_others_place_are_refused(painted, painted_classes):
         Predictor(painted, classifier=painted)
     with pytest.raises(CheckpointError, match="finds none"):
         Predictor(painted_classes)
+    names = json.loads(painted_classes.with_suffix(".json").read_text())["classes"]
+    config = json.loads(painted_classes.with_suffix(".json").read_text())["config"]
+    others = [*names[:5], "blast"]
+    change(painted_classes, classes=others, config=config | dict(classes=others))
+    with pytest.raises(
+        CheckpointError, match=r"names .* blast, but .* has the classes"
+    ):
+        Predictor(painted, classifier=painted_classes)
+    change(painted_classes, classes=names, config=config)
     change(painted_classes, scale=dict(px_per_um=None, rbc_px=None, cell_px=32))
     with pytest.raises(CheckpointError, match="rbc_px"):
         Predictor(painted, classifier=painted_classes)
