@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -117,12 +116,10 @@ class EfficientNetLite(BaseModule):
         self.white_balance = white_balance
         self.stem = nn.Conv2d(3, STEM, 3, 2, padding=1)
         self.blocks = nn.Sequential(*map(InvertedBottleneck, blocks()))
-        shape = (1, 3, 1, 1)
-        self.register_buffer("mean", torch.tensor(MEAN).view(shape), persistent=False)
-        self.register_buffer("std", torch.tensor(STD).view(shape), persistent=False)
 
     def forward(self, images: Tensor) -> tuple[Tensor]:
         """Return the map of the last block."""
         if self.white_balance:
             images = white_scaled(images)
-        return (self.blocks(F.relu6(self.stem((images - self.mean) / self.std))),)
+        mean, std = (images.new_tensor(x).view(1, 3, 1, 1) for x in (MEAN, STD))
+        return (self.blocks(F.relu6(self.stem((images - mean) / std))),)

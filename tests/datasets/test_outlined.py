@@ -358,7 +358,7 @@ def test_own_cells_sorted_by_class_are_outlined(sorted_cells, tmp_path, capsys):
         (["--crop", "64"], "pictures of one cell without masks; leave masks, --crop"),
         (["--map", "Baso=baso"], "the map says nothing of its folder"),
         (["--map", "Baso=leukocyte"], "--map Baso=leukocyte: expected basophil, "),
-        (["--map", "Baso=blast"], "or leukocyte, ignore, by-name, other"),
+        (["--map", "Baso=blast"], "or leukocyte, ignore, other, by-name"),
     ],
 )
 def test_a_wrong_request_for_outlines_is_refused(

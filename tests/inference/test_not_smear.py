@@ -192,8 +192,9 @@ def test_a_cell_that_an_eyepiece_cuts_is_as_one_at_the_border(painted):
 
 def test_the_share_is_told_only_where_there_is_one(tmp_path):
     class Excluding(ColourPredictor):
-        def predict(self, image):
-            return replace(super().predict(image), excluded=0.25 * (self.seen == 2))
+        def predict(self, image, **options):
+            found = super().predict(image, **options)
+            return replace(found, excluded=0.25 * (self.seen == 2))
 
     write_fields(tmp_path / "in", ["a.png", "b.png"])
     plain = predicted(tmp_path, out="plain")

@@ -8,7 +8,13 @@ from torch.nn import functional as F
 
 from leuko_mm.engine.encoder_weights import LITE0_EPSILON, folded
 from leuko_mm.models.cell_class_head import CellClassHead
-from leuko_mm.models.efficientnet_lite import EfficientNetLite, blocks, white_scaled
+from leuko_mm.models.efficientnet_lite import (
+    MEAN,
+    STD,
+    EfficientNetLite,
+    blocks,
+    white_scaled,
+)
 from leuko_mm.registry import MODELS
 
 
@@ -70,7 +76,8 @@ def test_folded_weights_give_the_features_of_the_network_with_norms():
     images = torch.rand(2, 3, 64, 96)
     with torch.no_grad():
         (found,) = encoder(images)
-        wanted = with_norms((images - encoder.mean) / encoder.std, tensors)
+        mean, std = (torch.tensor(x).view(1, 3, 1, 1) for x in (MEAN, STD))
+        wanted = with_norms((images - mean) / std, tensors)
     assert found.shape == (2, 320, 2, 3)
     torch.testing.assert_close(found, wanted, rtol=1e-3, atol=1e-3)
 

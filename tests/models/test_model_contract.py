@@ -126,7 +126,7 @@ def test_a_saved_model_predicts_as_before(built):
     torch.testing.assert_close(before, after, atol=0, rtol=0)
 
 
-@pytest.mark.parametrize("name", LEAVES)
+@pytest.mark.parametrize("name", [x for x in LEAVES if x != "cell_classes"])
 def test_two_classes_give_two_logits(name):
     config = copy.deepcopy(resolve_config(name, protocol="robust"))
     assert config.model.decode_head.num_classes == 2

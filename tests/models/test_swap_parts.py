@@ -70,6 +70,13 @@ EVERY_NAME = [
         "test_cfg": {"mode": "whole", "least_area": 20, "views": 8},
     },
     {"type": "leuko_mm.LeukocyteMask", "backbone": VGG, "decode_head": OUR_HEAD},
+    {"type": "leuko_mm.EfficientNetLite"},
+    {
+        **SMALL,
+        "type": "leuko_mm.CellClassHead",
+        "in_channels": 16,
+        "align_corners": False,
+    },
     {"type": "leuko_mm.SkipResNet", "depth": 18},
     {"type": "leuko_mm.ResidualContextEncoder", "widths": [8, 16]},
     {"type": "leuko_mm.DualPathEncoder", "widths": [8, 16]},

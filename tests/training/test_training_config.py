@@ -346,3 +346,10 @@ def test_post_processing_is_no_part_of_a_method():
     compared = resolve_config("cbam_unet_compact", protocol="half")
     assert compared.model.test_cfg == dict(mode="whole")
     assert compared.model.type == own.model.type
+
+
+def test_a_network_that_names_cells_takes_no_protocol():
+    with pytest.raises(UsageError, match="leave --protocol out"):
+        resolve_config("cell_classes", protocol="half")
+    with pytest.raises(UsageError, match="leave --setting out"):
+        resolve_config("cell_classes", setting="A")
