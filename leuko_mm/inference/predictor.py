@@ -40,6 +40,7 @@ from leuko_mm.inference.scale import (
     AUTO,
     RED_CELLS,
     agreed_scale,
+    areas_of_pieces,
     assumed_scale,
     check_scale,
     find_scale,
@@ -59,7 +60,9 @@ Bands = Iterable[tuple[int, np.ndarray]]
 # Sides that every network takes: none here halves more often than five times.
 DIVISOR = 32
 # Images whose leukocytes are measured, and how often, at most.
-MEASURED, ROUNDS = 8, 3
+MEASURED, ROUNDS = 8, 4
+# How far the logarithm of a scale may be from that of leukocytes.
+ROUGHLY = 0.3
 # Pixels of a single image above which its leukocytes are not measured: it takes time.
 LARGE = 2048 * 2048
 
@@ -204,10 +207,13 @@ class Predictor:
                 found.append(find_scale(_read(image).pixels, self.checkpoint))
                 few = [*few, image][:MEASURED]
         agreed = agreed_scale(found)
-        seen = sum(one.how == RED_CELLS for one in found)
-        if agreed is not None or 2 * seen >= len(found):
+        seen = [one for one in found if one.how == RED_CELLS]
+        if agreed is not None or 2 * len(seen) > len(found):
             return agreed
-        return self._scale_by_leukocytes(few)
+        rough = self._scale_by_leukocytes(few)
+        # Few images with red cells tell more, where leukocytes do not contradict.
+        fitting = [one for one in seen if rough and _alike(one, rough, by=ROUGHLY)]
+        return agreed_scale(fitting) or rough
 
     def _scale_by_leukocytes(
         self, images: Sequence[ImageOrPath | _Smear]
@@ -215,15 +221,13 @@ class Predictor:
         # The scale decides which leukocytes are found, and they decide the scale.
         scale = None
         for _ in range(ROUNDS):
-            before, diameters = scale, []
+            before, areas = scale, []
             for image in images:
                 smear = image if isinstance(image, _Smear) else _read(image)
                 used = scale or assumed_scale(self.checkpoint)
-                cells = self._found(smear, used)[2]
-                whole = [cell for cell in cells if not cell.touches_border] or cells
-                diameters += [2 * np.sqrt(cell.area / np.pi) for cell in whole]
-            scale = scale_of_leukocytes(diameters, self.checkpoint)
-            if scale is None or (before and _alike(scale, before)):
+                areas += areas_of_pieces(self._found(smear, used)[0] > BACKGROUND)
+            scale = scale_of_leukocytes(areas, self.checkpoint)
+            if scale is None or (before and _alike(scale, before, by=0.05)):
                 break
         return scale
 
@@ -235,7 +239,8 @@ class Predictor:
             return scale
         found = self._scale_by_leukocytes([image])
         # One leukocyte tells a scale to about 30 %: a usual one is not doubted.
-        return scale if found is None or _alike(found, scale) else found
+        usual = found is None or _alike(found, scale, by=ROUGHLY)
+        return scale if usual else found
 
     def _predict(
         self, image: ImageOrPath, scale: ImageScale | None, probabilities: bool
@@ -335,9 +340,8 @@ def _read(image: ImageOrPath) -> _Smear:
     return _Smear(areas.filled(pixels[part]), whole, part, areas)
 
 
-def _alike(one: ImageScale, other: ImageScale) -> bool:
-    limit = 0.3 if ASSUMED in (one.how, other.how) else 0.05
-    return abs(np.log(one.factor / other.factor)) < limit
+def _alike(one: ImageScale, other: ImageScale, *, by: float) -> bool:
+    return abs(np.log(one.factor / other.factor)) < by
 
 
 class NetworkImage:

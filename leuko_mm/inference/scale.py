@@ -7,11 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, astuple
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from leuko_mm.inference.cells import ImageScale
 from leuko_mm.inference.model import Checkpoint
-from leuko_mm.transforms.red_cells import LEUKOCYTE, measure_red_cells
+from leuko_mm.transforms.red_cells import LEUKOCYTE_BY_AREA, measure_red_cells
 
 AUTO = "auto"
 RED_CELLS, LEUKOCYTES, ASSUMED = "red cells", "leukocytes", "assumed"
@@ -77,26 +78,47 @@ def agreed_scale(found: Sequence[ImageScale]) -> ImageScale | None:
     )
 
 
+def areas_of_pieces(cells: np.ndarray) -> list[int]:
+    """Return the areas of the connected pieces of a mask of cells, in pixels.
+
+    Those that the border cuts count only where all are cut. At a scale that is too
+    large, one leukocyte is divided into several cells, which touch.
+
+    Shape:
+        (H, W) bool.
+    """
+    _, _, stats, _ = cv2.connectedComponentsWithStats(cells.astype(np.uint8))
+    left, top, width, height, area = stats[1:].T
+    inside = (left > 0) & (top > 0)
+    inside &= (left + width < cells.shape[1]) & (top + height < cells.shape[0])
+    return (area[inside] if inside.any() else area).tolist()
+
+
 def scale_of_leukocytes(
-    diameters: Sequence[float], checkpoint: Checkpoint
+    areas: Sequence[float], checkpoint: Checkpoint
 ) -> ImageScale | None:
     """Return the scale at which leukocytes have their usual size; None of no cell.
 
+    What counts is the cell at half of the area of all, so that pieces of cells, which
+    are found at a wrong scale, hardly do.
+
     Args:
-        diameters: of circles of the cells' areas, in pixels of the images.
+        areas: of the cells, in pixels of the images.
     """
-    if not len(diameters):
+    if not len(areas):
         return None
-    red_cell = float(np.median(diameters)) / LEUKOCYTE
+    order = np.sort(np.asarray(areas, float))
+    middle = order[np.searchsorted(np.cumsum(order), order.sum() / 2)]
+    red_cell = 2 * math.sqrt(middle / math.pi) / LEUKOCYTE_BY_AREA
     factor = network_red_cell(checkpoint) / red_cell
     if not MIN_FACTOR <= factor <= MAX_FACTOR:
         return None
     note = (
-        f"scale {factor:.3g}, by the size of {len(diameters)} leukocytes, as too few "
+        f"scale {factor:.3g}, by the size of {len(areas)} leukocytes, as too few "
         "red cells are seen; --scale or --um-per-px is surer"
     )
     # Of one cell to about 20 %; of many, by how other smears differ.
-    sure = 0.2 + 0.2 * (1 - math.exp(-len(diameters) / 10))
+    sure = 0.2 + 0.2 * (1 - math.exp(-len(areas) / 10))
     return ImageScale(factor, LEUKOCYTES, sure, red_cell, note=note)
 
 

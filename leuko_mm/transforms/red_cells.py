@@ -15,6 +15,8 @@ import numpy as np
 # Median diameter of leukocytes over that of red cells: 2.0 to 2.2 in five laboratories,
 # half of the single cells lie within 12 % of it.
 LEUKOCYTE = 2.1
+# The same of the leukocyte at half of the area of all: 2.1 to 2.4.
+LEUKOCYTE_BY_AREA = 2.25
 # Circles are searched at a size at which a rim is sharp and an image small.
 SMALLEST, LARGEST, BEST = 20.0, 44.0, 30.0  # pixels of diameter
 RIM = 0.25  # share of the rim that must vote

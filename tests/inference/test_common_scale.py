@@ -20,10 +20,11 @@ from leuko_mm.inference.scale import (
     LEUKOCYTES,
     RED_CELLS,
     agreed_scale,
+    areas_of_pieces,
     scale_of_leukocytes,
     scales_of_folders,
 )
-from leuko_mm.transforms.red_cells import LEUKOCYTE
+from leuko_mm.transforms.red_cells import LEUKOCYTE_BY_AREA
 
 
 def seen(factor, *, sure=0.5):
@@ -78,7 +79,7 @@ def test_leukocytes_tell_the_scale_where_no_red_cell_is_seen(painted, diameter):
     found = predictor.common_scale(images)
     # Red cells have 20 pixels in the network.
     assert found.how == LEUKOCYTES
-    assert found.factor == pytest.approx(20 * LEUKOCYTE / diameter, rel=0.06)
+    assert found.factor == pytest.approx(20 * LEUKOCYTE_BY_AREA / diameter, rel=0.06)
     assert found.confidence < 0.5
     prediction = predictor.predict(images[0], scale=found)
     assert prediction.scale is found
@@ -87,8 +88,8 @@ def test_leukocytes_tell_the_scale_where_no_red_cell_is_seen(painted, diameter):
 
 def test_leukocytes_of_one_image_correct_a_scale_that_is_far_off(painted):
     predictor = Predictor(painted)
-    # At the assumed scale, a half, leukocytes have 84 pixels.
-    assert predictor.predict(leukocytes(76)).scale.how == ASSUMED
+    # At the assumed scale, a half, leukocytes have 90 pixels.
+    assert predictor.predict(leukocytes(84)).scale.how == ASSUMED
     assert predictor.predict(leukocytes(130)).scale.how == LEUKOCYTES
 
 
@@ -112,6 +113,34 @@ def test_files_that_cannot_be_read_are_left_out(painted, tmp_path):
     (tmp_path / "3.png").write_bytes(b"no image")
     found = Predictor(painted).common_scale(sorted(tmp_path.glob("*.png")))
     assert "3 of 3 images" in found.note
+
+
+def test_touching_cells_are_one_piece_and_cut_ones_count_only_alone():
+    mask = np.zeros((20, 30), bool)
+    mask[5:9, 5:9] = mask[5:9, 9:13] = True
+    mask[0:4, 20:22] = True
+    assert areas_of_pieces(mask) == [32]
+    assert areas_of_pieces(mask[:, 18:]) == [8]
+    assert areas_of_pieces(mask[10:]) == []
+
+
+def test_pieces_of_cells_hardly_count(painted):
+    checkpoint = Predictor(painted).checkpoint
+    whole = scale_of_leukocytes([2000.0] * 3, checkpoint)
+    assert scale_of_leukocytes([2000.0] * 3 + [100.0] * 9, checkpoint).factor == (
+        whole.factor
+    )
+
+
+def test_a_few_red_cells_come_before_leukocytes_that_agree(painted):
+    predictor = Predictor(painted)
+    # Leukocytes 88 pixels wide beside red cells of 40: nearly their usual size.
+    mixed = [drawn(40), *(leukocytes(88, seed=seed) for seed in range(4))]
+    found = predictor.common_scale(mixed)
+    assert found.how == RED_CELLS
+    assert found.factor == pytest.approx(0.5, rel=0.05)
+    other = [drawn(40), *(leukocytes(220, seed=seed) for seed in range(4))]
+    assert predictor.common_scale(other).how == LEUKOCYTES
 
 
 def test_no_leukocyte_tells_no_scale(painted):
