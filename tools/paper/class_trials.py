@@ -1,6 +1,6 @@
 """Leave a laboratory out and change one thing of the class network's recipe at a time.
 
-    python tools/paper/class_trials.py bccd segmentation_wbc_1 --out results/class_trials
+    python tools/paper/class_trials.py bccd segmentation_wbc_1 --out results/trials
 
 Every trial trains `cell_classes` on the other four of five laboratories and names the
 cells of the one that is left out: one view of each, its outline given. Scores are those
@@ -29,7 +29,6 @@ from leuko_mm.evaluation.metric import CELLS_FILE, load_cells
 from leuko_mm.files import write_text
 from leuko_mm.registry import DATASETS, SCOPE, TRANSFORMS
 from leuko_mm.report.html import table
-from leuko_mm.training.config import resolve_config
 from leuko_mm.training.run import TrainRequest, train
 
 LABORATORIES = ("bcisc", "pbc", "bccd", "segmentation_wbc_1", "segmentation_wbc_2")
@@ -127,7 +126,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True, help="gets LABORATORY.json")
     parser.add_argument("--work-dirs", type=Path, default=Path("work_dirs/trials"))
     args = parser.parse_args(argv)
-    resolve_config("cell_classes")
+    args.out.mkdir(parents=True, exist_ok=True)
     try:
         for left in args.left:
             found = {}
