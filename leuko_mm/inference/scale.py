@@ -71,7 +71,7 @@ def agreed_scale(found: Sequence[ImageScale]) -> ImageScale | None:
     return ImageScale(
         factor,
         RED_CELLS,
-        max(one.confidence for one in near),
+        1 - math.prod(1 - one.confidence for one in near),
         float(np.median([one.factor * one.red_cell_px for one in near])) / factor,
         sum(one.red_cells for one in near),
         note,
