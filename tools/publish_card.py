@@ -131,6 +131,9 @@ def _about(sidecar: Mapping, size_bytes: int, command: str) -> str:
     training, scale = sidecar["training"], sidecar["scale"]
     enhance = sidecar["enhance"] or "none, raw images"
     trained = f"`{command}`" if command else "see the repository"
+    names = ""
+    if other := sidecar.get("classifier"):
+        names = f" `leuko predict` names its cells together with `{other}`."
     return f"""# {sidecar["method"]}
 
 {len(sidecar["classes"])} classes ({", ".join(sidecar["classes"])}); \
@@ -142,7 +145,7 @@ Research on Wright- or Giemsa-stained blood smears, teaching, and a start for tr
 on your own slides (`leuko train {sidecar["method"]} --data NAME --load-from \
 CHECKPOINT`). **Not a medical device, and not for diagnosis**: no figure below \
 says how the model does on your microscope, stain or patients. Cells that it has no \
-class for, such as blasts, bands or smudge cells, get the nearest of its classes.
+class for, such as blasts, bands or smudge cells, get the nearest of its classes.{names}
 
 ## Data and training
 
