@@ -37,6 +37,7 @@ SCALE_SOURCES = {
     "factor": "as given for",
     "um_per_px": "by the size of a pixel in",
     "red cells": "by red cells in",
+    "leukocytes": "by leukocytes in",
     "assumed": "only assumed in",
 }
 

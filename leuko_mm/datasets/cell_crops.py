@@ -12,6 +12,7 @@ from leuko_mm.classes import BACKGROUND, CLASS_NAMES, IGNORE_LABEL, OTHER
 from leuko_mm.datasets.images import read_image, read_mask_file
 from leuko_mm.datasets.joined import prepared_red_cell
 from leuko_mm.datasets.leukocyte import Step, build_pipeline
+from leuko_mm.datasets.prepared import DatasetError
 from leuko_mm.datasets.sampling import sample_randomness
 from leuko_mm.registry import DATASETS, SCOPE
 from leuko_mm.transforms.cell_crop import cut_square
@@ -22,6 +23,8 @@ ENOUGH = 60
 # and from the border of the picture.
 AWAY, INSIDE = 0.45, 0.4
 KEPT_BYTES = 2**29
+# Pictures in which a place without a leukocyte is looked for.
+ATTEMPTS = 50
 
 
 @DATASETS.register_module()
@@ -166,6 +169,16 @@ class CellCropDataset(Dataset):
 
     def _place(self, rng: np.random.Generator) -> np.ndarray:
         """Cut out a place without a leukocyte, every second time a dark one."""
+        for _ in range(ATTEMPTS):
+            if (square := self._free_place(rng)) is not None:
+                return square
+        names = ", ".join(self.factors)
+        raise DatasetError(
+            f"the pictures of {names} show no place without a leukocyte; add "
+            "--cfg-options train_dataloader.dataset.places=0"
+        )
+
+    def _free_place(self, rng: np.random.Generator) -> np.ndarray | None:
         info = self.infos[self._pictures[int(rng.integers(len(self._pictures)))]]
         image, factor = read_image(info["img_path"]), self.factors[info["dataset"]]
         own = self.red_cell / factor
@@ -179,7 +192,9 @@ class CellCropDataset(Dataset):
             soft = cv2.blur(image[..., 1], (5, 5))
             where &= soft < np.median(soft)
         found = np.argwhere(where)
-        y, x = found[int(rng.integers(len(found)))] if len(found) else (0, 0)
+        if not len(found):
+            return None
+        y, x = found[int(rng.integers(len(found)))]
         side = round(self.size * self.around)
         return cut_square(image, (x + 0.5, y + 0.5), factor=factor, side=side)
 

@@ -13,6 +13,8 @@ import numpy as np
 from leuko_mm.classes import BACKGROUND
 from leuko_mm.inference.cells import Cell
 from leuko_mm.inference.model import (
+    EXPORT_SUFFIX,
+    TORCH,
     CheckpointError,
     open_runtime,
     read_model,
@@ -53,7 +55,20 @@ def classifier_of(checkpoint: Path, given: str | PathLike | None = None) -> Path
         named = sidecar.get("classifier")
     except (OSError, ValueError, AttributeError):
         return None  # a broken sidecar is refused where it is read
+    if named is not None and not isinstance(named, str):
+        raise CheckpointError(
+            f"{checkpoint.with_suffix('.json')}: classifier is {named!r}; expected the "
+            "name of a file beside it"
+        )
     return checkpoint.with_name(Path(named).name) if named else None
+
+
+def accepted_by(checkpoint: Path) -> float | None:
+    """Return the confidence from which a class counts, by a sidecar that says it."""
+    try:
+        return json.loads(checkpoint.with_suffix(".json").read_text("utf-8"))["accept"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 class CellClassifier:
@@ -67,6 +82,7 @@ class CellClassifier:
     Args:
         path: of a checkpoint whose head is a ``CellClassHead``, or of its export.
         device: as of ``Predictor``.
+        runtime: of the other network; taken where this one is exported, too.
         tta: also see every cell mirrored.
 
     Raises:
@@ -74,7 +90,12 @@ class CellClassifier:
     """
 
     def __init__(
-        self, path: str | Path, *, device: str | None = None, tta: bool = False
+        self,
+        path: str | Path,
+        *,
+        device: str | None = None,
+        tta: bool = False,
+        runtime: str | None = None,
     ):
         self.checkpoint = read_model(path)
         if not names_cells(self.checkpoint.sidecar):
@@ -95,7 +116,11 @@ class CellClassifier:
         self._std = np.float32(about.get("std") or [1, 1, 1])
         self._flips = not about.get("bgr_to_rgb")
         # Small images of one cell gain nothing from bfloat16.
-        self._runtime = open_runtime(self.checkpoint, device=device, float32=True)
+        exported = self.checkpoint.path.suffix == EXPORT_SUFFIX
+        runtime = runtime if exported and runtime != TORCH else None
+        self._runtime = open_runtime(
+            self.checkpoint, runtime, device=device, float32=True
+        )
 
     def __call__(
         self, image: np.ndarray, cells: Sequence[Cell], *, red_cell_px: float

@@ -34,7 +34,7 @@ from leuko_mm.datasets.images import (
 from leuko_mm.errors import LeukoError, UsageError, did_you_mean
 from leuko_mm.files import locked, printable, sha256_of_file, write_text
 from leuko_mm.inference.cells import ImageScale, Prediction
-from leuko_mm.inference.classify import classifier_of
+from leuko_mm.inference.classify import accepted_by, classifier_of
 from leuko_mm.inference.model import TORCH, choose_runtime, shipped_checkpoint
 from leuko_mm.inference.outputs import (
     BUILDING,
@@ -52,7 +52,7 @@ from leuko_mm.inference.outputs import (
     write_tables,
 )
 from leuko_mm.inference.predictor import Predictor
-from leuko_mm.inference.scale import scales_of_folders
+from leuko_mm.inference.scale import scales_of_run
 
 STATE, LOCK = "predict.json", ".lock"
 STATE_SCHEMA = 1
@@ -221,10 +221,6 @@ def predict_files(
     if former:
         _check_settings(former["settings"], settings, out)
     predictor = (predictor_of or make_predictor)(request, checkpoint)
-    if former:
-        scales = former.get("scales", {})
-    else:
-        scales = scales_of_folders(every, predictor.common_scale)
     state = {
         "complete": False,
         "settings": settings,
@@ -232,13 +228,17 @@ def predict_files(
         "root": str(root),
         "images": list(images),
         "classes": list(predictor.classes),
-        "scales": scales,
         **({"left_out": left_out, "closed": closed} if line else {}),
     }
     try:
         with _only_writer(out), _stopped_by_signals(out):
             _clear(out, images=request.force)
             done = _records_there(images, out)
+            scales, other = scales_of_run(
+                former, state["images"], every, predictor.common_scale
+            )
+            done = {n: r for n, r in done.items() if n.rpartition("/")[0] not in other}
+            state["scales"] = scales
             _write_state(out, state)
             planned = {key: ImageScale(**value) for key, value in scales.items()}
             predict = partial(_predicted, predictor, planned)
@@ -265,7 +265,7 @@ def make_predictor(request: PredictRequest, checkpoint: Path) -> Predictor:
 def _settings_of(request: PredictRequest, checkpoint: Path) -> dict:
     """Return all that the results of an image depend on, besides the image."""
     runtime = choose_runtime(checkpoint, request.runtime)
-    names = classifier_of(checkpoint, request.classifier)
+    names, accept = classifier_of(checkpoint, request.classifier), request.accept
     if names and not names.is_file():
         raise UsageError(
             f"the class network {names} does not exist; give another with --classifier"
@@ -278,7 +278,7 @@ def _settings_of(request: PredictRequest, checkpoint: Path) -> dict:
         "um_per_px": request.um_per_px,
         "tta": request.tta,
         "min_area": request.min_area,
-        "accept": request.accept,
+        "accept": accepted_by(names or checkpoint) if accept is None else accept,
         "classifier_sha256": sha256_of_file(names) if names else None,
         "shard": request.shard,
     }
@@ -630,6 +630,9 @@ def merge_parts(
             known += [text for text in state.get(key, ()) if text not in known]
     settings = {**states[0]["settings"], "shard": None}
     state = {**states[0], "complete": False, "settings": settings, "images": names}
+    state["scales"] = {
+        k: v for each in states for k, v in each.get("scales", {}).items()
+    }
     with _only_writer(out):
         _clear(out, images=True)
         for name in (name for name in names if name in found):
@@ -655,11 +658,12 @@ def _finished(part: Path) -> dict:
 def _refuse_other_settings(parts: Sequence[Path], states: Sequence[Mapping]) -> None:
     expected = states[0]["settings"]
     for part, state in zip(parts, states, strict=True):
-        for key, value in expected.items():
-            if key != "shard" and state["settings"].get(key) != value:
+        own = state["settings"]
+        for key in sorted({*expected, *own} - {"shard"}):
+            if expected.get(key) != own.get(key):
                 raise UsageError(
-                    f"{parts[0]} was made with {key} {value!r}, but {part} with "
-                    f"{state['settings'].get(key)!r}; make both with the same"
+                    f"{parts[0]} was made with {key} {expected.get(key)!r}, but {part} "
+                    f"with {own.get(key)!r}; make both with the same"
                 )
 
 

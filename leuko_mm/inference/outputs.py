@@ -523,11 +523,13 @@ def _number(count: int, word: str) -> str:
 def _facts(state: Mapping, accept: float) -> tuple[tuple[str, str], ...]:
     settings = state["settings"]
     pixel, least = settings.get("um_per_px"), settings.get("min_area")
-    scale = settings.get("scale") or "estimated from the red cells"
+    scale = settings.get("scale") or "by red cells or leukocytes; see images.csv"
+    names = settings.get("classifier_sha256")
     facts = {
         "images": state["root"],
         "checkpoint": f"{state['checkpoint']}, sha256 "
         f"{settings['checkpoint_sha256'][:16]}",
+        "class network": names and f"sha256 {names[:16]}",
         "scale": None if pixel else scale,
         "size of a pixel": pixel and f"{pixel} µm",
         "smallest cell": least and f"{least} pixels",

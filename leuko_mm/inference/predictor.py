@@ -12,8 +12,9 @@ import cv2
 import numpy as np
 
 from leuko_mm.classes import BACKGROUND
-from leuko_mm.datasets.images import ImageFileError, read_image
+from leuko_mm.datasets.images import read_image
 from leuko_mm.inference.cells import (
+    UNSURE_SCALE,
     Cell,
     Evidence,
     ImageScale,
@@ -36,7 +37,6 @@ from leuko_mm.inference.model import (
 )
 from leuko_mm.inference.not_smear import NotSmear, Part, find_not_smear
 from leuko_mm.inference.scale import (
-    ASSUMED,
     AUTO,
     RED_CELLS,
     agreed_scale,
@@ -130,7 +130,9 @@ class Predictor:
             )
         names = classifier_of(self.checkpoint.path, classifier)
         self.classifier = (
-            CellClassifier(names, device=device, tta=tta) if names else None
+            CellClassifier(names, device=device, tta=tta, runtime=runtime)
+            if names
+            else None
         )
         if self.classifier and self.classifier.checkpoint.classes != self.classes:
             raise CheckpointError(
@@ -203,9 +205,12 @@ class Predictor:
             return None
         found, few = [], []
         for image in images:
-            with contextlib.suppress(ImageFileError):
-                found.append(find_scale(_read(image).pixels, self.checkpoint))
-                few = [*few, image][:MEASURED]
+            # Why an image cannot be used is said where it is predicted.
+            with contextlib.suppress(Exception):
+                pixels = _read(image).pixels
+                found.append(find_scale(pixels, self.checkpoint))
+                if len(few) < MEASURED and pixels.size <= 3 * LARGE:
+                    few.append(image)
         agreed = agreed_scale(found)
         seen = [one for one in found if one.how == RED_CELLS]
         if agreed is not None or 2 * len(seen) > len(found):
@@ -213,7 +218,9 @@ class Predictor:
         rough = self._scale_by_leukocytes(few)
         # Few images with red cells tell more, where leukocytes do not contradict.
         fitting = [one for one in seen if rough and _alike(one, rough, by=ROUGHLY)]
-        return agreed_scale(fitting) or rough
+        agreed = agreed_scale(fitting, measured=len(found))
+        sure = agreed and len(fitting) > 1 and agreed.confidence >= UNSURE_SCALE
+        return agreed if sure else rough
 
     def _scale_by_leukocytes(
         self, images: Sequence[ImageOrPath | _Smear]
@@ -235,7 +242,7 @@ class Predictor:
         scale = find_scale(
             image.pixels, self.checkpoint, scale=self.scale, um_per_px=self.um_per_px
         )
-        if scale.how != ASSUMED or image.pixels.size > 3 * LARGE:
+        if scale.confidence >= UNSURE_SCALE or image.pixels.size > 3 * LARGE:
             return scale
         found = self._scale_by_leukocytes([image])
         # One leukocyte tells a scale to about 30 %: a usual one is not doubted.

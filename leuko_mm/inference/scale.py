@@ -51,11 +51,16 @@ def find_scale(
     return _by_red_cells(image, checkpoint)
 
 
-def agreed_scale(found: Sequence[ImageScale]) -> ImageScale | None:
+def agreed_scale(
+    found: Sequence[ImageScale], *, measured: int | None = None
+) -> ImageScale | None:
     """Return one scale for images that were taken alike, by the red cells of all.
 
     None where fewer than three images show red cells (or fewer than there are), or
     where half of those that do are further from their median than ``ALIKE``.
+
+    Args:
+        measured: how many images the note speaks of; None: all that are given.
     """
     seen = [one for one in found if one.how == RED_CELLS]
     if not seen or len(seen) < min(3, len(found)):
@@ -64,8 +69,9 @@ def agreed_scale(found: Sequence[ImageScale]) -> ImageScale | None:
     near = [one for one in seen if abs(math.log(one.factor / factor)) < ALIKE]
     if 2 * len(near) < len(seen) + 1:
         return None
+    measured = measured or len(found)
     note = (
-        f"scale {factor:.3g}, by the red cells of {len(near)} of {len(found)} images "
+        f"scale {factor:.3g}, by the red cells of {len(near)} of {measured} images "
         "that were taken alike"
     )
     return ImageScale(
@@ -145,6 +151,29 @@ def scales_of_folders(
         if count > 1 and (scale := common_scale(some)):
             found[folder] = asdict(scale)
     return found
+
+
+def scales_of_run(
+    former: Mapping | None,
+    names: Sequence[str],
+    images: Mapping[str, Path],
+    common_scale: Callable[[Sequence[Path]], ImageScale | None],
+) -> tuple[dict[str, dict], set[str]]:
+    """Return the scales of a run's folders, and the folders that had another before.
+
+    A run that goes on with the same images keeps its scales.
+
+    Args:
+        former: state of the run that goes on; None for a new one.
+        names: of the images of this process.
+        images: of all processes, by name.
+        common_scale: see ``scales_of_folders``.
+    """
+    if former and ("scales" not in former or former["images"] == list(names)):
+        return former.get("scales", {}), set()
+    scales = scales_of_folders(images, common_scale)
+    before = former["scales"] if former else scales
+    return scales, {x for x in {*scales, *before} if scales.get(x) != before.get(x)}
 
 
 def check_scale(scale: float | str | None, um_per_px: float | None) -> None:

@@ -68,9 +68,14 @@ def test_a_class_network_is_named_found_and_part_of_the_settings(place, capsys):
     assert "class network net" not in (said := capsys.readouterr().err)
     assert "names.pth does not exist" in said
     (place / "names.pth").write_bytes(b"names")
+    (place / "names.json").write_text(json.dumps(dict(accept=0.7)))
     assert leuko_predict(*asked) == 0
     settings = json.loads((place / "out" / "predict.json").read_text())["settings"]
     assert settings["classifier_sha256"] == hashlib.sha256(b"names").hexdigest()
+    assert settings["accept"] == 0.7
+    (place / "names.json").write_text(json.dumps(dict(accept=0.8)))
+    assert leuko_predict(*asked, "--resume") == 2
+    assert "accept 0.7, now 0.8" in capsys.readouterr().err
     assert leuko_predict(*asked, "--resume", "--classifier", "none") == 2
     assert "classifier_sha256" in capsys.readouterr().err
     assert leuko_predict(*asked[:2], "other", *asked[3:], "--classifier", "none") == 0
@@ -143,3 +148,9 @@ def test_without_a_model_the_training_is_named(place, capsys, monkeypatch, tmp_p
     assert leuko_predict("in", "--out", "out") == 2
     assert "leuko train cbam_unet" in capsys.readouterr().err
     assert not (place / "out").exists()
+
+
+def test_a_class_network_that_is_no_name_is_refused(place, capsys):
+    (place / "net.json").write_text(json.dumps(dict(classifier=5)))
+    assert leuko_predict("in", "--out", "out", "--checkpoint", "net.pth") == 2
+    assert "classifier is 5" in capsys.readouterr().err

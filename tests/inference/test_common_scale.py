@@ -137,12 +137,25 @@ def test_pieces_of_cells_hardly_count(painted):
 def test_a_few_red_cells_come_before_leukocytes_that_agree(painted):
     predictor = Predictor(painted)
     # Leukocytes 88 pixels wide beside red cells of 40: nearly their usual size.
-    mixed = [drawn(40), *(leukocytes(88, seed=seed) for seed in range(4))]
-    found = predictor.common_scale(mixed)
+    fields = [leukocytes(88, seed=seed) for seed in range(5)]
+    found = predictor.common_scale([drawn(40), drawn(40, seed=1), *fields])
     assert found.how == RED_CELLS
     assert found.factor == pytest.approx(0.5, rel=0.05)
-    other = [drawn(40), *(leukocytes(220, seed=seed) for seed in range(4))]
-    assert predictor.common_scale(other).how == LEUKOCYTES
+    assert "2 of 7 images" in found.note
+    # One image is not enough, whatever it shows, and others may contradict.
+    assert predictor.common_scale([drawn(40), *fields]).how == LEUKOCYTES
+    large = [leukocytes(220, seed=seed) for seed in range(5)]
+    both = predictor.common_scale([drawn(40), drawn(40, seed=1), *large])
+    assert both.how == LEUKOCYTES
+
+
+def test_red_cells_that_are_hardly_seen_are_doubted(painted, monkeypatch):
+    weak = ImageScale(2.0, RED_CELLS, 0.1, 10.0, 2)
+    monkeypatch.setattr("leuko_mm.inference.predictor.find_scale", lambda *a, **k: weak)
+    predictor = Predictor(painted)
+    assert predictor.predict(leukocytes(130)).scale.how == LEUKOCYTES
+    usual = leukocytes(22)  # at a scale of 2 they are of the usual size
+    assert predictor.predict(usual).scale is weak
 
 
 def test_no_leukocyte_tells_no_scale(painted):
@@ -201,6 +214,21 @@ def test_the_scale_of_a_folder_is_written_down_and_used_again(tmp_path):
     predicted(tmp_path, predictor=resumed, resume=True)
     assert (stopped.measured, resumed.measured) == (1, 0)
     assert [scale.factor for scale in stopped.used + resumed.used] == [0.5, 0.6, 0.6]
+
+
+def test_more_images_in_a_folder_are_as_if_they_had_been_there_before(tmp_path):
+    (tmp_path / "in").mkdir()
+    write_fields(tmp_path / "in", ["a.png", "b.png"])
+    predicted(tmp_path, predictor=Scaled())
+    write_fields(tmp_path / "in", ["c.png"])
+    same, other = Scaled(), Scaled()
+    predicted(tmp_path, predictor=same, resume=True)
+    # The same scale: what is done stays. Another: all of the folder again.
+    assert (same.measured, len(same.used)) == (1, 1)
+    write_fields(tmp_path / "in", ["d.png"])
+    other.common_scale = lambda images: seen(0.7)
+    assert predicted(tmp_path, predictor=other, resume=True).new == 4
+    assert {scale.factor for scale in other.used} == {0.7}
 
 
 def test_every_shard_measures_the_same_images(tmp_path):

@@ -67,8 +67,6 @@ def trials() -> dict[str, dict]:
     return {
         "as it is": {},
         "without white balance": {"model.backbone.white_balance": False},
-        "AHE-Retinex first (hsv)": _enhanced(dict(type="leuko_mm.AHERetinex")),
-        "CLAHE of the value first": _enhanced(dict(type="leuko_mm.ValueEqualisation")),
         "half of the colour changes": {
             f"{JITTER}.{key}": value / 2 for key, value in jitter.items()
         },
@@ -78,6 +76,9 @@ def trials() -> dict[str, dict]:
         },
         "twice as many labelled others": {f"{TRAIN}.places": 0.2},
         "encoder from random weights": {"model.backbone.init_cfg": None},
+        # Last, since they take longest.
+        "CLAHE of the value first": _enhanced(dict(type="leuko_mm.ValueEqualisation")),
+        "AHE-Retinex first (hsv)": _enhanced(dict(type="leuko_mm.AHERetinex")),
     }
 
 
