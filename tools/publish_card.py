@@ -133,7 +133,10 @@ def _about(sidecar: Mapping, size_bytes: int, command: str) -> str:
     trained = f"`{command}`" if command else "see the repository"
     names = ""
     if other := sidecar.get("classifier"):
-        names = f" `leuko predict` names its cells together with `{other}`."
+        names = (
+            f" In `leuko predict` their class comes from `{other}` as well, and they "
+            "may be `other` or unsure."
+        )
     return f"""# {sidecar["method"]}
 
 {len(sidecar["classes"])} classes ({", ".join(sidecar["classes"])}); \

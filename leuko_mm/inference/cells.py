@@ -63,7 +63,8 @@ class Cell:
         id: its number in ``Prediction.instances``, from 1 on, row by row.
         confidence: probability of that class, given that it is a cell.
         other: probability that it is none of the classes; 0 where a model cannot tell.
-        probabilities: the same for every class, by id; 0 for the background, sum 1.
+        probabilities: of every class by id, given that it is one of them; 0 for the
+            background, sum 1.
         background: mean probability that the network gave to "no cell" inside it.
         centroid: x, y of its middle; that of the first pixel is (0.5, 0.5).
         box: x0, y0, x1, y1, ends excluded.
