@@ -37,7 +37,7 @@ TRAIN, TEST = (f"{part}_dataloader.dataset" for part in ("train", "test"))
 JITTER = f"{TRAIN}.pipeline.2"
 
 
-@DATASETS.register_module()
+@DATASETS.register_module(force=True)
 class EnhancedCrops(CellCropDataset):
     """Squares that are enhanced before they are varied.
 
