@@ -5,7 +5,7 @@
 Every picture is segmented as `leuko predict` does, with one scale for all pictures of a
 dataset, by their red cells or, where few are seen, by their leukocytes. With `{}` in
 --checkpoint or --classifier every dataset has its own network: `{}` stands for its
-name, such as work_dirs/cell_classes-without_{}/last.pth. Where a dataset
+name, such as work_dirs/without_{}/without_{}.pth. Where a dataset
 has fields that are labelled throughout, these are the pictures, else its cells are. A
 true cell is found where a predicted one overlaps it with an IoU of 0.5 or more; a
 predicted cell is false where it touches no labelled leukocyte and not the border. Cells
@@ -41,7 +41,7 @@ from leuko_mm.datasets.prepared import (
     read_index,
 )
 from leuko_mm.errors import LeukoError, UsageError
-from leuko_mm.evaluation.calibration import BINS
+from leuko_mm.evaluation.calibration import calibration_error, confidence_bins
 from leuko_mm.evaluation.confusion import confusion_matrix, scores
 from leuko_mm.evaluation.matching import match_cells
 from leuko_mm.evaluation.statistics import bootstrap_interval
@@ -227,10 +227,8 @@ def _calibration_error(cells: Sequence[Mapping]) -> float | None:
     if not cells:
         return None
     confidence = np.array([r["confidence"] for r in cells])
-    right = np.array([r["predicted"] == r["true"] for r in cells])
-    bins = np.minimum((confidence * BINS).astype(int), BINS - 1)
-    apart = (np.bincount(bins, confidence) - np.bincount(bins, right)) / len(cells)
-    return round(100 * float(np.abs(apart).sum()), 2)
+    right = np.array([r["predicted"] == r["true"] for r in cells], float)
+    return round(calibration_error(confidence_bins(confidence, right)), 2)
 
 
 def _macro_recall(cells: Sequence[Mapping]) -> dict | None:

@@ -14,7 +14,6 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +32,7 @@ from leuko_mm.datasets.images import (
 )
 from leuko_mm.errors import LeukoError, UsageError, did_you_mean
 from leuko_mm.files import locked, printable, sha256_of_file, write_text
-from leuko_mm.inference.cells import ImageScale, Prediction
+from leuko_mm.inference.cells import ImageScale
 from leuko_mm.inference.classify import accepted_by, classifier_of
 from leuko_mm.inference.model import TORCH, choose_runtime, shipped_checkpoint
 from leuko_mm.inference.outputs import (
@@ -237,12 +236,16 @@ def predict_files(
             scales, other = scales_of_run(
                 former, state["images"], every, predictor.common_scale
             )
-            done = {n: r for n, r in done.items() if n.rpartition("/")[0] not in other}
+            # Removed first: whoever goes on from here takes what is there for done.
+            for name in [name for name in done if name.rpartition("/")[0] in other]:
+                remove_image_files(out, name)
+                del done[name]
             state["scales"] = scales
             _write_state(out, state)
             planned = {key: ImageScale(**value) for key, value in scales.items()}
-            predict = partial(_predicted, predictor, planned)
-            outcome = _predict_missing(images, done, predict, request, progress)
+            outcome = _predict_missing(
+                images, done, predictor, planned, request, progress
+            )
             outcome.left_out, outcome.closed = left_out, closed
             _write_summary(out, outcome, state, request.coco, request.geojson)
             return outcome
@@ -332,7 +335,8 @@ def _records_there(images: Mapping[str, Path], out: Path) -> dict[str, dict]:
 def _predict_missing(
     images: Mapping[str, Path],
     done: Mapping[str, dict],
-    predict: Callable[[str, np.ndarray], Prediction],
+    predictor: Any,
+    scales: Mapping[str, ImageScale],
     request: PredictRequest,
     progress: Progress | None,
 ) -> PredictOutcome:
@@ -351,7 +355,8 @@ def _predict_missing(
             pixels = read_image(path, max_pixels=limit)
             palette = image_facts(path, max_pixels=limit).mode == "P"
             refuse_mask(pixels, palette=palette)
-            prediction = predict(name, pixels)
+            scale = scales.get(name.rpartition("/")[0])
+            prediction = predictor.predict(pixels, scale=scale)
         except Exception as error:
             # Decoders and networks raise anything on what does not fit them, and one
             # image of a long night must not stop the others.
@@ -364,12 +369,6 @@ def _predict_missing(
         outcome.new += 1
     outcome.records = [records[name] for name in images if name in records]
     return outcome
-
-
-def _predicted(
-    predictor: Any, scales: Mapping[str, ImageScale], name: str, pixels: np.ndarray
-) -> Prediction:
-    return predictor.predict(pixels, scale=scales.get(name.rpartition("/")[0]))
 
 
 def _hash(pixels: np.ndarray) -> str:

@@ -245,7 +245,7 @@ class Predictor:
         if scale.confidence >= UNSURE_SCALE or image.pixels.size > 3 * LARGE:
             return scale
         found = self._scale_by_leukocytes([image])
-        # One leukocyte tells a scale to about 30 %: a usual one is not doubted.
+        # One leukocyte tells a scale roughly: one of a usual size changes nothing.
         usual = found is None or _alike(found, scale, by=ROUGHLY)
         return scale if usual else found
 

@@ -123,7 +123,7 @@ def scale_of_leukocytes(
         f"scale {factor:.3g}, by the size of {len(areas)} leukocytes, as too few "
         "red cells are seen; --scale or --um-per-px is surer"
     )
-    # Of one cell to about 20 %; of many, by how other smears differ.
+    # One cell tells it roughly; many still depend on which classes a smear shows.
     sure = 0.2 + 0.2 * (1 - math.exp(-len(areas) / 10))
     return ImageScale(factor, LEUKOCYTES, sure, red_cell, note=note)
 

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-# Median diameter of leukocytes over that of red cells: 2.0 to 2.2 in five laboratories,
-# half of the single cells lie within 12 % of it.
+# Median diameter of leukocytes over that of red cells: 2.0 to 2.2 in five laboratories.
 LEUKOCYTE = 2.1
 # The same of the leukocyte at half of the area of all: 2.1 to 2.4.
 LEUKOCYTE_BY_AREA = 2.25

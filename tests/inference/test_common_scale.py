@@ -227,7 +227,12 @@ def test_more_images_in_a_folder_are_as_if_they_had_been_there_before(tmp_path):
     assert (same.measured, len(same.used)) == (1, 1)
     write_fields(tmp_path / "in", ["d.png"])
     other.common_scale = lambda images: seen(0.7)
-    assert predicted(tmp_path, predictor=other, resume=True).new == 4
+    other.stops = True  # at the second image
+    with pytest.raises(Exception, match="--resume"):
+        predicted(tmp_path, predictor=other, resume=True)
+    other.stops = False
+    # What had the other scale is gone, though the state names the new one.
+    assert predicted(tmp_path, predictor=other, resume=True).new == 3
     assert {scale.factor for scale in other.used} == {0.7}
 
 

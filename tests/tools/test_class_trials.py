@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from tool_module import TOOLS, load_tool
+from tool_module import load_tool
 
 from leuko_mm.registry import DATASETS, TRANSFORMS
 from leuko_mm.training.config import resolve_config
@@ -53,8 +53,6 @@ def test_scores_are_those_of_the_cells_to_choose_on(tmp_path):
 
 
 def test_crops_are_enhanced_before_they_are_varied(tiny_data):
-    assert DATASETS.get("leuko_mm.EnhancedCrops") is not None
-    assert (TOOLS / "paper" / "class_trials.py").is_file()
     cells = dict(name="synthetic", split="fold5")
     options = dict(red_cell_px=dict(synthetic=12), test_mode=True, size=32)
     plain = DATASETS.build(
