@@ -143,6 +143,8 @@ def test_cells_without_a_class_come_first_and_get_one(visit, tmp_path, monkeypat
     assert tab.locator(".field-figures").inner_text().startswith("unsure: neutrophil?")
     tab.keyboard.press("2")
     tab.keyboard.press("Escape")
+    # The dialog gives the focus back to the cell that opened it, after it has closed.
+    tab.wait_for_function("document.activeElement.matches('.open')")
     card_of(tab, "a.png", 2).locator(".open").focus()
     tab.keyboard.press("o")
     counted = tab.locator("[data-count]").all_inner_texts()
