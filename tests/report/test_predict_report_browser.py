@@ -142,9 +142,13 @@ def test_cells_without_a_class_come_first_and_get_one(visit, tmp_path, monkeypat
     card_of(tab, "a.png", 3).locator(".open").click()
     assert tab.locator(".field-figures").inner_text().startswith("unsure: neutrophil?")
     tab.keyboard.press("2")
+    tab.evaluate(
+        "() => document.querySelector('dialog[open]').addEventListener("
+        "'close', () => { window.hasClosed = true; })"
+    )
     tab.keyboard.press("Escape")
-    # The dialog gives the focus back to the cell that opened it, after it has closed.
-    tab.wait_for_function("document.activeElement.matches('.open')")
+    # When it has closed, the dialog moves the focus to the cell that opened it.
+    tab.wait_for_function("window.hasClosed")
     card_of(tab, "a.png", 2).locator(".open").focus()
     tab.keyboard.press("o")
     counted = tab.locator("[data-count]").all_inner_texts()
