@@ -143,12 +143,12 @@ def test_cells_without_a_class_come_first_and_get_one(visit, tmp_path, monkeypat
     assert tab.locator(".field-figures").inner_text().startswith("unsure: neutrophil?")
     tab.keyboard.press("2")
     tab.evaluate(
-        "() => document.querySelector('dialog[open]').addEventListener("
-        "'close', () => { window.hasClosed = true; })"
+        "() => { window.closing = new Promise(done => document.querySelector("
+        "'dialog[open]').addEventListener('close', () => done())); }"
     )
     tab.keyboard.press("Escape")
     # When it has closed, the dialog moves the focus to the cell that opened it.
-    tab.wait_for_function("window.hasClosed")
+    tab.evaluate("() => window.closing")
     card_of(tab, "a.png", 2).locator(".open").focus()
     tab.keyboard.press("o")
     counted = tab.locator("[data-count]").all_inner_texts()
