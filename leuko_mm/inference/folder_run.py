@@ -14,6 +14,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -194,7 +195,7 @@ def predict_files(
     Args:
         request: what to do.
         predictor_of: instead of ``make_predictor``.
-        progress: called before each image.
+        progress: called before each image, also of those that tell the scale.
 
     Raises:
         UsageError: if the images, the checkpoint or the folder do not fit.
@@ -233,9 +234,8 @@ def predict_files(
         with _only_writer(out), _stopped_by_signals(out):
             _clear(out, images=request.force)
             done = _records_there(images, out)
-            scales, other = scales_of_run(
-                former, state["images"], every, predictor.common_scale
-            )
+            measure = partial(predictor.common_scale, progress=progress)
+            scales, other = scales_of_run(former, state["images"], every, measure)
             # Removed first: whoever goes on from here takes what is there for done.
             for name in [name for name in done if name.rpartition("/")[0] in other]:
                 remove_image_files(out, name)
