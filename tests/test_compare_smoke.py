@@ -18,9 +18,9 @@ from leuko_mm.comparison.plan import method_names
 from leuko_mm.models.encoders import VGG
 from leuko_mm.training.config import config_names
 
-# Seconds of one core: four minutes on the processors that the bound was set for. On one
-# with AVX2 alone the comparison took 340.
-AT_MOST_S, WITHOUT_AVX512_S = 240, 480
+# Seconds of one core, half of them imports: every run is a process of its own. On two
+# cores with AVX512, beside other work, it took 441.
+AT_MOST_S, WITHOUT_AVX512_S = 540, 780
 
 
 def write_random_weights(folder: Path) -> None:
