@@ -31,6 +31,9 @@ def config_packages() -> list[str]:
     ]
 
 
+TRAIN = requirements("train") + requirements("mminstall")
+TESTS = requirements("tests") + requirements("onnx")
+
 setup(
     name="leuko-mm",
     version=version(),
@@ -63,16 +66,18 @@ setup(
             "**/*.js",
             "**/*.json",
             "zoo/*.pth",
+            "zoo/onnx/*",
             "zoo/*.md",
         ],
         "leuko_mm.configs": ["**/*.yml"],
     },
     install_requires=requirements("base"),
     extras_require={
+        "train": TRAIN,
         "onnx": requirements("onnx"),
         "openvino": requirements("openvino"),
-        "tests": requirements("tests") + requirements("onnx"),
-        "dev": requirements("tests") + requirements("onnx") + requirements("dev"),
+        "tests": TRAIN + TESTS,
+        "dev": TRAIN + TESTS + requirements("dev"),
     },
     entry_points={"console_scripts": ["leuko = leuko_mm.cli.main:main"]},
     zip_safe=False,

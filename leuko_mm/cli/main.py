@@ -43,8 +43,8 @@ VERBS = {
     "predict": "find, name and count the leukocytes of images",
     "export": "write a checkpoint as ONNX, for faster runtimes",
 }
-# These work where the libraries underneath do not fit.
-WITHOUT_STACK = {"doctor"}
+# These work without PyTorch and MMSegmentation, or ask for them where they need them.
+WITHOUT_STACK = {"doctor", "enhance", "predict", "zoo"}
 DONE, SOME_FAILED, WRONG_USE, NOT_AVAILABLE, CLOSED_PIPE = 0, 1, 2, 3, 141
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import logging
 import re
@@ -88,8 +87,6 @@ FILE_ONLY = re.compile(
 INTERNAL_WARNING = re.compile(
     r'"FileClient" will be deprecated|"HardDiskBackend" is the alias'
 )
-# From glibc's malloc.h.
-M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 
 
 class ConsoleFilter(logging.Filter):
@@ -153,21 +150,3 @@ def _ignoring_children() -> Iterator[None]:
 def _subclasses(kind: type) -> list[type]:
     below = [inner for child in kind.__subclasses__() for inner in _subclasses(child)]
     return [kind, *below]
-
-
-def keep_memory() -> bool:
-    """Let this process reuse the memory of freed arrays; return whether it does.
-
-    The process keeps the memory of its peak; docs/speed.md gives the gain. False where
-    the C library is not glibc (macOS, Windows, musl).
-    """
-    try:
-        library = ctypes.CDLL(None)
-        # Only glibc has it; other libraries have a mallopt that does nothing.
-        library.malloc_trim(0)
-        return all(
-            library.mallopt(option, value)
-            for option, value in ((M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, -1))
-        )
-    except (AttributeError, OSError, TypeError):
-        return False

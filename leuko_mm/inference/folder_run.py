@@ -34,7 +34,7 @@ from leuko_mm.errors import LeukoError, UsageError, did_you_mean
 from leuko_mm.files import locked, printable, sha256_of_file, write_text
 from leuko_mm.inference.cells import ImageScale
 from leuko_mm.inference.classify import accepted_by, classifier_of
-from leuko_mm.inference.model import TORCH, choose_runtime, shipped_checkpoint
+from leuko_mm.inference.model import TORCH, choose_runtime, shipped_model
 from leuko_mm.inference.outputs import (
     BUILDING,
     CELLS,
@@ -61,7 +61,7 @@ DERIVED = (CELLS, DIFFERENTIAL, IMAGE_TABLE, COCO, GEOJSON, f".{GEOJSON}", REPOR
 OURS = frozenset([*DERIVED, STATE, LOCK, IMAGES, BUILDING])
 PREDICTOR_OPTIONS = (
     *("device", "runtime", "scale", "um_per_px"),
-    *("tta", "min_area", "accept", "classifier"),
+    *("tta", "min_area", "accept", "classifier", "exhaustive"),
 )
 # Levels of every channel that are black and white, with what JPEG makes of them.
 BLACK, WHITE = 16, 239
@@ -85,8 +85,8 @@ class PredictRequest:
         out: folder of the results; ``resume`` continues and ``force`` replaces it.
         checkpoint: a ``.pth`` or an exported ``.onnx`` with its sidecar; None takes the
             shipped one.
-        device, runtime, scale, um_per_px, tta, min_area, accept, classifier: as for
-            ``Predictor``.
+        device, runtime, scale, um_per_px, tta, min_area, accept, classifier,
+            exhaustive: as for ``Predictor``.
         max_megapixels: images of more million pixels are refused.
         shard: ``i/n`` does the i-th of n parts.
     """
@@ -102,6 +102,7 @@ class PredictRequest:
     min_area: int | None = None
     accept: float | None = None
     classifier: str | None = None
+    exhaustive: bool = False
     max_megapixels: float = MAX_PIXELS / 1e6
     coco: bool = False
     geojson: bool = False
@@ -210,7 +211,9 @@ def predict_files(
     if request.shard:
         index, _, count = request.shard.partition("/")
         images = dict(list(images.items())[int(index) :: int(count)])
-    checkpoint = request.checkpoint or shipped_checkpoint()
+    checkpoint = request.checkpoint or shipped_model(
+        device=request.device, runtime=request.runtime
+    )
     if not checkpoint.is_file():
         raise UsageError(
             f"--checkpoint {checkpoint} does not exist{_neighbour(checkpoint)}"
@@ -280,6 +283,7 @@ def _settings_of(request: PredictRequest, checkpoint: Path) -> dict:
         "scale": request.scale,
         "um_per_px": request.um_per_px,
         "tta": request.tta,
+        "exhaustive": request.exhaustive or None,
         "min_area": request.min_area,
         "accept": accepted_by(names or checkpoint) if accept is None else accept,
         "classifier_sha256": sha256_of_file(names) if names else None,

@@ -35,13 +35,13 @@ from retinex_reference import ahe_retinex_reference
 from leuko_mm.comparison.plan import method_names
 from leuko_mm.datasets.images import read_image
 from leuko_mm.datasets.prepared import DatasetError, dataset_root, read_index
-from leuko_mm.engine.runner import keep_memory
 from leuko_mm.errors import UsageError
 from leuko_mm.files import write_text
 from leuko_mm.inference.cells import differential
 from leuko_mm.inference.model import CheckpointError
 from leuko_mm.inference.predictor import Predictor
 from leuko_mm.models.size import build_bare
+from leuko_mm.processes import keep_memory
 from leuko_mm.report.html import number, table
 from leuko_mm.training.config import resolve_config
 from leuko_mm.training.preflight import SYNTHETIC, draw_synthetic
