@@ -105,6 +105,9 @@ def prepare_process() -> None:
         # Work that is done is not lost to a name that a terminal cannot show.
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
+    # Threads that wait for others sleep: spinning slows whatever else the machine does.
+    # Torch reads it when it is imported.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # Figures are files. Jupyter and Colab name a backend that exists only there.
     os.environ["MPLBACKEND"] = "agg"
     # Users without one, as in containers: libraries refuse to be imported.
