@@ -32,7 +32,7 @@ def config_packages() -> list[str]:
 
 
 TRAIN = requirements("train") + requirements("mminstall")
-TESTS = requirements("tests") + requirements("onnx")
+TESTED = TRAIN + requirements("tests") + requirements("onnx") + requirements("dask")
 
 setup(
     name="leuko-mm",
@@ -76,8 +76,9 @@ setup(
         "train": TRAIN,
         "onnx": requirements("onnx"),
         "openvino": requirements("openvino"),
-        "tests": TRAIN + TESTS,
-        "dev": TRAIN + TESTS + requirements("dev"),
+        "dask": requirements("dask"),
+        "tests": TESTED,
+        "dev": TESTED + requirements("dev"),
     },
     entry_points={"console_scripts": ["leuko = leuko_mm.cli.main:main"]},
     zip_safe=False,

@@ -77,7 +77,7 @@ class ColourPredictor:
         self.seconds, self.seen = seconds, 0
         self.accept, self.others = accept, others  # ids of cells of no class
 
-    def common_scale(self, images):
+    def common_scale(self, images, *, progress=None):
         """Return none: every image finds its own scale."""
 
     def predict(self, image: np.ndarray, *, scale=None) -> Prediction:

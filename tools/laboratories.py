@@ -15,12 +15,18 @@ and how many true cells are lost to `other`.
 Groups that the model was trained on are left out.
 
 Half of the groups, dealt by hash, are to choose on; the other half is to report.
+
+--out also writes the answers cell by cell, as <name>.cells.csv.gz. With --against such
+a file of another model, the two are compared on the cells that both were tested on.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
+import gzip
 import hashlib
+import io
 import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -44,8 +50,8 @@ from leuko_mm.errors import LeukoError, UsageError
 from leuko_mm.evaluation.calibration import calibration_error, confidence_bins
 from leuko_mm.evaluation.confusion import confusion_matrix, scores
 from leuko_mm.evaluation.matching import match_cells
-from leuko_mm.evaluation.statistics import bootstrap_interval
-from leuko_mm.files import write_text
+from leuko_mm.evaluation.statistics import bootstrap_interval, paired_difference
+from leuko_mm.files import replacing, write_text
 from leuko_mm.inference.cells import Cell, ImageScale
 from leuko_mm.inference.predictor import Predictor
 from leuko_mm.inference.scale import MOST_MEASURED
@@ -58,6 +64,8 @@ SURE = 0.9  # confidence from which a class is expected to be right
 FEWEST = 10  # cells of a class whose recall counts
 MOST_UNKNOWN = 0.5  # of a field, beyond which it is not labelled throughout
 HALVES = ("choose", "report")
+ANSWERS = ".cells.csv.gz"
+COLUMNS = ("picture", "number", "group", "true", "predicted", "confidence", "counted")
 
 
 def half_of(group: str) -> str:
@@ -125,7 +133,7 @@ def tested(
     match = match_cells(masks, found.instances, cells=len(found.cells))
     partners = {i: found.cells[j] for i, j, _ in match.found}
     for i, (name, _) in enumerate(truth):
-        yield dict(picture, true=name, **named(partners.get(i)))
+        yield dict(picture, number=i, true=name, **named(partners.get(i)))
     at = found.instances[labels > 0]
     touching = np.bincount(at, minlength=len(found.cells) + 1)
     if row.class_name == OTHER:
@@ -234,11 +242,7 @@ def _calibration_error(cells: Sequence[Mapping]) -> float | None:
 def _macro_recall(cells: Sequence[Mapping]) -> dict | None:
     if not cells:
         return None
-    counts = np.zeros((len(cells), len(CLASS_NAMES), len(CLASS_NAMES)), np.int64)
-    for i, record in enumerate(cells):
-        given = record["predicted"]
-        given = given if given in CLASS_NAMES else CLASS_NAMES[0]
-        counts[i, CLASS_NAMES.index(record["true"]), CLASS_NAMES.index(given)] = 1
+    counts = _confusions(cells)
     there = counts.sum(axis=(0, 2)) > 0
     recall = np.diagonal(counts.sum(axis=0))[there] / counts.sum(axis=(0, 2))[there]
     groups = [record["group"] for record in cells]
@@ -247,6 +251,97 @@ def _macro_recall(cells: Sequence[Mapping]) -> dict | None:
         value=round(100 * float(recall.mean()), 2),
         low=round(interval.low, 2),
         high=round(interval.high, 2),
+    )
+
+
+def _confusions(cells: Sequence[Mapping]) -> np.ndarray:
+    """Return one count a cell, (N, C, C); one that is missed or other is class 0."""
+    counts = np.zeros((len(cells), len(CLASS_NAMES), len(CLASS_NAMES)), np.int64)
+    for i, record in enumerate(cells):
+        given = record["predicted"]
+        given = given if given in CLASS_NAMES else CLASS_NAMES[0]
+        counts[i, CLASS_NAMES.index(record["true"]), CLASS_NAMES.index(given)] = 1
+    return counts
+
+
+def write_answers(path: Path, answers: Mapping[str, Sequence[Mapping]]) -> None:
+    """Write the answers of every labelled cell of every source, compressed."""
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(["source", *COLUMNS])
+    for source, records in answers.items():
+        table.writerows([source, *(r[c] for c in COLUMNS)] for r in records)
+    # Without a time the same answers make the same file.
+    with replacing(path) as place:
+        place.write_bytes(gzip.compress(text.getvalue().encode(), mtime=0))
+
+
+def read_answers(path: Path) -> dict[str, list[dict]]:
+    """Return the answers by source.
+
+    Raises:
+        UsageError: if this is no file of answers.
+    """
+    try:
+        rows = list(
+            csv.DictReader(io.StringIO(gzip.decompress(path.read_bytes()).decode()))
+        )
+        found: dict[str, list[dict]] = {row["source"]: [] for row in rows}
+        for row in rows:
+            number, sure = int(row["number"]), float(row["confidence"])
+            found[row["source"]].append({**row, "number": number, "confidence": sure})
+    except (OSError, EOFError, ValueError, KeyError) as error:
+        raise UsageError(
+            f"{path} cannot be read ({error}); expected a file *{ANSWERS} that "
+            "tools/laboratories.py --out wrote"
+        ) from None
+    return found
+
+
+def compared(records: Sequence[Mapping], others: Sequence[Mapping]) -> dict | None:
+    """Return how much better the answers are than others on the same cells.
+
+    Args:
+        records: of one source, labelled cells.
+        others: of another model.
+
+    Returns:
+        ``cells``, and differences in percent points, each with the ends of its interval
+        over groups: ``right``, and ``macro_recall`` over classes of at least ten cells,
+        None without such a class. None without a common cell.
+    """
+    theirs = {(r["picture"], r["number"]): r for r in others}
+    both = [
+        (r, theirs[key])
+        for r in records
+        if (key := (r["picture"], r["number"])) in theirs
+    ]
+    if not both:
+        return None
+    odd = [one["picture"] for one, two in both if one["true"] != two["true"]]
+    if odd:
+        raise UsageError(
+            f"{len(odd)} cells, first of {odd[0]}, had another label in the answers of "
+            "--against; prepare the dataset again and test both models"
+        )
+
+    def difference(pairs: Sequence[tuple], metric: str) -> dict | None:
+        if not pairs:
+            return None
+        ours, theirs = (_confusions(side) for side in zip(*pairs, strict=True))
+        groups = [one["group"] for one, _ in pairs]
+        found = paired_difference(ours, theirs, groups, metric)
+        return {
+            key: round(getattr(found, key), 2 if key != "p" else 4)
+            for key in ("value", "low", "high", "p")
+        }
+
+    names = [one["true"] for one, _ in both]
+    kept = [pair for pair in both if names.count(pair[0]["true"]) >= FEWEST]
+    return dict(
+        cells=len(both),
+        right=difference(both, "pixel_accuracy"),
+        macro_recall=difference(kept, "mRecall_fg"),
     )
 
 
@@ -294,11 +389,21 @@ def main(argv: list[str] | None = None) -> int:
         help="that names the cells; default: the one of the checkpoint, '' for none",
     )
     parser.add_argument("--out", type=Path, help="write all metrics here")
+    parser.add_argument(
+        "--against",
+        type=Path,
+        help=f"a file *{ANSWERS} of another model to compare with",
+    )
     args = parser.parse_args(argv)
-    sources = {}
+    sources, answers = {}, {}
     try:
+        others = read_answers(args.against) if args.against else {}
         for name in args.data:
-            sources[name] = _test_source(name, _predictor(args, name))
+            tested, answers[name] = _test_source(name, _predictor(args, name))
+            sources[name] = tested
+            if args.against:
+                tested["against"] = compared(answers[name], others.get(name, ()))
+                print(f"{name}: {_in_words(tested['against'])}")
     except (LeukoError, ValueError) as error:
         print(f"laboratories: {error}", file=sys.stderr)
         return 2
@@ -313,8 +418,22 @@ def main(argv: list[str] | None = None) -> int:
             git=git_state(),
             env=environment(),
         )
+        if args.against:
+            results["against"] = args.against.name
+        write_answers(args.out.with_suffix(ANSWERS), answers)
         write_text(args.out, json.dumps(results, indent=1) + "\n")
     return 0
+
+
+def _in_words(compared: Mapping | None) -> str:
+    if compared is None:
+        return "no cell that both models were tested on"
+    parts = [
+        f"{words} {found['value']:+.1f} ({found['low']:+.1f} to {found['high']:+.1f})"
+        for words, key in (("right class", "right"), ("macro recall", "macro_recall"))
+        if (found := compared[key])
+    ]
+    return f"against the other on {compared['cells']} cells: {', '.join(parts)}"
 
 
 def _predictor(args: argparse.Namespace, name: str) -> Predictor:
@@ -333,7 +452,8 @@ def _networks(predictor: Predictor) -> dict[str, Mapping]:
     return networks
 
 
-def _test_source(name: str, predictor: Predictor) -> dict:
+def _test_source(name: str, predictor: Predictor) -> tuple[dict, list[dict]]:
+    """Return the metrics of a source, and the answers of its labelled cells."""
     root = dataset_root(name)
     networks = _networks(predictor)
     learnt = {
@@ -361,7 +481,7 @@ def _test_source(name: str, predictor: Predictor) -> dict:
         of_half = [r for r in records if half in ("all", r["half"])]
         count = sum(half in ("all", half_of(row.group)) for row in rows)
         halves[half] = summary(of_half, count, outlined=outlined)
-    return dict(
+    metrics = dict(
         halves,
         sha256=read_about(root)["sha256"],
         learnt_groups=len(learnt),
@@ -371,6 +491,7 @@ def _test_source(name: str, predictor: Predictor) -> dict:
             for key, sidecar in networks.items()
         },
     )
+    return metrics, [r for r in records if "number" in r]
 
 
 if __name__ == "__main__":

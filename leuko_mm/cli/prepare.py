@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import argparse
 import shlex
-import signal
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-
-import numpy as np
 
 from leuko_mm.cli.main import aligned, at_least, number_below
 from leuko_mm.datasets.converters.bccd import prepare_bccd
@@ -54,7 +51,6 @@ PATHS = {
 }
 MAX_SHOWN_KEYS = 20
 MAX_SHOWN_FILES = 5
-MEASURED = 24  # pictures whose scale is measured, at most
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -187,7 +183,7 @@ def run(args: argparse.Namespace, command: list[str]) -> int:
     elif args.source == "bccd":
         written = prepare_bccd(path, out, force=args.force)
     elif args.source == "pbc":
-        with outlining(PBC_SCALE) as outliner:
+        with _outlining(PBC_SCALE) as outliner:
             written = prepare_pbc(path, out, outliner, force=args.force)
     else:
         with ProgressLine("drawing cells") as line:
@@ -204,49 +200,20 @@ def run(args: argparse.Namespace, command: list[str]) -> int:
 
 
 @contextmanager
-def outlining(scale: float | None, pictures: Sequence[Path] = ()) -> Iterator[Outliner]:
-    """Give what outlines cells with the model of the package, and shows how far it is.
-
-    Args:
-        scale: pixels of the network per pixel of a picture; None measures it.
-        pictures: on some of these, which were all taken alike.
-    """
+def _outlining(
+    scale: float | None, pictures: Sequence[Path] = ()
+) -> Iterator[Outliner]:
+    """Give the outliner of the package, which shows how far it is."""
     # Here, since it loads torch.
-    from leuko_mm.inference import Predictor
-    from leuko_mm.inference.scale import check_scale
+    from leuko_mm.inference.outliner import outlining
 
-    def end(number: int, frame) -> None:
-        raise SystemExit(128 + number)  # so that what is half written is removed
-
-    def find(image: np.ndarray) -> np.ndarray:
-        return predictor.predict(image).instances
-
-    try:
-        check_scale(scale, None)
-    except ValueError as error:
-        raise UsageError(f"--{error}") from None
-    # The same on every machine, but for the rounding of its processor.
-    predictor = Predictor.from_zoo(device="cpu", classifier="")
-    model = predictor.checkpoint
-    if scale is None:
-        some = pictures[:: -(-len(pictures) // MEASURED)]
-        found = predictor.common_scale(some)
-        if found is None:
-            raise UsageError(
-                "the pictures show neither red cells of one size nor leukocytes that "
-                "tell their scale; give --scale, 53 over the width of a red cell in "
-                "pixels"
-            )
-        print(found.note)
-        scale = round(found.factor, 3)
-    predictor.scale = scale
-    about = dict(model=model.path.name, sha256=model.sidecar["sha256"], scale=scale)
-    former = signal.signal(signal.SIGTERM, end)
-    try:
-        with ProgressLine("outlining cells") as line:
-            yield Outliner(find, about, line)
-    finally:
-        signal.signal(signal.SIGTERM, former)
+    with (
+        ProgressLine("outlining cells") as line,
+        outlining(scale, pictures, progress=line) as outliner,
+    ):
+        if outliner.note:
+            print(outliner.note)
+        yield outliner
 
 
 def _print_outcome(
@@ -310,7 +277,7 @@ def _outlined(
     if given is None:
         _confirm(found.targets, yes=args.yes, command=command, out=out)
     request = FoldersRequest(name, found.targets, grouping, **stated)
-    with outlining(args.scale, [image.path for image in found.images]) as outliner:
+    with _outlining(args.scale, [image.path for image in found.images]) as outliner:
         return prepare_outlined(found, out, request, outliner, force=args.force)
 
 

@@ -199,7 +199,12 @@ class Predictor:
             return self._predict(images, scale, probabilities)
         return (self._predict(image, scale, probabilities) for image in images)
 
-    def common_scale(self, images: Sequence[ImageOrPath]) -> ImageScale | None:
+    def common_scale(
+        self,
+        images: Sequence[ImageOrPath],
+        *,
+        progress: Callable[[int, int, str, None], object] | None = None,
+    ) -> ImageScale | None:
         """Return one scale for images that were taken alike.
 
         It is that of their red cells. Where too few are seen, it is that at which the
@@ -208,17 +213,21 @@ class Predictor:
 
         Args:
             images: as for ``predict``; those that cannot be read are left out.
+            progress: is called before each: how many are done, of how many, with what,
+                and None for the time that is left.
         """
         if self.scale not in (AUTO, None) or self.um_per_px is not None:
             return None
         found, few = [], []
-        for image in images:
+        for number, image in enumerate(images):
+            if progress:
+                progress(number, len(images), "measuring the scale", None)
             # Why an image cannot be used is said where it is predicted.
             with contextlib.suppress(Exception):
-                pixels = _read(image).pixels
-                found.append(find_scale(pixels, self.checkpoint))
-                if len(few) < MEASURED and pixels.size <= 3 * LARGE:
-                    few.append(image)
+                smear = _read(image)
+                found.append(find_scale(smear.pixels, self.checkpoint))
+                if len(few) < MEASURED and smear.pixels.size <= 3 * LARGE:
+                    few.append(smear)
         agreed = agreed_scale(found)
         seen = [one for one in found if one.how == RED_CELLS]
         if agreed is not None or 2 * len(seen) > len(found):
@@ -230,15 +239,12 @@ class Predictor:
         sure = agreed and len(fitting) > 1 and agreed.confidence >= UNSURE_SCALE
         return agreed if sure else rough
 
-    def _scale_by_leukocytes(
-        self, images: Sequence[ImageOrPath | _Smear]
-    ) -> ImageScale | None:
+    def _scale_by_leukocytes(self, images: Sequence[_Smear]) -> ImageScale | None:
         # The scale decides which leukocytes are found, and they decide the scale.
         scale = None
         for _ in range(ROUNDS):
             before, areas = scale, []
-            for image in images:
-                smear = image if isinstance(image, _Smear) else _read(image)
+            for smear in images:
                 used = scale or assumed_scale(self.checkpoint)
                 labels = self._found(smear, used, exhaustive=True)[0]
                 areas += areas_of_pieces(labels > BACKGROUND)

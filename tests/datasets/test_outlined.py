@@ -14,7 +14,6 @@ import pytest
 from PIL import Image
 
 from leuko_mm.classes import CLASS_NAMES, class_id
-from leuko_mm.cli import prepare as cli_prepare
 from leuko_mm.cli.main import main
 from leuko_mm.datasets import LeukocyteDataset, MosaicDataset
 from leuko_mm.datasets.audit import full_audit, quick_check
@@ -34,6 +33,7 @@ from leuko_mm.datasets.prepared import (
     read_split,
 )
 from leuko_mm.datasets.prepared_writing import PreparedCell, write_prepared
+from leuko_mm.inference import outliner
 from leuko_mm.split import SplitRequest, run_split
 
 EACH = 5
@@ -285,11 +285,11 @@ def test_the_command_hands_the_outliner_in(tree, tmp_path, monkeypatch, capsys):
     scales = []
 
     @contextmanager
-    def outlining(scale):
+    def outlining(scale, pictures, *, progress):
         scales.append(scale)
         yield FAKE
 
-    monkeypatch.setattr(cli_prepare, "outlining", outlining)
+    monkeypatch.setattr(outliner, "outlining", outlining)
     monkeypatch.setenv("LEUKO_MM_DATA", str(tmp_path))
     assert main(["prepare", "pbc", str(tree)]) == 0
     assert scales == [outlined.PBC_SCALE]
@@ -307,12 +307,12 @@ def sorted_cells(tree, tmp_path, monkeypatch) -> list[str]:
         shutil.copytree(tree / folder, tmp_path / "cells" / name)
 
     @contextmanager
-    def outlining(scale, pictures):
+    def outlining(scale, pictures, *, progress):
         assert scale is None
         assert len(pictures) == 6 * EACH + 5
         yield FAKE
 
-    monkeypatch.setattr(cli_prepare, "outlining", outlining)
+    monkeypatch.setattr(outliner, "outlining", outlining)
     monkeypatch.setenv("LEUKO_MM_DATA", str(tmp_path / "data"))
     monkeypatch.chdir(tmp_path)
     return ["prepare", "folders", "cells", "--outline", "--name", "mine"]
@@ -392,8 +392,8 @@ def test_the_shipped_model_outlines_published_cells(shared_folder, tmp_path):
         (tmp_path / "PBC" / folder).mkdir(parents=True)
         for path in sorted((source / folder).glob("*.jpg"))[:6]:
             shutil.copy(path, tmp_path / "PBC" / folder)
-    with cli_prepare.outlining(outlined.PBC_SCALE) as outliner:
-        prepare_pbc(tmp_path / "PBC", tmp_path / "pbc", outliner)
+    with outliner.outlining(outlined.PBC_SCALE) as drawn:
+        prepare_pbc(tmp_path / "PBC", tmp_path / "pbc", drawn)
     about = read_about(tmp_path / "pbc")
     assert sum(about["counts"].values()) >= 40
     assert len(about["outlined_by"]["sha256"]) == 64

@@ -14,6 +14,7 @@ from predicted_fields import ColourPredictor, predicted, write_fields
 
 from leuko_mm.classes import CLASS_COLOURS
 from leuko_mm.inference import Predictor
+from leuko_mm.inference import predictor as predictor_module
 from leuko_mm.inference.cells import ImageScale
 from leuko_mm.inference.scale import (
     ASSUMED,
@@ -117,6 +118,22 @@ def test_files_that_cannot_be_read_are_left_out(painted, tmp_path):
     assert "3 of 3 images" in found.note
 
 
+def test_each_image_is_read_once_and_counted(painted, tmp_path, monkeypatch):
+    read, told = [], []
+    for seed in range(3):
+        Image.fromarray(leukocytes(60, seed=seed)).save(tmp_path / f"{seed}.png")
+    whole = predictor_module.read_image
+    monkeypatch.setattr(
+        predictor_module, "read_image", lambda path: read.append(path) or whole(path)
+    )
+    paths = sorted(tmp_path.glob("*.png"))
+    found = Predictor(painted).common_scale(paths, progress=lambda *a: told.append(a))
+    # Their leukocytes are segmented more than once.
+    assert found.how == LEUKOCYTES
+    assert read == paths
+    assert told == [(i, 3, "measuring the scale", None) for i in range(3)]
+
+
 def test_touching_cells_are_one_piece_and_cut_ones_count_only_alone():
     mask = np.zeros((20, 30), bool)
     mask[5:9, 5:9] = mask[5:9, 9:13] = True
@@ -189,7 +206,7 @@ class Scaled(ColourPredictor):
         super().__init__()
         self.measured, self.used, self.stops = 0, [], stops
 
-    def common_scale(self, images):
+    def common_scale(self, images, *, progress=None):
         self.measured += 1
         return seen(0.5)
 
@@ -226,7 +243,7 @@ def test_more_images_in_a_folder_are_as_if_they_had_been_there_before(tmp_path):
     # The same scale: what is done stays. Another: all of the folder again.
     assert (same.measured, len(same.used)) == (1, 1)
     write_fields(tmp_path / "in", ["d.png"])
-    other.common_scale = lambda images: seen(0.7)
+    other.common_scale = lambda images, **_: seen(0.7)
     other.stops = True  # at the second image
     with pytest.raises(Exception, match="--resume"):
         predicted(tmp_path, predictor=other, resume=True)
@@ -234,15 +251,3 @@ def test_more_images_in_a_folder_are_as_if_they_had_been_there_before(tmp_path):
     # What had the other scale is gone, though the state names the new one.
     assert predicted(tmp_path, predictor=other, resume=True).new == 3
     assert {scale.factor for scale in other.used} == {0.7}
-
-
-def test_every_shard_measures_the_same_images(tmp_path):
-    (tmp_path / "in").mkdir()
-    write_fields(tmp_path / "in", [f"{i}.png" for i in range(4)])
-    seen_by = []
-    for shard in ("0/2", "1/2"):
-        predictor = Scaled()
-        predictor.common_scale = lambda images: seen_by.append(list(images))
-        predicted(tmp_path, predictor=predictor, shard=shard, out=shard[0])
-    assert seen_by[0] == seen_by[1]
-    assert len(seen_by[0]) == 4

@@ -93,7 +93,7 @@ def data(tmp_path, monkeypatch):
 
 
 def test_found_right_false_and_others_are_counted(data):
-    found = tool._test_source("drawn", Painter())
+    found, _ = tool._test_source("drawn", Painter())
     whole = found["all"]
     assert (whole["pictures"], whole["cells"]) == (5, 3)
     assert (whole["found"], whole["right"]) == (2, 1)
@@ -131,7 +131,7 @@ def test_cells_that_are_other_are_found_but_lost(data, monkeypatch):
         PICTURES[4],
     ]
     monkeypatch.setattr(sys.modules[__name__], "PICTURES", others)
-    whole = tool._test_source("drawn", Painter())["all"]
+    whole = tool._test_source("drawn", Painter())[0]["all"]
     assert (whole["found"], whole["right"], whole["lost_to_other"]) == (2, 0, 1)
     assert (whole["false"], whole["sure"]) == (1, 1)
     assert whole["others"] == dict(blasts=[0, 2])
@@ -167,14 +167,14 @@ def test_every_source_may_have_its_own_networks(monkeypatch):
 
 def test_the_macro_recall_is_the_mean_over_classes(data, monkeypatch):
     monkeypatch.setattr(tool, "FEWEST", 1)
-    macro = tool._test_source("drawn", Painter())["all"]["macro_recall"]
+    macro = tool._test_source("drawn", Painter())[0]["all"]["macro_recall"]
     assert macro["value"] == 50
     assert macro["low"] <= 50 <= macro["high"]
 
 
 def test_what_the_model_has_learnt_is_left_out(data, monkeypatch):
     learnt = dict(sha256=read_about(data)["sha256"], split="fold1")
-    whole = tool._test_source("drawn", Painter(learnt))["all"]
+    whole = tool._test_source("drawn", Painter(learnt))[0]["all"]
     assert (whole["pictures"], whole["cells"], whole["right"]) == (4, 2, 0)
     every = {f"slide{i}" for i in range(5)}
     monkeypatch.setattr(tool, "training_groups", lambda *_: every)
@@ -194,3 +194,57 @@ def test_the_command_writes_every_source(data, tmp_path, monkeypatch, capsys):
     assert source["networks"]["segmentation"]["sha256"] == "0" * 64
     assert tool.main(["no-such"]) == 2
     assert "no-such" in capsys.readouterr().err
+
+
+def labelled(*cells):
+    """Return the answers to cells of a group each, as true class and answer."""
+    return [
+        dict(picture=f"p{i}", number=0, group=f"g{i}", true=true, predicted=given)
+        for i, (true, given) in enumerate(cells)
+    ]
+
+
+def test_two_models_are_compared_on_the_cells_of_both(monkeypatch):
+    truth = ["monocyte"] * 12 + ["basophil"] * 20 + ["eosinophil"] * 2
+    ours = labelled(*((t, "basophil") for t in truth))
+    theirs = labelled(*((t, "" if i % 4 else t) for i, t in enumerate(truth)))
+    found = tool.compared(
+        [*ours, *labelled(*[("basophil", "other")] * 40)[36:]], theirs
+    )
+    assert found["cells"] == 34
+    assert found["right"]["value"] == pytest.approx(100 * (20 - 9) / 34, abs=0.01)
+    # Eosinophils are too few to count.
+    assert found["macro_recall"]["value"] == (0 + 100) / 2 - 25
+    assert found["right"]["low"] < found["right"]["value"] < found["right"]["high"]
+    same = tool.compared(ours, ours)["right"]
+    assert same == dict(value=0, low=0, high=0, p=1)
+    assert tool.compared(ours, []) is None
+    with pytest.raises(UsageError, match="another label"):
+        tool.compared(ours, labelled(("neutrophil", "neutrophil")))
+
+
+def test_answers_are_written_for_a_later_comparison(
+    data, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(tool.Predictor, "from_zoo", Painter)
+    before, after = tmp_path / "before.json", tmp_path / "after.json"
+    assert tool.main(["drawn", "--out", str(before)]) == 0
+    answers = before.with_suffix(tool.ANSWERS)
+    rows = tool.read_answers(answers)["drawn"]
+    assert [
+        (r["picture"], r["true"], r["predicted"], r["confidence"]) for r in rows
+    ] == [
+        ("p0", "neutrophil", "neutrophil", 0.95),
+        ("p1", "monocyte", "neutrophil", 0.92),
+        ("p2", "monocyte", "", 0.0),
+    ]
+    content = answers.read_bytes()
+    argv = ["drawn", "--against", str(answers)]
+    assert tool.main([*argv, "--out", str(after)]) == 0
+    assert "on 3 cells: right class +0.0 (+0.0 to +0.0)" in capsys.readouterr().out
+    assert after.with_suffix(tool.ANSWERS).read_bytes() == content
+    written = json.loads(after.read_text())
+    assert written["sources"]["drawn"]["against"]["right"]["value"] == 0
+    assert written["against"] == answers.name
+    assert tool.main(["drawn", "--against", str(before)]) == 2
+    assert "expected a file *.cells.csv.gz" in capsys.readouterr().err

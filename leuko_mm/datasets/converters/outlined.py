@@ -77,11 +77,13 @@ class Outliner:
             belongs to, 0 for none.
         model: its name, sha256 and scale, for ``dataset.json``.
         progress: is called with how many pictures are outlined, and of how many.
+        note: how the scale was measured, if it was.
     """
 
     find: Callable[[np.ndarray], np.ndarray]
     model: Mapping
     progress: Callable[[int, int], object] = lambda done, total: None
+    note: str = ""
 
 
 @dataclass(frozen=True)
