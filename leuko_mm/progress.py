@@ -19,8 +19,9 @@ class ProgressLine:
     def __init__(self, words: str, *, stream: TextIO | None = None):
         self.words, self.stream = words, stream or sys.stderr
         self._bar = None
-        # Work that was done before says nothing of the pace.
-        self._first: tuple[int, float] | None = None
+        # When the first were done: work that was done before says nothing of the pace.
+        self._first = (0, 0.0)
+        self._done: int | None = None
         self._printed_at = time.monotonic()
 
     def __enter__(self) -> ProgressLine:
@@ -36,12 +37,17 @@ class ProgressLine:
 
     def __call__(self, done: int, total: int, item: object = "") -> None:
         """Print that ``done`` of ``total`` are done, and which item comes next."""
+        now = time.monotonic()
+        if self._done is None or done < self._done:  # another stage of the job
+            self._first = (done, now)
+            if self._bar:
+                self._bar.reset(self._task)
+        self._done = done
         if self._bar:
             values = dict(completed=done, total=total, item=str(item))
             self._bar.update(self._task, **values)
             return
-        now = time.monotonic()
-        first, started = self._first = self._first or (done, now)
+        first, started = self._first
         if now - self._printed_at >= EVERY_S:
             self._printed_at = now
             text = f"{self.words}: {done} of {total} {item}".rstrip()

@@ -26,7 +26,7 @@ from leuko_mm.inference.model import DEFAULT_MODEL, RUNTIMES
 from leuko_mm.inference.outputs import REPORT, UNITS, count_table
 from leuko_mm.inference.scale import AUTO
 from leuko_mm.processes import DASK_HELP, keep_memory
-from leuko_mm.progress import ProgressLine, duration
+from leuko_mm.progress import ProgressLine
 from leuko_mm.zoo.entries import network_of, read_entries
 
 SHOWN_FAILURES = 20
@@ -148,9 +148,8 @@ def _request(args: argparse.Namespace) -> PredictRequest:
 def _predict(request: PredictRequest) -> PredictOutcome:
     with ProgressLine("predicting") as line:
 
-        def show(done: int, total: int, name: str, left: float | None) -> None:
-            time = "" if left is None else f"({duration(left)} left) "
-            line(done, total, time + printable(name))
+        def show(done: int, total: int, name: str) -> None:
+            line(done, total, printable(name))
 
         return predict_files(request, progress=show)
 

@@ -203,7 +203,7 @@ class Predictor:
         self,
         images: Sequence[ImageOrPath],
         *,
-        progress: Callable[[int, int, str, None], object] | None = None,
+        progress: Callable[[int, int, str], object] | None = None,
     ) -> ImageScale | None:
         """Return one scale for images that were taken alike.
 
@@ -213,15 +213,14 @@ class Predictor:
 
         Args:
             images: as for ``predict``; those that cannot be read are left out.
-            progress: is called before each: how many are done, of how many, with what,
-                and None for the time that is left.
+            progress: is called before each: how many are done, of how many, with what.
         """
         if self.scale not in (AUTO, None) or self.um_per_px is not None:
             return None
         found, few = [], []
         for number, image in enumerate(images):
             if progress:
-                progress(number, len(images), "measuring the scale", None)
+                progress(number, len(images), "measuring the scale")
             # Why an image cannot be used is said where it is predicted.
             with contextlib.suppress(Exception):
                 smear = _read(image)
