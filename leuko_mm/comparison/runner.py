@@ -1,8 +1,6 @@
 """Train every run of a comparison that is not done yet, and publish its results.
 
-Each run is a process of its own: a training needs the main thread, and leaves its
-scope, loggers and workers in mmengine's and torch's globals. It is started here, or by
-a worker of dask.
+Each run is a process of its own, which is this module run as a program.
 """
 
 from __future__ import annotations
@@ -11,16 +9,14 @@ import ast
 import json
 import os
 import signal
-import socket
 import statistics
-import subprocess
 import sys
 import threading
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, redirect_stdout, suppress
-from dataclasses import asdict, astuple, dataclass, replace
+from dataclasses import asdict, astuple, replace
 from functools import partial
 from pathlib import Path
 from typing import TextIO
@@ -28,6 +24,13 @@ from typing import TextIO
 from mmengine.hooks import Hook
 
 from leuko_mm.comparison.plan import CompareRequest, PlannedRun, plan_runs
+from leuko_mm.comparison.process import (
+    FAILED,
+    OUTCOME,
+    Outcome,
+    run_at_worker,
+    run_in_process,
+)
 from leuko_mm.comparison.results import (
     RESULTS_FILE,
     cells_beside,
@@ -36,20 +39,18 @@ from leuko_mm.comparison.results import (
 )
 from leuko_mm.engine.checkpoints import newest_state, training_states
 from leuko_mm.engine.hooks import Interrupted, read_identity
-from leuko_mm.errors import UsageError
 from leuko_mm.files import locked
 from leuko_mm.processes import dask_client, finished_tasks, stopped_by_signals
 from leuko_mm.progress import duration
 from leuko_mm.training.run import train
 
 # How far a run is, and what became of it.
-DONE, FINISHED, STOPPED, DIFFERS, WAITING, FAILED = (
+DONE, FINISHED, STOPPED, DIFFERS, WAITING = (
     "done",
     "finished, not published",
     "stopped",
     "differs",
     "waiting",
-    "failed",
 )
 ERROR_FILE = "error.txt"
 PROGRESS_S = 60.0
@@ -57,8 +58,6 @@ STOPPED_ADVICE = (
     "what is done is published and the state of the runs is saved: give the same "
     "command again to go on"
 )
-# Begins the line in which a run's process says what became of it.
-OUTCOME = "\x1eoutcome "
 
 
 def run_status(run: PlannedRun, *, force: bool = False) -> tuple[str, str]:
@@ -119,16 +118,6 @@ def identity_difference(identity: Mapping, run: PlannedRun) -> str | None:
     return f"has another {' and another '.join(found)}" if found else None
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What became of a run, what the user needs to know of it, seconds of training."""
-
-    name: str
-    status: str
-    note: str = ""
-    seconds: float = 0.0
-
-
 class ProgressHook(Hook):
     """Say once a minute how far a training is."""
 
@@ -186,7 +175,7 @@ def compare(
             topic = f"leuko-compare-{os.getpid()}-{time.time_ns()}"
             client.subscribe_topic(topic, lambda event: say(event[1]))
             tasks = {name: (order, topic) for name, order in orders.items()}
-            done = finished_tasks(client, _run_at_worker, tasks)
+            done = finished_tasks(client, run_at_worker, tasks)
         try:
             with closing(done):
                 for number, (name, outcome) in enumerate(done, 1):
@@ -225,87 +214,6 @@ def _order(request: CompareRequest, run: PlannedRun, title: str, verbose: bool) 
         folder=os.getcwd(),
         environment={k: v for k, v in os.environ.items() if k == "LEUKO_MM_DATA"},
     )
-
-
-def run_in_process(
-    order: Mapping,
-    say: Callable[[str], None],
-    *,
-    wanted: Callable[[], bool] = lambda: True,
-) -> Outcome:
-    """Complete a run in a process of its own; return what became of it.
-
-    If this process ends, however it ends, the other one saves its state and ends too.
-
-    Args:
-        order: of ``_order``.
-        say: takes a line for the user.
-        wanted: is asked once a second; where it says no, the run is stopped.
-    """
-    environment = {k: v for k, v in os.environ.items() if k != "LEUKO_MM_DATA"}
-    environment |= order["environment"]
-    with subprocess.Popen(
-        [sys.executable, "-m", "leuko_mm.comparison.runner"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        encoding="utf-8",
-        cwd=order["folder"],
-        env=environment,
-        # Ctrl-C is for this process alone, which passes it on.
-        start_new_session=True,
-    ) as child:
-        ended, outcome = threading.Event(), None
-
-        def stop_unwanted() -> None:
-            while not ended.wait(1.0):
-                if not wanted():
-                    return child.terminate()
-
-        threading.Thread(target=stop_unwanted, daemon=True).start()
-        try:
-            print(repr(order), file=child.stdin, flush=True)
-            for line in child.stdout:
-                if line.startswith(OUTCOME):
-                    outcome = Outcome(*json.loads(line.removeprefix(OUTCOME)))
-                else:
-                    say(line.rstrip("\n"))
-        except BaseException:
-            child.terminate()
-            child.wait()
-            raise
-        finally:
-            ended.set()
-    if outcome is None:
-        code, name = child.returncode, order["title"].split()[-1]
-        how = f"by {signal.Signals(-code).name}" if code < 0 else f"with code {code}"
-        outcome = Outcome(name, FAILED, f"its process ended {how}")
-    return outcome
-
-
-def _run_at_worker(order: Mapping, topic: str) -> Outcome:
-    """Complete a run as a task of dask.
-
-    Raises:
-        UsageError: if this worker does not see the folder of the comparison.
-    """
-    from distributed import get_worker
-
-    folder, host = Path(order["folder"]), socket.gethostname()
-    if not folder.is_dir():
-        raise UsageError(
-            f"the dask worker at {host} does not see {folder}; all workers need the "
-            "folders of the comparison under the same paths"
-        )
-    worker = get_worker()
-    key = worker.get_current_task()
-
-    def wanted() -> bool:
-        # Cancelled where the client has stopped, or is gone.
-        task = worker.state.tasks.get(key)
-        return task is not None and task.state != "cancelled"
-
-    return run_in_process(order, partial(worker.log_event, topic), wanted=wanted)
 
 
 def main() -> int:
