@@ -75,8 +75,6 @@ def trials() -> dict[str, dict]:
             "custom_hooks": [dict(type="leuko_mm.ChannelsLastHook")]
         },
         "twice as many labelled others": {f"{TRAIN}.places": 0.2},
-        "encoder from random weights": {"model.backbone.init_cfg": None},
-        # Last, since they take longest.
         "CLAHE of the value first": _enhanced(dict(type="leuko_mm.ValueEqualisation")),
         "AHE-Retinex first (hsv)": _enhanced(dict(type="leuko_mm.AHERetinex")),
     }
@@ -106,7 +104,7 @@ def scored(work_dir: Path) -> dict:
 def run_trial(name: str, options: Mapping, left: str, work_dirs: Path) -> dict:
     """Train one trial, unless it is there, and return its scores."""
     place = work_dirs / f"{name.replace(' ', '-')}-without_{left}"
-    if not (place / "results.json").is_file():
+    if not (place / CELLS_FILE).is_file():
         train(
             TrainRequest(
                 "cell_classes",
