@@ -31,6 +31,8 @@ def config_packages() -> list[str]:
     ]
 
 
+TESTED = requirements("tests") + requirements("onnx") + requirements("dask")
+
 setup(
     name="leuko-mm",
     version=version(),
@@ -71,8 +73,9 @@ setup(
     extras_require={
         "onnx": requirements("onnx"),
         "openvino": requirements("openvino"),
-        "tests": requirements("tests") + requirements("onnx"),
-        "dev": requirements("tests") + requirements("onnx") + requirements("dev"),
+        "dask": requirements("dask"),
+        "tests": TESTED,
+        "dev": TESTED + requirements("dev"),
     },
     entry_points={"console_scripts": ["leuko = leuko_mm.cli.main:main"]},
     zip_safe=False,

@@ -1,148 +1,197 @@
-"""Several processes that share work: shards, launchers, and stopping on a signal."""
+"""Work in several processes: dask's workers, and stopping on a signal."""
 
 from __future__ import annotations
 
-import os
+import asyncio
+import logging
 import signal
+import sys
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import timedelta
-from typing import TypeVar
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any
 
 from leuko_mm.errors import LeukoError, UsageError
 
-Item = TypeVar("Item")
-# The environment variables in which a launcher tells each process its number, how many
-# there are, its number on the machine, and how many are on the machine.
-LAUNCHERS = {
-    "pytorch": ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"),
-    "slurm": ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID", ""),
-}
-# A process that is done waits for the slowest one, whose runs may take days.
-PATIENCE = timedelta(days=60)
+if TYPE_CHECKING:  # the extra `dask` may not be installed
+    from distributed import Client, Future
+
+LOCAL = "local"
+DASK_HELP = (
+    "divide the work over the workers of this dask scheduler, such as "
+    "tcp://node1:8786; local starts a worker a core here, local:4 four of them"
+)
+# Seconds to wait for a scheduler.
+PATIENCE_S = 5
+# After so many losses of its worker a task of local workers is not tried again; other
+# schedulers have a setting of their own, which allows one more.
+LOSSES = 3
 
 
-@dataclass(frozen=True)
-class Share:
-    """The part of the work that is this process's.
+class StoppedBySignal(LeukoError):  # noqa: N818 - not an error, an order
+    """The work was asked to stop; what it has done is kept."""
 
-    A process that ``helps`` takes over what others have not started.
-    """
-
-    index: int = 0
-    count: int = 1
-    helps: bool = False
-
-    def order(self, items: Sequence[Item]) -> list[Item]:
-        """Return what this process does: its own part, then what it may help."""
-        own = list(items[self.index :: self.count])
-        if not self.helps:
-            return own
-        others = [x for i, x in enumerate(items) if i % self.count != self.index]
-        # From the end: the others start at the front.
-        return own + others[::-1]
-
-
-def share_of(shard: str | None, launcher: str) -> Share:
-    """Return this process's share, by ``--shard`` or by what the launcher says.
-
-    Args:
-        shard: ``i/n``, i from 0; for processes that know nothing of each other.
-        launcher: ``none``, ``pytorch`` or ``slurm``.
-
-    Raises:
-        UsageError: if the two contradict, or do not say what is needed.
-    """
-    if launcher == "none":
-        return _share_of_shard(shard) if shard else Share()
-    if shard:
-        raise UsageError("--shard and --launcher both divide the work; give one")
-    rank, world, local, local_world = LAUNCHERS[launcher]
-    if rank not in os.environ or world not in os.environ:
-        start = "torchrun" if launcher == "pytorch" else "srun"
-        raise UsageError(
-            f"--launcher {launcher} needs {rank} and {world} in the environment; start "
-            f"the command with {start}, or leave --launcher out"
-        )
-    import torch  # not at the top: counting cells with ONNX needs none
-
-    if torch.cuda.is_available():
-        device = int(os.environ.get(local, 0)) % torch.cuda.device_count()
-        torch.cuda.set_device(device)
-    count = int(os.environ[world])
-    helps = os.environ.get(local_world) == str(count)
-    return Share(int(os.environ[rank]), count, helps)
-
-
-def _share_of_shard(shard: str) -> Share:
-    index, slash, count = shard.partition("/")
-    if slash and index.isdigit() and count.isdigit() and int(index) < int(count):
-        return Share(int(index), int(count))
-    raise UsageError(
-        f"--shard is {shard!r}; expected i/n with i from 0 to n-1, such as 0/4"
-    )
-
-
-def gathered(outcomes: list, launcher: str) -> list:
-    """Return the outcomes of all processes; wait for the slowest.
-
-    torchrun ends every process as soon as one of them ends with an error, so that a
-    process with a failed run must not leave before the others are done.
-    """
-    if launcher != "pytorch" or int(os.environ["WORLD_SIZE"]) == 1:
-        return outcomes
-    from torch import distributed
-
-    distributed.init_process_group("gloo", timeout=PATIENCE)
-    try:
-        parts: list = [None] * distributed.get_world_size()
-        distributed.all_gather_object(parts, outcomes)
-    finally:
-        distributed.destroy_process_group()
-    return [outcome for part in parts for outcome in part]
-
-
-class StoppedBySignal(LeukoError):  # noqa: N818 - not an error
-    """The work was asked to stop; what it has done, and its state, are kept."""
-
-    def __init__(self, number: int):
-        super().__init__(
-            f"stopped by {signal.Signals(number).name}; what is done is published and "
-            "the state of the run is saved: give the same command again to go on"
-        )
+    def __init__(self, number: int, advice: str):
+        super().__init__(f"stopped by {signal.Signals(number).name}; {advice}")
         self.exit_code = 128 + number
 
 
-class _Terminated(BaseException):
-    """SIGTERM outside of a training; no error, so that nothing takes it for one."""
-
-
 @contextmanager
-def stop_on_signals() -> Iterator[None]:
-    """Raise ``StoppedBySignal`` on SIGINT and SIGTERM, wherever they arrive.
+def stopped_by_signals(advice: str) -> Iterator[None]:
+    """Raise ``StoppedBySignal`` on SIGINT and SIGTERM.
 
-    A training has handlers of its own, and ends with an error of the same exit code.
+    Inside it is a ``KeyboardInterrupt``: no ``Exception``, which would be taken for the
+    failure of one item.
+
+    Args:
+        advice: what is kept, and how to continue.
     """
 
-    def terminate(number: int, frame) -> None:
-        raise _Terminated
+    def stop(number: int, frame: object) -> None:
+        raise KeyboardInterrupt(number)
 
     # Python lets only the main thread listen.
     listens = threading.current_thread() is threading.main_thread()
-    former = signal.signal(signal.SIGTERM, terminate) if listens else None
+    former = signal.signal(signal.SIGTERM, stop) if listens else None
     try:
         yield
-    except LeukoError as error:
-        number = error.exit_code - 128
-        if number not in (signal.SIGINT, signal.SIGTERM):
-            raise
-        raise StoppedBySignal(number) from None
-    except KeyboardInterrupt:
-        raise StoppedBySignal(signal.SIGINT) from None
-    except _Terminated:
-        raise StoppedBySignal(signal.SIGTERM) from None
+    except KeyboardInterrupt as order:
+        raise StoppedBySignal((*order.args, signal.SIGINT)[0], advice) from None
     finally:
         if listens:
             signal.signal(signal.SIGTERM, former)
+
+
+@contextmanager
+def dask_client(address: str | None) -> Iterator[Client | None]:
+    """Yield a client of dask, None where no address is given.
+
+    Args:
+        address: of a scheduler; ``local`` or ``local:<n>`` starts workers here.
+
+    Raises:
+        UsageError: if dask is not installed, or no scheduler is at the address.
+    """
+    if address is None:
+        yield None
+        return
+    try:
+        import dask
+        import distributed
+    except ImportError:
+        raise UsageError(
+            "--dask needs dask.distributed, which is not installed: "
+            "pip install distributed"
+        ) from None
+    with ExitStack() as stack:
+        if address.partition(":")[0] == LOCAL:
+            failures = {"distributed.scheduler.allowed-failures": LOSSES - 1}
+            stack.enter_context(dask.config.set(failures))
+            cluster = distributed.LocalCluster(
+                n_workers=_local_workers(address),
+                # Dask lets each process compute on one thread, too.
+                threads_per_worker=1,
+                # Workers are not ended for memory that one process may have.
+                memory_limit=None,
+                dashboard_address=None,
+                preload=__name__,
+                silence_logs=logging.CRITICAL,
+            )
+            place: Any = stack.enter_context(cluster)
+        else:
+            place = address
+            if not _scheduler(address)["workers"]:
+                note = f"waiting for workers: dask worker {address} --nthreads 1"
+                print(note, file=sys.stderr)
+        # Its tracebacks; what ends the work is said in one line.
+        logging.getLogger("distributed.client").setLevel(logging.CRITICAL)
+        yield stack.enter_context(distributed.Client(place))
+
+
+def _scheduler(address: str) -> dict:
+    """Return what a scheduler says of itself; the client waits for it without end."""
+    import distributed
+
+    async def ask() -> dict:
+        options = distributed.Security().get_connection_args("client")
+        async with distributed.rpc(address, connection_args=options) as scheduler:
+            return await scheduler.identity()
+
+    try:
+        return asyncio.run(asyncio.wait_for(ask(), PATIENCE_S))
+    except Exception as error:  # whatever else may answer there
+        reason = str(error) or f"waited {PATIENCE_S} s"
+        raise UsageError(
+            f"--dask {address}: no dask scheduler answers there ({reason}); start one "
+            "with `dask scheduler` and give the address that it prints, or --dask local"
+        ) from None
+
+
+def dask_setup(worker: object) -> None:
+    """Leave Ctrl-C to the client; dask calls this where a worker of ours starts."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _local_workers(address: str) -> int:
+    from dask.system import CPU_COUNT
+
+    _, colon, count = address.partition(":")
+    if not colon:
+        return CPU_COUNT
+    if not count.isdecimal() or not int(count):
+        raise UsageError(
+            f"--dask is {address!r}; expected local, local:<number of workers> or the "
+            "address of a scheduler"
+        )
+    return int(count)
+
+
+def finished_tasks(
+    client: Client, function: Callable, tasks: Mapping[str, Sequence]
+) -> Iterator[tuple[str, Any]]:
+    """Yield the name of every task and what it returned, as they end.
+
+    A task whose worker is lost is done again. One that has lost several is tried again
+    when all others are done, since a worker takes those with it that wait for it; then
+    it yields a ``LeukoError``. What is not done when the iteration ends is cancelled.
+
+    Args:
+        client: of ``dask_client``.
+        function: can be imported by the workers.
+        tasks: the arguments by name.
+
+    Raises:
+        UsageError: if the scheduler is lost.
+        Exception: of a task.
+    """
+    from distributed import CancelledError, KilledWorker, as_completed
+
+    def submit(names: Sequence[str]) -> dict[str, tuple[str, Future]]:
+        columns = zip(*(tasks[name] for name in names), strict=True)
+        futures = client.map(function, *columns, pure=False)
+        return {f.key: (name, f) for name, f in zip(names, futures, strict=True)}
+
+    waiting, suspects = submit(list(tasks)) if tasks else {}, []
+    try:
+        for future in as_completed([future for _, future in waiting.values()]):
+            name, _ = waiting.pop(future.key)
+            if isinstance(error := future.exception(), KilledWorker):
+                suspects.append(name)
+            elif error:
+                raise error
+            else:
+                yield name, future.result()
+        for name in suspects:
+            waiting = submit([name])
+            ((_, future),) = waiting.values()
+            if isinstance(error := future.exception(), KilledWorker):
+                losses = error.allowed_failures + 1
+                yield name, LeukoError(f"ended {losses} workers; is there memory?")
+            elif error:
+                raise error
+            else:
+                yield name, future.result()
+    except CancelledError:
+        raise UsageError("the dask scheduler was lost; what is done is kept") from None
+    finally:
+        client.cancel([future for _, future in waiting.values()])

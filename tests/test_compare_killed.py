@@ -22,12 +22,14 @@ model['backbone']['init_cfg'] = dict(
 
 
 def published(place: Path) -> dict:
-    """Return all published files; of a results file all but the two times."""
+    """Return all published files; of a results file all but the times and the code."""
     found = {}
     for path in sorted((place / "results" / "smoke").iterdir()):
         if path.suffix == ".json":
             content = json.loads(path.read_text())
-            del content["run"]["started"], content["run"]["wall_s"]
+            # The code may be committed while it is tested.
+            for key in ("started", "wall_s", "git"):
+                del content["run"][key]
             found[path.name] = content
         else:
             found[path.name] = path.read_bytes()

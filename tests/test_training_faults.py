@@ -167,7 +167,8 @@ def small_disk(tmp_path):
     if done.returncode:
         pytest.skip(f"a small disk cannot be mounted here: {done.stderr.strip()}")
     yield place
-    subprocess.run(["umount", str(place)], check=True)
+    # Lazy: the log of the run is open until this process ends.
+    subprocess.run(["umount", "--lazy", str(place)], check=True)
 
 
 @needs_notes

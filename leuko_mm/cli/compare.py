@@ -6,7 +6,6 @@ What is done and fits is skipped, and what was stopped is resumed.
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections import Counter
 from collections.abc import Iterable
@@ -18,7 +17,7 @@ from leuko_mm.comparison.plan import DEFAULT_SETTINGS, OWN, CompareRequest
 from leuko_mm.comparison.report import write_report
 from leuko_mm.comparison.runner import DIFFERS, FAILED, compare, survey
 from leuko_mm.errors import UsageError
-from leuko_mm.processes import LAUNCHERS
+from leuko_mm.processes import DASK_HELP
 from leuko_mm.training.config import SETTINGS
 
 PROTOCOLS = "paper, grouped, half, robust, labs, smoke"
@@ -58,8 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--work-dirs", default="work_dirs", help="of the runs; default: work_dirs")
     add("--dry-run", action="store_true", help="only show the runs and how far each is")
     add("--force", action="store_true", help="run again what is there but does not fit")
-    add("--shard", metavar="I/N", help="do the I-th of N parts, I from 0")
-    add("--launcher", choices=["none", *LAUNCHERS], default="none")
+    add("--dask", metavar="ADDRESS", help=DASK_HELP)
     add(
         "--amp",
         action=argparse.BooleanOptionalAction,
@@ -67,7 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="bfloat16; default: on where the processor multiplies it",
     )
     add_cfg_options(parser, "override any key of every run's config")
-    add("--verbose", action="store_true", help="show the runs' logs, too")
+    add("--verbose", action="store_true", help="show the runs' logs on standard error")
 
 
 def run(args: argparse.Namespace, command: list[str]) -> int:
@@ -114,23 +112,18 @@ def _show(request: CompareRequest) -> int:
 
 
 def _compare(request: CompareRequest, args: argparse.Namespace) -> int:
-    rank = os.environ.get(LAUNCHERS.get(args.launcher, ("",))[0], "0")
-    # mmengine's own output is turned away from sys.stdout while a run trains.
-    out, mark = sys.stdout, "" if args.launcher == "none" else f"({rank}) "
     outcomes = compare(
         request,
-        shard=args.shard,
-        launcher=args.launcher,
+        dask=args.dask,
         verbose=args.verbose,
-        say=lambda line: print(f"{mark}{line}", file=out, flush=True),
+        say=lambda line: print(line, flush=True),
     )
     troubled = [outcome for outcome in outcomes if outcome.status in (FAILED, DIFFERS)]
-    if args.launcher != "pytorch" or rank == "0":
-        _print_counts(outcome.status for outcome in outcomes)
-        for outcome in troubled:
-            print(f"  {outcome.status}: {outcome.name}: {outcome.note}")
-        if any(outcome.status == DIFFERS for outcome in troubled):
-            print("add --force to run again what differs")
+    _print_counts(outcome.status for outcome in outcomes)
+    for outcome in troubled:
+        print(f"  {outcome.status}: {outcome.name}: {outcome.note}")
+    if any(outcome.status == DIFFERS for outcome in troubled):
+        print("add --force to run again what differs")
     return SOME_FAILED if troubled else DONE
 
 

@@ -15,19 +15,17 @@ from pathlib import Path
 
 from leuko_mm.cli.main import DONE, SOME_FAILED, at_least, number_below
 from leuko_mm.datasets.images import MAX_PIXELS
-from leuko_mm.errors import UsageError
 from leuko_mm.files import printable
 from leuko_mm.inference.cells import UNSURE_SCALE
 from leuko_mm.inference.folder_run import (
     PredictOutcome,
     PredictRequest,
-    merge_parts,
     predict_files,
 )
 from leuko_mm.inference.model import DEFAULT_MODEL, RUNTIMES
 from leuko_mm.inference.outputs import REPORT, UNITS, count_table
 from leuko_mm.inference.scale import AUTO
-from leuko_mm.processes import LAUNCHERS, share_of
+from leuko_mm.processes import DASK_HELP
 from leuko_mm.progress import ProgressLine, duration
 from leuko_mm.zoo.entries import checkpoint_of, read_entries
 
@@ -45,7 +43,7 @@ SCALE_SOURCES = {
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments: which images, with what, and where to."""
     add = parser.add_argument
-    add("paths", nargs="*", metavar="PATH", help="images, folders, patterns")
+    add("paths", nargs="+", metavar="PATH", help="images, folders, patterns")
     add("--out", type=Path, required=True, metavar="DIR")
     add(
         "--checkpoint",
@@ -107,49 +105,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     either = parser.add_mutually_exclusive_group().add_argument
     either("--resume", action="store_true", help="continue with what is in --out")
     either("--force", action="store_true", help="replace what is in --out")
-    add("--shard", metavar="I/N", help="do the I-th of N parts, I from 0")
-    add(
-        "--launcher",
-        choices=["none", *LAUNCHERS],
-        default="none",
-        help="divide the images over the processes that torchrun (pytorch) or srun "
-        "(slurm) started; each writes DIR/part-<n>",
-    )
-    add(
-        "--merge",
-        nargs="+",
-        type=Path,
-        metavar="DIR",
-        help="join the folders that --shard made; no PATH is given then",
-    )
+    add("--dask", metavar="ADDRESS", help=DASK_HELP)
 
 
 def run(args: argparse.Namespace, command: list[str]) -> int:
-    """Predict the images or join parts, then print the counts."""
-    out = args.out
-    if args.merge:
-        if args.paths or args.shard or args.resume or args.launcher != "none":
-            raise UsageError(
-                "--merge joins folders of results: no PATH, --shard or --launcher"
-            )
-        outcome = merge_parts(
-            args.merge, out, coco=args.coco, geojson=args.geojson, force=args.force
-        )
-    elif not args.paths:
-        raise UsageError("give images or folders: leuko predict PATH --out DIR")
-    else:
-        request = _request(args)
-        out = request.out
-        if request.max_megapixels <= MAX_PIXELS / 1e6:
-            # Kept memory that fits no later image would be too much of the largest.
-            from leuko_mm.engine.runner import keep_memory
+    """Predict the images, then print the counts."""
+    out, request = args.out, _request(args)
+    if request.max_megapixels <= MAX_PIXELS / 1e6:
+        # Kept memory that fits no later image would be too much of the largest.
+        from leuko_mm.engine.runner import keep_memory
 
-            keep_memory()
-        outcome = _predict(request)
-        _warn_of_synthetic_training(request.checkpoint)
+        keep_memory()
+    outcome = _predict(request)
+    _warn_of_synthetic_training(request.checkpoint)
     print("\n".join(outcome_lines(outcome, out)))
-    if args.launcher != "none":
-        print(f"once all are done: leuko predict --merge {args.out}/part-* --out ...")
     for name, reason in list(outcome.failed.items())[:SHOWN_FAILURES]:
         print(f"not read: {printable(name)}: {printable(reason)}", file=sys.stderr)
     if (more := len(outcome.failed) - SHOWN_FAILURES) > 0:
@@ -159,12 +128,6 @@ def run(args: argparse.Namespace, command: list[str]) -> int:
 
 def _request(args: argparse.Namespace) -> PredictRequest:
     given = vars(args).copy()
-    launcher = given.pop("launcher")
-    del given["merge"]
-    share = share_of(args.shard, launcher)
-    if launcher != "none":
-        given["shard"] = f"{share.index}/{share.count}"
-        given["out"] = args.out / f"part-{share.index}"
     named = args.checkpoint
     if named and not named.exists() and str(named) in {e.name for e in read_entries()}:
         given["checkpoint"] = checkpoint_of(str(named))

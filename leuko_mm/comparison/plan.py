@@ -53,6 +53,18 @@ class CompareRequest:
     work_dirs: str = "work_dirs"
     force: bool = False
 
+    def alone(self, run: PlannedRun) -> CompareRequest:
+        """Return the request of one of its runs."""
+        own = run.request
+        return replace(
+            self,
+            methods=[own.config],
+            settings=[own.setting or OWN],
+            ablations=None,
+            splits=[own.split],
+            seeds=[own.seed],
+        )
+
 
 @dataclass(frozen=True)
 class PlannedRun:

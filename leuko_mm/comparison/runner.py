@@ -1,24 +1,36 @@
 """Train every run of a comparison that is not done yet, and publish its results.
 
-All runs share one process: importing torch again for each would take longer than a run
-of the smoke protocol. ``engine.runner.own_globals`` keeps them apart.
+Each run is a process of its own, which is this module run as a program.
 """
 
 from __future__ import annotations
 
-import gc
-import io
+import ast
+import json
+import os
+import signal
 import statistics
+import sys
+import threading
 import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext, redirect_stdout
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing, redirect_stdout, suppress
+from dataclasses import asdict, astuple, replace
+from functools import partial
 from pathlib import Path
+from typing import TextIO
 
 from mmengine.hooks import Hook
 
 from leuko_mm.comparison.plan import CompareRequest, PlannedRun, plan_runs
+from leuko_mm.comparison.process import (
+    FAILED,
+    OUTCOME,
+    Outcome,
+    run_at_worker,
+    run_in_process,
+)
 from leuko_mm.comparison.results import (
     RESULTS_FILE,
     cells_beside,
@@ -28,24 +40,24 @@ from leuko_mm.comparison.results import (
 from leuko_mm.engine.checkpoints import newest_state, training_states
 from leuko_mm.engine.hooks import Interrupted, read_identity
 from leuko_mm.files import locked
-from leuko_mm.processes import Share, gathered, share_of, stop_on_signals
+from leuko_mm.processes import dask_client, finished_tasks, stopped_by_signals
 from leuko_mm.progress import duration
 from leuko_mm.training.run import train
 
 # How far a run is, and what became of it.
-DONE, FINISHED, STOPPED, DIFFERS, WAITING, FAILED, ELSEWHERE = (
+DONE, FINISHED, STOPPED, DIFFERS, WAITING = (
     "done",
     "finished, not published",
     "stopped",
     "differs",
     "waiting",
-    "failed",
-    "left to another process",
 )
-# Which counts where several processes have looked at one run: the last.
-BY_WEIGHT = (ELSEWHERE, DIFFERS, FAILED, DONE)
 ERROR_FILE = "error.txt"
 PROGRESS_S = 60.0
+STOPPED_ADVICE = (
+    "what is done is published and the state of the runs is saved: give the same "
+    "command again to go on"
+)
 
 
 def run_status(run: PlannedRun, *, force: bool = False) -> tuple[str, str]:
@@ -106,37 +118,20 @@ def identity_difference(identity: Mapping, run: PlannedRun) -> str | None:
     return f"has another {' and another '.join(found)}" if found else None
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What became of a run, and what the user needs to know of it."""
-
-    name: str
-    status: str
-    note: str = ""
-
-
 class ProgressHook(Hook):
-    """Say once a minute how far a training is.
+    """Say once a minute how far a training is."""
 
-    ``time_left`` takes the share of this run that is left and returns words.
-    """
-
-    def __init__(
-        self, say: Callable[[str], None], name: str, time_left: Callable[[float], str]
-    ):
-        self.say, self.name, self.time_left = say, name, time_left
-        self._said = time.monotonic()
+    def __init__(self, say: Callable[[str], None], name: str):
+        self.say, self.name, self._said = say, name, time.monotonic()
 
     def after_train_iter(
         self, runner, batch_idx, data_batch=None, outputs=None
     ) -> None:
         """Print a line, if the last one is a minute old."""
-        if time.monotonic() - self._said < PROGRESS_S:
-            return
-        self._said = time.monotonic()
-        done, total = runner.iter + 1, runner.max_iters
-        words = self.time_left(1 - done / total)
-        self.say(f"    {self.name}: iteration {done} of {total}{words}")
+        if time.monotonic() - self._said >= PROGRESS_S:
+            self._said = time.monotonic()
+            done, total = runner.iter + 1, runner.max_iters
+            self.say(f"    {self.name}: iteration {done} of {total}")
 
 
 def survey(request: CompareRequest) -> list[tuple[PlannedRun, str, str]]:
@@ -149,133 +144,140 @@ def survey(request: CompareRequest) -> list[tuple[PlannedRun, str, str]]:
 def compare(
     request: CompareRequest,
     *,
-    shard: str | None = None,
-    launcher: str = "none",
+    dask: str | None = None,
     verbose: bool = False,
     say: Callable[[str], None] = print,
 ) -> list[Outcome]:
     """Train what is not done of a comparison; return what became of every run.
 
     Args:
-        shard: ``i/n``: do only this part.
-        launcher: ``none``, ``pytorch`` or ``slurm``: divide the runs over the processes
-            that it started. Each run is one process's.
-        verbose: let mmengine print what it writes into the runs' logs.
+        dask: see ``dask_client``; its workers must see the same folders.
+        verbose: write on standard error what mmengine writes into the runs' logs.
         say: takes a line for the user.
 
     Raises:
         UsageError, DatasetError: before anything is trained.
-        StoppedBySignal: on SIGINT or SIGTERM, with the state saved.
+        StoppedBySignal: on SIGINT or SIGTERM, with the states saved.
     """
-    share = share_of(shard, launcher)
-    with stop_on_signals():
-        runs = _planned_alone(request)
-        worker = _Worker(request, runs, share, verbose=verbose, say=say)
-        with _garbage_frozen():
-            outcomes = worker.outcomes()
-        return merged(gathered(outcomes, launcher))
-
-
-def merged(outcomes: Iterable[Outcome]) -> list[Outcome]:
-    """Return one outcome a run, where several processes have looked at it."""
-    best: dict[str, Outcome] = {}
-    for outcome in outcomes:
-        former = best.setdefault(outcome.name, outcome)
-        if BY_WEIGHT.index(outcome.status) > BY_WEIGHT.index(former.status):
-            best[outcome.name] = outcome
-    return list(best.values())
-
-
-class _Worker:
-    """One process and its share of a comparison."""
-
-    def __init__(
-        self,
-        request: CompareRequest,
-        runs: Sequence[PlannedRun],
-        share: Share,
-        *,
-        verbose: bool,
-        say: Callable[[str], None],
-    ):
-        self.request, self.verbose, self.say = request, verbose, say
-        self.runs = share.order(runs)
-        self.own = {run.name for run in replace(share, helps=False).order(runs)}
-        self.processes = share.count if share.helps else 1
-        self._seconds: dict[Path, float] = {}  # of the finished runs
-
-    def outcomes(self) -> list[Outcome]:
-        return [
-            self._outcome(run, f"[{number}/{len(self.runs)}] {run.name}")
-            for number, run in enumerate(self.runs, 1)
-        ]
-
-    def _outcome(self, run: PlannedRun, title: str) -> Outcome:
-        with locked(_lock(self.request, run.name)) as mine:
-            if not mine:
-                return Outcome(run.name, ELSEWHERE)
-            if run.name not in self.own and (run.work_dir / ERROR_FILE).exists():
-                # It has failed elsewhere, or is for its own process to try again.
-                return Outcome(run.name, ELSEWHERE)
-            status, note = run_status(run, force=self.request.force)
+    with stopped_by_signals(STOPPED_ADVICE), dask_client(dask) as client:
+        outcomes, orders, took = {}, {}, []
+        runs = survey(request)
+        for number, (run, status, note) in enumerate(runs, 1):
+            title = f"[{number}/{len(runs)}] {run.name}"
+            outcomes[run.name] = Outcome(run.name, status, note)
             if status == DIFFERS:
-                self.say(f"{title}: left as it is: {note}")
-            if status in (DIFFERS, DONE):
-                return Outcome(run.name, status, note)
-            return self._complete(run, title, status, note)
+                say(f"{title}: left as it is: {note}")
+            elif status != DONE:
+                orders[run.name] = _order(request, run, title, verbose)
+        if client is None:
+            done = ((name, run_in_process(x, say)) for name, x in orders.items())
+        else:
+            topic = f"leuko-compare-{os.getpid()}-{time.time_ns()}"
+            client.subscribe_topic(topic, lambda event: say(event[1]))
+            tasks = {name: (order, topic) for name, order in orders.items()}
+            done = finished_tasks(client, run_at_worker, tasks)
+        try:
+            with closing(done):
+                for number, (name, outcome) in enumerate(done, 1):
+                    if isinstance(outcome, Exception):
+                        outcome = Outcome(name, FAILED, str(outcome))
+                    outcomes[name] = outcome
+                    # A resumed run that had nothing to do took no time.
+                    took += [outcome.seconds] * (outcome.seconds > 0)
+                    at_once = sum(client.nthreads().values()) if client else 1
+                    left = _time_left(took, len(orders) - number, at_once)
+                    note = outcome.note.partition("\n")[0]
+                    say(f"{orders[name]['title']}: {outcome.status}: {note}{left}")
+        except KeyboardInterrupt:
+            # The runs are stopping: where the lock is free, the state is saved.
+            for name in orders if client else ():
+                with locked(_lock(request, name), wait=True):
+                    pass
+            raise
+        return list(outcomes.values())
 
-    def _complete(self, run: PlannedRun, title: str, status: str, note: str) -> Outcome:
-        """Train a run where it is not finished, and publish it."""
-        if status != FINISHED:
-            what = f"resumes {note}" if status == STOPPED else "starts"
-            self.say(f"{title}: {what}{self._time_left(run)}")
+
+def _time_left(took: Sequence[float], left: int, at_once: int) -> str:
+    """Say how long the others take if each takes as long as the finished ones."""
+    if not took or not left:
+        return ""
+    seconds = statistics.mean(took) * left / (at_once or 1)
+    return f"; about {duration(seconds)} left of all"
+
+
+def _order(request: CompareRequest, run: PlannedRun, title: str, verbose: bool) -> dict:
+    """Return what a run's process needs to know, in plain values."""
+    return dict(
+        request=asdict(request.alone(run)),
+        title=title,
+        verbose=verbose,
+        folder=os.getcwd(),
+        environment={k: v for k, v in os.environ.items() if k == "LEUKO_MM_DATA"},
+    )
+
+
+def main() -> int:
+    """Complete the run whose order is on standard input, and print its outcome."""
+    order = ast.literal_eval(sys.stdin.readline())
+    threading.Thread(target=_stop_without_parent, daemon=True).start()
+    say = partial(_say, sys.stdout)
+    say(OUTCOME + json.dumps(astuple(_completed(order, say))))
+    return 0
+
+
+def _say(stream: TextIO, line: str) -> None:
+    with suppress(OSError):  # nobody reads any more; the state is saved all the same
+        print(line, file=stream, flush=True)
+
+
+def _stop_without_parent() -> None:
+    # Nothing more is written there: the read ends with the process that started this.
+    os.read(sys.stdin.fileno(), 1)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _completed(order: Mapping, say: Callable[[str], None]) -> Outcome:
+    """Train a run where it is not finished, and publish it."""
+    request = CompareRequest(**order["request"])
+    (run,) = _planned_alone(request)
+    # Another process that trains it, or still saves its state, is waited for.
+    with locked(_lock(request, run.name), wait=True):
+        status, note = run_status(run, force=request.force)
+        if status in (DIFFERS, DONE):
+            return Outcome(run.name, status, note)
         error_file = run.work_dir / ERROR_FILE
         error_file.unlink(missing_ok=True)
         try:
             if status != FINISHED:
-                self._train(run, resume=status == STOPPED)
+                goes_on = status == STOPPED
+                say(f"{order['title']}: {f'resumes {note}' if goes_on else 'starts'}")
+                hooks = [ProgressHook(say, run.name)]
+                training = replace(
+                    run.request, resume=goes_on, force=not goes_on, hooks=hooks
+                )
+                # What mmengine prints is in its log file, too.
+                with (
+                    open(os.devnull, "w") as nowhere,
+                    redirect_stdout(sys.stderr if order["verbose"] else nowhere),
+                ):
+                    train(training)
             publish(run.work_dir, run.target)
             # Three times the size of the checkpoint, and of no more use.
             for state in training_states(run.work_dir):
                 state.unlink()
-        except Interrupted:
-            raise
+        except Interrupted as error:
+            return Outcome(run.name, FAILED, str(error))
         # Whatever is wrong with one run, the others go on.
         except Exception as error:
             run.work_dir.mkdir(parents=True, exist_ok=True)
             error_file.write_text(traceback.format_exc(), encoding="utf-8")
-            message = f"{type(error).__name__}: {error}"
-            self.say(f"{title}: failed: {message.splitlines()[0]} ({error_file})")
-            return Outcome(run.name, FAILED, message)
-        results = read_results(run.target)
-        score, took = results["metrics"]["mIoU"], duration(results["run"]["wall_s"])
-        self.say(f"{title}: done, mIoU {score:.2f} %, trained for {took}")
-        return Outcome(run.name, DONE)
-
-    def _train(self, run: PlannedRun, *, resume: bool) -> None:
-        progress = ProgressHook(
-            self.say, run.name, lambda share: self._time_left(run, share)
-        )
-        request = replace(
-            run.request, resume=resume, force=not resume, hooks=[progress]
-        )
-        with nullcontext() if self.verbose else redirect_stdout(_Nowhere()):
-            train(request)
-
-    def _time_left(self, current: PlannedRun, share: float = 1.0) -> str:
-        """Say how long all take if each takes as long as the finished ones."""
-        for run in self.runs:
-            if run.target not in self._seconds and run is not current:
-                results = read_results(run.target)
-                if results is not None and not results_difference(results, run):
-                    self._seconds[run.target] = results["run"]["wall_s"]
-        # A resumed run that had nothing to do took no time.
-        took = [seconds for seconds in self._seconds.values() if seconds > 0]
-        if not took:
-            return ""
-        left = len(self.runs) - len(self._seconds) - 1 + share
-        seconds = statistics.mean(took) * left / self.processes
-        return f"; about {duration(seconds)} left of all"
+            message, *more = f"{type(error).__name__}: {error}".splitlines()
+            note = "\n".join([f"{message} ({error_file})", *more])
+            return Outcome(run.name, FAILED, note)
+    results = read_results(run.target)
+    score, seconds = results["metrics"]["mIoU"], results["run"]["wall_s"]
+    note = f"mIoU {score:.2f} %, trained for {duration(seconds)}"
+    return Outcome(run.name, DONE, note, seconds)
 
 
 def _planned_alone(request: CompareRequest) -> list[PlannedRun]:
@@ -284,23 +286,9 @@ def _planned_alone(request: CompareRequest) -> list[PlannedRun]:
         return plan_runs(request)
 
 
-class _Nowhere(io.TextIOBase):
-    """Takes what mmengine prints; its log files hold the same."""
-
-    def write(self, text: str) -> int:
-        return len(text)
-
-
-@contextmanager
-def _garbage_frozen() -> Iterator[None]:
-    """Spare all that is there before the first run the garbage collections after it."""
-    gc.collect()
-    gc.freeze()
-    try:
-        yield
-    finally:
-        gc.unfreeze()
-
-
 def _lock(request: CompareRequest, name: str) -> Path:
     return Path(request.work_dirs) / ".locks" / name
+
+
+if __name__ == "__main__":
+    sys.exit(main())

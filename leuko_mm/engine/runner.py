@@ -1,22 +1,16 @@
-"""The runner of a training: its console, its processes, and mmengine's globals."""
+"""The runner of a training: its console and its processes."""
 
 from __future__ import annotations
 
 import ctypes
-import gc
 import logging
 import re
-import signal
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import torch
 from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmengine.model import MMSeparateDistributedDataParallel, is_model_wrapper
 from mmengine.runner import Runner
-from mmengine.utils import ManagerMixin
 from torch import distributed, nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 
@@ -113,46 +107,6 @@ class LegibleRunner(Runner):
             if not isinstance(handler, logging.FileHandler):
                 handler.addFilter(ConsoleFilter())
         return logger
-
-
-@contextmanager
-def own_globals() -> Iterator[None]:
-    """Remove what a run has left in mmengine's process-wide tables, however it ends.
-
-    Whatever comes after a run would use its scope and log file.
-    """
-    former = {kind: set(kind._instance_dict) for kind in _subclasses(ManagerMixin)}
-    try:
-        yield
-    finally:
-        for kind in _subclasses(ManagerMixin):
-            for name in set(kind._instance_dict) - former.get(kind, set()):
-                # Of the handlers, only log files are closed; streams stay open.
-                for handler in getattr(kind._instance_dict.pop(name), "handlers", []):
-                    handler.close()
-        # Runner and hooks hold one another, and through them the data workers.
-        with _ignoring_children():
-            gc.collect()
-
-
-@contextmanager
-def _ignoring_children() -> Iterator[None]:
-    """Let data workers end without torch taking it for a failure."""
-    main = threading.current_thread() is threading.main_thread()
-    if not main or not hasattr(signal, "SIGCHLD"):
-        yield
-        return
-    former = signal.signal(signal.SIGCHLD, lambda number, frame: None)
-    try:
-        yield
-    finally:
-        # None stands for a handler that Python did not install and cannot put back.
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL if former is None else former)
-
-
-def _subclasses(kind: type) -> list[type]:
-    below = [inner for child in kind.__subclasses__() for inner in _subclasses(child)]
-    return [kind, *below]
 
 
 def keep_memory() -> bool:

@@ -1,4 +1,4 @@
-"""Predict the images of folders: inputs, resumable state, shards and their merge."""
+"""Predict the images of folders, here or by dask's workers, with a resumable state."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import hashlib
 import json
 import os
 import shutil
-import signal
+import socket
 import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,20 +31,18 @@ from leuko_mm.datasets.images import (
     image_facts,
     read_image,
 )
-from leuko_mm.errors import LeukoError, UsageError, did_you_mean
+from leuko_mm.errors import UsageError, did_you_mean
 from leuko_mm.files import locked, printable, sha256_of_file, write_text
 from leuko_mm.inference.cells import ImageScale
 from leuko_mm.inference.classify import accepted_by, classifier_of
 from leuko_mm.inference.model import TORCH, choose_runtime, shipped_checkpoint
 from leuko_mm.inference.outputs import (
-    BUILDING,
     CELLS,
     DIFFERENTIAL,
     IMAGE_TABLE,
     IMAGES,
     REPORT,
     excluded_note,
-    folder_of,
     records_below,
     remove_image_files,
     write_image_files,
@@ -53,13 +51,14 @@ from leuko_mm.inference.outputs import (
 )
 from leuko_mm.inference.predictor import Predictor
 from leuko_mm.inference.scale import scales_of_run
+from leuko_mm.processes import dask_client, finished_tasks, stopped_by_signals
 
 STATE, LOCK = "predict.json", ".lock"
 STATE_SCHEMA = 1
 COCO, GEOJSON = "coco.json", "geojson"
 # Made from the records when all images are done.
 DERIVED = (CELLS, DIFFERENTIAL, IMAGE_TABLE, COCO, GEOJSON, f".{GEOJSON}", REPORT)
-OURS = frozenset([*DERIVED, STATE, LOCK, IMAGES, BUILDING])
+OURS = frozenset([*DERIVED, STATE, LOCK, IMAGES])
 PREDICTOR_OPTIONS = (
     *("device", "runtime", "scale", "um_per_px"),
     *("tta", "min_area", "accept", "classifier"),
@@ -73,7 +72,7 @@ FEW_LEVELS = 5
 FEW_COLOURS, FLAT = 32, 0.9
 SHOWN_COPIES = 5
 
-# Images done, all images, the next one, seconds left (None at first).
+# Images done, all images, the last one, seconds left (None at first).
 Progress = Callable[[int, int, str, float | None], None]
 
 
@@ -89,7 +88,7 @@ class PredictRequest:
         device, runtime, scale, um_per_px, tta, min_area, accept, classifier: as for
             ``Predictor``.
         max_megapixels: images of more million pixels are refused.
-        shard: ``i/n`` does the i-th of n parts.
+        dask: see ``dask_client``; its workers must see the same folders.
     """
 
     paths: Sequence[str]
@@ -106,14 +105,14 @@ class PredictRequest:
     max_megapixels: float = MAX_PIXELS / 1e6
     coco: bool = False
     geojson: bool = False
-    shard: str | None = None
+    dask: str | None = None
     resume: bool = False
     force: bool = False
 
 
 @dataclass
 class PredictOutcome:
-    """The result of ``predict_files`` and ``merge_parts``.
+    """The result of ``predict_files``.
 
     Attributes:
         records: of the images that are done, in order.
@@ -169,17 +168,6 @@ def _shown(texts: Sequence[str]) -> str:
     return ", ".join(texts[:SHOWN_COPIES]) + ", ..." * (len(texts) > SHOWN_COPIES)
 
 
-class PredictionStopped(LeukoError):  # noqa: N818 - not an error, an order
-    """A signal asked to stop; the images that are done are kept."""
-
-    def __init__(self, number: int, out: Path):
-        super().__init__(
-            f"stopped by {signal.Signals(number).name}; every image that is done is "
-            f"kept in {out}: give the same command with --resume to continue"
-        )
-        self.exit_code = 128 + number
-
-
 def predict_files(
     request: PredictRequest,
     *,
@@ -195,11 +183,12 @@ def predict_files(
     Args:
         request: what to do.
         predictor_of: instead of ``make_predictor``.
-        progress: called before each image, also of those that tell the scale.
+        progress: called before each image of those that tell the scale, before the
+            first that is predicted and after each.
 
     Raises:
         UsageError: if the images, the checkpoint or the folder do not fit.
-        PredictionStopped: on SIGINT and SIGTERM.
+        StoppedBySignal: on SIGINT and SIGTERM.
     """
     out = request.out
     _check_place(out, resume=request.resume, force=request.force)
@@ -207,10 +196,6 @@ def predict_files(
     root, images = plan_inputs(request.paths, search=search)
     line = search.line(root)
     left_out, closed = [line] if line else [], [str(p) for p in search.left_out(CLOSED)]
-    every = images  # all parts of a divided run use the same scales
-    if request.shard:
-        index, _, count = request.shard.partition("/")
-        images = dict(list(images.items())[int(index) :: int(count)])
     checkpoint = request.checkpoint or shipped_checkpoint()
     if not checkpoint.is_file():
         raise UsageError(
@@ -220,35 +205,54 @@ def predict_files(
     former = None if request.force else _read_state(out)
     if former:
         _check_settings(former["settings"], settings, out)
-    predictor = (predictor_of or make_predictor)(request, checkpoint)
-    state = {
-        "complete": False,
-        "settings": settings,
-        "checkpoint": checkpoint.name,
-        "root": str(root),
-        "images": list(images),
-        "classes": list(predictor.classes),
-        **({"left_out": left_out, "closed": closed} if line else {}),
-    }
+    predictor_of = predictor_of or make_predictor
+    advice = f"every image that is done is kept in {out}: give the same command with "
     try:
-        with _only_writer(out), _stopped_by_signals(out):
-            _clear(out, images=request.force)
-            done = _records_there(images, out)
-            measure = partial(predictor.common_scale, progress=progress)
-            scales, other = scales_of_run(former, state["images"], every, measure)
-            # Removed first: whoever goes on from here takes what is there for done.
-            for name in [name for name in done if name.rpartition("/")[0] in other]:
-                remove_image_files(out, name)
-                del done[name]
-            state["scales"] = scales
-            _write_state(out, state)
-            planned = {key: ImageScale(**value) for key, value in scales.items()}
-            outcome = _predict_missing(
-                images, done, predictor, planned, request, progress
-            )
-            outcome.left_out, outcome.closed = left_out, closed
-            _write_summary(out, outcome, state, request.coco, request.geojson)
-            return outcome
+        with (
+            stopped_by_signals(f"{advice}--resume to continue"),
+            dask_client(request.dask) as client,
+        ):
+            predictor = predictor_of(request, checkpoint)
+            state = {
+                "complete": False,
+                "settings": settings,
+                "checkpoint": checkpoint.name,
+                "root": str(root),
+                "images": list(images),
+                "classes": list(predictor.classes),
+                **({"left_out": left_out, "closed": closed} if line else {}),
+            }
+            with _only_writer(out):
+                _clear(out, images=request.force)
+                done = _records_there(images, out)
+                measure = partial(predictor.common_scale, progress=progress)
+                scales, other = scales_of_run(former, images, measure)
+                # Removed first: whoever goes on from here takes what is there for done.
+                for name in [n for n in done if n.rpartition("/")[0] in other]:
+                    remove_image_files(out, name)
+                    del done[name]
+                state["scales"] = scales
+                _write_state(out, state)
+                planned = {key: ImageScale(**value) for key, value in scales.items()}
+                missing = {
+                    name: (name, _absolute(path), planned.get(name.rpartition("/")[0]))
+                    for name, path in images.items()
+                    if name not in done
+                }
+                if client is None:
+                    answers = (
+                        (name, _predict_image(request, predictor, *task))
+                        for name, task in missing.items()
+                    )
+                else:
+                    job = _job(request, checkpoint, settings, predictor_of)
+                    tasks = {name: (job, *task) for name, task in missing.items()}
+                    answers = finished_tasks(client, _predict_at_worker, tasks)
+                outcome = _outcome(images, done, len(missing), answers, progress)
+                outcome.left_out, outcome.closed = left_out, closed
+                _clear_halves(out)  # of workers that were killed
+                _write_summary(out, outcome, state, request.coco, request.geojson)
+                return outcome
     except OSError as error:
         raise UsageError(
             f"the results cannot be written ({error}); what is done is kept: fix it "
@@ -283,7 +287,6 @@ def _settings_of(request: PredictRequest, checkpoint: Path) -> dict:
         "min_area": request.min_area,
         "accept": accepted_by(names or checkpoint) if accept is None else accept,
         "classifier_sha256": sha256_of_file(names) if names else None,
-        "shard": request.shard,
     }
 
 
@@ -294,24 +297,6 @@ def _only_writer(out: Path) -> Iterator[None]:
         if not alone:
             raise UsageError(f"another leuko predict is writing into {out}")
         yield
-
-
-@contextmanager
-def _stopped_by_signals(out: Path) -> Iterator[None]:
-    def stop(number: int, frame: object) -> None:
-        # No Exception: what an image raises does not stop the others.
-        raise KeyboardInterrupt(number)
-
-    # Python lets only the main thread listen.
-    listens = threading.current_thread() is threading.main_thread()
-    former = signal.signal(signal.SIGTERM, stop) if listens else None
-    try:
-        yield
-    except KeyboardInterrupt as order:
-        raise PredictionStopped((*order.args, signal.SIGINT)[0], out) from None
-    finally:
-        if listens:
-            signal.signal(signal.SIGTERM, former)
 
 
 def _records_there(images: Mapping[str, Path], out: Path) -> dict[str, dict]:
@@ -332,43 +317,117 @@ def _records_there(images: Mapping[str, Path], out: Path) -> dict[str, dict]:
     }
 
 
-def _predict_missing(
+def _predict_image(
+    request: PredictRequest,
+    predictor: Any,
+    name: str,
+    path: Path,
+    scale: ImageScale | None,
+) -> dict | str:
+    """Predict one image and write its files; return its record, or why there is none.
+
+    Raises:
+        OSError: if the files cannot be written.
+    """
+    begin, limit = time.monotonic(), round(request.max_megapixels * 1e6)
+    try:
+        digest = sha256_of_file(path)
+        pixels = read_image(path, max_pixels=limit)
+        palette = image_facts(path, max_pixels=limit).mode == "P"
+        refuse_mask(pixels, palette=palette)
+        prediction = predictor.predict(pixels, scale=scale)
+    except Exception as error:
+        # Decoders and networks raise anything on what does not fit them, and one
+        # image of a long night must not stop the others.
+        remove_image_files(request.out, name)
+        return _reason(error, path, name)
+    seconds = round(time.monotonic() - begin, 3)
+    facts = {"sha256": digest, "pixels_sha256": _hash(pixels), "seconds": seconds}
+    return write_image_files(request.out, name, pixels, prediction, facts)
+
+
+def _outcome(
     images: Mapping[str, Path],
     done: Mapping[str, dict],
-    predictor: Any,
-    scales: Mapping[str, ImageScale],
-    request: PredictRequest,
+    missing: int,
+    answers: Iterator[tuple[str, dict | str | Exception]],
     progress: Progress | None,
 ) -> PredictOutcome:
-    out, limit = request.out, round(request.max_megapixels * 1e6)
-    outcome, records = PredictOutcome(), dict(done)
-    missing = [name for name in images if name not in done]
-    started = time.monotonic()
-    for number, name in enumerate(missing):
-        begin, path = time.monotonic(), images[name]
-        if progress:
-            pace = (begin - started) / number if number else None
-            left = None if pace is None else pace * (len(missing) - number)
-            progress(len(done) + number, len(images), name, left)
-        try:
-            digest = sha256_of_file(path)
-            pixels = read_image(path, max_pixels=limit)
-            palette = image_facts(path, max_pixels=limit).mode == "P"
-            refuse_mask(pixels, palette=palette)
-            scale = scales.get(name.rpartition("/")[0])
-            prediction = predictor.predict(pixels, scale=scale)
-        except Exception as error:
-            # Decoders and networks raise anything on what does not fit them, and one
-            # image of a long night must not stop the others.
-            outcome.failed[name] = _reason(error, path, name)
-            remove_image_files(out, name)
-            continue
-        seconds = round(time.monotonic() - begin, 3)
-        facts = {"sha256": digest, "pixels_sha256": _hash(pixels), "seconds": seconds}
-        records[name] = write_image_files(out, name, pixels, prediction, facts)
-        outcome.new += 1
-    outcome.records = [records[name] for name in images if name in records]
+    outcome, found, started = PredictOutcome(), dict(done), time.monotonic()
+    if progress:
+        progress(len(done), len(images), "", None)
+    with closing(answers):
+        for number, (name, answer) in enumerate(answers, 1):
+            found[name] = answer
+            if progress:
+                left = (time.monotonic() - started) / number * (missing - number)
+                progress(len(done) + number, len(images), name, left)
+    for name in images:
+        answer = found[name]
+        if isinstance(answer, dict):
+            outcome.records.append(answer)
+        else:
+            outcome.failed[name] = str(answer)
+    outcome.new = len(outcome.records) - len(done)
     return outcome
+
+
+def _job(
+    request: PredictRequest, checkpoint: Path, settings: Mapping, predictor_of: Callable
+) -> tuple:
+    """Return what all tasks of a run share; all paths are absolute."""
+    own = replace(
+        request,
+        paths=(),
+        out=_absolute(request.out),
+        classifier=request.classifier and str(_absolute(Path(request.classifier))),
+        # A worker may have other runtimes to choose from.
+        runtime=settings["runtime"] or TORCH,
+        dask=None,
+    )
+    settings = {"leuko_mm": leuko_mm.__version__, **settings}
+    return own, _absolute(checkpoint), settings, predictor_of
+
+
+# The predictor of this process, where it is a worker of dask, and for which run.
+_AT_WORKER: dict[str, Any] = {}
+_ONE_IMAGE = threading.Lock()
+
+
+def _predict_at_worker(
+    job: tuple, name: str, path: Path, scale: ImageScale | None
+) -> dict | str:
+    """Predict one image as a task of dask.
+
+    Raises:
+        UsageError: if this worker cannot do the work of the others.
+    """
+    request, checkpoint, settings, predictor_of = job
+    host = socket.gethostname()
+    for seen in (request.out / STATE, path.parent, checkpoint):
+        if not seen.exists():
+            raise UsageError(
+                f"the dask worker at {host} does not see {seen}; all workers need the "
+                "folders of the images, of --out and of the checkpoint under the same "
+                "paths"
+            )
+    # One at a time, however many threads a worker has.
+    with _ONE_IMAGE:
+        if _AT_WORKER.get("run") != (request, settings):
+            own = {"leuko_mm": leuko_mm.__version__}
+            own |= _settings_of(request, checkpoint)
+            for key, value in settings.items():
+                if own[key] != value:
+                    raise UsageError(
+                        f"the dask worker at {host} has {key} {own[key]!r}, here it is "
+                        f"{value!r}; all workers need the same"
+                    )
+            # As many as the other libraries: dask gives a worker's process one thread.
+            if (threads := os.environ.get("OMP_NUM_THREADS", "")).isdecimal():
+                cv2.setNumThreads(int(threads))
+            _AT_WORKER["predictor"] = predictor_of(request, checkpoint)
+            _AT_WORKER["run"] = request, settings
+        return _predict_image(request, _AT_WORKER["predictor"], name, path, scale)
 
 
 def _hash(pixels: np.ndarray) -> str:
@@ -565,18 +624,26 @@ def _check_place(out: Path, *, resume: bool, force: bool) -> None:
 
 
 def _clear(out: Path, *, images: bool) -> None:
-    names = [*DERIVED, BUILDING, *([IMAGES, STATE] if images else [])]
-    names += [path.name for path in out.iterdir() if _is_half(path.name)]
-    for path in (out / name for name in names):
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
+    for name in (*DERIVED, *((IMAGES, STATE) if images else ())):
+        _remove(out / name)
+    _clear_halves(out)
+
+
+def _clear_halves(out: Path) -> None:
+    for path in [path for path in out.iterdir() if _is_half(path.name)]:
+        _remove(path)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _is_half(name: str) -> bool:
-    """Return whether a killed process was writing a file: ``.<ours>.<more>``."""
-    return any(name.startswith(f".{known}.") for known in (*DERIVED, STATE))
+    """Return whether a killed process was writing it: ``.<ours>.<more>``."""
+    return any(name.startswith(f".{known}.") for known in (*DERIVED, STATE, IMAGES))
 
 
 def _check_settings(former: Mapping, now: Mapping, out: Path) -> None:
@@ -590,109 +657,3 @@ def _check_settings(former: Mapping, now: Mapping, out: Path) -> None:
             f"{out} was made with {'; '.join(differing)}; give the same, --force, or "
             "another --out"
         )
-
-
-def merge_parts(
-    parts: Sequence[Path],
-    out: Path,
-    *,
-    coco: bool = False,
-    geojson: bool = False,
-    force: bool = False,
-) -> PredictOutcome:
-    """Join finished parts; the result is that of one machine that did all of them.
-
-    Args:
-        parts: folders of results, as ``--shard`` made them.
-        out: folder of the whole; none of the parts.
-        coco, geojson: whether these files are written too.
-        force: replace a prediction in ``out``.
-
-    Raises:
-        UsageError: if a part is not finished, is given twice or is missing, parts do
-            not fit together, or ``out`` is not to be replaced.
-    """
-    _check_place(out, resume=False, force=force)
-    if out.resolve() in {part.resolve() for part in parts}:
-        raise UsageError(f"{out} is itself to be joined; choose another --out")
-    states = [_finished(part) for part in parts]
-    _refuse_other_settings(parts, states)
-    _refuse_shards(parts, states)
-    found = _joined(parts)
-    names = sorted({name for state in states for name in state["images"]})
-    reasons = {name: why for state in states for name, why in state["failed"].items()}
-    records = [found[name][1] for name in names if name in found]
-    failed = {n: reasons[n] for n in names if n in reasons and n not in found}
-    outcome = PredictOutcome(records, failed, len(records))
-    for state in states:
-        for key, known in (("left_out", outcome.left_out), ("closed", outcome.closed)):
-            known += [text for text in state.get(key, ()) if text not in known]
-    settings = {**states[0]["settings"], "shard": None}
-    state = {**states[0], "complete": False, "settings": settings, "images": names}
-    state["scales"] = {
-        k: v for each in states for k, v in each.get("scales", {}).items()
-    }
-    with _only_writer(out):
-        _clear(out, images=True)
-        for name in (name for name in names if name in found):
-            building, place = out / BUILDING, folder_of(out, name)
-            shutil.copytree(folder_of(found[name][0], name), building)
-            place.parent.mkdir(parents=True, exist_ok=True)
-            os.replace(building, place)
-        _write_summary(out, outcome, state, coco, geojson)
-    return outcome
-
-
-def _finished(part: Path) -> dict:
-    state = _read_state(part)
-    if state is None:
-        raise UsageError(f"{part} holds no prediction; expected the --out of one")
-    if not state["complete"]:
-        raise UsageError(
-            f"{part} is not finished; give its command again with --resume first"
-        )
-    return state
-
-
-def _refuse_other_settings(parts: Sequence[Path], states: Sequence[Mapping]) -> None:
-    expected = states[0]["settings"]
-    for part, state in zip(parts, states, strict=True):
-        own = state["settings"]
-        for key in sorted({*expected, *own} - {"shard"}):
-            if expected.get(key) != own.get(key):
-                raise UsageError(
-                    f"{parts[0]} was made with {key} {expected.get(key)!r}, but {part} "
-                    f"with {own.get(key)!r}; make both with the same"
-                )
-
-
-def _refuse_shards(parts: Sequence[Path], states: Sequence[Mapping]) -> None:
-    given: dict[str, Path] = {}
-    for part, state in zip(parts, states, strict=True):
-        shard = state["settings"].get("shard")
-        if shard in given:
-            raise UsageError(f"{given[shard]} and {part} are both the shard {shard}")
-        if shard is not None:
-            given[shard] = part
-    for shard in given:
-        count = int(shard.partition("/")[2])
-        missing = [f"{i}/{count}" for i in range(count) if f"{i}/{count}" not in given]
-        if missing:
-            raise UsageError(
-                f"the shard {', '.join(missing)} is not among the parts: the count "
-                "would be of a part of the images; give the folders of all"
-            )
-
-
-def _joined(parts: Sequence[Path]) -> dict[str, tuple[Path, dict]]:
-    found: dict[str, tuple[Path, dict]] = {}
-    for part in parts:
-        for record in records_below(part):
-            name = record["image"]
-            first, former = found.setdefault(name, (part, record))
-            if former["sha256"] != record["sha256"]:
-                raise UsageError(
-                    f"{first} and {part} hold results of two different images "
-                    f"{name!r}; name the images of all parts from one folder above them"
-                )
-    return found

@@ -10,6 +10,7 @@ import math
 import os
 import shlex
 import shutil
+import uuid
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, astuple
@@ -48,7 +49,7 @@ from leuko_mm.report.run_page import ClassLabel
 
 SCHEMA = 1
 RECORD, LABELS, OVERLAY, CUTOUTS = "record.json", "labels.png", "overlay.png", "cells"
-IMAGES, BUILDING = "images", ".building"
+IMAGES = "images"
 CELLS, DIFFERENTIAL, IMAGE_TABLE = "cells.csv", "differential.csv", "images.csv"
 REPORT = "report.html"
 EXCLUDED = "excluded"  # share of an image that is no smear
@@ -96,8 +97,8 @@ def write_image_files(
         prediction: of it.
         facts: on the file, for the record.
     """
-    building = out / BUILDING
-    shutil.rmtree(building, ignore_errors=True)
+    # Of a name of its own: workers of dask write at the same time.
+    building = out / f".{IMAGES}.{uuid.uuid4().hex}"
     (building / CUTOUTS).mkdir(parents=True)
     try:
         save_palette_png(building / LABELS, prediction.labels, prediction.colours)
@@ -557,6 +558,6 @@ def _left_out(cells: int, thumbnails: int, images: int, pictures: int) -> Iterat
 def _prepare_command(state: Mapping, failed: Mapping) -> str:
     words = ["leuko", "prepare", "folders", state["root"], "corrections.json"]
     words += ["--name", "corrected", "--yes"]
-    if failed or state["settings"].get("shard"):
+    if failed:
         words.append("--skip-unpaired")
     return printable(shlex.join(words))

@@ -155,7 +155,6 @@ def scales_of_folders(
 
 def scales_of_run(
     former: Mapping | None,
-    names: Sequence[str],
     images: Mapping[str, Path],
     common_scale: Callable[[Sequence[Path]], ImageScale | None],
 ) -> tuple[dict[str, dict], set[str]]:
@@ -165,11 +164,10 @@ def scales_of_run(
 
     Args:
         former: state of the run that goes on; None for a new one.
-        names: of the images of this process.
-        images: of all processes, by name.
+        images: of the run, by name.
         common_scale: see ``scales_of_folders``.
     """
-    if former and ("scales" not in former or former["images"] == list(names)):
+    if former and ("scales" not in former or former["images"] == list(images)):
         return former.get("scales", {}), set()
     scales = scales_of_folders(images, common_scale)
     before = former["scales"] if former else scales

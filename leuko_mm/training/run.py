@@ -31,7 +31,6 @@ from leuko_mm.engine.hooks import (
 from leuko_mm.engine.runner import (
     LegibleRunner,
     keep_memory,
-    own_globals,
     prepare_launcher,
     unwrapped,
 )
@@ -170,8 +169,7 @@ def train(request: TrainRequest) -> Path:
     advice = how_to_resume(request.command, launcher=request.launcher)
     stop = GracefulStopHook(work_dir, advice=advice)
     try:
-        with own_globals():
-            _train(request, config, start=start, stop=stop)
+        _train(request, config, start=start, stop=stop)
     except (Interrupted, NotFiniteError):  # their messages say what to do
         raise
     except Exception as error:
@@ -295,8 +293,7 @@ def run_test(request: TestRequest) -> Path:
             path.with_suffix(".json").name,
         )
     check_unseen(config, sidecar)
-    with own_globals():
-        _test(request, config, sidecar, digest)
+    _test(request, config, sidecar, digest)
     return work_dir
 
 

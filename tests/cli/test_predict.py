@@ -6,11 +6,18 @@ import hashlib
 import json
 
 import pytest
-from predicted_fields import ColourPredictor, write_broken, write_fields
+from predicted_fields import (
+    ColourPredictor,
+    content_of,
+    write_broken,
+    write_fields,
+)
 
 from leuko_mm.cli.main import main
 from leuko_mm.inference import folder_run as predict
 from leuko_mm.inference import model as shipped
+
+NET = ["--checkpoint", "net.pth"]
 
 
 @pytest.fixture
@@ -99,31 +106,27 @@ def test_bad_files_are_named_and_the_code_is_one(place, capsys):
     assert "\x1b" not in printed.err
 
 
-def test_a_launcher_divides_the_images(place, capsys, monkeypatch):
-    for rank in ("0", "1"):
-        monkeypatch.setenv("SLURM_PROCID", rank)
-        monkeypatch.setenv("SLURM_NTASKS", "2")
-        more = ("--checkpoint", "net.pth", "--launcher", "slurm")
-        assert leuko_predict("in", "--out", "parts", *more) == 0
-        printed = capsys.readouterr().out
-        assert "1 of 1 images done" in printed
-        assert f"look at parts/part-{rank}/report.html" in printed
-        assert "leuko predict --merge parts/part-* --out" in printed
-    parts = sorted((place / "parts").iterdir())
-    assert leuko_predict("--merge", *parts, "--out", "all") == 0
-    assert "2 of 2 images done" in capsys.readouterr().out
+def test_two_workers_find_what_one_process_finds(place, capsys):
+    pytest.importorskip("distributed")
+    asked = ["in", "--checkpoint", "net.pth"]
+    assert leuko_predict(*asked, "--out", "one") == 0
+    printed = capsys.readouterr().out.replace("one/", "two/")
+    assert leuko_predict(*asked, "--out", "two", "--dask", "local:2") == 0
+    assert capsys.readouterr().out == printed
+    assert content_of(place / "one") == content_of(place / "two")
 
 
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
-        (["in", "--out", "out", "--launcher", "slurm"], "start the command with srun"),
-        (["--out", "out"], "give images or folders"),
+        (
+            ["in", "--out", "out", *NET, "--dask", "local:0"],
+            "local:<number of workers>",
+        ),
+        (["in", "--out", "out", *NET, "--dask", "tcp:1"], "tcp:1: no dask scheduler"),
         (["nowhere", "--out", "out"], "nowhere does not exist"),
         (["in", "--out", "in"], "something else than a prediction"),
         (["in", "--out", "out", "--checkpoint", "x.pth"], "x.pth does not exist"),
-        (["in", "--out", "out", "--merge", "in"], "--merge joins folders of results"),
-        (["in", "--out", "out", "--shard", "2/2"], "expected i/n"),
     ],
 )
 def test_wrong_use_is_one_message(place, capsys, words, reason):

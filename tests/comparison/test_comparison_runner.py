@@ -1,22 +1,20 @@
-"""How far runs are, and that each is trained once, as if it were alone."""
+"""How far runs are, and that each is trained once, here or by workers of dask."""
 
 from __future__ import annotations
 
-import gc
 import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
 import torch
-from mmengine.hooks import Hook
-from mmengine.logging import MessageHub, MMLogger
-from mmengine.registry import DefaultScope
-from mmengine.runner import Runner
-from mmengine.visualization import Visualizer
-from tiny_run import write_config
+from tiny_run import process_environment, write_config
 
 from leuko_mm.comparison import runner as module
 from leuko_mm.comparison.plan import CompareRequest, plan_runs
@@ -28,11 +26,14 @@ from leuko_mm.comparison.runner import (
     FINISHED,
     STOPPED,
     WAITING,
+    Outcome,
     compare,
     run_status,
 )
 from leuko_mm.files import locked
 from leuko_mm.processes import StoppedBySignal
+
+psutil = pytest.importorskip("psutil")  # comes with dask.distributed
 
 # Dropout draws from a global generator, which nothing else of a tiny run does.
 DROPOUT = "\nmodel['decode_head']['dropout_ratio'] = 0.5\n"
@@ -51,14 +52,6 @@ def same_but_for_the_times(one: Path, other: Path) -> bool:
     return contents[0] == contents[1] and (
         cells[0].read_bytes() == cells[1].read_bytes()
     )
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    former = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(former)
 
 
 @pytest.fixture(scope="module")
@@ -184,146 +177,212 @@ def test_the_logged_losses_are_published_too(run):
     assert lines == ["iteration,loss", "10,0.1", "20,0.05"]
 
 
-def counts() -> tuple[int, ...]:
-    """Count what a run may leave behind in the process."""
-    gc.collect()
-    kinds = (MMLogger, MessageHub, Visualizer, DefaultScope)
-    files = len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0
-    runners = sum(isinstance(thing, Runner) for thing in gc.get_objects())
-    return (*(len(kind._instance_dict) for kind in kinds), files, runners)
-
-
 @pytest.fixture(scope="module")
 def compared(tiny_home, configs, tmp_path_factory):
-    """Return the place of a comparison of three runs, its outcomes, and its traces."""
+    """Return the place of a comparison of two runs, its outcomes, and what was said."""
     place, said = tmp_path_factory.mktemp("compared"), []
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LEUKO_MM_DATA", str(tiny_home))
-        compare(request_in(place / "before", configs[:1]), say=said.append)
-        before = counts()
+        patch.setenv("OMP_NUM_THREADS", "1")
         outcomes = compare(request_in(place, configs), say=said.append)
-        request = request_in(place, configs[1:], seeds=[1])
-        outcomes += compare(request, say=said.append)
-        after = counts()
-    return place, outcomes, (before, after), said
+    return place, outcomes, said
 
 
-def test_every_run_is_published(compared):
-    place, outcomes, _, said = compared
-    assert [outcome.status for outcome in outcomes] == [DONE] * 3
+def test_every_run_is_published(compared, configs):
+    place, outcomes, said = compared
+    assert [(outcome.name, outcome.status) for outcome in outcomes] == [
+        ("tiny-smoke-fold5-s0", DONE),
+        ("second-smoke-fold5-s0", DONE),
+    ]
     names = {path.name for path in (place / "results" / "smoke").iterdir()}
     assert names == {
         f"{run}{tail}"
-        for run in ("tiny-fold5-s0", "second-fold5-s0", "second-fold5-s1")
+        for run in ("tiny-fold5-s0", "second-fold5-s0")
         for tail in (".json", ".cells.npz", ".losses.csv")
     }
-    assert any("left of all" in line for line in said)
-
-
-def test_runs_leave_nothing_in_the_process(compared):
-    _, _, (before, after), _ = compared
-    assert after == before
+    assert [line.partition(" mIoU")[0] for line in said] == [
+        "[1/2] tiny-smoke-fold5-s0: starts",
+        "[1/2] tiny-smoke-fold5-s0: done:",
+        "[2/2] second-smoke-fold5-s0: starts",
+        "[2/2] second-smoke-fold5-s0: done:",
+    ]
+    assert said[1].endswith("left of all")
+    results = json.loads((place / "results/smoke/second-fold5-s0.json").read_text())
+    command = results["run"]["command"]
+    assert command.startswith(f"leuko train {configs[1]} --protocol smoke --seed 0")
 
 
 def test_what_is_done_is_not_done_again(compared, configs, tiny_data, monkeypatch):
-    place, _, _, _ = compared
-    monkeypatch.setattr(module, "train", lambda request: pytest.fail("trained again"))
+    place, _, _ = compared
+    refuse = lambda *_: pytest.fail("trained again")  # noqa: E731
+    monkeypatch.setattr(module, "run_in_process", refuse)
     said = []
-    outcomes = compare(request_in(place, configs, seeds=[0]), say=said.append)
-    assert [outcome.status for outcome in outcomes] == [DONE, DONE]
+    again = compare(request_in(place, configs), say=said.append)
+    assert [(outcome.status, outcome.note) for outcome in again] == [(DONE, "")] * 2
     assert said == []
-
-
-def test_a_run_is_the_same_alone_and_as_the_last_of_three(
-    compared, configs, tiny_data, tmp_path
-):
-    place, _, _, _ = compared
-    compare(request_in(tmp_path, configs[1:], seeds=[1]), say=lambda line: None)
-    name = Path("results/smoke/second-fold5-s1.json")
-    results = json.loads((tmp_path / name).read_text())
-    assert results["run"]["command"].startswith(f"leuko train {configs[1]}")
-    assert same_but_for_the_times(tmp_path / name, place / name)
-
-
-class Stopper(Hook):
-    """Send a signal to this process after an iteration."""
-
-    def __init__(self, after: int, number: int):
-        self.after, self.number = after, number
-
-    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
-        """Send it."""
-        if runner.iter + 1 == self.after:
-            os.kill(os.getpid(), self.number)
 
 
 LONGER = {"train_cfg.max_iters": 3}
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_stopped_comparison_goes_on_as_if_it_had_not_been(
-    configs, tiny_data, tmp_path, monkeypatch, number
-):
-    undisturbed = request_in(tmp_path / "one", configs[1:], options=LONGER)
-    compare(undisturbed, say=lambda line: None)
-    stopped, said = request_in(tmp_path / "other", configs[1:], options=LONGER), []
-    with monkeypatch.context() as patch:
-        stopper = Stopper(2, number)
-        patch.setattr(module, "ProgressHook", lambda *args: stopper)
-        with pytest.raises(StoppedBySignal) as caught:
-            compare(stopped, say=said.append)
-    assert caught.value.exit_code == 128 + number
-    (outcome,) = compare(stopped, say=said.append)
-    assert outcome.status == DONE
-    assert "resumes at iter 2" in " ".join(said)
-    name = Path("results/smoke/second-fold5-s0.json")
-    assert same_but_for_the_times(tmp_path / "one" / name, tmp_path / "other" / name)
-
-
-def test_one_failing_run_does_not_keep_the_others_back(
-    configs, tiny_data, tmp_path, monkeypatch
-):
-    request, trained, said = request_in(tmp_path, configs), [], []
-    runs = {run.name: run for run in plan_runs(request)}
-
-    def failing_first(wanted):
-        trained.append(Path(wanted.work_dir).name)
-        if len(trained) == 1:
-            raise RuntimeError("out of memory\nand much more")
-        finish(runs[trained[-1]])
-
-    monkeypatch.setattr(module, "train", failing_first)
-    outcomes = compare(request, say=said.append)
-    assert [outcome.status for outcome in outcomes] == [FAILED, DONE]
-    assert outcomes[0].note == "RuntimeError: out of memory\nand much more"
-    error = tmp_path / "runs" / outcomes[0].name / "error.txt"
-    assert "failing_first" in error.read_text()
-    assert f"failed: RuntimeError: out of memory ({error})" in said[1]
-    # The next time it is tried again.
-    outcomes = compare(request, say=said.append)
-    assert [outcome.status for outcome in outcomes] == [DONE, DONE]
-    assert len(trained) == 3
-    assert not error.exists()
-
-
 def test_what_differs_is_left_unless_forced(compared, configs, tiny_data, monkeypatch):
-    place, _, _, _ = compared
-    asked = []
-    monkeypatch.setattr(module, "train", asked.append)
-    monkeypatch.setattr(module, "publish", lambda *args: None)
+    place, _, _ = compared
+    orders = []
+
+    def completed(order, say):
+        orders.append(order)
+        return Outcome("tiny-smoke-fold5-s0", FAILED, "not trained")
+
+    monkeypatch.setattr(module, "run_in_process", completed)
     request = request_in(place, configs[:1], options=LONGER)
     (outcome,) = compare(request, say=lambda line: None)
-    assert (outcome.status, asked) == (DIFFERS, [])
+    assert (outcome.status, orders) == (DIFFERS, [])
     assert "has another config" in outcome.note
     request = request_in(place, configs[:1], options=LONGER, force=True)
     (outcome,) = compare(request, say=lambda line: None)
+    assert outcome.status == FAILED
+    assert orders[0]["request"]["force"] is True
+
+
+SLOW = {
+    "train_cfg.max_iters": 60,
+    "default_hooks.checkpoint.interval": 5,
+    "custom_hooks.1.iters": 3,
+}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tiny_home, configs, tmp_path_factory):
+    """Return the place of a comparison that takes a while."""
+    place = tmp_path_factory.mktemp("undisturbed")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LEUKO_MM_DATA", str(tiny_home))
+        patch.setenv("OMP_NUM_THREADS", "1")
+        request = request_in(place, configs[1:], options=SLOW)
+        compare(request, say=lambda line: None)
+    return place
+
+
+def when_a_state_is_there(place, act) -> None:
+    """Call a function in a thread as soon as a training has saved its state."""
+
+    def wait() -> None:
+        while not list(place.glob("runs/*/iter_*.pth")):
+            time.sleep(0.05)
+        act()
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+def test_a_stopped_comparison_goes_on_as_if_it_had_not_been(
+    undisturbed, configs, tiny_data, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    request, said = request_in(tmp_path, configs[1:], options=SLOW), []
+    when_a_state_is_there(tmp_path, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    with pytest.raises(StoppedBySignal, match="same command again") as caught:
+        compare(request, say=said.append)
+    assert caught.value.exit_code == 143
+    assert run_status(plan_runs(request)[0])[0] == STOPPED
+    (outcome,) = compare(request, say=said.append)
     assert outcome.status == DONE
-    assert (asked[0].force, asked[0].resume) == (True, False)
+    assert "resumes at iter" in " ".join(said)
+    name = Path("results/smoke/second-fold5-s0.json")
+    assert same_but_for_the_times(undisturbed / name, tmp_path / name)
 
 
-def test_a_run_that_another_process_holds_is_left_to_it(configs, tiny_data, tmp_path):
-    pytest.importorskip("fcntl")
-    request = request_in(tmp_path, configs[:1])
-    with locked(tmp_path / "runs" / ".locks" / "tiny-smoke-fold5-s0"):
-        (outcome,) = compare(request, say=lambda line: pytest.fail(line))
-    assert outcome.status == "left to another process"
+def test_a_run_ends_with_the_process_that_started_it(configs, tiny_data, tmp_path):
+    """As where a worker of dask is killed: the state is saved, the lock is free."""
+    request = request_in(tmp_path, configs[1:], options=SLOW)
+    (run,) = plan_runs(request)
+    order = module._order(request, run, f"[1/1] {run.name}", False)
+    command = [sys.executable, "-m", "leuko_mm.comparison.runner"]
+    environment = process_environment()
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, text=True, env=environment
+    ) as child:
+        print(repr(order), file=child.stdin, flush=True)
+        stopping = child.stdin.close
+        when_a_state_is_there(tmp_path, stopping)
+        child.wait(120)
+    assert run_status(run)[0] == STOPPED
+    with locked(tmp_path / "runs" / ".locks" / run.name) as free:
+        assert free
+
+
+def test_a_failing_or_killed_run_does_not_keep_the_others_back(
+    configs, tiny_data, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    broken = write_config(
+        tmp_path, more="method = 'broken'\nmodel['neck']['in_channels'] = [8] * 5\n"
+    )
+    request = request_in(tmp_path, [str(broken), configs[1]])
+    said = []
+
+    def say(line):
+        said.append(line)
+        if "second" in line and "starts" in line:
+            for child in psutil.Process().children():
+                if child.cmdline()[-1] == "leuko_mm.comparison.runner":
+                    child.kill()
+
+    outcomes = compare(request, say=say)
+    assert [outcome.status for outcome in outcomes] == [FAILED, FAILED]
+    error = tmp_path / "runs" / outcomes[0].name / "error.txt"
+    assert f"({error})" in outcomes[0].note
+    assert "Traceback" in error.read_text()
+    assert outcomes[1].note == "its process ended by SIGKILL"
+    assert said[1] == f"[1/2] broken-smoke-fold5-s0: failed: {first_line(outcomes[0])}"
+    # The next time they are tried again.
+    broken.write_text(broken.read_text().replace("= [8] * 5", "= [8, 16, 32, 64, 64]"))
+    outcomes = compare(request, say=said.append)
+    assert [outcome.status for outcome in outcomes] == [DONE] * 2
+    assert not error.exists()
+
+
+def first_line(outcome: Outcome) -> str:
+    return outcome.note.splitlines()[0]
+
+
+@pytest.mark.slow
+def test_two_workers_one_of_them_killed_publish_what_one_process_does(
+    configs, tiny_data, tmp_path, monkeypatch
+):
+    pytest.importorskip("distributed")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    choices = dict(options=SLOW, seeds=[0, 1])
+    alone, said = request_in(tmp_path / "alone", configs, **choices), []
+    divided = request_in(tmp_path / "divided", configs, **choices)
+    compare(alone, say=lambda line: None)
+
+    def kill() -> None:
+        name = next((tmp_path / "divided").glob("runs/*/iter_*.pth")).parent.name
+        for process in psutil.Process().children(recursive=True):
+            if any(name in file.path for file in process.open_files()):
+                process.parent().kill()
+
+    when_a_state_is_there(tmp_path / "divided", kill)
+    outcomes = compare(divided, dask="local:2", say=said.append)
+    assert [outcome.status for outcome in outcomes] == [DONE] * 4
+    assert "resumes at iter" in " ".join(said)
+    names = [path.name for path in (tmp_path / "alone/results/smoke").glob("*.json")]
+    assert len(names) == 4
+    for name in names:
+        one, two = (tmp_path / x / "results/smoke" / name for x in ("alone", "divided"))
+        assert same_but_for_the_times(one, two)
+
+
+@pytest.mark.slow
+def test_a_stopped_comparison_stops_the_runs_of_the_workers(
+    configs, tiny_data, tmp_path
+):
+    pytest.importorskip("distributed")
+    request = request_in(tmp_path, configs, options={"train_cfg.max_iters": 4000})
+    when_a_state_is_there(tmp_path, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    request.options["default_hooks.checkpoint.interval"] = 5
+    with pytest.raises(StoppedBySignal):
+        compare(request, dask="local:2", say=lambda line: None)
+    assert STOPPED in {run_status(run)[0] for run in plan_runs(request)}
+    left = [" ".join(p.cmdline()) for p in psutil.Process().children(recursive=True)]
+    assert not [words for words in left if "runner" in words or "spawn_main" in words]

@@ -251,15 +251,3 @@ def test_more_images_in_a_folder_are_as_if_they_had_been_there_before(tmp_path):
     # What had the other scale is gone, though the state names the new one.
     assert predicted(tmp_path, predictor=other, resume=True).new == 3
     assert {scale.factor for scale in other.used} == {0.7}
-
-
-def test_every_shard_measures_the_same_images(tmp_path):
-    (tmp_path / "in").mkdir()
-    write_fields(tmp_path / "in", [f"{i}.png" for i in range(4)])
-    seen_by = []
-    for shard in ("0/2", "1/2"):
-        predictor = Scaled()
-        predictor.common_scale = lambda images, **_: seen_by.append(list(images))
-        predicted(tmp_path, predictor=predictor, shard=shard, out=shard[0])
-    assert seen_by[0] == seen_by[1]
-    assert len(seen_by[0]) == 4

@@ -1,4 +1,4 @@
-"""Prediction over many files: inputs, outputs, failures, resuming and merging."""
+"""Prediction over many files: inputs, outputs, failures and resuming."""
 
 from __future__ import annotations
 
@@ -25,12 +25,8 @@ from predicted_fields import (
 from leuko_mm.classes import CLASS_COLOURS, label_lut
 from leuko_mm.datasets.images import ImageSearch
 from leuko_mm.errors import UsageError
-from leuko_mm.inference.folder_run import (
-    PredictionStopped,
-    merge_parts,
-    plan_inputs,
-    refuse_mask,
-)
+from leuko_mm.inference.folder_run import plan_inputs, refuse_mask
+from leuko_mm.processes import StoppedBySignal
 
 
 @pytest.fixture
@@ -157,7 +153,7 @@ def heeds_ctrl_c():
 def test_a_stopped_folder_is_consistent_and_goes_on(place, number):
     write_fields(place / "in", ["a.png", "b.png", "c.png"])
     predicted(place, out="whole")
-    with pytest.raises(PredictionStopped, match="--resume") as stopped:
+    with pytest.raises(StoppedBySignal, match="--resume") as stopped:
         predicted(place, predictor=Disturbed(os.kill, os.getpid(), number))
     assert stopped.value.exit_code == 128 + number
     out = place / "out"
@@ -281,65 +277,6 @@ def test_dark_and_overexposed_photographs_are_none():
     refuse_mask(burnt)
 
 
-@pytest.fixture
-def many(place):
-    """Return a folder with four fields and two broken files."""
-    write_fields(place / "in", ["a.png", "b.png", "c/a.png", "d.png"])
-    write_broken(place / "in", 2)
-    return place
-
-
-BOTH = dict(coco=True, geojson=True)
-
-
-def shards(place, *names, **more):
-    """Predict shards such as 0/3; return their folders."""
-    parts = [f"part{name[0]}" for name in names]
-    for part, name in zip(parts, names, strict=True):
-        predicted(place, out=part, shard=name, **BOTH, **more)
-    return [place / part for part in parts]
-
-
-def test_parts_join_to_the_whole(many):
-    predicted(many, out="whole", **BOTH)
-    outcome = merge_parts(shards(many, "0/3", "1/3", "2/3"), many / "all", **BOTH)
-    assert (len(outcome.records), len(outcome.failed)) == (4, 2)
-    assert content_of(many / "all") == content_of(many / "whole")
-
-
-def test_unfinished_and_different_parts_are_refused(many):
-    parts = shards(many, "0/2") + shards(many, "1/2", min_area=50)
-    with pytest.raises(UsageError, match=r"min_area None, but .*part1 with 50"):
-        merge_parts(parts, many / "all")
-    file = parts[1] / "predict.json"
-    file.write_text(json.dumps({**json.loads(file.read_text()), "complete": False}))
-    with pytest.raises(UsageError, match="part1 is not finished"):
-        merge_parts(parts, many / "all")
-    with pytest.raises(UsageError, match="holds no prediction"):
-        merge_parts([many / "in"], many / "all")
-    with pytest.raises(UsageError, match="is itself to be joined"):
-        merge_parts(parts, parts[0], force=True)
-    assert not (many / "all").exists()
-
-
-def test_a_missing_shard_and_one_that_is_given_twice_are_refused(many):
-    parts = shards(many, "0/3", "2/3")
-    with pytest.raises(UsageError, match="the shard 1/3 is not among the parts"):
-        merge_parts(parts, many / "all")
-    with pytest.raises(UsageError, match="are both the shard 0/3"):
-        merge_parts([parts[0], parts[0]], many / "all")
-    assert not (many / "all").exists()
-
-
-def test_two_images_of_one_name_are_not_mixed(many):
-    predicted(many, out="part0")
-    shutil.rmtree(many / "in")
-    write_fields(many / "in", ["a.png"], kinds=(2,))
-    predicted(many, out="part1")
-    with pytest.raises(UsageError, match=r"two different images .a\.png."):
-        merge_parts([many / "part0", many / "part1"], many / "all")
-
-
 def test_a_second_run_does_not_count_the_first(place):
     write_fields(place, ["field.png"])
     first = predicted(place, "", out="run1")
@@ -352,12 +289,12 @@ def test_a_second_run_does_not_count_the_first(place):
         predicted(place, "run1/images/field.png", out="run3")
 
 
-def test_a_closed_folder_is_remembered_by_every_part(place, closed):
+def test_a_closed_folder_is_named(place, closed):
     write_fields(place / "in", ["a.png", "b.png", "closed/c.png"])
-    merged = merge_parts(shards(place, "0/2", "1/2"), place / "all")
-    assert merged.closed == [str(place / "in" / "closed")]
-    assert merged.left_out == ["left out: 1 folder that cannot be opened (closed)"]
-    assert "cannot be opened (closed)" in (place / "all/report.html").read_text()
+    outcome = predicted(place)
+    assert outcome.closed == [str(place / "in" / "closed")]
+    assert outcome.left_out == ["left out: 1 folder that cannot be opened (closed)"]
+    assert "cannot be opened (closed)" in (place / "out/report.html").read_text()
 
 
 def test_copies_are_named(place):
@@ -409,10 +346,9 @@ def test_a_name_that_is_no_text_reaches_the_page(place):
     name = os.fsdecode(b"Gr\xf6sse.png")
     write_fields(place / "in", ["plain.png"])
     shutil.copy(place / "in" / "plain.png", place / "in" / name)
-    predicted(place, **BOTH)
+    both = dict(coco=True, geojson=True)
+    predicted(place, **both)
     page = (place / "out" / "report.html").read_text(encoding="utf-8")
     assert "Gr\ufffdsse.png" in page
     assert 'href="./images/Gr%F6sse.png/overlay.png"' in page
-    assert predicted(place, resume=True, **BOTH).new == 0
-    again = predicted(place, out="again", shard="0/1")
-    assert merge_parts([place / "again"], place / "all").records == again.records
+    assert predicted(place, resume=True, **both).new == 0

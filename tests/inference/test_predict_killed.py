@@ -63,7 +63,7 @@ def test_what_a_kill_leaves_is_cleared_away(tmp_path):
     write_fields(tmp_path / "in", ["a.png"])
     predict(tmp_path, "calm", False)
     out = tmp_path / "out"
-    (out / ".building" / "cells").mkdir(parents=True)
+    (out / ".images.0f3a" / "cells").mkdir(parents=True)
     (out / ".geojson").mkdir()
     for name in (".cells.csv.123", ".predict.json.part", ".report.html.part"):
         (out / name).write_text("half")
