@@ -31,7 +31,8 @@ def config_packages() -> list[str]:
     ]
 
 
-TESTED = requirements("tests") + requirements("onnx") + requirements("dask")
+TRAIN = requirements("train") + requirements("mminstall")
+TESTED = TRAIN + requirements("tests") + requirements("onnx") + requirements("dask")
 
 setup(
     name="leuko-mm",
@@ -65,12 +66,14 @@ setup(
             "**/*.js",
             "**/*.json",
             "zoo/*.pth",
+            "zoo/onnx/*",
             "zoo/*.md",
         ],
         "leuko_mm.configs": ["**/*.yml"],
     },
     install_requires=requirements("base"),
     extras_require={
+        "train": TRAIN,
         "onnx": requirements("onnx"),
         "openvino": requirements("openvino"),
         "dask": requirements("dask"),

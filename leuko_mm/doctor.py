@@ -12,26 +12,41 @@ import platform
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass
+import warnings
+from collections.abc import Iterable, Mapping
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
 from packaging.requirements import Requirement
 
-from leuko_mm.stack import TORCH, TRIO, cure, installed_version, stack_faults
+from leuko_mm.stack import (
+    TORCH,
+    TRIO,
+    cure,
+    installed_version,
+    stack_faults,
+    toolkit_is_missing,
+    toolkit_requirement,
+)
 
 OK, WARN, FAULT = "ok", "warn", "fault"
 OLDEST_PYTHON = (3, 10)
-# module -> distribution that brings it
-LIBRARIES = {
+# module -> distribution that brings it: those of the small installation, then those
+# of the toolkit
+SMALL = {
     "numpy": "numpy",
     "cv2": "opencv-python",
     "PIL": "Pillow",
-    "matplotlib": "matplotlib",
+    "onnxruntime": "onnxruntime",
     "jinja2": "Jinja2",
     "markupsafe": "MarkupSafe",
-    "sklearn": "scikit-learn",
+    "rich": "rich",
     "yaml": "PyYAML",
+}
+LIBRARIES = {
+    **SMALL,
+    "matplotlib": "matplotlib",
+    "sklearn": "scikit-learn",
     "torch": "torch",
     "mmengine": "onedl-mmengine",
     "mmcv": "onedl-mmcv",
@@ -41,6 +56,8 @@ LIBRARIES = {
 OPENCV = [f"opencv{a}-python{b}" for a in ("", "-contrib") for b in ("", "-headless")]
 # Tells answers of the probe from what libraries print while they are imported.
 MARK = "leuko-probe:"
+# What the probe has examined besides, so that nothing is imported twice.
+LATER = "later"
 PROBE = f"""
 import sys
 if sys.path[:1] == [""]:
@@ -59,6 +76,11 @@ for name in sys.argv[1:]:
         answer["error"] = type(error).__name__ + ": " + lines[0]
         answer["absent"] = getattr(error, "name", None) == name
     print("{MARK}" + json.dumps([name, answer]), flush=True)
+try:
+    from leuko_mm.doctor import examine_toolkit
+    print("{MARK}" + json.dumps(["{LATER}", examine_toolkit()]))
+except Exception:
+    pass
 """
 
 
@@ -81,20 +103,38 @@ class Check:
 
 def examine() -> list[Check]:
     """Check interpreter, libraries and device, then data, weights and plug-ins."""
+    if toolkit_is_missing():
+        found = import_libraries(SMALL)
+        checks = [check_python(), *check_libraries(found), *check_opencv()]
+        detail = "not installed: `leuko predict` works, training needs it"
+        command = f'python -m pip install "{toolkit_requirement()}"'
+        return [*checks, Check("toolkit", WARN, detail, command)]
     checks = [check_python(), *check_stack()]
-    found = import_libraries()
+    found = import_libraries(LIBRARIES)
+    later = found.pop(LATER, None)
     checks += [*check_libraries(found), *check_opencv()]
     if not found["torch"]["error"]:
         checks += check_device(found["torch"])
     if any(c.state == FAULT and c.name != "torchvision" for c in checks):
         detail = "not looked at: fix the faults above and run it again"
         return [*checks, Check("data, weights, plug-ins", WARN, detail)]
-    return [*checks, *check_datasets(), *check_weights(), *check_plugins()]
+    later = examine_toolkit() if later is None else later
+    return [*checks, *check_datasets(), *(Check(*values) for values in later)]
 
 
-def import_libraries(limit_s: float = 300) -> dict[str, dict]:
-    """Import all libraries in another process; return what ``PROBE`` says of each."""
-    names = [*LIBRARIES, "torchvision"]
+def examine_toolkit() -> list[tuple[str, ...]]:
+    """Return the fields of the checks of weights and plug-ins."""
+    with warnings.catch_warnings():
+        # A broken plug-in is a check that holds all that its warning says.
+        warnings.simplefilter("ignore")
+        return [astuple(check) for check in (*check_weights(), *check_plugins())]
+
+
+def import_libraries(
+    libraries: Iterable[str], limit_s: float = 300
+) -> dict[str, dict | list]:
+    """Import libraries in another process; return what ``PROBE`` says of each."""
+    names = [*libraries, "torchvision"]
     command = [sys.executable, "-c", PROBE, *names]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=limit_s)
@@ -141,6 +181,8 @@ def check_libraries(found: Mapping[str, Mapping]) -> list[Check]:
     """Name the libraries that are missing or cannot be imported."""
     checks = []
     for module, distribution in LIBRARIES.items():
+        if module not in found:
+            continue
         error, absent = found[module]["error"], found[module]["absent"]
         in_stack = distribution in ("torch", *TRIO)
         if error and not (absent and in_stack):  # check_stack names those

@@ -1,4 +1,7 @@
-"""Files that appear whole or not at all, their sha256, locks and printable names."""
+"""Files that appear whole or not at all, their sha256, locks and printable names.
+
+And where the configs are.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +24,13 @@ except ImportError:  # Windows: nothing is locked there
 CHUNK = 1 << 20  # bytes
 # Controls of the writing direction, which can hide a file's ending.
 BIDI_CONTROLS = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+
+
+def config_home() -> Path:
+    """Return the folder of the configs: in the wheel, or beside the package."""
+    package = Path(__file__).parent
+    installed = package / "configs"
+    return installed if installed.is_dir() else package.parent / "configs"
 
 
 @contextmanager

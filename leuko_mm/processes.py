@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import logging
 import signal
 import sys
@@ -21,6 +22,8 @@ DASK_HELP = (
     "divide the work over the workers of this dask scheduler, such as "
     "tcp://node1:8786; local starts a worker a core here, local:4 four of them"
 )
+# From glibc's malloc.h.
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 # Seconds to wait for a scheduler.
 PATIENCE_S = 5
 # After so many losses of its worker a task of local workers is not tried again; other
@@ -195,3 +198,21 @@ def finished_tasks(
         raise UsageError("the dask scheduler was lost; what is done is kept") from None
     finally:
         client.cancel([future for _, future in waiting.values()])
+
+
+def keep_memory() -> bool:
+    """Let this process reuse the memory of freed arrays; return whether it does.
+
+    The process keeps the memory of its peak; docs/speed.md gives the gain. False where
+    the C library is not glibc (macOS, Windows, musl).
+    """
+    try:
+        library = ctypes.CDLL(None)
+        # Only glibc has it; other libraries have a mallopt that does nothing.
+        library.malloc_trim(0)
+        return all(
+            library.mallopt(option, value)
+            for option, value in ((M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, -1))
+        )
+    except (AttributeError, OSError, TypeError):
+        return False

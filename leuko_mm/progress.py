@@ -1,4 +1,4 @@
-"""Progress of a long job: one line that is rewritten, or one every few seconds."""
+"""Progress of a long job: a bar with the time left, or a line every few seconds."""
 
 from __future__ import annotations
 
@@ -7,36 +7,76 @@ import time
 from typing import TextIO
 
 EVERY_S = 5.0
-WIDTH = 120
 
 
 class ProgressLine:
-    """Print on standard error how far a job is.
+    """Print on standard error how far a job is, and how long it will take.
 
-    On a terminal it is one line, removed when the job ends. Elsewhere it is a line
-    every few seconds, none for a short job.
+    On a terminal it is a bar, removed when the job ends. Elsewhere it is a line every
+    few seconds, none for a short job.
     """
 
     def __init__(self, words: str, *, stream: TextIO | None = None):
         self.words, self.stream = words, stream or sys.stderr
-        self.live = self.stream.isatty()
+        self._bar = None
+        # When the first were done: work that was done before says nothing of the pace.
+        self._first = (0, 0.0)
+        self._done: int | None = None
         self._printed_at = time.monotonic()
 
     def __enter__(self) -> ProgressLine:
+        if self.stream.isatty():
+            self._bar = _bar(self.stream)
+            self._task = self._bar.add_task(self.words, total=None, item="")
+            self._bar.start()
         return self
 
     def __exit__(self, *error) -> None:
-        if self.live:
-            print("\r\033[K", end="", file=self.stream, flush=True)
+        if self._bar:
+            self._bar.stop()
 
     def __call__(self, done: int, total: int, item: object = "") -> None:
         """Print that ``done`` of ``total`` are done, and which item comes next."""
-        text = f"{self.words}: {done} of {total} {item}".rstrip()
-        if self.live:
-            print(f"\r\033[K{text[:WIDTH]}", end="", file=self.stream, flush=True)
-        elif time.monotonic() - self._printed_at >= EVERY_S:
-            self._printed_at = time.monotonic()
+        now = time.monotonic()
+        if self._done is None or done < self._done:  # another stage of the job
+            self._first = (done, now)
+            if self._bar:
+                self._bar.reset(self._task)
+        self._done = done
+        if self._bar:
+            values = dict(completed=done, total=total, item=str(item))
+            self._bar.update(self._task, **values)
+            return
+        first, started = self._first
+        if now - self._printed_at >= EVERY_S:
+            self._printed_at = now
+            text = f"{self.words}: {done} of {total} {item}".rstrip()
+            if done > first:
+                pace = (now - started) / (done - first)
+                text += f" ({duration(pace * (total - done))} left)"
             print(text, file=self.stream, flush=True)
+
+
+def _bar(stream: TextIO):
+    # Not at the top: only a terminal needs it.
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    return Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=20),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(compact=True),
+        TextColumn("{task.fields[item]}", markup=False),
+        console=Console(file=stream),
+        transient=True,
+    )
 
 
 def duration(seconds: float) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import io
+import json
 import warnings
 from contextlib import redirect_stdout
 from dataclasses import dataclass
@@ -98,6 +99,21 @@ def cure(faults: list[StackFault]) -> str:
     return command
 
 
+def toolkit_requirement() -> str:
+    """Return what ``pip install`` is given for the toolkit: the extra ``train``."""
+    try:
+        # Of an installation from a clone or a wheel: where that is.
+        origin = metadata.distribution("leuko-mm").read_text("direct_url.json")
+        return f"leuko-mm[train] @ {json.loads(origin or '')['url']}"
+    except (metadata.PackageNotFoundError, ValueError, KeyError):
+        return "leuko-mm[train]"
+
+
+def toolkit_is_missing() -> bool:
+    """Whether this is the small installation, which only counts cells."""
+    return not any(installed_version(name) for name in ("torch", *TRIO))
+
+
 def require_stack() -> None:
     """Stop with every fault of the installed libraries and the command against them.
 
@@ -105,6 +121,11 @@ def require_stack() -> None:
         StackError: if torch is missing, or one of the three OpenMMLab libraries is
             missing, doubled or of a version that does not fit.
     """
+    if toolkit_is_missing():
+        raise StackError(
+            "this needs PyTorch and MMSegmentation, which are not installed: "
+            f'python -m pip install "{toolkit_requirement()}"'
+        )
     faults = stack_faults()
     if faults:
         listed = "\n".join(f"  - {fault.what}" for fault in faults)

@@ -24,7 +24,8 @@ from shipped_configs import (
 )
 from tiny_run import make_data, process_environment
 
-from leuko_mm.training.config import KNOWN_KEYS, METHOD_KEYS, check_keys, config_home
+from leuko_mm.files import config_home
+from leuko_mm.training.config import KNOWN_KEYS, METHOD_KEYS, check_keys
 
 # Leaves that declare a data set and a schedule of their own: exactly these keys.
 OWN_KEYS = {

@@ -74,7 +74,7 @@ def test_planted_missing_and_broken_libraries():
 def test_every_library_that_is_required_is_tried(project_root):
     required = {
         re.match(r"[\w.-]+", line)[0].lower()
-        for name in ("base", "mminstall")
+        for name in ("base", "train", "mminstall")
         for line in (project_root / "requirements" / f"{name}.txt").open()
         if re.match(r"\w", line)
     }
@@ -101,7 +101,7 @@ def imported(tmp_path, monkeypatch, **modules):
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     libraries = {name: name for name in modules if name != "torchvision"}
     monkeypatch.setattr(doctor, "LIBRARIES", libraries)
-    return doctor.import_libraries(limit_s=60)
+    return doctor.import_libraries(libraries, limit_s=60)
 
 
 def test_planted_torchvision_that_cannot_load():
@@ -156,7 +156,7 @@ def test_a_card_that_torch_cannot_use_is_named(
 
 def test_where_libraries_do_not_fit_nothing_is_built_on_them(plant, monkeypatch):
     plant(mmengine="0.10.4")
-    monkeypatch.setattr(doctor, "import_libraries", libraries)
+    monkeypatch.setattr(doctor, "import_libraries", lambda names: libraries())
     monkeypatch.setattr(doctor, "check_datasets", None)  # calling it would raise
     checks = doctor.examine()
     assert checks[-1].state == WARN
@@ -165,7 +165,7 @@ def test_where_libraries_do_not_fit_nothing_is_built_on_them(plant, monkeypatch)
 
 def test_a_broken_torchvision_does_not_hide_the_rest(plant, monkeypatch, place):
     broken = libraries(torchvision=dict(error="RuntimeError: nms", absent=False))
-    monkeypatch.setattr(doctor, "import_libraries", lambda: broken)
+    monkeypatch.setattr(doctor, "import_libraries", lambda names: broken)
     names = [c.name for c in doctor.examine()]
     assert {"torchvision", "datasets", "weights vgg16"} <= set(names)
 

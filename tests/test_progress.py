@@ -15,16 +15,17 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_a_terminal_shows_one_line_and_none_at_the_end():
+def test_a_terminal_shows_a_bar_and_nothing_at_the_end(monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
     stream = Terminal()
     with ProgressLine("drawing cells", stream=stream) as line:
         line(1, 50)
-        line(2, 50, "baso_1")
+        line(2, 50, "baso_[1]")
     said = stream.getvalue()
-    assert "\n" not in said
-    assert "drawing cells: 1 of 50\r" in said.replace("\r\033[K", "\r")
-    assert "drawing cells: 2 of 50 baso_1" in said
-    assert said.endswith("\r\033[K")
+    assert "drawing cells" in said
+    assert "2/50" in said
+    assert "baso_[1]" in said
+    assert said.endswith("\x1b[1A\x1b[2K")  # up, and that line erased
 
 
 @pytest.mark.parametrize(("seconds", "lines"), [(0.1, 0), (2.0, 2)])
@@ -36,6 +37,7 @@ def test_elsewhere_there_is_a_line_every_few_seconds(monkeypatch, seconds, lines
         for done in range(8):
             line(done, 8)
     assert len(stream.getvalue().splitlines()) == lines
+    assert stream.getvalue().count(" left)") == lines
     assert "\r" not in stream.getvalue()
 
 

@@ -31,12 +31,37 @@ def test_a_missing_library_is_named_with_its_cure(plant, name, requirement):
 
 
 def test_one_command_installs_all_that_is_missing(plant):
+    plant(onedl_mmengine=None, onedl_mmcv=None, onedl_mmsegmentation=None)
+    text = message()
+    assert text.count("is not installed") == 3
+    assert text.count("pip install") == 1
+    for requirement in (n + v for n, v in stack.TRIO.items()):
+        assert f'"{requirement}"' in text.splitlines()[-1]
+
+
+def test_the_small_installation_is_told_in_one_line_what_to_install(plant):
     plant(torch=None, onedl_mmengine=None, onedl_mmcv=None, onedl_mmsegmentation=None)
     text = message()
-    assert text.count("is not installed") == 4
-    assert text.count("pip install") == 1
-    for requirement in (stack.TORCH, *(n + v for n, v in stack.TRIO.items())):
-        assert f'"{requirement}"' in text.splitlines()[-1]
+    assert len(text.splitlines()) == 1
+    assert text.endswith(f'pip install "{stack.toolkit_requirement()}"')
+
+
+@pytest.mark.parametrize(
+    ("origin", "requirement"),
+    [
+        ('{"url": "file:///home/ann/leuko"}', "[train] @ file:///home/ann/leuko"),
+        (None, "[train]"),
+    ],
+)
+def test_the_toolkit_is_installed_from_where_the_package_came(
+    monkeypatch, origin, requirement
+):
+    class Installed:
+        def read_text(self, name):
+            return origin
+
+    monkeypatch.setattr(stack.metadata, "distribution", lambda name: Installed())
+    assert stack.toolkit_requirement() == f"leuko-mm{requirement}"
 
 
 @pytest.mark.parametrize(
@@ -85,4 +110,4 @@ def test_the_ranges_of_the_messages_are_those_of_the_requirement_files(project_r
         return re.findall(r"^[^#\s].*$", text, flags=re.MULTILINE)
 
     assert [n + v for n, v in stack.TRIO.items()] == lines("mminstall.txt")
-    assert stack.TORCH in lines("base.txt")
+    assert stack.TORCH in lines("train.txt")

@@ -52,7 +52,7 @@ def build(spec: Mapping) -> Callable[[], object]:
     if spec["way"] == EAGER:
         return _peer(spec)
     if spec["way"] in (OWN, FROZEN, CACHED):
-        from leuko_mm.engine.runner import keep_memory
+        from leuko_mm.processes import keep_memory
 
         keep_memory()
     return _prediction(spec) if spec["job"] == "predict" else _training_step(spec)

@@ -1,14 +1,17 @@
 """Publish a trained checkpoint, and update the list of models that the docs show.
 
     python tools/publish.py checkpoint work_dirs/<run>/<run>.pth --float16
+    python tools/publish.py exports
     python tools/publish.py list
     python tools/publish.py sizes
 
 ``checkpoint`` writes bare tensors, tested as they are, with sidecar and card, into the
-package or to ``--out``. ``list`` writes configs/metafile.yml and the table of
-docs/model_zoo.md from docs/model_table.json and the checkpoints in the package;
-addresses and hashes of files elsewhere are kept. ``sizes`` measures every method and
-writes docs/model_table.json and the table of docs/methods.md.
+package or to ``--out``. ``exports`` writes every checkpoint of the package as ONNX
+into its zoo/onnx, by which it predicts without torch. ``list`` writes
+configs/metafile.yml and the table of docs/model_zoo.md from docs/model_table.json and
+the checkpoints in the package; addresses and hashes of files elsewhere are kept.
+``sizes`` measures every method and writes docs/model_table.json and the table of
+docs/methods.md.
 """
 
 from __future__ import annotations
@@ -32,17 +35,26 @@ from leuko_mm.datasets.prepared import is_plain_name
 from leuko_mm.engine.checkpoints import load_tensors
 from leuko_mm.errors import UsageError
 from leuko_mm.evaluation.metric import CELLS_FILE, load_cells
-from leuko_mm.files import sha256_of_file
+from leuko_mm.files import config_home, sha256_of_file
 from leuko_mm.inference.classify import names_cells
-from leuko_mm.inference.model import shipped_folder, shipped_names, training_command
+from leuko_mm.inference.export import export
+from leuko_mm.inference.model import (
+    read_sidecar_of,
+    shipped_checkpoint,
+    shipped_folder,
+    shipped_names,
+    training_command,
+)
 from leuko_mm.models.size import model_size
-from leuko_mm.training.config import config_home, resolve_config
+from leuko_mm.training.config import resolve_config
 from leuko_mm.training.results import CALIBRATION_FILE
 from leuko_mm.zoo.entries import METAFILE, PACKAGE, ZooEntry, read_entries
 from leuko_mm.zoo.zoo import measure, verify
 
 # Bytes that a file in the package may have, and all of them together.
 LIMIT, LIMIT_TOGETHER = 8_000_000, 16_000_000
+# With their exports.
+LIMIT_EXPORTED = 32_000_000
 NO_LIMIT = 10**12
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 HEAD = "# The list of models: written by tools/publish.py, addresses by hand.\n"
@@ -128,6 +140,36 @@ def publish(request: PublishRequest) -> Path:
         for suffix in (".md", ".json", ".pth"):
             os.replace(draft.with_suffix(suffix), target.with_suffix(suffix))
     return target
+
+
+def write_exports() -> list[Path]:
+    """Export every checkpoint of the package; return the files.
+
+    Raises:
+        UsageError: if all files of the package together are larger than they may be.
+    """
+    folder = shipped_folder() / "onnx"
+    sidecars = {
+        name: read_sidecar_of(shipped_checkpoint(name)) for name in shipped_names()
+    }
+    exports = []
+    # Those that name cells first: the others are exported with them.
+    for name in sorted(sidecars, key=lambda name: "classifier" in sidecars[name]):
+        classifier = sidecars[name].get("classifier")
+        exports.append(folder / f"{name}.onnx")
+        export(
+            shipped_checkpoint(name),
+            exports[-1],
+            classes=classifier and folder / Path(classifier).with_suffix(".onnx"),
+            force=True,
+        )
+    size = sum(path.stat().st_size for path in shipped_folder().rglob("*.*"))
+    if size > LIMIT_EXPORTED:
+        raise UsageError(
+            f"the package's networks have {size} bytes with their exports; the limit "
+            f"is {LIMIT_EXPORTED}"
+        )
+    return exports
 
 
 def read_tested(folder: Path) -> Tested:
@@ -368,6 +410,7 @@ def parser() -> argparse.ArgumentParser:
     """Return the parser of this script."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     jobs = parser.add_subparsers(dest="job", required=True)
+    jobs.add_parser("exports", help="write the package's checkpoints as ONNX")
     jobs.add_parser("list", help="write the list of models")
     jobs.add_parser("sizes", help="measure every method's size")
     words = jobs.add_parser("checkpoint", help="publish a checkpoint with its card")
@@ -398,7 +441,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code."""
     given = parser().parse_args(argv)
     try:
-        if given.job == "list":
+        if given.job == "exports":
+            print(*write_exports(), sep="\n")
+        elif given.job == "list":
             write_list()
         elif given.job == "sizes":
             write_sizes()

@@ -10,6 +10,7 @@ from contextlib import redirect_stdout
 from pathlib import Path
 
 from leuko_mm.cli.main import aligned
+from leuko_mm.files import config_home
 from leuko_mm.parts import (
     KINDS,
     OPENMMLAB,
@@ -19,7 +20,7 @@ from leuko_mm.parts import (
     list_parts,
     signatures,
 )
-from leuko_mm.training.config import config_home, config_names, protocol_names
+from leuko_mm.training.config import config_names, protocol_names
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -43,8 +43,8 @@ VERBS = {
     "predict": "find, name and count the leukocytes of images",
     "export": "write a checkpoint as ONNX, for faster runtimes",
 }
-# These work where the libraries underneath do not fit.
-WITHOUT_STACK = {"doctor"}
+# These work without PyTorch and MMSegmentation, or ask for them where they need them.
+WITHOUT_STACK = {"doctor", "enhance", "predict", "zoo"}
 DONE, SOME_FAILED, WRONG_USE, NOT_AVAILABLE, CLOSED_PIPE = 0, 1, 2, 3, 141
 
 
@@ -105,6 +105,9 @@ def prepare_process() -> None:
         # Work that is done is not lost to a name that a terminal cannot show.
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
+    # Threads that wait for others sleep: spinning slows whatever else the machine does.
+    # Torch reads it when it is imported.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # Figures are files. Jupyter and Colab name a backend that exists only there.
     os.environ["MPLBACKEND"] = "agg"
     # Users without one, as in containers: libraries refuse to be imported.

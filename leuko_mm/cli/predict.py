@@ -25,9 +25,9 @@ from leuko_mm.inference.folder_run import (
 from leuko_mm.inference.model import DEFAULT_MODEL, RUNTIMES
 from leuko_mm.inference.outputs import REPORT, UNITS, count_table
 from leuko_mm.inference.scale import AUTO
-from leuko_mm.processes import DASK_HELP
-from leuko_mm.progress import ProgressLine, duration
-from leuko_mm.zoo.entries import checkpoint_of, read_entries
+from leuko_mm.processes import DASK_HELP, keep_memory
+from leuko_mm.progress import ProgressLine
+from leuko_mm.zoo.entries import network_of, read_entries
 
 SHOWN_FAILURES = 20
 # How a scale was found, in front of the number of images.
@@ -81,6 +81,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--tta", action="store_true", help="average over eight views; takes longer")
     add(
+        "--exhaustive",
+        action="store_true",
+        help="segment every pixel of large images, not only around what is stained as "
+        "nuclei are",
+    )
+    add(
         "--min-area",
         type=at_least(0),
         metavar="PX",
@@ -113,8 +119,6 @@ def run(args: argparse.Namespace, command: list[str]) -> int:
     out, request = args.out, _request(args)
     if request.max_megapixels <= MAX_PIXELS / 1e6:
         # Kept memory that fits no later image would be too much of the largest.
-        from leuko_mm.engine.runner import keep_memory
-
         keep_memory()
     outcome = _predict(request)
     _warn_of_synthetic_training(request.checkpoint)
@@ -129,12 +133,13 @@ def run(args: argparse.Namespace, command: list[str]) -> int:
 def _request(args: argparse.Namespace) -> PredictRequest:
     given = vars(args).copy()
     named = args.checkpoint
+    runs_on = dict(device=args.device, runtime=args.runtime)
     if named and not named.exists() and str(named) in {e.name for e in read_entries()}:
-        given["checkpoint"] = checkpoint_of(str(named))
+        given["checkpoint"] = network_of(str(named), **runs_on)
     if args.classifier == "none":
         given["classifier"] = ""
     elif args.classifier and not Path(args.classifier).exists():
-        given["classifier"] = str(checkpoint_of(args.classifier))
+        given["classifier"] = str(network_of(args.classifier, **runs_on))
     if args.scale == AUTO:
         given["scale"] = None
     return PredictRequest(**given)
@@ -143,9 +148,8 @@ def _request(args: argparse.Namespace) -> PredictRequest:
 def _predict(request: PredictRequest) -> PredictOutcome:
     with ProgressLine("predicting") as line:
 
-        def show(done: int, total: int, name: str, left: float | None) -> None:
-            time = "" if left is None else f"({duration(left)} left) "
-            line(done, total, time + printable(name))
+        def show(done: int, total: int, name: str) -> None:
+            line(done, total, printable(name))
 
         return predict_files(request, progress=show)
 

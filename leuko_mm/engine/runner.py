@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import logging
 import re
 
@@ -82,8 +81,6 @@ FILE_ONLY = re.compile(
 INTERNAL_WARNING = re.compile(
     r'"FileClient" will be deprecated|"HardDiskBackend" is the alias'
 )
-# From glibc's malloc.h.
-M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 
 
 class ConsoleFilter(logging.Filter):
@@ -107,21 +104,3 @@ class LegibleRunner(Runner):
             if not isinstance(handler, logging.FileHandler):
                 handler.addFilter(ConsoleFilter())
         return logger
-
-
-def keep_memory() -> bool:
-    """Let this process reuse the memory of freed arrays; return whether it does.
-
-    The process keeps the memory of its peak; docs/speed.md gives the gain. False where
-    the C library is not glibc (macOS, Windows, musl).
-    """
-    try:
-        library = ctypes.CDLL(None)
-        # Only glibc has it; other libraries have a mallopt that does nothing.
-        library.malloc_trim(0)
-        return all(
-            library.mallopt(option, value)
-            for option, value in ((M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, -1))
-        )
-    except (AttributeError, OSError, TypeError):
-        return False

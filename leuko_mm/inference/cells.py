@@ -288,6 +288,21 @@ class Evidence:
             start = first // self.block
             kept[start : start + len(means)] = np.rint(255 * means)
 
+    def put(
+        self, top: int, left: int, probabilities: np.ndarray, mask: np.ndarray
+    ) -> None:
+        """Add the pixels of a mask, which lies anywhere; nothing else is changed.
+
+        Shape:
+            probabilities (C, h, w) float32, mask (h, w) bool.
+        """
+        rows, columns = np.nonzero(mask)
+        self.foreground[rows + top, columns + left] = 1
+        values = np.rint(255 * probabilities[:, rows, columns]).astype(np.uint8)
+        # Of a block the last pixel counts, not the mean: no cell is a few blocks.
+        at = (rows + top) // self.block, (columns + left) // self.block
+        self._kept[:, at[0], at[1]] = values
+
     def sums(self, box: Box, mask: np.ndarray) -> np.ndarray:
         """Return the summed probability of every class over the pixels of a cell.
 

@@ -13,6 +13,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
+
 from leuko_mm.errors import UsageError
 from leuko_mm.files import sha256_of_file, write_text
 from leuko_mm.inference.classify import classifier_of
@@ -31,6 +33,7 @@ from leuko_mm.inference.model import (
 from leuko_mm.inference.predictor import DIVISOR
 
 if TYPE_CHECKING:
+    import onnx
     from torch import nn
 
 # onnx writes the export, ONNX Runtime runs the comparison.
@@ -43,6 +46,8 @@ CLASSES = "-classes"
 TRACED = (2, 3, 64, 96)
 # Images, height, width: none of them the shape that is traced.
 COMPARED = ((1, 96, 96), (2, 128, 64), (3, 64, 160))
+# Numbers of a tensor up to which float16 saves nothing.
+SMALL = 256
 # Largest difference of a logit, and share of the pixels that keep their class.
 LIMIT, SAME_CLASS = 1e-3, 0.9999
 
@@ -59,11 +64,19 @@ class Agreement(NamedTuple):
         return self.largest <= LIMIT and self.same_class >= SAME_CLASS
 
 
-def export(checkpoint: Path, out: Path, *, force: bool = False) -> Agreement:
+def export(
+    checkpoint: Path, out: Path, *, classes: Path | None = None, force: bool = False
+) -> Agreement:
     """Write ``out`` and its sidecar; return how well they agree with the checkpoint.
 
-    Nothing appears before it was loaded and compared. The class network of a checkpoint
-    is written first, as ``<out>-classes.onnx``.
+    Nothing appears before it was loaded and compared.
+
+    Args:
+        checkpoint: a ``.pth`` with its sidecar.
+        out: the ``.onnx`` to write.
+        classes: the export of the checkpoint's class network, beside ``out``; None
+            writes it first, as ``<out>-classes.onnx``.
+        force: replace what is there.
 
     Raises:
         UsageError: if a library is missing, ``out`` cannot be written, or the network
@@ -81,9 +94,10 @@ def export(checkpoint: Path, out: Path, *, force: bool = False) -> Agreement:
     read = read_checkpoint(checkpoint)
     changes = {}
     if names := classifier_of(read.path):
-        place = out.with_name(f"{out.stem}{CLASSES}{EXPORT_SUFFIX}")
-        export(names, place, force=force)
-        changes = dict(classifier=place.name)
+        if classes is None:
+            classes = out.with_name(f"{out.stem}{CLASSES}{EXPORT_SUFFIX}")
+            export(names, classes, force=force)
+        changes = dict(classifier=classes.name)
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=".export-") as folder:
         draft = Path(folder) / out.name
@@ -210,6 +224,8 @@ def write_onnx(model: nn.Module, path: Path, sidecar: Mapping[str, Any]) -> None
             (torch.zeros(TRACED),),
             str(path),
             dynamo=False,
+            # Batch norms stay as they are: folded weights would need float32.
+            training=torch.onnx.TrainingMode.PRESERVE,
             opset_version=OPSET,
             input_names=[INPUT],
             output_names=[OUTPUT],
@@ -222,8 +238,34 @@ def write_onnx(model: nn.Module, path: Path, sidecar: Mapping[str, Any]) -> None
     graph.graph.output[0].doc_string = json.dumps(about["output"])
     keys = [k for k in ("classes", "normalisation", "scale") if k in sidecar]
     onnx.helper.set_model_props(graph, {key: json.dumps(sidecar[key]) for key in keys})
+    _store_in_half(graph.graph)
     onnx.checker.check_model(graph)
     onnx.save(graph, str(path))
+
+
+def _store_in_half(graph: onnx.GraphProto) -> None:
+    """Store weights in float16 that it holds exactly, as published checkpoints do.
+
+    The network computes in float32 with the same numbers; the file is half as large.
+    """
+    from onnx import TensorProto, helper, numpy_helper
+
+    casts = []
+    for tensor in graph.initializer:
+        if tensor.data_type != TensorProto.FLOAT:
+            continue
+        values, name = numpy_helper.to_array(tensor), tensor.name
+        with np.errstate(over="ignore"):
+            half = values.astype(np.float16)
+        if values.size > SMALL and np.array_equal(half.astype(np.float32), values):
+            stored = f"{name}.float16"
+            tensor.CopyFrom(numpy_helper.from_array(half, stored))
+            casts.append(
+                helper.make_node("Cast", [stored], [name], to=TensorProto.FLOAT)
+            )
+    nodes = [*casts, *graph.node]
+    del graph.node[:]
+    graph.node.extend(nodes)
 
 
 @contextmanager

@@ -12,9 +12,11 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,6 @@ import cv2
 import numpy as np
 
 import leuko_mm
-from leuko_mm.classes import CLASS_COLOURS, CLASS_NAMES, IGNORE_LABEL
 from leuko_mm.datasets.images import (
     CLOSED,
     IMAGE_SUFFIXES,
@@ -33,9 +34,10 @@ from leuko_mm.datasets.images import (
 )
 from leuko_mm.errors import UsageError, did_you_mean
 from leuko_mm.files import locked, printable, sha256_of_file, write_text
-from leuko_mm.inference.cells import ImageScale
+from leuko_mm.inference.cells import ImageScale, Prediction
 from leuko_mm.inference.classify import accepted_by, classifier_of
-from leuko_mm.inference.model import TORCH, choose_runtime, shipped_checkpoint
+from leuko_mm.inference.mask_images import refuse_mask
+from leuko_mm.inference.model import TORCH, choose_runtime, shipped_model
 from leuko_mm.inference.outputs import (
     CELLS,
     DIFFERENTIAL,
@@ -49,7 +51,7 @@ from leuko_mm.inference.outputs import (
     write_report,
     write_tables,
 )
-from leuko_mm.inference.predictor import Predictor
+from leuko_mm.inference.predictor import LARGE, Predictor
 from leuko_mm.inference.scale import scales_of_run
 from leuko_mm.processes import dask_client, finished_tasks, stopped_by_signals
 
@@ -61,19 +63,12 @@ DERIVED = (CELLS, DIFFERENTIAL, IMAGE_TABLE, COCO, GEOJSON, f".{GEOJSON}", REPOR
 OURS = frozenset([*DERIVED, STATE, LOCK, IMAGES])
 PREDICTOR_OPTIONS = (
     *("device", "runtime", "scale", "um_per_px"),
-    *("tta", "min_area", "accept", "classifier"),
+    *("tta", "min_area", "accept", "classifier", "exhaustive"),
 )
-# Levels of every channel that are black and white, with what JPEG makes of them.
-BLACK, WHITE = 16, 239
-# Grey levels: no photograph has as few, masks of nucleus and cell have three.
-FEW_LEVELS = 5
-# Of a palette; and the share of pixels that are as their neighbour: in masks nearly
-# all, in a photograph of few colours far less.
-FEW_COLOURS, FLAT = 32, 0.9
 SHOWN_COPIES = 5
 
-# Images done, all images, the last one, seconds left (None at first).
-Progress = Callable[[int, int, str, float | None], None]
+# Images done, all images, and the last one.
+Progress = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,8 +80,8 @@ class PredictRequest:
         out: folder of the results; ``resume`` continues and ``force`` replaces it.
         checkpoint: a ``.pth`` or an exported ``.onnx`` with its sidecar; None takes the
             shipped one.
-        device, runtime, scale, um_per_px, tta, min_area, accept, classifier: as for
-            ``Predictor``.
+        device, runtime, scale, um_per_px, tta, min_area, accept, classifier,
+            exhaustive: as for ``Predictor``.
         max_megapixels: images of more million pixels are refused.
         dask: see ``dask_client``; its workers must see the same folders.
     """
@@ -102,6 +97,7 @@ class PredictRequest:
     min_area: int | None = None
     accept: float | None = None
     classifier: str | None = None
+    exhaustive: bool = False
     max_megapixels: float = MAX_PIXELS / 1e6
     coco: bool = False
     geojson: bool = False
@@ -196,7 +192,9 @@ def predict_files(
     root, images = plan_inputs(request.paths, search=search)
     line = search.line(root)
     left_out, closed = [line] if line else [], [str(p) for p in search.left_out(CLOSED)]
-    checkpoint = request.checkpoint or shipped_checkpoint()
+    checkpoint = request.checkpoint or shipped_model(
+        device=request.device, runtime=request.runtime
+    )
     if not checkpoint.is_file():
         raise UsageError(
             f"--checkpoint {checkpoint} does not exist{_neighbour(checkpoint)}"
@@ -240,15 +238,12 @@ def predict_files(
                     if name not in done
                 }
                 if client is None:
-                    answers = (
-                        (name, _predict_image(request, predictor, *task))
-                        for name, task in missing.items()
-                    )
+                    answers = _predict_here(request, predictor, missing)
                 else:
                     job = _job(request, checkpoint, settings, predictor_of)
                     tasks = {name: (job, *task) for name, task in missing.items()}
                     answers = finished_tasks(client, _predict_at_worker, tasks)
-                outcome = _outcome(images, done, len(missing), answers, progress)
+                outcome = _outcome(images, done, answers, progress)
                 outcome.left_out, outcome.closed = left_out, closed
                 _clear_halves(out)  # of workers that were killed
                 _write_summary(out, outcome, state, request.coco, request.geojson)
@@ -284,6 +279,7 @@ def _settings_of(request: PredictRequest, checkpoint: Path) -> dict:
         "scale": request.scale,
         "um_per_px": request.um_per_px,
         "tta": request.tta,
+        "exhaustive": request.exhaustive or None,
         "min_area": request.min_area,
         "accept": accepted_by(names or checkpoint) if accept is None else accept,
         "classifier_sha256": sha256_of_file(names) if names else None,
@@ -317,51 +313,107 @@ def _records_there(images: Mapping[str, Path], out: Path) -> dict[str, dict]:
     }
 
 
+def _read(request: PredictRequest, path: Path) -> tuple[str, np.ndarray, float]:
+    """Return an image's hash, its pixels, and the seconds that reading took."""
+    begin, limit = time.monotonic(), round(request.max_megapixels * 1e6)
+    digest = sha256_of_file(path)
+    pixels = read_image(path, max_pixels=limit)
+    palette = image_facts(path, max_pixels=limit).mode == "P"
+    refuse_mask(pixels, palette=palette)
+    return digest, pixels, time.monotonic() - begin
+
+
+def _write(
+    out: Path, name: str, read: tuple, prediction: Prediction, seconds: float
+) -> dict:
+    digest, pixels, reading = read
+    facts = {"sha256": digest, "pixels_sha256": _hash(pixels)}
+    facts["seconds"] = round(reading + seconds, 3)
+    return write_image_files(out, name, pixels, prediction, facts)
+
+
 def _predict_image(
     request: PredictRequest,
     predictor: Any,
     name: str,
     path: Path,
     scale: ImageScale | None,
-) -> dict | str:
-    """Predict one image and write its files; return its record, or why there is none.
+    *,
+    reader: Callable[[PredictRequest, Path], tuple] = _read,
+) -> Callable[[], dict] | str:
+    """Predict one image; return what writes its files and gives its record, or why not.
 
-    Raises:
-        OSError: if the files cannot be written.
+    What that returns raises an OSError if the files cannot be written.
     """
-    begin, limit = time.monotonic(), round(request.max_megapixels * 1e6)
     try:
-        digest = sha256_of_file(path)
-        pixels = read_image(path, max_pixels=limit)
-        palette = image_facts(path, max_pixels=limit).mode == "P"
-        refuse_mask(pixels, palette=palette)
-        prediction = predictor.predict(pixels, scale=scale)
+        read = reader(request, path)
+        begin = time.monotonic()
+        prediction = predictor.predict(read[1], scale=scale)
     except Exception as error:
         # Decoders and networks raise anything on what does not fit them, and one
         # image of a long night must not stop the others.
         remove_image_files(request.out, name)
         return _reason(error, path, name)
-    seconds = round(time.monotonic() - begin, 3)
-    facts = {"sha256": digest, "pixels_sha256": _hash(pixels), "seconds": seconds}
-    return write_image_files(request.out, name, pixels, prediction, facts)
+    seconds = time.monotonic() - begin
+    return partial(_write, request.out, name, read, prediction, seconds)
+
+
+def _predict_here(
+    request: PredictRequest, predictor: Any, tasks: Mapping[str, tuple]
+) -> Iterator[tuple[str, dict | str]]:
+    """Yield the record of every image, or why there is none.
+
+    While one is predicted the next is read and the last one written, unless they are
+    large.
+
+    Args:
+        tasks: name, path and scale by name.
+    """
+    # The next image while it is read, and the last one while it is written.
+    ahead: dict[Path, Future] = {}
+    behind: list[tuple[str, Future]] = []
+    paths = [path for _, path, _ in tasks.values()]
+    following = dict(pairwise(paths))
+    with ThreadPoolExecutor(1) as reading, ThreadPoolExecutor(1) as writing:
+
+        def read(request: PredictRequest, path: Path) -> tuple:
+            waiting = ahead.pop(path, None)
+            found = waiting.result() if waiting else _read(request, path)
+            if found[1].size <= 3 * LARGE and path in following:
+                coming = following[path]
+                ahead[coming] = reading.submit(_read, request, coming)
+            return found
+
+        for name, task in tasks.items():
+            answer = _predict_image(request, predictor, *task, reader=read)
+            if behind:
+                last, written = behind.pop()
+                yield last, written.result()
+            if isinstance(answer, str):
+                yield name, answer
+            elif ahead:
+                behind.append((name, writing.submit(answer)))
+            else:
+                yield name, answer()
+        if behind:
+            last, written = behind.pop()
+            yield last, written.result()
 
 
 def _outcome(
     images: Mapping[str, Path],
     done: Mapping[str, dict],
-    missing: int,
     answers: Iterator[tuple[str, dict | str | Exception]],
     progress: Progress | None,
 ) -> PredictOutcome:
-    outcome, found, started = PredictOutcome(), dict(done), time.monotonic()
+    outcome, found = PredictOutcome(), dict(done)
     if progress:
-        progress(len(done), len(images), "", None)
+        progress(len(done), len(images), "")
     with closing(answers):
         for number, (name, answer) in enumerate(answers, 1):
             found[name] = answer
             if progress:
-                left = (time.monotonic() - started) / number * (missing - number)
-                progress(len(done) + number, len(images), name, left)
+                progress(len(done) + number, len(images), name)
     for name in images:
         answer = found[name]
         if isinstance(answer, dict):
@@ -427,7 +479,9 @@ def _predict_at_worker(
                 cv2.setNumThreads(int(threads))
             _AT_WORKER["predictor"] = predictor_of(request, checkpoint)
             _AT_WORKER["run"] = request, settings
-        return _predict_image(request, _AT_WORKER["predictor"], name, path, scale)
+        predictor = _AT_WORKER["predictor"]
+        answer = _predict_image(request, predictor, name, path, scale)
+        return answer if isinstance(answer, str) else answer()
 
 
 def _hash(pixels: np.ndarray) -> str:
@@ -527,64 +581,6 @@ def _neighbour(path: Path) -> str:
     except OSError:
         return ""
     return did_you_mean(path.name, names)
-
-
-def refuse_mask(pixels: np.ndarray, *, palette: bool = False) -> None:
-    """Refuse an image (H, W, 3) that is a mask: masks are often beside their fields.
-
-    A mask has no colour and two to five values, or class ids and 255 alone; or it is
-    black and white but for a few pixels, which soft edges or a lossy file make; or it
-    is of few flat colours, of the classes or of a file's ``palette``.
-    """
-    _refuse_ids(pixels)
-    _refuse_colours(pixels, palette)
-    # Most images show in their first row that they are no mask.
-    if sum(_black_and_white(pixels[:1])) < 0.9:
-        return
-    dark, light = _black_and_white(pixels)
-    if min(dark, light) > 0 and dark + light >= 0.96:
-        raise UsageError(
-            "is black and white: a mask, not a photograph; keep masks in a folder of "
-            "their own"
-        )
-
-
-def _refuse_ids(pixels: np.ndarray) -> None:
-    grey = pixels[..., 0]
-    # Most images show in their first row that they have colour.
-    if any((pixels[:1, :, c] != grey[:1]).any() for c in (1, 2)):
-        return
-    # calcHist reads in place; numpy's counting takes eight times a large image.
-    counts = cv2.calcHist([pixels], [0], None, [256], [0, 256])
-    values = np.flatnonzero(counts).tolist()
-    ids = {*range(len(CLASS_NAMES)), IGNORE_LABEL}
-    mask = len(values) > 1 and (set(values) <= ids or len(values) <= FEW_LEVELS)
-    if mask and all(np.array_equal(pixels[..., c], grey) for c in (1, 2)):
-        raise UsageError(
-            f"holds no values but {', '.join(map(str, values))}: a mask, not a "
-            "photograph; keep masks in a folder of their own"
-        )
-
-
-def _refuse_colours(pixels: np.ndarray, palette: bool) -> None:
-    colours: set[tuple[int, ...]] = set()
-    for row in pixels:  # the first few show that most images have more colours
-        packed = row.astype(np.uint32) @ np.array([1 << 16, 1 << 8, 1], np.uint32)
-        values = np.unique(packed).tolist()
-        colours |= {(v >> 16, v >> 8 & 255, v & 255) for v in values}
-        if len(colours) > FEW_COLOURS or not (palette or colours <= {*CLASS_COLOURS}):
-            return
-    flat = (pixels[:, 1:] == pixels[:, :-1]).all(axis=-1).mean() >= FLAT
-    if len(colours) > 1 and (flat or colours <= {*CLASS_COLOURS}):
-        raise UsageError(
-            f"has {len(colours)} flat colours: a mask, not a photograph; keep masks in "
-            "a folder of their own"
-        )
-
-
-def _black_and_white(pixels: np.ndarray) -> tuple[float, float]:
-    dark = (pixels.max(axis=-1) <= BLACK).mean()
-    return float(dark), float((pixels.min(axis=-1) >= WHITE).mean())
 
 
 def _read_state(out: Path) -> dict | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import os
+import shutil
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -79,6 +80,31 @@ def shipped_checkpoint(name: str = DEFAULT_MODEL) -> Path:
     )
 
 
+def shipped_model(
+    name: str = DEFAULT_MODEL, *, device: str | None = None, runtime: str | None = None
+) -> Path:
+    """Return the file of a shipped network that a device and a runtime can run.
+
+    It is the export, which needs no torch. With ``runtime="torch"`` or a GPU it is the
+    checkpoint.
+
+    Args:
+        name: of the checkpoint.
+        device, runtime: as for ``Predictor``.
+    """
+    checkpoint = shipped_checkpoint(name)
+    if runtime is None:
+        on_gpu = _gpu_is_there() if device is None else device != "cpu"
+        runtime = TORCH if on_gpu else ONNXRUNTIME
+    export = checkpoint.parent / "onnx" / f"{name}{EXPORT_SUFFIX}"
+    return checkpoint if runtime == TORCH else export
+
+
+def _gpu_is_there() -> bool:
+    # Asking torch would take seconds to import it.
+    return bool(find_spec("torch") and shutil.which("nvidia-smi"))
+
+
 def training_command(method: str) -> str:
     """Return the command that trains a method as its published checkpoint is."""
     protocol = "" if method in RECIPES else " --protocol half"
@@ -122,6 +148,11 @@ class Checkpoint:
     def px_per_um(self) -> float | None:
         """Network pixels per um, None if not known."""
         return self.sidecar["scale"].get("px_per_um")
+
+    @property
+    def enhance(self) -> Mapping[str, Any] | None:
+        """Config of the enhancement of the training, None without one."""
+        return self.sidecar.get("enhance")
 
     @property
     def prepared_px(self) -> float:
@@ -487,6 +518,8 @@ class OnnxRuntime(Runtime):
 
         options = library.SessionOptions()
         options.intra_op_num_threads = _threads()
+        # Waiting threads that spin would slow whatever else the machine does.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 4  # an error is raised as well
         try:
             self.session = library.InferenceSession(

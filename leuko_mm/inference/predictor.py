@@ -15,6 +15,7 @@ from leuko_mm.classes import BACKGROUND
 from leuko_mm.datasets.images import read_image
 from leuko_mm.inference.cells import (
     UNSURE_SCALE,
+    Box,
     Cell,
     Evidence,
     ImageScale,
@@ -33,9 +34,10 @@ from leuko_mm.inference.model import (
     choose_runtime,
     open_runtime,
     read_model,
-    shipped_checkpoint,
+    shipped_model,
 )
 from leuko_mm.inference.not_smear import NotSmear, Part, find_not_smear
+from leuko_mm.inference.regions import SIDE, find_regions, grown, inside
 from leuko_mm.inference.scale import (
     AUTO,
     RED_CELLS,
@@ -63,6 +65,8 @@ DIVISOR = 32
 MEASURED, ROUNDS = 8, 4
 # How far the logarithm of a scale may be from that of leukocytes.
 ROUGHLY = 0.3
+# Share of an image: where parts have more pixels, all of it is segmented.
+MOST_IN_PARTS = 0.75
 # Pixels of a single image above which its leukocytes are not measured: it takes time.
 LARGE = 2048 * 2048
 
@@ -85,6 +89,8 @@ class Predictor:
         min_area: pixels of the image below which nothing counts as a cell; None is
             half the area of a red cell.
         tile: side in network pixels of what the network sees at once.
+        exhaustive: segment every pixel of a large image. By default only parts with
+            the stain of nuclei are.
         classifier: a network that names the cells instead, as ``CellClassifier``; None
             takes the one that the sidecar names in the same folder, ``""`` none.
         accept: confidence from 0 to 1 from which the class of a cell counts; below,
@@ -110,6 +116,7 @@ class Predictor:
         tta: bool = False,
         min_area: float | None = None,
         tile: int = 512,
+        exhaustive: bool = False,
         classifier: str | PathLike | None = None,
         accept: float | None = None,
         runtime: str | None = None,
@@ -123,7 +130,7 @@ class Predictor:
         self.runtime = choose_runtime(Path(checkpoint), runtime)
         self.checkpoint = read_model(checkpoint)
         self.scale, self.um_per_px, self.min_area = scale, um_per_px, min_area
-        self.tile = tile
+        self.tile, self.exhaustive = tile, exhaustive
         if names_cells(self.checkpoint.sidecar):
             raise CheckpointError(
                 f"{checkpoint} names cells and finds none: give it as the classifier"
@@ -156,12 +163,13 @@ class Predictor:
 
     @classmethod
     def from_zoo(cls, name: str = DEFAULT_MODEL, **options) -> Predictor:
-        """Take a checkpoint that the package carries, by its name in the zoo.
+        """Take a network that the package carries, by its name in the zoo.
 
         Raises:
             NotShippedError: naming the command that trains such a model.
         """
-        return cls(shipped_checkpoint(name), **options)
+        chosen = {key: options.get(key) for key in ("device", "runtime")}
+        return cls(shipped_model(name, **chosen), **options)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -195,7 +203,7 @@ class Predictor:
         self,
         images: Sequence[ImageOrPath],
         *,
-        progress: Callable[[int, int, str, None], object] | None = None,
+        progress: Callable[[int, int, str], object] | None = None,
     ) -> ImageScale | None:
         """Return one scale for images that were taken alike.
 
@@ -205,15 +213,14 @@ class Predictor:
 
         Args:
             images: as for ``predict``; those that cannot be read are left out.
-            progress: is called before each: how many are done, of how many, with what,
-                and None for the time that is left.
+            progress: is called before each: how many are done, of how many, with what.
         """
         if self.scale not in (AUTO, None) or self.um_per_px is not None:
             return None
         found, few = [], []
         for number, image in enumerate(images):
             if progress:
-                progress(number, len(images), "measuring the scale", None)
+                progress(number, len(images), "measuring the scale")
             # Why an image cannot be used is said where it is predicted.
             with contextlib.suppress(Exception):
                 smear = _read(image)
@@ -238,7 +245,8 @@ class Predictor:
             before, areas = scale, []
             for smear in images:
                 used = scale or assumed_scale(self.checkpoint)
-                areas += areas_of_pieces(self._found(smear, used)[0] > BACKGROUND)
+                labels = self._found(smear, used, exhaustive=True)[0]
+                areas += areas_of_pieces(labels > BACKGROUND)
             scale = scale_of_leukocytes(areas, self.checkpoint)
             if scale is None or (before and _alike(scale, before, by=0.05)):
                 break
@@ -289,12 +297,18 @@ class Predictor:
         return with_others(found)
 
     def _found(
-        self, smear: _Smear, scale: ImageScale, probabilities: bool = False
+        self,
+        smear: _Smear,
+        scale: ImageScale,
+        probabilities: bool = False,
+        *,
+        exhaustive: bool = False,
     ) -> tuple[np.ndarray, np.ndarray, tuple[Cell, ...], np.ndarray | None]:
         """Return labels, instances, cells and, on request, class probabilities."""
         pixels, areas = smear.pixels, smear.areas
         shape = pixels.shape[:2]
-        evidence, planes = self._segment(pixels, scale, probabilities)
+        exhaustive = exhaustive or probabilities or self.exhaustive
+        evidence, planes = self._segment(pixels, scale, probabilities, exhaustive)
         # Where the network sees more pixels than the image has, they are not kept.
         grid = evidence.shape[0] / shape[0]
         red_cell = network_red_cell(self.checkpoint) / scale.factor * grid
@@ -307,31 +321,77 @@ class Predictor:
         return *assemble(masks, evidence, shape, areas=areas), planes
 
     def _segment(
-        self, pixels: np.ndarray, scale: ImageScale, keep: bool
+        self, pixels: np.ndarray, scale: ImageScale, keep: bool, exhaustive: bool
     ) -> tuple[Evidence, np.ndarray | None]:
         seen = NetworkImage(
             pixels,
             scale.factor,
-            enhance=self.checkpoint.sidecar.get("enhance"),
+            enhance=self.checkpoint.enhance,
             enhanced_at=self.checkpoint.prepared_px / (self.checkpoint.cell_px or 256),
         )
         evidence = Evidence(seen.grid, len(self.classes))
+        if not exhaustive and (parts := self._parts(seen)) is not None:
+            self._segment_parts(seen, parts, evidence)
+            return evidence, None
         planes = None
         if keep:
             planes = np.zeros((len(self.classes), *pixels.shape[:2]), np.float16)
-        bands = probability_bands(
-            seen.shape,
-            seen.window,
+        for first, band in seen.on_grid(self._bands(seen)):
+            evidence.add(first, band)
+            if planes is not None:
+                seen.spread(first, band, planes)
+        return evidence, planes
+
+    def _bands(self, seen: NetworkImage, part: Box | None = None) -> Bands:
+        """Yield the probabilities of a part of an image, by default of all of it."""
+        x0, y0, x1, y1 = part or (0, 0, *seen.shape[::-1])
+        return probability_bands(
+            (y1 - y0, x1 - x0),
+            lambda rows, columns: seen.window(
+                _shifted(rows, y0), _shifted(columns, x0)
+            ),
             self._network,
             tile=self.tile,
             overlap=self.tile // 4,
             margin=self.tile // 16,
         )
-        for first, band in seen.on_grid(bands):
-            evidence.add(first, band)
-            if planes is not None:
-                seen.spread(first, band, planes)
-        return evidence, planes
+
+    def _parts(self, seen: NetworkImage) -> list[Box] | None:
+        """Return parts that hold all leukocytes, None where all is to be segmented."""
+        # What is seen at once takes no longer; enhanced images have another stain.
+        if max(seen.shape) <= self.tile or self.checkpoint.enhance or not seen.shrinks:
+            return None
+        red_cell = network_red_cell(self.checkpoint)
+        parts = find_regions(seen.pixels, red_cell_px=red_cell)
+        size = sum((x1 - x0) * (y1 - y0) for x0, y0, x1, y1 in parts)
+        return parts if size <= MOST_IN_PARTS * np.prod(seen.shape) else None
+
+    def _segment_parts(
+        self, seen: NetworkImage, parts: list[Box], evidence: Evidence
+    ) -> None:
+        """Segment parts of an image; what a part cuts is seen again in a wider one."""
+        red_cell = network_red_cell(self.checkpoint)
+        known, waiting = set(parts), list(parts)
+        while waiting:
+            part = waiting.pop()
+            found = np.concatenate([band for _, band in self._bands(seen, part)], 1)
+            mask = (found[BACKGROUND] < 0.5).astype(np.uint8)
+            _, pieces, stats, _ = cv2.connectedComponentsWithStats(mask)
+            for number, (x, y, width, height, _) in enumerate(stats[1:].tolist(), 1):
+                left, top = part[0] + x, part[1] + y
+                piece = (left, top, left + width, top + height)
+                # Near a border the network did not see what is around.
+                needed = grown(piece, self.tile // 16, seen.shape, step=1)
+                if not inside(needed, part):
+                    if any(inside(needed, other) for other in known - {part}):
+                        continue
+                    wider = grown(piece, red_cell, seen.shape, SIDE * red_cell)
+                    if not inside(wider, part) and wider not in known:
+                        known.add(wider)
+                        waiting.append(wider)
+                        continue
+                own = np.s_[y : y + height, x : x + width]
+                evidence.put(top, left, found[(..., *own)], pieces[own] == number)
 
 
 class _Smear(NamedTuple):
@@ -363,6 +423,10 @@ class NetworkImage:
     Shrunk or enhanced, it is in memory as a whole; enlarged, every window is made on
     request. Results are kept on a ``grid`` that is never finer than the image.
 
+    Attributes:
+        shape: height and width that the network sees.
+        shrinks: whether ``pixels`` are what it sees.
+
     Args:
         image: RGB uint8 (H, W, 3).
         factor: network pixels per pixel of the image.
@@ -385,22 +449,23 @@ class NetworkImage:
             wanted = _scaled(self.image_shape, factor * enhanced_at)
             image = _enhanced(_resized(image, wanted), enhance)
         shrinks = self.shape[0] <= image.shape[0] and self.shape[1] <= image.shape[1]
-        self._pixels = _resized(image, self.shape) if shrinks else image
+        self.shrinks = shrinks
+        self.pixels = _resized(image, self.shape) if shrinks else image
 
     def window(self, rows: slice, columns: slice) -> np.ndarray:
         """Return a part of the image, RGB uint8."""
-        if self._pixels.shape[:2] == self.shape:
-            return self._pixels[rows, columns]
+        if self.pixels.shape[:2] == self.shape:
+            return self.pixels[rows, columns]
         spans, starts, matrix = [], [], np.eye(2, 3)
         for axis, span in ((0, rows), (1, columns)):
-            ratio = self._pixels.shape[axis] / self.shape[axis]
+            ratio = self.pixels.shape[axis] / self.shape[axis]
             start = max(0, int(span.start * ratio) - 2)
             spans.append(slice(start, int(np.ceil(span.stop * ratio)) + 2))
             starts.append((span.start + 0.5) * ratio - 0.5 - start)
             matrix[1 - axis, 1 - axis] = ratio
         matrix[:, 2] = starts[::-1]
         return cv2.warpAffine(
-            self._pixels[tuple(spans)],
+            self.pixels[tuple(spans)],
             matrix,
             (columns.stop - columns.start, rows.stop - rows.start),
             flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
@@ -422,6 +487,10 @@ class NetworkImage:
         rows, band = _resampled(first, band, self.grid, self.image_shape)
         if len(rows):
             out[:, rows[0] : rows[-1] + 1] = band
+
+
+def _shifted(span: slice, by: int) -> slice:
+    return slice(span.start + by, span.stop + by)
 
 
 def _placed(array: np.ndarray, part: Part, shape: tuple[int, int]) -> np.ndarray:

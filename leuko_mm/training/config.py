@@ -19,11 +19,10 @@ from mmengine.registry import Registry
 from mmengine.runner import Runner
 from mmseg import registry as registries
 
-import leuko_mm
 from leuko_mm.classes import BINARY_NAMES
 from leuko_mm.datasets.prepared import dataset_root
 from leuko_mm.errors import UsageError, did_you_mean, nearest
-from leuko_mm.files import sha256_of
+from leuko_mm.files import config_home, sha256_of
 from leuko_mm.models.cell_encoder_decoder import TEST_CFG_KEYS
 from leuko_mm.registry import UnknownPartError
 
@@ -98,13 +97,6 @@ COMBINATIONS = {
     "dice_focal": "focal + Dice",
     "cbam_dice_focal": "CBAM, focal + Dice",
 }
-
-
-def config_home() -> Path:
-    """Return the folder of the configs: in the wheel, or beside the package."""
-    package = Path(leuko_mm.__file__).parent
-    installed = package / "configs"
-    return installed if installed.is_dir() else package.parent / "configs"
 
 
 def config_names() -> dict[str, Path]:

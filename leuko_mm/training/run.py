@@ -30,12 +30,12 @@ from leuko_mm.engine.hooks import (
 )
 from leuko_mm.engine.runner import (
     LegibleRunner,
-    keep_memory,
     prepare_launcher,
     unwrapped,
 )
 from leuko_mm.errors import UsageError
 from leuko_mm.files import sha256_of_file
+from leuko_mm.processes import keep_memory
 from leuko_mm.training import building, preflight
 from leuko_mm.training.config import (
     cells_config,

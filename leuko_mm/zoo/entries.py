@@ -10,8 +10,13 @@ import yaml
 
 from leuko_mm.datasets.prepared import data_home
 from leuko_mm.errors import LeukoError, UsageError, nearest
-from leuko_mm.inference.model import shipped_folder, training_command
-from leuko_mm.training.config import config_home
+from leuko_mm.files import config_home
+from leuko_mm.inference.model import (
+    shipped_folder,
+    shipped_model,
+    shipped_names,
+    training_command,
+)
 
 METAFILE = "metafile.yml"
 PACKAGE = "package"
@@ -126,6 +131,20 @@ def checkpoint_of(name: str) -> Path:
         require_published(entry)
         raise UsageError(f"{name} is not here yet; run `leuko zoo fetch {name}`")
     return path
+
+
+def network_of(
+    name: str, *, device: str | None = None, runtime: str | None = None
+) -> Path:
+    """Return the file of a model by its name that a device and a runtime can run.
+
+    Args:
+        name: of a model in the package or fetched, or a path.
+        device, runtime: as of ``shipped_model``.
+    """
+    if name in shipped_names():
+        return shipped_model(name, device=device, runtime=runtime)
+    return checkpoint_of(name)
 
 
 def local_file(entry: ZooEntry) -> Path | None:

@@ -6,20 +6,15 @@ import json
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
-
-from mmengine.config import Config
+from typing import TYPE_CHECKING, NamedTuple
 
 from leuko_mm.classes import BINARY_NAMES, CLASS_NAMES
-from leuko_mm.engine.checkpoints import unregistered_types
-from leuko_mm.engine.download import download
 from leuko_mm.errors import LeukoError, UsageError
 from leuko_mm.files import sha256_of_file
 from leuko_mm.inference.classify import names_cells
 from leuko_mm.inference.model import read_checkpoint, shipped_checkpoint, shipped_names
 from leuko_mm.report.html import number
-from leuko_mm.training.config import resolve_config
-from leuko_mm.training.run import TestRequest, run_test
+from leuko_mm.stack import require_stack
 from leuko_mm.zoo.entries import (
     ZooEntry,
     fetched_folder,
@@ -28,6 +23,9 @@ from leuko_mm.zoo.entries import (
     read_entries,
     require_published,
 )
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
 
 # Of a sidecar, besides what predicting needs.
 PUBLISHED_KEYS = ("method", "enhance", "training", "metrics", "licence")
@@ -112,6 +110,9 @@ def fetch(name: str, *, out: Path | None = None, force: bool = False) -> Path:
         raise UsageError(
             f"{path} is not the published file; add --force to fetch that in its place"
         )
+    require_stack()
+    from leuko_mm.engine.download import download
+
     try:
         download(entry.weights.removesuffix(".pth") + ".json", sidecar)
         download(entry.weights, path, sha256=entry.sha256, resume=True)
@@ -128,6 +129,9 @@ def verify(path: Path) -> dict:
         UsageError: if the sidecar lacks something, or a tensor is not finite.
         UnsafeCheckpointError: if the file holds more than tensors.
     """
+    require_stack()
+    from leuko_mm.engine.checkpoints import unregistered_types
+
     read = read_checkpoint(path)
     sidecar = dict(read.sidecar)
     missing = [key for key in PUBLISHED_KEYS if key not in sidecar]
@@ -157,6 +161,8 @@ def measure(path: Path, sidecar: Mapping, *, work_dir: Path | None = None) -> di
         sidecar: its own.
         work_dir: folder of the test's files; None: they are deleted.
     """
+    from leuko_mm.training.run import TestRequest, run_test
+
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "zoo.py"
         measuring_config(sidecar).dump(str(file))
@@ -175,6 +181,8 @@ def measuring_config(sidecar: Mapping) -> Config:
     Every test cell once, in mosaics of 2x2, at the size that cells had in training; by
     itself where the network names cells.
     """
+    from leuko_mm.training.config import resolve_config
+
     training = sidecar["training"]
     names = ",".join(one["name"] for one in training.get("datasets", ()))
     given = dict(split=training["split"], seed=training["seed"])

@@ -48,7 +48,7 @@ FAULTS = """
 import resource
 import sys
 import torch
-from leuko_mm.engine.runner import keep_memory
+from leuko_mm.processes import keep_memory
 if sys.argv[1] == "kept":
     assert keep_memory()
 def turn():

@@ -131,7 +131,7 @@ def test_each_image_is_read_once_and_counted(painted, tmp_path, monkeypatch):
     # Their leukocytes are segmented more than once.
     assert found.how == LEUKOCYTES
     assert read == paths
-    assert told == [(i, 3, "measuring the scale", None) for i in range(3)]
+    assert told == [(i, 3, "measuring the scale") for i in range(3)]
 
 
 def test_touching_cells_are_one_piece_and_cut_ones_count_only_alone():

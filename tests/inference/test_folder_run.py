@@ -25,7 +25,8 @@ from predicted_fields import (
 from leuko_mm.classes import CLASS_COLOURS, label_lut
 from leuko_mm.datasets.images import ImageSearch
 from leuko_mm.errors import UsageError
-from leuko_mm.inference.folder_run import plan_inputs, refuse_mask
+from leuko_mm.inference.folder_run import plan_inputs
+from leuko_mm.inference.mask_images import refuse_mask
 from leuko_mm.processes import StoppedBySignal
 
 

@@ -44,7 +44,7 @@ class AfterImages:
     def __init__(self, number, function):
         self.number, self.function, self.last = number, function, 0
 
-    def __call__(self, done, total, name, left):
+    def __call__(self, done, total, name):
         if self.last < self.number <= done:
             self.function()
         self.last = done

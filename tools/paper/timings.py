@@ -2,13 +2,16 @@
 
     python tools/paper/timings.py retinex --json retinex.json
     python tools/paper/timings.py fields CHECKPOINT --json results/field_timing.json
+    python tools/paper/timings.py parts FOLDER... --json results/field_parts.json
     python tools/paper/timings.py methods --json results/timing.json
 
 ``retinex`` compares AHE-Retinex with its textbook form and OpenCV's CLAHE on one
 thread: best and median processor time, peak memory in a process of its own (Linux
 only), and the largest difference from the textbook form in uint8. ``fields`` measures
 from the file to the differential count on drawn fields with as many cells an area at
-every size; starting Python and loading the checkpoint are not in the time. ``methods``
+every size; starting Python and loading the checkpoint are not in the time. ``parts``
+compares what the package's networks find in the parts of a field that they look at with
+what they find in all of it, in the images of folders and in drawn fields. ``methods``
 measures the processor time of one image on one thread with random weights, for
 `leuko compare --report`; only ratios within one file mean anything.
 """
@@ -33,15 +36,17 @@ import torch
 from retinex_reference import ahe_retinex_reference
 
 from leuko_mm.comparison.plan import method_names
-from leuko_mm.datasets.images import read_image
+from leuko_mm.datasets.images import IMAGE_SUFFIXES, read_image
 from leuko_mm.datasets.prepared import DatasetError, dataset_root, read_index
-from leuko_mm.engine.runner import keep_memory
 from leuko_mm.errors import UsageError
+from leuko_mm.evaluation.matching import match_cells
 from leuko_mm.files import write_text
 from leuko_mm.inference.cells import differential
 from leuko_mm.inference.model import CheckpointError
 from leuko_mm.inference.predictor import Predictor
+from leuko_mm.inference.scale import MOST_MEASURED
 from leuko_mm.models.size import build_bare
+from leuko_mm.processes import keep_memory
 from leuko_mm.report.html import number, table
 from leuko_mm.training.config import resolve_config
 from leuko_mm.training.preflight import SYNTHETIC, draw_synthetic
@@ -180,15 +185,22 @@ MOST_PIXELS = 2**30
 MOST_PIXELS_REPEATED = 2**24
 
 
-def drawn_field(root: Path, width: int = 2048, height: int = 1536) -> np.ndarray:
+def drawn_field(
+    root: Path, width: int = 2048, height: int = 1536, *, slide: int = 0
+) -> np.ndarray:
     """Return an RGB field of synthetic crops of one slide beside each other.
 
     Args:
         root: the prepared synthetic smears.
         width, height: in pixels; as many cells are on an area at every size.
+        slide: number of the slide; beyond the last one they begin again, in another
+            order of the crops.
     """
     crops = [row for row in read_index(root) if row.kind == "cell"]
-    crops = [row for row in crops if row.group == crops[0].group]
+    groups = list(dict.fromkeys(row.group for row in crops))
+    again, number = divmod(slide, len(groups))
+    crops = [row for row in crops if row.group == groups[number]]
+    crops = crops[again:] + crops[:again]
     # Crops show their field at half its size.
     squares = [cv2.resize(read_image(root / c.image), None, fx=2, fy=2) for c in crops]
     side = len(squares[0])
@@ -267,6 +279,64 @@ def run_fields(args: argparse.Namespace) -> dict:
     )
 
 
+# parts
+
+
+def compare_parts(paths: Sequence[Path]) -> dict:
+    """Return how the cells of parts of images fit those of the whole images."""
+    parts, whole = Predictor.from_zoo(), Predictor.from_zoo(exhaustive=True)
+    scale = parts.common_scale(paths[:: max(1, len(paths) // MOST_MEASURED)])
+    cells, same, overlaps, more, seconds = 0, 0, [], 0, [[], []]
+    for path in paths:
+        image, found = read_image(path), []
+        for predictor, times in zip((parts, whole), seconds, strict=True):
+            started = time.perf_counter()
+            found.append(predictor.predict(image, scale=scale))
+            times.append(time.perf_counter() - started)
+        here, there = found
+        masks = [there.instances == cell.id for cell in there.cells]
+        match = match_cells(masks, here.instances, cells=len(here.cells))
+        cells += len(masks)
+        more += len(match.false)
+        for i, j, overlap in match.found:
+            overlaps.append(float(overlap))
+            same += there.cells[i].class_id == here.cells[j].class_id
+    medians = [statistics.median(times) for times in seconds]
+    return dict(
+        images=len(paths),
+        cells=cells,
+        found=len(overlaps),
+        same_class=same,
+        more=more,
+        least_iou=round(min(overlaps, default=1.0), 3),
+        share_098=round(sum(x >= 0.98 for x in overlaps) / max(1, len(overlaps)), 4),
+        seconds=[round(median, 3) for median in medians],
+        times_faster=round(medians[1] / medians[0], 2),
+    )
+
+
+def run_parts(args: argparse.Namespace) -> dict:
+    """Compare parts with whole fields; return the content of the JSON file."""
+    rows = []
+    for folder in args.folders:
+        paths = sorted(p for p in folder.iterdir() if p.suffix in IMAGE_SUFFIXES)
+        rows.append(dict(fields=folder.name, **compare_parts(paths)))
+    if args.drawn:
+        draw_synthetic(SYNTHETIC)
+        root = dataset_root(SYNTHETIC)
+        with tempfile.TemporaryDirectory() as place:
+            paths = [Path(place) / f"{i:03}.jpg" for i in range(args.drawn)]
+            for i, path in enumerate(paths):
+                field = drawn_field(root, *FIELD, slide=i)
+                cv2.imwrite(str(path), field[..., ::-1])
+            rows.append(dict(fields="drawn", **compare_parts(paths)))
+    header = ["fields", "images", "cells", "found", "same class", "least IoU"]
+    keys = ("fields", "images", "cells", "found", "same_class", "least_iou")
+    lines = [[*(str(row[k]) for k in keys), str(row["times_faster"])] for row in rows]
+    print(table([*header, "times faster"], lines))
+    return dict(rows=rows)
+
+
 # methods
 
 
@@ -333,13 +403,18 @@ def parser() -> argparse.ArgumentParser:
     )
     fields.set_defaults(run=run_fields)
 
+    parts = jobs.add_parser("parts", help="parts of fields against whole fields")
+    parts.add_argument("folders", nargs="*", type=Path, help="folders of images")
+    parts.add_argument("--drawn", type=int, default=0, help="so many drawn fields")
+    parts.set_defaults(run=run_parts)
+
     methods = jobs.add_parser("methods", help="one image of every method")
     methods.add_argument("--methods", nargs="+", help="default: all")
     methods.add_argument("--size", type=int, default=256, help="pixels")
     methods.add_argument("--repeats", type=int, default=5)
     methods.set_defaults(run=run_methods)
 
-    for job in (retinex, fields, methods):
+    for job in (retinex, fields, parts, methods):
         job.add_argument("--json", type=Path, help="write all numbers here")
     return parser
 
