@@ -42,15 +42,18 @@ class EnhancedCrops(CellCropDataset):
     """Squares that are enhanced before they are varied.
 
     Args:
-        enhance: config of a transform; the rest as of ``CellCropDataset``.
+        enhance: config of a transform, or None: a report also shows the images
+            without it. The rest as of ``CellCropDataset``.
     """
 
-    def __init__(self, dataset: Mapping, *, enhance: Mapping, **options):
+    def __init__(self, dataset: Mapping, *, enhance: Mapping | None, **options):
         super().__init__(dataset, **options)
-        self.enhance = TRANSFORMS.build({"_scope_": SCOPE, **enhance})
+        self.enhance = enhance and TRANSFORMS.build({"_scope_": SCOPE, **enhance})
 
     def _cut(self, cell: int, side: int) -> np.ndarray:
         image = super()._cut(cell, side)
+        if self.enhance is None:
+            return image
         bgr = np.ascontiguousarray(image[..., ::-1])
         return np.ascontiguousarray(self.enhance(dict(img=bgr))["img"][..., ::-1])
 
