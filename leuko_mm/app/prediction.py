@@ -57,6 +57,7 @@ class Worker:
         self._paces: dict[str, Pace] = {}
         self._stopped: set[str] = set()
         self._running: str | None = None
+        self._closed = False
         self._idle = threading.Condition()
         self._thread = threading.Thread(target=self._work, daemon=True)
         self._thread.start()
@@ -86,13 +87,12 @@ class Worker:
 
     def close(self) -> None:
         """End after the image that is looked at."""
+        self._closed = True
         self._asked.put(None)
-        with self._idle:
-            self._stopped |= {self._running} if self._running else set()
         self._thread.join(STOPPED_WITHIN)
 
     def _work(self) -> None:
-        while (session := self._asked.get()) is not None:
+        while (session := self._asked.get()) is not None and not self._closed:
             with self._idle:
                 if session.id in self._stopped:
                     continue
@@ -110,9 +110,10 @@ class Worker:
                 error = f"{type(problem).__name__}: {problem}"
             with self._idle:
                 self._running = None
-                self._paces.pop(session.id, None)
                 if error:
                     self._paces[session.id] = Pace(item="", error=printable(error))
+                elif session not in self._asked.queue:  # new images came meanwhile
+                    self._paces.pop(session.id, None)
                 self._idle.notify_all()
 
     def _predict(self, session: Session) -> None:
@@ -121,7 +122,7 @@ class Worker:
         began: list[tuple[int, float]] = []
 
         def progress(done: int, total: int, item: str) -> None:
-            if session.id in self._stopped:
+            if self._closed or session.id in self._stopped:
                 raise _StoppedError
             now = time.monotonic()
             if not began or done < began[-1][0]:  # another stage of the job

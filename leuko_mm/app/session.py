@@ -14,6 +14,7 @@ import json
 import secrets
 import shlex
 import shutil
+import statistics
 import tempfile
 import threading
 import time
@@ -60,13 +61,15 @@ from leuko_mm.report.predict_page import (
 SESSION, CORRECTIONS = "session.json", "corrections.json"
 SMEARS, FOUND, PART = "smears", "found", ".upload"
 SCHEMA = 1
-MOST_LETTERS = 40  # of a name that came from outside
+# Letters of names that came from outside: of a file here, and of a session.
+MOST_LETTERS, MOST_OF_A_TITLE = 40, 80
 # What a person can say of a cell besides the classes, as in saved corrections.
 NO_CELL, IGNORE = CLASS_NAMES[BACKGROUND], "ignore"
 MASKS, SUMMARY, NAMES, TRAINING = "masks", "summary.html", "names.csv", "training.json"
 TABLES = (CELLS, DIFFERENTIAL, IMAGE_TABLE)
 ALL = "all.zip"
 EXPORTS = (*TABLES, COCO, f"{GEOJSON}.zip", f"{MASKS}.zip", SUMMARY, ALL)
+CROP = 2.0  # side of what is cut out for a training, in cells
 RUNS_KEPT = 16  # hexadecimal digits of the hash of an outline
 
 
@@ -98,7 +101,8 @@ class Session:
         """Make a session in the folder of all sessions."""
         folder = Path(root) / f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
         (folder / SMEARS).mkdir(parents=True)
-        about = dict(name=clean(name) or folder.name, images={}, refused={})
+        shown = printable(name).strip()[:MOST_OF_A_TITLE] or folder.name
+        about = dict(name=shown, images={}, refused={})
         created = time.strftime("%Y-%m-%d %H:%M")
         _write(folder / SESSION, {**about, "created": created})
         return cls(folder)
@@ -121,8 +125,8 @@ class Session:
         suffix = Path(shown).suffix.lower()
         stem = "".join(c if c.isalnum() or c == "-" else "_" for c in Path(shown).stem)
         with self.lock:
-            numbers = [int(file.partition("-")[0]) for file in self.images]
-            count = max(numbers, default=0) + 1
+            numbers = (file.partition("-")[0] for file in self.images)
+            count = max((int(n) for n in numbers if n.isdecimal()), default=0) + 1
             file = f"{count:04}-{stem[:MOST_LETTERS].strip('_') or 'image'}{suffix}"
             part.replace(self.smears / file)
             self._shown[file] = shown
@@ -399,6 +403,14 @@ class Session:
             write_coco(file, records, self.classes(), ignore_unsure=True)
         words = ["leuko", "prepare", "folders", str(self.smears), str(file)]
         words += ["--name", dataset_name(self.id), "--yes", "--force"]
+        sides = [
+            max(x1 - x0, y1 - y0)
+            for record in records
+            for x0, y0, x1, y1 in (cell["box"] for cell in record["cells"])
+        ]
+        if sides:
+            # The class network looks around a cell.
+            words += ["--crop", str(max(8, round(CROP * statistics.median(sides))))]
         return words + ["--skip-unpaired"] * (len(records) < len(self.images))
 
     def remove(self) -> None:
@@ -489,7 +501,8 @@ def dataset_name(session: str) -> str:
 def train_command(session: str) -> str:
     """Return the command that trains on the dataset of a session."""
     words = ["leuko", "train", "cell_classes", "--data", dataset_name(session)]
-    return shlex.join([*words, "--load-from", "cell_classes", "--iterations", "60"])
+    words += ["--split", "fold1", "--load-from", "cell_classes"]
+    return shlex.join([*words, "--iterations", "60"])
 
 
 def shown_row(row: DifferentialRow) -> dict:

@@ -15,7 +15,7 @@ from leuko_mm.cli.main import DONE, at_least, number_below
 from leuko_mm.errors import UsageError
 from leuko_mm.files import locked
 from leuko_mm.inference.folder_run import PredictRequest
-from leuko_mm.processes import keep_memory
+from leuko_mm.processes import keep_memory, stopped_by_signals
 
 PORT = 8765
 LOCK = ".lock"
@@ -103,5 +103,6 @@ def run(args: argparse.Namespace, command: list[str]) -> int:
         print("For research only. Ctrl-C ends it; everything is kept.", flush=True)
         options = dict(log_level="warning", access_log=False, server_header=False)
         config = uvicorn.Config(app, ws="none", timeout_graceful_shutdown=5, **options)
-        uvicorn.Server(config).run(sockets=[listening])
+        with stopped_by_signals(f"the sessions are kept in {folder}"):
+            uvicorn.Server(config).run(sockets=[listening])
     return DONE
