@@ -18,6 +18,7 @@ from served_fields import HERE, TOKEN, png
 from leuko_mm.app.session import CORRECTIONS, EXPORTS, SMEARS
 from leuko_mm.datasets.images import MAX_PIXELS
 from leuko_mm.datasets.prepared import read_index
+from leuko_mm.inference.cells import ImageScale
 from leuko_mm.inference.folder_run import PredictRequest, predict_files
 
 
@@ -334,13 +335,29 @@ def test_new_images_leave_what_was_corrected_alone(done):
     assert done.ask("POST", "undo").json()["undone"]["answer"] == "basophil"
 
 
+def test_images_that_are_added_keep_the_scale_of_the_others(open_server, browser_of):
+    class Measuring(ColourPredictor):
+        def common_scale(self, images, *, progress=None):
+            return ImageScale(1 + len(images) / 10, "red cells", 1.0)
+
+    network = Measuring()
+    app = browser_of(open_server(predictor=network))
+    for name in ("a.png", "b.png"):
+        app.send(name, png(1))
+    app.done()
+    app.send("c.png", png(2))
+    assert app.done()["done"] == 3
+    assert network.seen == 3
+
+
 def test_a_cell_that_another_prediction_outlined_is_not_corrected(done, place):
     done.correct("0001-a.png", 1, "monocyte")
     file = place / done.session / "found" / "images" / "0001-a.png" / "record.json"
     record = json.loads(file.read_text())
     record["cells"][0]["runs"] = record["cells"][1]["runs"]
     file.write_text(json.dumps(record))
-    assert counts_of(done.ask("POST", "undo"))["monocyte"] == 0
+    counts = counts_of(done.correct("0002-b.png", 1, "lymphocyte"))
+    assert (counts["monocyte"], counts["lymphocyte"]) == (0, 2)
 
 
 # What is saved
