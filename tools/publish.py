@@ -221,6 +221,10 @@ def _check_size(draft: Path, target: Path, limit: tuple[int, int]) -> None:
 def _described(draft: Path, sidecar: dict) -> dict:
     """Write the sidecar of a draft and return it."""
     told = {**sidecar, "sha256": sha256_of_file(draft)}
+    start = told["config"]["model"].get("init_cfg")
+    if isinstance(start, dict) and "checkpoint" in start:
+        # Whose weights these were is in the training's start; a path is of one machine.
+        start["checkpoint"] = Path(start["checkpoint"]).name
     _write_json(draft.with_suffix(".json"), told)
     return told
 

@@ -137,6 +137,15 @@ def _about(sidecar: Mapping, size_bytes: int, command: str) -> str:
             f" In `leuko predict` their class comes from `{other}` as well, and they "
             "may be `other` or unsure."
         )
+    start = ""
+    if first := training.get("start"):
+        learnt = first["training"]
+        start = (
+            f"\n- It started from a network of this method (sha256 "
+            f"`{first['sha256'][:12]}`) that had learnt from {learnt['dataset']}, "
+            f"split {learnt['split']}, {learnt['iterations']} iterations, code "
+            f"{learnt['git']}."
+        )
     return f"""# {sidecar["method"]}
 
 {len(sidecar["classes"])} classes ({", ".join(sidecar["classes"])}); \
@@ -154,7 +163,7 @@ class for, such as blasts, bands or smudge cells, get the nearest of its classes
 
 - Learnt from {training["dataset"]} (index sha256 `{training["sha256"][:12]}`), split \
 {training["split"]}, seed {training["seed"]}, {training["iterations"]} iterations, \
-code {training["git"]}.
+code {training["git"]}.{start}
 - Trained by {trained}.
 - Images: a prepared cell image is {scale.get("cell_px")} pixels wide when the network \
 sees it; enhancement: {enhance}."""

@@ -15,7 +15,7 @@ from leuko_mm.cli.main import DONE, SOME_FAILED, aligned
 from leuko_mm.cli.train import add_cfg_options, add_iterations_argument
 from leuko_mm.comparison.plan import DEFAULT_SETTINGS, OWN, CompareRequest
 from leuko_mm.comparison.report import write_report
-from leuko_mm.comparison.runner import DIFFERS, FAILED, compare, survey
+from leuko_mm.comparison.runner import DIFFERS, FAILED, STOPPED, compare, survey
 from leuko_mm.errors import UsageError
 from leuko_mm.processes import DASK_HELP
 from leuko_mm.training.config import SETTINGS
@@ -118,7 +118,7 @@ def _compare(request: CompareRequest, args: argparse.Namespace) -> int:
         verbose=args.verbose,
         say=lambda line: print(line, flush=True),
     )
-    troubled = [outcome for outcome in outcomes if outcome.status in (FAILED, DIFFERS)]
+    troubled = [x for x in outcomes if x.status in (FAILED, STOPPED, DIFFERS)]
     _print_counts(outcome.status for outcome in outcomes)
     for outcome in troubled:
         print(f"  {outcome.status}: {outcome.name}: {outcome.note}")

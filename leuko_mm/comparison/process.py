@@ -20,7 +20,7 @@ from pathlib import Path
 
 from leuko_mm.errors import UsageError
 
-FAILED = "failed"
+FAILED, STOPPED = "failed", "stopped"
 # Begins the line in which a run's process says what became of it.
 OUTCOME = "\x1eoutcome "
 
@@ -88,7 +88,8 @@ def run_in_process(
     if outcome is None:
         code, name = child.returncode, order["title"].split()[-1]
         how = f"by {signal.Signals(-code).name}" if code < 0 else f"with code {code}"
-        outcome = Outcome(name, FAILED, f"its process ended {how}")
+        status = STOPPED if -code == signal.SIGTERM else FAILED
+        outcome = Outcome(name, status, f"its process ended {how}")
     return outcome
 
 
@@ -97,8 +98,9 @@ def run_at_worker(order: Mapping, topic: str) -> Outcome:
 
     Raises:
         UsageError: if this worker does not see the folder of the comparison.
+        distributed.Reschedule: if the run was stopped, as at the end of a job's time.
     """
-    from distributed import get_worker
+    from distributed import Reschedule, get_worker
 
     folder, host = Path(order["folder"]), socket.gethostname()
     if not folder.is_dir():
@@ -114,4 +116,7 @@ def run_at_worker(order: Mapping, topic: str) -> Outcome:
         task = worker.state.tasks.get(key)
         return task is not None and task.state != "cancelled"
 
-    return run_in_process(order, partial(worker.log_event, topic), wanted=wanted)
+    outcome = run_in_process(order, partial(worker.log_event, topic), wanted=wanted)
+    if outcome.status == STOPPED:
+        raise Reschedule
+    return outcome

@@ -27,6 +27,7 @@ from leuko_mm.comparison.plan import CompareRequest, PlannedRun, plan_runs
 from leuko_mm.comparison.process import (
     FAILED,
     OUTCOME,
+    STOPPED,
     Outcome,
     run_at_worker,
     run_in_process,
@@ -45,10 +46,9 @@ from leuko_mm.progress import duration
 from leuko_mm.training.run import train
 
 # How far a run is, and what became of it.
-DONE, FINISHED, STOPPED, DIFFERS, WAITING = (
+DONE, FINISHED, DIFFERS, WAITING = (
     "done",
     "finished, not published",
-    "stopped",
     "differs",
     "waiting",
 )
@@ -266,7 +266,7 @@ def _completed(order: Mapping, say: Callable[[str], None]) -> Outcome:
             for state in training_states(run.work_dir):
                 state.unlink()
         except Interrupted as error:
-            return Outcome(run.name, FAILED, str(error))
+            return Outcome(run.name, STOPPED, str(error))
         # Whatever is wrong with one run, the others go on.
         except Exception as error:
             run.work_dir.mkdir(parents=True, exist_ok=True)

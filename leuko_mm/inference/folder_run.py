@@ -53,7 +53,12 @@ from leuko_mm.inference.outputs import (
 )
 from leuko_mm.inference.predictor import LARGE, Predictor
 from leuko_mm.inference.scale import scales_of_run
-from leuko_mm.processes import dask_client, finished_tasks, stopped_by_signals
+from leuko_mm.processes import (
+    dask_client,
+    finished_tasks,
+    keep_memory,
+    stopped_by_signals,
+)
 
 STATE, LOCK = "predict.json", ".lock"
 STATE_SCHEMA = 1
@@ -477,6 +482,9 @@ def _predict_at_worker(
             # As many as the other libraries: dask gives a worker's process one thread.
             if (threads := os.environ.get("OMP_NUM_THREADS", "")).isdecimal():
                 cv2.setNumThreads(int(threads))
+            # Dask lets a worker give every freed array back to the system.
+            if request.max_megapixels <= MAX_PIXELS / 1e6:
+                keep_memory()
             _AT_WORKER["predictor"] = predictor_of(request, checkpoint)
             _AT_WORKER["run"] = request, settings
         predictor = _AT_WORKER["predictor"]

@@ -53,6 +53,8 @@ class StainJitter(BaseTransform):
         saturation: as ``gain``, for the saturation.
         gamma: as ``gain``, for the exponent.
         prob: probability of any change.
+        density: share of the images that get the wider change of ``DensityJitter``
+            instead.
 
     Raises:
         ValueError: if an argument is out of range.
@@ -65,18 +67,24 @@ class StainJitter(BaseTransform):
         saturation: float = 0.5,
         gamma: float = 0.5,
         prob: float = 0.9,
+        density: float = 0.0,
     ):
-        if min(gain, offset, saturation, gamma) < 0 or not 0 <= prob <= 1:
+        amounts = (gain, offset, saturation, gamma, prob, density)
+        if min(amounts) < 0 or max(prob, density) > 1:
             raise ValueError(
                 f"StainJitter: gain={gain}, offset={offset}, saturation={saturation}, "
-                f"gamma={gamma}, prob={prob}; expected 0 or more of each, and at most "
-                "1 for prob"
+                f"gamma={gamma}, prob={prob}, density={density}; expected 0 or more of "
+                "each, and at most 1 for prob and density"
             )
         self.gain, self.offset, self.saturation = gain, offset, saturation
-        self.gamma, self.prob = gamma, prob
+        self.gamma, self.prob, self.density = gamma, prob, density
+        self._wider = DensityJitter()
 
     def transform(self, results: dict) -> dict:
         """Change ``results['img']``; labels stay."""
+        # Without a share nothing is drawn: the other changes stay as they were.
+        if self.density and np.random.random() < self.density:
+            return self._wider.transform(results)
         if np.random.random() < self.prob:
             results["img"] = change_stain(results["img"], self._draw())
         return results
@@ -95,7 +103,8 @@ class StainJitter(BaseTransform):
     def __repr__(self) -> str:
         return (
             f"StainJitter(gain={self.gain}, offset={self.offset}, "
-            f"saturation={self.saturation}, gamma={self.gamma}, prob={self.prob})"
+            f"saturation={self.saturation}, gamma={self.gamma}, prob={self.prob}, "
+            f"density={self.density})"
         )
 
 

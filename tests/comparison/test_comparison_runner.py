@@ -374,6 +374,28 @@ def test_two_workers_one_of_them_killed_publish_what_one_process_does(
 
 
 @pytest.mark.slow
+def test_a_run_that_a_batch_system_stops_is_resumed(
+    undisturbed, configs, tiny_data, tmp_path, monkeypatch
+):
+    """Slurm sends SIGTERM to every process of a job at the end of its time."""
+    pytest.importorskip("distributed")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+
+    def stop() -> None:
+        for process in psutil.Process().children(recursive=True):
+            if process.cmdline()[-1] == "leuko_mm.comparison.runner":
+                process.terminate()
+
+    request, said = request_in(tmp_path, configs[1:], options=SLOW), []
+    when_a_state_is_there(tmp_path, stop)
+    (outcome,) = compare(request, dask="local:1", say=said.append)
+    assert outcome.status == DONE
+    assert "resumes at iter" in " ".join(said)
+    name = Path("results/smoke/second-fold5-s0.json")
+    assert same_but_for_the_times(undisturbed / name, tmp_path / name)
+
+
+@pytest.mark.slow
 def test_a_stopped_comparison_stops_the_runs_of_the_workers(
     configs, tiny_data, tmp_path
 ):

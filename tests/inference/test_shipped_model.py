@@ -73,8 +73,9 @@ def test_its_card_has_the_metrics_that_are_measured(
     shared_folder, tmp_path, monkeypatch
 ):
     monkeypatch.setenv("LEUKO_MM_DATA", str(tmp_path))
-    source = shared_folder / "datasets" / "BCISC"
-    assert main(["prepare", "bcisc", str(source)]) == 0
+    for name in ("BCISC", "BCCD"):
+        source = shared_folder / "datasets" / name
+        assert main(["prepare", name.lower(), str(source)]) == 0
     assert main(["zoo", "verify", DEFAULT_MODEL, "--accuracy"]) == 0
     sidecar = shipped_checkpoint().with_suffix(".json")
     miou = json.loads(sidecar.read_text())["metrics"]["mIoU"]

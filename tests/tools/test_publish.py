@@ -87,6 +87,24 @@ def test_the_card_says_what_it_must(trained, tmp_path):
         assert f"| {name} |" in card
 
 
+def test_what_it_started_from_is_named_without_a_path(trained, tmp_path):
+    file = trained.with_suffix(".json")
+    sidecar = json.loads(file.read_text())
+    learnt = dict(dataset="bcisc", split="fold5", iterations=1800, git="716ccf03458a")
+    sidecar["training"]["start"] = dict(sha256="6b3a" + 60 * "0", training=learnt)
+    start = dict(type="Pretrained", checkpoint="/home/me/first.pth")
+    sidecar["config"]["model"]["init_cfg"] = start
+    file.write_text(json.dumps(sidecar))
+    path = publish(PublishRequest(trained, tmp_path / "zoo"))
+    card = path.with_suffix(".md").read_text()
+    assert "(sha256 `6b3a00000000`) that had learnt from bcisc, split fold5" in card
+    published = path.with_suffix(".json").read_text()
+    assert "/home/me" not in published
+    assert json.loads(published)["config"]["model"]["init_cfg"]["checkpoint"] == (
+        "first.pth"
+    )
+
+
 def test_a_class_network_has_a_card_of_its_own(trained, tmp_path, monkeypatch):
     def measured(path, sidecar, *, work_dir):
         results = write_test(work_dir)

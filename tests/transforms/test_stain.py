@@ -83,10 +83,23 @@ def test_changes_lie_in_their_ranges():
     assert 0.09 < np.abs(offsets).max() <= 0.1
 
 
-@pytest.mark.parametrize("bad", [dict(gain=-0.1), dict(offset=-1), dict(prob=1.5)])
+@pytest.mark.parametrize(
+    "bad", [dict(gain=-0.1), dict(offset=-1), dict(prob=1.5), dict(density=2)]
+)
 def test_amounts_that_are_none_are_refused(bad):
     with pytest.raises(ValueError, match="expected 0 or more of each, and at most 1"):
         StainJitter(**bad)
+
+
+def test_a_share_of_the_images_gets_the_change_of_density():
+    np.random.seed(3)
+    np.random.random()  # whether it does
+    expected = DensityJitter()(dict(img=IMAGE.copy()))["img"]
+    np.testing.assert_array_equal(jittered(3, density=1.0)["img"], expected)
+    # Of none, nothing is drawn.
+    plain = jittered(3)["img"]
+    np.testing.assert_array_equal(jittered(3, density=0.0)["img"], plain)
+    assert (plain != expected).any()
 
 
 def test_it_is_registered():

@@ -42,15 +42,18 @@ class EnhancedCrops(CellCropDataset):
     """Squares that are enhanced before they are varied.
 
     Args:
-        enhance: config of a transform; the rest as of ``CellCropDataset``.
+        enhance: config of a transform, or None: a report also shows the images
+            without it. The rest as of ``CellCropDataset``.
     """
 
-    def __init__(self, dataset: Mapping, *, enhance: Mapping, **options):
+    def __init__(self, dataset: Mapping, *, enhance: Mapping | None, **options):
         super().__init__(dataset, **options)
-        self.enhance = TRANSFORMS.build({"_scope_": SCOPE, **enhance})
+        self.enhance = enhance and TRANSFORMS.build({"_scope_": SCOPE, **enhance})
 
     def _cut(self, cell: int, side: int) -> np.ndarray:
         image = super()._cut(cell, side)
+        if self.enhance is None:
+            return image
         bgr = np.ascontiguousarray(image[..., ::-1])
         return np.ascontiguousarray(self.enhance(dict(img=bgr))["img"][..., ::-1])
 
@@ -75,8 +78,6 @@ def trials() -> dict[str, dict]:
             "custom_hooks": [dict(type="leuko_mm.ChannelsLastHook")]
         },
         "twice as many labelled others": {f"{TRAIN}.places": 0.2},
-        "encoder from random weights": {"model.backbone.init_cfg": None},
-        # Last, since they take longest.
         "CLAHE of the value first": _enhanced(dict(type="leuko_mm.ValueEqualisation")),
         "AHE-Retinex first (hsv)": _enhanced(dict(type="leuko_mm.AHERetinex")),
     }
@@ -106,7 +107,7 @@ def scored(work_dir: Path) -> dict:
 def run_trial(name: str, options: Mapping, left: str, work_dirs: Path) -> dict:
     """Train one trial, unless it is there, and return its scores."""
     place = work_dirs / f"{name.replace(' ', '-')}-without_{left}"
-    if not (place / "results.json").is_file():
+    if not (place / CELLS_FILE).is_file():
         train(
             TrainRequest(
                 "cell_classes",
