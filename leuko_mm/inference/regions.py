@@ -16,7 +16,7 @@ RED_CELL = 12
 WEIGHTS = np.float32([0.5, 0.5, -0.3])
 # What a nucleus is darker than the median of its field: a share of what the darkest
 # thousandth is, but at least and at most so much.
-SHARE, LEAST, MOST = 0.4, 0.2, 0.6
+SHARE, LEAST, MOST = 0.5, 0.2, 0.6
 # What is beside a nucleus and seen with it, in red cells; and the least side of a box.
 MARGIN, SIDE = 1.5, 4.0
 # Networks halve their images five times: what is moved by so many pixels gives the

@@ -211,7 +211,7 @@ side = 16384
 patch = np.zeros((2048, 2048), np.uint8)
 for y in range(200, 2048, 450):
     for x in range(200, 2048, 450):
-        patch[drawn_red_cells.disc(patch.shape, x, y, 110)] = 1 + (x + y) % 5
+        patch[drawn_red_cells.disc(patch.shape, x, y, 70)] = 1 + (x + y) % 5
 image = np.tile(painted_network.paint(patch), (8, 8, 1))
 predictor = Predictor(sys.argv[2], scale=float(sys.argv[3]), tile=1024, exhaustive=True)
 def peak():
