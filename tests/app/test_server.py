@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import struct
+import time
 import zipfile
 import zlib
 
@@ -13,13 +14,84 @@ import numpy as np
 import pytest
 from PIL import Image
 from predicted_fields import HOSTILE_NAMES, ColourPredictor, draw_field
-from served_fields import HERE, TOKEN, png
+from served_fields import HERE, TOKEN, png, request_in
+from starlette.testclient import TestClient
 
+from leuko_mm.app.server import build_server
 from leuko_mm.app.session import CORRECTIONS, EXPORTS, SMEARS
 from leuko_mm.datasets.images import MAX_PIXELS
 from leuko_mm.datasets.prepared import read_index
 from leuko_mm.inference.cells import ImageScale
 from leuko_mm.inference.folder_run import PredictRequest, predict_files
+
+
+class Browser:
+    """Asks a server as the page does."""
+
+    def __init__(self, client):
+        self.client = client
+        self.session = client.post("/sessions", json={"name": "slide <1>"}).json()["id"]
+
+    def ask(self, method, path, **options):
+        return self.client.request(method, f"/s/{self.session}/{path}", **options)
+
+    def send(self, name, content):
+        return self.ask("POST", "images", params={"name": name}, content=content)
+
+    def status(self):
+        return self.ask("GET", "status").json()
+
+    def done(self):
+        """Wait until all is predicted; return the last status."""
+        self.ask("POST", "start")
+        for _ in range(600):
+            status = self.status()
+            if not status["running"]:
+                return status
+            time.sleep(0.05)
+        raise TimeoutError(status)
+
+    def correct(self, image, cell, answer):
+        said = dict(image=image, cell=cell, answer=answer)
+        return self.ask("POST", "corrections", json=said)
+
+
+@pytest.fixture
+def place(tmp_path):
+    """Return the folder of all sessions."""
+    return tmp_path / "sessions"
+
+
+@pytest.fixture
+def open_server(place):
+    """Return a function that starts a server, without a token on request."""
+    clients = []
+
+    def start(*, predictor=None, token=TOKEN, **options):
+        made = predictor or ColourPredictor(accept=0.86)
+        app = build_server(
+            place,
+            token=TOKEN,
+            request=request_in(place),
+            predictor_of=lambda *_: made,
+            **options,
+        )
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        client = TestClient(app, base_url=HERE, headers=headers)
+        client.__enter__()
+        clients.append(client)
+        return client
+
+    place.parent.mkdir(exist_ok=True)
+    yield start
+    for client in clients:
+        client.__exit__(None, None, None)
+
+
+@pytest.fixture
+def app(open_server):
+    """Return a session of a fresh server."""
+    return Browser(open_server())
 
 
 def rows_of(answer):
@@ -221,8 +293,8 @@ def test_two_gigabytes_are_refused_before_they_are_sent(app):
     assert row["reason"] == "larger than 300 MB"
 
 
-def test_a_body_that_lies_about_its_size_is_cut_off(open_server, browser_of, place):
-    app = browser_of(open_server(most_a_file=1000))
+def test_a_body_that_lies_about_its_size_is_cut_off(open_server, place):
+    app = Browser(open_server(most_a_file=1000))
 
     def pieces():
         for _ in range(20):
@@ -335,13 +407,13 @@ def test_new_images_leave_what_was_corrected_alone(done):
     assert done.ask("POST", "undo").json()["undone"]["answer"] == "basophil"
 
 
-def test_images_that_are_added_keep_the_scale_of_the_others(open_server, browser_of):
+def test_images_that_are_added_keep_the_scale_of_the_others(open_server):
     class Measuring(ColourPredictor):
         def common_scale(self, images, *, progress=None):
             return ImageScale(1 + len(images) / 10, "red cells", 1.0)
 
     network = Measuring()
-    app = browser_of(open_server(predictor=network))
+    app = Browser(open_server(predictor=network))
     for name in ("a.png", "b.png"):
         app.send(name, png(1))
     app.done()
@@ -467,32 +539,28 @@ def test_a_dataset_is_made_and_the_command_that_trains_is_shown(
     assert made["train"].startswith(f"leuko train cell_classes --data {folder.name}")
 
 
-def test_a_deleted_session_is_gone_even_while_it_is_predicted(
-    open_server, browser_of, place
-):
-    app = browser_of(open_server(predictor=ColourPredictor(0.2)))
+def test_a_deleted_session_is_gone_even_while_it_is_predicted(open_server, place):
+    app = Browser(open_server(predictor=ColourPredictor(0.2)))
     for number in range(5):
         app.send(f"{number}.png", png(1))
     app.ask("POST", "start")
     assert app.client.delete(f"/s/{app.session}").status_code == 204
     assert app.ask("GET", "").status_code == 404
     assert not (place / app.session).exists()
-    other = browser_of(app.client)
+    other = Browser(app.client)
     other.send("a.png", png(1))
     assert other.done()["done"] == 1
     assert app.client.get("/").text.count("data-delete=") == 1
 
 
-def test_a_fault_of_the_network_is_shown_and_the_next_session_works(
-    open_server, browser_of
-):
+def test_a_fault_of_the_network_is_shown_and_the_next_session_works(open_server):
     class Broken(ColourPredictor):
         def common_scale(self, images, *, progress=None):
             if len(images) == 2:
                 raise MemoryError("too many")
 
     client = open_server(predictor=Broken())
-    first, second = browser_of(client), browser_of(client)
+    first, second = Browser(client), Browser(client)
     for name in ("a.png", "b.png"):
         first.send(name, png(1))
     assert first.done()["error"] == "MemoryError: too many"
