@@ -136,7 +136,11 @@ class Session:
     def refuse(self, name: str, reason: str) -> None:
         """Keep the name of a file that was not taken, and why."""
         with self.lock:
-            self.refused[clean(name)] = reason
+            shown, count = clean(name), 1
+            while shown in self.refused:  # another of this name
+                count += 1
+                shown = f"{clean(name)} ({count})"
+            self.refused[shown] = reason
             self._save_about()
 
     def _save_about(self) -> None:

@@ -98,6 +98,8 @@ def run(args: argparse.Namespace, command: list[str]) -> int:
         )
         port = listening.getsockname()[1]
         name = f"[{args.host}]" if ":" in args.host else args.host
+        if args.host in ("0.0.0.0", "::"):
+            name = socket.gethostname()
         print(f"sessions: {folder.resolve()}")
         print(f"open http://{name}:{port}/?token={token}", flush=True)
         print("For research only. Ctrl-C ends it; everything is kept.", flush=True)

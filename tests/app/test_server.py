@@ -314,9 +314,11 @@ def test_a_request_that_is_no_image_is_small(app):
 
 @pytest.mark.parametrize("name", ["a.txt", "a.exe", "", "png"])
 def test_what_is_no_image_by_its_name_is_named(app, name):
-    answer = app.send(name, b"x")
-    assert answer.status_code == 415
-    assert "expected" in answer.text
+    for _ in range(2):
+        answer = app.send(name, b"x")
+        assert answer.status_code == 415
+        assert "expected" in answer.text
+    assert [row["name"] for row in app.status()["images"]] == [name, f"{name} (2)"]
 
 
 # What was corrected

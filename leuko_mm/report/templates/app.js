@@ -4,7 +4,6 @@
 (() => {
   const app = JSON.parse(document.getElementById("content").textContent).app;
   const find = (part) => document.querySelector(part);
-  const AT_ONCE = 2;
 
   function say(part, words) {
     const place = find(part);
@@ -67,26 +66,20 @@
     const bar = find(".sent");
     Object.assign(bar, { hidden: false, max: wanted.length, value: 0 });
     const refused = [];
-    let next = 0;
-    async function send() {
-      while (next < wanted.length) {
-        const file = wanted[next++];
-        const name = encodeURIComponent(file.name);
-        try {
-          const answer = await fetch(`/s/${id}/images?name=${name}`, {
-            method: "POST",
-            body: file,
-          });
-          if (!answer.ok) refused.push(await answer.text());
-        } catch {
-          // The server may close before it has read all of a file that is too large.
-          refused.push(`${file.name}: could not be sent`);
-        }
-        bar.value += 1;
-        say(".sent-words", `${bar.value} of ${wanted.length} files received`);
+    // One after the other, so that they keep their order.
+    for (const file of wanted) {
+      const name = encodeURIComponent(file.name);
+      try {
+        const place = `/s/${id}/images?name=${name}`;
+        const answer = await fetch(place, { method: "POST", body: file });
+        if (!answer.ok) refused.push(await answer.text());
+      } catch {
+        // The server may close before it has read all of a file that is too large.
+        refused.push(`${file.name}: could not be sent`);
       }
+      bar.value += 1;
+      say(".sent-words", `${bar.value} of ${wanted.length} files received`);
     }
-    await Promise.all(Array.from({ length: AT_ONCE }, send));
     await ask(`/s/${id}/start`);
     if (!app) location.assign(`/s/${id}/`);
     const words = refused.length ? `; not taken: ${refused.join("; ")}` : "";
