@@ -32,7 +32,9 @@ def config_packages() -> list[str]:
 
 
 TRAIN = requirements("train") + requirements("mminstall")
-TESTED = TRAIN + requirements("tests") + requirements("onnx") + requirements("dask")
+TESTED = TRAIN + requirements("tests")
+for extra in ("onnx", "dask", "app"):
+    TESTED += requirements(extra)
 
 setup(
     name="leuko-mm",
@@ -77,6 +79,7 @@ setup(
         "onnx": requirements("onnx"),
         "openvino": requirements("openvino"),
         "dask": requirements("dask"),
+        "app": requirements("app"),
         "tests": TESTED,
         "dev": TESTED + requirements("dev"),
     },

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from importlib import metadata
 from pathlib import Path
 
@@ -16,6 +17,17 @@ ROOT = Path(__file__).resolve().parents[1]
 collect_ignore = ["plugin_example"]
 # The search for doctests would import them all by the one name conftest.
 collect_ignore_glob = ["*/conftest.py"]
+# Of the browser that opens our pages.
+FLAGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
 
 
 @pytest.fixture(scope="session")
@@ -151,3 +163,62 @@ def tiny_data(tiny_home, monkeypatch) -> Path:
 def tiny_config(tmp_path) -> Path:
     """Return the config file of a network that trains in seconds."""
     return write_config(tmp_path)
+
+
+# For every text: its contrast with the ground that lies under it, as WCAG 2 counts.
+CONTRASTS = """() => {
+  const parse = (text) => {
+    const [r, g, b, a = 1] = text.match(/[\\d.]+/g).map(Number);
+    return [r, g, b, a];
+  };
+  const over = (top, under) =>
+    [0, 1, 2].map((i) => top[i] * top[3] + under[i] * (1 - top[3]));
+  const light = (colour) => {
+    const part = colour.map((c) => c / 255).map((c) =>
+      c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4);
+    return 0.2126 * part[0] + 0.7152 * part[1] + 0.0722 * part[2];
+  };
+  const ground = (element) => {
+    if (!element) return [255, 255, 255];
+    const own = parse(getComputedStyle(element).backgroundColor);
+    return own[3] === 1 ? own.slice(0, 3) : over(own, ground(element.parentElement));
+  };
+  const found = [];
+  for (const element of document.body.querySelectorAll("*")) {
+    const words = [...element.childNodes].filter((n) => n.nodeType === 3);
+    if (!words.some((n) => n.data.trim()) || !element.checkVisibility()) continue;
+    if (["SCRIPT", "STYLE"].includes(element.tagName)) continue;
+    const under = ground(element);
+    const ink = over(parse(getComputedStyle(element).color), under);
+    const [low, high] = [light(ink), light(under)].sort((a, b) => a - b);
+    found.push([(high + 0.05) / (low + 0.05), element.textContent.trim().slice(0, 40)]);
+  }
+  return found;
+}"""
+
+
+@pytest.fixture(scope="session")
+def contrasts():
+    """Return a function that gives (contrast, text) of every visible text of a tab."""
+    return lambda tab: tab.evaluate(CONTRASTS)
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory):
+    """Start Chromium with an empty profile; give one tab to all tests."""
+    playwright = pytest.importorskip(
+        "playwright.sync_api", reason="needs playwright: pip install playwright"
+    )
+    program = next(filter(None, map(shutil.which, PROGRAMS)), None)
+    if program is None:
+        pytest.skip("needs a browser: apt-get install chromium")
+    with playwright.sync_playwright() as started:
+        context = started.chromium.launch_persistent_context(
+            str(tmp_path_factory.mktemp("profile")),
+            executable_path=program,
+            headless=True,
+            args=FLAGS,
+            timeout=180_000,
+        )
+        yield context
+        context.close()

@@ -19,7 +19,7 @@ PACKAGE = "leuko_mm"
 
 FLOORS = {
     **dict.fromkeys(["cli"], 3),
-    **dict.fromkeys(["training", "comparison", "inference", "zoo"], 2),
+    **dict.fromkeys(["app", "training", "comparison", "inference", "zoo"], 2),
     # Small jobs of one file.
     **dict.fromkeys(["browse", "check", "doctor", "enhance", "parts", "split"], 2),
     **dict.fromkeys(["datasets", "transforms", "models", "losses"], 1),
@@ -37,6 +37,8 @@ NEIGHBOURS: set[tuple[str, str]] = {
     # A training measures red cells for the sidecar; --load-from takes a zoo model.
     ("training", "inference"),
     ("training", "zoo"),
+    # The page shows what a prediction writes.
+    ("app", "inference"),
     # The zoo builds the network of a checkpoint to verify it.
     ("zoo", "inference"),
 }
@@ -266,7 +268,7 @@ LIGHT = [
     "leuko_mm.datasets.prepared",
     "leuko_mm.transforms.retinex",
     "leuko_mm.evaluation.statistics",
-    *(m for m in MODULES if room(m) in ("inference", "report")),
+    *(m for m in MODULES if room(m) in ("app", "inference", "report")),
 ]
 HEAVY = ("torch", "mmengine", "mmcv", "mmseg")
 

@@ -40,6 +40,26 @@ metadata.version = visible
 """
 
 
+# Sends an image to the page's server as the page does.
+ASKED = """
+import json, sys, time, urllib.request
+address, token = sys.argv[1:]
+def ask(path, body=None):
+    headers = {"Authorization": f"Bearer {token}"}
+    request = urllib.request.Request(address + path, body, headers)
+    with urllib.request.urlopen(request) as answer:
+        return answer.read()
+session = "/s/" + json.loads(ask("/sessions", b"{}"))["id"]
+ask(session + "/images?name=field.png", open("field.png", "rb").read())
+ask(session + "/start", b"")
+while (status := json.loads(ask(session + "/status")))["running"]:
+    time.sleep(0.1)
+print(status["done"], end=" ")
+print("differential.csv" if b"neutrophil" in ask(
+    session + "/export/differential.csv") else status)
+"""
+
+
 @pytest.fixture
 def leuko(tmp_path, project_root):
     (tmp_path / "sitecustomize.py").write_text(HIDDEN)
@@ -52,6 +72,7 @@ def leuko(tmp_path, project_root):
             command, env=env, cwd=tmp_path, capture_output=True, text=True
         )
 
+    run.env = env
     return run
 
 
@@ -63,6 +84,34 @@ def test_predict_counts_cells(leuko, tmp_path):
     assert (tmp_path / "o" / "report.html").is_file()
 
 
+def test_the_app_finds_cells(leuko, tmp_path):
+    pytest.importorskip("starlette", reason="needs the extra app")
+    Image.new("RGB", (400, 300), (230, 225, 230)).save(tmp_path / "field.png")
+    (tmp_path / "asked.py").write_text(ASKED)
+    server = subprocess.Popen(
+        [sys.executable, "-m", "leuko_mm.cli.main", "app", "s", "--port", "0"],
+        env=leuko.env,
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        words = [server.stdout.readline() for _ in range(3)]
+        assert words[2].startswith("For research only.")
+        address, _, token = words[1].split()[1].partition("/?token=")
+        done = subprocess.run(
+            [sys.executable, "asked.py", address, token],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+        )
+        assert done.stdout.split() == ["1", "differential.csv"], done.stderr
+    finally:
+        server.terminate()
+        server.communicate()
+    assert server.returncode == 143
+
+
 @pytest.mark.parametrize(
     "words",
     [
@@ -72,6 +121,7 @@ def test_predict_counts_cells(leuko, tmp_path):
         ["zoo", "show", "cbam_unet_compact"],
         ["zoo", "fetch", "cbam_unet_compact"],
         ["enhance", "--help"],
+        ["app", "--help"],
     ],
 )
 def test_what_needs_no_toolkit_works(leuko, words):

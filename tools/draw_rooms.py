@@ -20,7 +20,8 @@ FLOORS = {
         ("commands", "cli"),
         (
             "jobs",
-            "training comparison inference zoo browse check doctor enhance parts split",
+            "app training comparison inference zoo "
+            "browse check doctor enhance parts split",
         ),
         ("rooms", "datasets transforms models losses engine evaluation report"),
         (

@@ -41,10 +41,11 @@ VERBS = {
     "compare": "train methods and ablations under one protocol",
     "zoo": "list, fetch and verify the models of the project",
     "predict": "find, name and count the leukocytes of images",
+    "app": "drop images on a page, correct their cells, count and save",
     "export": "write a checkpoint as ONNX, for faster runtimes",
 }
 # These work without PyTorch and MMSegmentation, or ask for them where they need them.
-WITHOUT_STACK = {"doctor", "enhance", "predict", "zoo"}
+WITHOUT_STACK = {"app", "doctor", "enhance", "predict", "zoo"}
 DONE, SOME_FAILED, WRONG_USE, NOT_AVAILABLE, CLOSED_PIPE = 0, 1, 2, 3, 141
 
 

@@ -15,7 +15,8 @@ from pathlib import Path, PurePosixPath
 import cv2
 import numpy as np
 
-from leuko_mm.classes import BACKGROUND, OTHER, OTHER_COLOUR
+from leuko_mm.classes import BACKGROUND, OTHER, OTHER_COLOUR, UNSURE
+from leuko_mm.datasets.converters.folders.class_map import IGNORE
 from leuko_mm.datasets.converters.folders.coco import run_lengths
 from leuko_mm.files import write_text
 
@@ -25,8 +26,22 @@ ANSWERED = ("answer", "other")
 Ring = list[tuple[int, int]]
 
 
-def write_coco(file: Path, records: Sequence[Mapping], classes: Sequence[str]) -> None:
-    """Write all cells of all images as one COCO file."""
+def write_coco(
+    file: Path,
+    records: Sequence[Mapping],
+    classes: Sequence[str],
+    *,
+    ignore_unsure: bool = False,
+) -> None:
+    """Write all cells of all images as one COCO file.
+
+    Args:
+        file: is replaced.
+        records: of the images, in order.
+        classes: names by id, the background first.
+        ignore_unsure: give unsure cells the category ``ignore``, which
+            ``leuko prepare folders`` knows, and not that of their likeliest class.
+    """
     categories = [
         {"id": number, "name": name}
         for number, name in enumerate(classes)
@@ -36,6 +51,9 @@ def write_coco(file: Path, records: Sequence[Mapping], classes: Sequence[str]) -
     if any(OTHER in record.get("answers", ()) for record in records):
         numbers[OTHER] = len(classes)
         categories.append({"id": len(classes), "name": OTHER})
+    if ignore_unsure:
+        numbers[UNSURE] = len(classes) + 1
+        categories.append({"id": len(classes) + 1, "name": IGNORE})
     images, annotations = [], []
     for number, record in enumerate(records, 1):
         height, width = record["height"], record["width"]

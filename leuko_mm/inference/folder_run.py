@@ -89,6 +89,7 @@ class PredictRequest:
             exhaustive: as for ``Predictor``.
         max_megapixels: images of more million pixels are refused.
         dask: see ``dask_client``; its workers must see the same folders.
+        keep_scales: keep the scales of what is continued even where images are new.
     """
 
     paths: Sequence[str]
@@ -109,6 +110,7 @@ class PredictRequest:
     dask: str | None = None
     resume: bool = False
     force: bool = False
+    keep_scales: bool = False
 
 
 @dataclass
@@ -229,7 +231,11 @@ def predict_files(
                 _clear(out, images=request.force)
                 done = _records_there(images, out)
                 measure = partial(predictor.common_scale, progress=progress)
-                scales, other = scales_of_run(former, images, measure)
+                if former and request.keep_scales:
+                    # Records, and what people say of their cells, stay as they are.
+                    scales, other = former["scales"], set()
+                else:
+                    scales, other = scales_of_run(former, images, measure)
                 # Removed first: whoever goes on from here takes what is there for done.
                 for name in [n for n in done if n.rpartition("/")[0] in other]:
                     remove_image_files(out, name)

@@ -12,7 +12,7 @@ import shlex
 import shutil
 import uuid
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, astuple
 from pathlib import Path, PurePosixPath
 
@@ -42,6 +42,7 @@ from leuko_mm.report.predict_page import (
     CountedClass,
     FoundCell,
     FoundField,
+    LinkedPicture,
     PredictReport,
     doubtful_first,
     render_predict_report,
@@ -54,6 +55,7 @@ IMAGES = "images"
 CELLS, DIFFERENTIAL, IMAGE_TABLE = "cells.csv", "differential.csv", "images.csv"
 REPORT = "report.html"
 EXCLUDED = "excluded"  # share of an image that is no smear
+PREDICTED = "predicted"  # the model's answer about a corrected cell
 DIGITS = 6  # of floats in records
 MARGIN = 0.12  # around a cut-out, of the cell's longer side
 # Larger overlays are shrunk by a whole number.
@@ -75,6 +77,7 @@ MOST_THUMBNAILS, MOST_FIELDS = 600, 60
 SHORT_NAMES = {known.name: known.aliases[0] for known in CLASSES}
 # Instead of white, the colour of leukocytes without a class, on a white page.
 PLAIN_COLOUR = (0, 114, 178)
+CLOSING = "For research. Not a medical device: a person judges every cell."
 EXTRA_LABELS = (
     ClassLabel(UNSURE, UNSURE, (205, 205, 205)),
     ClassLabel(OTHER, OTHER, OTHER_COLOUR),
@@ -106,9 +109,7 @@ def write_image_files(
         shrunk = _write_overlay(building / OVERLAY, pixels, prediction)
         record = _record(name, prediction, {**facts, "overlay_shrunk": shrunk})
         for cell in record["cells"]:
-            _save_png(
-                building / CUTOUTS / _cutout_name(cell), cut_out(pixels, cell["box"])
-            )
+            _save_png(building / cutout_path(cell), cut_out(pixels, cell["box"]))
         text = json.dumps(record, indent=1) + "\n"
         (building / RECORD).write_text(text, encoding="utf-8")
         place = folder_of(out, name)
@@ -151,8 +152,9 @@ def _save_png(path: Path, image: np.ndarray) -> None:
     path.write_bytes(cv2.imencode(".png", image[..., ::-1], options)[1])
 
 
-def _cutout_name(cell: Mapping) -> str:
-    return f"{cell['id']:03}_{answer_of(cell)}.png"
+def cutout_path(cell: Mapping) -> str:
+    """Return where the cut-out of a recorded cell is below the folder of its image."""
+    return f"{CUTOUTS}/{cell['id']:03}_{answer_of(cell)}.png"
 
 
 def answer_of(cell: Mapping) -> str:
@@ -283,13 +285,17 @@ def write_tables(
         classes: names by id, the background first.
     """
     names, answers = classes[BACKGROUND + 1 :], _answers(records, classes)
+    more = ("answer", "other") if len(answers) > len(names) else ()
+    # Of corrected cells: the answer of the model.
+    if any(PREDICTED in cell for record in records for cell in record["cells"]):
+        more += (PREDICTED,)
     header = [
         *("image", "id", "class", "confidence", *(f"p_{name}" for name in names)),
         *("p_background", "area_px", "x", "y", "x0", "y0", "x1", "y1"),
         *("touches_border", *SHAPE),
-        *(("answer", "other") if len(answers) > len(names) else ()),
+        *more,
     ]
-    _write(out / CELLS, header, _cell_rows(records))
+    _write(out / CELLS, header, _cell_rows(records, more))
     header = ("class", "count", "percent", "low95", "high95")
     rows = [
         (
@@ -321,7 +327,7 @@ def harmless(value: object) -> object:
     return f"'{text}" if value and risky else text
 
 
-def _cell_rows(records: Iterable[Mapping]) -> Iterator[list]:
+def _cell_rows(records: Iterable[Mapping], more: Sequence[str]) -> Iterator[list]:
     for record in records:
         for cell in record["cells"]:
             yield [
@@ -329,7 +335,7 @@ def _cell_rows(records: Iterable[Mapping]) -> Iterator[list]:
                 *cell["probabilities"][BACKGROUND + 1 :],
                 *(cell["background"], cell["area"], *cell["centroid"], *cell["box"]),
                 *(int(cell["touches_border"]), *(cell[key] for key in SHAPE)),
-                *(cell[key] for key in ("answer", "other") if key in cell),
+                *(cell.get(key, "") for key in more),
             ]
 
 
@@ -374,28 +380,53 @@ def write_report(
     out: Path, records: Sequence[Mapping], failed: Mapping[str, str], state: Mapping
 ) -> None:
     """Write ``report.html``; ``state`` is that of ``predict.json``."""
+    page = predict_report(out, records, failed, state)
+    write_text(out / REPORT, render_predict_report(page))
+
+
+def predict_report(
+    out: Path,
+    records: Sequence[Mapping],
+    failed: Mapping[str, str],
+    state: Mapping,
+    *,
+    counted: Sequence[Mapping] | None = None,
+    link: Callable[[Mapping, Mapping | None], LinkedPicture] | None = None,
+) -> PredictReport:
+    """Return what the page about a prediction shows.
+
+    Args:
+        out: folder of the results.
+        records: of the images, in order.
+        failed: image and reason.
+        state: that of ``predict.json``.
+        counted: the records as they are counted, where somebody corrected them.
+        link: gives the link of an image's overlay, or of the cut-out of one of its
+            cells; without it the pictures are part of the page, as many as it can have.
+    """
     labels = _class_labels(state["classes"], records)
     cells = [(n, cell) for n, record in enumerate(records) for cell in record["cells"]]
     doubts = [
         (cell["other" if answer_of(cell) == OTHER else "confidence"], answer_of(cell))
         for _, cell in cells
     ]
-    shown = doubtful_first(doubts, MOST_THUMBNAILS)
+    shown = doubtful_first(doubts, len(cells) if link else MOST_THUMBNAILS)
     thumbnails = {(cells[i][0], cells[i][1]["id"]) for i in shown}
     # The images of cells without a class come first, then of the most doubtful ones.
     order = sorted(shown, key=lambda i: (doubts[i][1] not in UNITS, doubts[i][0], i))
     images = dict.fromkeys([*(cells[i][0] for i in order), *range(len(records))])
-    pictured = set(list(images)[:MOST_FIELDS])
+    pictured = set(list(images)[: None if link else MOST_FIELDS])
+    own: dict[int, set[int]] = {number: set() for number in range(len(records))}
+    for number, cell in thumbnails:
+        own[number].add(cell)
     fields = [
-        _field(
-            out, record, number in pictured, {i for n, i in thumbnails if n == number}
-        )
+        _field(out, record, number in pictured, own[number], link)
         for number, record in enumerate(records)
     ]
-    rows = count_table(records, state["classes"])
+    rows = count_table(records if counted is None else counted, state["classes"])
     known = {label.name: label for label in (*labels, *EXTRA_LABELS)}
     accept = records[0].get("accept", 0.0) if records else 0.0
-    page = PredictReport(
+    return PredictReport(
         name=printable(_name(state)),
         summary=_summary(records, failed),
         classes=labels,
@@ -413,9 +444,8 @@ def write_report(
         ),
         command=_prepare_command(state, failed),
         version=leuko_mm.__version__,
-        closing="For research. Not a medical device: a person judges every cell.",
+        closing=CLOSING,
     )
-    write_text(out / REPORT, render_predict_report(page))
 
 
 def _class_labels(
@@ -433,20 +463,32 @@ def _class_labels(
 
 
 def _field(
-    out: Path, record: Mapping, pictured: bool, thumbnails: set[int]
+    out: Path,
+    record: Mapping,
+    pictured: bool,
+    thumbnails: set[int],
+    link: Callable | None,
 ) -> FoundField:
     folder, scale = folder_of(out, record["image"]), record["scale"]
     picture = None
-    if pictured:
+    if link:
+        picture = link(record, None)
+    elif pictured:
         picture = _pixels(folder / OVERLAY)
         # Shrunk at once: sixty whole fields are half a gigabyte.
         picture = fitted(picture, min(FIELD_SIDE, max(picture.shape[:2])))
+
+    def thumbnail(cell: Mapping) -> np.ndarray | LinkedPicture | None:
+        if cell["id"] not in thumbnails:
+            return None
+        return link(record, cell) if link else _pixels(folder / cutout_path(cell))
+
     return FoundField(
         name=printable(record["image"]),
         file_name=record["image"],
         width=record["width"],
         height=record["height"],
-        overlay=(folder / OVERLAY).relative_to(out).as_posix(),
+        overlay=picture.uri if link else (folder / OVERLAY).relative_to(out).as_posix(),
         scale=(scale["note"] or f"scale {scale['factor']:.3g} ({scale['how']})")
         + _left_out_of(record),
         cells=tuple(
@@ -454,9 +496,7 @@ def _field(
                 **{key: cell[key] for key in PAGE_KEYS},
                 answer=answer_of(cell),
                 other=cell.get("other", 0.0),
-                thumbnail=_pixels(folder / CUTOUTS / _cutout_name(cell))
-                if cell["id"] in thumbnails
-                else None,
+                thumbnail=thumbnail(cell),
             )
             for cell in record["cells"]
         ),

@@ -63,12 +63,16 @@ def environment() -> Environment:
 
 
 def asset(name: str) -> Markup:
-    """Return a stylesheet or a script of the templates' folder, to be inlined.
+    """Return a stylesheet or scripts of the templates' folder, to be inlined.
+
+    Args:
+        name: of a file, or of several with spaces between.
 
     Raises:
         ValueError: if it contains ``</``, which could end the element around it.
     """
-    text = (TEMPLATES / name).read_text(encoding="utf-8")
+    files = [TEMPLATES / part for part in name.split()]
+    text = "".join(file.read_text(encoding="utf-8") for file in files)
     if "</" in text:
         raise ValueError(f"{name} holds '</', which may end its element; write '<\\/'")
     return Markup(text)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 
 import numpy as np
 
@@ -30,6 +30,15 @@ class CountedClass:
 
 
 @dataclass(frozen=True)
+class LinkedPicture:
+    """A picture that the page fetches, and the size at which it is shown in pixels."""
+
+    uri: str
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
 class FoundCell:
     """One cell.
 
@@ -41,7 +50,7 @@ class FoundCell:
         area: pixels.
         runs: its pixels as COCO's compressed run lengths.
         other: probability that it is none of the classes, 0-1.
-        thumbnail: uint8 RGB (H, W, 3); None where the page has too many.
+        thumbnail: uint8 RGB (H, W, 3), or a link; None where the page has too many.
     """
 
     id: int
@@ -54,7 +63,7 @@ class FoundCell:
     runs: str
     answer: str
     other: float = 0.0
-    thumbnail: np.ndarray | None = None
+    thumbnail: np.ndarray | LinkedPicture | None = None
 
     @property
     def certainty(self) -> float:
@@ -70,7 +79,8 @@ class FoundField:
         name, file_name: its path, printable, and as it is below the images' folder.
         width, height: pixels.
         overlay: path of its overlay from the page.
-        picture: the overlay, uint8 RGB in any size; None where the page has too many.
+        picture: the overlay, uint8 RGB in any size, or a link; None where the page has
+            too many.
     """
 
     name: str
@@ -80,7 +90,7 @@ class FoundField:
     overlay: str
     scale: str
     cells: tuple[FoundCell, ...]
-    picture: np.ndarray | None = None
+    picture: np.ndarray | LinkedPicture | None = None
 
 
 @dataclass(frozen=True)
@@ -112,17 +122,42 @@ class PredictReport:
 
 def render_predict_report(report: PredictReport) -> str:
     """Return the page as the text of one HTML file, every text escaped."""
-    return render(
-        "predict.html",
-        {
-            "title": f"{report.name}: leukocytes",
-            "script": "predict.js",
-            "report": report,
-            "groups": _by_answer(report),
-            "pictures": [_field_picture(field) for field in report.fields],
-            "content": _content(report),
-        },
-    )
+    return render("predict.html", _data(report))
+
+
+def render_session_page(report: PredictReport, session: Mapping) -> str:
+    """Return the page as `leuko app` serves it; its pictures are links.
+
+    Args:
+        report: of the images that are done.
+        session: what ``session.html`` and ``app.js`` show besides.
+    """
+    data = _data(report)
+    data["content"]["app"] = session
+    return render("session.html", {**data, "script": "predict.js app.js"})
+
+
+def render_summary(report: PredictReport, facts: Sequence[tuple[str, str]]) -> str:
+    """Return one page of paper about a count, with (name, value) pairs below it."""
+    data = dict(title=f"{report.name}: differential count", script="")
+    return render("summary.html", {**data, "report": report, "facts": facts})
+
+
+def render_start_page(sessions: Sequence[Mapping], closing: str) -> str:
+    """Return the page that lists the sessions of `leuko app`."""
+    data = dict(title="leuko app", script="app.js", content={"app": None})
+    return render("start.html", {**data, "sessions": sessions, "closing": closing})
+
+
+def _data(report: PredictReport) -> dict:
+    return {
+        "title": f"{report.name}: leukocytes",
+        "script": "predict.js",
+        "report": report,
+        "groups": _by_answer(report),
+        "pictures": [_field_picture(field) for field in report.fields],
+        "content": _content(report),
+    }
 
 
 def _by_answer(report: PredictReport) -> list[tuple[ClassLabel, int, list[dict]]]:
@@ -149,15 +184,24 @@ def _card(number: int, field: FoundField, cell: FoundCell) -> dict:
         overlay=field.overlay,
         embedded=field.picture is not None,
         cell=cell,
-        **picture(fitted(cell.thumbnail, THUMBNAIL_SIDE), quality=THUMBNAIL_QUALITY),
+        **_shown(cell.thumbnail, THUMBNAIL_SIDE, THUMBNAIL_QUALITY),
     )
 
 
 def _field_picture(field: FoundField) -> dict | None:
     if field.picture is None:
         return None
-    side = min(FIELD_SIDE, max(field.picture.shape[:2]))
-    return picture(fitted(field.picture, side), quality=FIELD_QUALITY)
+    return _shown(field.picture, FIELD_SIDE, FIELD_QUALITY, enlarged=False)
+
+
+def _shown(
+    image: np.ndarray | LinkedPicture, side: int, quality: int, *, enlarged: bool = True
+) -> dict:
+    if isinstance(image, LinkedPicture):
+        return asdict(image)
+    if not enlarged:
+        side = min(side, max(image.shape[:2]))
+    return picture(fitted(image, side), quality=quality)
 
 
 def _content(report: PredictReport) -> dict:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -39,16 +38,6 @@ from leuko_mm.report.run_page import (
 )
 
 EVIL = "<script>alert('x')</script>\"&"
-FLAGS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
-PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
 DESKTOP, PHONE = (1280, 900), (390, 844)
 KEYS = ("precision", "recall", "f1", "iou", "ovr_accuracy")
 LABELS = tuple(ClassLabel(c.name, c.aliases[0], c.colour) for c in CLASSES)
@@ -218,44 +207,6 @@ def pages(page, check_data, browse_data, predict_data):
     )
 
 
-# For every text: its contrast with the ground that lies under it, as WCAG 2 counts.
-CONTRASTS = """() => {
-  const parse = (text) => {
-    const [r, g, b, a = 1] = text.match(/[\\d.]+/g).map(Number);
-    return [r, g, b, a];
-  };
-  const over = (top, under) =>
-    [0, 1, 2].map((i) => top[i] * top[3] + under[i] * (1 - top[3]));
-  const light = (colour) => {
-    const part = colour.map((c) => c / 255).map((c) =>
-      c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4);
-    return 0.2126 * part[0] + 0.7152 * part[1] + 0.0722 * part[2];
-  };
-  const ground = (element) => {
-    if (!element) return [255, 255, 255];
-    const own = parse(getComputedStyle(element).backgroundColor);
-    return own[3] === 1 ? own.slice(0, 3) : over(own, ground(element.parentElement));
-  };
-  const found = [];
-  for (const element of document.body.querySelectorAll("*")) {
-    const words = [...element.childNodes].filter((n) => n.nodeType === 3);
-    if (!words.some((n) => n.data.trim()) || !element.checkVisibility()) continue;
-    if (["SCRIPT", "STYLE"].includes(element.tagName)) continue;
-    const under = ground(element);
-    const ink = over(parse(getComputedStyle(element).color), under);
-    const [low, high] = [light(ink), light(under)].sort((a, b) => a - b);
-    found.push([(high + 0.05) / (low + 0.05), element.textContent.trim().slice(0, 40)]);
-  }
-  return found;
-}"""
-
-
-@pytest.fixture(scope="session")
-def contrasts():
-    """Return a function that gives (contrast, text) of every visible text of a tab."""
-    return lambda tab: tab.evaluate(CONTRASTS)
-
-
 @pytest.fixture(scope="session")
 def browse_data() -> BrowsePage:
     """Return contact sheets of twelve cells and three mosaics."""
@@ -283,27 +234,6 @@ def browse_data() -> BrowsePage:
             Sheet("mosaics", "Mosaics", "As they are.", False, mosaics),
         ),
     )
-
-
-@pytest.fixture(scope="session")
-def browser(tmp_path_factory):
-    """Start Chromium with an empty profile; give one tab to all tests."""
-    playwright = pytest.importorskip(
-        "playwright.sync_api", reason="needs playwright: pip install playwright"
-    )
-    program = next(filter(None, map(shutil.which, PROGRAMS)), None)
-    if program is None:
-        pytest.skip("needs a browser: apt-get install chromium")
-    with playwright.sync_playwright() as started:
-        context = started.chromium.launch_persistent_context(
-            str(tmp_path_factory.mktemp("profile")),
-            executable_path=program,
-            headless=True,
-            args=FLAGS,
-            timeout=180_000,
-        )
-        yield context
-        context.close()
 
 
 @pytest.fixture

@@ -1,11 +1,13 @@
 "use strict";
-// Filters, the view of a cell in its field, and corrections that are saved as a COCO
-// file. Without JavaScript the page shows all cells and hides the controls.
+// Filters, the view of a cell in its field, and corrections: saved as a COCO file, or
+// kept by `leuko app` (app.js). Without JavaScript the page shows all cells and hides
+// the controls.
 (() => {
   const section = document.getElementById("cells");
   const dialog = section.querySelector("dialog");
   if (!dialog) return;
   const content = JSON.parse(document.getElementById("content").textContent);
+  const served = Boolean(content.app);
   const NO_CELL = "background", OTHER = "other", UNSURE = "unsure", IGNORE = "ignore";
   const names = content.classes.slice(1);
   const options = [
@@ -46,10 +48,19 @@
     card.classList.toggle("changed", chosen.has(key));
   }
 
+  const tell = (name, detail) =>
+    document.dispatchEvent(new CustomEvent(name, { detail }));
+
   function choose(key, value) {
+    const { image, cell } = found.get(key);
+    set(key, value);
+    tell("choose", { image: image.file_name, cell: cell.id, answer: value });
+  }
+
+  function set(key, value) {
     if (value === predicted(key)) chosen.delete(key);
     else chosen.set(key, value);
-    unsaved = true;
+    unsaved = !served;
     cards.filter((card) => keyOf(card) === key).forEach(mark);
     const list = view("select");
     if (open && keyOf(open) === key && list) list.value = value;
@@ -60,7 +71,8 @@
     const number = chosen.size;
     const words = `${number} correction${number === 1 ? "" : "s"}`;
     section.querySelector("[role=status]").textContent =
-      number && !unsaved ? `${words}, saved` : words;
+      number && !unsaved ? `${words}, ${served ? "kept" : "saved"}` : words;
+    if (served) return; // its count follows
     for (const part of document.querySelectorAll(".corrected")) part.hidden = !number;
     const counts = new Map([...names, UNSURE, OTHER].map((name) => [name, 0]));
     for (const key of found.keys()) {
@@ -109,6 +121,7 @@
     const overlay = image.overlay.split("/").map(encodeURIComponent).join("/");
     view(".whole").href = `./${overlay}`;
     if (!dialog.open) dialog.showModal();
+    tell("shown", { box: cell.box, width: image.width, height: image.height });
   }
 
   function probability(name, share) {
@@ -187,7 +200,6 @@
     try {
       const coco = JSON.parse(await file.text());
       const images = new Map(coco.images.map((image) => [image.id, image.file_name]));
-      const numbers = new Map(content.images.map((image, i) => [image.file_name, i]));
       const words = new Map(coco.categories.map(({ id, name }) => [id, name]));
       for (const entry of coco.annotations) {
         const key = `${numbers.get(images.get(entry.image_id))}:${entry.cell}`;
@@ -235,19 +247,23 @@
   });
   dialog.addEventListener("close", () => open?.querySelector(".open").focus());
   dialog.addEventListener("keydown", (event) => {
-    if (event.target.tagName === "SELECT") return;
+    if (event.target.tagName === "SELECT" || event.shiftKey) return;
     if (event.key === "ArrowLeft") step(-1);
     if (event.key === "ArrowRight") step(1);
     keyPressed(event, open);
   });
-  section.querySelector(".save").addEventListener("click", save);
-  section.querySelector(".load input").addEventListener("change", (event) => {
+  section.querySelector(".save")?.addEventListener("click", save);
+  section.querySelector(".load input")?.addEventListener("change", (event) => {
     if (event.target.files.length) load(event.target.files[0]);
   });
+  const numbers = new Map(content.images.map((image, i) => [image.file_name, i]));
+  const said = ({ image, cell, answer }) => set(`${numbers.get(image)}:${cell}`, answer);
+  document.addEventListener("said", (event) => said(event.detail));
   window.addEventListener("beforeunload", (event) => {
     if (unsaved && chosen.size) event.preventDefault();
   });
 
   for (const part of section.querySelectorAll(".scripted")) part.hidden = false;
+  content.app?.corrections.forEach(said);
   showCounts();
 })();

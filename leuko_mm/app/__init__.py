@@ -1,0 +1,1 @@
+"""A local page: drop images, look at their cells, correct, count and save them."""
