@@ -12,6 +12,7 @@ import socket
 from pathlib import Path
 
 from leuko_mm.cli.main import DONE, at_least, number_below
+from leuko_mm.datasets.images import IMAGE_SUFFIXES
 from leuko_mm.errors import UsageError
 from leuko_mm.files import locked
 from leuko_mm.inference.folder_run import PredictRequest
@@ -74,6 +75,13 @@ def run(args: argparse.Namespace, command: list[str]) -> int:
     folder, token = args.folder, secrets.token_urlsafe(24)
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder} is a file; expected a folder for the sessions")
+    if folder.exists() and any(
+        path.suffix.lower() in IMAGE_SUFFIXES for path in folder.iterdir()
+    ):
+        raise UsageError(
+            f"{folder} has images, and sessions are kept in a folder of their own; give "
+            "another, or none, and drop the images on the page"
+        )
     try:
         family = socket.AF_INET6 if ":" in args.host else socket.AF_INET
         listening = socket.create_server((args.host, args.port), family=family)

@@ -44,6 +44,12 @@ def test_a_file_for_a_folder_is_refused(tmp_path, capsys):
     assert "expected a folder" in capsys.readouterr().err
 
 
+def test_a_folder_of_images_is_no_folder_of_sessions(tmp_path, capsys):
+    (tmp_path / "field.JPG").write_bytes(b"")
+    assert main(["app", str(tmp_path), "--port", "0"]) == WRONG_USE
+    assert "drop the images on the page" in capsys.readouterr().err
+
+
 def test_without_its_libraries_it_says_what_to_install(tmp_path, project_root):
     (tmp_path / "uvicorn.py").write_text(
         "raise ModuleNotFoundError('No module', name='uvicorn')"
