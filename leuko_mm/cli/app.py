@@ -79,8 +79,8 @@ def run(args: argparse.Namespace, command: list[str]) -> int:
         path.suffix.lower() in IMAGE_SUFFIXES for path in folder.iterdir()
     ):
         raise UsageError(
-            f"{folder} has images, and sessions are kept in a folder of their own; give "
-            "another, or none, and drop the images on the page"
+            f"{folder} has images, and sessions are kept in a folder of their own; "
+            "give another, or none, and drop the images on the page"
         )
     try:
         family = socket.AF_INET6 if ":" in args.host else socket.AF_INET
