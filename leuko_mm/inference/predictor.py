@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from os import PathLike
 from pathlib import Path
 from typing import NamedTuple
@@ -218,12 +219,11 @@ class Predictor:
         if self.scale not in (AUTO, None) or self.um_per_px is not None:
             return None
         found, few = [], []
-        for number, image in enumerate(images):
+        for number, smear in enumerate(_read_ahead(images)):
             if progress:
                 progress(number, len(images), "measuring the scale")
             # Why an image cannot be used is said where it is predicted.
-            with contextlib.suppress(Exception):
-                smear = _read(image)
+            if smear:
                 found.append(find_scale(smear.pixels, self.checkpoint))
                 if len(few) < MEASURED and smear.pixels.size <= 3 * LARGE:
                     few.append(smear)
@@ -411,6 +411,20 @@ def _read(image: ImageOrPath) -> _Smear:
         return _Smear(pixels, whole)
     part, areas = areas.cropped(whole)
     return _Smear(areas.filled(pixels[part]), whole, part, areas)
+
+
+def _read_ahead(images: Sequence[ImageOrPath]) -> Iterator[_Smear | None]:
+    """Yield images, None for those that cannot be read; the next is read meanwhile."""
+    ahead = None
+    with ThreadPoolExecutor(1) as pool:
+        for number, image in enumerate(images, 1):
+            smear = None
+            with contextlib.suppress(Exception):
+                smear = ahead.result() if ahead else _read(image)
+            # Two large ones would be too much memory.
+            small = smear and smear.pixels.size <= 3 * LARGE and number < len(images)
+            ahead = pool.submit(_read, images[number]) if small else None
+            yield smear
 
 
 def _alike(one: ImageScale, other: ImageScale, *, by: float) -> bool:
