@@ -30,7 +30,7 @@ class Pace:
         done, total: images.
         item: the image that was done last, or what is done before the first.
         seconds_left: None until it can be told.
-        error: why it ended; empty while it goes on.
+        error: why it ended; empty while it runs.
     """
 
     done: int = 0

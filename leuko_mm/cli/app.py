@@ -69,7 +69,7 @@ def run(args: argparse.Namespace, command: list[str]) -> int:
         from leuko_mm.app.server import MEGABYTE, build_server
     except ModuleNotFoundError as error:
         raise UsageError(
-            f"leuko app needs {error.name}, which is not installed: pip install "
+            f"it needs {error.name}, which is not installed: pip install "
             "starlette uvicorn"
         ) from None
     folder, token = args.folder, secrets.token_urlsafe(24)

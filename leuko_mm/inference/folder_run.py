@@ -236,7 +236,7 @@ def predict_files(
                     scales, other = former["scales"], set()
                 else:
                     scales, other = scales_of_run(former, images, measure)
-                # Removed first: whoever goes on from here takes what is there for done.
+                # Removed first: a resumed run takes what is there for done.
                 for name in [n for n in done if n.rpartition("/")[0] in other]:
                     remove_image_files(out, name)
                     del done[name]

@@ -12,9 +12,7 @@ import numpy as np
 from leuko_mm.datasets.converters.outlined import Outliner
 from leuko_mm.errors import UsageError
 from leuko_mm.inference.predictor import Predictor
-from leuko_mm.inference.scale import check_scale
-
-MEASURED = 24  # pictures whose scale is measured, at most
+from leuko_mm.inference.scale import check_scale, measured_of
 
 
 @contextmanager
@@ -49,7 +47,7 @@ def outlining(
     predictor = Predictor.from_zoo(device="cpu", classifier="")
     model, note = predictor.checkpoint, ""
     if scale is None:
-        found = predictor.common_scale(pictures[:: -(-len(pictures) // MEASURED)])
+        found = predictor.common_scale(measured_of(pictures))
         if found is None:
             raise UsageError(
                 "the pictures show neither red cells of one size nor leukocytes that "

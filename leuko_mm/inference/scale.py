@@ -128,6 +128,12 @@ def scale_of_leukocytes(
     return ImageScale(factor, LEUKOCYTES, sure, red_cell, note=note)
 
 
+def measured_of(images: Sequence) -> list:
+    """Return the images of a folder that tell its scale, evenly over all."""
+    count = min(len(images), MOST_MEASURED)
+    return [images[i * len(images) // count] for i in range(count)]
+
+
 def scales_of_folders(
     images: Mapping[str, Path],
     common_scale: Callable[[Sequence[Path]], ImageScale | None],
@@ -146,9 +152,7 @@ def scales_of_folders(
         folders.setdefault(name.rpartition("/")[0], []).append(path)
     found = {}
     for folder, paths in folders.items():
-        count = min(len(paths), MOST_MEASURED)
-        some = [paths[i * len(paths) // count] for i in range(count)]
-        if count > 1 and (scale := common_scale(some)):
+        if len(paths) > 1 and (scale := common_scale(measured_of(paths))):
             found[folder] = asdict(scale)
     return found
 
@@ -160,10 +164,10 @@ def scales_of_run(
 ) -> tuple[dict[str, dict], set[str]]:
     """Return the scales of a run's folders, and the folders that had another before.
 
-    A run that goes on with the same images keeps its scales.
+    A run that is resumed with the same images keeps its scales.
 
     Args:
-        former: state of the run that goes on; None for a new one.
+        former: state of the run that is resumed; None for a new one.
         images: of the run, by name.
         common_scale: see ``scales_of_folders``.
     """

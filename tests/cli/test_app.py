@@ -63,6 +63,6 @@ def test_without_its_libraries_it_says_what_to_install(tmp_path, project_root):
     )
     assert done.returncode == WRONG_USE
     assert done.stderr == (
-        "leuko app: leuko app needs uvicorn, which is not installed: pip install "
+        "leuko app: it needs uvicorn, which is not installed: pip install "
         "starlette uvicorn\n"
     )

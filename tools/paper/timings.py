@@ -44,7 +44,7 @@ from leuko_mm.files import write_text
 from leuko_mm.inference.cells import differential
 from leuko_mm.inference.model import CheckpointError
 from leuko_mm.inference.predictor import Predictor
-from leuko_mm.inference.scale import MOST_MEASURED
+from leuko_mm.inference.scale import measured_of
 from leuko_mm.models.size import build_bare
 from leuko_mm.processes import keep_memory
 from leuko_mm.report.html import number, table
@@ -285,7 +285,7 @@ def run_fields(args: argparse.Namespace) -> dict:
 def compare_parts(paths: Sequence[Path]) -> dict:
     """Return how the cells of parts of images fit those of the whole images."""
     parts, whole = Predictor.from_zoo(), Predictor.from_zoo(exhaustive=True)
-    scale = parts.common_scale(paths[:: max(1, len(paths) // MOST_MEASURED)])
+    scale = parts.common_scale(measured_of(paths))
     cells, same, overlaps, more, seconds = 0, 0, [], 0, [[], []]
     for path in paths:
         image, found = read_image(path), []
