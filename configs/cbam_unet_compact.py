@@ -2,7 +2,7 @@
 # half its size, two light stages below them, CBAM on the five skips; 4.0 million
 # parameters, an eighth of cbam_unet's arithmetic. As written, the file is the recipe of
 # the model in the package: smears composed of real cells and fields
-# (docs/model_zoo.md). What people change most:
+# (docs/models.md). What people change most:
 #   --split fold1 ... fold5              which slides are tested
 #   _iterations                          how long to train
 #   frozen_stages                        stages of VGG16 that never learn

@@ -81,7 +81,7 @@ train_dataloader = dict(
         size=_size,
         red_cell=_red_cell,
         # More labelled cells that are none of the five, and those of another
-        # laboratory are taken for them (docs/model_zoo.md).
+        # laboratory are taken for them (docs/models.md).
         places=0.6,
         pipeline=[
             dict(

@@ -1,4 +1,4 @@
-"""The five commands of docs/data.md work as they are printed."""
+"""The five commands of docs/train.md work as they are printed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tiny_run import leuko
 from leuko_mm.datasets.converters.synthetic.dataset import synthetic_cells
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGE = ROOT / "docs" / "data.md"
+PAGE = ROOT / "docs" / "train.md"
 
 
 def five_commands() -> list[list[str]]:

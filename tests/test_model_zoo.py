@@ -30,7 +30,7 @@ def test_the_files_are_those_that_the_tool_writes(writer):
     models = writer.current_entries()
     text = writer.HEAD + writer.to_yaml(models)
     assert (CONFIGS / "metafile.yml").read_text(encoding="utf-8") == text, HOW
-    page = (ROOT / "docs" / "model_zoo.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "models.md").read_text(encoding="utf-8")
     table = writer.list_table(models)
     assert writer.put_into(page, "models", table) == page, HOW
 

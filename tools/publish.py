@@ -8,7 +8,7 @@
 ``checkpoint`` writes bare tensors, tested as they are, with sidecar and card, into the
 package or to ``--out``. ``exports`` writes every checkpoint of the package as ONNX
 into its zoo/onnx, by which it predicts without torch. ``list`` writes
-configs/metafile.yml and the table of docs/model_zoo.md from docs/model_table.json and
+configs/metafile.yml and the table of docs/models.md from docs/model_table.json and
 the checkpoints in the package; addresses and hashes of files elsewhere are kept.
 ``sizes`` measures every method and writes docs/model_table.json and the table of
 docs/methods.md.
@@ -316,7 +316,7 @@ def to_yaml(entries: list[ZooEntry]) -> str:
             dict(
                 Name="leuko_mm",
                 Metadata=dict(Task="Leukocyte segmentation", License="Apache-2.0"),
-                README="docs/model_zoo.md",
+                README="docs/models.md",
             )
         ],
         Models=[_model(entry) for entry in entries],
@@ -393,10 +393,10 @@ def _update_page(page: Path, name: str, table: str) -> None:
 
 
 def write_list() -> None:
-    """Write configs/metafile.yml and the table of docs/model_zoo.md."""
+    """Write configs/metafile.yml and the table of docs/models.md."""
     models = current_entries()
     (config_home() / METAFILE).write_text(HEAD + to_yaml(models), encoding="utf-8")
-    _update_page(DOCS / "model_zoo.md", "models", list_table(models))
+    _update_page(DOCS / "models.md", "models", list_table(models))
 
 
 def write_sizes() -> None:

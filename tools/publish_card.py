@@ -107,7 +107,7 @@ none of these; {size_bytes / 1e6:.1f} MB; licence {sidecar["licence"]}.
 Research on Wright- or Giemsa-stained blood smears, and a start for training on your \
 own cells (`leuko train {sidecar["method"]} --data NAME --load-from CHECKPOINT`). \
 **Not a medical device, and not for diagnosis.** What to expect in a laboratory that \
-it never saw is measured in docs/model_zoo.md, "In other laboratories".
+it never saw is measured in docs/models.md, "In other laboratories".
 
 ## Data and training
 
@@ -116,7 +116,7 @@ it never saw is measured in docs/model_zoo.md, "In other laboratories".
 - Trained by `{command}`.
 - The datasets were changed: cells were cut out at one scale and turned, mirrored, and \
 varied in colour, focus and noise. PBC's outlines were drawn by a model of this \
-project; the masks of BCCD are of unknown hand. Citations: docs/data.md.
+project; the masks of BCCD are of unknown hand. Citations: docs/train.md.
 - The encoder started from EfficientNet-Lite0's ImageNet weights (Apache-2.0).
 
 ## On cells of the same laboratories that it was not trained on

@@ -164,7 +164,7 @@ def _warn_of_synthetic_training(checkpoint: Path | None) -> None:
     if synthetic:
         print(
             f"warning: {checkpoint} was trained on drawn cells alone; what it says of "
-            "real images means nothing. Train on real ones: docs/data.md",
+            "real images means nothing. Train on real ones: docs/train.md",
             file=sys.stderr,
         )
 

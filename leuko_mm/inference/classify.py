@@ -26,7 +26,7 @@ CLASS_HEAD = "leuko_mm.CellClassHead"
 BATCH = 32
 # Exponents of the probabilities of this network and of the one that segments. Over
 # laboratories that neither has seen, on the halves to choose on, they name most cells
-# rightly with a log loss within 1 % of the least (docs/model_zoo.md).
+# rightly with a log loss within 1 % of the least (docs/models.md).
 OWN, SEGMENTATION = 0.75, 0.35
 # What a share of zero counts as, so that one network alone cannot exclude a class.
 LEAST = 1e-3

@@ -4,7 +4,7 @@
         --split development
 
 Blur, sharpening, noise and JPEG change the test images, one at a time, before the
-network sees them; the truth stays. docs/model_zoo.md has the figures.
+network sees them; the truth stays. docs/models.md has the figures.
 """
 
 from __future__ import annotations
