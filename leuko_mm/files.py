@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import glob
 import hashlib
+import json
 import os
 import shutil
 import tempfile
@@ -15,6 +16,7 @@ import unicodedata
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 try:
     import fcntl
@@ -56,6 +58,19 @@ def write_text(path: Path, text: str) -> None:
     """Replace a text file in one move; what is no text, as in names, is escaped."""
     with replacing(path) as part:
         part.write_text(text, encoding="utf-8", errors="backslashreplace")
+
+
+def read_json(path: Path, *, encoding: str = "utf-8") -> Any:
+    """Return the content of a JSON file from anywhere.
+
+    Raises:
+        OSError: if it cannot be read.
+        ValueError: if it is no JSON, or nested without end.
+    """
+    try:
+        return json.loads(Path(path).read_text(encoding=encoding))
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
 
 
 def write_table(path: Path, header: Iterable[str], rows: Iterable[Iterable]) -> None:

@@ -29,7 +29,7 @@ import numpy as np
 from leuko_mm.classes import BACKGROUND, CLASS_NAMES, IGNORE_LABEL, OTHER, UNSURE
 from leuko_mm.datasets.images import IMAGE_SUFFIXES
 from leuko_mm.errors import UsageError
-from leuko_mm.files import printable, sha256_of, write_table, write_text
+from leuko_mm.files import printable, read_json, sha256_of, write_table, write_text
 from leuko_mm.inference.cells import DifferentialRow
 from leuko_mm.inference.exchange import inside_box, write_coco, write_geojson
 from leuko_mm.inference.folder_run import COCO, GEOJSON, STATE, STATE_SCHEMA
@@ -165,7 +165,7 @@ class Session:
                     stamp = (facts.st_mtime_ns, facts.st_ino, facts.st_size)
                     known = self._records.get(file)
                     if not known or known[0] != stamp:
-                        record = json.loads(path.read_text(encoding="utf-8"))
+                        record = read_json(path)
                         known = (stamp, record)
                     found[file] = known
                 except (OSError, ValueError):
@@ -534,7 +534,7 @@ def _read(
     if default is not None and not file.is_file():
         return default
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = read_json(file)
         if content["schema"] == schema:
             return content
         fault = f"schema {content['schema']!r}, this version reads {schema}"

@@ -33,7 +33,7 @@ from leuko_mm.datasets.images import (
     read_image,
 )
 from leuko_mm.errors import UsageError, did_you_mean
-from leuko_mm.files import locked, printable, sha256_of_file, write_text
+from leuko_mm.files import locked, printable, read_json, sha256_of_file, write_text
 from leuko_mm.inference.cells import ImageScale, Prediction
 from leuko_mm.inference.classify import accepted_by, classifier_of
 from leuko_mm.inference.mask_images import refuse_mask
@@ -602,7 +602,7 @@ def _read_state(out: Path) -> dict | None:
     if not file.is_file():
         return None
     try:
-        state = json.loads(file.read_text(encoding="utf-8"))
+        state = read_json(file)
         if state["schema"] == STATE_SCHEMA:
             return state
         fault = f"schema {state['schema']!r}, this version reads {STATE_SCHEMA}"

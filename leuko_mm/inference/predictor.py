@@ -36,6 +36,7 @@ from leuko_mm.inference.model import (
     open_runtime,
     read_model,
     shipped_model,
+    try_network,
 )
 from leuko_mm.inference.not_smear import NotSmear, Part, find_not_smear
 from leuko_mm.inference.regions import SIDE, find_regions, grown, inside
@@ -150,6 +151,12 @@ class Predictor:
         self.accept = self._accepted(accept)
         network = open_runtime(self.checkpoint, self.runtime, device=device)
         self._network = TileNetwork(self.checkpoint, network, tta=tta)
+        black, enhance = np.zeros((64, 64, 3), np.uint8), self.checkpoint.enhance
+        try_network(
+            self.checkpoint,
+            lambda: self._network(_enhanced(black, enhance) if enhance else black),
+            (len(self.classes), 64, 64),
+        )
 
     def _accepted(self, accept: float | None) -> float:
         if accept is None:

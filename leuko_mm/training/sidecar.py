@@ -20,6 +20,7 @@ from leuko_mm.datasets.joined import (
 from leuko_mm.datasets.prepared import NOT_STATED, DatasetError, cell_rows, read_about
 from leuko_mm.engine.checkpoints import load_tensors
 from leuko_mm.errors import UsageError
+from leuko_mm.files import read_json
 from leuko_mm.inference.model import read_sidecar_of
 from leuko_mm.models.size import build_bare
 from leuko_mm.training.config import cells_config
@@ -118,9 +119,11 @@ def read_sidecar(path: Path, digest: str) -> dict:
     if not place.is_file():
         return {}
     try:
-        sidecar = json.loads(place.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
+        sidecar = read_json(place)
+    except ValueError as error:
         raise UsageError(f"{place} is damaged ({error})") from None
+    if not isinstance(sidecar, dict):
+        raise UsageError(f"{place} is damaged (expected an object)")
     if sidecar.get("sha256") != digest:
         raise UsageError(
             f"{path} is not the file that {place.name} describes: its sha256 is "
