@@ -21,7 +21,7 @@ from leuko_mm.report.overlay import DrawnCell, cell_overlay
 
 WIDE = "neut/2-1.jpg"
 OTHERS = ("baso/1-1.jpg", "eosi/1-1.jpg", "lymp/2-1.jpg", "mono/2-1.jpg")
-FIELD, TILE, GAP, TEXT = (800, 600), 255, 6, 40  # px
+FIELD, TILE, GAP, TEXT = (800, 440), 255, 6, 36  # px
 JPEG_QUALITY = 85
 
 
@@ -42,10 +42,12 @@ def draw(folder: Path) -> np.ndarray:
     first, *others = [predictor.predict(image, scale=scale) for image in pixels]
     height, width = FIELD[1], FIELD[0] + GAP + 2 * (TILE + GAP) - GAP
     picture = np.full((height + TEXT, width, 3), 255, np.uint8)
-    field = cv2.resize(_overlay(pixels[0], first), FIELD, interpolation=cv2.INTER_AREA)
+    field = _overlay(pixels[0], first)
+    field = field[: round(field.shape[1] * FIELD[1] / FIELD[0])]  # its upper part
+    field = cv2.resize(field, FIELD, interpolation=cv2.INTER_AREA)
     picture[: FIELD[1], : FIELD[0]] = field
     captions = [(_line(first), 0, height)]
-    tall = (height - 2 * TEXT - GAP) // 2
+    tall = (height - TEXT - GAP) // 2
     for number, (image, found) in enumerate(zip(pixels[1:], others, strict=True)):
         tile = _around(_overlay(image, found), found.cells[0], tall / TILE)
         left = FIELD[0] + GAP + number % 2 * (TILE + GAP)
@@ -80,19 +82,15 @@ def _around(image: np.ndarray, cell, proportion: float) -> np.ndarray:
 
 
 def _line(found) -> str:
-    return "; ".join(
-        f"{cell.id}: {name} ({found.classes[cell.class_id]}?)"
-        if (name := found.answer(cell)) == "unsure"
-        else f"{cell.id}: {name}, {cell.confidence:.0%}"
-        for cell in found.cells
-    )
+    lines = (f"{found.answer(cell)}, {cell.confidence:.0%}" for cell in found.cells)
+    return "; ".join(lines)
 
 
 def _written(picture: np.ndarray, captions: list[tuple[str, int, int]]) -> np.ndarray:
     image = Image.fromarray(picture)
     pen, font = ImageDraw.Draw(image), ImageFont.load_default(20)
     for text, left, top in captions:
-        pen.text((left + 4, top + 7), text, (30, 30, 30), font)
+        pen.text((left + 4, top + 5), text, (30, 30, 30), font)
     return np.asarray(image)
 
 
