@@ -125,7 +125,9 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command; return its exit code."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("left", nargs="+", choices=LABORATORIES)
-    parser.add_argument("--out", type=Path, required=True, help="gets class_trials_LABORATORY.json")
+    parser.add_argument(
+        "--out", type=Path, required=True, help="gets class_trials_LABORATORY.json"
+    )
     parser.add_argument("--work-dirs", type=Path, default=Path("work_dirs/trials"))
     args = parser.parse_args(argv)
     args.out.mkdir(parents=True, exist_ok=True)
