@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,14 +13,11 @@ import leuko_mm
 from leuko_mm.classes import (
     BINARY_COLOURS,
     CLASS_COLOURS,
-    CLASSES,
     OTHER,
     OTHER_COLOUR,
 )
 from leuko_mm.datasets.audit import (
     Audit,
-    GroupStain,
-    RegionColour,
     dataset_classes,
     full_audit,
 )
@@ -33,7 +30,7 @@ from leuko_mm.datasets.audit_checks import (
 )
 from leuko_mm.datasets.prepared import BY_MODEL, dataset_root
 from leuko_mm.errors import UsageError
-from leuko_mm.files import replacing_folder, write_text
+from leuko_mm.files import replacing_folder
 from leuko_mm.report.check_page import (
     CheckReport,
     FindingPicture,
@@ -42,6 +39,7 @@ from leuko_mm.report.check_page import (
 )
 from leuko_mm.report.run_page import ClassLabel
 from leuko_mm.training.preflight import draw_synthetic
+from leuko_mm.training.run_report import class_labels
 
 PAGE_FILE, JSON_FILE = "check.html", "check.json"
 SCHEMA = 1
@@ -53,14 +51,12 @@ def check(
     *,
     split: str | None = None,
     out: Path | None = None,
-    json_file: Path | None = None,
     force: bool = False,
 ) -> Audit:
     """Check a dataset, or one split of it, and write what was asked for.
 
     Args:
         out: folder of the page and its data; None writes neither.
-        json_file: the findings alone; None writes none.
         force: replace an earlier check.
 
     Raises:
@@ -70,8 +66,6 @@ def check(
     """
     if out is not None:
         _check_folder(out, force=force)
-    if json_file is not None:
-        _check_file(json_file, force=force)
     draw_synthetic(name)
     audit = full_audit(dataset_root(name), split=split)
     text = json.dumps(as_json(audit, split), indent=2) + "\n"
@@ -81,9 +75,6 @@ def check(
                 page = render_check_report(check_page(audit, split))
                 (building / PAGE_FILE).write_text(page, encoding="utf-8")
                 (building / JSON_FILE).write_text(text, encoding="utf-8")
-        if json_file is not None:
-            json_file.parent.mkdir(parents=True, exist_ok=True)
-            write_text(json_file, text)
     except OSError as error:
         raise UsageError(
             f"what was found could not be written ({error}); choose another place"
@@ -102,15 +93,6 @@ def _check_folder(out: Path, *, force: bool) -> None:
     if there and not force:
         raise UsageError(
             f"{out} holds a check; add --force to replace it, or choose another --out"
-        )
-
-
-def _check_file(file: Path, *, force: bool) -> None:
-    if file.is_dir():
-        raise UsageError(f"{file} is a folder; --json takes a file")
-    if file.exists() and not force:
-        raise UsageError(
-            f"{file} exists; add --force to replace it, or choose another --json"
         )
 
 
@@ -142,7 +124,7 @@ def as_json(audit: Audit, split: str | None = None) -> dict:
         "split": split,
         "cells": sum(row.kind == "cell" for row in audit.rows),
         "fields": sum(row.kind == "field" for row in audit.rows),
-        "groups": len(audit.stains),
+        "groups": len({row.group for row in audit.rows if row.kind == "cell"}),
         "tally": tally(audit.findings),
         "findings": [
             {
@@ -157,26 +139,6 @@ def as_json(audit: Audit, split: str | None = None) -> dict:
             for finding in findings
         ],
         "counts": audit.counts,
-        "stains": [
-            {
-                "group": stain.group,
-                "cells": stain.cells,
-                **{name: _colour(colour) for name, colour in stain.regions.items()},
-            }
-            for stain in audit.stains
-        ],
-    }
-
-
-def _colour(colour: RegionColour | None) -> Mapping | None:
-    if colour is None:
-        return None
-    return {
-        "lab": [round(value, 2) for value in colour.lab],
-        "rgb": list(colour.rgb),
-        "spread": round(colour.spread, 2),
-        "distance": round(colour.distance, 2),
-        "far": colour.far,
     }
 
 
@@ -195,25 +157,16 @@ def check_page(audit: Audit, split: str | None = None) -> CheckReport:
             for name, parts in audit.counts.items()
             for part, by_class in parts.items()
         ),
-        stains=sorted(audit.stains, key=_largest_distance, reverse=True),
         closing="Made by leuko_mm; the same again: leuko check "
         + shlex.join([str(audit.root), *only]),
     )
 
 
-def class_labels(classes: Sequence[str]) -> tuple[ClassLabel, ...]:
-    """Return name, abbreviation and colour of a dataset's classes, by their ids."""
-    shorts = {c.name: c.aliases[-2] if c.id else c.aliases[0] for c in CLASSES}
-    colours = CLASS_COLOURS if set(classes) <= set(shorts) else BINARY_COLOURS
-    return tuple(
-        ClassLabel(name, shorts.get(name, name[:4]), colours[index % len(colours)])
-        for index, name in enumerate(classes)
-    )
-
-
 def audit_labels(audit: Audit) -> tuple[ClassLabel, ...]:
     """Return the classes that an audit counts: also ``other``, where there is one."""
-    labels = class_labels(dataset_classes(audit.about))
+    classes = dataset_classes(audit.about)
+    colours = BINARY_COLOURS if len(classes) == 2 else CLASS_COLOURS
+    labels = class_labels(dict(classes=classes, palette=colours))
     if any(row.class_name == OTHER for row in audit.rows):
         labels += (ClassLabel(OTHER, OTHER, OTHER_COLOUR),)
     return labels
@@ -244,7 +197,3 @@ def _pictures(audit: Audit, finding: AuditFinding) -> Iterator[FindingPicture]:
             labels = np.clip(labels, 0, 255).astype(np.uint8) if fits else None
         if image is not None:
             yield FindingPicture(stem, image, labels)
-
-
-def _largest_distance(stain: GroupStain) -> float:
-    return max((c.distance for c in stain.regions.values() if c), default=0.0)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -48,7 +47,6 @@ class CheckReport:
     Args:
         tally: number of findings by severity.
         counts: (split, part, cells of each class without the background).
-        stains: ``datasets.audit.GroupStain`` of each group, the most unlike first.
     """
 
     name: str
@@ -57,7 +55,6 @@ class CheckReport:
     classes: tuple[ClassLabel, ...]
     sections: tuple[FindingSection, ...]
     counts: tuple[tuple[str, str, tuple[int, ...]], ...]
-    stains: Sequence[Any]
     closing: str
 
 

@@ -58,7 +58,6 @@ def test_hidden_images_and_pipes_are_named_and_never_read(tmp_path):
         ["metrics.json", "cells.npz"],
         ["check.html", "check.json"],
         ["browse.html"],
-        ["mosaics.json"],
     ],
 )
 def test_our_own_results_are_no_images(tmp_path, marks):
