@@ -11,7 +11,7 @@ into its zoo/onnx, by which it predicts without torch. ``list`` writes
 configs/metafile.yml and the table of docs/models.md from docs/model_table.json and
 the checkpoints in the package; addresses and hashes of files elsewhere are kept.
 ``sizes`` measures every method and writes docs/model_table.json and the table of
-docs/methods.md.
+docs/compare.md.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import re
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -46,6 +45,7 @@ from leuko_mm.inference.model import (
     training_command,
 )
 from leuko_mm.models.size import model_size
+from leuko_mm.report.html import put_into
 from leuko_mm.training.config import resolve_config
 from leuko_mm.training.results import CALIBRATION_FILE
 from leuko_mm.zoo.entries import METAFILE, PACKAGE, ZooEntry, read_entries
@@ -371,22 +371,6 @@ def size_table(sizes: dict) -> str:
     return "\n".join(lines) + "\n"
 
 
-def put_into(page: str, name: str, table: str) -> str:
-    """Return a page with the table between ``<!-- name -->`` and its end replaced.
-
-    Raises:
-        ValueError: if the page has no such marks.
-    """
-    begin, end = f"<!-- {name} -->\n", f"<!-- end of {name} -->"
-    pattern = re.compile(f"({re.escape(begin)}).*?({re.escape(end)})", re.DOTALL)
-    if not pattern.search(page):
-        raise ValueError(
-            f"the page has no '{begin.strip()}' with '{end}' below it; put both where "
-            "the table belongs"
-        )
-    return pattern.sub(lambda found: found[1] + table + found[2], page)
-
-
 def _update_page(page: Path, name: str, table: str) -> None:
     text = put_into(page.read_text(encoding="utf-8"), name, table)
     page.write_text(text, encoding="utf-8")
@@ -400,11 +384,11 @@ def write_list() -> None:
 
 
 def write_sizes() -> None:
-    """Write docs/model_table.json and the table of docs/methods.md."""
+    """Write docs/model_table.json and the table of docs/compare.md."""
     sizes = measured_sizes(method_names())
     text = json.dumps(sizes, indent=1) + "\n"
     (DOCS / "model_table.json").write_text(text, encoding="utf-8")
-    _update_page(DOCS / "methods.md", "model table", size_table(sizes))
+    _update_page(DOCS / "compare.md", "model table", size_table(sizes))
 
 
 # Command line
