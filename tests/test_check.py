@@ -34,7 +34,7 @@ def test_a_sound_dataset_ends_with_0(smears, capsys):
     assert lines[0].startswith(f"{smears}: ")
     assert lines[-1].startswith("0 errors, ")
     (head,) = [line for line in lines if line.startswith("cells ")]
-    assert head.split() == ["cells", "baso", "eosi", "lymp", "mono", "neut", "all"]
+    assert head.split() == ["cells", "bas", "eos", "lym", "mon", "neu", "all"]
     (fold,) = [line for line in lines if line.startswith("fold1 ") and "test" in line]
     numbers = list(map(int, fold.split()[2:]))
     assert sum(numbers[:-1]) == numbers[-1] > 0

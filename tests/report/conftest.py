@@ -7,13 +7,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from leuko_mm.classes import CLASSES
-from leuko_mm.report.check_page import (
+from leuko_mm.check import (
     CheckReport,
     FindingPicture,
     FindingSection,
     render_check_report,
 )
+from leuko_mm.classes import CLASSES
 from leuko_mm.report.contact_sheet import BrowsePage, Figure, Sheet, render_browse_page
 from leuko_mm.report.predict_page import (
     CountedClass,

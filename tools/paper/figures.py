@@ -9,7 +9,6 @@ them. Whether figures of real cells may be passed on is up to the dataset's lice
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import sys
 import warnings
@@ -135,7 +134,7 @@ def find_methods(
 def _named(path: Path, classes: Sequence[str]) -> TrainedMethod:
     if not path.is_file():
         raise UsageError(f"checkpoint {path} does not exist")
-    sidecar = read_sidecar(path, hashlib.sha256(path.read_bytes()).hexdigest())
+    sidecar = read_sidecar(path)
     if not sidecar:
         raise UsageError(
             f"{path} has no {path.with_suffix('.json').name} beside it, which says how "
