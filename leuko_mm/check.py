@@ -31,7 +31,7 @@ from leuko_mm.datasets.audit_checks import (
 )
 from leuko_mm.datasets.prepared import BY_MODEL, dataset_root
 from leuko_mm.errors import UsageError
-from leuko_mm.files import replacing_folder
+from leuko_mm.files import refuse_others, replacing_folder
 from leuko_mm.report.html import picture, render
 from leuko_mm.report.overlay import RGB, fitted, overlay
 from leuko_mm.report.run_page import ClassLabel
@@ -107,7 +107,7 @@ def check(
             be written.
     """
     if out is not None:
-        _check_folder(out, force=force)
+        refuse_others(out, "a check", (PAGE_FILE, JSON_FILE), force=force)
     draw_synthetic(name)
     audit = full_audit(dataset_root(name), split=split)
     text = json.dumps(as_json(audit, split), indent=2) + "\n"
@@ -122,20 +122,6 @@ def check(
             f"what was found could not be written ({error}); choose another place"
         ) from error
     return audit
-
-
-def _check_folder(out: Path, *, force: bool) -> None:
-    if not out.exists():
-        return
-    there = {path.name for path in out.iterdir()} if out.is_dir() else {out.name}
-    if not out.is_dir() or there - {PAGE_FILE, JSON_FILE}:
-        raise UsageError(
-            f"{out} holds something else than a check; choose another --out"
-        )
-    if there and not force:
-        raise UsageError(
-            f"{out} holds a check; add --force to replace it, or choose another --out"
-        )
 
 
 def summary(audit: Audit) -> str:

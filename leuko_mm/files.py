@@ -16,6 +16,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from leuko_mm.errors import UsageError
+
 try:
     import fcntl
 except ImportError:  # Windows: nothing is locked there
@@ -107,6 +109,29 @@ def restore_folder(place: Path) -> None:
         pattern = f".{glob.escape(place.name)}-*-old"
         for aside in sorted(place.parent.glob(pattern))[-1:]:
             os.replace(aside, place)
+
+
+def refuse_others(out: Path, what: str, ours: Iterable[str], *, force: bool) -> None:
+    """Refuse a folder of other things than ours, and ours without ``force``.
+
+    Args:
+        what: is in a folder of ours, such as "a check".
+        ours: names that such a folder may have in it.
+
+    Raises:
+        UsageError: naming the folder.
+    """
+    if not out.exists():
+        return
+    there = {path.name for path in out.iterdir()} if out.is_dir() else {out.name}
+    if not out.is_dir() or there - set(ours):
+        raise UsageError(
+            f"{out} holds something else than {what}; choose another --out"
+        )
+    if there and not force:
+        raise UsageError(
+            f"{out} holds {what}; add --force to replace it, or choose another --out"
+        )
 
 
 def sha256_of(content: bytes | str) -> str:

@@ -8,7 +8,7 @@ from tool_module import load_tool
 
 from leuko_mm.errors import UsageError
 from leuko_mm.inference.model import shipped_folder, shipped_names
-from leuko_mm.zoo.zoo import ZooEntry, read_entries
+from leuko_mm.zoo.entries import ZooEntry, read_entries
 
 HOW = "run python tools/publish.py list"
 

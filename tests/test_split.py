@@ -95,7 +95,7 @@ def test_development_keeps_the_last_fold_apart(smears):
 def test_other_deals_are_named_by_their_seed(smears):
     names = [
         r.name
-        for seed in range(3)
+        for seed in range(4)
         for r in deal(smears, folds=2, seed=seed, prefix="by_slide")
     ]
     assert names[1:4:2] == ["by_slide_fold2", "by_slide_s1_fold2"]

@@ -48,7 +48,8 @@ from leuko_mm.models.size import model_size
 from leuko_mm.report.html import put_into
 from leuko_mm.training.config import resolve_config
 from leuko_mm.training.results import CALIBRATION_FILE
-from leuko_mm.zoo.zoo import METAFILE, PACKAGE, ZooEntry, measure, read_entries, verify
+from leuko_mm.zoo.entries import METAFILE, PACKAGE, ZooEntry, read_entries
+from leuko_mm.zoo.zoo import measure, verify
 
 # Bytes that a file in the package may have, and all of them together.
 LIMIT, LIMIT_TOGETHER = 8_000_000, 16_000_000

@@ -27,7 +27,7 @@ from leuko_mm.inference.outputs import REPORT, UNITS, count_table
 from leuko_mm.inference.scale import AUTO
 from leuko_mm.processes import DASK_HELP, keep_memory
 from leuko_mm.progress import ProgressLine
-from leuko_mm.zoo.zoo import network_of, read_entries
+from leuko_mm.zoo.entries import network_of, read_entries
 
 SHOWN_FAILURES = 20
 # How a scale was found, in front of the number of images.

@@ -13,16 +13,8 @@ from pathlib import Path
 
 from leuko_mm.cli.main import DONE, SOME_FAILED, aligned
 from leuko_mm.errors import UsageError
-from leuko_mm.zoo.zoo import (
-    checkpoint_of,
-    compare_metrics,
-    describe,
-    fetch,
-    measure,
-    read_entries,
-    verify,
-    zoo_rows,
-)
+from leuko_mm.zoo.entries import checkpoint_of, read_entries
+from leuko_mm.zoo.zoo import compare_metrics, describe, fetch, measure, verify, zoo_rows
 
 HEADER = ("name", "parameters", "multiply-adds", "mIoU", "checkpoint")
 

@@ -23,7 +23,7 @@ from leuko_mm.errors import UsageError
 from leuko_mm.inference.model import read_sidecar_of
 from leuko_mm.models.size import build_bare
 from leuko_mm.training.config import cells_config
-from leuko_mm.zoo.zoo import checkpoint_of
+from leuko_mm.zoo.entries import checkpoint_of
 
 # What the data preprocessor does to the values of a pixel.
 NORMALISATION = ("mean", "std", "bgr_to_rgb")

@@ -15,11 +15,10 @@ from tiny_checkpoint import METRICS, rewrite, write_tiny
 from leuko_mm.cli.main import exit_code_of
 from leuko_mm.errors import UsageError
 from leuko_mm.inference.model import CheckpointError
-from leuko_mm.zoo import zoo
+from leuko_mm.zoo import entries, zoo
+from leuko_mm.zoo.entries import ZooEntry, checkpoint_of
 from leuko_mm.zoo.zoo import (
     MetricPair,
-    ZooEntry,
-    checkpoint_of,
     compare_metrics,
     fetch,
     measure,
@@ -54,7 +53,8 @@ def published(tmp_path, tiny_config, monkeypatch):
         weights=f"http://127.0.0.1:{server.server_port}/tiny.pth",
         sha256=sidecar["sha256"],
     )
-    monkeypatch.setattr(zoo, "read_entries", lambda: [entry])
+    for module in (entries, zoo):
+        monkeypatch.setattr(module, "read_entries", lambda: [entry])
     monkeypatch.setenv("LEUKO_MM_DATA", str(tmp_path / "data"))
     yield entry, folder
     server.shutdown()

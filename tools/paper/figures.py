@@ -45,6 +45,7 @@ from leuko_mm.datasets.prepared import dataset_root, is_binary, read_about
 from leuko_mm.datasets.sampling import sample_randomness
 from leuko_mm.engine.checkpoints import STATES, load_tensors
 from leuko_mm.errors import UsageError, did_you_mean
+from leuko_mm.files import refuse_others
 from leuko_mm.models.size import build_bare
 from leuko_mm.training.config import COMBINATIONS, SAME_AS, SETTINGS, protocol_names
 from leuko_mm.training.preflight import draw_synthetic
@@ -596,21 +597,6 @@ def _summary(method: TrainedMethod) -> dict:
     )
 
 
-def check_place(out: Path, *, force: bool) -> None:
-    """Refuse to write over anything but figures, and over those without ``force``."""
-    if not out.exists():
-        return
-    if not out.is_dir() or {path.name for path in out.iterdir()} - {ABOUT, *FIGURES}:
-        raise UsageError(
-            f"{out} holds other things than these figures, so it is not replaced; "
-            "choose another --out"
-        )
-    if any(out.iterdir()) and not force:
-        raise UsageError(
-            f"{out} holds figures; add --force to replace them, or choose another --out"
-        )
-
-
 def _write(out: Path, pictures: Mapping[str, np.ndarray], about: Mapping) -> None:
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -650,7 +636,7 @@ def parser() -> argparse.ArgumentParser:
 
 def draw_figures(args: argparse.Namespace) -> list[str]:
     """Write all figures; return a line on everything that is left out."""
-    check_place(args.out, force=args.force)
+    refuse_others(args.out, "figures", (ABOUT, *FIGURES), force=args.force)
     root = dataset_root(args.dataset)
     draw_synthetic(args.dataset)
     quick_check(root, split=args.split)
