@@ -53,17 +53,12 @@ from leuko_mm.training.sidecar import read_sidecar, training_cells, training_spl
 
 # File and what it is, in the paper's order.
 FIGURES = {
-    "figure_02_cells.png": "cells of every class",
-    "figure_03_mosaic.png": "cells, and the mosaic made of them",
-    "figure_04_enhancement.png": "AHE-Retinex step by step",
-    "figure_08_colours.png": "the classes' colours",
     "figure_09_methods.png": "methods, and the cells that each cuts out",
     "figure_10_ablation.png": "the ablation, masks blended over the image",
     "figure_11_counts.png": "4, 9 and 16 cells",
 }
 ABOUT = "figures.json"
 SCHEMA = 1
-SAMPLES = 5
 SHOWN = 3
 SIDE = 512  # px of a mosaic, as in the paper
 FILL = 230
@@ -364,13 +359,6 @@ class CellStock:
         laid = lay_grid(composed.cells, tile_of, **how)
         return as_rgb(laid.image), laid.labels
 
-    def cell(
-        self, number: int, enhance: Mapping | None = None
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Return a cell's image RGB and labels (256 px a side)."""
-        image, labels = self._store(enhance).tile(number, SIDE // 2, SIDE // 2)
-        return as_rgb(image), labels
-
     def dealt(self, n: int, *, seed: int) -> list[Composed]:
         """Return mosaics that show every cell once, in a random order."""
         dealt = compose_every(len(self.infos), n * n, seed=seed)
@@ -445,15 +433,7 @@ class GatheredFigures:
     def draw(self) -> dict[str, np.ndarray]:
         """Return every figure, RGB uint8, by file name; fill ``left_out``."""
         self._predict()
-        makers = (
-            self._samples,
-            self._mosaic,
-            self._enhancement,
-            self._colours,
-            self._compared,
-            self._ablated,
-            self._counts,
-        )
+        makers = (self._compared, self._ablated, self._counts)
         self._note_missing()
         return {name: make() for name, make in zip(FIGURES, makers, strict=True)}
 
@@ -511,38 +491,6 @@ class GatheredFigures:
             self.stock.mosaic(composed, enhance=RETINEX)[0],
             truth,
             tuple(self.predictions[method.path, composed] for method in methods),
-        )
-
-    def _samples(self) -> np.ndarray:
-        groups = self.stock.by_class()
-        count = min(SAMPLES, *(len(numbers) for numbers in groups.values()))
-        return draw.samples_figure(
-            {
-                name: [self.stock.cell(number)[0] for number in numbers[:count]]
-                for name, numbers in groups.items()
-            }
-        )
-
-    def _mosaic(self) -> np.ndarray:
-        first = self.four[0]
-        numbers = [number for number in first.cells if number is not None]
-        return draw.mosaic_figure(
-            [self.stock.cell(number)[0] for number in numbers],
-            [self.stock.cell(number, RETINEX)[0] for number in numbers],
-            self._shown(first, ()),
-        )
-
-    def _enhancement(self) -> np.ndarray:
-        number = next(iter(self.stock.by_class().values()))[0]
-        return draw.enhancement_figure(
-            draw.enhancement_steps(self.stock.cell(number)[0])
-        )
-
-    def _colours(self) -> np.ndarray:
-        groups = self.stock.by_class()
-        return draw.colours_figure(
-            {name: self.stock.cell(numbers[0]) for name, numbers in groups.items()},
-            {kind.name: kind.aliases[0] for kind in CELL_CLASSES},
         )
 
     def _compared(self) -> np.ndarray:
