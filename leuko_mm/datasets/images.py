@@ -461,7 +461,6 @@ class ImageSearch:
     Args:
         suffixes: of the files that are read, in small letters.
         avoid: a folder that is not searched and not named, as that of the results.
-        recursive: enter the folders of a folder.
         own_results: they are read too, as where they are annotations.
     """
 
@@ -470,10 +469,9 @@ class ImageSearch:
         suffixes: Iterable[str] = IMAGE_SUFFIXES,
         *,
         avoid: Path | None = None,
-        recursive: bool = True,
         own_results: bool = False,
     ):
-        self.suffixes, self.recursive = frozenset(suffixes), recursive
+        self.suffixes = frozenset(suffixes)
         self.own_results = own_results
         self.avoided = Path(avoid).resolve() if avoid else None
         self._left_out: dict[Path, Kind] = {}
@@ -532,8 +530,8 @@ class ImageSearch:
         return masks or any(has(folder, names) for names in OWN_RESULTS)
 
     def _enters(self, folder: Path) -> bool:
-        seen = self.recursive and not folder.name.startswith(".")
-        if not seen or (self.avoided and folder.resolve() == self.avoided):
+        hidden = folder.name.startswith(".")
+        if hidden or (self.avoided and folder.resolve() == self.avoided):
             return False
         if folder.is_symlink():
             self._leave(folder, LINKED)

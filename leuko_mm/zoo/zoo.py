@@ -85,8 +85,7 @@ def describe(name: str) -> list[str]:
 def fetch(name: str, *, out: Path | None = None, force: bool = False) -> Path:
     """Return a model's checkpoint, fetched if the package does not carry it.
 
-    A broken download is continued; the file appears whole and right, with its sidecar,
-    or not at all.
+    The file appears whole and right, with its sidecar, or not at all.
 
     Args:
         name: of the model.
@@ -115,7 +114,7 @@ def fetch(name: str, *, out: Path | None = None, force: bool = False) -> Path:
 
     try:
         download(entry.weights.removesuffix(".pth") + ".json", sidecar)
-        download(entry.weights, path, sha256=entry.sha256, resume=True)
+        download(entry.weights, path, sha256=entry.sha256)
     except OSError as error:
         raise FetchError(f"{name} was not fetched: {error}") from error
     return path
