@@ -10,7 +10,6 @@ from pathlib import Path
 import annotated_folders as drawn
 import numpy as np
 import pytest
-from matplotlib.path import Path as Outline
 from PIL import Image
 
 from leuko_mm.datasets.converters.folders.groups import group_images
@@ -41,8 +40,11 @@ USUAL += "|imagesTr labelsTr|train_images train_masks|images gt|images GroundTru
 USUAL += "|Original ground_truth|images Annotations|raw segmentations|inputs seg_masks"
 
 
-@pytest.mark.parametrize("part", ["", "train/", "data/val/"])
-@pytest.mark.parametrize("pair", USUAL.split("|"))
+PAIRS = [("", pair) for pair in USUAL.split("|")]
+PAIRS += [("train/", "images masks"), ("data/val/", "images masks")]
+
+
+@pytest.mark.parametrize(("part", "pair"), PAIRS)
 def test_usual_names_of_folders_are_found(tmp_path, pair, part):
     images, masks = pair.split()
     channel = "_0000" if masks == "labelsTr" else ""
@@ -93,36 +95,6 @@ def test_the_border_of_pascal_voc_is_ignored(tmp_path):
     drawn.save(tmp_path / "SegmentationClass" / "a.png", picture)
     guess = survey_folders(tmp_path).guess
     assert guess == {"0": "background", "1": "leukocyte", "255": "ignore"}
-
-
-def outlines(rng, height, width) -> list[tuple[str, np.ndarray]]:
-    found = []
-    for name in ("basophil", "monocyte", "eosinophil"):
-        angles = np.sort(rng.random(rng.integers(4, 20))) * 2 * np.pi
-        radius = rng.uniform(4, 9, (angles.size, 1))
-        centre = rng.uniform(10, [width - 10, height - 10])
-        star = centre + radius * np.stack([np.cos(angles), np.sin(angles)], 1)
-        found.append((name, star.round(2)))
-    return found
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_outlines_hold_what_matplotlib_says_they_hold(tmp_path, monkeypatch, seed):
-    rng, (height, width) = np.random.default_rng(seed), (43, 57)
-    stars = outlines(rng, height, width)
-    rows, columns = np.mgrid[:height, :width] + 0.5
-    middles = np.stack([columns.ravel(), rows.ravel()], 1)
-    expected = np.full(height * width, "", object)
-    for name, star in stars:  # the last lies on top
-        closed = Outline([*star, star[0]], closed=True)
-        expected[closed.contains_points(middles)] = name
-    shown = [("a", (height, width), [(n, star.tolist()) for n, star in stars])]
-    monkeypatch.setattr(drawn, "things", lambda labels: shown)
-    noise(tmp_path / "images", "a", shape=(height, width))
-    drawn.as_yolo(tmp_path / "annotations", {})
-    found = survey_folders(tmp_path).annotations.readers["a"](height, width)
-    names = np.array(["", *found.keys], object)[found.codes]
-    assert (names.ravel() != expected).mean() < 0.001  # of points that are rounded
 
 
 SQUARE = [[2, 2], [9, 2], [9, 9], [2, 9]]

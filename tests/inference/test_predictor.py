@@ -108,7 +108,6 @@ def test_cells_are_found_named_and_measured(painted, labels, factor):
         basophil=0, eosinophil=1, lymphocyte=1, monocyte=0, neutrophil=1
     )
     assert found.labels.shape == found.instances.shape == SHAPE
-    assert found.probabilities is None
     wanted = np.where(labels == 1, 0, labels)
     assert (found.labels == wanted).mean() > 0.985
     assert sorted(c.id for c in found.cells) == [1, 2, 3]
@@ -157,18 +156,6 @@ def test_tiles_turns_and_scale_leave_the_answer_alone(painted, labels):
     for options in (dict(tile=192), dict(tta=True), dict(tile=192, tta=True)):
         other = Predictor(painted, scale=1, **options).predict(image)
         assert (other.labels == whole.labels).mean() > 0.999
-
-
-def test_probabilities_come_on_request(painted, labels):
-    for factor in (0.5, 1.0, 2.0):
-        found = Predictor(painted, scale=factor).predict(
-            paint(labels), probabilities=True
-        )
-        assert found.probabilities.shape == (6, *SHAPE)
-        np.testing.assert_allclose(
-            found.probabilities.astype(np.float32).sum(axis=0), 1, atol=0.01
-        )
-        assert (found.probabilities.argmax(axis=0) == labels).mean() > 0.98
 
 
 def test_arrays_files_and_many_of_them_are_taken(painted, labels, tmp_path):
