@@ -31,6 +31,7 @@ import torch
 import yaml
 from publish_card import Tested, class_card, model_card
 
+import leuko_mm
 from leuko_mm.cli.main import exit_code_of
 from leuko_mm.datasets.prepared import is_plain_name
 from leuko_mm.engine.checkpoints import load_tensors
@@ -334,6 +335,7 @@ def to_yaml(entries: list[ZooEntry]) -> str:
                 Name="leuko_mm",
                 Metadata=dict(Task="Leukocyte segmentation", License="Apache-2.0"),
                 README="docs/models.md",
+                Code=dict(Version=leuko_mm.__version__),
             )
         ],
         Models=[_model(entry) for entry in entries],
