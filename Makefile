@@ -7,9 +7,11 @@ ARGS ?=
 WORKERS ?= auto
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
+# The site is built in an environment of its own, which needs no PyTorch.
+DOCS_VENV ?= .venv-docs
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test test-all test-faults lint configs results clean .venv
+.PHONY: help quickstart test test-all test-faults lint docs configs results clean .venv
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z.-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,9 +37,20 @@ test-faults: $(STAMP) ## 20,000 fuzzed inputs, hostile files, lost disks, data a
 	  tests/test_training_faults.py \
 	  tests/test_two_processes_killed.py tests/test_training_killed.py $(ARGS)
 
-lint: $(STAMP) ## style, imports, docstrings and formatting
+lint: $(STAMP) ## style, imports, docstrings, formatting and the links of the pages
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
+	$(PY) tools/docs_links.py
+
+docs: $(DOCS_VENV)/.installed ## the documentation as a site, in site/; open site/index.html
+	NO_MKDOCS_2_WARNING=1 $(DOCS_VENV)/bin/python -m mkdocs build --strict --quiet
+
+# ruff formats the signatures.
+$(DOCS_VENV)/.installed: requirements/docs.txt requirements/dev.txt
+	@$(DOCS_VENV)/bin/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv $(DOCS_VENV)
+	$(DOCS_VENV)/bin/python -m pip install --quiet --disable-pip-version-check \
+	  -r requirements/docs.txt -r requirements/dev.txt
+	@touch $@
 
 configs: $(STAMP) ## load and check every config
 	$(PY) -m pytest tests/test_configs.py tests/test_ablations.py tests/test_methods.py $(ARGS)
@@ -58,5 +71,5 @@ $(STAMP): requirements/lock.txt setup.py
 	@touch $@
 
 clean: ## remove what was built; .venv, data and work_dirs stay
-	rm -rf build dist *.egg-info .ruff_cache .pytest_cache
+	rm -rf build dist site *.egg-info .ruff_cache .pytest_cache
 	find leuko_mm configs tests tools -name __pycache__ -prune -exec rm -rf {} +

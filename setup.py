@@ -80,6 +80,7 @@ setup(
         "openvino": requirements("openvino"),
         "dask": requirements("dask"),
         "app": requirements("app"),
+        "docs": requirements("docs"),
         "tests": TESTED,
         "dev": TESTED + requirements("dev"),
     },

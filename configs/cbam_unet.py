@@ -6,7 +6,7 @@
 #   _decoder                             widths of the decoder, bottom to top
 # The paper enhances every cell with AHE-Retinex. On slides that training never saw no
 # reading of it did better than the image as taken, so it is off here
-# (docs/enhancement.md); configs/ablation/enhance_*.py are this file with each reading.
+# (docs/reproduce.md); configs/ablation/enhance_*.py are this file with each reading.
 _base_ = ['_base_/runtime.py', '_base_/protocols/paper.py']
 method = 'cbam_unet'
 
@@ -43,7 +43,7 @@ model = dict(
         dropout_ratio=0.0,
         align_corners=False,
         num_classes=6,
-        # Logits of the size of the features from the start: docs/methods.md.
+        # Logits of the size of the features from the start: docs/compare.md.
         init_cfg=dict(
             type='Normal', std=_decoder[-1]**-0.5, override=dict(name='conv_seg')),
         loss_decode=[dict(type='leuko_mm.FocalDiceLoss', gamma=2.0)]),

@@ -1,5 +1,5 @@
 # LeukocyteMask: cells are found in a small picture, cut out, and segmented one by one.
-# Only its summary was open to us; what we inferred is in docs/methods.md. What people
+# Only its summary was open to us; what we inferred is in docs/compare.md. What people
 # change most:
 #   --protocol paper | grouped | half | robust | labs | smoke     data and schedule
 #   --setting A | B                      raw + cross-entropy, AHE-Retinex + focal + Dice
@@ -35,7 +35,7 @@ model = dict(
         dropout_ratio=0.0,
         align_corners=False,
         num_classes=6,
-        # Logits of the size of the features from the start: docs/methods.md.
+        # Logits of the size of the features from the start: docs/compare.md.
         init_cfg=dict(
             type='Normal', std=_decoder[-1]**-0.5, override=dict(name='conv_seg')),
         loss_decode=[dict(type='leuko_mm.FocalDiceLoss', gamma=2.0)]),

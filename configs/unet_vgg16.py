@@ -33,7 +33,7 @@ model = dict(
         dropout_ratio=0.0,
         align_corners=False,
         num_classes=6,
-        # Logits of the size of the features from the start: docs/methods.md.
+        # Logits of the size of the features from the start: docs/compare.md.
         init_cfg=dict(
             type='Normal', std=_decoder[-1]**-0.5, override=dict(name='conv_seg')),
         loss_decode=[dict(type='leuko_mm.FocalDiceLoss', gamma=2.0)]),

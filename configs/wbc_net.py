@@ -1,5 +1,5 @@
 # WBC-Net: residual encoder with a wide view, nested skips, from random weights. Only
-# its summary was open to us; what we inferred is in docs/methods.md. What people
+# its summary was open to us; what we inferred is in docs/compare.md. What people
 # change most:
 #   --protocol paper | grouped | half | robust | labs | smoke     data and schedule
 #   --setting A | B                      raw + cross-entropy, AHE-Retinex + focal + Dice
@@ -36,7 +36,7 @@ model = dict(
         dropout_ratio=0.0,
         align_corners=False,
         num_classes=6,
-        # Logits of the size of the features from the start: docs/methods.md.
+        # Logits of the size of the features from the start: docs/compare.md.
         init_cfg=dict(
             type='Normal', std=_widths[0]**-0.5, override=dict(name='conv_seg')),
         loss_decode=[dict(type='leuko_mm.FocalDiceLoss', gamma=2.0)]),

@@ -51,7 +51,7 @@ def class_id(name: str) -> int:
     Raises:
         ValueError: if no class goes by that name.
 
-    Example:
+    Examples:
         >>> class_id("eosi"), class_id("Neutrophils")
         (2, 5)
     """

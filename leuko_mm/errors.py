@@ -38,7 +38,7 @@ def nearest(
         count: the most to return.
         alike: smallest likeness, 0 to 1, as in ``difflib``.
 
-    Example:
+    Examples:
         >>> nearest("Halve", ["paper", "half"])
         ['half']
     """

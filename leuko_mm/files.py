@@ -160,7 +160,7 @@ def locked(path: Path, *, wait: bool = False) -> Iterator[bool]:
 def printable(text: str) -> str:
     r"""Return a file name with bytes that are no text and control characters replaced.
 
-    Example:
+    Examples:
         >>> printable("a\x1b[2Jb\udcff.png")
         'a\ufffd[2Jb\ufffd.png'
     """

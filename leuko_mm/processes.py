@@ -203,8 +203,8 @@ def finished_tasks(
 def keep_memory() -> bool:
     """Let this process reuse the memory of freed arrays; return whether it does.
 
-    The process keeps the memory of its peak; docs/speed.md gives the gain. False where
-    the C library is not glibc (macOS, Windows, musl).
+    The process keeps the memory of its peak. False where the C library is not glibc
+    (macOS, Windows, musl).
     """
     try:
         library = ctypes.CDLL(None)

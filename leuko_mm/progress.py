@@ -7,6 +7,29 @@ import time
 from typing import TextIO
 
 EVERY_S = 5.0
+FEWEST = 3  # items that tell a pace: the first one waits for what is loaded
+
+
+class TimeLeft:
+    """Estimate how long the rest of a job takes, by the pace of what was done so far.
+
+    Items that were done before the first call say nothing of the pace. A number of
+    items that falls begins another stage of the job, with a pace of its own.
+    """
+
+    def __init__(self):
+        self._first, self._last = (0, 0.0), -1
+
+    def __call__(self, done: int, total: int) -> float | None:
+        """Return the seconds left, None while too few items are done to tell."""
+        now = time.monotonic()
+        if self._last < 0 or done < self._last:
+            self._first = (done, now)
+        self._last = done
+        first, began = self._first
+        if done - first < min(FEWEST, total - first) or done == first:
+            return None
+        return (total - done) * (now - began) / (done - first)
 
 
 class ProgressLine:
@@ -19,9 +42,7 @@ class ProgressLine:
     def __init__(self, words: str, *, stream: TextIO | None = None):
         self.words, self.stream = words, stream or sys.stderr
         self._bar = None
-        # When the first were done: work that was done before says nothing of the pace.
-        self._first = (0, 0.0)
-        self._done: int | None = None
+        self._left, self._done = TimeLeft(), 0
         self._printed_at = time.monotonic()
 
     def __enter__(self) -> ProgressLine:
@@ -37,23 +58,19 @@ class ProgressLine:
 
     def __call__(self, done: int, total: int, item: object = "") -> None:
         """Print that ``done`` of ``total`` are done, and which item comes next."""
-        now = time.monotonic()
-        if self._done is None or done < self._done:  # another stage of the job
-            self._first = (done, now)
-            if self._bar:
-                self._bar.reset(self._task)
-        self._done = done
+        left, now = self._left(done, total), time.monotonic()
         if self._bar:
+            if done < self._done:  # another stage of the job
+                self._bar.reset(self._task)
+            self._done = done
             values = dict(completed=done, total=total, item=str(item))
             self._bar.update(self._task, **values)
             return
-        first, started = self._first
         if now - self._printed_at >= EVERY_S:
             self._printed_at = now
             text = f"{self.words}: {done} of {total} {item}".rstrip()
-            if done > first:
-                pace = (now - started) / (done - first)
-                text += f" ({duration(pace * (total - done))} left)"
+            if left is not None:
+                text += f" ({duration(left)} left)"
             print(text, file=self.stream, flush=True)
 
 

@@ -12,9 +12,6 @@ import pytest
 from tiny_run import make_data, write_config
 
 ROOT = Path(__file__).resolve().parents[1]
-# A package of its own, whose parts must not stand among ours: test_add_a_part.py
-# installs it elsewhere and runs its tests there.
-collect_ignore = ["plugin_example"]
 # The search for doctests would import them all by the one name conftest.
 collect_ignore_glob = ["*/conftest.py"]
 # Of the browser that opens our pages.

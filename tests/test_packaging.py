@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import shutil
 import subprocess
 import sys
@@ -19,7 +20,7 @@ import leuko_mm
 ROOT = Path(__file__).resolve().parents[1]
 RANGES = ("base", "train", "mminstall", "onnx", "dask", "app", "tests", "dev")
 # Bounds that no pin of the lock belongs to.
-UNLOCKED = ("openvino",)
+UNLOCKED = ("openvino", "docs")
 PYTHONS = ("3.10", "3.11", "3.12", "3.13")
 
 
@@ -72,9 +73,10 @@ def test_every_bound_has_its_reason_on_the_line_above(name):
 
 
 # The evidence on enhancement compares with the first where it is installed, and says
-# so where it is not; exports, --dask and the app say what to install.
+# so where it is not; exports, --dask and the app say what to install. mkdocs builds the
+# site.
 OPTIONAL = {"torchstain", "onnx", "openvino", "dask", "distributed"}
-OPTIONAL |= {"starlette", "uvicorn"}
+OPTIONAL |= {"starlette", "uvicorn", "mkdocs"}
 
 
 def test_the_package_imports_only_what_it_requires():
@@ -102,9 +104,25 @@ def test_the_package_imports_only_what_it_requires():
     assert not undeclared
 
 
-def test_the_citation_states_the_version_of_the_package():
-    text = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
-    assert f"\nversion: {leuko_mm.__version__}\n" in text
+def test_the_version_is_one_everywhere():
+    texts = {
+        name: (ROOT / name).read_text(encoding="utf-8")
+        for name in ("CHANGELOG.md", "CITATION.cff", "configs/metafile.yml")
+    }
+    version, date = re.search(
+        r"^## \[(.+)\] - (.+)$", texts["CHANGELOG.md"], re.M
+    ).groups()
+    assert version == leuko_mm.__version__
+    cited = f"\nversion: {version}\ndate-released: {date}\n"
+    assert cited in texts["CITATION.cff"]
+    assert f"\n    Version: {version}\n" in texts["configs/metafile.yml"]
+
+
+def test_the_changelog_is_short():
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    for version in text.split("\n## ")[1:]:
+        assert len(version.splitlines()) <= 80
+    assert max(map(len, text.splitlines())) <= 200
 
 
 def build(kind, source, target):

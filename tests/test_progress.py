@@ -5,7 +5,7 @@ import io
 import pytest
 
 from leuko_mm import progress as progress_line
-from leuko_mm.progress import ProgressLine, duration
+from leuko_mm.progress import ProgressLine, TimeLeft, duration
 
 
 class Terminal(io.StringIO):
@@ -30,15 +30,33 @@ def test_a_terminal_shows_a_bar_and_nothing_at_the_end(monkeypatch):
 
 @pytest.mark.parametrize(("seconds", "lines"), [(0.1, 0), (2.0, 2)])
 def test_elsewhere_there_is_a_line_every_few_seconds(monkeypatch, seconds, lines):
-    clock = iter(i * seconds for i in range(100))
+    # Every item is looked at twice.
+    clock = iter(i * seconds / 2 for i in range(100))
     monkeypatch.setattr(progress_line.time, "monotonic", lambda: next(clock))
     stream = io.StringIO()
     with ProgressLine("drawing cells", stream=stream) as line:
         for done in range(8):
             line(done, 8)
     assert len(stream.getvalue().splitlines()) == lines
-    assert stream.getvalue().count(" left)") == lines
+    # Two items tell no pace.
+    assert stream.getvalue().count(" left)") == max(0, lines - 1)
     assert "\r" not in stream.getvalue()
+
+
+def test_the_time_left_is_that_of_the_stage_and_of_three_items_at_least(monkeypatch):
+    # Five of ten were done before; the first image of the next stage takes a minute.
+    seconds = iter([0, 2, 4, 6, 10, 70, 71, 72])
+    monkeypatch.setattr(progress_line.time, "monotonic", lambda: next(seconds))
+    left = TimeLeft()
+    assert [left(done, 10) for done in (5, 6, 7, 8)] == [None, None, None, 4.0]
+    assert [left(done, 6) for done in (0, 1, 2, 3)] == [None, None, None, 62.0]
+
+
+def test_of_two_items_one_tells_nothing(monkeypatch):
+    seconds = iter([0, 5, 9])
+    monkeypatch.setattr(progress_line.time, "monotonic", lambda: next(seconds))
+    left = TimeLeft()
+    assert [left(done, 2) for done in (0, 1, 2)] == [None, None, 0.0]
 
 
 def test_a_duration_is_told_in_two_units():

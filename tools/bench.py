@@ -6,7 +6,7 @@
 Every contender is a process of its own with random weights and pixels. They take turns,
 round by round, so that other work on the machine slows all of them. The default methods
 need about 12 GB of memory. ``page`` writes the tables of results/bench_*.json into
-docs/benchmarks.md, which explains the columns.
+docs/speed.md, which explains the columns.
 """
 
 from __future__ import annotations
@@ -62,7 +62,8 @@ TURN_SECONDS = 0.5
 QUIET = 0.5
 ROOT = Path(__file__).resolve().parents[1]
 WORKER = ROOT / "tools" / "bench_contender.py"
-PAGE = ROOT / "docs" / "benchmarks.md"
+PAGE = ROOT / "docs" / "speed.md"
+ON_PAGE = ("bench_train", "bench_predict")
 INSTALL = {
     "segmentation_models_pytorch": "pip install segmentation-models-pytorch into an "
     "environment of its own, and name its interpreter: --peer-python",
@@ -404,7 +405,9 @@ def tables(found: Mapping) -> str:
     for job, device in kinds:
         title = TITLES[job].format(batch=found["batch"][job], size=found["size"][job])
         rows = [r for r in found["rows"] if (r["job"], r["device"]) == (job, device)]
-        lines = [_table_line(row) for row in rows if row["ms"]]
+        # The convolutions are in the table as the column "of conv rate".
+        networks = [row for row in rows if row["way"] != CONVOLUTION]
+        lines = [_table_line(row) for row in networks if row["ms"]]
         parts += [f"### {title}, {device}", table(HEADER, lines)]
         parts += [
             f"Left out: {row['network']}, {row['way']}: {row['left_out']}"
@@ -438,14 +441,13 @@ def updated_page(page: str, results: Path = ROOT / "results") -> str:
     Raises:
         ValueError: if the page has no such marks.
     """
-    for path in sorted(results.glob("bench_*.json")):
-        begin, end = f"<!-- {path.stem} -->", "<!-- end -->"
-        before, mark, rest = page.partition(begin)
-        _, close, after = rest.partition(end)
-        if not mark or not close:
-            raise ValueError(f"{PAGE.name} has no {begin} with {end} after it")
-        found = json.loads(path.read_text(encoding="utf-8"))
-        page = f"{before}{begin}\n\n{tables(found)}\n\n{end}{after}"
+    from leuko_mm.report.html import put_into
+
+    for name in ON_PAGE:
+        path = results / f"{name}.json"
+        if path.is_file():
+            found = json.loads(path.read_text(encoding="utf-8"))
+            page = put_into(page, name, f"\n{tables(found)}\n\n")
     return page
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import queue
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +13,7 @@ from leuko_mm.app.session import Session
 from leuko_mm.errors import LeukoError
 from leuko_mm.files import printable
 from leuko_mm.inference.folder_run import PredictRequest, make_predictor, predict_files
+from leuko_mm.progress import TimeLeft
 
 STOPPED_WITHIN = 120.0  # s: no image takes as long
 
@@ -119,22 +119,14 @@ class Worker:
     def _predict(self, session: Session) -> None:
         if not session.waiting():
             return
-        began: list[tuple[int, float]] = []
+        left = TimeLeft()
 
         def progress(done: int, total: int, item: str) -> None:
             if self._closed or session.id in self._stopped:
                 raise _StoppedError
-            now = time.monotonic()
-            if not began or done < began[-1][0]:  # another stage of the job
-                began.append((done, now))
-            first, since = began[-1]
-            left = (
-                (total - done) * (now - since) / (done - first)
-                if done > first
-                else None
-            )
             shown = session.images.get(item, item) or "looking at the first image"
-            self._paces[session.id] = Pace(done, total, printable(shown), left)
+            pace = Pace(done, total, printable(shown), left(done, total))
+            self._paces[session.id] = pace
 
         request = replace(
             self._request,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from mmcv.transforms import Compose
 from mmseg.datasets import BaseSegDataset
@@ -112,7 +113,7 @@ class LeukocyteDataset(BaseSegDataset):
         drawn_only: bool = False,
         enhance: Mapping | None = None,
         seed: int = 0,
-        **kwargs,
+        **kwargs: Any,
     ):
         if part not in PARTS:
             raise ValueError(f"part must be one of {PARTS}, got {part!r}")

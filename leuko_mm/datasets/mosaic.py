@@ -271,7 +271,9 @@ class MosaicDataset(Dataset):
             instead, augmented as one tile (see ``FieldWindows``); the joined datasets
             that have such fields take equal shares.
         enhance: a transform's config, inserted behind the loading of each tile.
-        tile_pipeline, tile_augmentation, pipeline: transforms or configs, see above.
+        tile_pipeline: transforms of each tile, or their configs; see above.
+        tile_augmentation: transforms of each tile that draw random numbers.
+        pipeline: transforms of the whole image.
         fill: grey level of spare tiles, 0-255.
         seed: of composition and augmentation.
         test_mode: as in MMSegmentation: the sample's index is not a global one.

@@ -8,7 +8,7 @@ the number of processes cannot change it.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sized
 from contextlib import contextmanager
 
 import numpy as np
@@ -54,7 +54,14 @@ class GlobalIndexSampler(torch.utils.data.Sampler):
         start: how many samples all processes together took before a resumption.
     """
 
-    def __init__(self, dataset, seed: int | None = 0, *, shuffle=True, start: int = 0):
+    def __init__(
+        self,
+        dataset: Sized,
+        seed: int | None = 0,
+        *,
+        shuffle: bool = True,
+        start: int = 0,
+    ):
         self.rank, self.world_size = get_dist_info()
         self.size = len(dataset)
         self.seed = seed or 0

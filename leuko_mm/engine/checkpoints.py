@@ -108,7 +108,19 @@ def _load_for_mmengine(
     meta = checkpoint.get("meta")
     if isinstance(meta, dict) and meta.pop("config", None) is not None:
         print_log(f"{file}: the config inside is code and was left out", "current")
+    if isinstance(file, str) and meta is None and "state_dict" not in checkpoint:
+        return _with_meta(checkpoint, Path(file).with_suffix(".json"))
     return checkpoint
+
+
+def _with_meta(tensors: dict, sidecar: Path) -> dict:
+    """Return tensors with what mmseg's ``init_model`` asks for, where it is known."""
+    try:
+        about = json.loads(sidecar.read_text(encoding="utf-8"))
+        known = dict(classes=about["classes"], palette=about["colours"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return tensors
+    return dict(state_dict=tensors, meta=dict(dataset_meta=known))
 
 
 def _load_url(url, model_dir=None, map_location=None, progress=True) -> dict:

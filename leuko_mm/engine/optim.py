@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from mmengine.hooks import EMAHook, Hook
@@ -68,7 +69,9 @@ class AutocastOptimWrapper(OptimWrapper):
         **kwargs: for ``mmengine.optim.OptimWrapper``.
     """
 
-    def __init__(self, *, enabled: bool | None = None, fused: bool = True, **kwargs):
+    def __init__(
+        self, *, enabled: bool | None = None, fused: bool = True, **kwargs: Any
+    ):
         super().__init__(**kwargs)
         self.enabled = bfloat16_helps() if enabled is None else enabled
         if fused:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from mmengine.config import Config
@@ -92,6 +94,27 @@ class ConsoleFilter(logging.Filter):
             return True
         hidden = INTERNAL_WARNING if record.levelno >= logging.WARNING else FILE_ONLY
         return hidden.match(record.getMessage()) is None
+
+
+@contextmanager
+def closing_logs() -> Iterator[None]:
+    """Close the log files of all runners that are made in a ``with`` block.
+
+    mmengine keeps them open for as long as the process lives.
+    """
+    before = set(_log_files())
+    try:
+        yield
+    finally:
+        for logger in MMLogger._instance_dict.values():
+            for handler in set(logger.handlers) & set(_log_files()) - before:
+                logger.removeHandler(handler)
+                handler.close()
+
+
+def _log_files() -> list[logging.FileHandler]:
+    handlers = (h for log in MMLogger._instance_dict.values() for h in log.handlers)
+    return [h for h in handlers if isinstance(h, logging.FileHandler)]
 
 
 class LegibleRunner(Runner):

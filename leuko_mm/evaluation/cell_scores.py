@@ -118,7 +118,7 @@ def statistic(name: str) -> Statistic:
     Raises:
         ValueError: if there is no such metric or class.
 
-    Example:
+    Examples:
         >>> metric = statistic("iou.leukocyte")
         >>> cells = np.array([[[20, 5], [0, 25]], [[30, 5], [5, 10]]])
         >>> float(metric.value(metric.parts(cells).sum(axis=0)))

@@ -124,7 +124,7 @@ def scores(confusion: np.ndarray, names: Sequence[str] | None = None) -> Scores:
         ValueError: if the matrix is not square and non-negative, or the names
             do not fit it.
 
-    Example:
+    Examples:
         >>> result = scores(np.array([[50, 10], [5, 35]]))
         >>> {key: round(value, 2) for key, value in result.metrics.items()}
         ... # doctest: +NORMALIZE_WHITESPACE
@@ -156,7 +156,7 @@ def merge_leukocytes(confusion: np.ndarray) -> np.ndarray:
     Shape:
         (..., C, C) -> (..., 2, 2), rows truth, columns prediction.
 
-    Example:
+    Examples:
         >>> merge_leukocytes(np.array([[90, 1, 2], [3, 10, 4], [0, 5, 20]])).tolist()
         [[90, 3], [3, 39]]
     """

@@ -101,7 +101,8 @@ class Prediction:
         labels: class ids; every pixel of a cell has the cell's class, 255 where it is
             none of them.
         instances: ids of cells, 0 where none is.
-        classes, colours: names and RGB by class id.
+        classes: names by class id.
+        colours: RGB by class id.
         probabilities: of every class at every pixel, only on request.
         source: the file, if there was one.
         excluded: share of the image that is no smear, 0 to 1.
@@ -167,8 +168,9 @@ class DifferentialRow:
         percent: of the cells whose class counts; of ``unsure``, of all leukocytes
             (unsure ones too); of ``other``, how many come on 100 leukocytes. 0 where
             there are none, NaN where others come on no leukocyte.
-        low, high: ends of its Wilson interval; 0 and 100 without cells, of ``other``
-            NaN without leukocytes.
+        low: lower end of its Wilson interval; 0 without cells, of ``other`` NaN
+            without leukocytes.
+        high: upper end; 100 without cells, of ``other`` NaN without leukocytes.
     """
 
     name: str

@@ -8,7 +8,7 @@ import os
 import shutil
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -294,6 +294,7 @@ def build_model(path: Path, sidecar: Mapping) -> nn.Module:
             f"{path}: its config asks for the part {name!r}; expected the name of a "
             "registered part such as 'leuko_mm.VGG'"
         )
+    recipe = _without_lost_losses(recipe, MODELS)
     try:
         with DefaultScope.overwrite_default_scope(SCOPE):
             return MODELS.build(recipe)
@@ -309,6 +310,23 @@ def _without_weights(node: Any) -> Any:
         kept = {k: v for k, v in node.items() if k not in ("init_cfg", "pretrained")}
         return {key: _without_weights(value) for key, value in kept.items()}
     return [_without_weights(v) for v in node] if isinstance(node, list) else node
+
+
+def _without_lost_losses(node: Any, known: Container) -> Any:
+    """Leave out losses that are registered nowhere: a network answers without them."""
+    if isinstance(node, Mapping):
+        losses = node.get("loss_decode") or []
+        losses = [losses] if isinstance(losses, Mapping) else losses
+        types = [loss.get("type") for loss in losses if isinstance(loss, Mapping)]
+        lost = any(isinstance(name, str) and name not in known for name in types)
+        return {
+            key: _without_lost_losses(value, known)
+            for key, value in node.items()
+            if not (lost and key == "loss_decode")
+        }
+    if isinstance(node, list):
+        return [_without_lost_losses(value, known) for value in node]
+    return node
 
 
 class Runtime(ABC):

@@ -82,11 +82,13 @@ class FocalDiceLoss(nn.Module):
     over each process's own valid pixels.
 
     Args:
-        gamma, alpha: of the focal loss.
+        gamma: of the focal loss.
+        alpha: of the focal loss.
         smooth: of the Dice loss, in pixels.
         absent: of the Dice loss: ``ignore`` or ``smooth``.
         include_background: of the Dice loss.
-        dice_weight, focal_weight: factors on the two losses; 0 leaves one out.
+        dice_weight: factor on the Dice loss; 0 leaves it out.
+        focal_weight: factor on the focal loss; 0 leaves it out.
         loss_weight: factor on the sum.
         loss_name: name in the log; mmseg optimises what begins with ``loss_``.
 

@@ -227,7 +227,7 @@ class CBAM(nn.Module):
         maps cannot gate C channels, and ``kernel_size=None`` closes that gap with
         their mean.
 
-    Example:
+    Examples:
         >>> x = torch.ones(1, 16, 4, 4)
         >>> CBAM(16, reduction=4)(x).shape
         torch.Size([1, 16, 4, 4])
@@ -301,7 +301,10 @@ class CBAMSkipNeck(BaseModule):
     Args:
         in_channels: channels of each map that the encoder returns.
         reduction: see ``CBAM``; every attended level must be divisible by it.
-        kernel_size, mlp_bias, gate_norm, gates: see ``CBAM``.
+        kernel_size: see ``CBAM``.
+        mlp_bias: see ``CBAM``.
+        gate_norm: see ``CBAM``.
+        gates: see ``CBAM``.
         skips: levels that get a block; None: all but the last, since the bottom
             map is no skip. The other levels pass untouched.
         deeper: channels of coarser maps to append, for an encoder that ends early; each

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from mmengine.model import normal_init
 from mmseg.models.decode_heads.decode_head import BaseDecodeHead
@@ -27,7 +29,7 @@ class CellClassHead(BaseDecodeHead):
         maps (B, in_channels, h, w), the last is used -> logits (B, num_classes, h, w).
     """
 
-    def __init__(self, in_channels: int, *, dropout_ratio: float = 0.2, **kwargs):
+    def __init__(self, in_channels: int, *, dropout_ratio: float = 0.2, **kwargs: Any):
         kwargs.setdefault("channels", in_channels)
         super().__init__(in_channels=in_channels, dropout_ratio=0, **kwargs)
         self.conv_seg = nn.Identity()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
 import torch
@@ -86,7 +88,7 @@ class CellEncoderDecoder(EncoderDecoder):
         ValueError: if ``test_cfg`` has another mode, or other numbers.
     """
 
-    def __init__(self, *, test_cfg: dict | None = None, **kwargs):
+    def __init__(self, *, test_cfg: dict | None = None, **kwargs: Any):
         given = dict(test_cfg or {})
         least_area, views = given.get("least_area"), given.get("views", 1)
         if (

@@ -132,7 +132,8 @@ class UNetDecoder(nn.Module):
     Args:
         in_channels: channels of the maps, finest first, deepest last.
         channels: output channels of the steps, deepest step first.
-        upsample, align_corners: mode of the enlargements, see ``Enlarge``.
+        upsample: mode of the enlargements, see ``Enlarge``.
+        align_corners: of the enlargements, see ``Enlarge``.
         final_upsample: factor of one more enlargement with two convolutions at the
             end, for encoders whose finest map is smaller than the image; 1: none.
         **layers: for mmcv's ``ConvModule``, such as ``norm_cfg``.
@@ -210,7 +211,8 @@ class UNetHead(SkipsHead):
         in_channels: channels of the encoder's maps, finest first.
         channels: output channels of the decoder steps, deepest step first.
         num_classes: classes, background included.
-        upsample, final_upsample: see ``UNetDecoder``.
+        upsample: see ``UNetDecoder``.
+        final_upsample: see ``UNetDecoder``.
         **kwargs: for ``SkipsHead``; ``align_corners`` is that of the bilinear
             enlargements and of the logits' resize.
 
@@ -231,7 +233,7 @@ class UNetHead(SkipsHead):
         classifier; a last x2 step with two convolutions for ResNet50). Differs:
         enlarges to the skip's size, so that the image need not be divisible by 16.
 
-    Example:
+    Examples:
         >>> head = UNetHead([8, 16], [8], num_classes=6)
         >>> head([torch.zeros(1, 8, 6, 6), torch.zeros(1, 16, 3, 3)]).shape
         torch.Size([1, 6, 6, 6])

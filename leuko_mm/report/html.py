@@ -121,6 +121,23 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join([lines[0], rule, *lines[1:]])
 
 
+def put_into(page: str, name: str, text: str) -> str:
+    """Return a Markdown page with the text after ``<!-- name -->`` replaced.
+
+    Raises:
+        ValueError: if the page has no such mark with ``<!-- end of name -->`` below it.
+    """
+    begin, end = f"<!-- {name} -->\n", f"<!-- end of {name} -->"
+    before, mark, rest = page.partition(begin)
+    _, close, after = rest.partition(end)
+    if not mark or not close:
+        raise ValueError(
+            f"the page has no '{begin.strip()}' with '{end}' below it; put both where "
+            "the text belongs"
+        )
+    return f"{before}{begin}{text}{end}{after}"
+
+
 def number(value: float | None, digits: int = 1) -> str:
     """Format a number; a hyphen stands for None and NaN."""
     return "-" if _is_missing(value) else f"{value:.{digits}f}"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import inspect
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.registry import Registry
 from mmengine.runner import Runner
+from mmengine.utils import import_modules_from_strings
 from mmseg import registry as registries
 
 from leuko_mm.classes import BINARY_NAMES
@@ -31,7 +33,7 @@ LOADERS = ("train_dataloader", "test_dataloader")
 # The split that stands for no split.
 EVERY_CELL = "all"
 # What a method file may define; the protocol defines everything else.
-METHOD_KEYS = ("method", "variant", "model")
+METHOD_KEYS = ("method", "variant", "model", "custom_imports")
 METHOD_KEYS += ("frozen_first", "takes_setting", "takes_protocol", "setting_losses")
 KNOWN_KEYS = {*inspect.signature(Runner).parameters, "protocol", *METHOD_KEYS}
 # data_preprocessor belongs into the model, where the sidecar finds it.
@@ -226,12 +228,24 @@ def data_tail(data: str | None, name: str, protocol: str | None) -> str:
 
 def _load(path: Path) -> Config:
     try:
-        return Config.fromfile(str(path))
+        config = Config.fromfile(str(path), import_custom_modules=False)
+        _import_own(config, path)
+        return config
     # A config is a program of the user's: it may raise anything.
     except Exception as error:
         raise UsageError(
             f"the config {path} cannot be read: {type(error).__name__}: {_text(error)}"
         ) from error
+
+
+def _import_own(config: Config, path: Path) -> None:
+    """Import what ``custom_imports`` names, from beside the config too."""
+    if imports := config.get("custom_imports"):
+        # Last, so that no file of the user's hides a library.
+        for folder in (str(path.resolve().parent), str(Path.cwd())):
+            if folder not in sys.path:
+                sys.path.append(folder)
+        import_modules_from_strings(**imports)
 
 
 def _text(error: Exception) -> object:

@@ -30,6 +30,7 @@ from leuko_mm.engine.hooks import (
 )
 from leuko_mm.engine.runner import (
     LegibleRunner,
+    closing_logs,
     prepare_launcher,
     unwrapped,
 )
@@ -150,6 +151,7 @@ def _usual_folder(request: TrainRequest, config: Config) -> str:
     return f"work_dirs/{run_name(config)}{tail}"
 
 
+@closing_logs()
 def train(request: TrainRequest) -> Path:
     """Train, test and write the results; return the output folder.
 
@@ -264,6 +266,7 @@ def score(runner: Runner, config: Config) -> None:
     runner.test()
 
 
+@closing_logs()
 def run_test(request: TestRequest) -> Path:
     """Test a checkpoint and write the results; return the output folder.
 

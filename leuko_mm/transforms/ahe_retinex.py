@@ -214,7 +214,7 @@ def ahe_retinex(
         the stains (``hsv_all``); grey pixels stay grey; the colour restoration
         does not go below 0; the output stretch is fixed by default; hue takes no
         colour restoration in ``hsv``, since an angle times a factor would tear
-        the circle open. docs/ahe_retinex.md gives the reasons.
+        the circle open. docs/reproduce.md gives the reasons.
     """
     image = as_rgb_uint8(image)
     if max(image.shape[:2]) > LARGEST_SIDE:

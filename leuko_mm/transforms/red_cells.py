@@ -128,12 +128,13 @@ def find_circles(image: np.ndarray) -> list[tuple[float, float]]:
     votes = _votes(image, radii)
     if votes is None:
         return []
-    best, which = votes.max(axis=0), votes.argmax(axis=0)
+    best = votes.max(axis=0)
     peaks = (best == cv2.dilate(best, np.ones((9, 9)))) & (best > RIM)
     rows, columns = np.nonzero(peaks)
     order = np.argsort(-best[peaks], kind="stable")[:MOST]
     x, y = columns[order], rows[order]
-    diameters, rims = 2 * _between(votes[:, y, x], which[y, x], radii), best[y, x]
+    rims, votes = best[y, x], votes[:, y, x]
+    diameters = 2 * _between(votes, votes.argmax(axis=0), radii)
     free = np.ones(len(order), bool)
     for i in range(len(order)):
         if free[i]:

@@ -19,7 +19,7 @@ STRETCHES = ("fixed", "min_max", "percentile", "mean_std")
 # this grey level.
 LEAST_RANGE, FLAT_LEVEL = 1e-3, 127.5
 # Pixels of the coarse grid per sigma, and its least number of points a side:
-# more is closer to the reference and slower (docs/ahe_retinex.md has the numbers).
+# more is closer to the reference and slower.
 GRID_PER_SIGMA = 4.5
 # The grids of wide surrounds are so small that finer ones cost nothing.
 WIDE_SIGMA, GRID_PER_WIDE_SIGMA = 40, 6

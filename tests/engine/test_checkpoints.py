@@ -52,6 +52,19 @@ def test_the_sidecar_names_the_digest_of_the_file(tmp_path, model):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["net.json", "net.pth"]
 
 
+def test_mmengine_finds_the_classes_that_mmseg_asks_for(tmp_path, model):
+    sidecar = {**SIDECAR, "colours": [[0, 0, 0], [255, 255, 255]]}
+    write_checkpoint(tmp_path / "net.pth", model, sidecar)
+    read = load_checkpoint(nn.Sequential(*model), str(tmp_path / "net.pth"))
+    about = dict(classes=sidecar["classes"], palette=sidecar["colours"])
+    assert read["meta"] == dict(dataset_meta=about)
+    assert read["state_dict"].keys() == model.state_dict().keys()
+    for text in ("[]", "{}", "{"):
+        (tmp_path / "net.json").write_text(text)
+        read = load_checkpoint(nn.Sequential(*model), str(tmp_path / "net.pth"))
+        assert read.keys() == model.state_dict().keys()
+
+
 @pytest.mark.parametrize("wrap", [lambda net: net, nn.DataParallel])
 def test_the_tensors_are_contiguous_and_without_a_wrappers_prefix(
     tmp_path, model, wrap

@@ -424,13 +424,13 @@ def found(rows):
 
 def test_only_the_text_between_the_marks_changes(found, tmp_path):
     (tmp_path / "bench_train.json").write_text(json.dumps(found))
-    page = "before\n<!-- bench_train -->\nold\n<!-- end -->\nafter\n"
+    page = "before\n<!-- bench_train -->\nold\n<!-- end of bench_train -->\nafter\n"
     updated = bench.updated_page(page, tmp_path)
     assert updated.startswith("before\n<!-- bench_train -->\n\na processor")
-    assert updated.endswith("\n\n<!-- end -->\nafter\n")
+    assert updated.endswith("\n\n<!-- end of bench_train -->\nafter\n")
     assert "old" not in updated
     assert bench.updated_page(updated, tmp_path) == updated
-    with pytest.raises(ValueError, match="no <!-- bench_train -->"):
+    with pytest.raises(ValueError, match="no '<!-- bench_train -->'"):
         bench.updated_page("nothing", tmp_path)
 
 

@@ -16,7 +16,6 @@ from tool_module import load_tool
 from leuko_mm.datasets.prepared_writing import PreparedCell, write_prepared
 
 TOOL = load_tool("paper/enhancement_evidence")
-VERDICT = load_tool("paper/enhancement_page").VERDICT
 SIDE = 64
 CLASS_COLOURS = {"basophil": (80, 40, 120), "monocyte": (140, 110, 180)}
 STAINS = (0, 25)
@@ -219,9 +218,18 @@ def run(tool, tiny_home, tmp_path):
     return call
 
 
-def test_page_pictures_and_figures_are_written(run, tmp_path):
+MARKS = "before\n<!-- enhancement -->\nold\n<!-- end of enhancement -->\nafter\n"
+
+
+def test_table_pictures_and_figures_are_written(run, tmp_path):
+    page = tmp_path / "docs/reproduce.md"
+    page.parent.mkdir()
+    page.write_text(MARKS)
     assert run() == 0
-    page = (tmp_path / "docs/enhancement.md").read_text()
+    page = page.read_text()
+    assert page.startswith("before\n")
+    assert page.endswith("after\n")
+    assert "old" not in page
     figures = json.loads((tmp_path / "results/enhancement.json").read_text())
     assert figures["colour"]["images"] == 25
     assert {"raw", "hsv", "rgb", "grey world"} <= set(figures["colour"]["methods"])
@@ -230,3 +238,19 @@ def test_page_pictures_and_figures_are_written(run, tmp_path):
     for picture in ("docs/images/enhancement.jpg", "out/cells.jpg"):
         with Image.open(tmp_path / picture) as image:
             assert np.array(image).std() > 10
+
+
+def test_a_page_without_marks_stops_before_anything_is_measured(run, tmp_path):
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs/reproduce.md").write_text("nothing")
+    with pytest.raises(ValueError, match="no '<!-- enhancement -->'"):
+        run()
+    assert not (tmp_path / "results").exists()
+
+
+def test_the_page_has_the_table_of_the_committed_files(project_root):
+    results = project_root / "results"
+    found = json.loads((results / "enhancement.json").read_text())
+    table = TOOL.enhancement_table(found, TOOL.published_runs(results))
+    page = (project_root / "docs/reproduce.md").read_text(encoding="utf-8")
+    assert TOOL.put_into(page, TOOL.MARK, table) == page, "see --reuse of the tool"

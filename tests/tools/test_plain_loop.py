@@ -45,13 +45,13 @@ def test_the_difference_is_that_of_the_means(tool):
     found = dict(runs=runs, **tool.compared(runs))
     assert found["difference_mIoU"] == pytest.approx(-0.5)
     lines = tool.page(found).splitlines()
-    assert "| plain, seed 1 | 84.00 | 99.00 | 1 |" in lines
-    assert "| leuko, mean | 81.00 | 99.00 | 1 |" in lines
+    assert "| leuko | 80.00, 82.00 | 81.00 | 99.00 | 1 |" in lines
+    assert "| plain | 79.00, 84.00 | 81.50 | 99.00 | 1 |" in lines
 
 
 def test_the_page_shows_what_was_measured(tool, project_root):
     found = json.loads((project_root / "results" / "plain_loop.json").read_text())
     computed = tool.compared(found["runs"])
     assert {key: found[key] for key in computed} == computed
-    page = (project_root / "docs" / "benchmarks.md").read_text(encoding="utf-8")
+    page = (project_root / "docs" / "speed.md").read_text(encoding="utf-8")
     assert tool.page(found) in page

@@ -143,13 +143,13 @@ def test_one_too_large_is_refused_and_nothing_is_left(trained, tmp_path):
 # tests/models/test_model_contract.py measures each row of the JSON again.
 def test_the_committed_page_shows_the_committed_sizes(project_root):
     sizes = json.loads((project_root / "docs" / "model_table.json").read_text())
-    page = (project_root / "docs" / "methods.md").read_text(encoding="utf-8")
+    page = (project_root / "docs" / "compare.md").read_text(encoding="utf-8")
     assert module.put_into(page, "model table", module.size_table(sizes)) == page, (
         "run python tools/publish.py sizes"
     )
 
 
 def test_every_method_has_a_row_in_the_page(project_root):
-    page = (project_root / "docs" / "methods.md").read_text(encoding="utf-8")
+    page = (project_root / "docs" / "compare.md").read_text(encoding="utf-8")
     for name in module.method_names():
         assert page.count(f"`{name}`") >= 2, f"{name}: its source, and its size"

@@ -23,7 +23,7 @@ from leuko_mm.transforms.retinex import READINGS, RetinexParams
 reference = load_tool("paper/retinex_reference")
 
 # Grey levels between a cell enhanced alone and inside its field, over the cell's pixels
-# and all three channels (docs/ahe_retinex.md).
+# and all three channels (docs/reproduce.md).
 MEAN_BOUND, BOUND_95 = 8, 30
 SHAPES = [(1, 1), (1, 4), (4, 1), (4, 4), (1, 90), (90, 1), (2, 33), (120, 116)]
 

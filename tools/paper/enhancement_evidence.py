@@ -1,11 +1,11 @@
-"""Measure what AHE-Retinex does to the colours of smears, and write the page of it.
+"""Measure what AHE-Retinex does to the colours of smears, and write the table of it.
 
     python tools/paper/enhancement_evidence.py --nuclei segmentation_wbc --probe
 
-writes docs/enhancement.md with a picture of synthetic cells, results/enhancement.json
-with every figure, and to --out the picture of real cells. With --reuse the figures of
-that file are taken, and only what it lacks is measured: to go on after an interruption,
-and to put runs on the development split that were published since into the page.
+writes results/enhancement.json with every number, the table and the picture of
+synthetic cells of docs/reproduce.md, and to --out the picture of real cells. With
+--reuse the numbers of that file are taken, and only what it lacks is measured: to go on
+after an interruption, and to put newer runs on the development split into the table.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from enhancement_page import enhancement_page, kept_verdict
+from enhancement_page import enhancement_table
 from PIL import Image
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
@@ -49,6 +49,7 @@ from leuko_mm.engine.encoder_weights import find_weights
 from leuko_mm.files import write_text
 from leuko_mm.models.encoders import VGG
 from leuko_mm.report.contact_sheet import contact_sheet, write_sheet
+from leuko_mm.report.html import put_into
 from leuko_mm.training.preflight import draw_synthetic
 from leuko_mm.transforms import (
     READINGS,
@@ -73,6 +74,7 @@ PROBED = (RAW, CLAHE, "grey world", "Reinhard", "hsv", "hsv_all", "rgb")
 RUNS = "half/cbam_unet*-development-s0.json"
 VARIANTS = (None, "raw", "hsv", "hsv_all", "rgb", "clahe")
 PICTURE = "images/enhancement.jpg"
+MARK = "enhancement"
 FIGURES = "results/enhancement.json"
 
 # Regions. Pixels beside an outline that belong to neither side of it.
@@ -627,7 +629,6 @@ def published_runs(results: Path) -> list[dict]:
             found.append(
                 dict(
                     variant=variant,
-                    enhance=run["data"]["enhance"],
                     iterations=iterations,
                     metrics=run["metrics"],
                 )
@@ -652,9 +653,11 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Measure, and write page, pictures and figures."""
+    """Measure, and write table, pictures and numbers."""
     args = parser().parse_args(argv)
     cv2.setNumThreads(1)
+    page = args.root / "docs" / "reproduce.md"
+    put_into(page.read_text(encoding="utf-8"), MARK, "")
     figures = args.root / FIGURES
     figures.parent.mkdir(parents=True, exist_ok=True)
 
@@ -676,17 +679,8 @@ def main(argv: list[str] | None = None) -> int:
     except (DatasetError, FileNotFoundError) as error:
         print(f"tools/paper/enhancement_evidence.py: {error}", file=sys.stderr)
         return 2
-    page = args.root / "docs" / "enhancement.md"
-    before = page.read_text(encoding="utf-8") if page.is_file() else ""
-    text = enhancement_page(
-        found,
-        published_runs(args.root / "results"),
-        picture=PICTURE,
-        json_name=FIGURES,
-        verdict=kept_verdict(before),
-    )
-    page.parent.mkdir(parents=True, exist_ok=True)
-    write_text(page, text)
+    text = enhancement_table(found, published_runs(args.root / "results"))
+    write_text(page, put_into(page.read_text(encoding="utf-8"), MARK, text))
     print(f"{page} written")
     return 0
 
