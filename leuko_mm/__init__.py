@@ -1,3 +1,3 @@
 """leuko_mm: registered parts for leukocyte segmentation on MMSegmentation."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

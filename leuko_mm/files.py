@@ -18,6 +18,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from leuko_mm.errors import UsageError
+
 try:
     import fcntl
 except ImportError:  # Windows: nothing is locked there
@@ -60,7 +62,7 @@ def write_text(path: Path, text: str) -> None:
         part.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
-def read_json(path: Path, *, encoding: str = "utf-8") -> Any:
+def read_any_json(path: Path, *, encoding: str = "utf-8") -> Any:
     """Return the content of a JSON file from anywhere.
 
     Raises:
@@ -122,6 +124,53 @@ def restore_folder(place: Path) -> None:
         pattern = f".{glob.escape(place.name)}-*-old"
         for aside in sorted(place.parent.glob(pattern))[-1:]:
             os.replace(aside, place)
+
+
+def refuse_others(out: Path, what: str, ours: Iterable[str], *, force: bool) -> None:
+    """Refuse a folder of other things than ours, and ours without ``force``.
+
+    Args:
+        what: is in a folder of ours, such as "a check".
+        ours: names that such a folder may have in it.
+
+    Raises:
+        UsageError: naming the folder.
+    """
+    if not out.exists():
+        return
+    there = {path.name for path in out.iterdir()} if out.is_dir() else {out.name}
+    if not out.is_dir() or there - set(ours):
+        raise UsageError(
+            f"{out} holds something else than {what}; choose another --out"
+        )
+    if there and not force:
+        raise UsageError(
+            f"{out} holds {what}; add --force to replace it, or choose another --out"
+        )
+
+
+def read_json(file: Path, *, schema: int, default: Any = None, advice: str = "") -> Any:
+    """Return the content of a JSON file of ours.
+
+    Args:
+        schema: that it must have.
+        default: returned where there is no file.
+        advice: what to do, for the message.
+
+    Raises:
+        UsageError: if it is damaged or of another schema, or not there and has no
+            default.
+    """
+    if default is not None and not file.is_file():
+        return default
+    try:
+        content = read_any_json(file)
+        if content["schema"] == schema:
+            return content
+        fault = f"schema {content['schema']!r}, this version reads {schema}"
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        fault = str(error)
+    raise UsageError(f"{file} cannot be read ({fault}){advice}")
 
 
 def sha256_of(content: bytes | str) -> str:

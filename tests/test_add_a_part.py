@@ -28,6 +28,12 @@ def blocks():
     return [(b["file"], b["kind"], b["text"]) for b in BLOCK.finditer(page)]
 
 
+def test_readme_begins_alike():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    files = {file: text for file, _, text in blocks() if file}
+    assert all(files[file] in readme for file in ("my_loss.py", "my_unet.py"))
+
+
 def test_a_loss_in_ten_lines_trains_and_its_checkpoint_counts_without_it(tmp_path):
     files = {file: text for file, _, text in blocks() if file}
     code = [line for line in files["my_loss.py"].splitlines() if line]

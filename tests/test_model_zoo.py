@@ -90,11 +90,13 @@ def test_an_update_keeps_addresses_and_takes_what_the_package_carries(writer):
         ZooEntry("gone", "configs/gone.py", 1, 1),
         ZooEntry("c", "configs/c.py", 1, 1, weights="package", sha256="old"),
     ]
-    sizes = {n: dict(params_m=2.0, gmacs=3.0, pretrained=None) for n in "abc"}
+    sizes = {n: dict(params_m=2.0, gmacs=3.0, pretrained=None) for n in "abcd"}
     training = dict(dataset="bcisc", split="fold5")
     sidecars = {"b": dict(training=training, metrics=dict(mIoU=81.234), sha256="2")}
-    a, b, c = writer.updated_entries(former, sizes, sidecars)
+    large = {"d": dict(training=training, metrics={}, sha256="3")}
+    a, b, c, d = writer.updated_entries(former, sizes, sidecars, large)
     assert (a.weights, a.sha256, a.params_m) == ("http://x/a.pth", "1", 2.0)
     assert (b.weights, b.sha256) == ("package", "2")
     assert b.metrics == {"bcisc fold5": {"mIoU": 81.23}}
     assert (c.weights, c.sha256) == (None, None)
+    assert (d.weights, d.sha256) == ("zoo/d.pth", "3")

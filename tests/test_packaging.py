@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import shutil
 import subprocess
 import sys
@@ -103,9 +104,25 @@ def test_the_package_imports_only_what_it_requires():
     assert not undeclared
 
 
-def test_the_citation_states_the_version_of_the_package():
-    text = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
-    assert f"\nversion: {leuko_mm.__version__}\n" in text
+def test_the_version_is_one_everywhere():
+    texts = {
+        name: (ROOT / name).read_text(encoding="utf-8")
+        for name in ("CHANGELOG.md", "CITATION.cff", "configs/metafile.yml")
+    }
+    version, date = re.search(
+        r"^## \[(.+)\] - (.+)$", texts["CHANGELOG.md"], re.M
+    ).groups()
+    assert version == leuko_mm.__version__
+    cited = f"\nversion: {version}\ndate-released: {date}\n"
+    assert cited in texts["CITATION.cff"]
+    assert f"\n    Version: {version}\n" in texts["configs/metafile.yml"]
+
+
+def test_the_changelog_is_short():
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    for version in text.split("\n## ")[1:]:
+        assert len(version.splitlines()) <= 80
+    assert max(map(len, text.splitlines())) <= 200
 
 
 def build(kind, source, target):

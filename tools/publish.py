@@ -6,10 +6,12 @@
     python tools/publish.py sizes
 
 ``checkpoint`` writes bare tensors, tested as they are, with sidecar and card, into the
-package or to ``--out``. ``exports`` writes every checkpoint of the package as ONNX
+package or to ``--out``: what is too large for it goes to zoo/ (``--out zoo
+--no-limit``). ``exports`` writes every checkpoint of the package as ONNX
 into its zoo/onnx, by which it predicts without torch. ``list`` writes
 configs/metafile.yml and the table of docs/models.md from docs/model_table.json and
-the checkpoints in the package; addresses and hashes of files elsewhere are kept.
+the checkpoints in the package and in zoo/; addresses and hashes of other files are
+kept.
 ``sizes`` measures every method and writes docs/model_table.json and the table of
 docs/compare.md.
 """
@@ -29,6 +31,7 @@ import torch
 import yaml
 from publish_card import Tested, class_card, model_card
 
+import leuko_mm
 from leuko_mm.cli.main import exit_code_of
 from leuko_mm.datasets.prepared import is_plain_name
 from leuko_mm.engine.checkpoints import load_tensors
@@ -57,6 +60,8 @@ LIMIT, LIMIT_TOGETHER = 8_000_000, 16_000_000
 LIMIT_EXPORTED = 32_000_000
 NO_LIMIT = 10**12
 DOCS = Path(__file__).resolve().parents[1] / "docs"
+# Checkpoints that are too large for the package.
+BESIDE = DOCS.parent / "zoo"
 HEAD = "# The list of models: written by tools/publish.py, addresses by hand.\n"
 # Side of the image that multiply-adds are counted for, pixels.
 SIZE = 512
@@ -243,8 +248,12 @@ def current_entries() -> list[ZooEntry]:
         name: json.loads((shipped_folder() / f"{name}.json").read_text())
         for name in shipped_names()
     }
+    beside = {
+        path.stem: json.loads(path.with_suffix(".json").read_text())
+        for path in sorted(BESIDE.glob("*.pth"))
+    }
     former = read_entries() if (config_home() / METAFILE).is_file() else []
-    return updated_entries(former, sizes, sidecars)
+    return updated_entries(former, sizes, sidecars, beside)
 
 
 def list_table(models: list[ZooEntry]) -> str:
@@ -263,6 +272,8 @@ def list_table(models: list[ZooEntry]) -> str:
         where = "none yet"
         if model.shipped:
             where = f"in the package, [card](../leuko_mm/zoo/{model.name}.md)"
+        elif model.beside:
+            where = f"in the repository, [card](../{BESIDE.name}/{model.name}.md)"
         elif model.weights:
             where = f"[file]({model.weights})"
         lines.append(
@@ -273,7 +284,10 @@ def list_table(models: list[ZooEntry]) -> str:
 
 
 def updated_entries(
-    entries: list[ZooEntry], sizes: Mapping[str, Mapping], sidecars: Mapping[str, dict]
+    entries: list[ZooEntry],
+    sizes: Mapping[str, Mapping],
+    sidecars: Mapping[str, dict],
+    beside: Mapping[str, dict] | None = None,
 ) -> list[ZooEntry]:
     """Return the list as it follows from what is measured and what is shipped.
 
@@ -283,12 +297,16 @@ def updated_entries(
         entries: as they were.
         sizes: of every method, as ``docs/model_table.json``.
         sidecars: of every checkpoint in the package.
+        beside: of every checkpoint in the repository's ``zoo/``.
     """
     former = {entry.name: entry for entry in entries}
+    here = {name: (PACKAGE, sidecar) for name, sidecar in sidecars.items()}
+    for name, sidecar in (beside or {}).items():
+        here.setdefault(name, (f"{BESIDE.name}/{name}.pth", sidecar))
     found = []
     for name, size in sorted(sizes.items()):
-        old, sidecar = former.get(name), sidecars.get(name)
-        elsewhere = old if old and old.weights not in (None, PACKAGE) else None
+        old, (weights, sidecar) = former.get(name), here.get(name, (None, None))
+        elsewhere = old if old and "://" in (old.weights or "") else None
         metrics = elsewhere.metrics if elsewhere else {}
         if sidecar:
             training = sidecar["training"]
@@ -301,7 +319,7 @@ def updated_entries(
                 params_m=size["params_m"],
                 gmacs=size["gmacs"],
                 pretrained=size["pretrained"],
-                weights=PACKAGE if sidecar else elsewhere and elsewhere.weights,
+                weights=weights or (elsewhere and elsewhere.weights),
                 sha256=sidecar["sha256"] if sidecar else elsewhere and elsewhere.sha256,
                 metrics=metrics,
             )
@@ -317,6 +335,7 @@ def to_yaml(entries: list[ZooEntry]) -> str:
                 Name="leuko_mm",
                 Metadata=dict(Task="Leukocyte segmentation", License="Apache-2.0"),
                 README="docs/models.md",
+                Code=dict(Version=leuko_mm.__version__),
             )
         ],
         Models=[_model(entry) for entry in entries],

@@ -29,13 +29,21 @@ import numpy as np
 from leuko_mm.classes import BACKGROUND, CLASS_NAMES, IGNORE_LABEL, OTHER, UNSURE
 from leuko_mm.datasets.images import IMAGE_SUFFIXES
 from leuko_mm.errors import UsageError
-from leuko_mm.files import printable, read_json, sha256_of, write_table, write_text
+from leuko_mm.files import (
+    printable,
+    read_any_json,
+    read_json,
+    sha256_of,
+    write_table,
+    write_text,
+)
 from leuko_mm.inference.cells import DifferentialRow
 from leuko_mm.inference.exchange import inside_box, write_coco, write_geojson
 from leuko_mm.inference.folder_run import COCO, GEOJSON, STATE, STATE_SCHEMA
 from leuko_mm.inference.outputs import (
     CELLS,
     DIFFERENTIAL,
+    DIGITS,
     IMAGE_TABLE,
     OVERLAY,
     PREDICTED,
@@ -68,7 +76,7 @@ NO_CELL, IGNORE = CLASS_NAMES[BACKGROUND], "ignore"
 MASKS, SUMMARY, NAMES, TRAINING = "masks", "summary.html", "names.csv", "training.json"
 TABLES = (CELLS, DIFFERENTIAL, IMAGE_TABLE)
 ALL = "all.zip"
-EXPORTS = (*TABLES, COCO, f"{GEOJSON}.zip", f"{MASKS}.zip", SUMMARY, ALL)
+EXPORTS = (*TABLES, NAMES, COCO, f"{GEOJSON}.zip", f"{MASKS}.zip", SUMMARY, ALL)
 CROP = 2.0  # side of what is cut out for a training, in cells
 RUNS_KEPT = 16  # hexadecimal digits of the hash of an outline
 
@@ -86,11 +94,13 @@ class Session:
         self.folder, self.id = Path(folder), Path(folder).name
         self.smears, self.found = self.folder / SMEARS, self.folder / FOUND
         self.lock = threading.RLock()
-        about = _read(self.folder / SESSION)
+        about = read_json(self.folder / SESSION, schema=SCHEMA)
         self.name, self.created = about["name"], about["created"]
         self._shown: dict[str, str] = about["images"]
         self.refused: dict[str, str] = about["refused"]
-        corrections = _read(self.folder / CORRECTIONS, default={"corrections": []})
+        corrections = read_json(
+            self.folder / CORRECTIONS, schema=SCHEMA, default={"corrections": []}
+        )
         self._said: list[dict] = corrections["corrections"]
         self._records: dict[str, tuple[tuple, dict]] = {}
         for left in self.folder.glob(f"{PART}*"):  # of a killed process
@@ -152,7 +162,7 @@ class Session:
 
     def state(self) -> dict:
         """Return that of the prediction; empty before the first."""
-        return _read(self.found / STATE, schema=STATE_SCHEMA, default={})
+        return read_json(self.found / STATE, schema=STATE_SCHEMA, default={})
 
     def records(self) -> list[dict]:
         """Return those of the images that are done, in order."""
@@ -165,7 +175,7 @@ class Session:
                     stamp = (facts.st_mtime_ns, facts.st_ino, facts.st_size)
                     known = self._records.get(file)
                     if not known or known[0] != stamp:
-                        record = read_json(path)
+                        record = read_any_json(path)
                         known = (stamp, record)
                     found[file] = known
                 except (OSError, ValueError):
@@ -375,11 +385,12 @@ class Session:
         if not records:
             raise UsageError("no image is done yet; wait for the first")
         shown = self.images
+        if NAMES in wanted:
+            rows = ((harmless(file), harmless(name)) for file, name in shown.items())
+            write_table(into / NAMES, ("image", "came as"), rows)
         if set(wanted) & set(TABLES):
             failed = self.state().get("failed", {})
             write_tables(into, records, {**failed, **self.refused}, classes)
-            rows = ((harmless(file), harmless(name)) for file, name in shown.items())
-            write_table(into / NAMES, ("image", "came as"), rows)
         if COCO in wanted:
             write_coco(into / COCO, records, classes)
         if f"{GEOJSON}.zip" in wanted:
@@ -457,7 +468,7 @@ def corrected_record(record: Mapping, said: Mapping[int, str]) -> dict:
     """Return a record with what a person says of its cells.
 
     Cells that are none are left out. The confidence of a corrected cell is what the
-    model gave to its class. Every record has the answers ``unsure`` and ``other``,
+    model gave to its new class. Every record has the answers ``unsure`` and ``other``,
     whatever the model tells.
 
     Args:
@@ -477,7 +488,8 @@ def corrected_record(record: Mapping, said: Mapping[int, str]) -> dict:
             cell["answer"] = UNSURE if answer == IGNORE else answer
         if answer in classes:
             cell["class"], cell["class_id"] = answer, classes.index(answer)
-            cell["confidence"] = cell["probabilities"][cell["class_id"]]
+            share = cell["probabilities"][cell["class_id"]]
+            cell["confidence"] = round(share * (1 - cell["other"]), DIGITS)
         cells.append(cell)
     answers = [*classes[BACKGROUND + 1 :], UNSURE, OTHER]
     return {**record, "answers": answers, "cells": cells}
@@ -526,18 +538,3 @@ def _outline(cell: Mapping) -> str:
 def _write(file: Path, content: Mapping) -> None:
     text = json.dumps({"schema": SCHEMA, **content}, ensure_ascii=False, indent=1)
     write_text(file, text + "\n")
-
-
-def _read(
-    file: Path, *, schema: int = SCHEMA, default: Mapping | None = None
-) -> Mapping:
-    if default is not None and not file.is_file():
-        return default
-    try:
-        content = read_json(file)
-        if content["schema"] == schema:
-            return content
-        fault = f"schema {content['schema']!r}, this version reads {schema}"
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        fault = str(error)
-    raise UsageError(f"{file} cannot be read ({fault})")

@@ -1,7 +1,8 @@
 """Find the leukocytes of smear images, name their classes, and count them.
 
-Writes for every image a mask, an overlay and a cut-out of each cell, and for all of
-them tables and report.html, a page to look at the doubtful cells and to correct them.
+For each image it writes a mask, an overlay and a cut-out of each cell. For all of them
+it writes tables, and report.html, a page that shows the cells and where they are
+corrected.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from pathlib import Path
 
 from leuko_mm.cli.main import DONE, SOME_FAILED, at_least, number_below
 from leuko_mm.datasets.images import MAX_PIXELS
-from leuko_mm.files import printable, read_json
+from leuko_mm.files import printable, read_any_json
 from leuko_mm.inference.cells import UNSURE_SCALE
 from leuko_mm.inference.folder_run import (
     PredictOutcome,
@@ -23,12 +24,13 @@ from leuko_mm.inference.folder_run import (
 )
 from leuko_mm.inference.model import DEFAULT_MODEL, RUNTIMES
 from leuko_mm.inference.outputs import REPORT, UNITS, count_table
-from leuko_mm.inference.scale import AUTO
+from leuko_mm.inference.scale import AUTO, MEASURING
 from leuko_mm.processes import DASK_HELP, keep_memory
 from leuko_mm.progress import ProgressLine
 from leuko_mm.zoo.entries import network_of, read_entries
 
 SHOWN_FAILURES = 20
+PREDICTING = "predicting"
 # How a scale was found, in front of the number of images.
 SCALE_SOURCES = {
     "factor": "as given for",
@@ -43,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments: which images, with what, and where to."""
     add = parser.add_argument
     add("paths", nargs="+", metavar="PATH", help="images, folders, patterns")
-    add("--out", type=Path, required=True, metavar="DIR")
+    add("--out", type=Path, required=True, metavar="DIR", help="folder of the results")
     add(
         "--checkpoint",
         type=Path,
@@ -54,8 +56,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--classifier",
         metavar="FILE",
-        help="a checkpoint that names the cells that the other finds, or a model's "
-        "name; default: the one that belongs to the checkpoint; none: no other",
+        help="a checkpoint that names the cells, or a model's name; default: the one "
+        "that belongs to --checkpoint; none: the classes of --checkpoint",
     )
     add(
         "--runtime",
@@ -145,9 +147,10 @@ def _request(args: argparse.Namespace) -> PredictRequest:
 
 
 def _predict(request: PredictRequest) -> PredictOutcome:
-    with ProgressLine("predicting") as line:
+    with ProgressLine(PREDICTING) as line:
 
         def show(done: int, total: int, name: str) -> None:
+            line.words, name = (name, "") if name == MEASURING else (PREDICTING, name)
             line(done, total, printable(name))
 
         return predict_files(request, progress=show)
@@ -156,7 +159,7 @@ def _predict(request: PredictRequest) -> PredictOutcome:
 def _warn_of_synthetic_training(checkpoint: Path | None) -> None:
     sidecar = checkpoint and checkpoint.with_suffix(".json")
     try:
-        training = read_json(sidecar)["training"]
+        training = read_any_json(sidecar)["training"]
         synthetic = training["dataset"] == "synthetic"
     except (AttributeError, OSError, ValueError, KeyError, TypeError):
         return  # a broken sidecar is refused elsewhere
@@ -193,14 +196,10 @@ def _scale_lines(scales: list[dict]) -> list[str]:
     counted = ", ".join(
         f"{SCALE_SOURCES.get(how, how)} {n}" for how, n in sources.items()
     )
-    summary = (
-        f"{factors[0]:.3g} to {factors[-1]:.3g} ({counted}), the least sure to "
-        f"{min(scale['confidence'] for scale in scales):.0%}; image by image in "
-        "images.csv"
-    )
-    if len(scales) == 1:
-        summary = scales[0]["note"] or summary
-    lines = [f"scale: {summary}"]
+    summary = f"scale {factors[0]:.3g} to {factors[-1]:.3g} ({counted})"
+    if len(notes := {scale["note"] for scale in scales}) == 1:
+        summary = notes.pop() or summary
+    lines = [f"{summary}; image by image in images.csv"]
     if unsure := sum(scale["confidence"] < UNSURE_SCALE for scale in scales):
         lines.append(
             f"in {unsure} of {len(scales)} images the scale is sure to less than "

@@ -44,7 +44,7 @@ from leuko_mm.classes import (
     cell_class_name,
 )
 from leuko_mm.errors import LeukoError, did_you_mean
-from leuko_mm.files import read_json
+from leuko_mm.files import read_any_json
 
 SCHEMA, OUTLINE_SCHEMA = SCHEMAS = (1, 2)
 PARTS = ("train", "test")
@@ -238,7 +238,7 @@ def read_about(root: Path) -> dict:
     if not path.is_file():
         raise DatasetError(_not_prepared(root))
     try:
-        about = read_json(path)
+        about = read_any_json(path)
     except ValueError as error:
         raise DatasetError(f"{path} is broken ({error}); {how_to_fix(root)}") from None
     schema = about.get("schema") if isinstance(about, dict) else None

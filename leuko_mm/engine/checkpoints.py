@@ -31,7 +31,7 @@ from torch._weights_only_unpickler import Unpickler
 from leuko_mm.engine.download import download
 from leuko_mm.engine.runner import unwrapped
 from leuko_mm.errors import LeukoError
-from leuko_mm.files import read_json, replacing, sha256_of_file, write_text
+from leuko_mm.files import read_any_json, replacing, sha256_of_file, write_text
 
 SCHEMA = 1
 # mmengine's names of the states that a training can resume from.
@@ -111,7 +111,7 @@ def _load_for_mmengine(
 def _with_meta(tensors: dict, sidecar: Path) -> dict:
     """Return tensors with what mmseg's ``init_model`` asks for, where it is known."""
     try:
-        about = read_json(sidecar)
+        about = read_any_json(sidecar)
         known = dict(classes=about["classes"], palette=about["colours"])
     except (OSError, ValueError, KeyError, TypeError):
         return tensors

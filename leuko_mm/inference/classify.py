@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
@@ -10,15 +10,15 @@ from pathlib import Path
 import numpy as np
 
 from leuko_mm.classes import BACKGROUND
-from leuko_mm.files import read_json
+from leuko_mm.files import read_any_json
 from leuko_mm.inference.cells import Cell
 from leuko_mm.inference.model import (
     EXPORT_SUFFIX,
     TORCH,
+    Checkpoint,
     CheckpointError,
     open_runtime,
     read_model,
-    try_network,
 )
 from leuko_mm.transforms.cell_crop import cut_square
 
@@ -52,7 +52,7 @@ def classifier_of(checkpoint: Path, given: str | PathLike | None = None) -> Path
     if given is not None:
         return Path(given) if given else None
     try:
-        sidecar = read_json(checkpoint.with_suffix(".json"))
+        sidecar = read_any_json(checkpoint.with_suffix(".json"))
         named = sidecar.get("classifier")
     except (OSError, ValueError, AttributeError):
         return None  # a broken sidecar is refused where it is read
@@ -70,9 +70,28 @@ def classifier_of(checkpoint: Path, given: str | PathLike | None = None) -> Path
 def accepted_by(checkpoint: Path) -> float | None:
     """Return the confidence from which a class counts, by a sidecar that says it."""
     try:
-        return read_json(checkpoint.with_suffix(".json"))["accept"]
+        return read_any_json(checkpoint.with_suffix(".json"))["accept"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def try_network(
+    checkpoint: Checkpoint, call: Callable[[], np.ndarray], shape: tuple
+) -> None:
+    """Refuse a network that cannot answer, before an image is blamed for it."""
+    try:
+        with np.errstate(all="ignore"):
+            answer = call()
+        fault = f"of the shape {answer.shape} where {shape} was expected"
+        if answer.shape == shape:
+            fault = "" if np.isfinite(answer).all() else "of values that are not finite"
+    except Exception as error:
+        fault = f"that fails: {(str(error).splitlines() or [''])[0][:200]}"
+    if fault:
+        raise CheckpointError(
+            f"{checkpoint.path} gives an answer {fault}; take it and its sidecar from "
+            "one training"
+        )
 
 
 class CellClassifier:
@@ -115,10 +134,6 @@ class CellClassifier:
                 f"{path}: its sidecar does not say the size of a red cell (rbc_px) "
                 "and of a square (cell_px); train it with `leuko train cell_classes`"
             )
-        about = self.checkpoint.sidecar["normalisation"]
-        self._mean = np.float32(about.get("mean") or [0, 0, 0])
-        self._std = np.float32(about.get("std") or [1, 1, 1])
-        self._flips = not about.get("bgr_to_rgb")
         # Small images of one cell gain nothing from bfloat16.
         exported = self.checkpoint.path.suffix == EXPORT_SUFFIX
         runtime = runtime if exported and runtime != TORCH else None
@@ -167,9 +182,7 @@ class CellClassifier:
         views = [np.rot90(x, turn) for x in squares for turn in range(TURNS)]
         if self.tta:
             views = [y for x in views for y in (x, x[:, ::-1])]
-        pixels = np.stack(views).astype(np.float32)
-        pixels = pixels[..., ::-1] if self._flips else pixels
-        inputs = ((pixels - self._mean) / self._std).transpose(0, 3, 1, 2)
+        inputs = self.checkpoint.normalised(np.stack(views)).transpose(0, 3, 1, 2)
         found = self._runtime(np.ascontiguousarray(inputs))[:, :, 0, 0]
         return found.reshape(len(squares), -1, found.shape[1]).mean(axis=1)
 

@@ -7,7 +7,7 @@ import os
 import shutil
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,7 +17,7 @@ import numpy as np
 
 import leuko_mm
 from leuko_mm.errors import LeukoError
-from leuko_mm.files import printable, read_json, sha256_of_file
+from leuko_mm.files import printable, read_any_json, sha256_of_file
 from leuko_mm.plugins import unregistered_types
 
 if TYPE_CHECKING:
@@ -154,6 +154,17 @@ class Checkpoint:
         """Config of the enhancement of the training, None without one."""
         return self.sidecar.get("enhance")
 
+    def normalised(self, pixels: np.ndarray) -> np.ndarray:
+        """Return RGB pixels (..., 3) as the network takes them, float32."""
+        about = self.sidecar["normalisation"]
+        mean, std = (
+            np.float32(about.get(key) or [usual] * 3)
+            for key, usual in (("mean", 0), ("std", 1))
+        )
+        # Training reads BGR; a network whose input was not turned to RGB expects BGR.
+        ordered = pixels if about.get("bgr_to_rgb") else pixels[..., ::-1]
+        return (ordered.astype(np.float32) - mean) / std
+
     @property
     def prepared_px(self) -> float:
         """The side of a prepared cell image, the scale at which enhancements work."""
@@ -233,7 +244,7 @@ def read_sidecar_of(path: Path) -> dict:
             "model. `leuko train` writes both; keep them together"
         )
     try:
-        sidecar = read_json(place)
+        sidecar = read_any_json(place)
         missing = [key for key in SIDECAR_KEYS if key not in sidecar]
     except (ValueError, TypeError) as error:
         raise CheckpointError(f"{place} is damaged ({error})") from None
@@ -643,25 +654,6 @@ class OpenVinoRuntime(Runtime):
     def logits(self, images: np.ndarray) -> np.ndarray:
         """Return the logits of a batch."""
         return self.compiled([np.ascontiguousarray(images)])[0]
-
-
-def try_network(
-    checkpoint: Checkpoint, call: Callable[[], np.ndarray], shape: tuple
-) -> None:
-    """Refuse a network that cannot answer, before an image is blamed for it."""
-    try:
-        with np.errstate(all="ignore"):
-            answer = call()
-        fault = f"of the shape {answer.shape} where {shape} was expected"
-        if answer.shape == shape:
-            fault = "" if np.isfinite(answer).all() else "of values that are not finite"
-    except Exception as error:
-        fault = f"that fails: {(str(error).splitlines() or [''])[0][:200]}"
-    if fault:
-        raise CheckpointError(
-            f"{checkpoint.path} gives an answer {fault}; take it and its sidecar from "
-            "one training"
-        )
 
 
 def check_outputs(

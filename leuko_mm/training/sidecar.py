@@ -20,7 +20,6 @@ from leuko_mm.datasets.joined import (
 from leuko_mm.datasets.prepared import NOT_STATED, DatasetError, cell_rows, read_about
 from leuko_mm.engine.checkpoints import load_tensors
 from leuko_mm.errors import UsageError
-from leuko_mm.files import read_json
 from leuko_mm.inference.model import read_sidecar_of
 from leuko_mm.models.size import build_bare
 from leuko_mm.training.config import cells_config
@@ -113,23 +112,9 @@ def trained_red_cell(config: Config, *, cell_px: float | None) -> float | None:
     return measured_red_cell(first.root, first.of("train"), cell_px=cell_px)
 
 
-def read_sidecar(path: Path, digest: str) -> dict:
+def read_sidecar(path: Path) -> dict:
     """Return the sidecar of a checkpoint, {} without one; refuse another file's."""
-    place = path.with_suffix(".json")
-    if not place.is_file():
-        return {}
-    try:
-        sidecar = read_json(place)
-    except ValueError as error:
-        raise UsageError(f"{place} is damaged ({error})") from None
-    if not isinstance(sidecar, dict):
-        raise UsageError(f"{place} is damaged (expected an object)")
-    if sidecar.get("sha256") != digest:
-        raise UsageError(
-            f"{path} is not the file that {place.name} describes: its sha256 is "
-            f"{digest[:12]}..., expected {str(sidecar.get('sha256'))[:12]}..."
-        )
-    return sidecar
+    return read_sidecar_of(path) if path.with_suffix(".json").is_file() else {}
 
 
 def check_sidecar(path: Path, sidecar: dict, config: Config, metainfo: Mapping) -> None:

@@ -38,7 +38,8 @@ class ZooEntry:
         config: path below the project's root.
         params_m, gmacs: millions of parameters, 10^9 multiply-adds at 512x512.
         pretrained: name of the encoder's weights, None for random ones.
-        weights: ``package``, an address, or None where no file is published.
+        weights: ``package``, an address, a file of the repository that is not in the
+            package, or None where no file is published.
         sha256: of the published file, None without one.
         metrics: of the published file, by name of dataset and split.
     """
@@ -56,6 +57,13 @@ class ZooEntry:
     def shipped(self) -> bool:
         """Whether the package carries the file."""
         return self.weights == PACKAGE
+
+    @property
+    def beside(self) -> Path | None:
+        """The file in the repository, beside the package; None for other models."""
+        if not self.weights or self.shipped or "://" in self.weights:
+            return None
+        return config_home().parent / self.weights
 
     @property
     def command(self) -> str:
@@ -149,8 +157,12 @@ def network_of(
 
 def local_file(entry: ZooEntry) -> Path | None:
     """Return a model's checkpoint on this machine, None if it is not there."""
-    for folder in (shipped_folder(), fetched_folder()):
-        path = folder / f"{entry.name}.pth"
+    paths = [
+        folder / f"{entry.name}.pth" for folder in (shipped_folder(), fetched_folder())
+    ]
+    if entry.beside:
+        paths.append(entry.beside)
+    for path in paths:
         if path.is_file() and path.with_suffix(".json").is_file():
             return path
     return None

@@ -16,6 +16,7 @@ from leuko_mm.inference.model import read_checkpoint, shipped_checkpoint, shippe
 from leuko_mm.report.html import number
 from leuko_mm.stack import require_stack
 from leuko_mm.zoo.entries import (
+    NotPublishedError,
     ZooEntry,
     fetched_folder,
     find_entry,
@@ -54,8 +55,8 @@ def zoo_rows() -> list[tuple[str, ...]]:
 def _state(entry: ZooEntry) -> str:
     if entry.name in shipped_names():
         return "in the package"
-    if local_file(entry) is not None:
-        return "fetched"
+    if path := local_file(entry):
+        return "in the repository" if path == entry.beside else "fetched"
     return "to fetch" if entry.weights else "to train"
 
 
@@ -83,10 +84,9 @@ def describe(name: str) -> list[str]:
 
 
 def fetch(name: str, *, out: Path | None = None, force: bool = False) -> Path:
-    """Return a model's checkpoint, fetched if the package does not carry it.
+    """Return a model's checkpoint, fetched if neither package nor clone has it.
 
-    A broken download is continued; the file appears whole and right, with its sidecar,
-    or not at all.
+    The file appears whole and right, with its sidecar, or not at all.
 
     Args:
         name: of the model.
@@ -94,13 +94,15 @@ def fetch(name: str, *, out: Path | None = None, force: bool = False) -> Path:
         force: fetch it again.
 
     Raises:
-        NotPublishedError: naming the command that trains it.
+        NotPublishedError: naming the command that trains it, or where it is.
         FetchError: if it could not be downloaded.
     """
     entry = find_entry(name)
     if entry.shipped:
         return shipped_checkpoint(name)
     require_published(entry)
+    if entry.beside:
+        return _of_repository(entry)
     path = Path(out or fetched_folder()) / f"{name}.pth"
     sidecar = path.with_suffix(".json")
     if force:
@@ -115,9 +117,25 @@ def fetch(name: str, *, out: Path | None = None, force: bool = False) -> Path:
 
     try:
         download(entry.weights.removesuffix(".pth") + ".json", sidecar)
-        download(entry.weights, path, sha256=entry.sha256, resume=True)
+        download(entry.weights, path, sha256=entry.sha256)
     except OSError as error:
         raise FetchError(f"{name} was not fetched: {error}") from error
+    return path
+
+
+def _of_repository(entry: ZooEntry) -> Path:
+    path = entry.beside
+    if not (path.is_file() and path.with_suffix(".json").is_file()):
+        sidecar = Path(entry.weights).with_suffix(".json")
+        raise NotPublishedError(
+            f"{entry.name} is in the repository and not in the package: there is no "
+            f"{path}. Copy {entry.weights} and {sidecar} from a clone into "
+            f"{fetched_folder()}"
+        )
+    if sha256_of_file(path) != entry.sha256:
+        raise UsageError(
+            f"{path} is not the published file; `git checkout {entry.weights}` gets it"
+        )
     return path
 
 

@@ -160,6 +160,8 @@ def test_our_own_origin_is_served(app):
         ("127.0.0.1.evil.example:8765", "127.0.0.1", 400),
         ("", "127.0.0.1", 400),
         ("[::1", "127.0.0.1", 400),
+        ("localhost:99999", "127.0.0.1", 400),
+        ("localhost:x", "127.0.0.1", 400),
         ("10.0.0.7:8765", "127.0.0.1", 400),
         ("localhost:8765", "127.0.0.1", 200),
         ("[::1]:8765", "127.0.0.1", 200),
@@ -170,6 +172,12 @@ def test_our_own_origin_is_served(app):
 def test_foreign_hosts_are_refused(open_server, host, listens, status):
     client = open_server(host=listens)
     assert client.get("/", headers={"Host": host}).status_code == status
+
+
+@pytest.mark.parametrize("body", ["[" * 9000, '{"a":' * 1500, "[]", "\x00"])
+def test_what_is_no_object_is_refused(app, body):
+    assert app.client.post("/sessions", content=body).status_code == 400
+    assert app.ask("POST", "corrections", content=body).status_code == 400
 
 
 def test_every_answer_forbids_frames_and_sniffing(app):

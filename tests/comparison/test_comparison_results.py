@@ -127,3 +127,11 @@ def test_results_that_contradict_their_cells_are_left_out(tmp_path):
     found = read_runs(tmp_path)
     assert found.runs == ()
     assert "does not agree" in found.faults[0]
+
+
+def test_the_committed_report_has_every_committed_run(project_root):
+    found = read_runs(project_root / "results")
+    assert not found.faults
+    report = (project_root / "results/report/report.md").read_text(encoding="utf-8")
+    lost = [run.file for run in found.runs if run.file not in report]
+    assert not lost, "run make results"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
+from dataclasses import replace
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
@@ -87,6 +88,25 @@ def test_a_file_that_has_changed_here_is_named_and_replaced_by_force(published):
         fetch("tiny")
     fetch("tiny", force=True)
     assert hashlib.sha256(path.read_bytes()).hexdigest() == published[0].sha256
+
+
+def test_a_file_of_the_repository_is_found_beside_the_package(
+    published, tmp_path, monkeypatch
+):
+    entry = replace(published[0], weights="www/tiny.pth")
+    for module in (entries, zoo):
+        monkeypatch.setattr(module, "read_entries", lambda: [entry])
+    monkeypatch.setattr(entries, "config_home", lambda: tmp_path / "configs")
+    path = fetch("tiny")
+    assert path == published[1] / "tiny.pth" == checkpoint_of("tiny")
+    assert zoo_rows()[0][-1] == "in the repository"
+    path.write_bytes(path.read_bytes() + b"x")
+    with pytest.raises(UsageError, match="git checkout www/tiny"):
+        fetch("tiny")
+    path.unlink()
+    with pytest.raises(entries.NotPublishedError, match="from a clone into") as raised:
+        fetch("tiny")
+    assert exit_code_of(raised.value) == 3
 
 
 def test_what_is_not_here_yet_names_the_command(published):

@@ -1,6 +1,6 @@
 """Leave a laboratory out and change one thing of the class network's recipe at a time.
 
-    python tools/paper/class_trials.py bccd segmentation_wbc_1 --out results/trials
+    python tools/paper/class_trials.py bccd segmentation_wbc_1 --out results
 
 Every trial trains `cell_classes` on the other four of five laboratories and names the
 cells of the one that is left out: one view of each, its outline given. Scores are those
@@ -125,7 +125,9 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command; return its exit code."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("left", nargs="+", choices=LABORATORIES)
-    parser.add_argument("--out", type=Path, required=True, help="gets LABORATORY.json")
+    parser.add_argument(
+        "--out", type=Path, required=True, help="gets class_trials_LABORATORY.json"
+    )
     parser.add_argument("--work-dirs", type=Path, default=Path("work_dirs/trials"))
     args = parser.parse_args(argv)
     args.out.mkdir(parents=True, exist_ok=True)
@@ -134,9 +136,8 @@ def main(argv: list[str] | None = None) -> int:
             found = {}
             for name, options in trials().items():
                 found[name] = run_trial(name, options, left, args.work_dirs)
-                write_text(
-                    args.out / f"{left}.json", json.dumps(found, indent=1) + "\n"
-                )
+                path = args.out / f"class_trials_{left}.json"
+                write_text(path, json.dumps(found, indent=1) + "\n")
             print(left)
             print(as_table(found))
     except LeukoError as error:

@@ -24,7 +24,7 @@ from leuko_mm.datasets.converters.folders.annotation import (
     union,
 )
 from leuko_mm.datasets.prepared import DatasetError
-from leuko_mm.files import read_json
+from leuko_mm.files import read_any_json
 
 UNNAMED = "unclassified"
 
@@ -32,7 +32,7 @@ UNNAMED = "unclassified"
 def load_json(path: Path) -> object:
     """Return the content of a JSON file."""
     try:
-        return read_json(path, encoding="utf-8-sig")
+        return read_any_json(path, encoding="utf-8-sig")
     except (OSError, ValueError) as error:
         raise DatasetError(f"{path} cannot be read as JSON ({error})") from None
 
