@@ -439,7 +439,7 @@ def sessions_below(root: Path) -> Iterator[Session]:
     for file in sorted(Path(root).glob(f"*/{SESSION}"), reverse=True):
         try:
             yield Session(file.parent)
-        except UsageError:
+        except (UsageError, KeyError, TypeError):
             continue
 
 

@@ -174,6 +174,15 @@ def test_foreign_hosts_are_refused(open_server, host, listens, status):
     assert client.get("/", headers={"Host": host}).status_code == status
 
 
+@pytest.mark.parametrize("text", ['{"schema": 1}', "[]", "[" * 100_000])
+def test_a_damaged_session_does_not_keep_the_others_from_being_served(
+    open_server, place, text
+):
+    (place / "odd").mkdir(parents=True)
+    (place / "odd" / "session.json").write_text(text)
+    assert open_server().get("/").status_code == 200
+
+
 @pytest.mark.parametrize("body", ["[" * 9000, '{"a":' * 1500, "[]", "\x00"])
 def test_what_is_no_object_is_refused(app, body):
     assert app.client.post("/sessions", content=body).status_code == 400
