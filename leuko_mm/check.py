@@ -33,7 +33,7 @@ from leuko_mm.datasets.audit_checks import (
 )
 from leuko_mm.datasets.prepared import BY_MODEL, dataset_root
 from leuko_mm.errors import UsageError
-from leuko_mm.files import replacing_folder, write_text
+from leuko_mm.files import real_path, replacing_folder, write_text
 from leuko_mm.report.check_page import (
     CheckReport,
     FindingPicture,
@@ -185,7 +185,7 @@ def check_page(audit: Audit, split: str | None = None) -> CheckReport:
     labels = audit_labels(audit)
     only = ["--split", split] if split else []
     return CheckReport(
-        name=audit.root.resolve().name,
+        name=real_path(audit.root).name,
         summary=summary(audit) + (f", split {split}" if split else "") + ".",
         tally=tally(audit.findings),
         classes=labels,

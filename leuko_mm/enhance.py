@@ -19,7 +19,7 @@ from leuko_mm.datasets.images import (
     read_image,
 )
 from leuko_mm.errors import UsageError
-from leuko_mm.files import replacing
+from leuko_mm.files import real_path, replacing
 from leuko_mm.transforms import RetinexParams, enhance_image
 
 READ = {s for name in ("PNG", "JPEG", "TIFF", "BMP") for s in SUFFIXES[name]}
@@ -125,8 +125,8 @@ def _check_targets(
     targets = list(plan.values())
     if side_by_side:
         targets += [_beside(target) for target in plan.values()]
-    inputs = {file.resolve() for file in plan}
-    onto = [target for target in targets if target.resolve() in inputs]
+    inputs = {real_path(file) for file in plan}
+    onto = [target for target in targets if real_path(target) in inputs]
     if onto:
         raise UsageError(
             f"{onto[0]} is itself to be read; originals are never replaced: choose "

@@ -125,3 +125,11 @@ def test_what_is_left_out_is_named(folder, tmp_path, capsys, closed):
     said = capsys.readouterr()
     assert "closed: the folder cannot be opened" in said.err
     assert "1 folder of leuko's own results (run), 1 hidden image" in said.out
+
+
+def test_a_loop_of_links_is_one_of_the_files(folder, tmp_path, capsys):
+    (folder / "loop.png").symlink_to("loop.png")
+    assert main(["enhance", str(folder), str(tmp_path / "out")]) == 1
+    said = capsys.readouterr()
+    assert "loop.png" in said.err
+    assert "2 of 3 enhanced" in said.out

@@ -19,6 +19,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from leuko_mm.classes import CLASSES
 from leuko_mm.datasets.converters.folders.annotation import Reader, SourceImage
 from leuko_mm.datasets.images import (
     CLOSED,
@@ -29,6 +30,7 @@ from leuko_mm.datasets.images import (
     read_image,
 )
 from leuko_mm.datasets.prepared import DatasetError
+from leuko_mm.files import real_path
 
 # Behind an image's name in the name of its mask, these name no class.
 MASK_WORDS = {"mask", "masks", "label", "labels", "labelids", "gt", "groundtruth"}
@@ -141,6 +143,9 @@ def pair_to_name(folder: Path) -> str:
     text = f"; there are the folders {', '.join(listed)}" + ", ..." * (
         len(held) > SHOWN
     )
+    of_classes = {name for c in CLASSES for name in (c.name, *c.aliases)}
+    if sum(path.name.lower() in of_classes for path in held) > 1:
+        text += "; of pictures of one cell each, --outline draws the masks"
     pairs = []
     for images, masks in permutations(list(held)[:SHOWN], 2):
         names = {name: name for name in held[images]}
@@ -172,7 +177,7 @@ def list_files(
         DatasetError: if a folder cannot be opened, or one is a link outside: what a
             folder of strangers points to would be copied into the dataset.
     """
-    inside = folder.resolve()
+    inside = real_path(folder)
     search = ImageSearch(suffixes, own_results=own_results)
     found = sorted(path for path in search.below(folder) if path.is_file())
     if closed := search.left_out(CLOSED):
@@ -186,9 +191,9 @@ def list_files(
             "themselves; put the original in its place"
         )
     for path in [*found, *search.left_out(LINKED)]:
-        if not path.resolve().is_relative_to(inside):
+        if not real_path(path).is_relative_to(inside):
             raise DatasetError(
-                f"{path} is a link to {path.resolve()}, outside of {folder}; put "
+                f"{path} is a link to {real_path(path)}, outside of {folder}; put "
                 f"the {'folder' if path.is_dir() else 'file'} itself there"
             )
     return found
