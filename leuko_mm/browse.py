@@ -21,7 +21,7 @@ from leuko_mm.datasets.audit import quick_check
 from leuko_mm.datasets.leukocyte import LeukocyteDataset, build_pipeline
 from leuko_mm.datasets.prepared import data_home, dataset_root, is_binary
 from leuko_mm.errors import UsageError
-from leuko_mm.files import real_path, replacing_folder
+from leuko_mm.files import real_path, refuse_others, replacing_folder
 from leuko_mm.registry import DATASETS, MODELS, SCOPE
 from leuko_mm.report.contact_sheet import (
     BrowsePage,
@@ -102,7 +102,8 @@ def browse(request: BrowseRequest) -> Path:
     else:
         name = run_name(config) + ("" if part == "train" else f"-{part}")
     out = Path(request.out or f"work_dirs/browse-{name}")
-    _check_folder(out, force=request.force)
+    ours = (PAGE_FILE, *(f"{kind}.png" for kind in KINDS))
+    refuse_others(out, "contact sheets", ours, force=request.force)
     if config is None:
         draw_synthetic(request.target)
         quick_check(root, split=request.split)
@@ -129,22 +130,6 @@ def browse(request: BrowseRequest) -> Path:
             f"{out} was not written ({error}); fix the cause, or choose another --out"
         ) from error
     return out / PAGE_FILE
-
-
-def _check_folder(out: Path, *, force: bool) -> None:
-    if not out.exists():
-        return
-    ours = {PAGE_FILE, *(f"{kind}.png" for kind in KINDS)}
-    if not out.is_dir() or {path.name for path in out.iterdir()} - ours:
-        raise UsageError(
-            f"{out} holds other things than contact sheets, so it is not replaced; "
-            "choose another --out"
-        )
-    if any(out.iterdir()) and not force:
-        raise UsageError(
-            f"{out} holds contact sheets; add --force to replace them, or choose "
-            "another --out"
-        )
 
 
 def _config(request: BrowseRequest) -> Config | None:

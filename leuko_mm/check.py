@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,14 +14,11 @@ import leuko_mm
 from leuko_mm.classes import (
     BINARY_COLOURS,
     CLASS_COLOURS,
-    CLASSES,
     OTHER,
     OTHER_COLOUR,
 )
 from leuko_mm.datasets.audit import (
     Audit,
-    GroupStain,
-    RegionColour,
     dataset_classes,
     full_audit,
 )
@@ -33,19 +31,61 @@ from leuko_mm.datasets.audit_checks import (
 )
 from leuko_mm.datasets.prepared import BY_MODEL, dataset_root
 from leuko_mm.errors import UsageError
-from leuko_mm.files import real_path, replacing_folder, write_text
-from leuko_mm.report.check_page import (
-    CheckReport,
-    FindingPicture,
-    FindingSection,
-    render_check_report,
-)
+from leuko_mm.files import real_path, refuse_others, replacing_folder
+from leuko_mm.report.html import picture, render
+from leuko_mm.report.overlay import RGB, fitted, overlay
 from leuko_mm.report.run_page import ClassLabel
 from leuko_mm.training.preflight import draw_synthetic
+from leuko_mm.training.run_report import class_labels
 
 PAGE_FILE, JSON_FILE = "check.html", "check.json"
 SCHEMA = 1
 SHOWN = 12  # findings of a kind that the page shows with pictures
+THUMBNAIL_SIDE = 200  # px of the longer side: sharp at 100 on a phone
+QUALITY = 82
+# What a severity is called on the page: in words as well as in colour.
+SIGNS = {"error": "✗ error", "warning": "! warning", "note": "· note"}
+
+
+@dataclass(frozen=True)
+class FindingPicture:
+    """A picture (H, W, 3) and class ids (H, W) to outline on it; None shows it bare."""
+
+    stem: str
+    image: np.ndarray
+    labels: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class FindingSection:
+    """All findings of one kind.
+
+    ``shown`` are the first ones, as (file, words, pictures), ``further`` the others.
+    """
+
+    severity: str
+    title: str
+    cure: str
+    shown: tuple[tuple[str, str, tuple[FindingPicture, ...]], ...]
+    further: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class CheckReport:
+    """Content of the page; classes by id, sections with the gravest first.
+
+    Args:
+        tally: number of findings by severity.
+        counts: (split, part, cells of each class without the background).
+    """
+
+    name: str
+    summary: str
+    tally: Mapping[str, int]
+    classes: tuple[ClassLabel, ...]
+    sections: tuple[FindingSection, ...]
+    counts: tuple[tuple[str, str, tuple[int, ...]], ...]
+    closing: str
 
 
 def check(
@@ -53,14 +93,12 @@ def check(
     *,
     split: str | None = None,
     out: Path | None = None,
-    json_file: Path | None = None,
     force: bool = False,
 ) -> Audit:
     """Check a dataset, or one split of it, and write what was asked for.
 
     Args:
         out: folder of the page and its data; None writes neither.
-        json_file: the findings alone; None writes none.
         force: replace an earlier check.
 
     Raises:
@@ -69,9 +107,7 @@ def check(
             be written.
     """
     if out is not None:
-        _check_folder(out, force=force)
-    if json_file is not None:
-        _check_file(json_file, force=force)
+        refuse_others(out, "a check", (PAGE_FILE, JSON_FILE), force=force)
     draw_synthetic(name)
     audit = full_audit(dataset_root(name), split=split)
     text = json.dumps(as_json(audit, split), indent=2) + "\n"
@@ -81,37 +117,11 @@ def check(
                 page = render_check_report(check_page(audit, split))
                 (building / PAGE_FILE).write_text(page, encoding="utf-8")
                 (building / JSON_FILE).write_text(text, encoding="utf-8")
-        if json_file is not None:
-            json_file.parent.mkdir(parents=True, exist_ok=True)
-            write_text(json_file, text)
     except OSError as error:
         raise UsageError(
             f"what was found could not be written ({error}); choose another place"
         ) from error
     return audit
-
-
-def _check_folder(out: Path, *, force: bool) -> None:
-    if not out.exists():
-        return
-    there = {path.name for path in out.iterdir()} if out.is_dir() else {out.name}
-    if not out.is_dir() or there - {PAGE_FILE, JSON_FILE}:
-        raise UsageError(
-            f"{out} holds something else than a check; choose another --out"
-        )
-    if there and not force:
-        raise UsageError(
-            f"{out} holds a check; add --force to replace it, or choose another --out"
-        )
-
-
-def _check_file(file: Path, *, force: bool) -> None:
-    if file.is_dir():
-        raise UsageError(f"{file} is a folder; --json takes a file")
-    if file.exists() and not force:
-        raise UsageError(
-            f"{file} exists; add --force to replace it, or choose another --json"
-        )
 
 
 def summary(audit: Audit) -> str:
@@ -142,7 +152,7 @@ def as_json(audit: Audit, split: str | None = None) -> dict:
         "split": split,
         "cells": sum(row.kind == "cell" for row in audit.rows),
         "fields": sum(row.kind == "field" for row in audit.rows),
-        "groups": len(audit.stains),
+        "groups": len({row.group for row in audit.rows if row.kind == "cell"}),
         "tally": tally(audit.findings),
         "findings": [
             {
@@ -157,26 +167,6 @@ def as_json(audit: Audit, split: str | None = None) -> dict:
             for finding in findings
         ],
         "counts": audit.counts,
-        "stains": [
-            {
-                "group": stain.group,
-                "cells": stain.cells,
-                **{name: _colour(colour) for name, colour in stain.regions.items()},
-            }
-            for stain in audit.stains
-        ],
-    }
-
-
-def _colour(colour: RegionColour | None) -> Mapping | None:
-    if colour is None:
-        return None
-    return {
-        "lab": [round(value, 2) for value in colour.lab],
-        "rgb": list(colour.rgb),
-        "spread": round(colour.spread, 2),
-        "distance": round(colour.distance, 2),
-        "far": colour.far,
     }
 
 
@@ -195,25 +185,16 @@ def check_page(audit: Audit, split: str | None = None) -> CheckReport:
             for name, parts in audit.counts.items()
             for part, by_class in parts.items()
         ),
-        stains=sorted(audit.stains, key=_largest_distance, reverse=True),
         closing="Made by leuko_mm; the same again: leuko check "
         + shlex.join([str(audit.root), *only]),
     )
 
 
-def class_labels(classes: Sequence[str]) -> tuple[ClassLabel, ...]:
-    """Return name, abbreviation and colour of a dataset's classes, by their ids."""
-    shorts = {c.name: c.aliases[-2] if c.id else c.aliases[0] for c in CLASSES}
-    colours = CLASS_COLOURS if set(classes) <= set(shorts) else BINARY_COLOURS
-    return tuple(
-        ClassLabel(name, shorts.get(name, name[:4]), colours[index % len(colours)])
-        for index, name in enumerate(classes)
-    )
-
-
 def audit_labels(audit: Audit) -> tuple[ClassLabel, ...]:
     """Return the classes that an audit counts: also ``other``, where there is one."""
-    labels = class_labels(dataset_classes(audit.about))
+    classes = dataset_classes(audit.about)
+    colours = BINARY_COLOURS if len(classes) == 2 else CLASS_COLOURS
+    labels = class_labels(dict(classes=classes, palette=colours))
     if any(row.class_name == OTHER for row in audit.rows):
         labels += (ClassLabel(OTHER, OTHER, OTHER_COLOUR),)
     return labels
@@ -246,5 +227,30 @@ def _pictures(audit: Audit, finding: AuditFinding) -> Iterator[FindingPicture]:
             yield FindingPicture(stem, image, labels)
 
 
-def _largest_distance(stain: GroupStain) -> float:
-    return max((c.distance for c in stain.regions.values() if c), default=0.0)
+def render_check_report(check: CheckReport) -> str:
+    """Return the page as the text of one HTML file, every text escaped."""
+    legend = {label.name: label.colour for label in check.classes}
+    return render(
+        "check.html",
+        {
+            "title": f"{check.name}: dataset check",
+            "script": "",
+            "check": check,
+            "signs": SIGNS,
+            "thumbnails": [
+                [
+                    [_thumbnail(p, legend) for p in pictures]
+                    for _, _, pictures in s.shown
+                ]
+                for s in check.sections
+            ],
+        },
+    )
+
+
+def _thumbnail(shown: FindingPicture, legend: Mapping[str, RGB]) -> dict:
+    image = fitted(shown.image, THUMBNAIL_SIDE)
+    if shown.labels is not None:
+        labels = fitted(shown.labels, THUMBNAIL_SIDE)
+        image = overlay(image, labels, alpha=0.12, outline=1, legend=legend)
+    return dict(stem=shown.stem, **picture(image, quality=QUALITY))

@@ -1,20 +1,17 @@
-"""Check the environment, and name the command that fixes each fault.
-
-Libraries are imported in another process first: the doctor has to work where they do
-not load.
-"""
+"""Check the environment, and name the command that fixes each fault."""
 
 from __future__ import annotations
 
-import json
+import importlib
+import io
 import os
 import platform
 import shutil
-import subprocess
 import sys
 import warnings
 from collections.abc import Iterable, Mapping
-from dataclasses import astuple, dataclass
+from contextlib import redirect_stdout
+from dataclasses import dataclass
 from pathlib import Path
 
 from packaging.requirements import Requirement
@@ -54,34 +51,6 @@ LIBRARIES = {
 }
 # These install into one folder.
 OPENCV = [f"opencv{a}-python{b}" for a in ("", "-contrib") for b in ("", "-headless")]
-# Tells answers of the probe from what libraries print while they are imported.
-MARK = "leuko-probe:"
-# What the probe has examined besides, so that nothing is imported twice.
-LATER = "later"
-PROBE = f"""
-import sys
-if sys.path[:1] == [""]:
-    del sys.path[0]
-import importlib, json
-for name in sys.argv[1:]:
-    answer = dict(error="", absent=False)
-    try:
-        module = importlib.import_module(name)
-        if name == "torch":
-            card = module.cuda.get_device_name(0) if module.cuda.is_available() else ""
-            answer.update(cuda=module.version.cuda, gpu=card)
-            answer.update(threads=module.get_num_threads())
-    except BaseException as error:
-        lines = str(error).strip().splitlines() or [""]
-        answer["error"] = type(error).__name__ + ": " + lines[0]
-        answer["absent"] = getattr(error, "name", None) == name
-    print("{MARK}" + json.dumps([name, answer]), flush=True)
-try:
-    from leuko_mm.doctor import examine_toolkit
-    print("{MARK}" + json.dumps(["{LATER}", examine_toolkit()]))
-except Exception:
-    pass
-"""
 
 
 @dataclass(frozen=True)
@@ -109,45 +78,42 @@ def examine() -> list[Check]:
         detail = "not installed: `leuko predict` works, training needs it"
         command = f'python -m pip install "{toolkit_requirement()}"'
         return [*checks, Check("toolkit", WARN, detail, command)]
-    checks = [check_python(), *check_stack()]
     found = import_libraries(LIBRARIES)
-    later = found.pop(LATER, None)
-    checks += [*check_libraries(found), *check_opencv()]
+    checks = [check_python(), *check_stack(), *check_libraries(found), *check_opencv()]
     if not found["torch"]["error"]:
-        checks += check_device(found["torch"])
+        checks += check_device(torch_facts())
     if any(c.state == FAULT and c.name != "torchvision" for c in checks):
         detail = "not looked at: fix the faults above and run it again"
         return [*checks, Check("data, weights, plug-ins", WARN, detail)]
-    later = examine_toolkit() if later is None else later
-    return [*checks, *check_datasets(), *(Check(*values) for values in later)]
-
-
-def examine_toolkit() -> list[tuple[str, ...]]:
-    """Return the fields of the checks of weights and plug-ins."""
     with warnings.catch_warnings():
-        # A broken plug-in is a check that holds all that its warning says.
+        # A broken plug-in is a check that has all that its warning says.
         warnings.simplefilter("ignore")
-        return [astuple(check) for check in (*check_weights(), *check_plugins())]
+        return [*checks, *check_datasets(), *check_weights(), *check_plugins()]
 
 
-def import_libraries(
-    libraries: Iterable[str], limit_s: float = 300
-) -> dict[str, dict | list]:
-    """Import libraries in another process; return what ``PROBE`` says of each."""
-    names = [*libraries, "torchvision"]
-    command = [sys.executable, "-c", PROBE, *names]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=limit_s)
-        output, end = done.stdout, f"importing it ended Python ({done.returncode})"
-    except subprocess.TimeoutExpired as error:
-        output = (error.stdout or b"").decode(errors="replace")
-        end = f"importing it took more than {limit_s:.0f} s"
-    lines = [line for line in output.splitlines() if line.startswith(MARK)]
-    found = dict(json.loads(line.removeprefix(MARK)) for line in lines)
-    for name in names[len(found) :]:
-        found[name] = dict(error=end, absent=False)
-        end = "not tried: the library before it ended Python"
+def import_libraries(libraries: Iterable[str]) -> dict[str, dict]:
+    """Import libraries; return of each the error, if any, and whether it is absent."""
+    found = {}
+    with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        for name in (*libraries, "torchvision"):
+            error, absent = "", False
+            try:
+                importlib.import_module(name)
+            except (Exception, SystemExit) as fault:  # libraries raise anything
+                lines = str(fault).strip().splitlines() or [""]
+                error = f"{type(fault).__name__}: {lines[0]}"
+                absent = getattr(fault, "name", None) == name
+            found[name] = dict(error=error, absent=absent)
     return found
+
+
+def torch_facts() -> dict:
+    """Return what torch uses of this machine."""
+    import torch
+
+    gpu = torch.cuda.get_device_name(0) if torch.cuda.is_available() else ""
+    return dict(gpu=gpu, cuda=torch.version.cuda, threads=torch.get_num_threads())
 
 
 def check_python() -> Check:

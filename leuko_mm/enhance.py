@@ -13,7 +13,7 @@ from PIL.PngImagePlugin import PngInfo
 from leuko_mm.datasets.images import (
     CLOSED,
     ENHANCED_BY,
-    SUFFIXES,
+    IMAGE_SUFFIXES,
     ImageFileError,
     ImageSearch,
     read_image,
@@ -22,9 +22,6 @@ from leuko_mm.errors import UsageError
 from leuko_mm.files import real_path, replacing
 from leuko_mm.transforms import RetinexParams, enhance_image
 
-READ = {s for name in ("PNG", "JPEG", "TIFF", "BMP") for s in SUFFIXES[name]}
-GAP = 8  # px between an original and its result
-
 
 def enhance_files(
     source: Path,
@@ -32,8 +29,6 @@ def enhance_files(
     *,
     reading: str = "hsv",
     preset: str = "default",
-    recursive: bool = False,
-    side_by_side: bool = False,
     force: bool = False,
     progress: Callable[[int, int, Path], None] | None = None,
     say: Callable[[str], None] | None = None,
@@ -43,8 +38,6 @@ def enhance_files(
     Args:
         out: for an image, a .png file or a folder; for a folder, a folder.
         reading, preset: see ``ahe_retinex`` and ``RetinexParams.preset``.
-        recursive: enter the folders of the folder; ``out`` repeats them.
-        side_by_side: also write each original beside its result.
         progress: called with the files done, their number, and the next one.
         say: called with a line on what was left out.
 
@@ -56,9 +49,9 @@ def enhance_files(
         UsageError: before anything is written, if there is no image, or the output
             exists (and ``force`` is not set), does not fit, or is the input itself.
     """
-    search = ImageSearch(READ, avoid=out, recursive=recursive)
+    search = ImageSearch(avoid=out)
     plan = planned_outputs(source, out, search)
-    _check_targets(plan, side_by_side=side_by_side, force=force)
+    _check_targets(plan, force=force)
     params = RetinexParams.preset(preset)
     outcome: dict[Path, str | None] = {}
     for done, (file, target) in enumerate(plan.items()):
@@ -68,9 +61,6 @@ def enhance_files(
             image = read_image(file)
             result = enhance_image(image, reading=reading, params=params)
             target.parent.mkdir(parents=True, exist_ok=True)
-            if side_by_side:
-                gap = np.full((image.shape[0], GAP, 3), 255, np.uint8)
-                _write_png(_beside(target), np.hstack([image, gap, result]))
             _write_png(target, result)
             outcome[file] = None
         except (ImageFileError, MemoryError, OSError) as error:
@@ -106,10 +96,9 @@ def planned_outputs(
         raise UsageError(f"{out} is a file; a folder of images needs a folder")
     files = sorted(search.below(source))
     if not files:
-        deeper = "" if search.recursive else "; --recursive enters its folders"
         line = search.line(source.absolute())
-        deeper += line and f"; {line}"
-        raise UsageError(f"{source} holds no image ({', '.join(sorted(READ))}){deeper}")
+        line = line and f"; {line}"
+        raise UsageError(f"{source} holds no image ({', '.join(IMAGE_SUFFIXES)}){line}")
     bare = [file.relative_to(source).with_suffix("") for file in files]
     often = Counter(str(path).lower() for path in bare)
     plan = {}
@@ -119,12 +108,8 @@ def planned_outputs(
     return plan
 
 
-def _check_targets(
-    plan: Mapping[Path, Path], *, side_by_side: bool, force: bool
-) -> None:
+def _check_targets(plan: Mapping[Path, Path], *, force: bool) -> None:
     targets = list(plan.values())
-    if side_by_side:
-        targets += [_beside(target) for target in plan.values()]
     inputs = {real_path(file) for file in plan}
     onto = [target for target in targets if real_path(target) in inputs]
     if onto:
@@ -142,10 +127,6 @@ def _check_targets(
             f"{there[0]}{more} exist(s) already; --force replaces, or choose another "
             "OUT"
         )
-
-
-def _beside(target: Path) -> Path:
-    return target.with_name(f"{target.stem}_side_by_side.png")
 
 
 def _write_png(path: Path, image: np.ndarray) -> None:

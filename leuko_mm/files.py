@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import glob
 import hashlib
+import json
 import os
 import shutil
 import tempfile
@@ -15,6 +16,9 @@ import unicodedata
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+from leuko_mm.errors import UsageError
 
 try:
     import fcntl
@@ -128,6 +132,53 @@ def restore_folder(place: Path) -> None:
         pattern = f".{glob.escape(place.name)}-*-old"
         for aside in sorted(place.parent.glob(pattern))[-1:]:
             os.replace(aside, place)
+
+
+def refuse_others(out: Path, what: str, ours: Iterable[str], *, force: bool) -> None:
+    """Refuse a folder of other things than ours, and ours without ``force``.
+
+    Args:
+        what: is in a folder of ours, such as "a check".
+        ours: names that such a folder may have in it.
+
+    Raises:
+        UsageError: naming the folder.
+    """
+    if not out.exists():
+        return
+    there = {path.name for path in out.iterdir()} if out.is_dir() else {out.name}
+    if not out.is_dir() or there - set(ours):
+        raise UsageError(
+            f"{out} holds something else than {what}; choose another --out"
+        )
+    if there and not force:
+        raise UsageError(
+            f"{out} holds {what}; add --force to replace it, or choose another --out"
+        )
+
+
+def read_json(file: Path, *, schema: int, default: Any = None, advice: str = "") -> Any:
+    """Return the content of a JSON file of ours.
+
+    Args:
+        schema: that it must have.
+        default: returned where there is no file.
+        advice: what to do, for the message.
+
+    Raises:
+        UsageError: if it is damaged or of another schema, or not there and has no
+            default.
+    """
+    if default is not None and not file.is_file():
+        return default
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        if content["schema"] == schema:
+            return content
+        fault = f"schema {content['schema']!r}, this version reads {schema}"
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        fault = str(error)
+    raise UsageError(f"{file} cannot be read ({fault}){advice}")
 
 
 def sha256_of(content: bytes | str) -> str:

@@ -13,17 +13,11 @@ from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
 from typing import Protocol
 
-from leuko_mm.errors import LeukoError
-
 GROUP = "leuko_mm.plugins"
 
 
 class PluginWarning(UserWarning):
     """A plug-in was left out; the message names its package and the reason."""
-
-
-class NameTakenError(LeukoError, KeyError):
-    """A plug-in wants to register a name that somebody else has registered."""
 
 
 class Node(Protocol):
@@ -67,16 +61,6 @@ class Plugin:
         return f"python -m pip uninstall {self.package}"
 
 
-def declared_plugins() -> list[tuple[Plugin, EntryPoint]]:
-    """Return what the installed packages declare; nothing is imported."""
-    found = []
-    for entry in entry_points(group=GROUP):
-        package = entry.dist.name if entry.dist else entry.module
-        version = entry.dist.version if entry.dist else ""
-        found.append((Plugin(entry.name, entry.module, package, version), entry))
-    return sorted(found, key=lambda pair: (pair[0].package, pair[0].name))
-
-
 class PluginLoader:
     """Import every plug-in once, and remember which part is whose."""
 
@@ -84,7 +68,6 @@ class PluginLoader:
         self.nodes: list[Node] = []
         self.plugins: list[Plugin] = []
         self._loaded = False
-        self._loading: Plugin | None = None
 
     def load(self) -> None:
         """Import the plug-ins, on the first call only."""
@@ -92,25 +75,22 @@ class PluginLoader:
             return
         # Set first: a plug-in may look up a part while it is imported.
         self._loaded = True
-        declared = declared_plugins()
-        if declared:
-            # Ours first, so that no plug-in can take the name of one.
-            for node in self.nodes:
-                node.import_own_parts()
-        for plugin, entry in declared:
+        found = []
+        for entry in entry_points(group=GROUP):
+            package = entry.dist.name if entry.dist else entry.module
+            version = entry.dist.version if entry.dist else ""
+            found.append((Plugin(entry.name, entry.module, package, version), entry))
+        # Ours first, so that no plug-in can take the name of one.
+        for node in self.nodes if found else ():
+            node.import_own_parts()
+        for plugin, entry in sorted(found, key=lambda p: (p[0].package, p[0].name)):
             self._load_one(plugin, entry)
             self.plugins.append(plugin)
 
     def _load_one(self, plugin: Plugin, entry: EntryPoint) -> None:
-        before = [dict(node.module_dict) for node in self.nodes]
-        self._loading = plugin
         try:
             entry.load()
         except (Exception, SystemExit) as error:
-            # All or nothing: half a plug-in would fail later and further away.
-            for node, parts in zip(self.nodes, before, strict=True):
-                node.module_dict.clear()
-                node.module_dict.update(parts)
             plugin.error = reason(error, plugin.module)
             warnings.warn(
                 f"the plug-in {plugin.title} is left out: {plugin.error}. Fix it, or "
@@ -118,33 +98,15 @@ class PluginLoader:
                 PluginWarning,
                 stacklevel=2,
             )
-        else:
-            # Its parts may be there already: a test of the package imports the module.
-            top = plugin.module.split(".")[0]
-            plugin.parts = [
-                (node.name, name)
-                for node, parts in zip(self.nodes, before, strict=True)
-                for name, part in node.module_dict.items()
-                if name not in parts or part.__module__.split(".")[0] == top
-            ]
-        finally:
-            self._loading = None
-
-    def check_name(self, node: Node, name: str) -> None:
-        """Refuse a name that is taken, whatever the plug-in's ``force`` says.
-
-        Raises:
-            NameTakenError: naming both owners.
-        """
-        if self._loading is None or name not in node.module_dict:
-            return
-        there = node.module_dict[name]
-        owner = self.owner(node.name, name) or there.__module__.split(".")[0]
-        place = f"{there.__module__}.{there.__qualname__}"
-        raise NameTakenError(
-            f"it registers the {node.name} {name!r}, which {owner} has already "
-            f"({place}); give it another name"
-        )
+        top = plugin.module.split(".")[0]
+        for node in self.nodes:
+            for name, part in list(node.module_dict.items()):
+                if part.__module__.split(".")[0] != top:
+                    continue
+                if plugin.error:  # half a plug-in would fail later and further away
+                    del node.module_dict[name]
+                else:
+                    plugin.parts.append((node.name, name))
 
     def owner(self, registry: str, part: str) -> str | None:
         """Return the package of the plug-in that brought a part, None for ours."""

@@ -86,12 +86,6 @@ class PartRegistry(Registry):
             )
         return text
 
-    def _register_module(self, module, module_name=None, force=False) -> None:
-        names = module_name if module_name is not None else module.__name__
-        for name in [names] if isinstance(names, str) else names:
-            self.plugins.check_name(self, name)
-        super()._register_module(module, module_name=module_name, force=force)
-
 
 def _registry(name: str, parent: Registry, *modules: str) -> PartRegistry:
     locations = [f"{SCOPE}.{module}" for module in modules]

@@ -50,8 +50,7 @@ class SplitRequest:
 
     name: str  # of the dataset, or its path
     folds: int = 5
-    repeats: int = 1  # with seeds that follow one another
-    seed: int = 0  # the first one
+    seed: int = 0
     prefix: str = "grouped"  # of the splits' names; '' gives fold1 ...
     holdout: float | None = None  # share of cells to test, in one split without folds
     of: str | None = None  # the split to derive others from
@@ -155,7 +154,7 @@ def _dealt(
         groups = joined_groups(groups, [pair[:2] for pair in pairs])
     try:
         if not request.of:
-            return _repeated(request, groups, classes)
+            return _folds(request, groups, classes)
         seed, parts = request.seed, read_split(root, request.of)
         # No group of the count may be one that has nothing of the five classes.
         parts = {s: part for s, part in parts.items() if classes.get(s) != OTHER}
@@ -167,23 +166,20 @@ def _dealt(
         raise UsageError(f"{request.name}: {error}") from None
 
 
-def _repeated(request: SplitRequest, groups, classes) -> Splits:
-    splits: Splits = {}
-    for seed in range(request.seed, request.seed + request.repeats):
-        if request.holdout is not None:
-            share = request.holdout
-            parts = grouped_holdout(groups, classes, fraction=share, seed=seed)
-            dealt = {"holdout": parts}
-        else:
-            count = request.folds
-            dealt = grouped_folds(groups, classes, folds=count, seed=seed)
-            if count > 2:
-                parts = development_split(dealt, test=count - 1, reserved=count)
-                dealt["development"] = parts
-        mark = f"s{seed}" if request.repeats > 1 or request.seed else ""
-        words = [word for word in (request.prefix, mark) if word]
-        splits |= {"_".join([*words, end]): parts for end, parts in dealt.items()}
-    return splits
+def _folds(request: SplitRequest, groups, classes) -> Splits:
+    seed, count = request.seed, request.folds
+    if request.holdout is not None:
+        share = request.holdout
+        dealt = dict(
+            holdout=grouped_holdout(groups, classes, fraction=share, seed=seed)
+        )
+    else:
+        dealt = grouped_folds(groups, classes, folds=count, seed=seed)
+        if count > 2:
+            parts = development_split(dealt, test=count - 1, reserved=count)
+            dealt["development"] = parts
+    words = [word for word in (request.prefix, f"s{seed}" * (seed > 0)) if word]
+    return {"_".join([*words, end]): parts for end, parts in dealt.items()}
 
 
 def _report(

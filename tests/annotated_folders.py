@@ -5,15 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from urllib.parse import quote
-from xml.etree import ElementTree
 
 import numpy as np
 from PIL import Image
 
 from leuko_mm.classes import CLASS_COLOURS, CLASS_NAMES
 
-BRUSH = True  # draw the first thing of CVAT as a mask
 Labels = Mapping[str, np.ndarray]  # key of an image (with slashes) -> (H, W) uint8
 
 
@@ -191,44 +188,6 @@ def as_yolo(place: Path, labels: Labels) -> None:
         ]
         (place / f"{key}.txt").parent.mkdir(parents=True, exist_ok=True)
         (place / f"{key}.txt").write_text("\n".join(lines))
-
-
-def as_cvat(place: Path, labels: Labels) -> None:
-    """Write CVAT's file; the first cell of an image is a mask, as its brush draws."""
-    root = ElementTree.Element("annotations")
-    for key, (height, width), drawn in things(labels):
-        size = dict(width=str(width), height=str(height))
-        image = ElementTree.SubElement(root, "image", name=f"{key}.png", **size)
-        for number, (name, ring) in enumerate(drawn):
-            (x, y), (right, _) = ring[:2]
-            box = dict(left=str(x), top=str(y), width=str(right - x), height="1")
-            points = ";".join(f"{x:.2f},{y:.2f}" for x, y in ring)
-            kind, what = "polygon", dict(points=points)
-            if number == 0 and BRUSH:
-                kind, what = "mask", dict(rle=f"0, {right - x}", **box)
-            ElementTree.SubElement(image, kind, label=name, z_order="0", **what)
-    place.mkdir(parents=True, exist_ok=True)
-    ElementTree.ElementTree(root).write(place / "annotations.xml")
-
-
-def as_label_studio(place: Path, labels: Labels) -> None:
-    tasks = []
-    for key, (height, width), drawn in things(labels):
-        size = dict(original_width=width, original_height=height, image_rotation=0)
-        result = [
-            dict(
-                type="polygonlabels",
-                value=dict(
-                    points=[[100 * x / width, 100 * y / height] for x, y in ring],
-                    polygonlabels=[name],
-                ),
-                **size,
-            )
-            for name, ring in drawn
-        ]
-        path = f"/data/local-files/?d={quote(key)}.png"
-        tasks.append(dict(data=dict(image=path), annotations=[dict(result=result)]))
-    write_json(place / "project.json", tasks)
 
 
 def write_json(path: Path, content: object) -> None:

@@ -112,7 +112,7 @@ def test_sheets_are_replaced_by_force_alone(look, tiny_dataset, tmp_path):
 def test_other_files_are_never_replaced(look, tiny_dataset, tmp_path):
     (tmp_path / "sheets").mkdir()
     (tmp_path / "sheets" / "thesis.tex").touch()
-    with pytest.raises(UsageError, match="other things"):
+    with pytest.raises(UsageError, match="something else"):
         look(tiny_dataset, force=True)
     assert [p.name for p in (tmp_path / "sheets").iterdir()] == ["thesis.tex"]
 

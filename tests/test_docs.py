@@ -119,6 +119,14 @@ def test_the_site_takes_in_what_a_page_links_to():
     assert needed == {"setup.py"}
 
 
+def test_the_page_on_registries_has_all():
+    page = (ROOT / "docs" / "api" / "registry.md").read_text(encoding="utf-8")
+    registry = importlib.import_module("leuko_mm.registry")
+    found = vars(registry).items()
+    names = {name for name, value in found if isinstance(value, registry.PartRegistry)}
+    assert names == set(re.findall(r"`([A-Z_]+)`", page))
+
+
 ROOMS = ("inference", "transforms", "datasets", "models", "losses", "evaluation")
 
 

@@ -22,7 +22,7 @@ from tiny_checkpoint import write_tiny
 from tiny_run import write_config
 
 from leuko_mm.cli.train import add_cfg_options
-from leuko_mm.datasets.converters.folders import coco, cvat, label_studio
+from leuko_mm.datasets.converters.folders import coco
 from leuko_mm.datasets.converters.folders.labelme_qupath import (
     geojson_reader,
     labelme_reader,
@@ -114,12 +114,6 @@ def targets(tmp_path_factory, tiny_dataset):
         ],
         categories=[dict(id=1, name="neutrophil")],
     )
-    result = dict(type="polygonlabels", original_width=24, original_height=24)
-    result["value"] = dict(points=points, polygonlabels=["neutrophil"])
-    tasks = [dict(data=dict(image="a.png"), annotations=[dict(result=[result])])]
-    xml = '<annotations><image name="a" width="24" height="24"><polygon label="x" '
-    xml += 'points="2,2;9,3;7,9"/><mask label="x" rle="1, 3" left="2" top="2" '
-    xml += 'width="2" height="2"/></image></annotations>'
     parser = argparse.ArgumentParser(exit_on_error=False)
     add_cfg_options(parser, "override")
 
@@ -159,19 +153,11 @@ def targets(tmp_path_factory, tiny_dataset):
         return reader(place / "drawn.json")(24, 24)
 
     def lists(rng):
-        kinds = [
-            (listing, coco.is_coco, coco.coco_images),
-            (tasks, label_studio.is_tasks, label_studio.task_images),
-            (xml, None, cvat.cvat_images),
-        ]
-        content, is_kind, images_of = kinds[rng.integers(3)]
         path = place / "listed"
-        text = xml if content is xml else json.dumps(content)
-        data = changed_bytes(text.encode(), rng)
-        path.write_bytes(data if content is xml else changed_text(text, rng))
-        content = load_json(path) if is_kind else cvat.load_xml(path)
-        if not is_kind or is_kind(content):
-            for _, reader in images_of(path, content):
+        path.write_bytes(changed_text(json.dumps(listing), rng))
+        content = load_json(path)
+        if coco.is_coco(content):
+            for _, reader in coco.coco_images(path, content):
                 reader(24, 24)
 
     def yolo(rng):

@@ -29,7 +29,7 @@ import numpy as np
 from leuko_mm.classes import BACKGROUND, CLASS_NAMES, IGNORE_LABEL, OTHER, UNSURE
 from leuko_mm.datasets.images import IMAGE_SUFFIXES
 from leuko_mm.errors import LeukoError, UsageError
-from leuko_mm.files import printable, sha256_of, write_table, write_text
+from leuko_mm.files import printable, read_json, sha256_of, write_table, write_text
 from leuko_mm.inference.cells import DifferentialRow
 from leuko_mm.inference.exchange import inside_box, write_coco, write_geojson
 from leuko_mm.inference.folder_run import COCO, GEOJSON, STATE, STATE_SCHEMA
@@ -88,11 +88,13 @@ class Session:
         self.folder, self.id = Path(folder), Path(folder).name
         self.smears, self.found = self.folder / SMEARS, self.folder / FOUND
         self.lock = threading.RLock()
-        about = _read(self.folder / SESSION)
+        about = read_json(self.folder / SESSION, schema=SCHEMA)
         self.name, self.created = about["name"], about["created"]
         self._shown: dict[str, str] = about["images"]
         self.refused: dict[str, str] = about["refused"]
-        corrections = _read(self.folder / CORRECTIONS, default={"corrections": []})
+        corrections = read_json(
+            self.folder / CORRECTIONS, schema=SCHEMA, default={"corrections": []}
+        )
         self._said: list[dict] = corrections["corrections"]
         self._records: dict[str, tuple[tuple, dict]] = {}
         for left in self.folder.glob(f"{PART}*"):  # of a killed process
@@ -156,7 +158,7 @@ class Session:
 
     def state(self) -> dict:
         """Return that of the prediction; empty before the first."""
-        return _read(self.found / STATE, schema=STATE_SCHEMA, default={})
+        return read_json(self.found / STATE, schema=STATE_SCHEMA, default={})
 
     def records(self) -> list[dict]:
         """Return those of the images that are done, in order."""
@@ -538,18 +540,3 @@ def _outline(cell: Mapping) -> str:
 def _write(file: Path, content: Mapping) -> None:
     text = json.dumps({"schema": SCHEMA, **content}, ensure_ascii=False, indent=1)
     write_text(file, text + "\n")
-
-
-def _read(
-    file: Path, *, schema: int = SCHEMA, default: Mapping | None = None
-) -> Mapping:
-    if default is not None and not file.is_file():
-        return default
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-        if content["schema"] == schema:
-            return content
-        fault = f"schema {content['schema']!r}, this version reads {schema}"
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        fault = str(error)
-    raise UsageError(f"{file} cannot be read ({fault})")

@@ -26,14 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FOLDER",
         help="write a page with pictures of the findings, and its data, here",
     )
-    add(
-        "--json",
-        type=Path,
-        dest="json_file",
-        metavar="FILE",
-        help="write the findings as data, here",
-    )
-    add("--force", action="store_true", help="replace an earlier check in these places")
+    add("--force", action="store_true", help="replace an earlier check there")
 
 
 def run(args: argparse.Namespace, command: list[str]) -> int:
@@ -73,4 +66,4 @@ def _count_lines(audit: Audit) -> Iterator[str]:
             rows.append([*names, *counts, sum(counts)])
     yield from aligned(rows[: SHOWN_PARTS + 1], right=range(2, len(rows[0])))
     if (more := len(rows) - SHOWN_PARTS - 1) > 0:
-        yield f"and {more} more; --json FILE has them all"
+        yield f"and {more} more; --out FOLDER has them all"

@@ -31,12 +31,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="channels that the retinex works on (default: hsv, that is H and S)",
     )
     add("--preset", choices=PRESETS, default="default")
-    add("--recursive", action="store_true", help="enter the folders of the folder")
-    add(
-        "--side-by-side",
-        action="store_true",
-        help="also write each original beside its result",
-    )
     add("--force", action="store_true", help="replace files that exist")
 
 

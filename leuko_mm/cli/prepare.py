@@ -147,11 +147,6 @@ def _add_folders_arguments(parser: argparse.ArgumentParser) -> None:
         help="with --outline: pixels of the network per pixel of a picture; default: "
         "measured on the red cells",
     )
-    add(
-        "--two-levels",
-        action="store_true",
-        help="masks are black and white, saved as JPEG: take the nearer of the two",
-    )
     add("--licence", default=NOT_STATED, help="of the data")
     add("--citation", default=NOT_STATED, help="of the data")
 
@@ -259,10 +254,10 @@ def _run_folders(args: argparse.Namespace, command: list[str]) -> None:
 def _outlined(
     args: argparse.Namespace, name: str, out: Path, command: list[str], stated: Mapping
 ) -> bool:
-    if args.masks or args.crop or args.skip_unpaired or args.two_levels:
+    if args.masks or args.crop or args.skip_unpaired:
         raise UsageError(
-            "--outline is for pictures of one cell without masks; leave masks, --crop, "
-            "--skip-unpaired and --two-levels out"
+            "--outline is for pictures of one cell without masks; leave masks, --crop "
+            "and --skip-unpaired out"
         )
     given = parse_map(args.class_map) if args.class_map else None
     found = sort_by_folder(Path(args.path), given)
@@ -291,7 +286,6 @@ def _annotated(
         Path(args.path),
         Path(args.masks) if args.masks else None,
         skip_unpaired=args.skip_unpaired,
-        two_levels=args.two_levels,
     )
     grouping = group_images(survey.images, args.group_by)
     targets = survey.guess if given is None else given

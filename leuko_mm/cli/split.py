@@ -38,12 +38,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "trains on, and test the same cells: for a learning curve",
     )
     add("--of", metavar="SPLIT", help="with --fewer: of which split")
-    add(
-        "--repeats",
-        type=at_least(1),
-        default=1,
-        help="deal this often, with seeds that follow one another",
-    )
     add("--seed", type=at_least(0), default=0, help="default: 0")
     add(
         "--prefix",
@@ -77,10 +71,10 @@ def run(args: argparse.Namespace, command: list[str]) -> int:
                 "--fewer says how many groups to train on and --of which split is "
                 "meant; give both, such as --fewer 10,20 --of development"
             )
-        if args.fewer and (args.repeats != 1 or args.prefix != "grouped"):
+        if args.fewer and args.prefix != "grouped":
             raise UsageError(
-                "--fewer names its splits after --of and deals once; leave --repeats "
-                "and --prefix out, and draw other groups with --seed"
+                "--fewer names its splits after --of; leave --prefix out, and draw "
+                "other groups with --seed"
             )
         options = {k: v for k, v in vars(args).items() if k != "show"}
         reports = run_split(SplitRequest(**options))

@@ -47,7 +47,7 @@ from leuko_mm.comparison.results import (
 from leuko_mm.errors import UsageError
 from leuko_mm.evaluation.cell_scores import majority_classes, with_classes_right
 from leuko_mm.evaluation.confusion import scores
-from leuko_mm.files import real_path, replace_folder, write_text
+from leuko_mm.files import real_path, refuse_others, replace_folder, write_text
 from leuko_mm.report.comparison_page import (
     ComparisonReport,
     ResultTable,
@@ -130,14 +130,7 @@ def write_report(results: Path) -> tuple[tuple[Path, ...], tuple[str, ...]]:
             "    leuko compare --protocol half"
         )
     folder = results / FOLDER
-    ours = {TEXT, "tables", "figures"}
-    if folder.exists() and (
-        not folder.is_dir() or {path.name for path in folder.iterdir()} - ours
-    ):
-        raise UsageError(
-            f"{folder} holds other things than a report, so it is not replaced; move "
-            "them away"
-        )
+    refuse_others(folder, "a report", (TEXT, "tables", "figures"), force=True)
     return _write(results, gather_report(runs, results)), runs.faults
 
 

@@ -1,4 +1,4 @@
-"""Check a dataset: its files, splits, copies and stains."""
+"""Check a dataset: its files, splits and copies."""
 
 from __future__ import annotations
 
@@ -7,10 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
-import numpy as np
-
-from leuko_mm.classes import BACKGROUND, CLASS_NAMES, IGNORE_LABEL, OTHER
+from leuko_mm.classes import CLASS_NAMES, OTHER
 from leuko_mm.datasets.audit_checks import (
     ERROR,
     NOTE,
@@ -39,102 +36,6 @@ from leuko_mm.datasets.prepared import (
 )
 from leuko_mm.datasets.splits import shared_groups
 from leuko_mm.files import sha256_of_file
-
-REGIONS = ("background", "cell")
-# A region of fewer pixels has no reliable mean.
-ENOUGH_PIXELS = 16
-# Among fewer groups none can be called the odd one.
-ENOUGH_GROUPS = 5
-# A group is far out from this many deviations of the groups' distances on, and from
-# this colour difference (delta E of 1976) on, which is plain to see.
-DEVIATIONS = 3.5
-SEEN = 10.0
-# Ratio of the standard to the median absolute deviation of a normal distribution.
-NORMAL = 1.4826
-
-
-@dataclass(frozen=True)
-class RegionColour:
-    """Colour of one region over the cells of a group."""
-
-    lab: tuple[float, float, float]  # mean L*, a*, b*
-    rgb: tuple[int, int, int]  # the same colour in sRGB, 0-255
-    spread: float  # mean distance of the cells' own means from it, in delta E
-    distance: float  # from the median of all groups, in delta E
-    far: bool  # whether that is unlike the other groups' distances
-
-
-@dataclass(frozen=True)
-class GroupStain:
-    """Colours of one group by region; None for a region that no cell of it has."""
-
-    group: str
-    cells: int
-    regions: Mapping[str, RegionColour | None]
-
-
-def region_means(image: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Return the mean CIELAB of background and cell; NaN where there are few pixels.
-
-    Shape:
-        RGB uint8 (H, W, 3), labels (H, W) -> (2, 3).
-    """
-    lab = cv2.cvtColor(image.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
-    background = labels == BACKGROUND
-    cell = ~background & (labels != IGNORE_LABEL)
-    means = np.full((2, 3), np.nan)
-    for index, region in enumerate((background, cell)):
-        if region.sum() >= ENOUGH_PIXELS:
-            means[index] = lab[region].mean(axis=0)
-    return means
-
-
-def group_stains(
-    means: Mapping[str, np.ndarray], groups: Mapping[str, str]
-) -> list[GroupStain]:
-    """Return the colours of every group by name, from ``region_means`` by stem."""
-    names = sorted({groups[stem] for stem in means})
-    of = {name: [means[s] for s in means if groups[s] == name] for name in names}
-    columns = [_region([np.array(of[n])[:, i] for n in names]) for i in range(2)]
-    return [
-        GroupStain(name, len(of[name]), dict(zip(REGIONS, colours, strict=True)))
-        for name, *colours in zip(names, *columns, strict=True)
-    ]
-
-
-def _region(cells: Sequence[np.ndarray]) -> list[RegionColour | None]:
-    kept = [values[~np.isnan(values).any(axis=1)] for values in cells]
-    full = [i for i, values in enumerate(kept) if len(values)]
-    colours: list[RegionColour | None] = [None] * len(cells)
-    if not full:
-        return colours
-    labs = np.array([kept[i].mean(axis=0) for i in full])
-    distances = np.linalg.norm(labs - np.median(labs, axis=0), axis=1)
-    far = _far(distances)
-    for place, i in enumerate(full):
-        spread = np.linalg.norm(kept[i] - labs[place], axis=1).mean()
-        colours[i] = RegionColour(
-            lab=tuple(labs[place].tolist()),
-            rgb=_rgb(labs[place]),
-            spread=float(spread),
-            distance=float(distances[place]),
-            far=bool(far[place]),
-        )
-    return colours
-
-
-def _far(distances: np.ndarray) -> np.ndarray:
-    if len(distances) < ENOUGH_GROUPS:
-        return np.zeros(len(distances), bool)
-    usual = np.median(distances)
-    deviation = NORMAL * np.median(np.abs(distances - usual))
-    return distances > max(SEEN, usual + DEVIATIONS * deviation)
-
-
-def _rgb(lab: np.ndarray) -> tuple[int, int, int]:
-    colour = cv2.cvtColor(lab.astype(np.float32).reshape(1, 1, 3), cv2.COLOR_LAB2RGB)
-    return tuple(np.rint(np.clip(colour[0, 0], 0, 1) * 255).astype(int).tolist())
-
 
 SHOWN = 5
 # The paper's splits divide groups, to measure what that leaks.
@@ -200,7 +101,6 @@ class Audit:
     rows: tuple[IndexRow, ...]  # that were checked
     findings: tuple[AuditFinding, ...]
     counts: Counts  # cells by split, part and class
-    stains: tuple[GroupStain, ...]
 
 
 def full_audit(root: Path, *, split: str | None = None) -> Audit:
@@ -216,28 +116,24 @@ def full_audit(root: Path, *, split: str | None = None) -> Audit:
         findings = _index_findings(root)
     except DatasetError as error:
         finding = _broken_table(root / "index.csv", error)
-        return Audit(root, about, (), (finding,), class_counts({}, []), ())
+        return Audit(root, about, (), (finding,), class_counts({}, []))
     if split is None:
         splits, broken = _read_splits(root)
         findings += [*broken, *file_lists(root, rows)]
     else:
         splits = {split: read_split(root, split)}
         rows = [row for row in rows if row.stem in splits[split]]
-    means: dict[str, np.ndarray] = {}
     pictures: dict[str, Picture] = {}
     classes = dataset_classes(about)
     for row in rows:
-        findings += _row_findings(root, row, classes, pictures, means)
+        findings += _row_findings(root, row, classes, pictures)
     cells = [row for row in rows if row.kind == "cell"]
     if not cells:
         findings.append(AuditFinding("broken-table", str(root), "holds no cell"))
     findings += _split_findings(root, splits, rows, pictures)
     counts = class_counts(splits, rows)
-    groups = {row.stem: row.group for row in cells}
-    stains = group_stains(means, groups)
     findings += absent_classes(counts)
-    findings += stain_findings(stains, {groups[stem]: stem for stem in means})
-    return Audit(root, about, tuple(rows), tuple(findings), counts, tuple(stains))
+    return Audit(root, about, tuple(rows), tuple(findings), counts)
 
 
 def dataset_classes(about: Mapping) -> tuple[str, ...]:
@@ -269,7 +165,7 @@ def _broken_table(path: Path, error: DatasetError) -> AuditFinding:
 
 
 def _row_findings(
-    root: Path, row: IndexRow, classes: Sequence[str], pictures: dict, means: dict
+    root: Path, row: IndexRow, classes: Sequence[str], pictures: dict
 ) -> Iterator[AuditFinding]:
     files = open_cell(root, row, classes)
     yield from files.findings
@@ -281,7 +177,6 @@ def _row_findings(
     fits = files.labels.shape == files.image.shape[:2]
     if row.kind == "cell" and fits:
         yield from cell_findings(root / row.mask, files.labels, stem=row.stem)
-        means[row.stem] = region_means(files.image, files.labels)
 
 
 def _split_file(root: Path, split: str) -> Path:
@@ -404,22 +299,4 @@ def absent_classes(counts: Counts) -> list[AuditFinding]:
                 file, words = f"splits/{split}.csv", f"{part} has no "
                 words += ", no ".join(absent)
                 findings.append(AuditFinding("absent-class", file, words))
-    return findings
-
-
-def stain_findings(
-    stains: Sequence[GroupStain], stems: Mapping[str, str]
-) -> list[AuditFinding]:
-    """Find groups coloured unlike the others; ``stems`` has a cell to show of each."""
-    findings = []
-    for stain in stains:
-        words = [
-            f"its {region} lies {colour.distance:.0f} delta E from the median group"
-            for region, colour in stain.regions.items()
-            if colour is not None and colour.far
-        ]
-        if words:
-            file = f"group {stain.group}"
-            shown = (stems[stain.group],) if stain.group in stems else ()
-            findings.append(AuditFinding("odd-stain", file, ", ".join(words), shown))
     return findings

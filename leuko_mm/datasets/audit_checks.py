@@ -131,11 +131,6 @@ RULES = {
         NOTE,
         "255 is neither trained nor scored; if it was meant as a cell, use its id",
     ),
-    "odd-stain": AuditRule(
-        "groups stained or lit unlike the others",
-        NOTE,
-        "look at the slide; keep it if it is real, so that tests know such slides",
-    ),
 }
 
 

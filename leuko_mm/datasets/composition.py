@@ -52,33 +52,6 @@ def compose_fixed(
     return composed
 
 
-def compose_fixed_balanced(
-    classes: Sequence[str], mosaics: int, tiles: int, *, seed: int
-) -> list[list[int]]:
-    """Deal cells into mosaics so that all classes are used equally often.
-
-    Within a class the least used cells come first, so none is repeated before all
-    have been used; over the mosaics the least used classes come first.
-    """
-    _check_enough(len(classes), tiles)
-    rng = np.random.default_rng(seed)
-    members = _cells_by_class(classes)
-    kinds = list(members)
-    uses = np.zeros(len(classes), dtype=int)
-    composed = []
-    for _ in range(mosaics):
-        queues = {
-            kind: cells[np.lexsort((rng.random(len(cells)), uses[cells]))].tolist()
-            for kind, cells in members.items()
-        }
-        totals = np.array([uses[cells].sum() for cells in members.values()])
-        order = [kinds[i] for i in np.lexsort((rng.random(len(kinds)), totals))]
-        taken = _taken_in_turn(queues, order, tiles)
-        uses[taken] += 1
-        composed.append(rng.permutation(taken).tolist())
-    return composed
-
-
 def compose_one(cells: int, tiles: int, *, seed: int, index: int) -> list[int]:
     """Draw one mosaic of distinct cells."""
     _check_enough(cells, tiles)

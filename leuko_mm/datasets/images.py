@@ -24,7 +24,8 @@ has a palette               an image: its colours; a mask: its indices
 has 16 bits a channel       an image: divided by 257 and rounded, refused where
                             hardly a value is above 4095 (10 or 12 bits would look
                             black); a grey mask: its values; a colour mask: refused
-is a TIFF                   read in planes, tiles and strips alike, as libtiff does;
+is a TIFF                   read in planes, tiles and strips alike, as libtiff does,
+                            but for planes of 16 bits, which are refused;
                             inverted where white is zero; refused where its numbers
                             are signed, or its layout is none that Pillow knows
 is CMYK, Lab, HSV, YCbCr,   refused: its colours depend on an unknown profile or
@@ -35,15 +36,12 @@ has an ICC profile          read as if it had none
 
 from __future__ import annotations
 
-import io
 import os
-import struct
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import accumulate
 from pathlib import Path
 
 import cv2
@@ -164,7 +162,7 @@ def image_facts(path: Path, *, max_pixels: int = MAX_PIXELS) -> ImageFacts:
 
 
 @contextmanager
-def _opened(path: Path | io.BytesIO) -> Iterator[Image.Image]:
+def _opened(path: Path) -> Iterator[Image.Image]:
     with warnings.catch_warnings():
         # Pillow warns of what it corrects, and of what is refused here.
         warnings.simplefilter("ignore")
@@ -348,7 +346,7 @@ def _sixteen_bits(facts: ImageFacts) -> np.ndarray:
 def _sixteen_bit_samples(facts: ImageFacts) -> np.ndarray | None:
     if facts.planes and facts.mode in ("RGB", "RGBA"):
         # Pillow drops the low bytes, OpenCV mixes the planes up.
-        return np.dstack([_tiff_plane(facts.path, k) for k in range(len(facts.mode))])
+        raise _not_read(facts.path, "16 bits a channel, in separate planes")
     # Pillow notices a file that is cut short, OpenCV fills it up.
     image = _decoded(facts)
     if facts.format == "TIFF" and facts.mode in GREY_MODES:
@@ -368,42 +366,6 @@ def _grey_samples(facts: ImageFacts, image: Image.Image) -> np.ndarray:
         return values
     values = values.astype(np.uint16)
     return 65535 - values if facts.inverted else values  # Pillow inverts 8 bits only
-
-
-def _tiff_plane(path: Path, plane: int) -> np.ndarray:
-    """Read one 16-bit plane as a grey TIFF of its blocks alone."""
-    with _opened(path) as image:
-        tags = image.tag_v2
-    order = "<" if tags.prefix == b"II" else ">"
-    try:
-        places, lengths = (324, 325) if 324 in tags else (273, 279)  # tiles or strips
-        each = len(tags[places]) // tags[SAMPLES]
-        blocks = []
-        with open(path, "rb") as file:
-            for block in range(plane * each, (plane + 1) * each):
-                file.seek(tags[places][block])
-                blocks.append(file.read(tags[lengths][block]))
-        *begins, end = accumulate(map(len, blocks), initial=8)
-        end += end % 2
-        entries = {BITS: [16], PHOTOMETRIC: [1], SAMPLES: [1]}
-        entries |= {places: begins, lengths: [len(block) for block in blocks]}
-        for tag in (256, 257, 259, 266, 278, 317, 322, 323):  # sides, codec, blocks
-            if tag in tags:
-                entries[tag] = [tags[tag]]
-        rows, lists = struct.pack(order + "H", len(entries)), b""
-        for tag, values in sorted(entries.items()):
-            value = values[0]
-            if len(values) > 1:
-                value = end + 2 + 12 * len(entries) + 4 + len(lists)
-                lists += struct.pack(f"{order}{len(values)}I", *values)
-            rows += struct.pack(order + "HHII", tag, 4, len(values), value)
-        header = tags.prefix + struct.pack(order + "HI", 42, end)
-        content = b"".join([header, *blocks]).ljust(end, b"\0")
-        file = io.BytesIO(content + rows + bytes(4) + lists)
-        with _opened(file) as image:
-            return np.asarray(image).astype(np.uint16)
-    except Exception as error:  # decoders raise anything on a broken file
-        raise _unreadable(path, error) from None
 
 
 def check_frames(facts: ImageFacts) -> None:
@@ -471,14 +433,13 @@ def read_mask_file(path: Path) -> MaskFile:
 
 
 # Files that only one folder of results holds together: of a prediction and of each of
-# its images, a training, a check, contact sheets, drawn mosaics.
+# its images, a training, a check, contact sheets.
 OWN_RESULTS = (
     ("predict.json",),
     ("record.json", "labels.png"),
     ("metrics.json", "cells.npz"),
     ("check.html", "check.json"),
     ("browse.html",),
-    ("mosaics.json",),
 )
 PREPARED = ("dataset.json", "index.csv")
 # In the PNG files that `leuko enhance` writes, before the pixels.
@@ -501,7 +462,6 @@ class ImageSearch:
     Args:
         suffixes: of the files that are read, in small letters.
         avoid: a folder that is not searched and not named, as that of the results.
-        recursive: enter the folders of a folder.
         own_results: they are read too, as where they are annotations.
     """
 
@@ -510,10 +470,9 @@ class ImageSearch:
         suffixes: Iterable[str] = IMAGE_SUFFIXES,
         *,
         avoid: Path | None = None,
-        recursive: bool = True,
         own_results: bool = False,
     ):
-        self.suffixes, self.recursive = frozenset(suffixes), recursive
+        self.suffixes = frozenset(suffixes)
         self.own_results = own_results
         self.avoided = real_path(avoid) if avoid else None
         self._left_out: dict[Path, Kind] = {}
@@ -572,8 +531,8 @@ class ImageSearch:
         return masks or any(has(folder, names) for names in OWN_RESULTS)
 
     def _enters(self, folder: Path) -> bool:
-        seen = self.recursive and not folder.name.startswith(".")
-        if not seen or (self.avoided and real_path(folder) == self.avoided):
+        hidden = folder.name.startswith(".")
+        if hidden or (self.avoided and real_path(folder) == self.avoided):
             return False
         if folder.is_symlink():
             self._leave(folder, LINKED)

@@ -17,7 +17,6 @@ from leuko_mm.datasets.composition import (
     compose_every,
     compose_every_alike,
     compose_fixed,
-    compose_fixed_balanced,
     compose_one,
     compose_one_balanced,
 )
@@ -34,13 +33,10 @@ from leuko_mm.datasets.layouts import (
 from leuko_mm.datasets.leukocyte import Step, build_pipeline, with_enhancement
 from leuko_mm.datasets.prepared import DatasetError, read_index
 from leuko_mm.datasets.sampling import sample_randomness
-from leuko_mm.datasets.splits import split_mosaics
 from leuko_mm.registry import DATASETS, SCOPE
 
 MODES = ("fixed", "resample", *EACH_ONCE)
-SPLIT_STAGES = ("cells", "mosaics")
 LAYOUTS = ("grid", "smear")
-MOSAIC_SPLIT = "paper_mosaics"
 
 
 class TileStore:
@@ -254,14 +250,8 @@ class MosaicDataset(Dataset):
         size: side s of the mosaic in pixels.
         mode: ``fixed``, ``resample``, ``every`` or ``every_alike``.
         mosaics: how many, in ``fixed`` and ``resample``.
-        split_stage: ``cells`` takes the part's cells and composes them; ``mosaics``
-            composes all cells first and then takes the part's share of mosaics, as the
-            paper did.
-        split_seed: of composition and division with ``split_stage='mosaics'``, so that
-            every training seed has the same test mosaics.
-        test_fraction: share of the mosaics tested, with ``split_stage='mosaics'``.
-        class_balanced: draw every class equally often, instead of every cell; of joined
-            datasets, every class of each dataset.
+        class_balanced: in ``resample``, draw every class equally often, instead of
+            every cell; of joined datasets, every class of each dataset.
         red_cell_px: brings the cells of joined datasets to the scale of the first, by
             the size of their red cells: {dataset: pixels in its prepared cells}. Those
             that are not named are measured. None resizes each cell to its tile.
@@ -293,9 +283,6 @@ class MosaicDataset(Dataset):
         size: int = 512,
         mode: str = "fixed",
         mosaics: int | None = None,
-        split_stage: str = "cells",
-        split_seed: int = 0,
-        test_fraction: float = 0.1,
         class_balanced: bool = False,
         red_cell_px: Mapping[str, float] | None = None,
         layout: str = "grid",
@@ -312,14 +299,14 @@ class MosaicDataset(Dataset):
         self.n, self.size, self.mode, self.seed = n, size, mode, seed
         self.fill, self.test_mode = fill, test_mode
         self.class_balanced, self.layout, self.fields = class_balanced, layout, fields
-        self._check_choices(split_stage)
+        self._check_choices()
         self._check_numbers(mosaics, enhance)
         if not isinstance(red_cell_px, (Mapping, type(None))):
             raise ValueError(
                 f"red_cell_px must be {{dataset: pixels}}, got {red_cell_px!r}"
             )
         self.odds = SmearOdds(**(smear or {}))
-        self.cells = self._build_cells(dict(dataset), split_stage)
+        self.cells = self._build_cells(dict(dataset))
         infos = [self.cells.get_data_info(cell) for cell in range(len(self.cells))]
         keys = ("stem", "group", "class_name")
         self._about = [{key: info[key] for key in keys} for info in infos]
@@ -327,12 +314,7 @@ class MosaicDataset(Dataset):
         self._datasets = [info.get("dataset", "") for info in infos]
         kinds = zip(self._datasets, self._classes, strict=True)
         self._kinds = ["/".join(kind) for kind in kinds]
-        if split_stage == "mosaics":
-            composed = compose_fixed(len(self.cells), mosaics, n * n, seed=split_seed)
-            parts = split_mosaics(mosaics, test_fraction=test_fraction, seed=split_seed)
-            self._mosaics = [composed[i] for i in parts[self.cells.part]]
-        else:
-            self._mosaics = self._composed(mosaics)
+        self._mosaics = self._composed(mosaics)
         self.tile_pipeline = build_pipeline(with_enhancement(tile_pipeline, enhance))
         self.tile_augmentation = build_pipeline(tile_augmentation)
         self.pipeline = build_pipeline(pipeline)
@@ -342,27 +324,21 @@ class MosaicDataset(Dataset):
         )
         self.windows = self._windows() if fields else []
 
-    def _check_choices(self, split_stage: str) -> None:
+    def _check_choices(self) -> None:
         mode, balanced = self.mode, self.class_balanced
-        if mode not in MODES or split_stage not in SPLIT_STAGES:
-            raise ValueError(
-                f"mode must be one of {MODES} and split_stage one of {SPLIT_STAGES}, "
-                f"got {mode!r} and {split_stage!r}"
-            )
+        if mode not in MODES:
+            raise ValueError(f"mode must be one of {MODES}, got {mode!r}")
         if self.layout not in LAYOUTS:
             raise ValueError(f"layout must be one of {LAYOUTS}, got {self.layout!r}")
-        if split_stage == "mosaics" and mode != "fixed":
-            raise ValueError(f"split_stage 'mosaics' needs mode 'fixed', got {mode!r}")
         if self.test_mode and (balanced or self.layout != "grid"):
             raise ValueError(
                 "test mosaics show their cells on the grid as they are; leave out "
                 f"class_balanced={balanced} and layout={self.layout!r}, or test_mode"
             )
-        if balanced and (mode in EACH_ONCE or split_stage == "mosaics"):
+        if balanced and mode != "resample":
             raise ValueError(
-                f"class_balanced chooses among cells, but mode {mode!r} with "
-                f"split_stage {split_stage!r} fixes which ones are shown; use mode "
-                "'resample' or 'fixed', and split_stage 'cells'"
+                f"class_balanced draws the cells of each mosaic; use mode 'resample', "
+                f"not {mode!r}"
             )
 
     def _check_numbers(self, mosaics: int | None, enhance: Step | None) -> None:
@@ -384,14 +360,7 @@ class MosaicDataset(Dataset):
                 f"{enhance}"
             )
 
-    def _build_cells(self, dataset: dict, split_stage: str):
-        if split_stage == "mosaics":
-            if dataset.get("split") not in (None, MOSAIC_SPLIT):
-                raise ValueError(
-                    f"split_stage 'mosaics' divides mosaics, not the cells of split "
-                    f"{dataset['split']!r}; name {MOSAIC_SPLIT!r} or no split"
-                )
-            dataset["split"] = None
+    def _build_cells(self, dataset: dict):
         dataset.setdefault("type", "leuko_mm.LeukocyteDataset")
         dataset["test_mode"] = self.test_mode
         return DATASETS.build({"_scope_": SCOPE, **dataset})
@@ -406,8 +375,6 @@ class MosaicDataset(Dataset):
             return compose_every(len(self.cells), tiles, seed=self.seed)
         if self.mode == EVERY_ALIKE:
             return compose_every_alike(self._classes, tiles, seed=self.seed)
-        if self.class_balanced:
-            return compose_fixed_balanced(self._kinds, mosaics, tiles, seed=self.seed)
         return compose_fixed(len(self.cells), mosaics, tiles, seed=self.seed)
 
     def _drawn(self, index: int) -> list[int]:

@@ -93,8 +93,7 @@ def random_mosaics(
 ) -> dict[str, str]:
     """Return the paper's own order: compose mosaics first, then split them 9:1.
 
-    The composition is that of ``MosaicDataset(split_stage='mosaics')`` whose
-    ``split_seed`` is the seed. Cells that are in no mosaic are in neither part.
+    Cells that are in no mosaic are in neither part.
 
     Raises:
         ValueError: if there are too few cells for the mosaics, so that a cell would
@@ -106,23 +105,12 @@ def random_mosaics(
             f"{len(stems)}; use fewer mosaics or a smaller n"
         )
     composed = compose_fixed(len(stems), mosaics, n * n, seed=seed)
-    tested = split_mosaics(mosaics, test_fraction=test_fraction, seed=seed)["test"]
+    order = np.random.default_rng([seed, 1]).permutation(mosaics)
+    tested = set(order[: _test_count(mosaics, test_fraction)].tolist())
     return {
         stems[cell]: "test" if index in tested else "train"
         for index, cells in enumerate(composed)
         for cell in cells
-    }
-
-
-def split_mosaics(
-    mosaics: int, *, test_fraction: float, seed: int
-) -> dict[str, list[int]]:
-    """Divide mosaic numbers into ``train`` and ``test``, both in rising order."""
-    order = np.random.default_rng([seed, 1]).permutation(mosaics)
-    count = _test_count(mosaics, test_fraction)
-    return {
-        "train": sorted(order[count:].tolist()),
-        "test": sorted(order[:count].tolist()),
     }
 
 

@@ -6,8 +6,7 @@ import hashlib
 import os
 from http.client import HTTPException
 from pathlib import Path
-from urllib.error import HTTPError
-from urllib.request import Request, urlopen
+from urllib.request import urlopen
 
 from mmengine.logging import print_log
 
@@ -15,12 +14,7 @@ from leuko_mm.files import CHUNK, locked
 
 
 def download(
-    url: str,
-    target: Path,
-    *,
-    sha256: str = "",
-    timeout_s: float = 30,
-    resume: bool = False,
+    url: str, target: Path, *, sha256: str = "", timeout_s: float = 30
 ) -> Path:
     """Fetch a file, unless it is there already.
 
@@ -32,24 +26,20 @@ def download(
         target: path of the file, which is returned; missing folders are made.
         sha256: how the digest must begin, in hexadecimal.
         timeout_s: seconds without an answer after which to give up.
-        resume: keep what has come when the connection ends, for the next time.
 
     Raises:
         OSError: if it cannot be fetched, ends early, or is another file.
     """
     target = Path(target)
     target.parent.mkdir(parents=True, exist_ok=True)
-    own = "" if resume else f".{os.getpid()}"
-    part = target.with_name(f".{target.name}{own}.part")
-    keep = False
+    part = target.with_name(f".{target.name}.{os.getpid()}.part")
     with locked(target.parent, wait=True):
         if target.is_file():
             return target
         print_log(f"fetching {url} to {target}", "current")
         try:
-            keep = resume  # the start of the right file, if the connection ends
-            digest = _fetch(url, part, timeout_s, resume=resume)
-            keep = False
+            with urlopen(url, timeout=timeout_s) as answer:
+                digest = _write(answer, part)
             if not digest.startswith(sha256):
                 raise OSError(
                     f"the file at {url} has sha256 {digest[: len(sha256)]}..., "
@@ -59,42 +49,16 @@ def download(
         except HTTPException as error:
             raise OSError(f"{type(error).__name__}: {error}") from error
         finally:
-            if not keep:
-                part.unlink(missing_ok=True)
+            part.unlink(missing_ok=True)
     return target
 
 
-def _fetch(url: str, part: Path, timeout_s: float, *, resume: bool) -> str:
-    """Write what the server answers to a file; return the sha256 of all of it."""
-    done = part.stat().st_size if resume and part.is_file() else 0
-    request = Request(url, headers={"Range": f"bytes={done}-"} if done else {})
-    try:
-        answer = urlopen(request, timeout=timeout_s)
-    except HTTPError as error:
-        # 416: there is no such rest; the part is as long as the file, or longer.
-        if error.code != 416:
-            raise
-        answer = urlopen(url, timeout=timeout_s)
-    with answer:
-        # Without "partial content", or of another place, the whole file comes again.
-        span = answer.headers.get("Content-Range") or ""
-        done = done if span.startswith(f"bytes {done}-") else 0
-        return _append(answer, part, done)
-
-
-def _append(answer, part: Path, done: int) -> str:
-    """Append an answer to the first ``done`` bytes of a file; return all's sha256."""
+def _write(answer, part: Path) -> str:
+    """Write what a server answers into a file; return its sha256."""
     digest = hashlib.sha256()
-    length = int(answer.headers.get("Content-Length") or 0)
-    total = done + length if length else 0  # 0: unknown
-    tenths = 0
-    with part.open("r+b" if done else "wb") as file:
-        left = done
-        while left and (chunk := file.read(min(CHUNK, left))):
-            digest.update(chunk)
-            left -= len(chunk)
-        file.truncate(done)
-        file.seek(done)
+    total = int(answer.headers.get("Content-Length") or 0)  # 0: unknown
+    done = tenths = 0
+    with part.open("wb") as file:
         while chunk := answer.read(CHUNK):
             file.write(chunk)
             digest.update(chunk)

@@ -322,7 +322,7 @@ def paired_difference(
     is that of a permutation test: the two methods' results are swapped for some slides,
     and p is the share of such swaps with at least the difference seen. All swaps are
     tried where there are no more than ``resamples``, else that many at random. Few
-    slides cannot give a small p: with 5 the least is 2 / 2**5.
+    slides cannot give a small p: with 5 the least is 2 / 32.
 
     Args:
         first: confusions of a method, one a cell, or what the metric's ``parts`` take.

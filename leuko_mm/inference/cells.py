@@ -103,14 +103,13 @@ class Prediction:
         instances: ids of cells, 0 where none is.
         classes: names by class id.
         colours: RGB by class id.
-        probabilities: of every class at every pixel, only on request.
         source: the file, if there was one.
         excluded: share of the image that is no smear, 0 to 1.
         accept: confidence from which the class of a cell counts; others are unsure.
         names_other: whether the model tells cells that are none of the classes.
 
     Shape:
-        labels (H, W) uint8; instances (H, W) int32; probabilities (C, H, W) float16.
+        labels (H, W) uint8; instances (H, W) int32.
     """
 
     labels: np.ndarray
@@ -119,7 +118,6 @@ class Prediction:
     classes: tuple[str, ...]
     colours: tuple[tuple[int, int, int], ...]
     scale: ImageScale
-    probabilities: np.ndarray | None = None
     source: Path | None = None
     excluded: float = 0.0
     accept: float = 0.0
@@ -180,14 +178,11 @@ class DifferentialRow:
     high: float
 
 
-def differential(
-    predictions: Iterable[Prediction], *, border: bool = True
-) -> tuple[DifferentialRow, ...]:
+def differential(predictions: Iterable[Prediction]) -> tuple[DifferentialRow, ...]:
     """Return the differential count over the cells of many predictions.
 
     Args:
         predictions: of one model; each is read once and not kept.
-        border: whether cells that touch a border of their image count.
 
     Returns:
         One row a name, in the order of ``Prediction.answers``; none of no prediction.
@@ -203,12 +198,7 @@ def differential(
                 f"{expected[0]} with {expected[1]:g}; expected those of one model and "
                 "one accept"
             )
-        counts.update(dict.fromkeys(prediction.answers, 0))
-        counts.update(
-            prediction.answer(cell)
-            for cell in prediction.cells
-            if border or not cell.touches_border
-        )
+        counts.update(prediction.counts)
     return differential_of_counts(counts)
 
 

@@ -111,10 +111,6 @@ class CellClassifier:
                 f"{path}: its sidecar does not say the size of a red cell (rbc_px) "
                 "and of a square (cell_px); train it with `leuko train cell_classes`"
             )
-        about = self.checkpoint.sidecar["normalisation"]
-        self._mean = np.float32(about.get("mean") or [0, 0, 0])
-        self._std = np.float32(about.get("std") or [1, 1, 1])
-        self._flips = not about.get("bgr_to_rgb")
         # Small images of one cell gain nothing from bfloat16.
         exported = self.checkpoint.path.suffix == EXPORT_SUFFIX
         runtime = runtime if exported and runtime != TORCH else None
@@ -157,9 +153,7 @@ class CellClassifier:
         views = [np.rot90(x, turn) for x in squares for turn in range(TURNS)]
         if self.tta:
             views = [y for x in views for y in (x, x[:, ::-1])]
-        pixels = np.stack(views).astype(np.float32)
-        pixels = pixels[..., ::-1] if self._flips else pixels
-        inputs = ((pixels - self._mean) / self._std).transpose(0, 3, 1, 2)
+        inputs = self.checkpoint.normalised(np.stack(views)).transpose(0, 3, 1, 2)
         found = self._runtime(np.ascontiguousarray(inputs))[:, :, 0, 0]
         return found.reshape(len(squares), -1, found.shape[1]).mean(axis=1)
 

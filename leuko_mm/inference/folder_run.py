@@ -33,7 +33,13 @@ from leuko_mm.datasets.images import (
     read_image,
 )
 from leuko_mm.errors import UsageError, did_you_mean
-from leuko_mm.files import locked, printable, sha256_of_file, write_text
+from leuko_mm.files import (
+    locked,
+    printable,
+    read_json,
+    sha256_of_file,
+    write_text,
+)
 from leuko_mm.inference.cells import ImageScale, Prediction
 from leuko_mm.inference.classify import accepted_by, classifier_of
 from leuko_mm.inference.mask_images import refuse_mask
@@ -220,7 +226,7 @@ def predict_files(
             no_file = f"does not exist{_neighbour(checkpoint)}"
         raise UsageError(f"--checkpoint {checkpoint} {no_file}")
     settings = _settings_of(request, checkpoint)
-    former = None if request.force else _read_state(out)
+    former = {} if request.force else _read_state(out)
     if former:
         _check_settings(former["settings"], settings, out)
     predictor_of = predictor_of or make_predictor
@@ -619,18 +625,9 @@ def _neighbour(path: Path) -> str:
     return did_you_mean(path.name, names)
 
 
-def _read_state(out: Path) -> dict | None:
-    file = out / STATE
-    if not file.is_file():
-        return None
-    try:
-        state = json.loads(file.read_text(encoding="utf-8"))
-        if state["schema"] == STATE_SCHEMA:
-            return state
-        fault = f"schema {state['schema']!r}, this version reads {STATE_SCHEMA}"
-    except (ValueError, KeyError, TypeError) as error:
-        fault = str(error)
-    raise UsageError(f"{file} cannot be read ({fault}); --force starts again")
+def _read_state(out: Path) -> dict:
+    advice = "; --force starts again"
+    return read_json(out / STATE, schema=STATE_SCHEMA, default={}, advice=advice)
 
 
 def _write_state(out: Path, state: Mapping) -> None:

@@ -154,6 +154,17 @@ class Checkpoint:
         """Config of the enhancement of the training, None without one."""
         return self.sidecar.get("enhance")
 
+    def normalised(self, pixels: np.ndarray) -> np.ndarray:
+        """Return RGB pixels (..., 3) as the network takes them, float32."""
+        about = self.sidecar["normalisation"]
+        mean, std = (
+            np.float32(about.get(key) or [usual] * 3)
+            for key, usual in (("mean", 0), ("std", 1))
+        )
+        # Training reads BGR; a network whose input was not turned to RGB expects BGR.
+        ordered = pixels if about.get("bgr_to_rgb") else pixels[..., ::-1]
+        return (ordered.astype(np.float32) - mean) / std
+
     @property
     def prepared_px(self) -> float:
         """The side of a prepared cell image, the scale at which enhancements work."""

@@ -183,7 +183,6 @@ class Predictor:
         images: ImageOrPath | Iterable[ImageOrPath],
         *,
         scale: ImageScale | None = None,
-        probabilities: bool = False,
     ) -> Prediction | Iterator[Prediction]:
         """Return the cells of an image, or an iterator over those of several.
 
@@ -192,14 +191,13 @@ class Predictor:
                 iterable of them, of which one after the other is read.
             scale: of all of them, such as ``common_scale`` found; None finds that of
                 each.
-            probabilities: also return those of every class at every pixel.
 
         Raises:
             ImageFileError: if a file is no image that can be used.
         """
         if isinstance(images, (str, PathLike, np.ndarray)):
-            return self._predict(images, scale, probabilities)
-        return (self._predict(image, scale, probabilities) for image in images)
+            return self._predict(images, scale)
+        return (self._predict(image, scale) for image in images)
 
     def common_scale(
         self,
@@ -250,7 +248,7 @@ class Predictor:
             before, areas = scale, []
             for smear in images:
                 used = scale or assumed_scale(self.checkpoint)
-                labels = self._found(smear, used, exhaustive=True)[0]
+                labels, _, _ = self._found(smear, used, exhaustive=True)
                 areas += areas_of_pieces(labels > BACKGROUND)
             scale = scale_of_leukocytes(areas, self.checkpoint)
             if scale is None or (before and _alike(scale, before, by=0.05)):
@@ -268,12 +266,10 @@ class Predictor:
         usual = found is None or _alike(found, scale, by=ROUGHLY)
         return scale if usual else found
 
-    def _predict(
-        self, image: ImageOrPath, scale: ImageScale | None, probabilities: bool
-    ) -> Prediction:
+    def _predict(self, image: ImageOrPath, scale: ImageScale | None) -> Prediction:
         smear = _read(image)
         scale = scale or self._scale_of(smear)
-        labels, instances, cells, planes = self._found(smear, scale, probabilities)
+        labels, instances, cells = self._found(smear, scale, self.exhaustive)
         if self.classifier and cells:
             red_cell = network_red_cell(self.checkpoint) / scale.factor
             cells = self.classifier(smear.pixels, cells, red_cell_px=red_cell)
@@ -283,9 +279,6 @@ class Predictor:
             part, whole = smear.part, smear.whole
             labels, instances = (_placed(a, part, whole) for a in (labels, instances))
             cells = tuple(moved(c, part[1].start, part[0].start) for c in cells)
-            if planes is not None:
-                planes = _placed(planes, part, whole)
-                planes[BACKGROUND] += 1 - planes.sum(axis=0)
         found = Prediction(
             labels=labels,
             instances=instances,
@@ -293,7 +286,6 @@ class Predictor:
             classes=self.classes,
             colours=self.checkpoint.colours,
             scale=scale,
-            probabilities=planes,
             source=None if isinstance(image, np.ndarray) else Path(image),
             excluded=areas.share if areas else 0.0,
             names_other=self.classifier is not None,
@@ -302,18 +294,12 @@ class Predictor:
         return with_others(found)
 
     def _found(
-        self,
-        smear: _Smear,
-        scale: ImageScale,
-        probabilities: bool = False,
-        *,
-        exhaustive: bool = False,
-    ) -> tuple[np.ndarray, np.ndarray, tuple[Cell, ...], np.ndarray | None]:
-        """Return labels, instances, cells and, on request, class probabilities."""
+        self, smear: _Smear, scale: ImageScale, exhaustive: bool
+    ) -> tuple[np.ndarray, np.ndarray, tuple[Cell, ...]]:
+        """Return labels, instances and cells."""
         pixels, areas = smear.pixels, smear.areas
         shape = pixels.shape[:2]
-        exhaustive = exhaustive or probabilities or self.exhaustive
-        evidence, planes = self._segment(pixels, scale, probabilities, exhaustive)
+        evidence = self._segment(pixels, scale, exhaustive)
         # Where the network sees more pixels than the image has, they are not kept.
         grid = evidence.shape[0] / shape[0]
         red_cell = network_red_cell(self.checkpoint) / scale.factor * grid
@@ -323,11 +309,11 @@ class Predictor:
         masks = find_cell_masks(
             evidence.foreground, red_cell_px=red_cell, min_area=least, areas=areas
         )
-        return *assemble(masks, evidence, shape, areas=areas), planes
+        return assemble(masks, evidence, shape, areas=areas)
 
     def _segment(
-        self, pixels: np.ndarray, scale: ImageScale, keep: bool, exhaustive: bool
-    ) -> tuple[Evidence, np.ndarray | None]:
+        self, pixels: np.ndarray, scale: ImageScale, exhaustive: bool
+    ) -> Evidence:
         seen = NetworkImage(
             pixels,
             scale.factor,
@@ -337,15 +323,10 @@ class Predictor:
         evidence = Evidence(seen.grid, len(self.classes))
         if not exhaustive and (parts := self._parts(seen)) is not None:
             self._segment_parts(seen, parts, evidence)
-            return evidence, None
-        planes = None
-        if keep:
-            planes = np.zeros((len(self.classes), *pixels.shape[:2]), np.float16)
+            return evidence
         for first, band in seen.on_grid(self._bands(seen)):
             evidence.add(first, band)
-            if planes is not None:
-                seen.spread(first, band, planes)
-        return evidence, planes
+        return evidence
 
     def _bands(self, seen: NetworkImage, part: Box | None = None) -> Bands:
         """Yield the probabilities of a part of an image, by default of all of it."""
@@ -461,11 +442,11 @@ class NetworkImage:
         enhance: Mapping | None = None,
         enhanced_at: float = 1.0,
     ):
-        self.image_shape = image.shape[:2]
-        self.shape = _scaled(self.image_shape, factor)
-        self.grid = tuple(map(min, self.shape, self.image_shape))
+        given = image.shape[:2]
+        self.shape = _scaled(given, factor)
+        self.grid = tuple(map(min, self.shape, given))
         if enhance:
-            wanted = _scaled(self.image_shape, factor * enhanced_at)
+            wanted = _scaled(given, factor * enhanced_at)
             image = _enhanced(_resized(image, wanted), enhance)
         shrinks = self.shape[0] <= image.shape[0] and self.shape[1] <= image.shape[1]
         self.shrinks = shrinks
@@ -501,20 +482,14 @@ class NetworkImage:
                 if len(rows):
                     yield int(rows[0]), band
 
-    def spread(self, first: int, band: np.ndarray, out: np.ndarray) -> None:
-        """Write a band (C, rows, W) of the grid into an array of the image's size."""
-        rows, band = _resampled(first, band, self.grid, self.image_shape)
-        if len(rows):
-            out[:, rows[0] : rows[-1] + 1] = band
-
 
 def _shifted(span: slice, by: int) -> slice:
     return slice(span.start + by, span.stop + by)
 
 
 def _placed(array: np.ndarray, part: Part, shape: tuple[int, int]) -> np.ndarray:
-    out = np.zeros((*array.shape[:-2], *shape), array.dtype)
-    out[(..., *part)] = array
+    out = np.zeros(shape, array.dtype)
+    out[part] = array
     return out
 
 
@@ -581,13 +556,7 @@ class TileNetwork:
     """
 
     def __init__(self, checkpoint: Checkpoint, runtime: Runtime, *, tta: bool = False):
-        self.runtime, self.tta = runtime, tta
-        normalisation = checkpoint.sidecar["normalisation"]
-        mean, std = normalisation.get("mean"), normalisation.get("std")
-        self.mean = np.array(mean or [0, 0, 0], np.float32)
-        self.std = np.array(std or [1, 1, 1], np.float32)
-        # Training reads BGR; a network whose input was not turned to RGB expects BGR.
-        self.flips = not normalisation.get("bgr_to_rgb")
+        self.checkpoint, self.runtime, self.tta = checkpoint, runtime, tta
 
     def __call__(self, tile: np.ndarray) -> np.ndarray:
         """Return the probabilities of a tile."""
@@ -610,10 +579,9 @@ class TileNetwork:
             np.ascontiguousarray(tile),
             *(0, -height % DIVISOR, 0, -width % DIVISOR),
             cv2.BORDER_REFLECT if mirrors else cv2.BORDER_REPLICATE,
-        ).astype(np.float32)
-        values = ((full[..., ::-1] if self.flips else full) - self.mean) / self.std
-        inputs = np.ascontiguousarray(values).transpose(2, 0, 1)[None]
-        return self.runtime(inputs)[0, :, :height, :width]
+        )
+        values = np.ascontiguousarray(self.checkpoint.normalised(full))
+        return self.runtime(values.transpose(2, 0, 1)[None])[0, :, :height, :width]
 
 
 def probability_bands(

@@ -192,8 +192,8 @@ class Plot:
     y_label: str
     kind: str = "points"
 
-    def figure(self, ink: str = INK) -> Figure:
-        """Return the plot as matplotlib draws it, axes and words in one colour."""
+    def figure(self) -> Figure:
+        """Return the plot as matplotlib draws it."""
         if not self.series or not all(series.points for series in self.series):
             raise ValueError("a plot needs at least one series, and points in each")
         figure = _figure(SIZE)
@@ -212,13 +212,13 @@ class Plot:
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.margins(x=0.08, y=0.08)
         axes.grid(alpha=0.25)
-        _colour_axes(axes, ink)
+        _colour_axes(axes, INK)
         if len(self.series) > 1:
             many = len(self.series) > IN_AXES
             place = dict(loc="upper left", bbox_to_anchor=(1.01, 1)) if many else {}
-            axes.legend(frameon=False, fontsize=8, labelcolor=ink, **place)
+            axes.legend(frameon=False, fontsize=8, labelcolor=INK, **place)
         if self.kind != "lines":
-            name_points(axes, [point for point in points if point.name], ink)
+            name_points(axes, [point for point in points if point.name])
         return figure
 
 
@@ -253,7 +253,7 @@ def _draw_line(axes: Axes, series: PlotSeries, order: int) -> None:
     axes.plot(x, smoothed(y), dashes, color=colour, linewidth=1.8, label=series.name)
 
 
-def name_points(axes: Axes, points: Sequence[PlotPoint], ink: str) -> None:
+def name_points(axes: Axes, points: Sequence[PlotPoint]) -> None:
     """Write every point's name beside it; a thin line leads to one that had to move."""
     if not points:
         return
@@ -267,7 +267,7 @@ def name_points(axes: Axes, points: Sequence[PlotPoint], ink: str) -> None:
     left = np.where(turned, at[:, 0] - BESIDE - width, at[:, 0] + BESIDE)
     heights = spread(at[:, 1], left, left + width, FONT * LINE)
     for point, moved, turn in zip(points, heights - at[:, 1], turned, strict=True):
-        line = dict(arrowstyle="-", color=ink, linewidth=0.4, shrinkA=0, shrinkB=3)
+        line = dict(arrowstyle="-", color=INK, linewidth=0.4, shrinkA=0, shrinkB=3)
         axes.annotate(
             point.name,
             (point.x, point.y),
@@ -276,7 +276,7 @@ def name_points(axes: Axes, points: Sequence[PlotPoint], ink: str) -> None:
             ha="right" if turn else "left",
             va="center",
             fontsize=FONT,
-            color=ink,
+            color=INK,
             annotation_clip=False,
             arrowprops=line if abs(moved) > LED else None,
         )
@@ -330,8 +330,8 @@ class IntervalPlot:
     labels: tuple[str, ...]
     levels: tuple[float | None, ...] = ()
 
-    def figure(self, ink: str = INK) -> Figure:
-        """Return the plot as matplotlib draws it, axes and words in one colour."""
+    def figure(self) -> Figure:
+        """Return the plot as matplotlib draws it."""
         if not self.rows or any(len(r.metrics) != len(self.labels) for r in self.rows):
             raise ValueError(
                 "a plot of intervals needs at least one row, and in each row one "
@@ -345,7 +345,7 @@ class IntervalPlot:
         for number, axes in enumerate(panels):
             level = self.levels[number] if self.levels else None
             if level is not None:
-                axes.axvline(level, color=ink, linestyle="--", linewidth=0.8)
+                axes.axvline(level, color=INK, linestyle="--", linewidth=0.8)
             for order, words in enumerate(series):
                 shown = [
                     (row.metrics[number], height)
@@ -368,14 +368,14 @@ class IntervalPlot:
             axes.tick_params(axis="y", length=0)
             axes.set_ylim(min(heights) - 1, 1)
             axes.grid(axis="x", alpha=0.25)
-            _colour_axes(axes, ink)
+            _colour_axes(axes, INK)
         figure.legend(
             *panels[0].get_legend_handles_labels(),
             loc="outside upper center",
             ncols=min(len(series), LEGEND_COLUMNS),
             frameon=False,
             fontsize=8,
-            labelcolor=ink,
+            labelcolor=INK,
         )
         return figure
 
@@ -395,13 +395,13 @@ def _row_heights(
     return heights, names
 
 
-def plot_svg(plot: Plot | IntervalPlot, ink: str = INK) -> bytes:
+def plot_svg(plot: Plot | IntervalPlot) -> bytes:
     """Return a plot as an SVG file on no ground; the same plot gives the same bytes.
 
     Raises:
         ValueError: if there is nothing to draw, or a row has not one metric a panel.
     """
-    return _svg(plot.figure(ink))
+    return _svg(plot.figure())
 
 
 def on_any_ground(drawn: bytes) -> bytes:

@@ -300,7 +300,7 @@ def run_test(request: TestRequest) -> Path:
     if not path.is_file():
         raise UsageError(f"checkpoint {path} does not exist")
     digest = sha256_of_file(path)
-    sidecar = read_sidecar(path, digest)
+    sidecar = read_sidecar(path)
     config = request.resolve(seed=sidecar.get("training", {}).get("seed"))
     split = cells_config(config, "test").get("split")
     name = "-".join(str(p) for p in ("test", config.get("protocol"), split) if p)

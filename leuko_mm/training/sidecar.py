@@ -112,21 +112,9 @@ def trained_red_cell(config: Config, *, cell_px: float | None) -> float | None:
     return measured_red_cell(first.root, first.of("train"), cell_px=cell_px)
 
 
-def read_sidecar(path: Path, digest: str) -> dict:
+def read_sidecar(path: Path) -> dict:
     """Return the sidecar of a checkpoint, {} without one; refuse another file's."""
-    place = path.with_suffix(".json")
-    if not place.is_file():
-        return {}
-    try:
-        sidecar = json.loads(place.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise UsageError(f"{place} is damaged ({error})") from None
-    if sidecar.get("sha256") != digest:
-        raise UsageError(
-            f"{path} is not the file that {place.name} describes: its sha256 is "
-            f"{digest[:12]}..., expected {str(sidecar.get('sha256'))[:12]}..."
-        )
-    return sidecar
+    return read_sidecar_of(path) if path.with_suffix(".json").is_file() else {}
 
 
 def check_sidecar(path: Path, sidecar: dict, config: Config, metainfo: Mapping) -> None:

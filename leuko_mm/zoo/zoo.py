@@ -86,8 +86,7 @@ def describe(name: str) -> list[str]:
 def fetch(name: str, *, out: Path | None = None, force: bool = False) -> Path:
     """Return a model's checkpoint, fetched if neither package nor clone has it.
 
-    A broken download is continued; the file appears whole and right, with its sidecar,
-    or not at all.
+    The file appears whole and right, with its sidecar, or not at all.
 
     Args:
         name: of the model.
@@ -118,7 +117,7 @@ def fetch(name: str, *, out: Path | None = None, force: bool = False) -> Path:
 
     try:
         download(entry.weights.removesuffix(".pth") + ".json", sidecar)
-        download(entry.weights, path, sha256=entry.sha256, resume=True)
+        download(entry.weights, path, sha256=entry.sha256)
     except OSError as error:
         raise FetchError(f"{name} was not fetched: {error}") from error
     return path

@@ -11,7 +11,6 @@ from leuko_mm.datasets.composition import (
     compose_every,
     compose_every_alike,
     compose_fixed,
-    compose_fixed_balanced,
     compose_one,
     compose_one_balanced,
 )
@@ -51,28 +50,12 @@ def test_a_draw_is_given_by_seed_and_index():
     assert compose_one_balanced(CLASSES, 4, seed=2, index=0) != draws[0]
 
 
-@pytest.mark.parametrize(("mosaics", "tiles"), [(7, 3), (40, 1), (25, 4), (10, 8)])
-def test_a_deal_uses_classes_alike_and_the_cells_of_a_class_alike(mosaics, tiles):
-    composed = compose_fixed_balanced(CLASSES, mosaics, tiles, seed=3)
-    assert all(len(set(mosaic)) == tiles for mosaic in composed)
-    uses = Counter(cell for mosaic in composed for cell in mosaic)
-    by_class = Counter(CLASSES[cell] for mosaic in composed for cell in mosaic)
-    assert spread([by_class[name] for name in SIZES]) <= 1
-    for name in SIZES:
-        cells = [cell for cell, kind in enumerate(CLASSES) if kind == name]
-        assert spread([uses[cell] for cell in cells]) <= 1
-    assert composed == compose_fixed_balanced(CLASSES, mosaics, tiles, seed=3)
-    assert composed[:3] == compose_fixed_balanced(CLASSES, 3, tiles, seed=3)
-    assert composed != compose_fixed_balanced(CLASSES, mosaics, tiles, seed=4)
-
-
 @pytest.mark.parametrize(
     "compose",
     [
         lambda: compose_fixed(50, 2, 51, seed=0),
         lambda: compose_one(50, 51, seed=0, index=0),
         lambda: compose_one_balanced(CLASSES, 51, seed=0, index=0),
-        lambda: compose_fixed_balanced(CLASSES, 2, 51, seed=0),
     ],
 )
 def test_more_tiles_than_cells_are_refused(compose):

@@ -74,8 +74,6 @@ FORMS = {
     "labelme": drawn.as_labelme,
     "coco-files": drawn.as_coco_files,
     "yolo": drawn.as_yolo,
-    "cvat": drawn.as_cvat,
-    "label-studio": drawn.as_label_studio,
     "geojson": drawn.as_geojson,
 }
 

@@ -58,7 +58,6 @@ def test_hidden_images_and_pipes_are_named_and_never_read(tmp_path):
         ["metrics.json", "cells.npz"],
         ["check.html", "check.json"],
         ["browse.html"],
-        ["mosaics.json"],
     ],
 )
 def test_our_own_results_are_no_images(tmp_path, marks):
@@ -82,14 +81,11 @@ def test_what_leuko_enhance_wrote_is_no_image(tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (24, 27, 3), np.uint8)
     Image.fromarray(pixels).save(tmp_path / "a.png")
     made = tmp_path / "made"
-    words = ["enhance", str(tmp_path / "a.png"), str(made), "--side-by-side"]
+    words = ["enhance", str(tmp_path / "a.png"), str(made)]
     assert main(words) == 0
     names, line = found(tmp_path)
     assert names == ["a.png"]
-    assert line == (
-        "left out: 2 images that leuko enhance made (made/a.png, "
-        "made/a_side_by_side.png)"
-    )
+    assert line == "left out: 1 image that leuko enhance made (made/a.png)"
     with pytest.raises(UsageError, match="1 image that leuko enhance made"):
         plan_inputs([str(made / "a.png")])
     with pytest.raises(DatasetError, match=r"made/a.png was made by leuko enhance"):

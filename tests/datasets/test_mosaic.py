@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
 from dataclasses import replace
 from itertools import islice
 
@@ -22,7 +21,6 @@ from leuko_mm.datasets.layouts import tile_edges
 from leuko_mm.datasets.mosaic import FieldWindows, MosaicDataset, TileStore, resize_tile
 from leuko_mm.datasets.prepared import DatasetError, Place, read_index
 from leuko_mm.datasets.prepared_writing import PreparedCell, write_prepared
-from leuko_mm.datasets.splits import random_mosaics
 from leuko_mm.registry import DATASETS, TRANSFORMS
 
 LOADING = [dict(type="LoadImageFromFile"), dict(type="LoadAnnotations")]
@@ -205,12 +203,6 @@ def test_the_defaults_make_what_they_always_made(mosaics, options, expected):
     assert found.hexdigest()[:16] == expected
 
 
-def test_balanced_mosaics_show_the_classes_alike(mosaics):
-    dataset = mosaics(mode="fixed", mosaics=10, class_balanced=True)
-    tiles = [tile for index in range(10) for tile in dataset.compose(index)["tiles"]]
-    assert set(Counter(tile["class_name"] for tile in tiles).values()) == {8}
-
-
 def test_smears_are_composed_of_the_same_cells(mosaics):
     options = dict(mode="resample", mosaics=5, size=96, seed=3)
     grid, smear = mosaics(**options), mosaics(layout="smear", **options)
@@ -227,45 +219,19 @@ def test_smears_are_composed_of_the_same_cells(mosaics):
     assert not bare.compose(0)["gt_seg_map"].any()
 
 
-def test_mosaics_may_be_composed_first_as_the_split_file_says(mosaics, tiny_dataset):
-    stems = [row.stem for row in read_index(tiny_dataset)]
-    written = random_mosaics(stems, mosaics=10, test_fraction=0.2, seed=3)
-    seen = {}
-    for part in ("train", "test"):
-        dataset = mosaics(
-            dict(part=part, split="paper_mosaics"),
-            mode="fixed",
-            mosaics=10,
-            split_stage="mosaics",
-            split_seed=3,
-            test_fraction=0.2,
-            # The seed of a training must not move cells between the parts.
-            seed=17 if part == "train" else 0,
-        )
-        assert len(dataset) == (8 if part == "train" else 2)
-        for index in range(len(dataset)):
-            seen |= dict.fromkeys(stems_of(dataset, index), part)
-    assert seen == written
-
-
 @pytest.mark.parametrize(
     ("options", "words"),
     [
         (dict(n=5, mode="fixed", mosaics=2), "25 tiles needs as many cells, got 20"),
-        (dict(split_stage="slides"), "split_stage one of"),
+        (dict(mode="all"), "mode must be one of"),
         (dict(n=3, size=2), "at most size"),
         (dict(mode="fixed"), "needs the number of mosaics, 1 or more; got None"),
-        (dict(split_stage="mosaics"), "needs mode 'fixed', got 'every'"),
-        (
-            dict(split_stage="mosaics", mode="fixed", mosaics=5),
-            "divides mosaics, not the cells of split 'fold1'",
-        ),
         (dict(fill=256), "grey level of 0 to 255, got 256"),
         (dict(layout="voronoi"), "layout must be one of"),
         (dict(mode="resample", mosaics=2, fields=1.0), "below 1, got 1.0"),
         (dict(fields=0.1), "use mode 'resample' without enhance, not 'every'"),
         (dict(layout="smear", test_mode=True), "on the grid as they are"),
-        (dict(class_balanced=True), "mode 'every' with split_stage 'cells' fixes"),
+        (dict(class_balanced=True), "use mode 'resample', not 'every'"),
     ],
 )
 def test_wrong_arguments_are_named(mosaics, options, words):

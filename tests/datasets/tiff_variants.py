@@ -93,7 +93,8 @@ def upright(samples: np.ndarray, written: dict) -> np.ndarray:
 def as_image(samples: np.ndarray, written: dict) -> np.ndarray | None:
     """Return the RGB that the file means, None for what is refused."""
     deep = samples.dtype == np.uint16
-    if deep and written["turn"] > 1:
+    planes = samples.shape[2] > 2 and written.get("planarconfig") == "separate"
+    if deep and (written["turn"] > 1 or planes):
         return None
     samples = upright(samples, written)
     if samples.dtype.str[1:] not in ("b1", "u1", "u2") or written["below"] == "pages":

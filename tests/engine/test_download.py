@@ -1,4 +1,4 @@
-"""A file arrives whole and right, or not at all; a broken connection is resumed."""
+"""A file arrives whole and right, or not at all."""
 
 from __future__ import annotations
 
@@ -25,11 +25,6 @@ def url(web):
 @pytest.fixture
 def target(tmp_path):
     return tmp_path / "file.pth"
-
-
-@pytest.fixture
-def part(tmp_path):
-    return tmp_path / ".file.pth.part"
 
 
 def test_the_file_arrives_in_a_new_folder(url, tmp_path):
@@ -84,28 +79,3 @@ def test_of_several_one_fetches_and_the_others_wait(web, url, target, monkeypatc
         thread.join()
     assert results == [BODY] * 3
     assert web.asked == ["/file.pth"]
-
-
-@pytest.mark.parametrize("ranges", [True, False])
-def test_the_rest_is_fetched_and_the_whole_is_right(web, url, target, part, ranges):
-    web.ranges = ranges
-    web.broken.add("/file.pth")
-    with pytest.raises(OSError, match="ended"):
-        download(url, target, sha256=DIGEST, resume=True)
-    assert not target.exists()
-    begun = part.stat().st_size
-    assert 0 < begun < len(BODY)
-    web.broken.clear()
-    download(url, target, sha256=DIGEST, resume=True)
-    assert target.read_bytes() == BODY
-    assert not part.exists()
-    assert web.asked_ranges == [None, f"bytes={begun}-"]
-
-
-def test_the_start_of_another_file_is_detected_and_removed(url, target, part):
-    part.write_bytes(b"another file")
-    with pytest.raises(OSError, match="damaged or another"):
-        download(url, target, sha256=DIGEST, resume=True)
-    assert list(target.parent.iterdir()) == []
-    download(url, target, sha256=DIGEST, resume=True)
-    assert target.read_bytes() == BODY

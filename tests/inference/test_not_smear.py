@@ -165,12 +165,11 @@ def test_cells_are_those_without_it(painted, kind):
     labels[disc(SHAPE, 150, 90, 25)] = 5
     labels[disc(SHAPE, 260, 170, 22)] = 2
     image, seen, place = KINDS[kind](paint(labels))
-    found = Predictor(painted, scale=1).predict(image, probabilities=True)
+    found = Predictor(painted, scale=1).predict(image)
     assert [cell.class_id for cell in found.cells] == [5, 2]
     assert not any(cell.touches_border for cell in found.cells)
     wanted = cv2.warpAffine(labels, place, seen.shape[::-1], flags=cv2.INTER_NEAREST)
     assert (found.labels == wanted).mean() > 0.995
-    assert (found.probabilities.argmax(axis=0) == found.labels).mean() > 0.98
     for cell in found.cells:
         x0, y0, x1, y1 = cell.box
         assert (found.instances[y0:y1, x0:x1] == cell.id).sum() == cell.area

@@ -7,14 +7,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from leuko_mm.classes import CLASSES
-from leuko_mm.datasets.audit import GroupStain, RegionColour
-from leuko_mm.report.check_page import (
+from leuko_mm.check import (
     CheckReport,
     FindingPicture,
     FindingSection,
     render_check_report,
 )
+from leuko_mm.classes import CLASSES
 from leuko_mm.report.contact_sheet import BrowsePage, Figure, Sheet, render_browse_page
 from leuko_mm.report.predict_page import (
     CountedClass,
@@ -121,8 +120,6 @@ def check_data():
     pair = (f"splits/{EVIL}.csv", f"cell_1 shows {EVIL}", pictures)
     lone = ("masks/a_very_long_name_of_a_file.png", "is missing", ())
     further = tuple((f"further_{i}.png", EVIL) for i in range(2))
-    usual = RegionColour((81, -3.4, 5), (200, 190, 210), 2.04, 9, False)
-    odd = RegionColour((40, 30, -50), (90, 40, 150), 9, 31, True)
     return CheckReport(
         name=f"smears {EVIL}",
         summary="40 cells in 14 groups, 1 split.",
@@ -137,13 +134,6 @@ def check_data():
             ("", "all", (8, 8, 8, 8, 8)),
             ("fold1", "train", (4, 4, 4, 4, 4)),
             (f"paper_mosaics{EVIL}", "test", (4, 4, 0, 4, 4)),
-        ),
-        stains=(
-            GroupStain(f"slide {EVIL}", 3, dict(background=odd, cell=None)),
-            *(
-                GroupStain(f"slide_{i}", 3, dict(background=usual, cell=usual))
-                for i in range(13)
-            ),
         ),
         closing="The same again: leuko check smears",
     )

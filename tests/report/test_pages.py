@@ -168,17 +168,13 @@ def test_each_panel_shows_its_own(page):
     assert middle["truth"][200][0] > middle["truth"][200][1] + 30
 
 
-def test_findings_counts_and_stains_are_on_the_page(pages):
+def test_findings_and_counts_are_on_the_page(pages):
     page = pages["check"]
     assert page.count('<article class="finding">') == 3
     assert "\N{BALLOT X} error" in page
     assert "further_1.png" in page
     assert page.count("data:image/jpeg;base64,") == 4
-    assert page.count('<tr><th scope="row">') == 3 + 14
-    assert page.count("far from the other groups") == 1
-    assert ">81 \N{MINUS SIGN}3 5<" in page  # L* a* b*
-    assert ">2.0<" in page  # spread
-    assert "2 more, nearer to the median" in page
+    assert page.count('<tr><th scope="row">') == 3
 
 
 def test_the_script_gets_every_cell(pages, hostile):

@@ -11,7 +11,7 @@ DESKTOP, PHONE = (1280, 900), (390, 844)
 # Page -> elements that must fit, and the least number of its texts.
 PAGES = {
     "run": ("section, .card", 100),
-    "check": ("section, .specimens li", 100),
+    "check": ("section, .specimens li", 50),
     "browse": ("section, figure, figcaption", 50),
     "predict": ("section, .cell, .fields li", 50),
 }

@@ -46,12 +46,6 @@ def test_the_same_plot_is_the_same_bytes_without_a_date(kind):
     assert drawn != plot_svg(plot(kind, names=("a",)))
 
 
-def test_words_and_axes_are_of_one_ink_that_can_be_replaced():
-    ink, drawn = "#010203", plot_svg(plot())
-    assert drawn.count(INK.encode()) == plot_svg(plot(), ink).count(ink.encode()) > 9
-    assert INK.encode() not in plot_svg(plot(), ink)
-
-
 def test_a_file_turns_light_on_dark_ground_and_is_the_same_on_light():
     drawn = plot_svg(plot())
     either = on_any_ground(drawn)
@@ -169,7 +163,7 @@ def named(points):
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     axes.plot([p.x for p in points], [p.y for p in points], "o")
-    name_points(axes, points, "#333333")
+    name_points(axes, points)
     figure.draw_without_rendering()
     return figure, axes
 

@@ -20,8 +20,7 @@ from leuko_mm.models.size import build_bare
 from leuko_mm.training.config import resolve_config
 
 TOOL = load_tool("paper/figures")
-NAMES = ("02_cells", "03_mosaic", "04_enhancement", "08_colours")
-NAMES += ("09_methods", "10_ablation", "11_counts")
+NAMES = ("09_methods", "10_ablation", "11_counts")
 
 
 @pytest.fixture(scope="module")

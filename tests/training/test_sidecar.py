@@ -24,7 +24,6 @@ from leuko_mm.training.sidecar import (
     check_start,
     check_unseen,
     licence_of,
-    read_sidecar,
     sidecar_of,
     training_cells,
     training_groups,
@@ -145,18 +144,6 @@ def test_another_enhancement_or_normalisation_is_refused(config):
     config.model.data_preprocessor.mean = [0, 0, 0]
     with pytest.raises(UsageError, match="trained with normalisation"):
         check_sidecar("a.pth", sidecar, config, METAINFO)
-
-
-def test_only_the_file_that_it_describes_has_a_sidecar(tmp_path):
-    path, sidecar = tmp_path / "a.pth", tmp_path / "a.json"
-    assert read_sidecar(path, "0") == {}
-    sidecar.write_text(json.dumps(dict(sha256="a" * 64)))
-    assert read_sidecar(path, "a" * 64)["sha256"] == "a" * 64
-    with pytest.raises(UsageError, match=r"a\.pth is not the file that a\.json"):
-        read_sidecar(path, "b" * 64)
-    sidecar.write_text("{")
-    with pytest.raises(UsageError, match=r"a\.json is damaged"):
-        read_sidecar(path, "0")
 
 
 @pytest.fixture

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
+import sys
+
 import pytest
 from mmengine.config import Config
 from tiny_run import write_config
@@ -26,6 +29,23 @@ OWN_IMAGE = "dict(type='leuko_mm.AHERetinex', reading='rgb')"
 def resolve(tiny_config):
     """Return a function that resolves the tiny network's config."""
     return lambda **choices: resolve_config(str(tiny_config), **choices)
+
+
+def test_files_of_the_user_are_imported_and_named_in_the_runs_config(tmp_path):
+    name = "file_beside_a_config"
+    named = f"custom_imports = dict(imports=['{name}'])\n"
+    path = write_config(tmp_path, more=named)
+    with pytest.raises(UsageError, match=f"cannot be read: .*{name}"):
+        resolve_config(str(path))
+    (tmp_path / f"{name}.py").write_text("")
+    importlib.invalidate_caches()
+    try:
+        config = resolve_config(str(path), protocol="half")
+        assert name in sys.modules
+    finally:
+        sys.modules.pop(name, None)
+        sys.path.remove(str(tmp_path))
+    assert config.custom_imports == dict(imports=[name])
 
 
 @pytest.mark.parametrize(

@@ -14,15 +14,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from leuko_mm.report.overlay import CLASS_LEGEND, RGB, colourise, label_bytes, overlay
-from leuko_mm.transforms.ahe_retinex import ahe_retinex, equalise
-from leuko_mm.transforms.retinex import (
-    READINGS,
-    RetinexParams,
-    restored_planes,
-    surrounds,
-)
 
-NAMES = 130  # px for the words beside a row
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 MARGIN = 14
 GAP = 6
@@ -32,8 +24,6 @@ INK = (30, 30, 30)
 WHITE = (255, 255, 255)
 # Average pixels of a letter, and room for one more.
 LETTER = 7.6
-
-Picture = tuple[str, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -76,83 +66,6 @@ def lettered(words: Sequence[str]) -> list[str]:
         ['(a) original', '(b) truth']
     """
     return [f"({LETTERS[i % 26]}) {word}" for i, word in enumerate(words)]
-
-
-def samples_figure(samples: Mapping[str, Sequence[np.ndarray]]) -> np.ndarray:
-    """Draw cells of every class, a class a row (Fig. 2).
-
-    Args:
-        samples: RGB uint8 cells by class, as many of each.
-    """
-    count = len(next(iter(samples.values())))
-    return figure_sheet(
-        list(samples.values()),
-        [""] * count,
-        row_names=lettered(list(samples)),
-        tile=128,
-    )
-
-
-def colours_figure(
-    examples: Mapping[str, tuple[np.ndarray, np.ndarray]],
-    short: Mapping[str, str],
-    legend: Mapping[str, RGB] = CLASS_LEGEND,
-) -> np.ndarray:
-    """Draw the colour of every class with an example of its label (Fig. 8).
-
-    Args:
-        examples: a cell (RGB uint8) and its class ids, by class.
-        short: name of the class's label, by class.
-        legend: name and RGB of each id in order.
-    """
-    rows, names = [], []
-    for name, (image, labels) in examples.items():
-        swatch = np.empty_like(image)
-        swatch[:] = legend[name]
-        rows.append([swatch, image, colourise(labels, tuple(legend.values()))])
-        names.append(f"{name}, {short[name]}: {' '.join(map(str, legend[name]))}")
-    columns = ["colour, RGB", "a cell", "its label"]
-    return figure_sheet(rows, columns, row_names=names, tile=112)
-
-
-def mosaic_figure(
-    cells: Sequence[np.ndarray], enhanced: Sequence[np.ndarray], mosaic: ShownMosaic
-) -> np.ndarray:
-    """Draw four cells, the same enhanced, and the mosaic made of them (Fig. 3)."""
-    rows = [list(cells), list(enhanced)]
-    tiles = figure_sheet(
-        rows,
-        [""] * len(cells),
-        row_names=["(a) random cells", "after AHE-Retinex"],
-        tile=128,
-    )
-    whole = figure_sheet(
-        [[mosaic.image, mosaic.enhanced, _coloured(mosaic.truth, CLASS_LEGEND)]],
-        ["without enhancement", "(b) final image", "its label"],
-        tile=212,
-        legend=cells_of(CLASS_LEGEND),
-    )
-    return stacked([tiles, whole])
-
-
-def enhancement_figure(
-    steps: Sequence[tuple[str, Sequence[tuple[str, np.ndarray]]]],
-) -> np.ndarray:
-    """Draw an enhancement step by step (Fig. 4).
-
-    Args:
-        steps: words on a step, and its pictures with their captions; planes (H, W) of
-            0-255 are drawn grey.
-    """
-    drawn = []
-    for words, pictures in steps:
-        row = [_rgb(picture) for _, picture in pictures]
-        captions = [caption for caption, _ in pictures]
-        sheet = figure_sheet(
-            [row], captions, row_names=[words], name_width=NAMES, tile=176
-        )
-        drawn.append(sheet)
-    return stacked(drawn)
 
 
 def methods_figure(
@@ -234,78 +147,8 @@ def cells_of(legend: Mapping[str, RGB]) -> dict[str, RGB]:
     return dict(list(legend.items())[1:])
 
 
-def stacked(parts: Sequence[np.ndarray]) -> np.ndarray:
-    """Put pictures below one another on white.
-
-    Shape:
-        n times (h, w, 3) uint8 -> (sum of h, largest w, 3) uint8.
-    """
-    width = max(part.shape[1] for part in parts)
-    rows = []
-    for part in parts:
-        row = np.full((part.shape[0], width, 3), 255, np.uint8)
-        row[:, : part.shape[1]] = part
-        rows.append(row)
-    return np.concatenate(rows)
-
-
 def _coloured(labels: np.ndarray, legend: Mapping[str, RGB]) -> np.ndarray:
     return colourise(labels, tuple(legend.values()))
-
-
-def _rgb(picture: np.ndarray) -> np.ndarray:
-    if picture.ndim == 3:
-        return picture
-    plane = np.rint(np.clip(picture, 0, 255)).astype(np.uint8)
-    return np.repeat(plane[..., None], 3, axis=2)
-
-
-def enhancement_steps(
-    image: np.ndarray, params: RetinexParams | None = None
-) -> list[tuple[str, list[Picture]]]:
-    """Return the steps of the reading ``hsv``, then what every reading gives.
-
-    Args:
-        image: one window, uint8 RGB.
-        params: the numbers to use; None: the default ones.
-
-    Returns:
-        Words on each step, with captioned pictures: RGB, or planes of 0-255.
-    """
-    params = params or RetinexParams()
-    hsv = cv2.cvtColor(image.astype(np.float32), cv2.COLOR_RGB2HSV)
-    hue, saturation, value = cv2.split(hsv)
-    saturation *= 255
-    lights = [
-        (f"light of S, sigma {sigma:g}", cv2.resize(light, image.shape[1::-1]))
-        for sigma, light in zip(
-            params.sigmas, surrounds(saturation, params.sigmas), strict=True
-        )
-    ]
-    new_hue, new_saturation, _ = restored_planes(image, "hsv", params)
-    readings = [(name, ahe_retinex(image, reading=name)) for name in READINGS]
-    return [
-        (
-            "1 RGB to HSV",
-            [
-                ("cell as taken", image),
-                ("H", hue * (255 / 360)),
-                ("S", saturation),
-                ("V", value),
-            ],
-        ),
-        ("2 light around each pixel", lights),
-        (
-            "3 MSRCR on H and S, AHE on V",
-            [
-                ("H, its cast taken off", np.mod(new_hue, 255)),
-                ("S, restored", new_saturation),
-                ("V, equalised", equalise(value, params)),
-                ("back to RGB", ahe_retinex(image, params=params)),
-            ],
-        ),
-        ("the readings", [(f"reading {name}", shown) for name, shown in readings]),
-    ]
 
 
 def figure_sheet(
@@ -313,7 +156,6 @@ def figure_sheet(
     columns: Sequence[str],
     *,
     row_names: Sequence[str] = (),
-    name_width: int = 0,
     tile: int = 192,
     per_band: int = 8,
     legend: Mapping[str, RGB] | None = None,
@@ -325,7 +167,6 @@ def figure_sheet(
             None leaves a place empty.
         columns: words above each column.
         row_names: words to the left of each row; empty for none.
-        name_width: pixels kept for these at least, so that sheets line up.
         tile: pixels of a picture's longer side.
         per_band: columns beside one another.
         legend: names and colours below the table; None for none.
@@ -354,19 +195,19 @@ def figure_sheet(
         range(start, min(start + per_band, len(columns)))
         for start in range(0, len(columns), per_band)
     ]
-    drawn = [_band(rows, columns, row_names, name_width, band, tile) for band in bands]
+    drawn = [_band(rows, columns, row_names, band, tile) for band in bands]
     if legend:
         drawn.append(_legend(legend, max(band.width for band in drawn)))
     return _joined(drawn)
 
 
-def _band(rows, columns, row_names, side: int, band: range, tile: int) -> Image.Image:
+def _band(rows, columns, row_names, band: range, tile: int) -> Image.Image:
     """Draw some of the columns, all rows."""
     words = [textwrap.wrap(columns[i], max(6, int(tile / LETTER))) for i in band]
     head = LINE * max(len(lines) for lines in words) + 4
     names = [textwrap.wrap(name, 16) for name in row_names]
     letters = max((len(w) for n in names for w in n), default=0)
-    side = max(side, int(letters * LETTER) + GAP if letters else 0)
+    side = int(letters * LETTER) + GAP if letters else 0
     heights = [_height([row[i] for i in band], tile) + GAP for row in rows]
     size = (side + len(band) * (tile + GAP) - GAP, head + sum(heights) - GAP)
     sheet = Image.new("RGB", size, WHITE)

@@ -9,7 +9,6 @@ them. Whether figures of real cells may be passed on is up to the dataset's lice
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import sys
 import warnings
@@ -46,6 +45,7 @@ from leuko_mm.datasets.prepared import dataset_root, is_binary, read_about
 from leuko_mm.datasets.sampling import sample_randomness
 from leuko_mm.engine.checkpoints import STATES, load_tensors
 from leuko_mm.errors import UsageError, did_you_mean
+from leuko_mm.files import refuse_others
 from leuko_mm.models.size import build_bare
 from leuko_mm.training.config import COMBINATIONS, SAME_AS, SETTINGS, protocol_names
 from leuko_mm.training.preflight import draw_synthetic
@@ -53,17 +53,12 @@ from leuko_mm.training.sidecar import read_sidecar, training_cells, training_spl
 
 # File and what it is, in the paper's order.
 FIGURES = {
-    "figure_02_cells.png": "cells of every class",
-    "figure_03_mosaic.png": "cells, and the mosaic made of them",
-    "figure_04_enhancement.png": "AHE-Retinex step by step",
-    "figure_08_colours.png": "the classes' colours",
     "figure_09_methods.png": "methods, and the cells that each cuts out",
     "figure_10_ablation.png": "the ablation, masks blended over the image",
     "figure_11_counts.png": "4, 9 and 16 cells",
 }
 ABOUT = "figures.json"
 SCHEMA = 1
-SAMPLES = 5
 SHOWN = 3
 SIDE = 512  # px of a mosaic, as in the paper
 FILL = 230
@@ -135,7 +130,7 @@ def find_methods(
 def _named(path: Path, classes: Sequence[str]) -> TrainedMethod:
     if not path.is_file():
         raise UsageError(f"checkpoint {path} does not exist")
-    sidecar = read_sidecar(path, hashlib.sha256(path.read_bytes()).hexdigest())
+    sidecar = read_sidecar(path)
     if not sidecar:
         raise UsageError(
             f"{path} has no {path.with_suffix('.json').name} beside it, which says how "
@@ -364,13 +359,6 @@ class CellStock:
         laid = lay_grid(composed.cells, tile_of, **how)
         return as_rgb(laid.image), laid.labels
 
-    def cell(
-        self, number: int, enhance: Mapping | None = None
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Return a cell's image RGB and labels (256 px a side)."""
-        image, labels = self._store(enhance).tile(number, SIDE // 2, SIDE // 2)
-        return as_rgb(image), labels
-
     def dealt(self, n: int, *, seed: int) -> list[Composed]:
         """Return mosaics that show every cell once, in a random order."""
         dealt = compose_every(len(self.infos), n * n, seed=seed)
@@ -445,15 +433,7 @@ class GatheredFigures:
     def draw(self) -> dict[str, np.ndarray]:
         """Return every figure, RGB uint8, by file name; fill ``left_out``."""
         self._predict()
-        makers = (
-            self._samples,
-            self._mosaic,
-            self._enhancement,
-            self._colours,
-            self._compared,
-            self._ablated,
-            self._counts,
-        )
+        makers = (self._compared, self._ablated, self._counts)
         self._note_missing()
         return {name: make() for name, make in zip(FIGURES, makers, strict=True)}
 
@@ -513,38 +493,6 @@ class GatheredFigures:
             tuple(self.predictions[method.path, composed] for method in methods),
         )
 
-    def _samples(self) -> np.ndarray:
-        groups = self.stock.by_class()
-        count = min(SAMPLES, *(len(numbers) for numbers in groups.values()))
-        return draw.samples_figure(
-            {
-                name: [self.stock.cell(number)[0] for number in numbers[:count]]
-                for name, numbers in groups.items()
-            }
-        )
-
-    def _mosaic(self) -> np.ndarray:
-        first = self.four[0]
-        numbers = [number for number in first.cells if number is not None]
-        return draw.mosaic_figure(
-            [self.stock.cell(number)[0] for number in numbers],
-            [self.stock.cell(number, RETINEX)[0] for number in numbers],
-            self._shown(first, ()),
-        )
-
-    def _enhancement(self) -> np.ndarray:
-        number = next(iter(self.stock.by_class().values()))[0]
-        return draw.enhancement_figure(
-            draw.enhancement_steps(self.stock.cell(number)[0])
-        )
-
-    def _colours(self) -> np.ndarray:
-        groups = self.stock.by_class()
-        return draw.colours_figure(
-            {name: self.stock.cell(numbers[0]) for name, numbers in groups.items()},
-            {kind.name: kind.aliases[0] for kind in CELL_CLASSES},
-        )
-
     def _compared(self) -> np.ndarray:
         shown = [self._shown(c, self.compared) for c in self.four[:SHOWN]]
         return draw.methods_figure(shown, [method.title for method in self.compared])
@@ -597,21 +545,6 @@ def _summary(method: TrainedMethod) -> dict:
     )
 
 
-def check_place(out: Path, *, force: bool) -> None:
-    """Refuse to write over anything but figures, and over those without ``force``."""
-    if not out.exists():
-        return
-    if not out.is_dir() or {path.name for path in out.iterdir()} - {ABOUT, *FIGURES}:
-        raise UsageError(
-            f"{out} holds other things than these figures, so it is not replaced; "
-            "choose another --out"
-        )
-    if any(out.iterdir()) and not force:
-        raise UsageError(
-            f"{out} holds figures; add --force to replace them, or choose another --out"
-        )
-
-
 def _write(out: Path, pictures: Mapping[str, np.ndarray], about: Mapping) -> None:
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -651,7 +584,7 @@ def parser() -> argparse.ArgumentParser:
 
 def draw_figures(args: argparse.Namespace) -> list[str]:
     """Write all figures; return a line on everything that is left out."""
-    check_place(args.out, force=args.force)
+    refuse_others(args.out, "figures", (ABOUT, *FIGURES), force=args.force)
     root = dataset_root(args.dataset)
     draw_synthetic(args.dataset)
     quick_check(root, split=args.split)

@@ -265,14 +265,12 @@ def as_points(ring: Sequence) -> np.ndarray:
     return points
 
 
-def points_of_shares(
-    shares: Sequence, whole: int, *, height: int, width: int
-) -> np.ndarray:
-    """Return points in pixels, given as shares of the sides, from 0 to ``whole``."""
-    points = as_points(shares) / whole
+def points_of_shares(shares: Sequence, *, height: int, width: int) -> np.ndarray:
+    """Return points in pixels, given as shares of the sides, from 0 to 1."""
+    points = as_points(shares)
     if (np.abs(points) > MOST_SHARE).any():
         raise ValueError(
             f"points {str(shares)[:60]}; expected shares of the image's width and "
-            f"height, from 0 to {whole}"
+            "height, from 0 to 1"
         )
     return points * (width, height)

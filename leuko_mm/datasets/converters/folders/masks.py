@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from leuko_mm.datasets.converters.folders.annotation import (
@@ -20,91 +19,20 @@ from leuko_mm.datasets.prepared import DatasetError
 MAX_VALUES = 300  # more of them in one mask are no classes, but a photograph
 MAX_CLASSES = 40
 SHOWN = 6
-ROUNDED = 8  # grey levels by which files of other qualities differ
-MOST_STRAY = 0.02  # share of a level's pixels that have the next value
-MIN_CONTRAST = 64  # between two levels
 
 
-Levels = tuple[int, int]  # of masks that JPEG has blurred
-
-
-def find_levels(paths: Sequence[Path]) -> Levels:
-    """Return the two grey levels of masks that were saved as JPEG.
-
-    JPEG keeps a level where nothing else is near, up to a rounding that is the same
-    all over a file; of neighbouring values, one of few pixels is no level.
-
-    Raises:
-        DatasetError: if masks have colours, or another number of levels.
-    """
-    found: dict[int, Path] = {}  # level -> the first file that has it
-    square, everywhere = np.ones((5, 5), np.uint8), np.zeros(256, int)
-    for path in paths:
-        grey = _grey(path)
-        everywhere += np.bincount(grey.ravel(), minlength=256)
-        flat = cv2.dilate(grey, square) - cv2.erode(grey, square) <= 1
-        counts, own = np.bincount(grey[flat], minlength=256), []
-        for value in np.argsort(-counts)[: np.count_nonzero(counts)].tolist():
-            near = [counts[level] for level in own if abs(level - value) <= 2]
-            if counts[value] > MOST_STRAY * max(near, default=0):
-                own.append(value)
-        # Levels of one file that are near each other stay two; of two files, one.
-        close = any(0 < abs(a - b) < MIN_CONTRAST for a in own for b in own)
-        for value in own:
-            if close or all(abs(value - level) > ROUNDED for level in found):
-                found.setdefault(value, path)
-    if len(found) == 1:  # things may be too small to have a plain area
-        everywhere[np.abs(np.arange(256) - min(found)) < MIN_CONTRAST] = 0
-        if everywhere.any():
-            found[int(everywhere.argmax())] = paths[0]
-    levels = sorted(found)
-    if len(levels) != 2 or levels[1] - levels[0] < MIN_CONTRAST:
-        found_in = ", ".join(f"{level} in {found[level]}" for level in levels[:SHOWN])
-        raise DatasetError(
-            f"--two-levels: {len(levels)} levels in {len(paths)} masks ({found_in}); "
-            f"expected two, {MIN_CONTRAST} or more apart; export masks as PNG"
-        )
-    low, high = levels
-    return 0 if low <= ROUNDED else low, 255 if high >= 255 - ROUNDED else high
-
-
-def _grey(path: Path) -> np.ndarray:
-    values = read_mask_file(path).values
-    if values.ndim == 3 and np.ptp(values, axis=2).max() <= 2:
-        values = values[..., 1]
-    if values.ndim == 3 or values.max() > 255:
-        raise DatasetError(
-            f"{path}: --two-levels reads masks of grey levels from 0 to 255; this one "
-            f"has {'colours' if values.ndim == 3 else values.max()}"
-        )
-    return values.astype(np.uint8)
-
-
-def _read_mask(path: Path, levels: Levels | None) -> MaskFile:
-    """Read a mask; with ``levels``, each pixel is the nearer one."""
-    if levels:
-        grey, (low, high) = _grey(path).astype(int), levels
-        between = (2 * np.abs(2 * grey - low - high) < high - low).astype(np.uint8)
-        # An edge that JPEG has blurred is thinner than 3 pixels.
-        edges = dict(borderType=cv2.BORDER_CONSTANT, borderValue=0)
-        if cv2.erode(between, np.ones((3, 3), np.uint8), **edges).any():
-            raise DatasetError(
-                f"{path}: --two-levels: an area is neither {low} nor {high}, but "
-                "between; expected two levels; export masks as PNG"
-            )
-        return MaskFile(np.where(2 * grey > low + high, high, low).astype(np.uint8))
+def _read_mask(path: Path) -> MaskFile:
     mask = read_mask_file(path)
     jpeg = image_facts(path).format in ("JPEG", "MPO")
     if jpeg and len(np.unique(mask.values)) > 2:
         raise DatasetError(
             f"{path}: a JPEG changes values, so what this mask says is not known; "
-            "export masks as PNG; if they are of two levels, such as black and white, "
-            "--two-levels takes the nearer one"
+            "export masks as PNG"
         )
     return mask
 
 
-def value_masks(masks: Mapping[str, Path], levels: Levels | None = None) -> Annotations:
+def value_masks(masks: Mapping[str, Path]) -> Annotations:
     """Return the annotations of one mask an image, given by the image's name.
 
     They are read by value if they are grey, or if their palettes agree on the colours
@@ -113,7 +41,7 @@ def value_masks(masks: Mapping[str, Path], levels: Levels | None = None) -> Anno
     by_colour, all_palettes = False, True
     palette: dict[int, tuple] = {}
     for path in masks.values():
-        mask = _read_mask(path, levels)
+        mask = _read_mask(path)
         by_colour |= _has_colours(mask.values)
         if mask.palette is None:
             all_palettes = False
@@ -127,9 +55,7 @@ def value_masks(masks: Mapping[str, Path], levels: Levels | None = None) -> Anno
     elif all_palettes:
         form = "palette masks"
         colours = {str(value): colour for value, colour in palette.items()}
-    readers = {
-        name: _value_reader(path, by_colour, levels) for name, path in masks.items()
-    }
+    readers = {name: _value_reader(path, by_colour) for name, path in masks.items()}
     sources = {name: str(path) for name, path in masks.items()}
     files = {name: [path] for name, path in masks.items()}
     return Annotations(form, readers, sources, colours, files=files)
@@ -147,9 +73,9 @@ def _palette_colour(path: Path, palette: np.ndarray, value: int) -> tuple:
     return tuple(palette[value].tolist())
 
 
-def _value_reader(path: Path, by_colour: bool, levels: Levels | None) -> Reader:
+def _value_reader(path: Path, by_colour: bool) -> Reader:
     def read(height: int, width: int) -> Annotation:
-        mask = _read_mask(path, levels)
+        mask = _read_mask(path)
         check_size(path, mask.values.shape[:2], height, width)
         if by_colour:
             packed, name = _packed_colours(path, mask), "#{:06x}".format
@@ -182,7 +108,7 @@ def _packed_colours(path: Path, mask: MaskFile) -> np.ndarray:
 
 
 def class_masks(
-    layers: Mapping[str, Mapping[str, Path]], levels: Levels | None = None
+    layers: Mapping[str, Mapping[str, Path]],
 ) -> Annotations:
     """Return the annotations of several {0, 255} masks an image, one a class.
 
@@ -198,19 +124,19 @@ def class_masks(
         )
     return Annotations(
         f"one mask a class ({', '.join(words[:SHOWN])})",
-        {name: _layer_reader(masks, levels) for name, masks in layers.items()},
+        {name: _layer_reader(masks) for name, masks in layers.items()},
         {name: ", ".join(map(str, masks.values())) for name, masks in layers.items()},
         files={name: list(masks.values()) for name, masks in layers.items()},
     )
 
 
-def _layer_reader(masks: Mapping[str, Path], levels: Levels | None) -> Reader:
+def _layer_reader(masks: Mapping[str, Path]) -> Reader:
     order = sorted(masks)
 
     def read(height: int, width: int) -> Annotation:
         packed = np.zeros((height, width), np.int64)
         for bit, word in enumerate(order):
-            values = _read_mask(masks[word], levels).values
+            values = _read_mask(masks[word]).values
             packed |= _layer(masks[word], values, height, width).astype(np.int64) << bit
         combinations, codes = np.unique(packed, return_inverse=True)
         keys = tuple(_key_of(order, int(c)) for c in combinations if c)

@@ -9,15 +9,11 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import permutations
 from pathlib import Path, PurePosixPath
-
-import numpy as np
 
 from leuko_mm.classes import CLASSES
 from leuko_mm.datasets.converters.folders.annotation import Reader, SourceImage
@@ -27,7 +23,6 @@ from leuko_mm.datasets.images import (
     IMAGE_SUFFIXES,
     LINKED,
     ImageSearch,
-    read_image,
 )
 from leuko_mm.datasets.prepared import DatasetError
 from leuko_mm.files import real_path
@@ -122,48 +117,25 @@ def _usual_pairs(
     return pairs, tuple(name for name in usual if name not in paired)
 
 
-def pair_to_name(folder: Path) -> str:
-    """Return which folders are there, and a command that pairs two of them."""
-    held: dict[Path, dict[str, Path]] = {}
+def folders_there(folder: Path) -> str:
+    """Return which folders hold files that may be images or annotations."""
+    suffixes, held = (*IMAGE_SUFFIXES, *LABEL_SUFFIXES), {}
     for here, names, files in os.walk(folder):
         names[:] = sorted(name for name in names if not name.startswith("."))
-        suffixes = (*IMAGE_SUFFIXES, *LABEL_SUFFIXES)
-        found = [Path(here, f) for f in files if Path(f).suffix.lower() in suffixes]
-        if found and Path(here) != folder:
-            held[Path(here)] = {path.stem: path for path in sorted(found)}
-    if not held:  # the masks may lie in a folder beside that of the images
-        beside = Path(os.path.abspath(folder)).parent
-        found = _usual_pairs([p.name for p in beside.iterdir() if p.is_dir()])[0]
-        masks = [masks for images, masks in found.values() if beside / images == folder]
-        command = f"leuko prepare folders {shlex.quote(str(folder))}"
-        return "".join(
-            f"; try: {command} {shlex.quote(str(beside / m))}" for m in masks
-        )
-    listed = [f"{p.relative_to(folder)} ({len(held[p])} files)" for p in held][:SHOWN]
-    text = f"; there are the folders {', '.join(listed)}" + ", ..." * (
-        len(held) > SHOWN
-    )
+        count = sum(Path(file).suffix.lower() in suffixes for file in files)
+        if count and Path(here) != folder:
+            held[Path(here).relative_to(folder)] = count
+    if not held:
+        return ""
     of_classes = {name for c in CLASSES for name in (c.name, *c.aliases)}
-    if sum(path.name.lower() in of_classes for path in held) > 1:
-        text += "; of pictures of one cell each, --outline draws the masks"
-    pairs = []
-    for images, masks in permutations(list(held)[:SHOWN], 2):
-        names = {name: name for name in held[images]}
-        owned = [name for name in held[masks] if _owner(name, names, {})[0]]
-        if owned and next(iter(held[images].values())).suffix.lower() in IMAGE_SUFFIXES:
-            pairs.append((len(owned), -_shades(held[masks][owned[0]]), images, masks))
-    if pairs:
-        images, masks = (shlex.quote(str(path)) for path in max(pairs)[2:])
-        text += f"; try: leuko prepare folders {images} {masks} --name NAME"
-    return text
-
-
-def _shades(path: Path) -> int:
-    """Return how many values an image has: a mask has few."""
-    try:
-        return np.unique(read_image(path)).size
-    except DatasetError:
-        return 0
+    sorted_cells = sum(path.name.lower() in of_classes for path in held) > 1
+    outline = ", or --outline for pictures of one cell each, without masks"
+    listed = [f"{path} ({count} files)" for path, count in held.items()][:SHOWN]
+    return (
+        f"; there are the folders {', '.join(listed)}{', ...' * (len(held) > SHOWN)}; "
+        "name that of the images and that of the masks: leuko prepare folders IMAGES "
+        f"MASKS --name NAME{outline * sorted_cells}"
+    )
 
 
 def list_files(

@@ -17,8 +17,6 @@ import numpy as np
 
 from leuko_mm.datasets.converters.folders import (
     coco,
-    cvat,
-    label_studio,
     labelme_qupath,
     pairs,
     yolo,
@@ -39,7 +37,6 @@ from leuko_mm.datasets.converters.folders.class_map import (
 )
 from leuko_mm.datasets.converters.folders.masks import (
     class_masks,
-    find_levels,
     value_masks,
 )
 from leuko_mm.datasets.images import IMAGE_SUFFIXES, image_facts, read_image
@@ -138,8 +135,8 @@ class ShapeEvidence:
 
 
 EXPECTED = (
-    "expected masks (PNG or the like) named as the images; files of COCO, CVAT or "
-    "Label Studio; or one file an image of LabelMe, QuPath or YOLO segmentation"
+    "expected masks (PNG or the like) named as the images; files of COCO; or one file "
+    "an image of LabelMe, QuPath or YOLO segmentation"
 )
 CHANNELS = "; join nnU-Net's files of one channel each (_0001, ...) to RGB images"
 # A key in JSON files of other programs -> what they are, and what to export instead.
@@ -148,7 +145,9 @@ OTHER_FORMS = {
     "regions": "regions of VIA; export its annotations as COCO",
     "objects": "objects, as Supervisely has them; export COCO or masks",
     "bbox": "results of COCO without its images; give the file that has all tables",
-    "result": "one task of Label Studio; export all of them as JSON",
+    "result": "a task of Label Studio; export COCO, or masks where a brush was used",
+    "annotator": "tasks of Label Studio; export COCO, or masks where a brush was used",
+    "data": "tasks of Label Studio; export COCO, or masks where a brush was used",
 }
 SHOWN = 3
 MANY_VALUES = 30
@@ -173,7 +172,6 @@ def survey_folders(
     masks: Path | None = None,
     *,
     skip_unpaired: bool = False,
-    two_levels: bool = False,
 ) -> Survey:
     """Find images and annotations, and read every annotation once.
 
@@ -182,14 +180,13 @@ def survey_folders(
         masks: folder or file of the annotations; None looks in folders of usual names
             and beside the images.
         skip_unpaired: leave out what has no counterpart.
-        two_levels: masks have two levels, which JPEG has blurred.
 
     Raises:
         DatasetError: if files are missing, unreadable, of another size than their
             image, or without a counterpart, or if their form is not known.
     """
     found, annotations, unread = _find_annotated(
-        Path(images), Path(masks) if masks else None, two_levels
+        Path(images), Path(masks) if masks else None
     )
     annotated = [image for image in found if image.name in annotations.readers]
     bare = [str(image.path) for image in found if image.name not in annotations.readers]
@@ -205,8 +202,8 @@ def survey_folders(
     guess.update(dict.fromkeys(doubted))
     if numbered:
         remarks.insert(0, "the values number cells: each is one piece of its image")
-    if len(uses) > MANY_VALUES and annotations.files and not (numbered or two_levels):
-        remarks.append("masks that were resized or a JPEG once? see --two-levels")
+    if len(uses) > MANY_VALUES and annotations.files and not numbered:
+        remarks.append("were the masks resized, or a JPEG once? export them as PNG")
     if unread:
         remarks.append(f"not read: the folders {', '.join(unread)}")
     if cut:
@@ -215,7 +212,7 @@ def survey_folders(
 
 
 def _find_annotated(
-    images: Path, masks: Path | None, two_levels: bool
+    images: Path, masks: Path | None
 ) -> tuple[list[SourceImage], Annotations, list[str]]:
     """Return images, annotations, and folders of usual names that are not read."""
     place = pairs.find_place(images, masks)
@@ -224,7 +221,7 @@ def _find_annotated(
         tries = [([place], False), (pairs.usual_places(images), True), ([place], True)]
     for places, others in tries:
         try:
-            found = places and _look(places, two_levels, others=others)
+            found = places and _look(places, others=others)
         except DatasetError as failed:
             # A JSON file beside folders of usual names may be of something else.
             if others or not tries[1][0]:
@@ -236,7 +233,7 @@ def _find_annotated(
         raise error
     there = Counter(p.suffix.lower() for p in place.masks.rglob("*") if p.is_file())
     kinds = ", ".join(f"{count} {kind}" for kind, count in there.most_common(SHOWN))
-    more = pairs.pair_to_name(images) if masks is None else ""
+    more = pairs.folders_there(images) if masks is None else ""
     raise DatasetError(
         f"no annotations in {place.masks}, which has {kinds or 'no'} files{more}; "
         f"{EXPECTED}"
@@ -244,7 +241,7 @@ def _find_annotated(
 
 
 def _look(
-    places: Sequence[pairs.FolderPair], two_levels: bool, *, others: bool
+    places: Sequence[pairs.FolderPair], *, others: bool
 ) -> tuple[list[SourceImage], Annotations] | None:
     """Return images and annotations of places; XML and text only with ``others``."""
     pictures, drawn, texts, beside = [], [], [], False
@@ -283,21 +280,8 @@ def _look(
     channel = pairs.channel_of(pictures, drawn)
     images = pairs.source_images(places[0].images, pictures, channel=channel)
     if drawn:
-        return images, _from_masks(places[-1].masks, drawn, images, two_levels)
+        return images, _from_masks(places[-1].masks, drawn, images)
     return images, _from_texts(places[-1].masks, texts, images)
-
-
-# Forms whose files list images: name, what tells them, images with their readers.
-LISTS = (
-    ("COCO polygons or run lengths", coco.is_coco, coco.coco_images),
-    ("Label Studio polygons", label_studio.is_tasks, label_studio.task_images),
-    ("CVAT shapes", cvat.is_xml, cvat.cvat_images),
-)
-
-
-def _load(path: Path) -> object:
-    xml = path.suffix.lower() == ".xml"
-    return cvat.load_xml(path) if xml else labelme_qupath.load_json(path)
 
 
 def _from_texts(
@@ -308,10 +292,13 @@ def _from_texts(
         names, file = yolo.class_names(place if place.is_dir() else path.parent)
         read = partial(yolo.yolo_reader, names)
         return _from_files(f"YOLO outlines, classes of {file}", texts, found, read)
-    first = _load(path)
-    for form, is_form, images_of in LISTS:
-        if is_form(first):
-            return _from_lists(form, is_form, images_of, texts, found)
+    if path.suffix.lower() == ".xml":
+        raise DatasetError(
+            f"{path} is XML, as CVAT and Pascal VOC write; export COCO or masks"
+        )
+    first = labelme_qupath.load_json(path)
+    if coco.is_coco(first):
+        return _from_coco(texts, found)
     if labelme_qupath.is_labelme(first):
         form, reader = "LabelMe shapes", labelme_qupath.labelme_reader
     elif labelme_qupath.is_geojson(first):
@@ -340,27 +327,23 @@ def _other_form(content: object) -> str:
     return "is of no known form"
 
 
-def _from_lists(
-    form: str,
-    is_form: Callable[[object], bool],
-    images_of: Callable[[Path, object], list[tuple[str, Reader]]],
-    texts: Sequence[tuple[str, Path]],
-    found: Sequence[SourceImage],
+def _from_coco(
+    texts: Sequence[tuple[str, Path]], found: Sequence[SourceImage]
 ) -> Annotations:
-    """Return the annotations of files that list images."""
     listed, sized = [], True
     for relative, path in texts:
-        content = _load(path)
-        if not is_form(content):
+        content = labelme_qupath.load_json(path)
+        if not coco.is_coco(content):
             raise DatasetError(
-                f"{path} is not of the form of {texts[0][1]}, {form}; move it away, or "
-                "give the file that counts"
+                f"{path} is no COCO file, as {texts[0][1]} is; move it away, or give "
+                "the file that counts"
             )
         folder = "".join(relative.rpartition("/")[:2])
-        listed += [(path, folder, *entry) for entry in images_of(path, content)]
-        sized = sized and (is_form is not coco.is_coco or coco.is_sized(content))
+        listed += [(path, folder, *each) for each in coco.coco_images(path, content)]
+        sized = sized and coco.is_sized(content)
     readers, sources, unused = pairs.match_listed(listed, found)
-    form += f" ({path.name if len(texts) == 1 else f'{len(texts)} files'})"
+    files = path.name if len(texts) == 1 else f"{len(texts)} files"
+    form = f"COCO polygons or run lengths ({files})"
     return Annotations(form, readers, sources, unused=unused, sized=sized)
 
 
@@ -389,7 +372,6 @@ def _from_masks(
     place: Path,
     drawn: Sequence[tuple[str, Path]],
     found: Sequence[SourceImage],
-    two_levels: bool,
 ) -> Annotations:
     matched, unused = pairs.match_masks(drawn, found)
     if not matched:
@@ -398,14 +380,11 @@ def _from_masks(
             f"{drawn[0][1].name}, but {found[0].path.name}; {EXPECTED}"
             f"{CHANNELS if any(i.name.endswith('_0001') for i in found) else ''}"
         )
-    levels = find_levels([path for _, path in drawn]) if two_levels else None
     words = {word for paths in matched.values() for word in paths}
     single = all(len(paths) == 1 for paths in matched.values())
     # One word that all masks have says no more than `mask` does, unless it is a class.
     if single and len(words) == 1 and label_target(min(words)) is None:
-        made = value_masks(
-            {name: _only(name, paths) for name, paths in matched.items()}, levels
-        )
+        made = value_masks({name: _only(name, p) for name, p in matched.items()})
     elif "" in words:
         nameless = next(paths[""] for paths in matched.values() if "" in paths)
         raise DatasetError(
@@ -413,7 +392,7 @@ def _from_masks(
             "expected one mask an image, or a class in the name or folder of every mask"
         )
     else:
-        made = class_masks(matched, levels)
+        made = class_masks(matched)
     return replace(made, unused=unused)
 
 
@@ -446,7 +425,7 @@ def _count_keys(
     for image in images:
         height, width = _upright_size(image, annotations)
         source = annotations.sources[image.name]
-        if source.endswith(("json", ".xml")):  # one file may hold all images
+        if source.endswith("json"):  # one file may hold all images
             source += f" ({image.relative})"
         annotation = annotations.readers[image.name](height, width)
         evidence.add(annotation, source)

@@ -116,6 +116,6 @@ def _patches(
         size = dict(height=height, width=width)
         points = list(zip(shares[::2], shares[1::2], strict=True))
         try:
-            yield fill_rings(key, [points_of_shares(points, 1, **size)], **size)
+            yield fill_rings(key, [points_of_shares(points, **size)], **size)
         except ValueError as error:
             raise ValueError(f"line {number}: {error}") from None
