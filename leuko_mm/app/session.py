@@ -36,6 +36,7 @@ from leuko_mm.inference.folder_run import COCO, GEOJSON, STATE, STATE_SCHEMA
 from leuko_mm.inference.outputs import (
     CELLS,
     DIFFERENTIAL,
+    DIGITS,
     IMAGE_TABLE,
     OVERLAY,
     PREDICTED,
@@ -68,7 +69,7 @@ NO_CELL, IGNORE = CLASS_NAMES[BACKGROUND], "ignore"
 MASKS, SUMMARY, NAMES, TRAINING = "masks", "summary.html", "names.csv", "training.json"
 TABLES = (CELLS, DIFFERENTIAL, IMAGE_TABLE)
 ALL = "all.zip"
-EXPORTS = (*TABLES, COCO, f"{GEOJSON}.zip", f"{MASKS}.zip", SUMMARY, ALL)
+EXPORTS = (*TABLES, NAMES, COCO, f"{GEOJSON}.zip", f"{MASKS}.zip", SUMMARY, ALL)
 CROP = 2.0  # side of what is cut out for a training, in cells
 # What a file raises that is JSON, but not of ours.
 MISFITS = (AttributeError, IndexError, KeyError, TypeError, ValueError)
@@ -381,11 +382,12 @@ class Session:
         if not records:
             raise UsageError("no image is done yet; wait for the first")
         shown = self.images
+        if NAMES in wanted:
+            rows = ((harmless(file), harmless(name)) for file, name in shown.items())
+            write_table(into / NAMES, ("image", "came as"), rows)
         if set(wanted) & set(TABLES):
             failed = self.state().get("failed", {})
             write_tables(into, records, {**failed, **self.refused}, classes)
-            rows = ((harmless(file), harmless(name)) for file, name in shown.items())
-            write_table(into / NAMES, ("image", "came as"), rows)
         if COCO in wanted:
             write_coco(into / COCO, records, classes)
         if f"{GEOJSON}.zip" in wanted:
@@ -471,7 +473,7 @@ def corrected_record(record: Mapping, said: Mapping[int, str]) -> dict:
     """Return a record with what a person says of its cells.
 
     Cells that are none are left out. The confidence of a corrected cell is what the
-    model gave to its class. Every record has the answers ``unsure`` and ``other``,
+    model gave to its new class. Every record has the answers ``unsure`` and ``other``,
     whatever the model tells.
 
     Args:
@@ -491,7 +493,8 @@ def corrected_record(record: Mapping, said: Mapping[int, str]) -> dict:
             cell["answer"] = UNSURE if answer == IGNORE else answer
         if answer in classes:
             cell["class"], cell["class_id"] = answer, classes.index(answer)
-            cell["confidence"] = cell["probabilities"][cell["class_id"]]
+            share = cell["probabilities"][cell["class_id"]]
+            cell["confidence"] = round(share * (1 - cell["other"]), DIGITS)
         cells.append(cell)
     answers = [*classes[BACKGROUND + 1 :], UNSURE, OTHER]
     return {**record, "answers": answers, "cells": cells}

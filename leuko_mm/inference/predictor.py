@@ -41,6 +41,7 @@ from leuko_mm.inference.not_smear import NotSmear, Part, find_not_smear
 from leuko_mm.inference.regions import SIDE, find_regions, grown, inside
 from leuko_mm.inference.scale import (
     AUTO,
+    MEASURING,
     RED_CELLS,
     agreed_scale,
     areas_of_pieces,
@@ -220,7 +221,7 @@ class Predictor:
         found, few, named = [], [], {}
         for number, smear in enumerate(_read_ahead(images)):
             if progress:
-                progress(number, len(images), "measuring the scale")
+                progress(number, len(images), MEASURING)
             # Why an image cannot be used is said where it is predicted.
             if smear:
                 found.append(find_scale(smear.pixels, self.checkpoint))

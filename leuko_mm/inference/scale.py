@@ -16,6 +16,8 @@ from leuko_mm.transforms.red_cells import LEUKOCYTE_BY_AREA, measure_red_cells
 
 AUTO = "auto"
 RED_CELLS, LEUKOCYTES, ASSUMED = "red cells", "leukocytes", "assumed"
+# What a progress line says meanwhile.
+MEASURING = "measuring the scale"
 # Images were taken alike where the logarithms of their scales differ by less.
 ALIKE = 0.15
 # An image is named where they differ by more, and its own measure is as sure.
@@ -74,15 +76,16 @@ def agreed_scale(
     if 2 * len(near) < len(seen) + 1:
         return None
     measured = measured or len(found)
+    width = float(np.median([one.factor * one.red_cell_px for one in near])) / factor
     note = (
-        f"scale {factor:.3g}, by the red cells of {len(near)} of {measured} images "
-        "that were taken alike"
+        f"red cells {width:.0f} pixels wide in {len(near)} of {measured} images that "
+        f"were taken alike, so scale {factor:.3g}"
     )
     return ImageScale(
         factor,
         RED_CELLS,
         1 - math.prod(1 - one.confidence for one in near),
-        float(np.median([one.factor * one.red_cell_px for one in near])) / factor,
+        width,
         sum(one.red_cells for one in near),
         note,
     )
