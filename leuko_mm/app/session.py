@@ -20,7 +20,7 @@ import threading
 import time
 import unicodedata
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,7 +28,7 @@ import numpy as np
 
 from leuko_mm.classes import BACKGROUND, CLASS_NAMES, IGNORE_LABEL, OTHER, UNSURE
 from leuko_mm.datasets.images import IMAGE_SUFFIXES
-from leuko_mm.errors import UsageError
+from leuko_mm.errors import LeukoError, UsageError
 from leuko_mm.files import (
     printable,
     read_any_json,
@@ -78,6 +78,8 @@ TABLES = (CELLS, DIFFERENTIAL, IMAGE_TABLE)
 ALL = "all.zip"
 EXPORTS = (*TABLES, NAMES, COCO, f"{GEOJSON}.zip", f"{MASKS}.zip", SUMMARY, ALL)
 CROP = 2.0  # side of what is cut out for a training, in cells
+# What a file raises that is JSON, but not of ours.
+MISFITS = (AttributeError, IndexError, KeyError, TypeError, ValueError)
 RUNS_KEPT = 16  # hexadecimal digits of the hash of an outline
 
 
@@ -122,7 +124,9 @@ class Session:
     @property
     def images(self) -> dict[str, str]:
         """The names under which images came, by the names of their files."""
-        files = sorted(path.name for path in self.smears.iterdir())
+        # Somebody may remove the folder meanwhile; the other sessions go on.
+        there = self.smears.iterdir() if self.smears.is_dir() else ()
+        files = sorted(path.name for path in there)
         return {file: self._shown.get(file, file) for file in files}
 
     def part_file(self) -> Path:
@@ -434,13 +438,21 @@ class Session:
             shutil.rmtree(self.folder)
 
 
-def sessions_below(root: Path) -> Iterator[Session]:
-    """Yield the sessions of a folder, the last one first; others are left alone."""
+def sessions_below(root: Path, say: Callable[[str], object]) -> Iterator[Session]:
+    """Yield the sessions of a folder, the last one first; others are left alone.
+
+    Args:
+        say: is called with a line on each session that cannot be opened.
+    """
     for file in sorted(Path(root).glob(f"*/{SESSION}"), reverse=True):
         try:
-            yield Session(file.parent)
-        except (UsageError, KeyError, TypeError):
+            session = Session(file.parent)
+            session.waiting()  # which reads the files of the prediction, too
+        except (LeukoError, OSError, *MISFITS) as error:
+            why = str(error) if isinstance(error, LeukoError) else repr(error)
+            say(f"a session is left out, the others are there: {file.parent}: {why}")
             continue
+        yield session
 
 
 def clean(name: str) -> str:

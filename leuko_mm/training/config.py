@@ -25,7 +25,7 @@ from mmseg import registry as registries
 from leuko_mm.classes import BINARY_NAMES
 from leuko_mm.datasets.prepared import dataset_root
 from leuko_mm.errors import UsageError, did_you_mean, nearest
-from leuko_mm.files import config_home, sha256_of
+from leuko_mm.files import config_home, real_path, sha256_of
 from leuko_mm.models.cell_encoder_decoder import TEST_CFG_KEYS
 from leuko_mm.plugins import unregistered_types
 from leuko_mm.registry import SCOPE, UnknownPartError
@@ -51,6 +51,8 @@ DICTS += ("train_cfg", "randomness", "env_cfg", "default_hooks", "visualizer")
 DICTS += tuple(f"{loader}.dataset.dataset" for loader in LOADERS)
 # Where and how a config is run; the same run elsewhere has the same hash.
 LOCAL_KEYS = ("work_dir", "experiment_name", "launcher", "resume", "load_from")
+# Samplers that go on from one pass over the cells to the next.
+ENDLESS = ("leuko_mm.GlobalIndexSampler", "InfiniteSampler")
 # Where mmengine looks for `_base_ = "mmseg::..."`; it has the name of the upstream
 # distribution.
 MODULE2PACKAGE["mmseg"] = "mmseg"
@@ -267,7 +269,7 @@ def _import_own(config: Config, path: Path) -> None:
     """Import what ``custom_imports`` names, from beside the config too."""
     if imports := config.get("custom_imports"):
         # Last, so that no file of the user's hides a library.
-        for folder in (str(path.resolve().parent), str(Path.cwd())):
+        for folder in (str(real_path(path).parent), str(Path.cwd())):
             if folder not in sys.path:
                 sys.path.append(folder)
         import_modules_from_strings(**imports)
@@ -375,6 +377,16 @@ def check_form(config: Config) -> None:
     scope = config.get("default_scope") or "mmseg"
     if scope != "mmseg":
         raise UsageError(f"default_scope is {scope!r}; expected 'mmseg'")
+    sampler = (config.get("train_dataloader") or {}).get("sampler") or {}
+    if (
+        "max_epochs" in (config.get("train_cfg") or {})
+        and sampler.get("type") in ENDLESS
+    ):
+        raise UsageError(
+            f"train_cfg counts epochs, and one of {sampler['type']!r} never ends; add "
+            "train_dataloader = dict(sampler=dict(_delete_=True, "
+            "type='DefaultSampler', shuffle=True))"
+        )
     for key in ("max_iters", "max_epochs"):
         length = (config.get("train_cfg") or {}).get(key, 1)
         if type(length) is not int or length < 1:
