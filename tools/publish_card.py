@@ -1,4 +1,4 @@
-"""A model's card: what it learnt from, what it is for, how good it is, what fails."""
+"""A model's card: training data, intended use, metrics, known failures."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def model_card(
 
     Args:
         sidecar: of the checkpoint.
-        tested: on cells of slides that it did not learn from.
+        tested: on cells of slides that it was not trained on.
         size_bytes: of the file.
         transfer: tests on other sources, to which nothing was tuned.
         command: what trains it.
@@ -106,8 +106,8 @@ none of these; {size_bytes / 1e6:.1f} MB; licence {sidecar["licence"]}.
 
 Research on Wright- or Giemsa-stained blood smears, and a start for training on your \
 own cells (`leuko train {sidecar["method"]} --data NAME --load-from CHECKPOINT`). \
-**Not a medical device, and not for diagnosis.** What to expect in a laboratory that \
-it never saw is measured in docs/models.md, "In other laboratories".
+**Not a medical device, and not for diagnosis.** docs/models.md, "In other \
+laboratories", has its metrics in laboratories that it was not trained on.
 
 ## Data and training
 
@@ -115,8 +115,8 @@ it never saw is measured in docs/models.md, "In other laboratories".
 {training["iterations"]} iterations, code {training["git"]}.
 - Trained by `{command}`.
 - The datasets were changed: cells were cut out at one scale and turned, mirrored, and \
-varied in colour, focus and noise. PBC's outlines were drawn by a model of this \
-project; the masks of BCCD are of unknown hand. Citations: docs/train.md.
+varied in colour, focus and noise. A model of this project drew PBC's outlines; \
+who drew the masks of BCCD is not known. Citations: docs/train.md.
 - The encoder started from EfficientNet-Lite0's ImageNet weights (Apache-2.0).
 
 ## On cells of the same laboratories that it was not trained on
@@ -142,7 +142,7 @@ def _about(sidecar: Mapping, size_bytes: int, command: str) -> str:
         learnt = first["training"]
         start = (
             f"\n- It started from a network of this method (sha256 "
-            f"`{first['sha256'][:12]}`) that had learnt from {learnt['dataset']}, "
+            f"`{first['sha256'][:12]}`) that was trained on {learnt['dataset']}, "
             f"split {learnt['split']}, {learnt['iterations']} iterations, code "
             f"{learnt['git']}."
         )
@@ -155,13 +155,13 @@ def _about(sidecar: Mapping, size_bytes: int, command: str) -> str:
 
 Research on Wright- or Giemsa-stained blood smears, teaching, and a start for training \
 on your own slides (`leuko train {sidecar["method"]} --data NAME --load-from \
-CHECKPOINT`). **Not a medical device, and not for diagnosis**: no figure below \
-says how the model does on your microscope, stain or patients. Cells that it has no \
+CHECKPOINT`). **Not a medical device, and not for diagnosis**: no number below \
+is for your microscope, stain or patients. Cells that it has no \
 class for, such as blasts, bands or smudge cells, get the nearest of its classes.{names}
 
 ## Data and training
 
-- Learnt from {training["dataset"]} (index sha256 `{training["sha256"][:12]}`), split \
+- Trained on {training["dataset"]} (index sha256 `{training["sha256"][:12]}`), split \
 {training["split"]}, seed {training["seed"]}, {training["iterations"]} iterations, \
 code {training["git"]}.{start}
 - Trained by {trained}.
@@ -192,19 +192,19 @@ def _figures(tested: Tested, classes: Sequence[str]) -> str:
     header = ["class", "IoU", "95 % interval", "precision", "recall", "F1"]
     return f"""## How good it is
 
-On {len(cells.stem)} cells of {len(set(cells.group.tolist()))} slides that it did \
-not learn from ({tested.results["data"]["dataset"]}, split {run["split"]}), each cell \
+On {len(cells.stem)} cells of {len(set(cells.group.tolist()))} slides that it was \
+not trained on ({tested.results["data"]["dataset"]}, split {run["split"]}), each cell \
 once, in percent. Intervals are of 2000 resamples of slides, and of cells within \
-slides; with so few slides they are wide, and they say nothing of other laboratories. \
-Where no resample moved a figure it has none.
+slides. They are wide, since the slides are few, and do not cover other laboratories. \
+A metric that is the same in every resample has no interval.
 
-{table(["figure", "value", "95 % interval"], means)}
+{table(["metric", "value", "95 % interval"], means)}
 
 {table(header, rows)}"""
 
 
 def _with_ends(interval: Interval) -> list[str]:
-    """Return a figure and its interval, blank where no resample moved the figure.
+    """Return a metric and its interval, blank where every resample has the same.
 
     Example:
         >>> _with_ends(Interval(79.5, 70.0, 84.25)), _with_ends(Interval(100, 100, 100))
@@ -243,7 +243,7 @@ def _failures(
     wrong = np.flatnonzero((truth != found) & (truth != BACKGROUND))
     head = (
         f"## Known failures\n\n{len(wrong)} of {len(truth)} test cells get another "
-        "class or none. Pictures of all of them, which are not the project's to copy: "
+        "class or none. "
         f"`leuko zoo verify {method} --accuracy --out FOLDER` draws them into its "
         "report."
     )

@@ -1,7 +1,8 @@
 """Find the leukocytes of smear images, name their classes, and count them.
 
-Writes for every image a mask, an overlay and a cut-out of each cell, and for all of
-them tables and report.html, a page to look at the doubtful cells and to correct them.
+For each image it writes a mask, an overlay and a cut-out of each cell. For all of them
+it writes tables, and report.html, a page that shows the cells and where they are
+corrected.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments: which images, with what, and where to."""
     add = parser.add_argument
     add("paths", nargs="+", metavar="PATH", help="images, folders, patterns")
-    add("--out", type=Path, required=True, metavar="DIR")
+    add("--out", type=Path, required=True, metavar="DIR", help="folder of the results")
     add(
         "--checkpoint",
         type=Path,
@@ -55,8 +56,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--classifier",
         metavar="FILE",
-        help="a checkpoint that names the cells that the other finds, or a model's "
-        "name; default: the one that belongs to the checkpoint; none: no other",
+        help="a checkpoint that names the cells, or a model's name; default: the one "
+        "that belongs to --checkpoint; none: the classes of --checkpoint",
     )
     add(
         "--runtime",

@@ -352,11 +352,21 @@ def test_own_cells_sorted_by_class_are_outlined(sorted_cells, tmp_path, capsys):
     assert set(parts) == {row.stem for row in read_index(root)}
 
 
+def test_a_map_need_not_name_the_folders_that_name_a_class(
+    sorted_cells, tmp_path, capsys
+):
+    command = [*sorted_cells, "--map", "band=neut,PLT=ignore,Blasts=other"]
+    assert main(command) == 0
+    assert "Baso           5  basophil" in capsys.readouterr().out
+    counts = read_about(tmp_path / "data" / "mine")["counts"]
+    assert counts == dict(basophil=5, eosinophil=6, lymphocyte=5, neutrophil=5, other=5)
+
+
 @pytest.mark.parametrize(
     ("more", "words"),
     [
         (["--crop", "64"], "pictures of one cell without masks; leave masks, --crop"),
-        (["--map", "Baso=baso"], "the map says nothing of its folder"),
+        (["--map", "Baso=baso"], "Blasts/IG_0.jpg: the map says nothing of its folder"),
         (["--map", "Baso=leukocyte"], "--map Baso=leukocyte: expected basophil, "),
         (["--map", "Baso=blast"], "or leukocyte, ignore, other, by-name"),
     ],

@@ -97,7 +97,7 @@ def test_what_it_started_from_is_named_without_a_path(trained, tmp_path):
     file.write_text(json.dumps(sidecar))
     path = publish(PublishRequest(trained, tmp_path / "zoo"))
     card = path.with_suffix(".md").read_text()
-    assert "(sha256 `6b3a00000000`) that had learnt from bcisc, split fold5" in card
+    assert "(sha256 `6b3a00000000`) that was trained on bcisc, split fold5" in card
     published = path.with_suffix(".json").read_text()
     assert "/home/me" not in published
     assert json.loads(published)["config"]["model"]["init_cfg"]["checkpoint"] == (

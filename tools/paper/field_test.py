@@ -4,7 +4,7 @@
 
 The true cells of a field are those that were cut out of it. One is found where a
 predicted cell overlaps it with an IoU of 0.5 or more; every other predicted cell is
-false. docs/count.md has the training that goes before.
+false. docs/results.md has the training that comes before it.
 """
 
 from __future__ import annotations

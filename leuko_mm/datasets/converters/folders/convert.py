@@ -100,8 +100,8 @@ def sort_by_folder(
 ) -> SortedFolder:
     """Return the pictures of a folder by the folders that name their class.
 
-    Of the folders above a picture, the nearest that is in the map counts. Without a
-    map, it is the nearest that names one of the five classes; else the nearest is of
+    Of the folders above a picture, the nearest that is in the map counts; else the
+    nearest that names one of the five classes. Else, without a map, the nearest is of
     class ``other``.
 
     Raises:
@@ -112,18 +112,19 @@ def sort_by_folder(
     paths = list_files(folder, IMAGE_SUFFIXES)
     names = [path.relative_to(folder).as_posix() for path in paths]
     images = source_images(folder, zip(names, paths, strict=True))
-    kinds = {}
+    given, kinds = dict(given or {}), {}
     for image in images:
         above = image.relative.split("/")[-2::-1]
-        known = (f for f in above if (f in given if given else _class_of(f)))
-        kinds[image.stem] = next(known, above[0] if above else "")
-        if not above or (given and kinds[image.stem] not in given):
+        named = [f for f in above if f in given] or [f for f in above if _class_of(f)]
+        kinds[image.stem] = [*named, *above, ""][0]
+        if not above or (given and not named):
             lack = "the map says nothing of its folder" if above else "in no folder"
             raise DatasetError(
                 f"{image.path}: {lack}; with --outline, the folder of a picture is its "
                 "class, or --map FOLDER=CLASS,... says which"
             )
-    targets = given or {k: _class_of(k) or OTHER for k in sorted(set(kinds.values()))}
+    guessed = sorted(set(kinds.values()) - given.keys())
+    targets = given | {k: _class_of(k) or OTHER for k in guessed}
     odd = [f"{k}={t}" for k, t in targets.items() if t not in SORTED_TARGETS]
     if odd or not set(targets.values()) & set(CLASS_NAMES):
         raise DatasetError(
