@@ -26,6 +26,7 @@ except ImportError:  # Windows: nothing is locked there
     fcntl = None
 
 CHUNK = 1 << 20  # bytes
+MOST_OF_A_NAME = 255  # bytes that usual file systems take
 # Controls of the writing direction, which can hide a file's ending.
 BIDI_CONTROLS = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 
@@ -37,6 +38,26 @@ def config_home() -> Path:
     return installed if installed.is_dir() else package.parent / "configs"
 
 
+def real_path(path: Path) -> Path:
+    """Return the absolute path behind all links; of a loop of links, the path itself.
+
+    ``Path.resolve`` raises a RuntimeError there, before Python 3.13.
+    """
+    return Path(os.path.realpath(path))
+
+
+def fitting_name(stem: str, suffix: str) -> str:
+    """Return stem and suffix as a file's name, the stem cut if it would be too long.
+
+    What is cut is told apart by its sha256.
+    """
+    name, room = os.fsencode(stem), MOST_OF_A_NAME - len(os.fsencode(suffix))
+    if len(name) > room:
+        mark = "-" + hashlib.sha256(name).hexdigest()[:12]
+        stem = name[: room - len(mark)].decode(errors="ignore") + mark
+    return stem + suffix
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a file to write, which replaces ``path`` once it is complete.
@@ -45,7 +66,7 @@ def replacing(path: Path) -> Iterator[Path]:
     one left. Two processes that write one file at once need a lock.
     """
     path = Path(path)
-    part = path.with_name(f".{path.name}.part")
+    part = path.with_name(fitting_name(f".{path.name}", ".part"))
     try:
         yield part
         # Without it a power loss may keep the new name and not the content.
@@ -95,7 +116,7 @@ def replace_folder(place: Path, building: Path) -> None:
 @contextmanager
 def replacing_folder(place: Path) -> Iterator[Path]:
     """Yield a folder to fill, which replaces ``place`` once it is complete."""
-    place = Path(place).resolve()
+    place = real_path(place)
     place.parent.mkdir(parents=True, exist_ok=True)
     building = Path(tempfile.mkdtemp(prefix=f".{place.name}-", dir=place.parent))
     try:

@@ -52,7 +52,7 @@ from leuko_mm.evaluation.confusion import confusion_matrix, scores
 from leuko_mm.evaluation.matching import match_cells
 from leuko_mm.evaluation.statistics import bootstrap_interval, paired_difference
 from leuko_mm.files import replacing, write_text
-from leuko_mm.inference.cells import Cell, ImageScale
+from leuko_mm.inference.cells import Cell, ImageScale, touches_border
 from leuko_mm.inference.predictor import Predictor
 from leuko_mm.inference.scale import MOST_MEASURED
 from leuko_mm.progress import ProgressLine
@@ -143,7 +143,7 @@ def tested(
         yield dict(picture, true=OTHER, kind=kind, **named(cell))
     left_out = labels == IGNORE_LABEL
     for cell in (found.cells[j] for j in match.false):
-        if cell.touches_border:
+        if touches_border(cell.box, labels.shape):
             left_out = left_out | (found.instances == cell.id)
         elif not touching[cell.id] and not cell.is_other:
             yield dict(picture, true="", **named(cell))

@@ -13,6 +13,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -164,7 +165,8 @@ class AppServer:
 
     def __init__(self, root: Path, worker: Worker, *, most_a_file: int = MOST_A_FILE):
         self.root, self.worker, self.most_a_file = root, worker, most_a_file
-        self.sessions = {session.id: session for session in sessions_below(root)}
+        found = sessions_below(root, partial(print, file=sys.stderr))
+        self.sessions = {session.id: session for session in found}
         for session in self.sessions.values():
             # A process that was killed left them.
             if session.waiting():
@@ -403,6 +405,12 @@ def _refused(request: Request, error: Exception) -> Response:
     return PlainTextResponse(str(error), 400)
 
 
+def _not_written(request: Request, error: Exception) -> Response:
+    # As on a full disk, or where somebody removed the folder.
+    words = f"not kept, the files of the session cannot be used: {error}"
+    return PlainTextResponse(printable(words), 507)
+
+
 def _wrong(request: Request, error: HTTPException) -> Response:
     return PlainTextResponse(error.detail, error.status_code)
 
@@ -438,6 +446,10 @@ def build_server(
     return Starlette(
         routes=server.routes(),
         middleware=[Middleware(Guard, token=token, host=host)],
-        exception_handlers={LeukoError: _refused, HTTPException: _wrong},
+        exception_handlers={
+            LeukoError: _refused,
+            HTTPException: _wrong,
+            OSError: _not_written,
+        },
         lifespan=lifespan,
     )

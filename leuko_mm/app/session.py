@@ -20,7 +20,7 @@ import threading
 import time
 import unicodedata
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,7 +28,7 @@ import numpy as np
 
 from leuko_mm.classes import BACKGROUND, CLASS_NAMES, IGNORE_LABEL, OTHER, UNSURE
 from leuko_mm.datasets.images import IMAGE_SUFFIXES
-from leuko_mm.errors import UsageError
+from leuko_mm.errors import LeukoError, UsageError
 from leuko_mm.files import printable, read_json, sha256_of, write_table, write_text
 from leuko_mm.inference.cells import DifferentialRow
 from leuko_mm.inference.exchange import inside_box, write_coco, write_geojson
@@ -36,6 +36,7 @@ from leuko_mm.inference.folder_run import COCO, GEOJSON, STATE, STATE_SCHEMA
 from leuko_mm.inference.outputs import (
     CELLS,
     DIFFERENTIAL,
+    DIGITS,
     IMAGE_TABLE,
     OVERLAY,
     PREDICTED,
@@ -68,8 +69,10 @@ NO_CELL, IGNORE = CLASS_NAMES[BACKGROUND], "ignore"
 MASKS, SUMMARY, NAMES, TRAINING = "masks", "summary.html", "names.csv", "training.json"
 TABLES = (CELLS, DIFFERENTIAL, IMAGE_TABLE)
 ALL = "all.zip"
-EXPORTS = (*TABLES, COCO, f"{GEOJSON}.zip", f"{MASKS}.zip", SUMMARY, ALL)
+EXPORTS = (*TABLES, NAMES, COCO, f"{GEOJSON}.zip", f"{MASKS}.zip", SUMMARY, ALL)
 CROP = 2.0  # side of what is cut out for a training, in cells
+# What a file raises that is JSON, but not of ours.
+MISFITS = (AttributeError, IndexError, KeyError, TypeError, ValueError)
 RUNS_KEPT = 16  # hexadecimal digits of the hash of an outline
 
 
@@ -114,7 +117,9 @@ class Session:
     @property
     def images(self) -> dict[str, str]:
         """The names under which images came, by the names of their files."""
-        files = sorted(path.name for path in self.smears.iterdir())
+        # Somebody may remove the folder meanwhile; the other sessions go on.
+        there = self.smears.iterdir() if self.smears.is_dir() else ()
+        files = sorted(path.name for path in there)
         return {file: self._shown.get(file, file) for file in files}
 
     def part_file(self) -> Path:
@@ -377,11 +382,12 @@ class Session:
         if not records:
             raise UsageError("no image is done yet; wait for the first")
         shown = self.images
+        if NAMES in wanted:
+            rows = ((harmless(file), harmless(name)) for file, name in shown.items())
+            write_table(into / NAMES, ("image", "came as"), rows)
         if set(wanted) & set(TABLES):
             failed = self.state().get("failed", {})
             write_tables(into, records, {**failed, **self.refused}, classes)
-            rows = ((harmless(file), harmless(name)) for file, name in shown.items())
-            write_table(into / NAMES, ("image", "came as"), rows)
         if COCO in wanted:
             write_coco(into / COCO, records, classes)
         if f"{GEOJSON}.zip" in wanted:
@@ -425,13 +431,21 @@ class Session:
             shutil.rmtree(self.folder)
 
 
-def sessions_below(root: Path) -> Iterator[Session]:
-    """Yield the sessions of a folder, the last one first; others are left alone."""
+def sessions_below(root: Path, say: Callable[[str], object]) -> Iterator[Session]:
+    """Yield the sessions of a folder, the last one first; others are left alone.
+
+    Args:
+        say: is called with a line on each session that cannot be opened.
+    """
     for file in sorted(Path(root).glob(f"*/{SESSION}"), reverse=True):
         try:
-            yield Session(file.parent)
-        except UsageError:
+            session = Session(file.parent)
+            session.waiting()  # which reads the files of the prediction, too
+        except (LeukoError, OSError, *MISFITS) as error:
+            why = str(error) if isinstance(error, LeukoError) else repr(error)
+            say(f"a session is left out, the others are there: {file.parent}: {why}")
             continue
+        yield session
 
 
 def clean(name: str) -> str:
@@ -459,7 +473,7 @@ def corrected_record(record: Mapping, said: Mapping[int, str]) -> dict:
     """Return a record with what a person says of its cells.
 
     Cells that are none are left out. The confidence of a corrected cell is what the
-    model gave to its class. Every record has the answers ``unsure`` and ``other``,
+    model gave to its new class. Every record has the answers ``unsure`` and ``other``,
     whatever the model tells.
 
     Args:
@@ -479,7 +493,8 @@ def corrected_record(record: Mapping, said: Mapping[int, str]) -> dict:
             cell["answer"] = UNSURE if answer == IGNORE else answer
         if answer in classes:
             cell["class"], cell["class_id"] = answer, classes.index(answer)
-            cell["confidence"] = cell["probabilities"][cell["class_id"]]
+            share = cell["probabilities"][cell["class_id"]]
+            cell["confidence"] = round(share * (1 - cell["other"]), DIGITS)
         cells.append(cell)
     answers = [*classes[BACKGROUND + 1 :], UNSURE, OTHER]
     return {**record, "answers": answers, "cells": cells}

@@ -25,12 +25,13 @@ from leuko_mm.inference.folder_run import (
 )
 from leuko_mm.inference.model import DEFAULT_MODEL, RUNTIMES
 from leuko_mm.inference.outputs import REPORT, UNITS, count_table
-from leuko_mm.inference.scale import AUTO
+from leuko_mm.inference.scale import AUTO, MEASURING
 from leuko_mm.processes import DASK_HELP, keep_memory
 from leuko_mm.progress import ProgressLine
 from leuko_mm.zoo.entries import network_of, read_entries
 
 SHOWN_FAILURES = 20
+PREDICTING = "predicting"
 # How a scale was found, in front of the number of images.
 SCALE_SOURCES = {
     "factor": "as given for",
@@ -147,9 +148,10 @@ def _request(args: argparse.Namespace) -> PredictRequest:
 
 
 def _predict(request: PredictRequest) -> PredictOutcome:
-    with ProgressLine("predicting") as line:
+    with ProgressLine(PREDICTING) as line:
 
         def show(done: int, total: int, name: str) -> None:
+            line.words, name = (name, "") if name == MEASURING else (PREDICTING, name)
             line(done, total, printable(name))
 
         return predict_files(request, progress=show)
@@ -195,14 +197,10 @@ def _scale_lines(scales: list[dict]) -> list[str]:
     counted = ", ".join(
         f"{SCALE_SOURCES.get(how, how)} {n}" for how, n in sources.items()
     )
-    summary = (
-        f"{factors[0]:.3g} to {factors[-1]:.3g} ({counted}), the least sure to "
-        f"{min(scale['confidence'] for scale in scales):.0%}; image by image in "
-        "images.csv"
-    )
-    if len(scales) == 1:
-        summary = scales[0]["note"] or summary
-    lines = [f"scale: {summary}"]
+    summary = f"scale {factors[0]:.3g} to {factors[-1]:.3g} ({counted})"
+    if len(notes := {scale["note"] for scale in scales}) == 1:
+        summary = notes.pop() or summary
+    lines = [f"{summary}; image by image in images.csv"]
     if unsure := sum(scale["confidence"] < UNSURE_SCALE for scale in scales):
         lines.append(
             f"in {unsure} of {len(scales)} images the scale is sure to less than "

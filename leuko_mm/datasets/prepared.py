@@ -45,6 +45,7 @@ from leuko_mm.classes import (
     cell_class_name,
 )
 from leuko_mm.errors import LeukoError, did_you_mean
+from leuko_mm.files import real_path
 
 SCHEMA, OUTLINE_SCHEMA = SCHEMAS = (1, 2)
 PARTS = ("train", "test")
@@ -265,7 +266,7 @@ def read_index(root: Path) -> list[IndexRow]:
     root = Path(root)
     columns = index_columns(read_about(root)["schema"])
     path = root / "index.csv"
-    resolved = root.resolve()
+    resolved = real_path(root)
     rows, seen = [], set()
     for number, values in _table(root, path, columns):
         try:
@@ -330,7 +331,7 @@ def _parse_row(root: Path, values: list[str], count: int) -> IndexRow:
 def _check_path(root: Path, column: str, value: str) -> None:
     paths = (PurePosixPath(value), PureWindowsPath(value))
     leaves = any(p.is_absolute() or p.drive or ".." in p.parts for p in paths)
-    if not value or leaves or not (root / value).resolve().is_relative_to(root):
+    if not value or leaves or not real_path(root / value).is_relative_to(root):
         raise ValueError(
             f"{column} {value!r} leads out of the dataset; expected a path relative to "
             "it, with no '..' and no link to elsewhere"
@@ -394,7 +395,7 @@ def read_nucleus(root: Path, row: IndexRow) -> np.ndarray | None:
     path = nucleus_path(root, row.stem)
     if not path.is_file():
         return None
-    if not path.resolve().is_relative_to(Path(root).resolve()):
+    if not real_path(path).is_relative_to(real_path(root)):
         raise DatasetError(f"{path} leads out of the dataset; remove that link")
     try:
         with Image.open(path) as picture:

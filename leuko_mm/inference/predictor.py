@@ -41,6 +41,7 @@ from leuko_mm.inference.not_smear import NotSmear, Part, find_not_smear
 from leuko_mm.inference.regions import SIDE, find_regions, grown, inside
 from leuko_mm.inference.scale import (
     AUTO,
+    MEASURING,
     RED_CELLS,
     agreed_scale,
     areas_of_pieces,
@@ -49,6 +50,7 @@ from leuko_mm.inference.scale import (
     find_scale,
     network_red_cell,
     scale_of_leukocytes,
+    with_others_named,
 )
 from leuko_mm.transforms.ahe_retinex import (
     as_rgb_uint8,
@@ -216,19 +218,23 @@ class Predictor:
         """
         if self.scale not in (AUTO, None) or self.um_per_px is not None:
             return None
-        found, few = [], []
+        found, few, named = [], [], {}
         for number, smear in enumerate(_read_ahead(images)):
             if progress:
-                progress(number, len(images), "measuring the scale")
+                progress(number, len(images), MEASURING)
             # Why an image cannot be used is said where it is predicted.
             if smear:
                 found.append(find_scale(smear.pixels, self.checkpoint))
+                if not isinstance(image := images[number], np.ndarray):
+                    named[Path(image).name] = found[-1]
                 if len(few) < MEASURED and smear.pixels.size <= 3 * LARGE:
                     few.append(smear)
         agreed = agreed_scale(found)
         seen = [one for one in found if one.how == RED_CELLS]
-        if agreed is not None or 2 * len(seen) > len(found):
-            return agreed
+        if agreed is not None:
+            return with_others_named(agreed, named)
+        if 2 * len(seen) > len(found):
+            return None
         rough = self._scale_by_leukocytes(few)
         # Few images with red cells tell more, where leukocytes do not contradict.
         fitting = [one for one in seen if rough and _alike(one, rough, by=ROUGHLY)]

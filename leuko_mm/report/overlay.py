@@ -27,9 +27,8 @@ BLACK, INK, WHITE = (0, 0, 0), (30, 30, 30), (255, 255, 255)
 PANEL_WIDTH, MARGIN = 384, 14
 CAPTION_SIZE, TITLE_SIZE, LEGEND_SIZE = 18, 22, 16
 
-# ``cell_overlay``: share of the class colour inside a cell; width of outline and size
-# of number as shares of the cell's longer side, and their limits in pixels.
-CELL_ALPHA = 0.22
+# ``cell_overlay``: width of outline and size of number as shares of the cell's longer
+# side, and their limits in pixels.
 OUTLINE_SHARE, NUMBER_SHARE = 0.03, 0.22
 OUTLINES, NUMBERS = (1, 6), (11, 48)
 # Dash and gap of the outline of an unsure cell, as multiples of its width.
@@ -291,10 +290,10 @@ class DrawnCell:
 def cell_overlay(
     image: np.ndarray, instances: np.ndarray, cells: Sequence[DrawnCell]
 ) -> np.ndarray:
-    """Draw every cell in its colour, with an outline and its number.
+    """Outline every cell in the colour of its class, and number it.
 
-    Touching cells of a class get an outline each. Pixels without a cell, outline or
-    number keep their exact value.
+    Touching cells of a class get an outline each. All other pixels keep their exact
+    value: cells are told apart by the colour of their granules.
 
     Shape:
         (H, W, 3), (H, W) -> (H, W, 3) uint8 RGB.
@@ -319,9 +318,6 @@ def _paint(drawn: np.ndarray, instances: np.ndarray, cell: DrawnCell) -> None:
     inner = cv2.erode(padded, kernel, iterations=width)[1:-1, 1:-1]
     core = cv2.erode(padded, kernel, iterations=width + 1)[1:-1, 1:-1]
     window = drawn[y0:y1, x0:x1]
-    colour = np.array(cell.colour, np.float32)
-    blended = (1 - CELL_ALPHA) * window[core > 0] + CELL_ALPHA * colour
-    window[core > 0] = np.rint(blended)
     # Without a light line beside it a purple edge is lost on a purple cell.
     window[inner > core] = WHITE
     outline = inside > inner

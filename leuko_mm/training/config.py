@@ -24,7 +24,7 @@ from mmseg import registry as registries
 from leuko_mm.classes import BINARY_NAMES
 from leuko_mm.datasets.prepared import dataset_root
 from leuko_mm.errors import UsageError, did_you_mean, nearest
-from leuko_mm.files import config_home, sha256_of
+from leuko_mm.files import config_home, real_path, sha256_of
 from leuko_mm.models.cell_encoder_decoder import TEST_CFG_KEYS
 from leuko_mm.registry import UnknownPartError
 
@@ -242,7 +242,7 @@ def _import_own(config: Config, path: Path) -> None:
     """Import what ``custom_imports`` names, from beside the config too."""
     if imports := config.get("custom_imports"):
         # Last, so that no file of the user's hides a library.
-        for folder in (str(path.resolve().parent), str(Path.cwd())):
+        for folder in (str(real_path(path).parent), str(Path.cwd())):
             if folder not in sys.path:
                 sys.path.append(folder)
         import_modules_from_strings(**imports)

@@ -62,7 +62,7 @@ def check_output(work_dir: Path, *, resume: bool, force: bool) -> None:
         raise UsageError(f"{place} cannot be written to; choose another --work-dir")
     mark = work_dir / "last_checkpoint"
     if resume and mark.is_file():
-        state = Path(mark.read_text().strip())
+        state = Path(mark.read_text(errors="replace").strip())
         if not state.exists() and not training_states(work_dir):
             raise UsageError(
                 f"{mark} names {state}, which does not exist; write the path of the "

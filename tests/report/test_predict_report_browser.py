@@ -6,6 +6,7 @@ stand-in for the network, the page, and `leuko prepare folders` of what it saved
 
 from __future__ import annotations
 
+import csv
 import json
 import shlex
 
@@ -22,6 +23,7 @@ from predicted_fields import (
 
 from leuko_mm.cli.main import main
 from leuko_mm.datasets.prepared import read_index
+from leuko_mm.inference.cells import wilson_interval
 from leuko_mm.inference.folder_run import PredictRequest, predict_files
 
 
@@ -52,6 +54,21 @@ def card_of(tab, name, number=1):
     return cards.filter(has_text=f"#{number}").first
 
 
+def row_of(tab, name):
+    """Return count, percent and interval as the table shows them."""
+    cells = tab.locator(f'tr[data-answer="{name}"] td.number').all_inner_texts()
+    count, share, ends = cells
+    return (int(count), float(share), *map(float, ends.split("\u2013")))
+
+
+def percent(ends):
+    return [round(100 * end, 1) for end in ends]
+
+
+def odds(low, high):
+    return low / (1 - low), high / (1 - high)
+
+
 def saved_by(tab, tmp_path):
     with tab.expect_download() as waiting:
         tab.get_by_role("button", name="save corrections").click()
@@ -76,8 +93,7 @@ def test_hostile_names_are_shown_as_they_are(tab):
 
 
 def test_a_corrected_class_goes_all_the_way_back(tab, place, tmp_path, monkeypatch):
-    named, counts = "with space.png", tab.locator("[data-count=basophil]")
-    assert counts.is_hidden()
+    named, basophils = "with space.png", row_of(tab, "basophil")[0]
     # With the mouse, in the list; and with the keyboard alone, in the field.
     card_of(tab, named).get_by_role("combobox").select_option("basophil")
     card_of(tab, "plain.png", 2).locator(".open").focus()
@@ -90,7 +106,10 @@ def test_a_corrected_class_goes_all_the_way_back(tab, place, tmp_path, monkeypat
     assert dialog.get_by_role("combobox").input_value() == "background"
     tab.keyboard.press("Escape")
     assert tab.get_by_role("status").inner_text() == "2 corrections"
-    assert counts.is_visible()
+    assert row_of(tab, "basophil")[0] == basophils + 1
+    assert tab.locator(".by-hand:visible").count() == 2
+    said = card_of(tab, named).locator(".cell-figures").inner_text()
+    assert said.startswith("corrected")
     file = saved_by(tab, tmp_path)
     assert tab.get_by_role("status").inner_text() == "2 corrections, saved"
     coco = json.loads(file.read_text(encoding="utf-8"))
@@ -151,9 +170,28 @@ def test_cells_without_a_class_come_first_and_get_one(visit, tmp_path, monkeypat
     tab.evaluate("() => window.closing")
     card_of(tab, "a.png", 2).locator(".open").focus()
     tab.keyboard.press("o")
-    counted = tab.locator("[data-count]").all_inner_texts()
-    assert counted[:3] == ["1 (50.0 %)", "1 (50.0 %)", "0 (0.0 %)"]
-    assert counted[5:] == ["1 (33.3 %)", "3 (100.0 per 100)"]
+    names = ("basophil", "eosinophil", "lymphocyte", "unsure", "other")
+    counts = {name: row_of(tab, name) for name in names}
+    assert counts == {
+        "basophil": (1, 50.0, *percent(wilson_interval(1, 2))),
+        "eosinophil": (1, 50.0, *percent(wilson_interval(1, 2))),
+        "lymphocyte": (0, 0.0, *percent(wilson_interval(0, 2))),
+        "unsure": (1, 33.3, *percent(wilson_interval(1, 3))),
+        "other": (3, 100.0, *percent(odds(*wilson_interval(3, 6)))),
+    }
+    # One more of b.png, taken back by keys; and the table, as it is saved.
+    card_of(tab, "b.png", 1).get_by_role("combobox").select_option("monocyte")
+    assert row_of(tab, "monocyte")[0] == 1
+    card_of(tab, "b.png", 1).locator(".open").focus()
+    tab.keyboard.press("Control+z")
+    assert row_of(tab, "monocyte")[0] == 0
+    with tab.expect_download() as waiting:
+        tab.get_by_role("button", name="save the count").click()
+    waiting.value.save_as(tmp_path / "differential.csv")
+    saved = list(csv.reader((tmp_path / "differential.csv").open()))
+    assert saved[0] == ["class", "count", "percent", "low95", "high95"]
+    rows = {name: tuple(map(float, values)) for name, *values in saved[1:]}
+    assert {name: rows[name] for name in names} == counts
     file = saved_by(tab, tmp_path)
     monkeypatch.setenv("LEUKO_MM_DATA", str(tmp_path / "data"))
     words = ["prepare", "folders", str(tmp_path / "in"), str(file), "--crop", "24"]

@@ -51,7 +51,7 @@ class Painter:
                     id=len(cells) + 1,
                     class_id=number,
                     confidence=confidence,
-                    touches_border=x + side == SIDE,
+                    box=(x, y, x + side, y + side),
                     is_other=confidence == 0.3,
                 )
             )

@@ -36,8 +36,10 @@ def parser() -> argparse.ArgumentParser:
 def draw(folder: Path) -> np.ndarray:
     """Return the picture of the fields in a folder of BCISC, RGB uint8."""
     predictor = Predictor.from_zoo()
-    paths = [folder / "original-images" / name for name in (WIDE, *OTHERS)]
-    scale = predictor.common_scale(paths)
+    fields = folder / "original-images"
+    # As `leuko predict` does it for all ten.
+    scale = predictor.common_scale(sorted(fields.glob("*/*.jpg")))
+    paths = [fields / name for name in (WIDE, *OTHERS)]
     pixels = [read_image(path) for path in paths]
     first, *others = [predictor.predict(image, scale=scale) for image in pixels]
     height, width = FIELD[1], FIELD[0] + GAP + 2 * (TILE + GAP) - GAP

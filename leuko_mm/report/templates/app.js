@@ -206,20 +206,7 @@
 
   function showCounts(answer) {
     counted = answer.counted;
-    for (const row of answer.rows) {
-      const line = find(`tr[data-answer="${row.name}"]`);
-      if (!line) continue;
-      const [count, percent, ends] = line.querySelectorAll("td");
-      count.textContent = row.count;
-      percent.textContent = row.percent;
-      ends.textContent = `${row.low}–${row.high}`;
-      const [, bar, interval] = line.querySelectorAll(".share-bar rect");
-      if (!bar) continue;
-      bar.setAttribute("width", row.percent);
-      interval.setAttribute("x", row.low);
-      interval.setAttribute("width", row.high - row.low);
-      line.querySelector(".share-bar svg").ariaLabel = `${row.percent} %`;
-    }
+    document.dispatchEvent(new CustomEvent("counted", { detail: answer.rows }));
     const undo = find(".undo");
     if (undo) undo.disabled = !answer.undoable;
     showCounter();

@@ -19,6 +19,7 @@
   const cards = [...section.querySelectorAll(".cell")];
   const view = (part) => dialog.querySelector(part);
   const chosen = new Map();
+  const undone = []; // what cells were before each correction
   let open = null;
   let unsaved = false;
 
@@ -46,6 +47,7 @@
     const key = keyOf(card);
     card.querySelector("select").value = current(key);
     card.classList.toggle("changed", chosen.has(key));
+    card.querySelector(".by-hand").hidden = !chosen.has(key);
   }
 
   const tell = (name, detail) =>
@@ -53,8 +55,13 @@
 
   function choose(key, value) {
     const { image, cell } = found.get(key);
+    undone.push([key, current(key)]);
     set(key, value);
     tell("choose", { image: image.file_name, cell: cell.id, answer: value });
+  }
+
+  function undo() {
+    if (undone.length) set(...undone.pop());
   }
 
   function set(key, value) {
@@ -63,7 +70,10 @@
     unsaved = !served;
     cards.filter((card) => keyOf(card) === key).forEach(mark);
     const list = view("select");
-    if (open && keyOf(open) === key && list) list.value = value;
+    if (open && keyOf(open) === key && list) {
+      list.value = value;
+      describe(key);
+    }
     showCounts();
   }
 
@@ -72,20 +82,59 @@
     const words = `${number} correction${number === 1 ? "" : "s"}`;
     section.querySelector("[role=status]").textContent =
       number && !unsaved ? `${words}, ${served ? "kept" : "saved"}` : words;
-    if (served) return; // its count follows
-    for (const part of document.querySelectorAll(".corrected")) part.hidden = !number;
-    const counts = new Map([...names, UNSURE, OTHER].map((name) => [name, 0]));
+    if (served) return; // the server counts, and keeps what is taken back
+    section.querySelector(".undo").disabled = !undone.length;
+    tell("counted", counted());
+  }
+
+  function counted() {
+    const counts = new Map(content.answers.map((name) => [name, 0]));
     for (const key of found.keys()) {
       const name = current(key) === IGNORE ? UNSURE : current(key);
-      if (counts.has(name)) counts.set(name, counts.get(name) + 1);
+      if (name !== NO_CELL) counts.set(name, (counts.get(name) ?? 0) + 1);
     }
     const classed = names.reduce((sum, name) => sum + counts.get(name), 0);
-    for (const cell of document.querySelectorAll("[data-count]")) {
-      const name = cell.dataset.count;
-      const total = names.includes(name) ? classed : classed + counts.get(UNSURE);
-      const share = total ? ((100 * counts.get(name)) / total).toFixed(1) : "0.0";
-      const unit = name === OTHER ? "per 100" : "%";
-      cell.textContent = `${counts.get(name)} (${share} ${unit})`;
+    const leukocytes = classed + (counts.get(UNSURE) ?? 0);
+    return [...counts].map(([name, count]) => {
+      if (name !== OTHER) {
+        const total = name === UNSURE ? leukocytes : classed;
+        return row(name, count, count / (total || 1), interval(count, total));
+      }
+      // A number a hundred leukocytes: the share of all cells, as odds.
+      const ends = interval(count, count + leukocytes).map((end) => end / (1 - end));
+      return row(name, count, count / leukocytes, leukocytes ? ends : [NaN, NaN]);
+    });
+  }
+
+  function row(name, count, share, [low, high]) {
+    const shown = (part) => (Number.isNaN(part) ? "-" : (100 * part).toFixed(1));
+    return { name, count, percent: shown(share), low: shown(low), high: shown(high) };
+  }
+
+  // Wilson's 95 % interval, as of the tables that were written beside the page.
+  function interval(count, total) {
+    if (!total) return [0, 1];
+    const z = 1.959964, share = count / total, square = (z * z) / total;
+    const middle = (share + square / 2) / (1 + square);
+    const spread = (share * (1 - share)) / total + square / (4 * total);
+    const half = (z * Math.sqrt(spread)) / (1 + square);
+    return [count ? middle - half : 0, count === total ? 1 : middle + half];
+  }
+
+  function showRows(rows) {
+    for (const { name, count, percent, low, high } of rows) {
+      const line = document.querySelector(`tr[data-answer="${name}"]`);
+      if (!line) continue;
+      const values = [count, percent, `${low}–${high}`];
+      line.querySelectorAll("td.number").forEach((part, i) => {
+        part.textContent = values[i];
+      });
+      const [, bar, range] = line.querySelectorAll(".share-bar rect");
+      if (!bar) continue;
+      bar.setAttribute("width", percent);
+      range.setAttribute("x", low);
+      range.setAttribute("width", high - low);
+      line.querySelector(".share-bar svg").ariaLabel = `${percent} %`;
     }
   }
 
@@ -107,21 +156,34 @@
       view(".field-view rect").setAttribute(name, value);
     }
     view("h3").textContent = `${image.name} #${cell.id}`;
-    const sure = cell.answer === OTHER ? cell.other : cell.confidence;
-    const answer =
-      cell.answer === UNSURE ? `unsure: ${content.classes[cell.class]}?` : cell.answer;
-    view(".field-figures").textContent =
-      `${answer}, ${(100 * sure).toFixed(1)} %; ${cell.area} pixels` +
-      (cell.border ? "; touches the border" : "");
+    describe(key);
     view(".field-choice").replaceChildren(choice(key, "class of this cell"));
+    // Those of the classes are given for a cell of one of them.
+    const share = (i) => cell.probabilities[i + 1] * (1 - cell.other);
     view(".probabilities tbody").replaceChildren(
-      ...names.map((name, i) => probability(name, cell.probabilities[i + 1])),
+      ...names.map((name, i) => probability(name, share(i))),
       ...(content.answers.includes(OTHER) ? [probability(OTHER, cell.other)] : []),
     );
     const overlay = image.overlay.split("/").map(encodeURIComponent).join("/");
     view(".whole").href = `./${overlay}`;
     if (!dialog.open) dialog.showModal();
     tell("shown", { box: cell.box, width: image.width, height: image.height });
+  }
+
+  function describe(key) {
+    const { cell } = found.get(key);
+    const sure = cell.answer === OTHER ? cell.other : cell.confidence;
+    const answer =
+      cell.answer === UNSURE ? `unsure: ${content.classes[cell.class]}?` : cell.answer;
+    const words = [
+      `${answer}, ${(100 * sure).toFixed(1)} %`,
+      `${cell.area} pixels`,
+      ...(cell.border ? ["cut by the border"] : []),
+    ].join("; ");
+    const option = options.find(({ value }) => value === current(key));
+    view(".field-figures").textContent = chosen.has(key)
+      ? `corrected to ${option.words}; the model: ${words}`
+      : words;
   }
 
   function probability(name, share) {
@@ -185,13 +247,24 @@
     return { info, images, categories, annotations };
   }
 
-  function save() {
-    const text = JSON.stringify(asCoco(), null, 1);
+  function download(name, text, type) {
     const link = document.createElement("a");
-    link.href = URL.createObjectURL(new Blob([text], { type: "application/json" }));
-    link.download = "corrections.json";
+    link.href = URL.createObjectURL(new Blob([text], { type }));
+    link.download = name;
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 60000);
+  }
+
+  function saveCount() {
+    const lines = counted().map((row) =>
+      [row.name, row.count, row.percent, row.low, row.high].join(),
+    );
+    const text = ["class,count,percent,low95,high95", ...lines, ""].join("\n");
+    download("differential.csv", text, "text/csv");
+  }
+
+  function save() {
+    download("corrections.json", JSON.stringify(asCoco(), null, 1), "application/json");
     unsaved = false;
     showCounts();
   }
@@ -252,7 +325,17 @@
     if (event.key === "ArrowRight") step(1);
     keyPressed(event, open);
   });
+  document.addEventListener("counted", (event) => showRows(event.detail));
   section.querySelector(".save")?.addEventListener("click", save);
+  section.querySelector(".save-count")?.addEventListener("click", saveCount);
+  if (!served) {
+    section.querySelector(".undo").addEventListener("click", undo);
+    document.addEventListener("keydown", (event) => {
+      if (!(event.ctrlKey || event.metaKey) || event.key.toLowerCase() !== "z") return;
+      event.preventDefault();
+      undo();
+    });
+  }
   section.querySelector(".load input")?.addEventListener("change", (event) => {
     if (event.target.files.length) load(event.target.files[0]);
   });
