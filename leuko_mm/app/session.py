@@ -69,8 +69,9 @@ from leuko_mm.report.predict_page import (
 SESSION, CORRECTIONS = "session.json", "corrections.json"
 SMEARS, FOUND, PART = "smears", "found", ".upload"
 SCHEMA = 1
-# Letters of names that came from outside: of a file here, and of a session.
-MOST_LETTERS, MOST_OF_A_TITLE = 40, 80
+# Letters of names that came from outside: of a file here and on the page, and of a
+# session.
+MOST_LETTERS, MOST_SHOWN, MOST_OF_A_TITLE = 40, 200, 80
 # What a person can say of a cell besides the classes, as in saved corrections.
 NO_CELL, IGNORE = CLASS_NAMES[BACKGROUND], "ignore"
 MASKS, SUMMARY, NAMES, TRAINING = "masks", "summary.html", "names.csv", "training.json"
@@ -458,7 +459,9 @@ def sessions_below(root: Path, say: Callable[[str], object]) -> Iterator[Session
 def clean(name: str) -> str:
     """Return a name that came from outside, without folders and odd characters."""
     bare = name.replace("\\", "/").rpartition("/")[2]
-    return printable(unicodedata.normalize("NFC", bare)).strip()[:200]
+    shown = printable(unicodedata.normalize("NFC", bare)).strip()
+    suffix = Path(shown).suffix[:20]  # which says that it is an image
+    return shown if len(shown) <= MOST_SHOWN else shown[: MOST_SHOWN - 20] + suffix
 
 
 def refused_name(name: str) -> str:

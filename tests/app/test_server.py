@@ -612,6 +612,13 @@ def test_a_broken_session_is_named_and_hides_no_other(
     assert said in capsys.readouterr().err
 
 
+def test_the_longest_name_is_that_of_an_image(app):
+    assert app.send("a" * 251 + ".png", png(1)).status_code == 201
+    (row,) = app.done()["images"]
+    assert row["name"] == "a" * 180 + ".png"
+    assert row["cells"] == 1
+
+
 def test_a_folder_that_is_removed_stops_no_other_session(done, place):
     other = Browser(done.client)
     shutil.rmtree(place / done.session)
