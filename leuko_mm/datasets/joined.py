@@ -32,6 +32,8 @@ WITHOUT = "without_"
 # Red cells are measured on this many images, evenly over the cells.
 MOST_IMAGES = 30
 FEWEST_CELLS = 20
+# In the notes of a dataset whose images of one slide are not known to be.
+NO_GROUPS = ("groups are not known", "no slide is known")
 
 
 @dataclass(frozen=True)
@@ -127,6 +129,28 @@ def data_record(sources: Sequence[Source]) -> dict:
         dataset="+".join(one["name"] for one in each),
         sha256=sha256_of(" ".join(one["sha256"] for one in each)),
         datasets=each,
+    )
+
+
+def unknown_groups(
+    sources: Sequence[Source], train_groups: Sequence[str] | None
+) -> str | None:
+    """Say where a test may show slides that were trained on; None where it cannot.
+
+    ``train_groups``: of these datasets, that were trained on; None: not known.
+    """
+    names = [
+        source.name
+        for source in sources
+        if source.of("train")
+        and source.of("test")
+        and any(words in note for note in source.about["notes"] for words in NO_GROUPS)
+    ]
+    if not names or train_groups == []:
+        return None
+    return (
+        f"The slides of {' and '.join(names)} are not known: training and test may "
+        "share some, and the scores may be too high."
     )
 
 

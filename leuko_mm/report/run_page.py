@@ -128,6 +128,7 @@ class RunReport:
         loss: None for a run that only tests.
         cells: some of the ``cell_count`` test cells, the worst first.
         facts: settings, data and provenance.
+        whole: whether the network names whole cells; class 0 is then ``other``.
     """
 
     name: str
@@ -144,6 +145,7 @@ class RunReport:
     facts: tuple[FactGroup, ...]
     files: tuple[FileLink, ...]
     closing: str
+    whole: bool = False
 
 
 def render_run_report(run: RunReport) -> str:

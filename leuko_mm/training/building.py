@@ -14,6 +14,7 @@ from mmengine.logging import MMLogger
 from mmengine.runner import Runner
 from torch import nn
 
+from leuko_mm.classes import OTHER
 from leuko_mm.datasets.audit import leaks_by_design
 from leuko_mm.datasets.joined import dataset_names, read_sources
 from leuko_mm.engine.checkpoints import STATES, save_states_atomically
@@ -225,7 +226,7 @@ def announce_training(runner: Runner, config: Config) -> None:
     first = start_of(config)
     lines = [
         f"training {_method(config)}",
-        f"data      {_data(config)}: {_count(config, 'train')} cells to learn from, "
+        f"data      {_data(config)}: {_count(config, 'train')} to learn from, "
         f"{_count(config, 'test')} to test on",
         f"schedule  {length} of {loader.get('batch_size', 1)} {image} on "
         f"{_device(runner)}{amp}",
@@ -239,10 +240,9 @@ def announce_training(runner: Runner, config: Config) -> None:
 
 def announce_test(runner: Runner, config: Config, checkpoint: Path) -> None:
     """Log which checkpoint is tested on what."""
-    count = _count(config, "test")
     lines = [
         f"testing {checkpoint} as {_method(config)}",
-        f"data      {_data(config)}: {count} cells on {_device(runner)}",
+        f"data      {_data(config)}: {_count(config, 'test')} on {_device(runner)}",
     ]
     _log(runner, lines)
 
@@ -269,10 +269,16 @@ def _data(config: Config) -> str:
     return f"{data}, split {split}{divided}"
 
 
-def _count(config: Config, part: str) -> int:
+def _count(config: Config, part: str) -> str:
+    """Say how many cells a part has, and how many that are none of the classes."""
     cells = cells_config(config, part)
     shown = cells.get("part", part)
-    return sum(len(source.of(shown)) for source in read_sources(cells))
+    if config[f"{part}_dataloader"].dataset.get("type") == "leuko_mm.CellCropDataset":
+        cells = {"other": True, **cells}
+    rows = [row for source in read_sources(cells) for row in source.of(shown)]
+    others = sum(row.class_name == OTHER for row in rows)
+    words = f"{len(rows) - others} cells"
+    return f"{words} and {others} of class other" if others else words
 
 
 def _device(runner: Runner) -> str:

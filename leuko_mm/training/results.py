@@ -26,18 +26,23 @@ from mmengine.runner import Runner
 from torch import nn
 
 import leuko_mm
-from leuko_mm.datasets.joined import data_record, read_sources
+from leuko_mm.datasets.joined import data_record, read_sources, unknown_groups
 from leuko_mm.engine.checkpoints import write_checkpoint
 from leuko_mm.engine.runner import unwrapped
 from leuko_mm.errors import UsageError
 from leuko_mm.evaluation.calibration import BINS, cell_class, pixel_bins, summary
 from leuko_mm.evaluation.confusion import merge_leukocytes, per_class_table, scores
-from leuko_mm.evaluation.metric import CELLS_FILE, METRICS_FILE
+from leuko_mm.evaluation.metric import CELLS_FILE, METRICS_FILE, load_cells
 from leuko_mm.files import write_text
 from leuko_mm.models.cell_encoder_decoder import TEST_CFG_KEYS
 from leuko_mm.models.size import count_parameters, multiply_adds, named_weights
 from leuko_mm.training.config import cells_config, config_hash
-from leuko_mm.training.run_report import cell_boxes, show_run
+from leuko_mm.training.run_report import (
+    cell_boxes,
+    names_cells,
+    pictures_right,
+    show_run,
+)
 from leuko_mm.training.sidecar import sidecar_of
 
 SCHEMA = 1
@@ -220,8 +225,13 @@ def write_results(
         sidecar = write_checkpoint(path, model, sidecar_of(config, results, metainfo))
         checkpoint = dict(file=path.name, sha256=sidecar["sha256"])
     results["checkpoint"] = dict(checkpoint)
-    write_text(work_dir / "table.md", _table(results))
-    show_run(runner, config, results, tested=tested)
+    sources = read_sources(cells_config(config, "test"))
+    remark = unknown_groups(sources, train_groups)
+    right = None
+    if names_cells(runner):
+        right = pictures_right(load_cells(work_dir / CELLS_FILE).confusion)
+    write_text(work_dir / "table.md", _table(results, right, remark))
+    show_run(runner, config, results, tested=tested, remark=remark)
     # Last: its presence means that the run is finished and everything is there.
     write_text(work_dir / "results.json", json.dumps(results, indent=1) + "\n")
 
@@ -248,18 +258,35 @@ def _run_facts(config: Config, runner: Runner, run: Mapping) -> dict:
     )
 
 
-def _table(results: dict) -> str:
+def _table(results: dict, right: str | None, remark: str | None) -> str:
+    """Return the table of a run.
+
+    Args:
+        results: of the run.
+        right: how many pictures a network that names cells has right.
+        remark: on the data.
+    """
     run, data = results["run"], results["data"]
     part = f"split {run['split']}" if run["split"] else "every cell"
     # A test of a checkpoint trains nothing, and takes no time for it.
     took = f" in {run['wall_s'] / 60:.1f} minutes" if run["wall_s"] else ""
-    found = scores(merge_leukocytes(results["confusion"])).per_class["leukocyte"]
-    return (
+    head = (
         f"{run['method']}, protocol {run['protocol']}, {data['dataset']} {part}, seed "
         f"{run['seed']}: {run['iterations']} iterations{took} on {run['device']}\n\n"
-        f"{per_class_table(results['per_class'], results['metrics'])}\n"
+    )
+    table = per_class_table(results["per_class"], results["metrics"])
+    remark = f"\n{remark}\n" if remark else ""
+    if right:  # its class 0 is no background
+        table = table.replace("background", "other".ljust(len("background")))
+        table = table.replace("pixel accuracy", "accuracy")
+        return (
+            f"{head}{right}; scores of whole pictures, in percent:\n\n{table}\n{remark}"
+        )
+    found = scores(merge_leukocytes(results["confusion"])).per_class["leukocyte"]
+    return (
+        f"{head}{table}\n"
         f"\nany leukocyte against background: IoU {found['iou']:.2f} %, "
-        f"F1 {found['f1']:.2f} %\n"
+        f"F1 {found['f1']:.2f} %\n{remark}"
     )
 
 

@@ -6,7 +6,7 @@ import copy
 import json
 from collections import defaultdict, deque
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -19,12 +19,15 @@ from mmengine.structures import BaseDataElement
 from PIL import Image
 from torch.utils.data import Dataset
 
-from leuko_mm.classes import BACKGROUND, CLASSES
+from leuko_mm.classes import BACKGROUND, CLASSES, OTHER
+from leuko_mm.engine.runner import unwrapped
 from leuko_mm.engine.staged_freeze import StagedFreezeHook
 from leuko_mm.evaluation.cell_scores import cell_dice, majority_classes
 from leuko_mm.evaluation.confusion import MEAN_OF, merge_leukocytes, scores
 from leuko_mm.evaluation.metric import CELLS_FILE, Cells, load_cells
 from leuko_mm.files import write_text
+from leuko_mm.inference.cells import wilson_interval
+from leuko_mm.models.cell_class_head import CellClassHead
 from leuko_mm.progress import duration
 from leuko_mm.registry import DATASETS
 from leuko_mm.report.overlay import truth_against_prediction
@@ -225,42 +228,53 @@ def read_losses(work_dir: Path) -> dict[int, float]:
     return dict(sorted(losses.items()))
 
 
-def show_run(runner: Runner, config: Config, results: Mapping, *, tested: bool) -> None:
+def show_run(
+    runner: Runner,
+    config: Config,
+    results: Mapping,
+    *,
+    tested: bool,
+    remark: str | None = None,
+) -> None:
     """Draw a run's pictures and write its page; the model sees each image once.
 
-    ``tested``: whether the run only tests a checkpoint.
+    ``tested``: whether the run only tests a checkpoint; ``remark``: on the data.
     """
     work_dir = Path(config.work_dir)
     dataset = runner.test_dataloader.dataset
     cells = load_cells(work_dir / CELLS_FILE)
     labels = class_labels(dataset.metainfo)
+    whole = names_cells(runner)
+    if whole:
+        labels = (replace(labels[0], name=OTHER, short=OTHER), *labels[1:])
     chosen = choose_cells(cells.confusion)
     found = locate_cells(dataset, cells.stem.tolist())
     places = {cell.row: found[cell.row] for cell in chosen if found[cell.row]}
     drawn = {index for index, _ in places.values()}
-    whole = range(min(SHOWN_IMAGES, len(dataset)))
-    images = predict_images(runner, {*whole, *drawn})
+    first = range(min(SHOWN_IMAGES, len(dataset)))
+    images = predict_images(runner, {*first, *drawn})
     draw_pictures(runner, work_dir, images)
     pictures = {row: images[i].cell(number) for row, (i, number) in places.items()}
     metrics, confusion = results["metrics"], np.array(results["confusion"])
     page = RunReport(
         name=results["run"]["name"],
-        summary=summary_of(results, tested=tested),
-        headlines=headlines(results, cells),
+        summary=" ".join(filter(None, [summary_of(results, tested=tested), remark])),
+        headlines=headlines(results, cells, whole=whole),
         classes=labels,
-        rows=class_rows(results["per_class"], cells, labels),
+        rows=class_rows(results["per_class"], cells, labels, whole=whole),
         means=(
             MeanRow("mean", {score: metrics[key] for key, score in MEAN_OF.items()}),
-            MeanRow("mean without background", {"iou": metrics["mIoU_fg"]}),
+            MeanRow(f"mean without {labels[0].name}", {"iou": metrics["mIoU_fg"]}),
         ),
         confusion=tuple(tuple(row) for row in confusion.tolist()),
         confusion_percent=row_percent(confusion),
         loss=loss_history(runner, work_dir),
-        cells=cell_cards(cells, chosen, pictures, labels),
+        cells=cell_cards(cells, chosen, pictures, labels, whole=whole),
         cell_count=len(cells.stem),
         facts=fact_groups(results, tested=tested),
         files=files_beside(work_dir),
         closing=CLOSING if tested else f"{SCORED} {CLOSING}",
+        whole=whole,
     )
     write_text(work_dir / REPORT_FILE, render_run_report(page))
 
@@ -284,9 +298,44 @@ def _method(run: Mapping) -> str:
     return " ".join(str(run[key]) for key in ("method", "variant") if run[key])
 
 
-def headlines(results: Mapping, cells: Cells) -> tuple[Headline, ...]:
+def names_cells(runner: Runner) -> bool:
+    """Whether a run's network names whole cells, and does not segment."""
+    head = getattr(unwrapped(runner.model), "decode_head", None)
+    return isinstance(head, CellClassHead)
+
+
+def pictures_right(confusion: np.ndarray) -> str:
+    """Say how many pictures get their class from a network that names cells."""
+    truth, given = classes_of(confusion, whole=True)
+    right, total = int((truth == given).sum()), len(truth)
+    low, high = (100 * end for end in wilson_interval(right, total))
+    return (
+        f"{right} of {total} pictures get their class (95 % interval {low:.1f} to "
+        f"{high:.1f} %)"
+    )
+
+
+def classes_of(confusion: np.ndarray, *, whole: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Return true and predicted class of each cell; ``whole``: 0 is a class, too."""
+    if whole:
+        return confusion.sum(axis=2).argmax(axis=1), confusion.sum(axis=1).argmax(
+            axis=1
+        )
+    return majority_classes(confusion)
+
+
+def headlines(
+    results: Mapping, cells: Cells, *, whole: bool = False
+) -> tuple[Headline, ...]:
     """Return the first numbers of the page."""
     metrics, confusion = results["metrics"], np.array(results["confusion"])
+    if whole:
+        right = metrics["pixel_accuracy"]
+        return (
+            Headline("right class", right, pictures_right(cells.confusion)),
+            Headline("mean recall", metrics["mRecall"], "all classes, with other"),
+            Headline("mean F1", metrics["mF1"], "all classes, with other"),
+        )
     shown = (
         Headline("mean IoU", metrics["mIoU"], "all classes, with the background"),
         Headline("mean IoU of cells", metrics["mIoU_fg"], "the cell classes only"),
@@ -322,17 +371,22 @@ def class_labels(metainfo: Mapping) -> tuple[ClassLabel, ...]:
 
 
 def class_rows(
-    per_class: Mapping, cells: Cells, labels: Sequence[ClassLabel]
+    per_class: Mapping,
+    cells: Cells,
+    labels: Sequence[ClassLabel],
+    *,
+    whole: bool = False,
 ) -> tuple[ClassRow, ...]:
     """Return the table of scores, with the cells of each class counted whole."""
-    truth, majority = majority_classes(cells.confusion)
+    truth, majority = classes_of(cells.confusion, whole=whole)
     rows = []
-    for number, label in enumerate(labels):
+    scored = zip(labels, per_class.values(), strict=True)
+    for number, (label, values) in enumerate(scored):
         own = truth == number
         counts = (None, None)
-        if number != BACKGROUND:
+        if whole or number != BACKGROUND:
             counts = int(own.sum()), int((own & (majority == number)).sum())
-        rows.append(ClassRow(label, per_class[label.name], *counts))
+        rows.append(ClassRow(label, values, *counts))
     return tuple(rows)
 
 
@@ -389,11 +443,13 @@ def cell_cards(
     chosen: Sequence[ChosenCell],
     pictures: Mapping[int, PredictedImage],
     labels: Sequence[ClassLabel],
+    *,
+    whole: bool = False,
 ) -> tuple[CellCard, ...]:
     """Gather what the page shows of the chosen cells, with pictures by their row."""
     confusion = cells.confusion[[cell.row for cell in chosen]]
     dice = cell_dice(confusion)
-    truth, majority = majority_classes(confusion)
+    truth, majority = classes_of(confusion, whole=whole)
     cards = []
     for place, cell in enumerate(chosen):
         picture = pictures.get(cell.row)

@@ -4,12 +4,14 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from mmengine.config import Config
 
 from leuko_mm.classes import CLASS_NAMES, IGNORE_LABEL, OTHER
 from leuko_mm.datasets import CellCropDataset
 from leuko_mm.datasets.cell_crops import middle_of_cell
 from leuko_mm.datasets.prepared import read_about
 from leuko_mm.datasets.prepared_writing import PreparedCell, write_prepared
+from leuko_mm.training import building
 from leuko_mm.training.sidecar import training_groups
 from leuko_mm.transforms.red_cells import LEUKOCYTE
 
@@ -55,6 +57,19 @@ def laboratories(tmp_path, monkeypatch):
     laboratory(tmp_path, "near", counts={1: 2, 5: 12})
     laboratory(tmp_path, "far", counts={1: 6, 3: 2}, zoom=2, others=4)
     return dict(names=["near", "far"])
+
+
+def test_cells_of_class_other_are_counted_apart(laboratories):
+    parts = {part: dict(**laboratories, split="half") for part in ("train", "test")}
+    for kind, expected in (
+        ("leuko_mm.CellCropDataset", "11 cells and 2 of class other"),
+        ("leuko_mm.LeukocyteDataset", "11 cells"),
+    ):
+        loaders = {
+            f"{part}_dataloader": dict(dataset=dict(type=kind, dataset=cells))
+            for part, cells in parts.items()
+        }
+        assert building._count(Config(loaders), "train") == expected
 
 
 def crops(cells, **more):

@@ -17,6 +17,7 @@ from leuko_mm.datasets.joined import (
     measured_red_cell,
     prepared_red_cell,
     read_sources,
+    unknown_groups,
 )
 from leuko_mm.datasets.leukocyte import LeukocyteDataset
 from leuko_mm.datasets.mosaic import MosaicDataset, scale_tile
@@ -79,6 +80,20 @@ def test_what_names_no_datasets_or_no_split_is_refused(
     monkeypatch.setenv("LEUKO_MM_DATA", str(tmp_path))
     with pytest.raises(DatasetError, match=words):
         read_sources(cells)
+
+
+def test_unknown_slides_are_named_where_a_test_may_share_them(two, tmp_path):
+    path = tmp_path / "b" / "dataset.json"
+    about = json.loads(path.read_text())
+    assert unknown_groups(read_sources(dict(names=two, split="fold1")), None) is None
+    path.write_text(json.dumps(about | dict(notes=["so: groups are not known"])))
+    sources = read_sources(dict(names=two, split="fold1"))
+    assert "slides of b are not known" in unknown_groups(sources, None)
+    assert "scores may be too high" in unknown_groups(sources, ["b/s1"])
+    # None of the tested datasets was trained on.
+    assert unknown_groups(sources, []) is None
+    apart = read_sources(dict(names=two, split="without_b"))
+    assert unknown_groups(apart, None) is None
 
 
 def test_outlines_of_a_model_are_tested_but_not_trained_on(two, tmp_path):

@@ -15,7 +15,7 @@ from PIL import Image
 
 from leuko_mm.classes import CLASS_NAMES, CLASSES
 from leuko_mm.report.predict_page import doubtful_first, render_predict_report
-from leuko_mm.report.run_page import PANEL_SIDE, cell_panels
+from leuko_mm.report.run_page import PANEL_SIDE, cell_panels, render_run_report
 
 NAMES = ("run", "check", "browse", "predict")
 VOID = {"meta", "link", "img", "input", "source", "rect"}
@@ -51,6 +51,21 @@ class Outline(HTMLParser):
     @property
     def text(self):
         return " ".join(word for word in self.words if word)
+
+
+def test_other_is_a_class_of_a_network_that_names_cells(page):
+    other = replace(page.classes[0], name="other", short="other")
+    cells = [
+        replace(page.cells[0], truth=truth, majority=majority)
+        for truth, majority in ((0, 2), (2, 0), (0, 0))
+    ]
+    classes = (other, *page.classes[1:])
+    shown = replace(page, whole=True, classes=classes, cells=tuple(cells))
+    text = " ".join(Outline(render_run_report(shown)).text.split())
+    assert "no cell" not in text
+    assert "not found" not in text
+    assert text.count("✓ right class") == 1
+    assert re.search("✗ predicted as (other )+", text)
 
 
 @pytest.fixture(scope="module")

@@ -15,6 +15,8 @@ from leuko_mm.training import run_report
 from leuko_mm.training import run_report as pictures
 from leuko_mm.training.run import TrainRequest, train
 from leuko_mm.training.run_report import (
+    ChosenCell,
+    cell_cards,
     choose_cells,
     class_labels,
     class_rows,
@@ -159,6 +161,30 @@ def test_cells_are_counted_whole():
     assert right.note == "2 of 4 by most of their pixels; 1 without any leukocyte pixel"
     # 40 true pixels, 10 of them lost and none invented.
     assert found.value == 75
+
+
+def test_class_0_of_a_network_that_names_cells_is_other():
+    # Every pixel of a picture is of its class, and gets one.
+    confusion = np.zeros((5, 6, 6), int)
+    for row, pair in enumerate([(0, 0), (0, 2), (2, 0), (2, 2), (3, 3)]):
+        confusion[row][pair] = 100
+    names = np.array(list("abcde"))
+    cells = Cells(stem=names, group=names, confusion=confusion)
+    named = {label.name: {} for label in labels()}
+    rows = class_rows(named, cells, labels(), whole=True)
+    assert [(row.cells, row.right) for row in rows[:4]] == [
+        *((2, 1), (0, 0), (2, 1), (1, 1))
+    ]
+    chosen = [ChosenCell(row, 1, "worst") for row in range(5)]
+    cards = cell_cards(cells, chosen, {}, labels(), whole=True)
+    assert [(card.truth, card.majority) for card in cards] == [
+        *((0, 0), (0, 2), (2, 0), (2, 2), (3, 3))
+    ]
+    results = dict(metrics=METRICS, confusion=confusion.sum(axis=0).tolist())
+    first, *_ = headlines(results, cells, whole=True)
+    # Wilson's interval of 3 of 5.
+    expected = "3 of 5 pictures get their class (95 % interval 23.1 to 88.2 %)"
+    assert first.note == expected
 
 
 def cell(right, wrong=0):

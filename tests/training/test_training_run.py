@@ -15,6 +15,7 @@ from leuko_mm.cli.main import main
 from leuko_mm.engine.checkpoints import load_tensors
 from leuko_mm.errors import UsageError
 from leuko_mm.files import locked
+from leuko_mm.inference.model import shipped_checkpoint
 from leuko_mm.losses.focal_dice import FocalDiceLoss
 from leuko_mm.models.size import build_bare
 from leuko_mm.training import run
@@ -133,6 +134,22 @@ def test_a_test_of_the_package_s_checkpoint_writes_into_work_dirs(
         run_test(TestRequest(str(tiny_config), path, split="fold5"))
     names = [config.work_dir for config in folders]
     assert names == ["work_dirs/a-test-smoke-fold5", "test-smoke-fold5"]
+
+
+def test_a_class_network_is_scored_by_pictures(tiny_data, tmp_path):
+    shipped = str(shipped_checkpoint("cell_classes"))
+    asked = dict(data="synthetic", split="fold1", work_dir=str(tmp_path / "run"))
+    folder = run_test(TestRequest("cell_classes", checkpoint=shipped, **asked))
+    table = (folder / "table.md").read_text()
+    assert " of 5 pictures get their class (95 % interval " in table
+    assert "\n| other  " in table
+    for words in ("background", "pixel", "leukocyte", "slides of"):
+        assert words not in table
+    page = (folder / "report.html").read_text()
+    assert " of 5 pictures get their class" in page
+    assert "background</" not in page
+    results = json.loads((folder / "results.json").read_text())
+    assert "background" in results["per_class"]  # its keys are fixed
 
 
 @pytest.mark.parametrize("label", [255, 0, 3])
