@@ -24,7 +24,7 @@ from leuko_mm.engine.optim import bfloat16_helps
 from leuko_mm.engine.runner import LegibleRunner, prepare_launcher
 from leuko_mm.errors import UsageError
 from leuko_mm.models.cbam import CBAM
-from leuko_mm.training.config import cells_config
+from leuko_mm.training.config import REPLACED, SETTING, SETTINGS, cells_config
 from leuko_mm.training.sidecar import start_of
 
 WRAPPER = "leuko_mm.AutocastOptimWrapper"
@@ -168,6 +168,8 @@ def announce_training(runner: Runner, config: Config) -> None:
         f"schedule  {length} of {loader.get('batch_size', 1)} {image} on "
         f"{_device(runner)}{amp}",
     ]
+    if name := config.get(SETTING):
+        lines.append(f"setting   {name}: {SETTINGS[name].words}{_instead(config)}")
     if first:
         lines.append(f"starts from {first}")
     if config.get("resume"):
@@ -196,6 +198,12 @@ def _method(config: Config) -> str:
     protocol = config.get("protocol")
     under = f" under the protocol {protocol}" if protocol else ""
     return f"{named}{under}, seed {config.randomness.get('seed', 0)}"
+
+
+def _instead(config: Config) -> str:
+    used = [loss["type"] for loss in SETTINGS[config[SETTING]].losses]
+    former = [name for name in config[REPLACED] if name not in used]
+    return f", instead of the config's {', '.join(former)}" if former else ""
 
 
 def _data(config: Config) -> str:

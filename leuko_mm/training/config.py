@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import copy
 import inspect
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,6 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.registry import Registry
 from mmengine.runner import Runner
-from mmengine.utils import import_modules_from_strings
 from mmseg import registry as registries
 
 from leuko_mm.classes import BINARY_NAMES
@@ -27,6 +25,7 @@ from leuko_mm.errors import UsageError, did_you_mean, nearest
 from leuko_mm.files import config_home, sha256_of
 from leuko_mm.models.cell_encoder_decoder import TEST_CFG_KEYS
 from leuko_mm.registry import UnknownPartError
+from leuko_mm.training.custom_imports import IMPORTED, check_scopes, import_own
 
 FREEZE_HOOK = "leuko_mm.StagedFreezeHook"
 LOADERS = ("train_dataloader", "test_dataloader")
@@ -35,6 +34,7 @@ EVERY_CELL = "all"
 # What a method file may define; the protocol defines everything else.
 METHOD_KEYS = ("method", "variant", "model", "custom_imports")
 METHOD_KEYS += ("frozen_first", "takes_setting", "takes_protocol", "setting_losses")
+METHOD_KEYS += (IMPORTED,)
 KNOWN_KEYS = {*inspect.signature(Runner).parameters, "protocol", *METHOD_KEYS}
 # data_preprocessor belongs into the model, where the sidecar finds it.
 KNOWN_KEYS -= {"cfg", "data_preprocessor"}
@@ -43,6 +43,8 @@ NEEDED_KEYS = (*LOADERS, "model", "optim_wrapper", "randomness")
 NEEDED_KEYS += ("test_evaluator", "train_cfg")
 # Where and how a config is run; the same run elsewhere has the same hash.
 LOCAL_KEYS = ("work_dir", "experiment_name", "launcher", "resume", "load_from")
+# In a config: the setting that it was put under, and the losses that it had before.
+SETTING, REPLACED = "_setting", "_replaced"
 # Keys that are this alike are taken for one; further apart, both may be meant.
 ALIKE = 0.85
 
@@ -203,6 +205,7 @@ def resolve_config(
     if options:
         _merge_options(config, options)
     check_keys(config)
+    check_scopes(config)
     return config
 
 
@@ -229,23 +232,13 @@ def data_tail(data: str | None, name: str, protocol: str | None) -> str:
 def _load(path: Path) -> Config:
     try:
         config = Config.fromfile(str(path), import_custom_modules=False)
-        _import_own(config, path)
+        import_own(config, path)
         return config
     # A config is a program of the user's: it may raise anything.
     except Exception as error:
         raise UsageError(
             f"the config {path} cannot be read: {type(error).__name__}: {_text(error)}"
         ) from error
-
-
-def _import_own(config: Config, path: Path) -> None:
-    """Import what ``custom_imports`` names, from beside the config too."""
-    if imports := config.get("custom_imports"):
-        # Last, so that no file of the user's hides a library.
-        for folder in (str(path.resolve().parent), str(Path.cwd())):
-            if folder not in sys.path:
-                sys.path.append(folder)
-        import_modules_from_strings(**imports)
 
 
 def _text(error: Exception) -> object:
@@ -318,7 +311,7 @@ def fit_to_classes(config: Config) -> None:
     """Give every classifier two classes where the training cells are ``binary``."""
     if not cells_config(config, "train").get("binary"):
         return
-    for part in _mappings(config.model):
+    for part in mappings(config.model):
         if "num_classes" not in part:
             continue
         if part.get("out_channels") == part["num_classes"]:
@@ -326,20 +319,22 @@ def fit_to_classes(config: Config) -> None:
         part["num_classes"] = len(BINARY_NAMES)
 
 
-def _mappings(value: Any) -> Iterator[Mapping]:
+def mappings(value: Any) -> Iterator[Mapping]:
+    """Yield a mapping and all that are inside it, or inside a list."""
     if isinstance(value, Mapping):
         yield value
         value = value.values()
     elif not isinstance(value, (list, tuple)):
         return
     for inner in value:
-        yield from _mappings(inner)
+        yield from mappings(inner)
 
 
 def apply_setting(config: Config, name: str) -> None:
     """Put a resolved config under a setting, in place.
 
-    The setting's name is appended to ``variant``. A method with more than one loss
+    The setting's name is appended to ``variant``; ``SETTING`` and ``REPLACED`` say what
+    was done. A method with more than one loss
     names them in ``setting_losses``. A config about the loss or the enhancement itself
     says ``takes_setting = False``.
 
@@ -357,7 +352,7 @@ def apply_setting(config: Config, name: str) -> None:
             f"or the loss itself, or has a setting already, which setting {name} would "
             f"undo; leave --setting out, or give it to {config.get('method')}"
         )
-    setting = SETTINGS[name]
+    setting, replaced = SETTINGS[name], []
     for key in config.get("setting_losses") or LOSS_KEYS:
         *parents, last = key.split(".")
         place = config.model
@@ -369,12 +364,14 @@ def apply_setting(config: Config, name: str) -> None:
                 "keys of its losses in setting_losses, such as "
                 "['decode_head.loss_decode']"
             )
+        replaced += [str(one.get("type")) for one in mappings(place[last])]
         place[last] = [copy.deepcopy(loss) for loss in setting.losses]
     for loader in LOADERS:
         config[loader]["dataset"]["enhance"] = copy.deepcopy(setting.enhance)
     config["variant"] = "-".join(filter(None, (config.get("variant"), name)))
     # The run's copy of its config has the setting, and must not get a second one.
     config["takes_setting"] = False
+    config[SETTING], config[REPLACED] = name, list(dict.fromkeys(replaced))
 
 
 def set_iterations(config: Config, iterations: int) -> None:
@@ -478,7 +475,10 @@ def _has_argument(part: object, name: str) -> bool:
 
 
 def config_hash(config: Config) -> str:
-    """Return the sha256 of a resolved config, wherever and when it is run."""
+    """Return the sha256 of a resolved config, wherever and when it is run.
+
+    The code that ``custom_imports`` brought is a part of it.
+    """
     kept = {
         key: value
         for key, value in config.to_dict().items()
@@ -486,7 +486,21 @@ def config_hash(config: Config) -> str:
     }
     if isinstance(kept.get("test_evaluator"), dict):
         kept["test_evaluator"].pop("out_dir", None)
+    if imported := config.get(IMPORTED):
+        kept[IMPORTED] = sorted(imported.values())
     return sha256_of(repr(_sorted(kept)))
+
+
+def is_of_config(digest: str | None, config: Config) -> bool:
+    """Tell whether a sha256 is that of a config, with or without its seed given.
+
+    0 is the seed of a dataset where none is given.
+    """
+    if digest == config_hash(config):
+        return True
+    plain = copy.deepcopy(config)
+    given = plain.train_dataloader["dataset"].pop("seed", None)
+    return given == 0 and digest == config_hash(plain)
 
 
 def _sorted(value: Any) -> Any:
