@@ -21,7 +21,7 @@ from leuko_mm.datasets.audit import quick_check
 from leuko_mm.datasets.leukocyte import LeukocyteDataset, build_pipeline
 from leuko_mm.datasets.prepared import data_home, dataset_root, is_binary
 from leuko_mm.errors import UsageError
-from leuko_mm.files import refuse_others, replacing_folder
+from leuko_mm.files import real_path, refuse_others, replacing_folder
 from leuko_mm.registry import DATASETS, MODELS, SCOPE
 from leuko_mm.report.contact_sheet import (
     BrowsePage,
@@ -98,7 +98,7 @@ def browse(request: BrowseRequest) -> Path:
     if config is None:
         root = dataset_root(request.target)
         subset = [request.split, part] if request.split else []
-        name = "-".join([root.resolve().name, *subset])
+        name = "-".join([real_path(root).name, *subset])
     else:
         name = run_name(config) + ("" if part == "train" else f"-{part}")
     out = Path(request.out or f"work_dirs/browse-{name}")
@@ -202,7 +202,7 @@ def _page(
     return BrowsePage(
         name=name,
         summary=f"{len(cells)} cells of "
-        f"{' and '.join(root.resolve().name for root in roots)} in {groups} groups: "
+        f"{' and '.join(real_path(root).name for root in roots)} in {groups} groups: "
         f"{split}.",
         # Where classes are merged, the index still counts the original ones.
         classes=tuple((label, counts.get(label.name)) for label in labels),

@@ -31,7 +31,7 @@ from leuko_mm.datasets.audit_checks import (
 )
 from leuko_mm.datasets.prepared import BY_MODEL, dataset_root
 from leuko_mm.errors import UsageError
-from leuko_mm.files import refuse_others, replacing_folder
+from leuko_mm.files import real_path, refuse_others, replacing_folder
 from leuko_mm.report.html import picture, render
 from leuko_mm.report.overlay import RGB, fitted, overlay
 from leuko_mm.report.run_page import ClassLabel
@@ -175,7 +175,7 @@ def check_page(audit: Audit, split: str | None = None) -> CheckReport:
     labels = audit_labels(audit)
     only = ["--split", split] if split else []
     return CheckReport(
-        name=audit.root.resolve().name,
+        name=real_path(audit.root).name,
         summary=summary(audit) + (f", split {split}" if split else "") + ".",
         tally=tally(audit.findings),
         classes=labels,

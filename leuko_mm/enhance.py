@@ -19,7 +19,7 @@ from leuko_mm.datasets.images import (
     read_image,
 )
 from leuko_mm.errors import UsageError
-from leuko_mm.files import replacing
+from leuko_mm.files import real_path, replacing
 from leuko_mm.transforms import RetinexParams, enhance_image
 
 
@@ -110,8 +110,8 @@ def planned_outputs(
 
 def _check_targets(plan: Mapping[Path, Path], *, force: bool) -> None:
     targets = list(plan.values())
-    inputs = {file.resolve() for file in plan}
-    onto = [target for target in targets if target.resolve() in inputs]
+    inputs = {real_path(file) for file in plan}
+    onto = [target for target in targets if real_path(target) in inputs]
     if onto:
         raise UsageError(
             f"{onto[0]} is itself to be read; originals are never replaced: choose "

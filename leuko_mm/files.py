@@ -26,6 +26,7 @@ except ImportError:  # Windows: nothing is locked there
     fcntl = None
 
 CHUNK = 1 << 20  # bytes
+MOST_OF_A_NAME = 255  # bytes that usual file systems take
 # Controls of the writing direction, which can hide a file's ending.
 BIDI_CONTROLS = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 
@@ -37,6 +38,26 @@ def config_home() -> Path:
     return installed if installed.is_dir() else package.parent / "configs"
 
 
+def real_path(path: Path) -> Path:
+    """Return the absolute path behind all links; of a loop of links, the path itself.
+
+    ``Path.resolve`` raises a RuntimeError there, before Python 3.13.
+    """
+    return Path(os.path.realpath(path))
+
+
+def fitting_name(stem: str, suffix: str) -> str:
+    """Return stem and suffix as a file's name, the stem cut if it would be too long.
+
+    What is cut is told apart by its sha256.
+    """
+    name, room = os.fsencode(stem), MOST_OF_A_NAME - len(os.fsencode(suffix))
+    if len(name) > room:
+        mark = "-" + hashlib.sha256(name).hexdigest()[:12]
+        stem = name[: room - len(mark)].decode(errors="ignore") + mark
+    return stem + suffix
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a file to write, which replaces ``path`` once it is complete.
@@ -45,7 +66,7 @@ def replacing(path: Path) -> Iterator[Path]:
     one left. Two processes that write one file at once need a lock.
     """
     path = Path(path)
-    part = path.with_name(f".{path.name}.part")
+    part = path.with_name(fitting_name(f".{path.name}", ".part"))
     try:
         yield part
         # Without it a power loss may keep the new name and not the content.
@@ -60,6 +81,19 @@ def write_text(path: Path, text: str) -> None:
     """Replace a text file in one move; what is no text, as in names, is escaped."""
     with replacing(path) as part:
         part.write_text(text, encoding="utf-8", errors="backslashreplace")
+
+
+def read_any_json(path: Path, *, encoding: str = "utf-8") -> Any:
+    """Return the content of a JSON file from anywhere.
+
+    Raises:
+        OSError: if it cannot be read.
+        ValueError: if it is no JSON, or nested without end.
+    """
+    try:
+        return json.loads(Path(path).read_text(encoding=encoding))
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
 
 
 def write_table(path: Path, header: Iterable[str], rows: Iterable[Iterable]) -> None:
@@ -95,7 +129,7 @@ def replace_folder(place: Path, building: Path) -> None:
 @contextmanager
 def replacing_folder(place: Path) -> Iterator[Path]:
     """Yield a folder to fill, which replaces ``place`` once it is complete."""
-    place = Path(place).resolve()
+    place = real_path(place)
     place.parent.mkdir(parents=True, exist_ok=True)
     building = Path(tempfile.mkdtemp(prefix=f".{place.name}-", dir=place.parent))
     try:
@@ -151,7 +185,7 @@ def read_json(file: Path, *, schema: int, default: Any = None, advice: str = "")
     if default is not None and not file.is_file():
         return default
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = read_any_json(file)
         if content["schema"] == schema:
             return content
         fault = f"schema {content['schema']!r}, this version reads {schema}"

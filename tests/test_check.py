@@ -54,6 +54,14 @@ def test_errors_end_with_1_and_say_what_to_do(smears, capsys):
     assert f"{shown + 2} errors" in out
 
 
+def test_a_loop_of_links_is_an_error_of_its_file(smears, capsys):
+    image = min((smears / "images").iterdir())
+    image.unlink()
+    image.symlink_to(image.name)
+    assert main(["check", str(smears)]) == 1
+    assert f"images/{image.name}" in capsys.readouterr().out
+
+
 def test_wrong_use_ends_with_2(smears, tmp_path, capsys):
     assert main(["check", str(tmp_path / "nowhere")]) == 2
     assert "nowhere does not exist" in capsys.readouterr().err

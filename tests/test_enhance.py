@@ -73,11 +73,11 @@ def test_one_bad_file_is_listed_and_the_rest_done(folder, tmp_path, capsys):
     (folder / "empty.png").touch()
     assert main(["enhance", str(folder), str(tmp_path / "out")]) == 1
     said = capsys.readouterr()
-    assert names(tmp_path / "out") == ["a.png", "b.png"]
+    assert names(tmp_path / "out") == ["a.png", "b.png", "deep/c.png"]
     assert said.err.count("not enhanced: ") == 2
     assert "broken.jpg" in said.err
     assert "empty.png" in said.err
-    assert "2 of 4" in said.out
+    assert "3 of 5" in said.out
 
 
 def test_nothing_is_overwritten_without_force(folder, tmp_path, capsys):
@@ -105,7 +105,7 @@ def test_a_write_that_fails_leaves_no_piece(folder, tmp_path, monkeypatch, capsy
     monkeypatch.setattr(enhance.Image.Image, "save", full)
     assert main(["enhance", str(folder), str(tmp_path / "out")]) == 1
     assert "no space left" in capsys.readouterr().err
-    assert list((tmp_path / "out").iterdir()) == []
+    assert names(tmp_path / "out") == []
 
 
 def test_what_is_left_out_is_named(folder, tmp_path, capsys, closed):
@@ -118,3 +118,11 @@ def test_what_is_left_out_is_named(folder, tmp_path, capsys, closed):
     said = capsys.readouterr()
     assert "closed: the folder cannot be opened" in said.err
     assert "1 folder of leuko's own results (run), 1 hidden image" in said.out
+
+
+def test_a_loop_of_links_is_one_of_the_files(folder, tmp_path, capsys):
+    (folder / "loop.png").symlink_to("loop.png")
+    assert main(["enhance", str(folder), str(tmp_path / "out")]) == 1
+    said = capsys.readouterr()
+    assert "loop.png" in said.err
+    assert "3 of 4 enhanced" in said.out

@@ -6,12 +6,16 @@ import hashlib
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+import leuko_mm
 from leuko_mm.files import (
     CHUNK,
+    fitting_name,
     locked,
+    real_path,
     replace_folder,
     replacing_folder,
     restore_folder,
@@ -160,3 +164,31 @@ def test_a_lock_is_held_once_and_ends_with_its_process(tmp_path):
     process.wait()
     with locked(path) as mine:
         assert mine
+
+
+def test_a_loop_of_links_is_no_bug(tmp_path):
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "link").symlink_to(tmp_path)
+    assert real_path(tmp_path / "link" / ".." / "x") == tmp_path.resolve().parent / "x"
+    assert real_path(tmp_path / "loop").name == "loop"
+    root = Path(leuko_mm.__file__).parent
+    resolving = [
+        f"{file.relative_to(root)}: {line.strip()}"
+        for file in root.rglob("*.py")
+        for line in file.read_text().splitlines()
+        if ".resolve()" in line and "__file__" not in line
+    ]
+    assert not resolving, "which raises a RuntimeError of a loop"
+
+
+@pytest.mark.parametrize("letter", ["a", "é", "\udcff"])
+def test_a_name_as_long_as_may_be_is_written(tmp_path, letter):
+    longest = letter * (250 // len(os.fsencode(letter))) + ".json"
+    write_text(tmp_path / longest, "content")
+    assert names(tmp_path) == [longest]
+    cut = [fitting_name(f"{letter * 250}{end}", ".geojson") for end in "ab"]
+    assert cut[0] != cut[1]
+    assert {len(os.fsencode(name)) > 250 for name in cut} <= {True, letter == "é"}
+    for name in cut:
+        (tmp_path / name).write_bytes(b"")
+    assert fitting_name("short", ".geojson") == "short.geojson"

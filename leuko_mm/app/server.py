@@ -13,6 +13,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -132,7 +133,8 @@ class Guard:
 
     def _is_ours(self, host: str) -> bool:
         try:
-            name = urlsplit(f"//{host}").hostname or ""
+            address = urlsplit(f"//{host}")
+            name, _ = address.hostname or "", address.port  # which may be no number
         except ValueError:
             return False
         if name in self.names:
@@ -164,7 +166,8 @@ class AppServer:
 
     def __init__(self, root: Path, worker: Worker, *, most_a_file: int = MOST_A_FILE):
         self.root, self.worker, self.most_a_file = root, worker, most_a_file
-        self.sessions = {session.id: session for session in sessions_below(root)}
+        found = sessions_below(root, partial(print, file=sys.stderr))
+        self.sessions = {session.id: session for session in found}
         for session in self.sessions.values():
             # A process that was killed left them.
             if session.waiting():
@@ -392,7 +395,7 @@ async def _json(request: Request) -> Mapping:
             raise HTTPException(413, "more than such a request has")
     try:
         said = json.loads(content)
-    except ValueError:
+    except (ValueError, RecursionError):
         said = None
     if not isinstance(said, dict):
         raise HTTPException(400, "expected an object as JSON")
@@ -401,6 +404,12 @@ async def _json(request: Request) -> Mapping:
 
 def _refused(request: Request, error: Exception) -> Response:
     return PlainTextResponse(str(error), 400)
+
+
+def _not_written(request: Request, error: Exception) -> Response:
+    # As on a full disk, or where somebody removed the folder.
+    words = f"not kept, the files of the session cannot be used: {error}"
+    return PlainTextResponse(printable(words), 507)
 
 
 def _wrong(request: Request, error: HTTPException) -> Response:
@@ -438,6 +447,10 @@ def build_server(
     return Starlette(
         routes=server.routes(),
         middleware=[Middleware(Guard, token=token, host=host)],
-        exception_handlers={LeukoError: _refused, HTTPException: _wrong},
+        exception_handlers={
+            LeukoError: _refused,
+            HTTPException: _wrong,
+            OSError: _not_written,
+        },
         lifespan=lifespan,
     )

@@ -20,7 +20,7 @@ import threading
 import time
 import unicodedata
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,8 +28,15 @@ import numpy as np
 
 from leuko_mm.classes import BACKGROUND, CLASS_NAMES, IGNORE_LABEL, OTHER, UNSURE
 from leuko_mm.datasets.images import IMAGE_SUFFIXES
-from leuko_mm.errors import UsageError
-from leuko_mm.files import printable, read_json, sha256_of, write_table, write_text
+from leuko_mm.errors import LeukoError, UsageError
+from leuko_mm.files import (
+    printable,
+    read_any_json,
+    read_json,
+    sha256_of,
+    write_table,
+    write_text,
+)
 from leuko_mm.inference.cells import DifferentialRow
 from leuko_mm.inference.exchange import inside_box, write_coco, write_geojson
 from leuko_mm.inference.folder_run import COCO, GEOJSON, STATE, STATE_SCHEMA
@@ -62,8 +69,9 @@ from leuko_mm.report.predict_page import (
 SESSION, CORRECTIONS = "session.json", "corrections.json"
 SMEARS, FOUND, PART = "smears", "found", ".upload"
 SCHEMA = 1
-# Letters of names that came from outside: of a file here, and of a session.
-MOST_LETTERS, MOST_OF_A_TITLE = 40, 80
+# Letters of names that came from outside: of a file here and on the page, and of a
+# session.
+MOST_LETTERS, MOST_SHOWN, MOST_OF_A_TITLE = 40, 200, 80
 # What a person can say of a cell besides the classes, as in saved corrections.
 NO_CELL, IGNORE = CLASS_NAMES[BACKGROUND], "ignore"
 MASKS, SUMMARY, NAMES, TRAINING = "masks", "summary.html", "names.csv", "training.json"
@@ -71,6 +79,8 @@ TABLES = (CELLS, DIFFERENTIAL, IMAGE_TABLE)
 ALL = "all.zip"
 EXPORTS = (*TABLES, NAMES, COCO, f"{GEOJSON}.zip", f"{MASKS}.zip", SUMMARY, ALL)
 CROP = 2.0  # side of what is cut out for a training, in cells
+# What a file raises that is JSON, but not of ours.
+MISFITS = (AttributeError, IndexError, KeyError, TypeError, ValueError)
 RUNS_KEPT = 16  # hexadecimal digits of the hash of an outline
 
 
@@ -115,7 +125,9 @@ class Session:
     @property
     def images(self) -> dict[str, str]:
         """The names under which images came, by the names of their files."""
-        files = sorted(path.name for path in self.smears.iterdir())
+        # Somebody may remove the folder meanwhile; the other sessions go on.
+        there = self.smears.iterdir() if self.smears.is_dir() else ()
+        files = sorted(path.name for path in there)
         return {file: self._shown.get(file, file) for file in files}
 
     def part_file(self) -> Path:
@@ -168,7 +180,7 @@ class Session:
                     stamp = (facts.st_mtime_ns, facts.st_ino, facts.st_size)
                     known = self._records.get(file)
                     if not known or known[0] != stamp:
-                        record = json.loads(path.read_text(encoding="utf-8"))
+                        record = read_any_json(path)
                         known = (stamp, record)
                     found[file] = known
                 except (OSError, ValueError):
@@ -427,19 +439,29 @@ class Session:
             shutil.rmtree(self.folder)
 
 
-def sessions_below(root: Path) -> Iterator[Session]:
-    """Yield the sessions of a folder, the last one first; others are left alone."""
+def sessions_below(root: Path, say: Callable[[str], object]) -> Iterator[Session]:
+    """Yield the sessions of a folder, the last one first; others are left alone.
+
+    Args:
+        say: is called with a line on each session that cannot be opened.
+    """
     for file in sorted(Path(root).glob(f"*/{SESSION}"), reverse=True):
         try:
-            yield Session(file.parent)
-        except UsageError:
+            session = Session(file.parent)
+            session.waiting()  # which reads the files of the prediction, too
+        except (LeukoError, OSError, *MISFITS) as error:
+            why = str(error) if isinstance(error, LeukoError) else repr(error)
+            say(f"a session is left out, the others are there: {file.parent}: {why}")
             continue
+        yield session
 
 
 def clean(name: str) -> str:
     """Return a name that came from outside, without folders and odd characters."""
     bare = name.replace("\\", "/").rpartition("/")[2]
-    return printable(unicodedata.normalize("NFC", bare)).strip()[:200]
+    shown = printable(unicodedata.normalize("NFC", bare)).strip()
+    suffix = Path(shown).suffix[:20]  # which says that it is an image
+    return shown if len(shown) <= MOST_SHOWN else shown[: MOST_SHOWN - 20] + suffix
 
 
 def refused_name(name: str) -> str:

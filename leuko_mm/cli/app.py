@@ -14,7 +14,7 @@ from pathlib import Path
 from leuko_mm.cli.main import DONE, at_least, number_below
 from leuko_mm.datasets.images import IMAGE_SUFFIXES
 from leuko_mm.errors import UsageError
-from leuko_mm.files import locked
+from leuko_mm.files import locked, real_path
 from leuko_mm.inference.folder_run import PredictRequest
 from leuko_mm.processes import keep_memory, stopped_by_signals
 
@@ -108,7 +108,7 @@ def run(args: argparse.Namespace, command: list[str]) -> int:
         name = f"[{args.host}]" if ":" in args.host else args.host
         if args.host in ("0.0.0.0", "::"):
             name = socket.gethostname()
-        print(f"sessions: {folder.resolve()}")
+        print(f"sessions: {real_path(folder)}")
         print(f"open http://{name}:{port}/?token={token}", flush=True)
         print("For research only. Ctrl-C ends it; everything is kept.", flush=True)
         options = dict(log_level="warning", access_log=False, server_header=False)

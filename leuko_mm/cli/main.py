@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import atexit
+import errno
 import functools
 import importlib
 import io
@@ -234,6 +235,10 @@ def run_verb(verb: str, argv: Sequence[str], *, prog: str) -> int:
     except Exception as error:
         code = exit_code_of(error)
         if code is None:
+            # A library that is being loaded turns Ctrl-C into an ImportError.
+            if isinstance(error.__cause__, KeyboardInterrupt):
+                print("\nstopped", file=sys.stderr)
+                return 130
             raise
         notes = getattr(error, "__notes__", ())  # from Python 3.11 on
         print(f"{prog}: {error}", *notes, sep="\n", file=sys.stderr)
@@ -243,9 +248,14 @@ def run_verb(verb: str, argv: Sequence[str], *, prog: str) -> int:
 def exit_code_of(error: Exception) -> int | None:
     """Return the exit code of an error that the user can fix, None for a bug.
 
-    A bare ValueError from deep inside is a bug, and its traceback is wanted.
+    A bare ValueError from deep inside is a bug, and its traceback is wanted. What the
+    system says of a file is none; a training that had begun adds how to continue.
     """
-    return error.exit_code if isinstance(error, LeukoError) else None
+    if isinstance(error, LeukoError):
+        return error.exit_code
+    if isinstance(error, OSError) and (error.filename or error.errno == errno.ENOSPC):
+        return SOME_FAILED if hasattr(error, "__notes__") else WRONG_USE
+    return None
 
 
 def at_least(smallest: int) -> Callable[[str], int]:

@@ -47,7 +47,7 @@ from leuko_mm.comparison.results import (
 from leuko_mm.errors import UsageError
 from leuko_mm.evaluation.cell_scores import majority_classes, with_classes_right
 from leuko_mm.evaluation.confusion import scores
-from leuko_mm.files import refuse_others, replace_folder, write_text
+from leuko_mm.files import real_path, refuse_others, replace_folder, write_text
 from leuko_mm.report.comparison_page import (
     ComparisonReport,
     ResultTable,
@@ -152,7 +152,7 @@ def _write(results: Path, report: ComparisonReport) -> tuple[Path, ...]:
             table.name: f"{FOLDER}/tables/{table.name}" for table in report.tables
         }
         page = render_comparison(report, pictures, tables)
-        replace_folder((results / FOLDER).resolve(), building)
+        replace_folder(real_path(results / FOLDER), building)
         write_text(results / PAGE, page)
     except OSError as error:
         raise UsageError(

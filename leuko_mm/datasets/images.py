@@ -49,7 +49,7 @@ import numpy as np
 from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
 from leuko_mm.datasets.prepared import DatasetError
-from leuko_mm.files import printable
+from leuko_mm.files import printable, real_path
 from leuko_mm.transforms.ahe_retinex import as_rgb_uint8
 
 # Format -> its suffixes, the usual one first.
@@ -452,6 +452,7 @@ OURS = ("folder of leuko's own results", "folders of leuko's own results")
 ENHANCED = ("image that leuko enhance made", "images that leuko enhance made")
 HIDDEN = ("hidden image", "hidden images")
 OTHER = ("file of another kind", "files of other kinds")
+SPECIAL = ("pipe or device", "pipes or devices")  # which could be read for ever
 Kind = tuple[str, str]
 
 
@@ -473,7 +474,7 @@ class ImageSearch:
     ):
         self.suffixes = frozenset(suffixes)
         self.own_results = own_results
-        self.avoided = Path(avoid).resolve() if avoid else None
+        self.avoided = real_path(avoid) if avoid else None
         self._left_out: dict[Path, Kind] = {}
         self._ours: dict[Path, bool] = {}
 
@@ -504,7 +505,7 @@ class ImageSearch:
     def line(self, root: Path) -> str:
         """Return in one line what was left out, '' if nothing; names are below root."""
         clauses = []
-        for kind in (LINKED, CLOSED, OURS, ENHANCED, HIDDEN, OTHER):
+        for kind in (LINKED, CLOSED, OURS, ENHANCED, HIDDEN, SPECIAL, OTHER):
             if paths := self.left_out(kind):
                 names = [str(p).removeprefix(f"{root}{os.sep}") for p in paths]
                 if kind == OTHER:  # the most frequent suffixes first
@@ -531,7 +532,7 @@ class ImageSearch:
 
     def _enters(self, folder: Path) -> bool:
         hidden = folder.name.startswith(".")
-        if hidden or (self.avoided and folder.resolve() == self.avoided):
+        if hidden or (self.avoided and real_path(folder) == self.avoided):
             return False
         if folder.is_symlink():
             self._leave(folder, LINKED)
@@ -540,17 +541,22 @@ class ImageSearch:
 
     def _is_image(self, path: Path) -> bool:
         wanted = path.suffix.lower() in self.suffixes
-        # A pipe could be read for ever.
-        special = os.path.exists(path) and not os.path.isfile(path)
         if path.name.startswith("."):
             # The system's own files are no news; `._a.jpg` is a Mac's note on a.jpg.
             if wanted and not path.name.startswith("._"):
                 self._leave(path, HIDDEN)
-        elif special or not wanted:
+        elif not wanted:
             self._leave(path, OTHER)
         else:
-            return not self.is_enhanced(path)
+            return not self.is_special(path) and not self.is_enhanced(path)
         return False
+
+    def is_special(self, path: Path) -> bool:
+        """Return whether a path is a pipe, a socket or a device."""
+        special = os.path.exists(path) and not os.path.isfile(path)
+        if special:
+            self._leave(path, SPECIAL)
+        return special
 
     def is_enhanced(self, path: Path) -> bool:
         """Return whether a file is one that ``leuko enhance`` wrote."""

@@ -26,7 +26,6 @@ only where a model drew some.
 from __future__ import annotations
 
 import csv
-import json
 import math
 import os
 import shlex
@@ -45,6 +44,7 @@ from leuko_mm.classes import (
     cell_class_name,
 )
 from leuko_mm.errors import LeukoError, did_you_mean
+from leuko_mm.files import read_any_json, real_path
 
 SCHEMA, OUTLINE_SCHEMA = SCHEMAS = (1, 2)
 PARTS = ("train", "test")
@@ -238,7 +238,7 @@ def read_about(root: Path) -> dict:
     if not path.is_file():
         raise DatasetError(_not_prepared(root))
     try:
-        about = json.loads(path.read_text(encoding="utf-8"))
+        about = read_any_json(path)
     except ValueError as error:
         raise DatasetError(f"{path} is broken ({error}); {how_to_fix(root)}") from None
     schema = about.get("schema") if isinstance(about, dict) else None
@@ -265,7 +265,7 @@ def read_index(root: Path) -> list[IndexRow]:
     root = Path(root)
     columns = index_columns(read_about(root)["schema"])
     path = root / "index.csv"
-    resolved = root.resolve()
+    resolved = real_path(root)
     rows, seen = [], set()
     for number, values in _table(root, path, columns):
         try:
@@ -330,7 +330,7 @@ def _parse_row(root: Path, values: list[str], count: int) -> IndexRow:
 def _check_path(root: Path, column: str, value: str) -> None:
     paths = (PurePosixPath(value), PureWindowsPath(value))
     leaves = any(p.is_absolute() or p.drive or ".." in p.parts for p in paths)
-    if not value or leaves or not (root / value).resolve().is_relative_to(root):
+    if not value or leaves or not real_path(root / value).is_relative_to(root):
         raise ValueError(
             f"{column} {value!r} leads out of the dataset; expected a path relative to "
             "it, with no '..' and no link to elsewhere"
@@ -394,7 +394,7 @@ def read_nucleus(root: Path, row: IndexRow) -> np.ndarray | None:
     path = nucleus_path(root, row.stem)
     if not path.is_file():
         return None
-    if not path.resolve().is_relative_to(Path(root).resolve()):
+    if not real_path(path).is_relative_to(real_path(root)):
         raise DatasetError(f"{path} leads out of the dataset; remove that link")
     try:
         with Image.open(path) as picture:

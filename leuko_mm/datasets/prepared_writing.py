@@ -40,6 +40,7 @@ from leuko_mm.datasets.prepared import (
     save_nucleus,
 )
 from leuko_mm.files import (
+    real_path,
     replace_folder,
     restore_folder,
     sha256_of,
@@ -106,7 +107,7 @@ def write_prepared(
         ValueError: if a cell or a split does not fit.
     """
     # Behind a link, the folder that it points to is the one to replace.
-    place = Path(out).resolve()
+    place = real_path(out)
     building = None
     about = dict(name=name, source=source, licence=licence, citation=citation)
     about.update(notes=notes, classes=list(classes))

@@ -18,7 +18,7 @@ import numpy as np
 from leuko_mm.classes import BACKGROUND, OTHER, OTHER_COLOUR, UNSURE
 from leuko_mm.datasets.converters.folders.class_map import IGNORE
 from leuko_mm.datasets.converters.folders.coco import run_lengths
-from leuko_mm.files import write_text
+from leuko_mm.files import fitting_name, write_text
 
 MEASURED = ("area", "eccentricity", "solidity", "circularity")
 # Only of models that answer more than the classes.
@@ -95,13 +95,18 @@ def write_geojson(folder: Path, records: Sequence[Mapping]) -> None:
 
 
 def geojson_names(records: Sequence[Mapping]) -> list[str]:
-    """Return a file name an image: its own, with the suffix only where needed."""
+    """Return a file name an image: its own, with the suffix only where needed.
+
+    One that would be too long is cut.
+    """
     bare = [PurePosixPath(record["image"]).with_suffix("") for record in records]
     often = Counter(str(path).lower() for path in bare)
-    return [
-        f"{path if often[str(path).lower()] == 1 else record['image']}.geojson"
-        for path, record in zip(bare, records, strict=True)
+    whole = [PurePosixPath(record["image"]) for record in records]
+    chosen = [
+        path if often[str(path).lower()] == 1 else own
+        for path, own in zip(bare, whole, strict=True)
     ]
+    return [str(p.with_name(fitting_name(p.name, ".geojson"))) for p in chosen]
 
 
 def _feature(cell: Mapping, record: Mapping) -> dict:

@@ -58,7 +58,7 @@ from leuko_mm.inference.outputs import (
     write_tables,
 )
 from leuko_mm.inference.predictor import LARGE, Predictor
-from leuko_mm.inference.scale import scales_of_run
+from leuko_mm.inference.scale import ANOTHER_SIZE, scales_of_run
 from leuko_mm.processes import (
     dask_client,
     finished_tasks,
@@ -140,7 +140,19 @@ class PredictOutcome:
     def notes(self) -> list[str]:
         """Return sentences on what was left out, and on images that are there twice."""
         excluded = excluded_note(self.records)
-        return [*self.left_out, *excluded, *_copies(self.records)]
+        sizes = _of_another_size(self.records)
+        return [*self.left_out, *excluded, *sizes, *_copies(self.records)]
+
+
+def _of_another_size(records: Sequence[Mapping]) -> list[str]:
+    notes = dict.fromkeys(record["scale"]["note"] for record in records)
+    return [
+        printable(note[note.index(ANOTHER_SIZE) :])
+        + ": cells there may be missed or get another class; put images of one "
+        "magnification into a folder of their own"
+        for note in notes
+        if ANOTHER_SIZE in note
+    ]
 
 
 def _copies(records: Sequence[Mapping]) -> list[str]:
@@ -209,9 +221,10 @@ def predict_files(
         device=request.device, runtime=request.runtime
     )
     if not checkpoint.is_file():
-        raise UsageError(
-            f"--checkpoint {checkpoint} does not exist{_neighbour(checkpoint)}"
-        )
+        no_file = "is no file"
+        if not checkpoint.exists():
+            no_file = f"does not exist{_neighbour(checkpoint)}"
+        raise UsageError(f"--checkpoint {checkpoint} {no_file}")
     settings = _settings_of(request, checkpoint)
     former = {} if request.force else _read_state(out)
     if former:
@@ -324,10 +337,15 @@ def _records_there(images: Mapping[str, Path], out: Path) -> dict[str, dict]:
     return {
         name: records[name]
         for name, path in images.items()
-        if name in records
-        and path.is_file()
-        and records[name]["sha256"] == sha256_of_file(path)
+        if name in records and _is_of(records[name], path)
     }
+
+
+def _is_of(record: Mapping, path: Path) -> bool:
+    try:
+        return path.is_file() and record["sha256"] == sha256_of_file(path)
+    except OSError:  # why it cannot be read is said where it is predicted
+        return False
 
 
 def _read(request: PredictRequest, path: Path) -> tuple[str, np.ndarray, float]:
@@ -368,8 +386,10 @@ def _predict_image(
         prediction = predictor.predict(read[1], scale=scale)
     except Exception as error:
         # Decoders and networks raise anything on what does not fit them, and one
-        # image of a long night must not stop the others.
-        remove_image_files(request.out, name)
+        # image of a long night must not stop the others. What was found in a file that
+        # cannot be opened just now is kept for when it can.
+        if not isinstance(error, OSError):
+            remove_image_files(request.out, name)
         return _reason(error, path, name)
     seconds = time.monotonic() - begin
     return partial(_write, request.out, name, read, prediction, seconds)
@@ -558,8 +578,8 @@ def plan_inputs(
             if folder == path:
                 found = search.below(path)
             else:
-                ours = search.in_own_results(folder) or search.is_enhanced(path)
-                found = [path] * (not ours)
+                out = search.in_own_results(folder) or search.is_special(path)
+                found = [path] * (not out and not search.is_enhanced(path))
             files.update({_absolute(file): file for file in found})
     root = Path(os.path.commonpath(roots))
     if not files:
@@ -578,6 +598,8 @@ def _absolute(path: Path) -> Path:
 
 
 def _matches(text: str) -> list[Path]:
+    if not text:  # for pathlib this folder
+        raise UsageError("an empty path; name images, or . for this folder")
     path = Path(text)
     try:
         if path.exists():

@@ -26,7 +26,12 @@ from leuko_mm.inference.cells import (
     moved,
     with_others,
 )
-from leuko_mm.inference.classify import CellClassifier, classifier_of, names_cells
+from leuko_mm.inference.classify import (
+    CellClassifier,
+    classifier_of,
+    names_cells,
+    try_network,
+)
 from leuko_mm.inference.model import (
     DEFAULT_MODEL,
     Checkpoint,
@@ -50,6 +55,7 @@ from leuko_mm.inference.scale import (
     find_scale,
     network_red_cell,
     scale_of_leukocytes,
+    with_others_named,
 )
 from leuko_mm.transforms.ahe_retinex import (
     as_rgb_uint8,
@@ -151,6 +157,12 @@ class Predictor:
         self.accept = self._accepted(accept)
         network = open_runtime(self.checkpoint, self.runtime, device=device)
         self._network = TileNetwork(self.checkpoint, network, tta=tta)
+        black, enhance = np.zeros((64, 64, 3), np.uint8), self.checkpoint.enhance
+        try_network(
+            self.checkpoint,
+            lambda: self._network(_enhanced(black, enhance) if enhance else black),
+            (len(self.classes), 64, 64),
+        )
 
     def _accepted(self, accept: float | None) -> float:
         if accept is None:
@@ -217,19 +229,23 @@ class Predictor:
         """
         if self.scale not in (AUTO, None) or self.um_per_px is not None:
             return None
-        found, few = [], []
+        found, few, named = [], [], {}
         for number, smear in enumerate(_read_ahead(images)):
             if progress:
                 progress(number, len(images), MEASURING)
             # Why an image cannot be used is said where it is predicted.
             if smear:
                 found.append(find_scale(smear.pixels, self.checkpoint))
+                if not isinstance(image := images[number], np.ndarray):
+                    named[Path(image).name] = found[-1]
                 if len(few) < MEASURED and smear.pixels.size <= 3 * LARGE:
                     few.append(smear)
         agreed = agreed_scale(found)
         seen = [one for one in found if one.how == RED_CELLS]
-        if agreed is not None or 2 * len(seen) > len(found):
-            return agreed
+        if agreed is not None:
+            return with_others_named(agreed, named)
+        if 2 * len(seen) > len(found):
+            return None
         rough = self._scale_by_leukocytes(few)
         # Few images with red cells tell more, where leukocytes do not contradict.
         fitting = [one for one in seen if rough and _alike(one, rough, by=ROUGHLY)]

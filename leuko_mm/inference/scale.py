@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, astuple
+from dataclasses import asdict, astuple, replace
 from pathlib import Path
 
 import cv2
@@ -20,6 +20,10 @@ RED_CELLS, LEUKOCYTES, ASSUMED = "red cells", "leukocytes", "assumed"
 MEASURING = "measuring the scale"
 # Images were taken alike where the logarithms of their scales differ by less.
 ALIKE = 0.15
+# An image is named where they differ by more, and its own measure is as sure.
+SURELY_OTHER, SURE = 0.3, 0.6
+ANOTHER_SIZE = "red cells have another size in "  # in the note of a scale
+SHOWN = 5  # names in it
 MOST_MEASURED = 25  # images of a folder, evenly over it
 # A red cell in a dried and stained smear, in um.
 RED_CELL_UM = 7.5
@@ -85,6 +89,27 @@ def agreed_scale(
         sum(one.red_cells for one in near),
         note,
     )
+
+
+def with_others_named(
+    agreed: ImageScale, found: Mapping[str, ImageScale]
+) -> ImageScale:
+    """Return an agreed scale whose note names images that surely have another.
+
+    Args:
+        found: what was measured, by the names of the images.
+    """
+    others = [
+        name
+        for name, one in found.items()
+        if one.how == RED_CELLS
+        and one.confidence >= SURE
+        and abs(math.log(one.factor / agreed.factor)) > SURELY_OTHER
+    ]
+    if not others:
+        return agreed
+    shown = ", ".join(others[:SHOWN]) + ", ..." * (len(others) > SHOWN)
+    return replace(agreed, note=f"{agreed.note}; {ANOTHER_SIZE}{shown}")
 
 
 def areas_of_pieces(cells: np.ndarray) -> list[int]:

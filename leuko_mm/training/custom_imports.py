@@ -12,7 +12,7 @@ from mmengine.config import Config
 from mmengine.utils import import_modules_from_strings
 
 from leuko_mm.errors import UsageError
-from leuko_mm.files import sha256_of_file
+from leuko_mm.files import real_path, sha256_of_file
 from leuko_mm.registry import PLUGINS, SCOPE
 
 # In a config: {file: sha256} of what ``custom_imports`` brought. A name with _ is no
@@ -34,7 +34,7 @@ def import_own(config: Config, path: Path) -> None:
     # Ours first, so that no part of the user's takes the name of one.
     for node in PLUGINS.nodes:
         node.import_own_parts()
-    folders = list(dict.fromkeys([path.resolve().parent, Path.cwd()]))
+    folders = list(dict.fromkeys([real_path(path).parent, Path.cwd()]))
     # Last, so that no file of the user's hides a library.
     sys.path += [str(folder) for folder in folders if str(folder) not in sys.path]
     try:
@@ -108,8 +108,6 @@ def check_scopes(config: Config) -> None:
     Raises:
         UsageError: naming what to write.
     """
-    if config.get("default_scope") == SCOPE:
-        return
     names = set(_bare_types([*_outside_of_datasets(config)]))
     for node in PLUGINS.nodes:
         node.import_from_location()

@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 
@@ -35,7 +36,7 @@ from leuko_mm.engine.runner import (
     unwrapped,
 )
 from leuko_mm.errors import UsageError
-from leuko_mm.files import sha256_of_file
+from leuko_mm.files import locked, sha256_of_file
 from leuko_mm.processes import keep_memory
 from leuko_mm.training import building, preflight
 from leuko_mm.training.config import (
@@ -62,6 +63,8 @@ from leuko_mm.training.sidecar import (
 )
 
 LOGGER = logging.getLogger("leuko_mm")
+# A data worker, which shares the lock of its training, ends 5 s after a killed one.
+PATIENCE_S = 10
 
 
 @dataclass
@@ -146,6 +149,11 @@ def prepare_config(request: TrainRequest) -> Config:
 
 
 def _usual_folder(request: TrainRequest, config: Config) -> str:
+    # A finished run's copy of its config names the folder of that run.
+    if given := config.get("work_dir"):
+        file = Path(config.filename or "").resolve()
+        if Path(given).resolve() not in file.parents:
+            return given
     # Data that is not the config's own is named, or its run would replace another.
     tail = data_tail(request.data, request.config, request.protocol)
     return f"work_dirs/{run_name(config)}{tail}"
@@ -207,18 +215,37 @@ def _train(
         building.make_model_plain(runner.model)
     for hook in (stop, start, state, *request.hooks):
         runner.register_hook(hook)
-    with stop.catching_signals(runner), building.building_errors(start):
-        runner.train()
-    wall_s = state.trained_s
-    score(runner, config)
-    if is_main_process():
-        run = dict(
-            command=request.command,
-            iterations=runner.iter,
-            started=state.started,
-            wall_s=wall_s,
-        )
-        write_results(runner, config, run=run)
+    with _only_training(Path(config.work_dir)):
+        with stop.catching_signals(runner), building.first_errors(start):
+            preflight.check_test(runner)
+            runner.train()
+        wall_s = state.trained_s
+        score(runner, config)
+        if is_main_process():
+            run = dict(
+                command=request.command,
+                iterations=runner.iter,
+                started=state.started,
+                wall_s=wall_s,
+            )
+            write_results(runner, config, run=run)
+
+
+@contextmanager
+def _only_training(work_dir: Path) -> Iterator[None]:
+    """Refuse to write states and results beside another training."""
+    # The other processes of this one write nothing there.
+    with ExitStack() as stack:
+        end = time.monotonic() + PATIENCE_S
+        while is_main_process() and not stack.enter_context(locked(work_dir)):
+            stack.close()
+            if time.monotonic() > end:
+                raise UsageError(
+                    f"another leuko train is writing into {work_dir}; wait for its "
+                    "end, or choose another --work-dir"
+                )
+            time.sleep(0.5)
+        yield
 
 
 def resume_from_newest(config: Config, work_dir: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shutil
 import struct
 import time
 import zipfile
@@ -17,6 +18,7 @@ from predicted_fields import HOSTILE_NAMES, ColourPredictor, draw_field
 from served_fields import HERE, TOKEN, png, request_in
 from starlette.testclient import TestClient
 
+from leuko_mm.app import session as session_module
 from leuko_mm.app.server import build_server
 from leuko_mm.app.session import CORRECTIONS, EXPORTS, SMEARS
 from leuko_mm.datasets.images import MAX_PIXELS
@@ -160,6 +162,8 @@ def test_our_own_origin_is_served(app):
         ("127.0.0.1.evil.example:8765", "127.0.0.1", 400),
         ("", "127.0.0.1", 400),
         ("[::1", "127.0.0.1", 400),
+        ("localhost:99999", "127.0.0.1", 400),
+        ("localhost:x", "127.0.0.1", 400),
         ("10.0.0.7:8765", "127.0.0.1", 400),
         ("localhost:8765", "127.0.0.1", 200),
         ("[::1]:8765", "127.0.0.1", 200),
@@ -170,6 +174,21 @@ def test_our_own_origin_is_served(app):
 def test_foreign_hosts_are_refused(open_server, host, listens, status):
     client = open_server(host=listens)
     assert client.get("/", headers={"Host": host}).status_code == status
+
+
+@pytest.mark.parametrize("text", ['{"schema": 1}', "[]", "[" * 100_000])
+def test_a_damaged_session_does_not_keep_the_others_from_being_served(
+    open_server, place, text
+):
+    (place / "odd").mkdir(parents=True)
+    (place / "odd" / "session.json").write_text(text)
+    assert open_server().get("/").status_code == 200
+
+
+@pytest.mark.parametrize("body", ["[" * 9000, '{"a":' * 1500, "[]", "\x00"])
+def test_what_is_no_object_is_refused(app, body):
+    assert app.client.post("/sessions", content=body).status_code == 400
+    assert app.ask("POST", "corrections", content=body).status_code == 400
 
 
 def test_every_answer_forbids_frames_and_sniffing(app):
@@ -568,3 +587,59 @@ def test_a_fault_of_the_network_is_shown_and_the_next_session_works(open_server)
     assert first.done()["error"] == "MemoryError: too many"
     second.send("a.png", png(1))
     assert second.done()["done"] == 1
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("session.json", "{}"),
+        ("session.json", '{"schema": 1, "name": "x"}'),
+        ("corrections.json", '{"schema": 1, "corrections": [{}]'),
+        ("corrections.json", '{"schema": 1}'),
+        ("found/predict.json", "[1]"),
+        ("found/predict.json", '{"schema": 1, "failed": 5}'),
+    ],
+)
+def test_a_broken_session_is_named_and_hides_no_other(
+    done, open_server, place, file, content, capsys
+):
+    other = Browser(done.client).session
+    (place / done.session / file).write_text(content)
+    page = open_server().get("/").text
+    assert other in page
+    assert done.session not in page
+    said = f"a session is left out, the others are there: {place / done.session}"
+    assert said in capsys.readouterr().err
+
+
+def test_the_longest_name_is_that_of_an_image(app):
+    assert app.send("a" * 251 + ".png", png(1)).status_code == 201
+    (row,) = app.done()["images"]
+    assert row["name"] == "a" * 180 + ".png"
+    assert row["cells"] == 1
+
+
+def test_a_folder_that_is_removed_stops_no_other_session(done, place):
+    other = Browser(done.client)
+    shutil.rmtree(place / done.session)
+    assert other.session in done.client.get("/").text
+    assert other.send("a.png", png(1)).status_code == 201
+    refused = done.send("c.png", png(1))
+    assert refused.status_code == 507
+    assert "not kept" in refused.text
+
+
+def test_a_full_disk_is_said_and_nothing_is_lost(done, place, monkeypatch):
+    file = place / done.session / CORRECTIONS
+    done.correct("0001-a.png", 1, "monocyte")
+    kept = file.read_bytes()
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(session_module, "write_text", full)
+        answer = done.correct("0001-a.png", 2, "monocyte")
+        assert (answer.status_code, "No space left" in answer.text) == (507, True)
+    assert file.read_bytes() == kept
+    assert done.correct("0001-a.png", 2, "monocyte").json()["undoable"] == 2

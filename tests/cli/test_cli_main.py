@@ -78,6 +78,9 @@ def test_every_verb_explains_itself(verb, capsys):
         (Interrupted(2, "run"), 130),
         (ValueError("a bug"), None),
         (KeyError("a bug"), None),
+        (FileNotFoundError(2, "No such file", "a.png"), 2),
+        (OSError(28, "No space left on device"), 2),
+        (OSError("a bug"), None),
     ],
 )
 def test_exit_codes(error, code):
@@ -106,8 +109,32 @@ def test_a_bug_keeps_its_traceback(failing):
         entry.main(["fail"])
 
 
-def test_control_c_is_no_traceback(failing, capsys):
-    failing(KeyboardInterrupt())
+def test_what_the_system_says_of_a_file_is_one_message(failing, capsys):
+    failing(OSError(36, "File name too long", "xxx"))
+    assert entry.main(["fail"]) == 2
+    said = capsys.readouterr().err
+    assert said == "leuko fail: [Errno 36] File name too long: 'xxx'\n"
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="errors have no notes")
+def test_a_training_on_a_full_disk_says_how_to_continue(failing, capsys):
+    error = OSError(28, "No space left on device")
+    error.add_note("go on with: leuko train --resume")
+    failing(error)
+    assert entry.main(["fail"]) == 1
+    said = capsys.readouterr().err.splitlines()
+    assert said[1:] == ["go on with: leuko train --resume"]
+
+
+def while_loading() -> ImportError:
+    error = ImportError("initialization failed")
+    error.__cause__ = KeyboardInterrupt()
+    return error
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), while_loading()])
+def test_control_c_is_no_traceback(failing, capsys, error):
+    failing(error)
     assert entry.main(["fail"]) == 130
     assert "stopped" in capsys.readouterr().err
 
@@ -162,7 +189,7 @@ def test_what_is_refused_is_said_in_a_line(parser, argv, said, capsys):
     assert len(err.splitlines()) == 2
 
 
-@pytest.mark.parametrize("words", [["list"], ["zoo", "list"], ["--help"]])
+@pytest.mark.parametrize("words", [["zoo", "list"], ["--help"]])
 def test_a_closed_pipe_is_no_traceback(words):
     read, write = os.pipe()
     os.close(read)
@@ -202,7 +229,7 @@ def test_no_work_is_lost_to_a_full_disk_behind_the_output(
 
 
 @pytest.mark.parametrize(
-    ("words", "code"), [(["list"], 1), (["--help"], 1), (["check", "no-such"], 2)]
+    ("words", "code"), [(["zoo", "list"], 1), (["check", "no-such"], 2)]
 )
 def test_both_outputs_may_be_full(words, code):
     with open("/dev/full", "w") as full:

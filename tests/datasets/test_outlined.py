@@ -389,6 +389,11 @@ def test_a_picture_in_no_folder_is_named(tmp_path, capsys):
         "one.jpg: in no folder; with --outline, the folder" in capsys.readouterr().err
     )
     command.remove("--outline")
+    for name in ("eosinophil", "monocyte"):
+        (tmp_path / name).mkdir()
+        picture([1, 1], (36, 37, 12)).save(tmp_path / name / "one.jpg")
+    assert main(command) == 2
+    assert "--outline for pictures of one cell each" in capsys.readouterr().err
     assert main([*command, "--scale", "2"]) == 2
     assert "--scale is for --outline" in capsys.readouterr().err
 

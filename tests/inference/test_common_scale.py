@@ -17,6 +17,7 @@ from leuko_mm.inference import Predictor
 from leuko_mm.inference import predictor as predictor_module
 from leuko_mm.inference.cells import ImageScale
 from leuko_mm.inference.scale import (
+    ANOTHER_SIZE,
     ASSUMED,
     LEUKOCYTES,
     RED_CELLS,
@@ -24,6 +25,7 @@ from leuko_mm.inference.scale import (
     areas_of_pieces,
     scale_of_leukocytes,
     scales_of_folders,
+    with_others_named,
 )
 from leuko_mm.transforms.red_cells import LEUKOCYTE_BY_AREA
 
@@ -251,3 +253,24 @@ def test_more_images_in_a_folder_are_as_if_they_had_been_there_before(tmp_path):
     # What had the other scale is gone, though the state names the new one.
     assert predicted(tmp_path, predictor=other, resume=True).new == 3
     assert {scale.factor for scale in other.used} == {0.7}
+
+
+def test_images_that_surely_have_another_scale_are_named():
+    found = {f"{number}.png": seen(0.5, sure=0.7) for number in range(4)}
+    agreed = agreed_scale(list(found.values()))
+    assert with_others_named(agreed, found) is agreed
+    others = {"near.png": seen(0.6, sure=0.9), "unsure.png": seen(1.0, sure=0.5)}
+    assert with_others_named(agreed, {**found, **others, "x": UNSEEN}) is agreed
+    named = with_others_named(agreed, {**found, **others, "far.png": seen(1, sure=0.7)})
+    assert named.note == f"{agreed.note}; {ANOTHER_SIZE}far.png"
+    assert named.factor == agreed.factor
+
+
+def test_the_common_scale_names_files_of_another_size(painted, tmp_path):
+    for seed in range(4):
+        Image.fromarray(drawn(90 if seed == 2 else 40, seed=seed)).save(
+            tmp_path / f"{seed}.png"
+        )
+    found = Predictor(painted).common_scale(sorted(tmp_path.glob("*.png")))
+    assert found.factor == pytest.approx(0.5, rel=0.05)
+    assert found.note.endswith(f"{ANOTHER_SIZE}2.png")

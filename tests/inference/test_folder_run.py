@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import signal
+from dataclasses import replace
 from functools import partial
 
 import cv2
@@ -25,8 +26,12 @@ from predicted_fields import (
 from leuko_mm.classes import CLASS_COLOURS, label_lut
 from leuko_mm.datasets.images import ImageSearch
 from leuko_mm.errors import UsageError
+from leuko_mm.files import sha256_of_file
+from leuko_mm.inference import folder_run
+from leuko_mm.inference.cells import ImageScale
 from leuko_mm.inference.folder_run import plan_inputs
 from leuko_mm.inference.mask_images import refuse_mask
+from leuko_mm.inference.scale import ANOTHER_SIZE
 from leuko_mm.processes import StoppedBySignal
 
 
@@ -353,3 +358,63 @@ def test_a_name_that_is_no_text_reaches_the_page(place):
     assert "Gr\ufffdsse.png" in page
     assert 'href="./images/Gr%F6sse.png/overlay.png"' in page
     assert predicted(place, resume=True, **both).new == 0
+
+
+def test_the_longest_names_have_a_file_for_qupath(place):
+    names = ["a" * 251 + ".png", "é" * 125 + ".png", "a" * 250 + "b.png"]
+    write_fields(place / "in", names)
+    assert len(predicted(place, geojson=True).records) == 3
+    assert len(list((place / "out" / "geojson").iterdir())) == 3
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="makes a pipe")
+def test_pipes_and_devices_are_not_read(place):
+    write_fields(place / "in", ["a.png"])
+    os.mkfifo(place / "in" / "pipe.png")
+    for paths in (["in"], ["in/a.png", "in/pipe.png"], ["in/*"]):
+        outcome = predicted(place, *paths, force=True)
+        assert [record["image"] for record in outcome.records] == ["a.png"]
+        assert outcome.left_out == ["left out: 1 pipe or device (pipe.png)"]
+    os.mkfifo(place / "net.onnx")
+    with pytest.raises(UsageError, match=r"net\.onnx is no file"):
+        predicted(place, checkpoint="net.onnx", force=True)
+
+
+def test_an_empty_path_is_not_this_folder(place, monkeypatch):
+    monkeypatch.chdir(place)
+    write_fields(place, ["a.png"])
+    with pytest.raises(UsageError, match="an empty path"):
+        plan_inputs([""])
+
+
+def test_what_is_done_is_kept_while_a_file_cannot_be_opened(place, monkeypatch):
+    write_fields(place / "in", ["a.png", "b.png"])
+    predicted(place)
+
+    def closed(path):
+        if path.name == "a.png":
+            raise PermissionError(13, "Permission denied", str(path))
+        return sha256_of_file(path)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(folder_run, "sha256_of_file", closed)
+        outcome = predicted(place, resume=True)
+    assert list(outcome.failed) == ["a.png"]
+    assert "Permission denied" in outcome.failed["a.png"]
+    again = ColourPredictor()
+    assert len(predicted(place, predictor=again, resume=True).records) == 2
+    assert again.seen == 0
+
+
+def test_images_of_another_magnification_are_named(place):
+    class Measuring(ColourPredictor):
+        def common_scale(self, images, *, progress=None):
+            return ImageScale(1.0, "red cells", 1.0, note=f"1; {ANOTHER_SIZE}b.png")
+
+        def predict(self, image, *, scale=None):
+            return replace(super().predict(image), scale=scale)
+
+    write_fields(place / "in", ["a.png", "b.png"])
+    (note,) = predicted(place, predictor=Measuring()).notes()
+    assert note.startswith("red cells have another size in b.png: cells there may be")
+    assert note in (place / "out" / "report.html").read_text()

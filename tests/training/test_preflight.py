@@ -37,6 +37,14 @@ def test_a_run_that_is_there_is_not_written_over(tmp_path, mark, flag):
     check_output(tmp_path, resume=True, force=False)
 
 
+def test_a_mark_that_is_no_text_names_no_state(tmp_path):
+    (tmp_path / "last_checkpoint").write_bytes(b"\xff\xfe\0")
+    with pytest.raises(UsageError, match=r"does not exist; write the path"):
+        check_output(tmp_path, resume=True, force=False)
+    (tmp_path / "iter_7.pth").write_bytes(b"")
+    check_output(tmp_path, resume=True, force=False)
+
+
 def test_a_folder_without_permission_is_refused(tmp_path, monkeypatch):
     check_output(tmp_path / "run", resume=False, force=False)
     monkeypatch.setattr("leuko_mm.training.preflight.os.access", lambda *_: False)

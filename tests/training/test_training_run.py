@@ -14,6 +14,7 @@ from torch import nn
 from leuko_mm.cli.main import main
 from leuko_mm.engine.checkpoints import load_tensors
 from leuko_mm.errors import UsageError
+from leuko_mm.files import locked
 from leuko_mm.losses.focal_dice import FocalDiceLoss
 from leuko_mm.models.size import build_bare
 from leuko_mm.training import run
@@ -47,6 +48,18 @@ def test_other_data_has_a_folder_of_its_own(tiny_config):
     assert prepared(tiny_config, data="smears").work_dir == f"{own}-smears"
     assert prepared(tiny_config, data="/srv/data/mine").work_dir == f"{own}-mine"
     assert prepared(tiny_config, data="mine", work_dir="here").work_dir == "here"
+
+
+def test_two_trainings_do_not_write_into_one_folder(
+    tiny_data, tiny_config, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(run, "PATIENCE_S", 0)
+    place = tmp_path / "run"
+    place.mkdir()
+    with locked(place):
+        assert main(["train", str(tiny_config), "--work-dir", str(place)]) == 2
+    assert f"another leuko train is writing into {place}" in capsys.readouterr().err
+    assert not list(place.glob("*.pth"))
 
 
 def config_of(work_dir, **more) -> Config:

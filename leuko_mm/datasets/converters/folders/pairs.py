@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
+from leuko_mm.classes import CLASSES
 from leuko_mm.datasets.converters.folders.annotation import Reader, SourceImage
 from leuko_mm.datasets.images import (
     CLOSED,
@@ -24,6 +25,7 @@ from leuko_mm.datasets.images import (
     ImageSearch,
 )
 from leuko_mm.datasets.prepared import DatasetError
+from leuko_mm.files import real_path
 
 # Behind an image's name in the name of its mask, these name no class.
 MASK_WORDS = {"mask", "masks", "label", "labels", "labelids", "gt", "groundtruth"}
@@ -125,11 +127,14 @@ def folders_there(folder: Path) -> str:
             held[Path(here).relative_to(folder)] = count
     if not held:
         return ""
+    of_classes = {name for c in CLASSES for name in (c.name, *c.aliases)}
+    sorted_cells = sum(path.name.lower() in of_classes for path in held) > 1
+    outline = ", or --outline for pictures of one cell each, without masks"
     listed = [f"{path} ({count} files)" for path, count in held.items()][:SHOWN]
     return (
         f"; there are the folders {', '.join(listed)}{', ...' * (len(held) > SHOWN)}; "
         "name that of the images and that of the masks: leuko prepare folders IMAGES "
-        "MASKS --name NAME"
+        f"MASKS --name NAME{outline * sorted_cells}"
     )
 
 
@@ -144,7 +149,7 @@ def list_files(
         DatasetError: if a folder cannot be opened, or one is a link outside: what a
             folder of strangers points to would be copied into the dataset.
     """
-    inside = folder.resolve()
+    inside = real_path(folder)
     search = ImageSearch(suffixes, own_results=own_results)
     found = sorted(path for path in search.below(folder) if path.is_file())
     if closed := search.left_out(CLOSED):
@@ -158,9 +163,9 @@ def list_files(
             "themselves; put the original in its place"
         )
     for path in [*found, *search.left_out(LINKED)]:
-        if not path.resolve().is_relative_to(inside):
+        if not real_path(path).is_relative_to(inside):
             raise DatasetError(
-                f"{path} is a link to {path.resolve()}, outside of {folder}; put "
+                f"{path} is a link to {real_path(path)}, outside of {folder}; put "
                 f"the {'folder' if path.is_dir() else 'file'} itself there"
             )
     return found

@@ -41,6 +41,7 @@ from leuko_mm.datasets.converters.folders.masks import (
 )
 from leuko_mm.datasets.images import IMAGE_SUFFIXES, image_facts, read_image
 from leuko_mm.datasets.prepared import DatasetError
+from leuko_mm.files import real_path
 
 ONE_PIECE = 0.8  # share of a value's pixels in its largest piece; the rest are specks
 MOST = 0.9  # of the values
@@ -253,7 +254,7 @@ def _look(
                     f"{place.masks} is a file; give the folder of labels"
                 )
         else:
-            beside = place.masks.resolve() == place.images.resolve()
+            beside = real_path(place.masks) == real_path(place.images)
             listed = partial(pairs.list_files, place.masks, own_results=not beside)
             found = listed(pairs.JSON_SUFFIXES)
             if not beside:

@@ -17,6 +17,7 @@ from leuko_mm.datasets.converters.folders.annotation import (
     points_of_shares,
 )
 from leuko_mm.datasets.prepared import DatasetError
+from leuko_mm.files import real_path
 
 NAME_FILES = ("*.yaml", "*.yml", "classes.txt", "obj.names", "*.names")
 OTHER_TEXTS = ("classes", "train", "val", "valid", "test", "readme", "labels")
@@ -32,7 +33,7 @@ def class_names(folder: Path) -> tuple[list[str], str]:
 
     Without one, there are none.
     """
-    places = [folder, *folder.resolve().parents[:2]]
+    places = [folder, *real_path(folder).parents[:2]]
     for path in (p for place in places for n in NAME_FILES for p in place.glob(n)):
         if names := _names_in(path):
             return names, path.name
