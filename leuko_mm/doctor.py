@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import importlib
-import io
 import os
 import platform
 import shutil
 import sys
-import warnings
 from collections.abc import Iterable, Mapping
-from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -85,26 +82,21 @@ def examine() -> list[Check]:
     if any(c.state == FAULT and c.name != "torchvision" for c in checks):
         detail = "not looked at: fix the faults above and run it again"
         return [*checks, Check("data, weights, plug-ins", WARN, detail)]
-    with warnings.catch_warnings():
-        # A broken plug-in is a check that has all that its warning says.
-        warnings.simplefilter("ignore")
-        return [*checks, *check_datasets(), *check_weights(), *check_plugins()]
+    return [*checks, *check_datasets(), *check_weights(), *check_plugins()]
 
 
 def import_libraries(libraries: Iterable[str]) -> dict[str, dict]:
     """Import libraries; return of each the error, if any, and whether it is absent."""
     found = {}
-    with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
-        warnings.simplefilter("ignore")
-        for name in (*libraries, "torchvision"):
-            error, absent = "", False
-            try:
-                importlib.import_module(name)
-            except (Exception, SystemExit) as fault:  # libraries raise anything
-                lines = str(fault).strip().splitlines() or [""]
-                error = f"{type(fault).__name__}: {lines[0]}"
-                absent = getattr(fault, "name", None) == name
-            found[name] = dict(error=error, absent=absent)
+    for name in (*libraries, "torchvision"):
+        error, absent = "", False
+        try:
+            importlib.import_module(name)
+        except (Exception, SystemExit) as fault:  # libraries raise anything
+            lines = str(fault).strip().splitlines() or [""]
+            error = f"{type(fault).__name__}: {lines[0]}"
+            absent = getattr(fault, "name", None) == name
+        found[name] = dict(error=error, absent=absent)
     return found
 
 

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import argparse
 import io
-import json
 import warnings
 from collections.abc import Sequence
 from contextlib import redirect_stdout
-from dataclasses import asdict
 
 from leuko_mm.cli.main import aligned
 from leuko_mm.doctor import FAULT, OK, WARN, Check, examine
@@ -17,10 +15,7 @@ SIGNS = {OK: "ok", WARN: "warn", FAULT: "FAULT"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments of ``leuko doctor``."""
-    parser.add_argument(
-        "--json", action="store_true", help="for scripts: a list of checks"
-    )
+    """Declare no arguments."""
 
 
 def run(args: argparse.Namespace, command: list[str]) -> int:
@@ -30,10 +25,7 @@ def run(args: argparse.Namespace, command: list[str]) -> int:
         # that holds all that its warning says.
         warnings.simplefilter("ignore")
         checks = examine()
-    if args.json:
-        print(json.dumps([asdict(check) for check in checks], indent=2))
-    else:
-        print(table(checks))
+    print(table(checks))
     return 1 if any(check.state == FAULT for check in checks) else 0
 
 

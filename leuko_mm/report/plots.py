@@ -97,18 +97,16 @@ def loss_curve_svg(
     *,
     marks: Mapping[int, str] | None = None,
     size: tuple[float, float] = (8, 3.4),
-    ink: str = INK,
-    colour: str = LINE_COLOURS[0],
 ) -> bytes:
     """Return the curve of :func:`loss_curve` as an SVG file on no ground.
 
-    ``size`` is in inches, ``ink`` the colour of axes and words; text stays 10 points.
+    ``size`` is in inches; text stays 10 points.
 
     Raises:
         ValueError: if there is nothing to draw or lengths differ.
     """
-    figure = _loss_figure(iterations, losses, marks or {}, size, ink, colour)
-    _colour_axes(figure.axes[0], ink)
+    figure = _loss_figure(iterations, losses, marks or {}, size, INK)
+    _colour_axes(figure.axes[0])
     return _svg(figure)
 
 
@@ -118,14 +116,13 @@ def _loss_figure(
     marks: Mapping[int, str],
     size: tuple[float, float],
     ink: str,
-    colour: str = LINE_COLOURS[0],
 ) -> Figure:
     if not len(iterations) or len(iterations) != len(losses):
         raise ValueError(
             f"{len(iterations)} iterations and {len(losses)} losses; expected one loss "
             "for each iteration, and at least one"
         )
-    figure = _figure(size, dpi=120)
+    figure, colour = _figure(size, dpi=120), LINE_COLOURS[0]
     axes = figure.add_subplot()
     # A run of one iteration has no line: a few points are drawn as points too.
     marker = "-" if len(iterations) >= 10 else ".-"
@@ -212,7 +209,7 @@ class Plot:
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.margins(x=0.08, y=0.08)
         axes.grid(alpha=0.25)
-        _colour_axes(axes, INK)
+        _colour_axes(axes)
         if len(self.series) > 1:
             many = len(self.series) > IN_AXES
             place = dict(loc="upper left", bbox_to_anchor=(1.01, 1)) if many else {}
@@ -368,7 +365,7 @@ class IntervalPlot:
             axes.tick_params(axis="y", length=0)
             axes.set_ylim(min(heights) - 1, 1)
             axes.grid(axis="x", alpha=0.25)
-            _colour_axes(axes, INK)
+            _colour_axes(axes)
         figure.legend(
             *panels[0].get_legend_handles_labels(),
             loc="outside upper center",
@@ -451,11 +448,11 @@ def _bars(
     ]
 
 
-def _colour_axes(axes: Axes, ink: str) -> None:
-    """Draw axes and their words in one colour, without a frame."""
+def _colour_axes(axes: Axes) -> None:
+    """Draw axes and their words in ink, without a frame."""
     axes.spines[["top", "right"]].set_visible(False)
-    axes.tick_params(colors=ink, which="both")
+    axes.tick_params(colors=INK, which="both")
     for line in axes.spines.values():
-        line.set_color(ink)
+        line.set_color(INK)
     for word in (axes.xaxis.label, axes.yaxis.label):
-        word.set_color(ink)
+        word.set_color(INK)

@@ -14,9 +14,9 @@ Score = float | None
 
 PANEL_SIDE = 320  # px of the longer side: what a phone and half a dialog can show
 QUALITY = 88
-# The loss curve: inches by width of the screen, colour of its line by scheme.
-WIDE, NARROW = (9.6, 3.2), (4.4, 3.2)
-LIGHT_LINE, DARK_LINE = "#0072B2", "#56B4E9"
+# The loss curve: inches by width of the screen, and its line on a dark page.
+SIZES = {"wide": (9.6, 3.2), "narrow": (4.4, 3.2)}
+DARK_LINE = "#56b4e9"
 
 
 @dataclass(frozen=True)
@@ -192,23 +192,14 @@ def _curves(loss: LossHistory | None) -> dict[str, str] | None:
     if loss is None or len(loss.iterations) < 2:
         return None
     # Pages without a curve need no matplotlib.
-    from leuko_mm.report.plots import DARK_INK, INK, loss_curve_svg
+    from leuko_mm.report.plots import DARK_INK, INK, LINE_COLOURS, loss_curve_svg
 
-    kinds = {
-        "wide": (WIDE, INK, LIGHT_LINE),
-        "narrow": (NARROW, INK, LIGHT_LINE),
-        "wide_dark": (WIDE, DARK_INK, DARK_LINE),
-        "narrow_dark": (NARROW, DARK_INK, DARK_LINE),
-    }
     drawn = {}
-    for kind, (size, ink, line) in kinds.items():
-        curve = loss_curve_svg(
-            loss.iterations,
-            loss.losses,
-            marks=loss.marks,
-            size=size,
-            ink=ink,
-            colour=line,
-        )
-        drawn[kind] = data_uri(curve, "image/svg+xml")
+    for kind, size in SIZES.items():
+        shown = dict(marks=loss.marks, size=size)
+        curve = loss_curve_svg(loss.iterations, loss.losses, **shown).decode()
+        dark = curve.replace(INK, DARK_INK)
+        dark = dark.replace(LINE_COLOURS[0].lower(), DARK_LINE)
+        drawn[kind] = data_uri(curve.encode(), "image/svg+xml")
+        drawn[f"{kind}_dark"] = data_uri(dark.encode(), "image/svg+xml")
     return drawn

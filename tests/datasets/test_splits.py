@@ -186,14 +186,7 @@ def test_random_cells_are_nine_to_one_and_given_by_the_seed():
     assert len(stems_tested(parts)) == 27
     assert parts == random_cells(STEMS)
     assert parts != random_cells(STEMS, seed=1)
-    assert len(stems_tested(random_cells(STEMS, test_fraction=0.5))) == 134
-
-
-@pytest.mark.parametrize("fraction", [0.0, 1.0, 0.001, -0.2])
-def test_a_fraction_that_empties_a_part_is_refused(fraction):
-    for split in (lambda: random_cells(STEMS, test_fraction=fraction),):
-        with pytest.raises(ValueError, match="leaves train or test empty"):
-            split()
+    assert len(stems_tested(random_cells(STEMS[:4]))) == 1
 
 
 def test_the_papers_order_composes_first_and_divides_mosaics():
@@ -210,4 +203,3 @@ def test_shared_groups_are_those_in_both_parts():
     parts = {"a": "train", "b": "test", "c": "test", "d": "train", "e": "test"}
     assert shared_groups(parts, groups) == ["s1", "s3"]
     assert shared_groups({"a": "train", "b": "train"}, groups) == []
-    assert len(shared_groups(random_cells(list(groups), test_fraction=0.4), groups)) < 3
