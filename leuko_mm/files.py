@@ -83,6 +83,19 @@ def write_text(path: Path, text: str) -> None:
         part.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
+def read_any_json(path: Path, *, encoding: str = "utf-8") -> Any:
+    """Return the content of a JSON file from anywhere.
+
+    Raises:
+        OSError: if it cannot be read.
+        ValueError: if it is no JSON, or nested without end.
+    """
+    try:
+        return json.loads(Path(path).read_text(encoding=encoding))
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
 def write_table(path: Path, header: Iterable[str], rows: Iterable[Iterable]) -> None:
     """Replace a CSV file in one move; what is no text, as in names, is escaped."""
     options = dict(newline="", encoding="utf-8", errors="backslashreplace")
@@ -172,7 +185,7 @@ def read_json(file: Path, *, schema: int, default: Any = None, advice: str = "")
     if default is not None and not file.is_file():
         return default
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = read_any_json(file)
         if content["schema"] == schema:
             return content
         fault = f"schema {content['schema']!r}, this version reads {schema}"

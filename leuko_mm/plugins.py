@@ -8,12 +8,19 @@ warning.
 
 from __future__ import annotations
 
+import re
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
-from typing import Protocol
+from typing import Any, Protocol
 
 GROUP = "leuko_mm.plugins"
+# Whose registries parts may be sought in; mmengine would import any other package.
+SCOPES = ("leuko_mm", "mmseg")
+# A registered part by its bare name, or with one of these two scopes. mmengine would
+# import and call anything that a name with dots leads to, ``os.system`` included.
+REGISTERED = re.compile(r"(?:leuko_mm\.|mmseg\.)?[A-Za-z]\w*")
 
 
 class PluginWarning(UserWarning):
@@ -118,6 +125,18 @@ class PluginLoader:
     def broken(self) -> list[Plugin]:
         """Return the plug-ins that were left out."""
         return [plugin for plugin in self.plugins if plugin.error]
+
+
+def unregistered_types(config: Any) -> list:
+    """Return what a config asks for that is not the name of a registered part."""
+    if isinstance(config, Mapping):
+        kind, scope = config.get("type", "x"), config.get("_scope_", "mmseg")
+        known = isinstance(kind, str) and REGISTERED.fullmatch(kind)
+        bad = [*([] if known else [kind]), *([] if scope in SCOPES else [scope])]
+        return bad + [t for value in config.values() for t in unregistered_types(value)]
+    if isinstance(config, (list, tuple)):
+        return [name for value in config for name in unregistered_types(value)]
+    return []
 
 
 def reason(error: BaseException, module: str) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from leuko_mm import plugins
-from leuko_mm.plugins import PluginLoader, PluginWarning
+from leuko_mm.plugins import PluginLoader, PluginWarning, unregistered_types
 from leuko_mm.registry import PartRegistry, UnknownPartError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -198,3 +198,12 @@ def test_a_config_finds_a_plugins_part_in_a_clean_process(tmp_path):
     assert "leuko_mm has no model 'LostLoss'" in done.stdout
     assert "leuko-bad 1.2" in lines[-1]
     assert done.stderr.count("the plug-in leuko-bad 1.2 is left out") == 1
+
+
+def test_a_config_may_name_registered_parts_only():
+    config = dict(type="leuko_mm.VGG", norm=[dict(type="os.system"), dict(type=print)])
+    assert unregistered_types(config) == ["os.system", print]
+    assert unregistered_types(dict(a=dict(type="mmseg.UNet"), b=("x", 1))) == []
+    # mmengine imports ``<scope>.registry``.
+    assert unregistered_types(dict(type="VGG", _scope_="planted")) == ["planted"]
+    assert unregistered_types(dict(type="FCNHead", _scope_="mmseg")) == []

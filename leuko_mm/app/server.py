@@ -133,7 +133,8 @@ class Guard:
 
     def _is_ours(self, host: str) -> bool:
         try:
-            name = urlsplit(f"//{host}").hostname or ""
+            address = urlsplit(f"//{host}")
+            name, _ = address.hostname or "", address.port  # which may be no number
         except ValueError:
             return False
         if name in self.names:
@@ -394,7 +395,7 @@ async def _json(request: Request) -> Mapping:
             raise HTTPException(413, "more than such a request has")
     try:
         said = json.loads(content)
-    except ValueError:
+    except (ValueError, RecursionError):
         said = None
     if not isinstance(said, dict):
         raise HTTPException(400, "expected an object as JSON")

@@ -29,7 +29,14 @@ import numpy as np
 from leuko_mm.classes import BACKGROUND, CLASS_NAMES, IGNORE_LABEL, OTHER, UNSURE
 from leuko_mm.datasets.images import IMAGE_SUFFIXES
 from leuko_mm.errors import LeukoError, UsageError
-from leuko_mm.files import printable, read_json, sha256_of, write_table, write_text
+from leuko_mm.files import (
+    printable,
+    read_any_json,
+    read_json,
+    sha256_of,
+    write_table,
+    write_text,
+)
 from leuko_mm.inference.cells import DifferentialRow
 from leuko_mm.inference.exchange import inside_box, write_coco, write_geojson
 from leuko_mm.inference.folder_run import COCO, GEOJSON, STATE, STATE_SCHEMA
@@ -62,8 +69,9 @@ from leuko_mm.report.predict_page import (
 SESSION, CORRECTIONS = "session.json", "corrections.json"
 SMEARS, FOUND, PART = "smears", "found", ".upload"
 SCHEMA = 1
-# Letters of names that came from outside: of a file here, and of a session.
-MOST_LETTERS, MOST_OF_A_TITLE = 40, 80
+# Letters of names that came from outside: of a file here and on the page, and of a
+# session.
+MOST_LETTERS, MOST_SHOWN, MOST_OF_A_TITLE = 40, 200, 80
 # What a person can say of a cell besides the classes, as in saved corrections.
 NO_CELL, IGNORE = CLASS_NAMES[BACKGROUND], "ignore"
 MASKS, SUMMARY, NAMES, TRAINING = "masks", "summary.html", "names.csv", "training.json"
@@ -172,7 +180,7 @@ class Session:
                     stamp = (facts.st_mtime_ns, facts.st_ino, facts.st_size)
                     known = self._records.get(file)
                     if not known or known[0] != stamp:
-                        record = json.loads(path.read_text(encoding="utf-8"))
+                        record = read_any_json(path)
                         known = (stamp, record)
                     found[file] = known
                 except (OSError, ValueError):
@@ -451,7 +459,9 @@ def sessions_below(root: Path, say: Callable[[str], object]) -> Iterator[Session
 def clean(name: str) -> str:
     """Return a name that came from outside, without folders and odd characters."""
     bare = name.replace("\\", "/").rpartition("/")[2]
-    return printable(unicodedata.normalize("NFC", bare)).strip()[:200]
+    shown = printable(unicodedata.normalize("NFC", bare)).strip()
+    suffix = Path(shown).suffix[:20]  # which says that it is an image
+    return shown if len(shown) <= MOST_SHOWN else shown[: MOST_SHOWN - 20] + suffix
 
 
 def refused_name(name: str) -> str:

@@ -8,7 +8,6 @@ corrected.
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import sys
 from collections import Counter
@@ -16,7 +15,7 @@ from pathlib import Path
 
 from leuko_mm.cli.main import DONE, SOME_FAILED, at_least, number_below
 from leuko_mm.datasets.images import MAX_PIXELS
-from leuko_mm.files import printable
+from leuko_mm.files import printable, read_any_json
 from leuko_mm.inference.cells import UNSURE_SCALE
 from leuko_mm.inference.folder_run import (
     PredictOutcome,
@@ -160,7 +159,7 @@ def _predict(request: PredictRequest) -> PredictOutcome:
 def _warn_of_synthetic_training(checkpoint: Path | None) -> None:
     sidecar = checkpoint and checkpoint.with_suffix(".json")
     try:
-        training = json.loads(sidecar.read_text(encoding="utf-8"))["training"]
+        training = read_any_json(sidecar)["training"]
         synthetic = training["dataset"] == "synthetic"
     except (AttributeError, OSError, ValueError, KeyError, TypeError):
         return  # a broken sidecar is refused elsewhere

@@ -19,7 +19,7 @@ from leuko_mm.classes import CLASSES
 from leuko_mm.datasets.composition import EVERY_ALIKE
 from leuko_mm.evaluation.confusion import scores
 from leuko_mm.evaluation.metric import CELLS_FILE, Cells, load_cells
-from leuko_mm.files import replacing, write_text
+from leuko_mm.files import read_any_json, replacing, write_text
 from leuko_mm.report.comparison_page import Cell, TableRow
 from leuko_mm.report.run_page import FileLink
 from leuko_mm.training.config import COMBINATIONS, SETTINGS
@@ -46,7 +46,7 @@ NOT_OF_TRAINING = ("variant=", "test_dataloader.", "model.type=", "model.test_cf
 def read_results(path: Path) -> dict | None:
     """Return a results file, None if it is absent or damaged."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_any_json(path)
     except (OSError, ValueError):
         return None
     return content if isinstance(content, dict) else None
@@ -206,7 +206,7 @@ def read_runs(results: Path) -> PublishedRuns:
 
 
 def _read_run(path: Path, file: str) -> PublishedRun:
-    results = json.loads(path.read_text(encoding="utf-8"))
+    results = read_any_json(path)
     missing = [key for key in NEEDED if key not in results]
     if missing:
         raise ValueError(f"has no {', '.join(missing)}; publish the run again")

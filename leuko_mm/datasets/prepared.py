@@ -26,7 +26,6 @@ only where a model drew some.
 from __future__ import annotations
 
 import csv
-import json
 import math
 import os
 import shlex
@@ -45,7 +44,7 @@ from leuko_mm.classes import (
     cell_class_name,
 )
 from leuko_mm.errors import LeukoError, did_you_mean
-from leuko_mm.files import real_path
+from leuko_mm.files import read_any_json, real_path
 
 SCHEMA, OUTLINE_SCHEMA = SCHEMAS = (1, 2)
 PARTS = ("train", "test")
@@ -239,7 +238,7 @@ def read_about(root: Path) -> dict:
     if not path.is_file():
         raise DatasetError(_not_prepared(root))
     try:
-        about = json.loads(path.read_text(encoding="utf-8"))
+        about = read_any_json(path)
     except ValueError as error:
         raise DatasetError(f"{path} is broken ({error}); {how_to_fix(root)}") from None
     schema = about.get("schema") if isinstance(about, dict) else None

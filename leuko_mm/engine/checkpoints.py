@@ -12,7 +12,6 @@ import json
 import logging
 import pickle
 import pickletools
-import re
 import zipfile
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
@@ -32,16 +31,12 @@ from torch._weights_only_unpickler import Unpickler
 from leuko_mm.engine.download import download
 from leuko_mm.engine.runner import unwrapped
 from leuko_mm.errors import LeukoError
-from leuko_mm.files import replacing, sha256_of_file, write_text
+from leuko_mm.files import read_any_json, replacing, sha256_of_file, write_text
 
 SCHEMA = 1
 # mmengine's names of the states that a training can resume from.
 STATES = ("iter_*.pth", "epoch_*.pth")
 LOGGER = logging.getLogger("leuko_mm")
-
-# A registered part by its bare name, or with one of these two scopes. mmengine would
-# import and call anything that a name with dots leads to, ``os.system`` included.
-REGISTERED = re.compile(r"(?:leuko_mm\.|mmseg\.)?[A-Za-z]\w*")
 
 ZIP_MAGIC = b"PK\x03\x04"
 LEGACY_RECORDS = ("magic number", "version", "system", "content", "keys")
@@ -116,7 +111,7 @@ def _load_for_mmengine(
 def _with_meta(tensors: dict, sidecar: Path) -> dict:
     """Return tensors with what mmseg's ``init_model`` asks for, where it is known."""
     try:
-        about = json.loads(sidecar.read_text(encoding="utf-8"))
+        about = read_any_json(sidecar)
         known = dict(classes=about["classes"], palette=about["colours"])
     except (OSError, ValueError, KeyError, TypeError):
         return tensors
@@ -163,17 +158,6 @@ def _same_kind(given: Any, wanted: torch.Tensor) -> bool:
     # A count that was rounded together with the tensors around it.
     single = given.ndim == wanted.ndim == 0 and given.is_floating_point()
     return single and float(given).is_integer()
-
-
-def unregistered_types(config: Any) -> list:
-    """Return every ``type`` of a config that is not the name of a registered part."""
-    if isinstance(config, Mapping):
-        own = [config["type"]] if "type" in config else []
-        bad = [t for t in own if not isinstance(t, str) or not REGISTERED.fullmatch(t)]
-        return bad + [t for value in config.values() for t in unregistered_types(value)]
-    if isinstance(config, (list, tuple)):
-        return [name for value in config for name in unregistered_types(value)]
-    return []
 
 
 def _read(file: str | Path | BinaryIO, map_location: Any) -> dict:

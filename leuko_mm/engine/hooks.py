@@ -21,7 +21,7 @@ from torch import Tensor
 
 from leuko_mm.engine.checkpoints import load_tensors, save_state
 from leuko_mm.engine.runner import unwrapped
-from leuko_mm.errors import LeukoError
+from leuko_mm.errors import LeukoError, UsageError
 from leuko_mm.files import replacing
 from leuko_mm.registry import HOOKS
 
@@ -74,6 +74,12 @@ class FiniteLossHook(Hook):
 
         def parse_checked(losses: dict) -> tuple[Tensor, dict]:
             total, log_vars = parse(losses)
+            if not isinstance(total, Tensor):  # the sum of none
+                raise UsageError(
+                    f"the model gives no loss, only {sorted(losses)}: MMSegmentation "
+                    "adds up what has 'loss' in its name; set loss_decode, and its "
+                    "loss_name to a name such as loss_ce"
+                )
             self._left_out = not _finite_everywhere(total)
             if self._left_out:
                 self._leave_out(runner, model, log_vars)

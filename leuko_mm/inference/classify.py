@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
@@ -11,10 +10,12 @@ from pathlib import Path
 import numpy as np
 
 from leuko_mm.classes import BACKGROUND
+from leuko_mm.files import read_any_json
 from leuko_mm.inference.cells import Cell
 from leuko_mm.inference.model import (
     EXPORT_SUFFIX,
     TORCH,
+    Checkpoint,
     CheckpointError,
     open_runtime,
     read_model,
@@ -51,24 +52,46 @@ def classifier_of(checkpoint: Path, given: str | PathLike | None = None) -> Path
     if given is not None:
         return Path(given) if given else None
     try:
-        sidecar = json.loads(checkpoint.with_suffix(".json").read_text("utf-8"))
+        sidecar = read_any_json(checkpoint.with_suffix(".json"))
         named = sidecar.get("classifier")
     except (OSError, ValueError, AttributeError):
         return None  # a broken sidecar is refused where it is read
-    if named is not None and not isinstance(named, str):
+    if named is None:
+        return None
+    plain = isinstance(named, str) and Path(named).name == named != ".."
+    if not plain or not 0 < len(named.encode()) < 250:
         raise CheckpointError(
-            f"{checkpoint.with_suffix('.json')}: classifier is {named!r}; expected the "
-            "name of a file beside it"
+            f"{checkpoint.with_suffix('.json')}: classifier is {str(named)[:60]!r}; "
+            "expected the name of a file beside it"
         )
-    return checkpoint.with_name(Path(named).name) if named else None
+    return checkpoint.with_name(named)
 
 
 def accepted_by(checkpoint: Path) -> float | None:
     """Return the confidence from which a class counts, by a sidecar that says it."""
     try:
-        return json.loads(checkpoint.with_suffix(".json").read_text("utf-8"))["accept"]
+        return read_any_json(checkpoint.with_suffix(".json"))["accept"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def try_network(
+    checkpoint: Checkpoint, call: Callable[[], np.ndarray], shape: tuple
+) -> None:
+    """Refuse a network that cannot answer, before an image is blamed for it."""
+    try:
+        with np.errstate(all="ignore"):
+            answer = call()
+        fault = f"of the shape {answer.shape} where {shape} was expected"
+        if answer.shape == shape:
+            fault = "" if np.isfinite(answer).all() else "of values that are not finite"
+    except Exception as error:
+        fault = f"that fails: {(str(error).splitlines() or [''])[0][:200]}"
+    if fault:
+        raise CheckpointError(
+            f"{checkpoint.path} gives an answer {fault}; take it and its sidecar from "
+            "one training"
+        )
 
 
 class CellClassifier:
@@ -116,6 +139,12 @@ class CellClassifier:
         runtime = runtime if exported and runtime != TORCH else None
         self._runtime = open_runtime(
             self.checkpoint, runtime, device=device, float32=True
+        )
+        black = np.zeros((int(self.side), int(self.side), 3), np.uint8)
+        try_network(
+            self.checkpoint,
+            lambda: self.probabilities([black]),
+            (1, len(self.checkpoint.classes)),
         )
 
     def __call__(

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import copy
-import json
 import os
 import shutil
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,7 +17,8 @@ import numpy as np
 
 import leuko_mm
 from leuko_mm.errors import LeukoError
-from leuko_mm.files import sha256_of_file
+from leuko_mm.files import printable, read_any_json, sha256_of_file
+from leuko_mm.plugins import unregistered_types
 
 if TYPE_CHECKING:
     import torch
@@ -187,11 +187,15 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     """
     path = Path(path).expanduser()
     sidecar = read_sidecar_of(path)
-    model = build_model(path, sidecar)
+    from leuko_mm.stack import require_stack
+
+    require_stack()
     from leuko_mm.engine.checkpoints import check_kinds, load_tensors
 
     tensors = load_tensors(path)
     tensors = tensors.get("state_dict", tensors)
+    _check_size(path, sidecar, tensors)
+    model = build_model(path, sidecar)
     check_kinds(model, tensors, file=path)
     try:
         model.load_state_dict(tensors)
@@ -240,7 +244,7 @@ def read_sidecar_of(path: Path) -> dict:
             "model. `leuko train` writes both; keep them together"
         )
     try:
-        sidecar = json.loads(place.read_text(encoding="utf-8"))
+        sidecar = read_any_json(place)
         missing = [key for key in SIDECAR_KEYS if key not in sidecar]
     except (ValueError, TypeError) as error:
         raise CheckpointError(f"{place} is damaged ({error})") from None
@@ -259,10 +263,55 @@ def read_sidecar_of(path: Path) -> dict:
             "copy both again"
         )
     try:
+        _check_types(place, sidecar)
         _check_classes(place, sidecar)
-    except (AttributeError, TypeError) as error:
+        wrong = [key for key, fits in _values(sidecar) if not fits]
+    except (AttributeError, KeyError, TypeError, RecursionError) as error:
         raise CheckpointError(f"{place} is damaged ({error})") from None
+    if wrong:
+        raise CheckpointError(
+            f"{place} is damaged: nothing can be computed with its {', '.join(wrong)}; "
+            "take both files from one training"
+        )
     return sidecar
+
+
+def _check_types(place: Path, sidecar: Mapping) -> None:
+    """Refuse a name that is no registered part: mmengine would call any function."""
+    config = sidecar["config"]
+    recipe = config.get("model") if isinstance(config, Mapping) else None
+    for name in unregistered_types([_without_weights(recipe), sidecar.get("enhance")]):
+        raise CheckpointError(
+            f"{place} asks for the part {name!r}; expected the name of a registered "
+            "part such as 'leuko_mm.VGG'"
+        )
+
+
+def _values(sidecar: Mapping) -> Iterator[tuple[str, bool]]:
+    """Yield the keys of a sidecar, and whether their values are of a kind to use."""
+    scale, pixels = sidecar["scale"], sidecar["normalisation"]
+    names, enhance = sidecar["classes"], sidecar.get("enhance")
+    texts = [sidecar.get(key) or "" for key in ("method", "licence")] + list(names)
+    yield "texts", all(isinstance(t, str) and t == printable(t) for t in texts)
+    yield "classes", len(set(names)) == len(names) < 255 and all(names)
+    yield "colours", all(_numbers(colour, 3, 0, 255) for colour in sidecar["colours"])
+    for key in ("cell_px", "rbc_px", "px_per_um", "prepared_px"):
+        yield f"scale.{key}", scale.get(key) is None or _numbers([scale[key]], 1, 1e-3)
+    for key, least in (("mean", -1e5), ("std", 1e-3)):
+        given = pixels.get(key)
+        yield f"normalisation.{key}", given is None or _numbers(given, 3, least)
+    yield "accept", _numbers([sidecar.get("accept", 0)], 1, 0, 1)
+    yield "enhance", enhance is None or bool(isinstance(enhance, dict) and enhance)
+    for key in ("training", "metrics"):
+        yield key, isinstance(sidecar.get(key) or {}, Mapping)
+
+
+def _numbers(values: Any, count: int, least: float, most: float = 1e5) -> bool:
+    return (
+        isinstance(values, list)
+        and len(values) == count
+        and all(type(v) in (int, float) and least <= v <= most for v in values)
+    )
 
 
 def _check_classes(place: Path, sidecar: dict) -> None:
@@ -291,25 +340,42 @@ def _check_classes(place: Path, sidecar: dict) -> None:
             )
 
 
+def _check_size(path: Path, sidecar: Mapping, tensors: Mapping[str, Tensor]) -> None:
+    """Refuse a network that is larger than its file, before it takes the memory."""
+    import torch
+
+    try:
+        with torch.device("meta"):
+            network = build_model(path, sidecar).state_dict().values()
+    except CheckpointError as error:
+        if isinstance(error.__cause__, (NotImplementedError, RuntimeError)):
+            return  # it needs values while it is built
+        raise
+    wanted, there = (
+        sum(each.numel() for each in some if hasattr(each, "numel"))
+        for some in (network, tensors.values())
+    )
+    if wanted > 2 * there:
+        raise CheckpointError(
+            f"{path} does not fit the config in its sidecar: that is a network of "
+            f"{wanted} numbers, and the file has {there}; take the two files from one "
+            "training"
+        )
+
+
 def build_model(path: Path, sidecar: Mapping) -> nn.Module:
     """Return the model that a sidecar describes, with random weights."""
     # First: it checks that the libraries below fit together.
     from leuko_mm.registry import MODELS, SCOPE  # isort: skip
     from mmengine.registry import DefaultScope
 
-    from leuko_mm.engine.checkpoints import unregistered_types
-
     recipe = _without_weights(sidecar["config"]["model"])
-    for name in unregistered_types(recipe):
-        raise CheckpointError(
-            f"{path}: its config asks for the part {name!r}; expected the name of a "
-            "registered part such as 'leuko_mm.VGG'"
-        )
-    recipe = _without_lost_losses(recipe, MODELS)
     try:
+        recipe = _without_lost_losses(recipe, MODELS)
         with DefaultScope.overwrite_default_scope(SCOPE):
             return MODELS.build(recipe)
-    except (KeyError, TypeError, ValueError, RuntimeError, AssertionError) as error:
+    # Of whatever values are there.
+    except Exception as error:
         raise CheckpointError(
             f"{path}: the model of its sidecar cannot be built ({error}); it was "
             "written by another version, or a plug-in is missing"
@@ -557,7 +623,8 @@ class OnnxRuntime(Runtime):
         except Exception as error:
             raise _damaged(checkpoint, error) from None
         names = [each.name for each in self.session.get_inputs()]
-        check_outputs(checkpoint, names, self.session.get_outputs()[0].shape)
+        shapes = [each.shape for each in self.session.get_outputs()]
+        check_outputs(checkpoint, names, shapes[0] if shapes else [])
 
     def logits(self, images: np.ndarray) -> np.ndarray:
         """Return the logits of a batch."""

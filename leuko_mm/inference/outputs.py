@@ -22,7 +22,7 @@ import numpy as np
 
 import leuko_mm
 from leuko_mm.classes import BACKGROUND, CLASSES, OTHER, OTHER_COLOUR, UNSURE
-from leuko_mm.files import printable, write_table, write_text
+from leuko_mm.files import printable, read_any_json, write_table, write_text
 from leuko_mm.inference.cells import (
     UNSURE_SCALE,
     Box,
@@ -261,7 +261,7 @@ def records_below(out: Path) -> Iterator[dict]:
     found = []
     for file in (out / IMAGES).rglob(RECORD):
         try:
-            record = json.loads(file.read_text(encoding="utf-8"))
+            record = read_any_json(file)
         except (OSError, ValueError):
             continue
         if isinstance(record, dict) and record.get("schema") == SCHEMA:

@@ -26,7 +26,12 @@ from leuko_mm.inference.cells import (
     moved,
     with_others,
 )
-from leuko_mm.inference.classify import CellClassifier, classifier_of, names_cells
+from leuko_mm.inference.classify import (
+    CellClassifier,
+    classifier_of,
+    names_cells,
+    try_network,
+)
 from leuko_mm.inference.model import (
     DEFAULT_MODEL,
     Checkpoint,
@@ -152,6 +157,12 @@ class Predictor:
         self.accept = self._accepted(accept)
         network = open_runtime(self.checkpoint, self.runtime, device=device)
         self._network = TileNetwork(self.checkpoint, network, tta=tta)
+        black, enhance = np.zeros((64, 64, 3), np.uint8), self.checkpoint.enhance
+        try_network(
+            self.checkpoint,
+            lambda: self._network(_enhanced(black, enhance) if enhance else black),
+            (len(self.classes), 64, 64),
+        )
 
     def _accepted(self, accept: float | None) -> float:
         if accept is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,20 +10,16 @@ from pathlib import Path
 import torch
 from mmengine.config import Config
 from mmengine.hooks import Hook
+from mmengine.logging import MMLogger
 from mmengine.runner import Runner
 from torch import nn
 
 from leuko_mm.datasets.audit import leaks_by_design
 from leuko_mm.datasets.joined import dataset_names, read_sources
-from leuko_mm.datasets.prepared import DatasetError
-from leuko_mm.engine.checkpoints import (
-    STATES,
-    UnsafeCheckpointError,
-    save_states_atomically,
-)
+from leuko_mm.engine.checkpoints import STATES, save_states_atomically
 from leuko_mm.engine.optim import bfloat16_helps
 from leuko_mm.engine.runner import LegibleRunner, prepare_launcher
-from leuko_mm.errors import UsageError
+from leuko_mm.errors import LeukoError, UsageError
 from leuko_mm.models.cbam import CBAM
 from leuko_mm.training.config import FREEZE_HOOK, cells_config
 from leuko_mm.training.sidecar import start_of
@@ -31,8 +28,10 @@ WRAPPER = "leuko_mm.AutocastOptimWrapper"
 LAYOUT_HOOK = "leuko_mm.ChannelsLastHook"
 # Arguments that say how an optimiser computes, not what.
 SPEED_ARGUMENTS = ("fused", "foreach", "capturable")
-# What the libraries raise when a config names or sets something that is not there.
+# What the libraries raise when a config names or sets something that is not there;
+# mmcv asserts arguments.
 BUILDING_ERRORS = (KeyError, TypeError, AttributeError, ValueError, ImportError)
+BUILDING_ERRORS += (AssertionError,)
 # What a run leaves in its folder, beside <run>.pth, <run>.json and the states. The
 # loss curve joins every log that it finds.
 LEFT_FILES = (
@@ -116,19 +115,29 @@ def build_runner(config: Config) -> Runner:
 
 
 class TrainingStartHook(Hook):
-    """Record that the first iteration has begun, and remove the run it replaces.
+    """Record that training has begun, and remove the run it replaces.
 
     What fails before is a mistake in the config, and must not cost an earlier run.
+
+    Attributes:
+        started: the first iteration has begun.
+        stepped: it has ended, so that the parts of the config fit each other.
     """
 
     def __init__(self, replaced: Path | None = None):
-        self.replaced, self.started = replaced, False
+        self.replaced, self.started, self.stepped = replaced, False, False
 
     def before_train_epoch(self, runner) -> None:
         """Note that the first iteration comes next."""
         if self.replaced is not None and not self.started:
             remove_run(self.replaced)
         self.started = True
+
+    def after_train_iter(
+        self, runner, batch_idx, data_batch=None, outputs=None
+    ) -> None:
+        """Note that an iteration has ended."""
+        self.stepped = True
 
 
 def remove_run(work_dir: Path) -> None:
@@ -140,20 +149,73 @@ def remove_run(work_dir: Path) -> None:
 
 
 @contextmanager
-def building_errors(start: TrainingStartHook | None = None) -> Iterator[None]:
-    """Turn mistakes in a config, met while building, into one ``UsageError``.
+def building_errors() -> Iterator[None]:
+    """Turn mistakes in a config, met while building, into one ``UsageError``."""
+    try:
+        yield
+    except LeukoError:
+        raise
+    except BUILDING_ERRORS as error:
+        raise UsageError(_explained("the config does not build", error)) from error
 
-    Once the training has started, errors pass as they are.
+
+@contextmanager
+def first_errors(start: TrainingStartHook) -> Iterator[None]:
+    """Turn whatever fails before an iteration has ended into one ``UsageError``.
+
+    There a loss, a head and a batch meet for the first time. The traceback is in the
+    log. After that, errors pass as they are.
     """
     try:
         yield
-    except (DatasetError, UnsafeCheckpointError):
+    except LeukoError:
         raise
-    except (*BUILDING_ERRORS, AssertionError) as error:  # mmcv asserts arguments
-        if start is not None and start.started:
+    except Exception as error:
+        if start.stepped:
             raise
-        message = error.args[0] if isinstance(error, KeyError) and error.args else error
-        raise UsageError(f"the config does not build: {message}") from error
+        what = "the first iteration failed"
+        if not start.started:
+            what = "the config does not build"
+        _log_traceback(error)
+        raise UsageError(_explained(what, error)) from error
+
+
+def _explained(what: str, error: Exception) -> str:
+    said = _message(error)
+    kind = type(error).__name__
+    plain = " " in said and isinstance(error, BUILDING_ERRORS)
+    if not plain and not said.startswith(kind):
+        said = f"{kind}: {said}"
+    return f"{what}: {said}{_place(error)}"
+
+
+def _message(error: Exception) -> str:
+    """Return the first line of an error, or of the one that a data worker met."""
+    text = str(error.args[0] if isinstance(error, KeyError) and error.args else error)
+    lines = [line.strip() for line in text.strip().splitlines()]
+    if lines[1:2] == ["Original Traceback (most recent call last):"]:
+        return next(line for line in reversed(lines) if line)
+    return lines[0] if lines else type(error).__name__
+
+
+def _place(error: Exception) -> str:
+    """Return in which part of a config an error arose, '' if in none."""
+    part = ""
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        known = frame.f_locals
+        if frame.f_code.co_name == "build_from_cfg":
+            part = known.get("obj_type") or part
+        elif frame.f_code.co_name in ("_call_impl", "transform"):
+            part = type(known.get("self")).__name__
+    return f" (in {part})" if part else ""
+
+
+def _log_traceback(error: Exception) -> None:
+    # On the console it would hide the message.
+    logger = MMLogger.get_current_instance()
+    for handler in (h for h in logger.handlers if hasattr(h, "baseFilename")):
+        lines = "".join(traceback.format_exception(error))
+        handler.handle(logger.makeRecord("", 40, "", 0, lines, (), None))
 
 
 def announce_training(runner: Runner, config: Config) -> None:

@@ -10,15 +10,16 @@ import contextlib
 import copy
 import inspect
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
+from mmengine.config.utils import MODULE2PACKAGE
 from mmengine.registry import Registry
 from mmengine.runner import Runner
-from mmengine.utils import import_modules_from_strings
+from mmengine.utils import get_object_from_string, import_modules_from_strings
 from mmseg import registry as registries
 
 from leuko_mm.classes import BINARY_NAMES
@@ -26,7 +27,8 @@ from leuko_mm.datasets.prepared import dataset_root
 from leuko_mm.errors import UsageError, did_you_mean, nearest
 from leuko_mm.files import config_home, real_path, sha256_of
 from leuko_mm.models.cell_encoder_decoder import TEST_CFG_KEYS
-from leuko_mm.registry import UnknownPartError
+from leuko_mm.plugins import unregistered_types
+from leuko_mm.registry import SCOPE, UnknownPartError
 
 FREEZE_HOOK = "leuko_mm.StagedFreezeHook"
 LOADERS = ("train_dataloader", "test_dataloader")
@@ -38,11 +40,22 @@ METHOD_KEYS += ("frozen_first", "takes_setting", "takes_protocol", "setting_loss
 KNOWN_KEYS = {*inspect.signature(Runner).parameters, "protocol", *METHOD_KEYS}
 # data_preprocessor belongs into the model, where the sidecar finds it.
 KNOWN_KEYS -= {"cfg", "data_preprocessor"}
+# MMSegmentation's configs bring them along, for its own test under views.
+KNOWN_KEYS |= {"tta_model", "tta_pipeline", "img_ratios"}
 # Without these there is nothing to train, or no way to test it.
 NEEDED_KEYS = (*LOADERS, "model", "optim_wrapper", "randomness")
 NEEDED_KEYS += ("test_evaluator", "train_cfg")
+# What is read as a dict wherever a config has it, with all that is above it.
+DICTS = ("model.backbone", "model.data_preprocessor", "optim_wrapper.optimizer")
+DICTS += ("train_cfg", "randomness", "env_cfg", "default_hooks", "visualizer")
+DICTS += tuple(f"{loader}.dataset.dataset" for loader in LOADERS)
 # Where and how a config is run; the same run elsewhere has the same hash.
 LOCAL_KEYS = ("work_dir", "experiment_name", "launcher", "resume", "load_from")
+# Samplers that go on from one pass over the cells to the next.
+ENDLESS = ("leuko_mm.GlobalIndexSampler", "InfiniteSampler")
+# Where mmengine looks for `_base_ = "mmseg::..."`; it has the name of the upstream
+# distribution.
+MODULE2PACKAGE["mmseg"] = "mmseg"
 # Keys that are this alike are taken for one; further apart, both may be meant.
 ALIKE = 0.85
 
@@ -175,7 +188,9 @@ def resolve_config(
     config = _load(path)
     # Before the protocol, which would drop a misspelt key without a word.
     check_keys(config)
+    check_form(config)
     if protocol is not None:
+        _check_complete(config, path, needed=("model",))
         if not config.get("takes_protocol", True):
             raise UsageError(
                 f"{path.stem} has data and a schedule of its own; leave --protocol out"
@@ -202,7 +217,12 @@ def resolve_config(
         set_iterations(config, iterations)
     if options:
         _merge_options(config, options)
+        _check_complete(config, path)
+        if "custom_imports" in " ".join(options):
+            with _reading(path):
+                _import_own(config, path)
     check_keys(config)
+    check_form(config)
     return config
 
 
@@ -227,12 +247,19 @@ def data_tail(data: str | None, name: str, protocol: str | None) -> str:
 
 
 def _load(path: Path) -> Config:
-    try:
+    with _reading(path):
         config = Config.fromfile(str(path), import_custom_modules=False)
         _import_own(config, path)
-        return config
+        return _with_names(config)
+
+
+@contextlib.contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Name the file where it, or what it imports, raises an error of its own."""
+    try:
+        yield
     # A config is a program of the user's: it may raise anything.
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise UsageError(
             f"the config {path} cannot be read: {type(error).__name__}: {_text(error)}"
         ) from error
@@ -248,14 +275,48 @@ def _import_own(config: Config, path: Path) -> None:
         import_modules_from_strings(**imports)
 
 
-def _text(error: Exception) -> object:
+def _with_names(config: Config) -> Config:
+    """Return a config that names classes as they are registered.
+
+    Configs in the style of Python import them, and others may name them as
+    ``mmseg.models.X``; in a sidecar neither would be found again.
+    """
+    content = config.to_dict()  # without what was imported
+    dotted = [
+        part
+        for part in _mappings(content)
+        if "." in str(part.get("type")) and unregistered_types({"type": part["type"]})
+    ]
+    if not dotted and len(content) == len(config):
+        return config
+    for part in dotted:
+        part["type"] = _registered_name(part["type"])
+    return Config(content, filename=config.filename)
+
+
+def _registered_name(dotted: str) -> str:
+    part = get_object_from_string(dotted)
+    for scope in ("", f"{SCOPE}."):
+        name = f"{scope}{getattr(part, '__name__', '')}"
+        if any(found is part for found in _registered(name)):
+            return name
+    return dotted
+
+
+def _text(error: BaseException) -> object:
     # str() of a KeyError has quotes around the message.
     return error.args[0] if isinstance(error, KeyError) and error.args else error
 
 
 def check_keys(config: Config) -> None:
-    """Refuse top-level keys that nothing reads; names that begin with _ are free."""
-    unknown = [k for k in config if k not in KNOWN_KEYS and not k.startswith("_")]
+    """Refuse top-level keys that nothing reads; names that begin with _ are free.
+
+    So are names of what the config has elsewhere, such as ``norm_cfg``.
+    """
+    free = [key for key in config if key not in KNOWN_KEYS and key[:1] != "_"]
+    content = _without_scopes(config) if free else {}
+    known = {key: content[key] for key in content if key in KNOWN_KEYS}
+    unknown = [key for key in free if not _occurs(content[key], known)]
     if unknown:
         hints = [f"{key!r}{did_you_mean(key, KNOWN_KEYS)}" for key in unknown]
         raise UsageError(
@@ -264,12 +325,82 @@ def check_keys(config: Config) -> None:
         )
 
 
-def _check_complete(config: Config, path: Path) -> None:
-    missing = [key for key in NEEDED_KEYS if not config.get(key)]
+def _without_scopes(value: Any) -> Any:
+    # mmengine notes in some of the parts of `mmseg::...` where they come from.
+    if isinstance(value, (Mapping, Config)):
+        return {k: _without_scopes(v) for k, v in value.items() if k != "_scope_"}
+    if isinstance(value, (list, tuple)):
+        return [_without_scopes(inner) for inner in value]
+    return value
+
+
+def _occurs(wanted: Any, value: Any) -> bool:
+    """Whether a text or a collection is part of another one; numbers are not sought."""
+    if not wanted or not isinstance(wanted, (str, dict, list)):
+        return False
+    inner = value.values() if isinstance(value, Mapping) else value
+    if isinstance(inner, str) or not isinstance(inner, Iterable):
+        return False
+    return any(one == wanted or _occurs(wanted, one) for one in inner)
+
+
+def check_form(config: Config) -> None:
+    """Refuse what is no dict or list where one is read, and a training without end."""
+    for name in DICTS:
+        place, read = config, ""
+        for key in name.split("."):
+            if key not in place:
+                break
+            place, read = place[key], f"{read}.{key}".lstrip(".")
+            # What is None at the top is as if it was left out.
+            if not isinstance(place, Mapping) and (place is not None or "." in read):
+                raise UsageError(f"{read} is {place!r}; expected a dict(...)")
+            if place is None:
+                break
+    hooks = config.get("custom_hooks") or []
+    if not isinstance(hooks, list) or not all(isinstance(h, Mapping) for h in hooks):
+        raise UsageError(f"custom_hooks is {hooks!r}; expected a list of dict(...)")
+    for key in ("method", "variant", "protocol"):
+        name = config.get(key) or ""
+        if not isinstance(name, str) or Path(name).name != name:
+            raise UsageError(f"{key} is {name!r}; it names files: expected no / in it")
+    if not isinstance(config.get("work_dir") or "", str):
+        raise UsageError(
+            f"work_dir is {config.work_dir!r}; expected the name of a folder"
+        )
+    for name in unregistered_types(config.get("model")):
+        raise UsageError(
+            f"model has the type {name!r}, which is in no registry: `leuko predict` "
+            "would not take the checkpoint; register it with "
+            "@MODELS.register_module(), and give its name"
+        )
+    scope = config.get("default_scope") or "mmseg"
+    if scope != "mmseg":
+        raise UsageError(f"default_scope is {scope!r}; expected 'mmseg'")
+    sampler = (config.get("train_dataloader") or {}).get("sampler") or {}
+    if (
+        "max_epochs" in (config.get("train_cfg") or {})
+        and sampler.get("type") in ENDLESS
+    ):
+        raise UsageError(
+            f"train_cfg counts epochs, and one of {sampler['type']!r} never ends; add "
+            "train_dataloader = dict(sampler=dict(_delete_=True, "
+            "type='DefaultSampler', shuffle=True))"
+        )
+    for key in ("max_iters", "max_epochs"):
+        length = (config.get("train_cfg") or {}).get(key, 1)
+        if type(length) is not int or length < 1:
+            raise UsageError(f"train_cfg.{key} is {length!r}; expected 1 or more")
+
+
+def _check_complete(
+    config: Config, path: Path, needed: Sequence[str] = NEEDED_KEYS
+) -> None:
+    missing = [key for key in needed if not config.get(key)]
     missing += [
         f"{loader}.dataset"
         for loader in LOADERS
-        if config.get(loader) and "dataset" not in config[loader]
+        if loader in needed and config.get(loader) and "dataset" not in config[loader]
     ]
     if missing:
         raise UsageError(
@@ -293,12 +424,12 @@ def under_protocol(config: Config, protocol: str) -> Config:
     shared.merge_from_dict(own.to_dict())
     # A new object, so that the run's copy of the config is named after the method.
     merged = Config(shared.to_dict(), filename=config.filename)
-    for key in METHOD_KEYS:
+    for key in (*METHOD_KEYS, "work_dir"):
         if key in config:
             merged[key] = config[key]
     # How predictions are post-processed is no part of a method.
     for key in TEST_CFG_KEYS:
-        merged.model.get("test_cfg", {}).pop(key, None)
+        (merged.model.get("test_cfg") or {}).pop(key, None)
     for loader in LOADERS:
         enhance = config.get(loader, {}).get("dataset", {}).get("enhance")
         merged[loader]["dataset"]["enhance"] = enhance
@@ -443,6 +574,11 @@ def _check_option(config: Config, option: str) -> None:
     for depth, key in enumerate(path):
         if isinstance(place, (list, tuple)) and key.isdecimal():
             place = place[int(key)] if int(key) < len(place) else None
+            if place is not None and not isinstance(place, (Mapping, list, tuple)):
+                whole = ".".join(path[:depth])
+                raise UsageError(
+                    f"--cfg-options {option}: give the whole list, {whole}=[...]"
+                )
         elif isinstance(place, Mapping) and key in place:
             place = place[key]
         else:
@@ -462,16 +598,19 @@ def _check_new_key(option: str, path: list[str], key: str, place: Mapping) -> No
         )
 
 
-def _has_argument(part: object, name: str) -> bool:
-    """Whether a part, named as in a config, takes an argument of that name."""
-    found = []
-    for registry in vars(registries).values() if isinstance(part, str) else ():
+def _registered(name: object) -> Iterator[object]:
+    """Yield what registries have under a name, as in a config."""
+    for registry in vars(registries).values() if isinstance(name, str) else ():
         if isinstance(registry, Registry):
             with contextlib.suppress(UnknownPartError):
-                found.append(registry.get(part))
+                yield registry.get(name)
+
+
+def _has_argument(part: object, name: str) -> bool:
+    """Whether a part, named as in a config, takes an argument of that name."""
     return any(
         name in inspect.signature(taker).parameters
-        for one in found
+        for one in _registered(part)
         for taker in (inspect.getmro(one) if inspect.isclass(one) else [one])
         if callable(taker) and taker is not object
     )

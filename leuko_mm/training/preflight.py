@@ -11,6 +11,7 @@ import torch
 from mmengine.config import Config
 from mmengine.logging import print_log
 from mmengine.registry import OPTIMIZERS
+from mmengine.runner import Runner
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -22,6 +23,8 @@ from leuko_mm.datasets.leukocyte import check_binary
 from leuko_mm.datasets.prepared import dataset_root
 from leuko_mm.engine.checkpoints import training_states
 from leuko_mm.engine.encoder_weights import find_weights
+from leuko_mm.engine.hooks import random_states, restore_random_states
+from leuko_mm.engine.runner import unwrapped
 from leuko_mm.errors import UsageError, did_you_mean
 from leuko_mm.progress import ProgressLine
 from leuko_mm.training.config import cells_config
@@ -109,15 +112,19 @@ def check_data(config: Config) -> None:
                 checked.add((root, split))
                 quick_check(root, split=split)
             check_binary(root, binary)
-        head = config.model.get("decode_head")
-        count = head.get("num_classes") if isinstance(head, dict) else None
         names = BINARY_NAMES if binary else CLASS_NAMES
-        if count not in (None, len(names)):
-            raise UsageError(
-                f"model.decode_head.num_classes is {count}, but the data has "
-                f"{len(names)} ({', '.join(names)}); add --cfg-options "
-                f"model.decode_head.num_classes={len(names)}"
-            )
+        for head in ("decode_head", "auxiliary_head"):
+            given = config.model.get(head)
+            parts = enumerate(given) if isinstance(given, list) else [("", given)]
+            for number, part in parts:
+                count = part.get("num_classes") if isinstance(part, dict) else None
+                if count not in (None, len(names)):
+                    place = head if number == "" else f"{head}.{number}"
+                    key = f"model.{place}.num_classes"
+                    raise UsageError(
+                        f"{key} is {count!r}, but the data has {len(names)} "
+                        f"({', '.join(names)}); add --cfg-options {key}={len(names)}"
+                    )
 
 
 def draw_synthetic(name: str) -> None:
@@ -137,6 +144,26 @@ def check_weights(config: Config) -> None:
     start = config.get("load_from")
     if start and "://" not in start and not Path(start).is_file():
         raise UsageError(f"load_from: {start} does not exist")
+
+
+def check_test(runner: Runner) -> None:
+    """Test one image before the training, rather than fail after it.
+
+    Weights and random numbers stay as they are.
+    """
+    states = random_states()
+    model, loader = runner.model, runner.test_loop.dataloader
+    try:
+        model.eval()
+        batch = loader.collate_fn([loader.dataset[0]])
+        samples = unwrapped(model).test_step(batch)
+        evaluator = runner.test_loop.evaluator
+        evaluator.process(data_samples=samples, data_batch=batch)
+        for metric in evaluator.metrics:
+            metric.results.clear()
+    finally:
+        model.train()
+        restore_random_states(states)
 
 
 def check_batch_norm(model: nn.Module, config: Config) -> None:

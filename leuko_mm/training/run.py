@@ -149,6 +149,11 @@ def prepare_config(request: TrainRequest) -> Config:
 
 
 def _usual_folder(request: TrainRequest, config: Config) -> str:
+    # A finished run's copy of its config names the folder of that run.
+    if given := config.get("work_dir"):
+        file = Path(config.filename or "").resolve()
+        if Path(given).resolve() not in file.parents:
+            return given
     # Data that is not the config's own is named, or its run would replace another.
     tail = data_tail(request.data, request.config, request.protocol)
     return f"work_dirs/{run_name(config)}{tail}"
@@ -211,7 +216,8 @@ def _train(
     for hook in (stop, start, state, *request.hooks):
         runner.register_hook(hook)
     with _only_training(Path(config.work_dir)):
-        with stop.catching_signals(runner), building.building_errors(start):
+        with stop.catching_signals(runner), building.first_errors(start):
+            preflight.check_test(runner)
             runner.train()
         wall_s = state.trained_s
         score(runner, config)

@@ -148,8 +148,6 @@ def verify(path: Path) -> dict:
         UnsafeCheckpointError: if the file holds more than tensors.
     """
     require_stack()
-    from leuko_mm.engine.checkpoints import unregistered_types
-
     read = read_checkpoint(path)
     sidecar = dict(read.sidecar)
     missing = [key for key in PUBLISHED_KEYS if key not in sidecar]
@@ -163,8 +161,6 @@ def verify(path: Path) -> dict:
             f"{path} has the classes {list(read.classes)}; expected "
             f"{list(CLASS_NAMES)} or {list(BINARY_NAMES)}"
         )
-    if unknown := unregistered_types(sidecar["enhance"]):
-        raise UsageError(f"the sidecar of {path} asks for {unknown[0]!r}, no transform")
     for name, tensor in read.model.state_dict().items():
         if not tensor.isfinite().all():
             raise UsageError(f"{path} holds values that are not finite, in {name}")

@@ -162,6 +162,8 @@ def test_our_own_origin_is_served(app):
         ("127.0.0.1.evil.example:8765", "127.0.0.1", 400),
         ("", "127.0.0.1", 400),
         ("[::1", "127.0.0.1", 400),
+        ("localhost:99999", "127.0.0.1", 400),
+        ("localhost:x", "127.0.0.1", 400),
         ("10.0.0.7:8765", "127.0.0.1", 400),
         ("localhost:8765", "127.0.0.1", 200),
         ("[::1]:8765", "127.0.0.1", 200),
@@ -172,6 +174,21 @@ def test_our_own_origin_is_served(app):
 def test_foreign_hosts_are_refused(open_server, host, listens, status):
     client = open_server(host=listens)
     assert client.get("/", headers={"Host": host}).status_code == status
+
+
+@pytest.mark.parametrize("text", ['{"schema": 1}', "[]", "[" * 100_000])
+def test_a_damaged_session_does_not_keep_the_others_from_being_served(
+    open_server, place, text
+):
+    (place / "odd").mkdir(parents=True)
+    (place / "odd" / "session.json").write_text(text)
+    assert open_server().get("/").status_code == 200
+
+
+@pytest.mark.parametrize("body", ["[" * 9000, '{"a":' * 1500, "[]", "\x00"])
+def test_what_is_no_object_is_refused(app, body):
+    assert app.client.post("/sessions", content=body).status_code == 400
+    assert app.ask("POST", "corrections", content=body).status_code == 400
 
 
 def test_every_answer_forbids_frames_and_sniffing(app):
@@ -593,6 +610,13 @@ def test_a_broken_session_is_named_and_hides_no_other(
     assert done.session not in page
     said = f"a session is left out, the others are there: {place / done.session}"
     assert said in capsys.readouterr().err
+
+
+def test_the_longest_name_is_that_of_an_image(app):
+    assert app.send("a" * 251 + ".png", png(1)).status_code == 201
+    (row,) = app.done()["images"]
+    assert row["name"] == "a" * 180 + ".png"
+    assert row["cells"] == 1
 
 
 def test_a_folder_that_is_removed_stops_no_other_session(done, place):

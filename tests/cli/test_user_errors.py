@@ -263,3 +263,27 @@ def test_a_missing_checkpoint_or_one_of_another_network(refused_test, tmp_path):
     path = tmp_path / "other.pth"
     torch.save(OrderedDict({"backbone.stem.weight": torch.zeros(1)}), path)
     assert f"{path} does not fit the config" in refused_test(path)
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (
+            "model['decode_head']['loss_decode'] = "
+            "[dict(type='CrossEntropyLoss', class_weight=[1.0] * 5)]",
+            "first iteration failed: RuntimeError: weight tensor",
+        ),
+        ("model['decode_head']['loss_decode'] = []", "gives no loss"),
+        ("model['test_cfg'] = dict(mode='hole')", "got hole"),
+        ("model['decode_head']['in_channels'] = [1, 2, 3, 4, 5]", "expected input"),
+        (
+            "model['auxiliary_head'] = dict(type='FCNHead', in_channels=8, channels=8, "
+            "in_index=0, num_classes=19)",
+            "model.auxiliary_head.num_classes is 19",
+        ),
+    ],
+)
+def test_parts_that_do_not_fit_each_other(refused, tiny_data, tmp_path, more, said):
+    """A loss, a head and a batch first meet when all is built."""
+    path = write_config(tmp_path, name="unfit", more=more)
+    assert said in refused(config=path, built=True)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from exported_network import need_exports
 from painted_network import painted_model, write_checkpoint
-from tiny_checkpoint import rewrite
+from tiny_checkpoint import rewrite, write_tiny
 
 from leuko_mm.classes import BINARY_NAMES, CLASS_COLOURS, CLASS_NAMES
 from leuko_mm.files import sha256_of_file
@@ -23,6 +24,7 @@ from leuko_mm.inference.model import (
     read_export,
     read_model,
 )
+from leuko_mm.inference.predictor import Predictor
 
 
 def flip_byte(path, place):
@@ -54,7 +56,12 @@ def test_a_missing_file_is_named(tmp_path, painted):
         read_checkpoint(painted)
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", "3", '{"schema": 1}', "\udcff"])
+DEEP = "[" * 100_000
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", "3", '{"schema": 1}', "\udcff", DEEP, f'{{"a": {DEEP}']
+)
 def test_a_damaged_sidecar_is_refused(painted, text):
     painted.with_suffix(".json").write_bytes(text.encode("utf-8", "surrogateescape"))
     with pytest.raises(CheckpointError, match=r"net\.json"):
@@ -70,12 +77,75 @@ def test_a_damaged_sidecar_is_refused(painted, text):
         ("normalisation", {"mean": [0, 0, 0]}),
         ("schema", 2),
         ("config", {"classes": list(CLASS_NAMES)}),
+        ("colours", [["a", "b", "c"]] * 6),
+        ("colours", [[0, 0, 300]] * 6),
+        ("scale", None),
+        ("scale", dict(cell_px="x")),
+        ("scale", dict(cell_px=0)),
+        ("scale", dict(rbc_px=float("nan"))),
+        ("scale", dict(prepared_px=10**30)),
+        ("accept", "0.9"),
+        ("accept", float("nan")),
+        ("enhance", "hsv"),
+        ("enhance", dict(type="os.system", command="exit 3")),
+        ("enhance", dict(type="RandomApply", transforms=[dict(type="os.system")])),
+        ("enhance", dict(type="leuko_mm.AHERetinex", _scope_="planted")),
+        ("method", "a\x1b[2J"),
+        ("training", 3),
     ],
 )
 def test_a_sidecar_that_contradicts_itself_is_refused(painted, key, value):
     rewrite(painted, **{key: value})
     with pytest.raises(CheckpointError):
         read_checkpoint(painted)
+
+
+def test_no_enhancement_of_a_sidecar_is_a_function(painted, tmp_path):
+    mark = tmp_path / "harmed"
+    rewrite(painted, enhance=dict(type="os.mkdir", path=str(mark)))
+    with pytest.raises(CheckpointError, match=r"asks for the part 'os\.mkdir'"):
+        Predictor(painted, scale=1.0).predict(np.zeros((64, 64, 3), np.uint8))
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize(
+    "name", ["", ".", "..", "../net.pth", "/etc/passwd", "a" * 999]
+)
+def test_a_class_network_is_a_file_beside_the_checkpoint(painted, name):
+    rewrite(painted, classifier=name)
+    with pytest.raises(CheckpointError, match="name of a file beside it"):
+        Predictor(painted)
+
+
+def test_a_network_that_is_larger_than_its_file_takes_no_memory(tmp_path, tiny_config):
+    path = tmp_path / "net.pth"
+    config = write_tiny(path, tiny_config)["config"]
+    config["model"]["decode_head"]["channels"] = [10**6] * 4
+    rewrite(path, config=config)
+    with pytest.raises(CheckpointError, match=r"a network of \d{14} numbers"):
+        read_checkpoint(path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (dict(enhance=dict(type="leuko_mm.AHERetinex", reading="x")), "reading 'x'"),
+        (dict(enhance=dict(type="LoadImageFromFile")), "img_path"),
+    ],
+)
+def test_a_checkpoint_that_cannot_answer_is_refused_before_any_image(
+    painted, changes, said
+):
+    rewrite(painted, **changes)
+    with pytest.raises(CheckpointError, match=rf"net\.pth gives .*{said}"):
+        Predictor(painted)
+
+
+def test_weights_that_are_no_numbers_are_refused_before_any_image(painted, tmp_path):
+    tensors = torch.load(painted, weights_only=True)
+    tensors["colours"][1] = float("nan")
+    with pytest.raises(CheckpointError, match="not finite"):
+        Predictor(write_checkpoint(tmp_path, painted_model(), tensors))
 
 
 def test_no_other_file_is_read_for_weights(tmp_path, painted):

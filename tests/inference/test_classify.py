@@ -104,12 +104,17 @@ def test_the_cells_are_cut_out_at_the_scale_of_the_class_network(
         seen.extend(squares)
         return real(self, squares)
 
+    # They have tried their networks when they are made.
+    predictors = [
+        Predictor(painted, scale=scale, classifier=painted_classes)
+        for scale in (0.5, 1.0)
+    ]
     monkeypatch.setattr(CellClassifier, "probabilities", look)
     image = np.full((300, 300, 3), WHITE, np.uint8)
     cv2.circle(image, (150, 150), 20, CLASS_COLOURS[3], -1)
     # A red cell has 20 pixels in the first network, 10 in the second.
-    for scale in (0.5, 1.0):
-        Predictor(painted, scale=scale, classifier=painted_classes).predict(image)
+    for predictor in predictors:
+        predictor.predict(image)
     areas = [int((square[..., 2] < 100).sum()) for square in seen]
     disc = int((image[..., 2] < 100).sum())
     assert areas == pytest.approx([disc / 16, disc / 4], rel=0.1)

@@ -9,7 +9,12 @@ import torch
 
 from leuko_mm.errors import UsageError
 from leuko_mm.models.cbam import over_channels
-from leuko_mm.training.building import TrainingStartHook, building_errors, remove_run
+from leuko_mm.training.building import (
+    TrainingStartHook,
+    building_errors,
+    first_errors,
+    remove_run,
+)
 from leuko_mm.training.run import TrainRequest, prepare_config, train
 
 
@@ -82,14 +87,18 @@ def test_a_config_that_does_not_build_is_the_users(kind):
     assert isinstance(caught.value.__cause__, kind)
 
 
-@pytest.mark.parametrize("started", [True, False])
-def test_once_training_has_started_an_error_is_a_bug(started):
+@pytest.mark.parametrize("kind", [KeyError, RuntimeError])
+@pytest.mark.parametrize("stepped", [True, False])
+def test_once_an_iteration_has_ended_an_error_is_a_bug(stepped, kind):
     start = TrainingStartHook()
-    if started:
-        start.before_train_epoch(runner=None)
-    expected = KeyError if started else UsageError
-    with pytest.raises(expected), building_errors(start):
-        raise KeyError("seg_map")
+    start.before_train_epoch(runner=None)
+    if stepped:
+        start.after_train_iter(runner=None, batch_idx=0)
+    with pytest.raises(kind if stepped else UsageError) as caught, first_errors(start):
+        raise kind("no seg_map")
+    if not stepped:
+        assert "the first iteration failed" in str(caught.value)
+        assert "no seg_map" in str(caught.value)
 
 
 def test_a_replaced_run_is_removed_when_training_starts(tmp_path):

@@ -373,3 +373,90 @@ def test_a_network_that_names_cells_takes_no_protocol():
         resolve_config("cell_classes", protocol="half")
     with pytest.raises(UsageError, match="leave --setting out"):
         resolve_config("cell_classes", setting="A")
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ("model = [1]", "model is"),
+        ("model['backbone'] = 'VGG'", "model.backbone is 'VGG'"),
+        ("model['backbone'] = None", "model.backbone is None"),
+        ("model['data_preprocessor'] = None", "model.data_preprocessor is None"),
+        ("custom_hooks = 3", "custom_hooks is 3"),
+        ("default_scope = 'mmdet'", "default_scope is 'mmdet'"),
+        ("train_cfg = dict(max_iters=0)", "max_iters is 0"),
+        ("train_cfg = dict(max_iters='two')", "max_iters is 'two'"),
+        (
+            "train_cfg = dict(_delete_=True, type='EpochBasedTrainLoop', max_epochs=1)",
+            "one of 'leuko_mm.GlobalIndexSampler' never ends",
+        ),
+        ("method = '../x'", "method is '../x'"),
+        ("model['neck']['act'] = dict(type='torch.nn.Bilinear')", "in no registry"),
+        ("import sys; sys.exit(3)", "cannot be read: SystemExit"),
+    ],
+)
+@pytest.mark.parametrize("protocol", [None, "smoke"])
+def test_a_value_of_a_wrong_kind_is_named(tmp_path, more, said, protocol):
+    path = write_config(tmp_path, more=more)
+    replaced = ("custom_hooks", "default_scope", "max_iters", "one")
+    if protocol and said.split()[0] in replaced:
+        protocol = None  # which replaces them
+    with pytest.raises(UsageError, match=said):
+        resolve_config(str(path), protocol=protocol)
+
+
+def test_an_option_of_a_wrong_kind_is_named(resolve):
+    for options, said in (
+        ({"model.neck.in_channels.0": 17}, "give the whole list"),
+        ({"train_dataloader": None}, "lacks train_dataloader"),
+        ({"custom_imports.imports": ["no_such_module"]}, "no_such_module"),
+    ):
+        with pytest.raises(UsageError, match=said):
+            resolve(options=options)
+
+
+def test_names_of_what_a_config_has_are_free(tmp_path):
+    named = "norm_cfg = dict(type='BN')\ndata_preprocessor = model['data_preprocessor']"
+    resolve_config(str(write_config(tmp_path, more=named)))
+    with pytest.raises(UsageError, match="'norm_cfg'"):
+        resolve_config(str(write_config(tmp_path, more="norm_cfg = dict(type='LN')")))
+
+
+def test_configs_of_mmsegmentation_can_be_bases(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text(
+        "_base_ = 'mmseg::_base_/models/fcn_unet_s5-d16.py'\n"
+        "norm_cfg = dict(type='BN')\n"
+        "model = dict(backbone=dict(norm_cfg=norm_cfg))\n"
+    )
+    config = resolve_config(str(path), protocol="smoke")
+    assert config.model.backbone.type == "UNet"
+    assert config.model.backbone.norm_cfg.type == "BN"
+
+
+def test_classes_may_be_imported_or_named_with_their_module(tmp_path):
+    (tmp_path / "base.py").write_text("log_level = 'INFO'\n")
+    path = tmp_path / "mine.py"
+    path.write_text(
+        "from mmengine.config import read_base\n"
+        "from mmseg.models import EncoderDecoder, FCNHead\n"
+        "with read_base():\n"
+        "    from .base import *\n"
+        "model = dict(type=EncoderDecoder, decode_head=dict(type=FCNHead), "
+        "backbone=dict(type='leuko_mm.models.encoders.VGG'))\n"
+    )
+    model = resolve_config(str(path), protocol="smoke").model
+    parts = (model, model.decode_head, model.backbone)
+    types = [part.type for part in parts]
+    assert types == ["EncoderDecoder", "FCNHead", "leuko_mm.VGG"]
+
+
+def test_a_config_may_name_its_folder(tmp_path):
+    path = write_config(tmp_path, more=f"work_dir = '{tmp_path / 'there'}'\n")
+    for protocol in (None, "smoke"):
+        request = TrainRequest(str(path), protocol=protocol)
+        assert prepare_config(request).work_dir == str(tmp_path / "there")
+    assert prepare_config(TrainRequest(str(path), work_dir="x")).work_dir == "x"
+    # As a run leaves it in its folder.
+    path = write_config(tmp_path, more=f"work_dir = '{tmp_path}'\n")
+    assert prepare_config(TrainRequest(str(path))).work_dir.startswith("work_dirs/")

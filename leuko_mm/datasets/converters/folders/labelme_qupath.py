@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,6 +24,7 @@ from leuko_mm.datasets.converters.folders.annotation import (
     union,
 )
 from leuko_mm.datasets.prepared import DatasetError
+from leuko_mm.files import read_any_json
 
 UNNAMED = "unclassified"
 
@@ -32,8 +32,8 @@ UNNAMED = "unclassified"
 def load_json(path: Path) -> object:
     """Return the content of a JSON file."""
     try:
-        return json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError, RecursionError) as error:
+        return read_any_json(path, encoding="utf-8-sig")
+    except (OSError, ValueError) as error:
         raise DatasetError(f"{path} cannot be read as JSON ({error})") from None
 
 
