@@ -21,7 +21,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("config", help="the config that the checkpoint was trained with")
     add("checkpoint", help="a .pth file")
     add("--split", help="fold1 ... fold5, ..., or all for every cell")
-    add("--work-dir", help="default: beside the checkpoint")
+    add(
+        "--work-dir",
+        help="default: beside the checkpoint, or in work_dirs/ if it is in the package",
+    )
     add(
         "--publish",
         type=_results_file,

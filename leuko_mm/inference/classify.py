@@ -19,11 +19,13 @@ from leuko_mm.inference.model import (
     CheckpointError,
     open_runtime,
     read_model,
+    shipped_folder,
 )
 from leuko_mm.transforms.cell_crop import cut_square
 
 # The head whose logits are those of a cell, not of pixels.
 CLASS_HEAD = "leuko_mm.CellClassHead"
+SHIPPED = "cell_classes.pth"
 BATCH = 32
 # Exponents of the probabilities of this network and of the one that segments. Over
 # laboratories that neither has seen, on the halves to choose on, they name most cells
@@ -61,7 +63,7 @@ def classifier_of(checkpoint: Path, given: str | PathLike | None = None) -> Path
     plain = isinstance(named, str) and Path(named).name == named != ".."
     if not plain or not 0 < len(named.encode()) < 250:
         raise CheckpointError(
-            f"{checkpoint.with_suffix('.json')}: classifier is {str(named)[:60]!r}; "
+            f"{checkpoint.with_suffix('.json')}: classifier is {repr(named)[:60]}; "
             "expected the name of a file beside it"
         )
     return checkpoint.with_name(named)
@@ -73,6 +75,16 @@ def accepted_by(checkpoint: Path) -> float | None:
         return read_any_json(checkpoint.with_suffix(".json"))["accept"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def threshold_note() -> str:
+    """Say that a class network without a threshold leaves no cell unsure."""
+    shipped = accepted_by(shipped_folder() / SHIPPED)
+    like = f" {shipped}, as the shipped one has it," if shipped else ""
+    return (
+        "the class network has no threshold: every class counts, and no cell is "
+        f"unsure; --accept{like} sets one"
+    )
 
 
 def try_network(

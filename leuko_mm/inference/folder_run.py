@@ -41,7 +41,7 @@ from leuko_mm.files import (
     write_text,
 )
 from leuko_mm.inference.cells import ImageScale, Prediction
-from leuko_mm.inference.classify import accepted_by, classifier_of
+from leuko_mm.inference.classify import accepted_by, classifier_of, threshold_note
 from leuko_mm.inference.mask_images import refuse_mask
 from leuko_mm.inference.model import TORCH, choose_runtime, shipped_model
 from leuko_mm.inference.outputs import (
@@ -128,6 +128,7 @@ class PredictOutcome:
         failed: image and reason.
         new: number of images that were predicted just now.
         left_out: sentences on files that were not read.
+        advice: sentences on the settings.
         closed: folders that could not be opened.
     """
 
@@ -135,13 +136,15 @@ class PredictOutcome:
     failed: dict[str, str] = field(default_factory=dict)
     new: int = 0
     left_out: list[str] = field(default_factory=list)
+    advice: list[str] = field(default_factory=list)
     closed: list[str] = field(default_factory=list)
 
     def notes(self) -> list[str]:
         """Return sentences on what was left out, and on images that are there twice."""
         excluded = excluded_note(self.records)
         sizes = _of_another_size(self.records)
-        return [*self.left_out, *excluded, *sizes, *_copies(self.records)]
+        copies = _copies(self.records)
+        return [*self.left_out, *excluded, *sizes, *copies, *self.advice]
 
 
 def _of_another_size(records: Sequence[Mapping]) -> list[str]:
@@ -275,6 +278,8 @@ def predict_files(
                     answers = finished_tasks(client, _predict_at_worker, tasks)
                 outcome = _outcome(images, done, answers, progress)
                 outcome.left_out, outcome.closed = left_out, closed
+                if settings["classifier_sha256"] and settings["accept"] is None:
+                    outcome.advice = [threshold_note()]
                 _clear_halves(out)  # of workers that were killed
                 _write_summary(out, outcome, state, request.coco, request.geojson)
                 return outcome

@@ -15,6 +15,7 @@ from mmengine.dist import all_gather_object, is_main_process
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+import leuko_mm
 from leuko_mm.datasets.joined import data_record, read_sources
 from leuko_mm.engine.checkpoints import (
     check_kinds,
@@ -310,7 +311,7 @@ def run_test(request: TestRequest) -> Path:
     config = request.resolve(seed=sidecar.get("training", {}).get("seed"))
     split = cells_config(config, "test").get("split")
     name = "-".join(str(p) for p in ("test", config.get("protocol"), split) if p)
-    place_run(config, request.work_dir or str(path.parent / name))
+    place_run(config, request.work_dir or _test_folder(path, name))
     config.launcher = request.launcher
     work_dir = Path(config.work_dir)
     preflight.check_output(work_dir, resume=False, force=request.force)
@@ -325,6 +326,13 @@ def run_test(request: TestRequest) -> Path:
     check_unseen(config, sidecar)
     _test(request, config, sidecar, digest)
     return work_dir
+
+
+def _test_folder(checkpoint: Path, name: str) -> str:
+    """Return a folder beside a checkpoint; for one of the package, below work_dirs."""
+    if Path(leuko_mm.__file__).resolve().parent in checkpoint.resolve().parents:
+        return f"work_dirs/{checkpoint.stem}-{name}"
+    return str(checkpoint.parent / name)
 
 
 def _test(request: TestRequest, config: Config, sidecar: dict, digest: str) -> None:

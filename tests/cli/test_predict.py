@@ -86,6 +86,19 @@ def test_a_class_network_is_named_found_and_part_of_the_settings(place, capsys):
     assert leuko_predict(*asked, "--resume", "--classifier", "none") == 2
     assert "classifier_sha256" in capsys.readouterr().err
     assert leuko_predict(*asked[:2], "other", *asked[3:], "--classifier", "none") == 0
+    assert "threshold" not in capsys.readouterr().out
+
+
+def test_a_class_network_without_a_threshold_is_named(place, capsys):
+    (place / "names.pth").write_bytes(b"names")
+    (place / "names.json").write_text("{}")
+    asked = ["in", "--checkpoint", "net.pth", "--classifier", "names.pth", "--out"]
+    assert leuko_predict(*asked, "out") == 0
+    said = capsys.readouterr().out
+    assert "no cell is unsure; --accept 0.87, as the shipped one has it" in said
+    assert "no cell is unsure" in (place / "out" / "report.html").read_text()
+    assert leuko_predict(*asked, "given", "--accept", "0") == 0
+    assert "threshold" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("dataset", "warned"), [("synthetic", True), ("bcisc", False)])

@@ -119,6 +119,22 @@ def test_a_checkpoint_without_a_sidecar_is_warned_of(
     assert "alone.pth has no sidecar (alone.json)" in caplog.text
 
 
+def test_a_test_of_the_package_s_checkpoint_writes_into_work_dirs(
+    tiny_data, tiny_config, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "package" / "zoo").mkdir(parents=True)
+    for place in (tmp_path / "package" / "zoo" / "a.pth", tmp_path / "a.pth"):
+        torch.save({}, place)
+    monkeypatch.setattr(run.leuko_mm, "__file__", "package/__init__.py")
+    folders = []
+    monkeypatch.setattr(run, "_test", lambda _, config, *__: folders.append(config))
+    for path in ("package/zoo/a.pth", "a.pth"):
+        run_test(TestRequest(str(tiny_config), path, split="fold5"))
+    names = [config.work_dir for config in folders]
+    assert names == ["work_dirs/a-test-smoke-fold5", "test-smoke-fold5"]
+
+
 @pytest.mark.parametrize("label", [255, 0, 3])
 @pytest.mark.parametrize(
     "loss",
