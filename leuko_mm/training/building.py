@@ -21,7 +21,13 @@ from leuko_mm.engine.optim import bfloat16_helps
 from leuko_mm.engine.runner import LegibleRunner, prepare_launcher
 from leuko_mm.errors import LeukoError, UsageError
 from leuko_mm.models.cbam import CBAM
-from leuko_mm.training.config import REPLACED, SETTING, SETTINGS, cells_config
+from leuko_mm.training.config import (
+    FREEZE_HOOK,
+    REPLACED,
+    SETTING,
+    SETTINGS,
+    cells_config,
+)
 from leuko_mm.training.sidecar import start_of
 
 WRAPPER = "leuko_mm.AutocastOptimWrapper"
@@ -66,8 +72,8 @@ def set_precision(config: Config, amp: bool | None) -> None:
 def make_plain(config: Config, *, amp: bool | None = None) -> None:
     """Turn off, in place, all that only makes a training faster.
 
-    That is bfloat16, channels-last memory and fused optimiser steps. An optimiser
-    wrapper that is not ours is left as it is.
+    That is bfloat16, channels-last memory, fused optimiser steps and the cache of the
+    frozen encoder. An optimiser wrapper that is not ours is left as it is.
 
     Raises:
         UsageError: if bfloat16 is asked for.
@@ -85,6 +91,9 @@ def make_plain(config: Config, *, amp: bool | None = None) -> None:
                 part.pop(name, None)
     hooks = config.get("custom_hooks") or []
     config.custom_hooks = [hook for hook in hooks if hook.get("type") != LAYOUT_HOOK]
+    for hook in config.custom_hooks:
+        if hook.get("type") == FREEZE_HOOK:
+            hook.cache_mib = 0
 
 
 def make_model_plain(model: nn.Module) -> None:

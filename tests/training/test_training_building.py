@@ -47,7 +47,7 @@ def test_nothing_that_makes_it_faster_is_left_and_what_is_learnt_stays():
     assert plain.optim_wrapper.type == "OptimWrapper"
     assert not {"enabled", "fused"} & set(plain.optim_wrapper)
     (freeze,) = plain.custom_hooks
-    assert freeze == usual.custom_hooks[1]
+    assert freeze == {**usual.custom_hooks[1], "cache_mib": 0}
     for key in ("optimizer", "constructor", "paramwise_cfg"):
         assert plain.optim_wrapper[key] == usual.optim_wrapper[key]
     for key in ("model", "train_dataloader", "train_cfg", "param_scheduler"):
