@@ -12,7 +12,7 @@ import sysconfig
 from pathlib import Path
 
 import pytest
-from tiny_run import leuko, make_data
+from tiny_run import leuko, make_data, python
 
 ROOT = Path(__file__).resolve().parents[1]
 # A block may be headed by the name of the file that it is: `name`:
@@ -54,6 +54,22 @@ def test_a_loss_in_ten_lines_trains_and_its_checkpoint_counts_without_it(tmp_pat
     words = ("predict", cell, "--checkpoint", run / f"{run.name}.pth", "--out", "found")
     done = leuko(*words, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
+    # As the page says of a network of one's own; the script is beside the loss.
+    script = files["open_it.py"]
+    for old, new in (
+        ("configs/{name}.py", f"{run}/my_unet.py"),
+        ("leuko_mm/zoo/{name}.pth", f"{run}/{run.name}.pth"),
+        ("data/synthetic/images/baso_1-1_0.png", str(cell)),
+    ):
+        assert old in script
+        script = script.replace(old, new)
+    script += "print([step['type'] for step in model.cfg.test_pipeline])\n"
+    (place / "open_it.py").write_text(script, encoding="utf-8")
+    done = python(place / "open_it.py", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    steps = ["LoadImageFromFile", "leuko_mm.AHERetinex", "Resize", "PackSegInputs"]
+    assert str(steps) in done.stdout
+    assert "torch.Size([1, 64, 64])" in done.stdout
 
 
 @pytest.fixture(scope="module")

@@ -27,6 +27,7 @@ from pathlib import Path
 
 import torch
 from bench_contender import (
+    CACHED,
     CLOCKS,
     CONVOLUTION,
     DTYPES,
@@ -57,8 +58,6 @@ PEER = "smp.Unet(vgg16)"
 FLOAT32, BFLOAT16 = DTYPES
 CONTIGUOUS, CHANNELS_LAST = LAYOUTS
 TURN_SECONDS = 0.5
-# Files of earlier versions have it: maps of the encoder were kept.
-GONE = "leuko frozen, maps kept"
 # Above this load, other work takes a noticeable share of two cores.
 QUIET = 0.5
 ROOT = Path(__file__).resolve().parents[1]
@@ -124,7 +123,7 @@ def contenders(
             continue
         if job == "train":
             layout = _training_layout(device)
-            found.append(Contender(method, FROZEN, low, layout))
+            found += [Contender(method, way, low, layout) for way in (FROZEN, CACHED)]
         if WITHOUT_CBAM not in methods:
             found += _own(job, WITHOUT_CBAM, device, low)
     if MMSEG_UNET not in methods:
@@ -407,7 +406,7 @@ def tables(found: Mapping) -> str:
         title = TITLES[job].format(batch=found["batch"][job], size=found["size"][job])
         rows = [r for r in found["rows"] if (r["job"], r["device"]) == (job, device)]
         # The convolutions are in the table as the column "of conv rate".
-        networks = [row for row in rows if row["way"] not in (CONVOLUTION, GONE)]
+        networks = [row for row in rows if row["way"] != CONVOLUTION]
         lines = [_table_line(row) for row in networks if row["ms"]]
         parts += [f"### {title}, {device}", table(HEADER, lines)]
         parts += [

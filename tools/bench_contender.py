@@ -24,6 +24,7 @@ from torch.utils.flop_counter import FlopCounterMode
 PROTOCOL = "half"
 # The ways to run a network, and the convolutions.
 PLAIN, EAGER, OWN, FROZEN = "mmseg", "eager", "leuko", "leuko frozen"
+CACHED = "leuko frozen, maps kept"
 ONNXRUNTIME, OPENVINO = EXPORTED = ("onnxruntime", "openvino")
 CONVOLUTION = "3x3 convolutions"
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -50,7 +51,7 @@ def build(spec: Mapping) -> Callable[[], object]:
         return _convolutions(spec)
     if spec["way"] == EAGER:
         return _peer(spec)
-    if spec["way"] in (OWN, FROZEN):
+    if spec["way"] in (OWN, FROZEN, CACHED):
         from leuko_mm.processes import keep_memory
 
         keep_memory()
@@ -189,7 +190,7 @@ def _training_step(spec: Mapping) -> Callable[[], object]:
     from mmengine.optim import build_optim_wrapper
     from mmengine.registry import DefaultScope
 
-    from leuko_mm.engine.staged_freeze import freeze
+    from leuko_mm.engine.staged_freeze import FeatureCache, freeze
     from leuko_mm.training.building import make_model_plain, make_plain, set_precision
 
     config = bench_config(spec["network"])
@@ -204,9 +205,11 @@ def _training_step(spec: Mapping) -> Callable[[], object]:
         model.to(memory_format=LAYOUTS[spec["layout"]])
     with DefaultScope.overwrite_default_scope("mmseg"):
         optimiser = build_optim_wrapper(model, recipe)
-    if spec["way"] == FROZEN:  # as StagedFreezeHook does
+    if spec["way"] in (FROZEN, CACHED):  # as StagedFreezeHook does
         freeze(model.backbone)
         model.backbone.eval()
+    if spec["way"] == CACHED:
+        FeatureCache(model.backbone, patience=spec["batch"]).__enter__()
     batch = _random_batch(spec["batch"], spec["size"])
     # The preprocessor puts labels into the samples that it is given.
     return lambda: model.train_step(copy.deepcopy(batch), optimiser)

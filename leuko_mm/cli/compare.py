@@ -13,7 +13,12 @@ from pathlib import Path
 
 from leuko_mm.cli.main import DONE, SOME_FAILED, aligned
 from leuko_mm.cli.train import add_cfg_options, add_iterations_argument
-from leuko_mm.comparison.plan import DEFAULT_SETTINGS, OWN, CompareRequest
+from leuko_mm.comparison.plan import (
+    DEFAULT_SETTINGS,
+    OWN,
+    CompareRequest,
+    replaced_losses,
+)
 from leuko_mm.comparison.report import write_report
 from leuko_mm.comparison.runner import DIFFERS, FAILED, STOPPED, compare, survey
 from leuko_mm.errors import UsageError
@@ -108,6 +113,8 @@ def _show(request: CompareRequest) -> int:
     for line in aligned((r.name, f"{s}: {n}" if n else s) for r, s, n in found):
         print(line)
     _print_counts(status for _, status, _ in found)
+    for line in replaced_losses(run for run, *_ in found):
+        print(line)
     return DONE
 
 

@@ -10,7 +10,14 @@ from mmengine.config import Config
 
 from leuko_mm.datasets.joined import dataset_names
 from leuko_mm.errors import UsageError
-from leuko_mm.training.config import cells_config, config_names, data_tail
+from leuko_mm.training.config import (
+    REPLACED,
+    SETTING,
+    SETTINGS,
+    cells_config,
+    config_names,
+    data_tail,
+)
 from leuko_mm.training.preflight import draw_synthetic
 from leuko_mm.training.results import place_run, run_name
 from leuko_mm.training.run import TrainRequest, identity_of, prepare_config
@@ -118,6 +125,22 @@ def plan_runs(request: CompareRequest) -> list[PlannedRun]:
                 "'method' or 'variant'"
             )
     return runs
+
+
+def replaced_losses(runs: Iterable[PlannedRun]) -> list[str]:
+    """Return a line for each method with a loss that only its own setting trains."""
+    common = {loss["type"] for s in SETTINGS.values() for loss in s.losses}
+    found: dict[tuple[str, str], list[str]] = {}
+    for run in runs:
+        own = [name for name in run.config.get(REPLACED, []) if name not in common]
+        if own:
+            names = found.setdefault((run.config.method, ", ".join(own)), [])
+            names += [n for n in [run.config[SETTING]] if n not in names]
+    return [
+        f"{method}: its loss {losses} is replaced under setting {' and '.join(names)}; "
+        "--settings own keeps it"
+        for (method, losses), names in found.items()
+    ]
 
 
 def plan_rows(request: CompareRequest) -> list[tuple[str, str | None]]:

@@ -23,7 +23,12 @@ from typing import TextIO
 
 from mmengine.hooks import Hook
 
-from leuko_mm.comparison.plan import CompareRequest, PlannedRun, plan_runs
+from leuko_mm.comparison.plan import (
+    CompareRequest,
+    PlannedRun,
+    plan_runs,
+    replaced_losses,
+)
 from leuko_mm.comparison.process import (
     FAILED,
     OUTCOME,
@@ -43,6 +48,8 @@ from leuko_mm.engine.hooks import Interrupted, read_identity
 from leuko_mm.files import locked
 from leuko_mm.processes import dask_client, finished_tasks, stopped_by_signals
 from leuko_mm.progress import duration
+from leuko_mm.training.config import is_of_config
+from leuko_mm.training.custom_imports import IMPORTED
 from leuko_mm.training.run import train
 
 # How far a run is, and what became of it.
@@ -101,6 +108,10 @@ def results_difference(results: Mapping, run: PlannedRun) -> str | None:
     if difference and of_run.get("amp", amp) != amp:
         words = "without bfloat16: --no-amp" if amp else "with bfloat16: --amp"
         difference += f"; it was made {words} asks for the same"
+    before, now = of_run.get("imported", {}), run.config.get(IMPORTED, {})
+    changed = [f for f in sorted({*before, *now}) if before.get(f) != now.get(f)]
+    if difference and changed:
+        difference += f"; changed since: {', '.join(changed)}"
     return difference
 
 
@@ -114,6 +125,7 @@ def identity_difference(identity: Mapping, run: PlannedRun) -> str | None:
         f"{value[:12]})"
         for key, value in run.identity.items()
         if identity.get(key) != value
+        and not (key == "config_sha256" and is_of_config(identity.get(key), run.config))
     ]
     return f"has another {' and another '.join(found)}" if found else None
 
@@ -162,6 +174,8 @@ def compare(
     with stopped_by_signals(STOPPED_ADVICE), dask_client(dask) as client:
         outcomes, orders, took = {}, {}, []
         runs = survey(request)
+        for line in replaced_losses(run for run, *_ in runs):
+            say(line)
         for number, (run, status, note) in enumerate(runs, 1):
             title = f"[{number}/{len(runs)}] {run.name}"
             outcomes[run.name] = Outcome(run.name, status, note)

@@ -7,6 +7,7 @@ _HOMES = {
     "GlobalIndexSampler": "sampling",
     "LeukocyteDataset": "leukocyte",
     "MosaicDataset": "mosaic",
+    "image_pipeline": "leukocyte",
 }
 __all__ = list(_HOMES)
 __getattr__ = lazy_names(__name__, _HOMES)

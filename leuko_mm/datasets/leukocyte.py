@@ -45,6 +45,27 @@ def with_enhancement(pipeline: Sequence[Step], enhance: Step | None) -> list[Ste
     return [*steps[:position], enhance, *steps[position:]]
 
 
+def image_pipeline(config: Mapping) -> list[Step]:
+    """Return how a config's test brings one cell image to its network.
+
+    For mmseg's ``inference_model``, as ``test_pipeline`` of the model's config: with
+    the enhancement, at the size of a tile, without labels.
+
+    Args:
+        config: complete, such as the copy that a run keeps of its own.
+    """
+    dataset = config["test_dataloader"]["dataset"]
+    steps = dataset.get("tile_pipeline") or dataset["pipeline"]
+    steps = with_enhancement(steps, dataset.get("enhance"))
+    # Copies, because mmseg changes the first where it is given an array.
+    steps = [dict(step) for step in steps if step["type"] != "LoadAnnotations"]
+    if "tile_pipeline" in dataset:
+        side = dataset["size"] // dataset["n"]
+        resize = dict(type="Resize", scale=(side, side), interpolation="area")
+        steps += [resize, dict(type="PackSegInputs")]
+    return steps
+
+
 def build_pipeline(steps: Sequence[Step]) -> Compose:
     """Build transforms of leuko_mm, MMSegmentation or mmcv, under any default scope."""
     return Compose(

@@ -22,7 +22,13 @@ from leuko_mm.engine.optim import bfloat16_helps
 from leuko_mm.engine.runner import LegibleRunner, prepare_launcher
 from leuko_mm.errors import LeukoError, UsageError
 from leuko_mm.models.cbam import CBAM
-from leuko_mm.training.config import cells_config
+from leuko_mm.training.config import (
+    FREEZE_HOOK,
+    REPLACED,
+    SETTING,
+    SETTINGS,
+    cells_config,
+)
 from leuko_mm.training.sidecar import start_of
 
 WRAPPER = "leuko_mm.AutocastOptimWrapper"
@@ -67,8 +73,8 @@ def set_precision(config: Config, amp: bool | None) -> None:
 def make_plain(config: Config, *, amp: bool | None = None) -> None:
     """Turn off, in place, all that only makes a training faster.
 
-    That is bfloat16, channels-last memory and fused optimiser steps. An optimiser
-    wrapper that is not ours is left as it is.
+    That is bfloat16, channels-last memory, fused optimiser steps and the cache of the
+    frozen encoder. An optimiser wrapper that is not ours is left as it is.
 
     Raises:
         UsageError: if bfloat16 is asked for.
@@ -86,6 +92,9 @@ def make_plain(config: Config, *, amp: bool | None = None) -> None:
                 part.pop(name, None)
     hooks = config.get("custom_hooks") or []
     config.custom_hooks = [hook for hook in hooks if hook.get("type") != LAYOUT_HOOK]
+    for hook in config.custom_hooks:
+        if hook.get("type") == FREEZE_HOOK:
+            hook.cache_mib = 0
 
 
 def make_model_plain(model: nn.Module) -> None:
@@ -231,6 +240,8 @@ def announce_training(runner: Runner, config: Config) -> None:
         f"schedule  {length} of {loader.get('batch_size', 1)} {image} on "
         f"{_device(runner)}{amp}",
     ]
+    if name := config.get(SETTING):
+        lines.append(f"setting   {name}: {SETTINGS[name].words}{_instead(config)}")
     if first:
         lines.append(f"starts from {first}")
     if config.get("resume"):
@@ -258,6 +269,12 @@ def _method(config: Config) -> str:
     protocol = config.get("protocol")
     under = f" under the protocol {protocol}" if protocol else ""
     return f"{named}{under}, seed {config.randomness.get('seed', 0)}"
+
+
+def _instead(config: Config) -> str:
+    used = [loss["type"] for loss in SETTINGS[config[SETTING]].losses]
+    former = [name for name in config[REPLACED] if name not in used]
+    return f", instead of the config's {', '.join(former)}" if former else ""
 
 
 def _data(config: Config) -> str:

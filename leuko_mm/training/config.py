@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import copy
 import inspect
-import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,16 +18,17 @@ from mmengine.config import Config
 from mmengine.config.utils import MODULE2PACKAGE
 from mmengine.registry import Registry
 from mmengine.runner import Runner
-from mmengine.utils import get_object_from_string, import_modules_from_strings
+from mmengine.utils import get_object_from_string
 from mmseg import registry as registries
 
 from leuko_mm.classes import BINARY_NAMES
 from leuko_mm.datasets.prepared import dataset_root
 from leuko_mm.errors import UsageError, did_you_mean, nearest
-from leuko_mm.files import config_home, real_path, sha256_of
+from leuko_mm.files import config_home, sha256_of
 from leuko_mm.models.cell_encoder_decoder import TEST_CFG_KEYS
 from leuko_mm.plugins import unregistered_types
 from leuko_mm.registry import SCOPE, UnknownPartError
+from leuko_mm.training.custom_imports import IMPORTED, check_scopes, import_own
 
 FREEZE_HOOK = "leuko_mm.StagedFreezeHook"
 LOADERS = ("train_dataloader", "test_dataloader")
@@ -37,6 +37,7 @@ EVERY_CELL = "all"
 # What a method file may define; the protocol defines everything else.
 METHOD_KEYS = ("method", "variant", "model", "custom_imports")
 METHOD_KEYS += ("frozen_first", "takes_setting", "takes_protocol", "setting_losses")
+METHOD_KEYS += (IMPORTED,)
 KNOWN_KEYS = {*inspect.signature(Runner).parameters, "protocol", *METHOD_KEYS}
 # data_preprocessor belongs into the model, where the sidecar finds it.
 KNOWN_KEYS -= {"cfg", "data_preprocessor"}
@@ -51,6 +52,8 @@ DICTS += ("train_cfg", "randomness", "env_cfg", "default_hooks", "visualizer")
 DICTS += tuple(f"{loader}.dataset.dataset" for loader in LOADERS)
 # Where and how a config is run; the same run elsewhere has the same hash.
 LOCAL_KEYS = ("work_dir", "experiment_name", "launcher", "resume", "load_from")
+# In a config: the setting that it was put under, and the losses that it had before.
+SETTING, REPLACED = "_setting", "_replaced"
 # Samplers that go on from one pass over the cells to the next.
 ENDLESS = ("leuko_mm.GlobalIndexSampler", "InfiniteSampler")
 # Where mmengine looks for `_base_ = "mmseg::..."`; it has the name of the upstream
@@ -220,9 +223,10 @@ def resolve_config(
         _check_complete(config, path)
         if "custom_imports" in " ".join(options):
             with _reading(path):
-                _import_own(config, path)
+                import_own(config, path)
     check_keys(config)
     check_form(config)
+    check_scopes(config)
     return config
 
 
@@ -249,7 +253,7 @@ def data_tail(data: str | None, name: str, protocol: str | None) -> str:
 def _load(path: Path) -> Config:
     with _reading(path):
         config = Config.fromfile(str(path), import_custom_modules=False)
-        _import_own(config, path)
+        import_own(config, path)
         return _with_names(config)
 
 
@@ -265,16 +269,6 @@ def _reading(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _import_own(config: Config, path: Path) -> None:
-    """Import what ``custom_imports`` names, from beside the config too."""
-    if imports := config.get("custom_imports"):
-        # Last, so that no file of the user's hides a library.
-        for folder in (str(real_path(path).parent), str(Path.cwd())):
-            if folder not in sys.path:
-                sys.path.append(folder)
-        import_modules_from_strings(**imports)
-
-
 def _with_names(config: Config) -> Config:
     """Return a config that names classes as they are registered.
 
@@ -284,7 +278,7 @@ def _with_names(config: Config) -> Config:
     content = config.to_dict()  # without what was imported
     dotted = [
         part
-        for part in _mappings(content)
+        for part in mappings(content)
         if "." in str(part.get("type")) and unregistered_types({"type": part["type"]})
     ]
     if not dotted and len(content) == len(config):
@@ -449,7 +443,7 @@ def fit_to_classes(config: Config) -> None:
     """Give every classifier two classes where the training cells are ``binary``."""
     if not cells_config(config, "train").get("binary"):
         return
-    for part in _mappings(config.model):
+    for part in mappings(config.model):
         if "num_classes" not in part:
             continue
         if part.get("out_channels") == part["num_classes"]:
@@ -457,20 +451,22 @@ def fit_to_classes(config: Config) -> None:
         part["num_classes"] = len(BINARY_NAMES)
 
 
-def _mappings(value: Any) -> Iterator[Mapping]:
+def mappings(value: Any) -> Iterator[Mapping]:
+    """Yield a mapping and all that are inside it, or inside a list."""
     if isinstance(value, Mapping):
         yield value
         value = value.values()
     elif not isinstance(value, (list, tuple)):
         return
     for inner in value:
-        yield from _mappings(inner)
+        yield from mappings(inner)
 
 
 def apply_setting(config: Config, name: str) -> None:
     """Put a resolved config under a setting, in place.
 
-    The setting's name is appended to ``variant``. A method with more than one loss
+    The setting's name is appended to ``variant``; ``SETTING`` and ``REPLACED`` say what
+    was done. A method with more than one loss
     names them in ``setting_losses``. A config about the loss or the enhancement itself
     says ``takes_setting = False``.
 
@@ -488,7 +484,7 @@ def apply_setting(config: Config, name: str) -> None:
             f"or the loss itself, or has a setting already, which setting {name} would "
             f"undo; leave --setting out, or give it to {config.get('method')}"
         )
-    setting = SETTINGS[name]
+    setting, replaced = SETTINGS[name], []
     for key in config.get("setting_losses") or LOSS_KEYS:
         *parents, last = key.split(".")
         place = config.model
@@ -500,12 +496,14 @@ def apply_setting(config: Config, name: str) -> None:
                 "keys of its losses in setting_losses, such as "
                 "['decode_head.loss_decode']"
             )
+        replaced += [str(one.get("type")) for one in mappings(place[last])]
         place[last] = [copy.deepcopy(loss) for loss in setting.losses]
     for loader in LOADERS:
         config[loader]["dataset"]["enhance"] = copy.deepcopy(setting.enhance)
     config["variant"] = "-".join(filter(None, (config.get("variant"), name)))
     # The run's copy of its config has the setting, and must not get a second one.
     config["takes_setting"] = False
+    config[SETTING], config[REPLACED] = name, list(dict.fromkeys(replaced))
 
 
 def set_iterations(config: Config, iterations: int) -> None:
@@ -617,7 +615,10 @@ def _has_argument(part: object, name: str) -> bool:
 
 
 def config_hash(config: Config) -> str:
-    """Return the sha256 of a resolved config, wherever and when it is run."""
+    """Return the sha256 of a resolved config, wherever and when it is run.
+
+    The code that ``custom_imports`` brought is a part of it.
+    """
     kept = {
         key: value
         for key, value in config.to_dict().items()
@@ -625,7 +626,21 @@ def config_hash(config: Config) -> str:
     }
     if isinstance(kept.get("test_evaluator"), dict):
         kept["test_evaluator"].pop("out_dir", None)
+    if imported := config.get(IMPORTED):
+        kept[IMPORTED] = sorted(imported.values())
     return sha256_of(repr(_sorted(kept)))
+
+
+def is_of_config(digest: str | None, config: Config) -> bool:
+    """Tell whether a sha256 is that of a config, with or without its seed given.
+
+    0 is the seed of a dataset where none is given.
+    """
+    if digest == config_hash(config):
+        return True
+    plain = copy.deepcopy(config)
+    given = plain.train_dataloader["dataset"].pop("seed", None)
+    return given == 0 and digest == config_hash(plain)
 
 
 def _sorted(value: Any) -> Any:

@@ -10,8 +10,9 @@ from pathlib import Path
 import torch
 from mmengine.config import Config
 from mmengine.logging import print_log
-from mmengine.registry import OPTIMIZERS
+from mmengine.registry import OPTIMIZERS, DefaultScope
 from mmengine.runner import Runner
+from mmseg.registry import MODELS
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -27,7 +28,8 @@ from leuko_mm.engine.hooks import random_states, restore_random_states
 from leuko_mm.engine.runner import unwrapped
 from leuko_mm.errors import UsageError, did_you_mean
 from leuko_mm.progress import ProgressLine
-from leuko_mm.training.config import cells_config
+from leuko_mm.training.building import building_errors
+from leuko_mm.training.config import cells_config, mappings
 
 SYNTHETIC = "synthetic"
 USUAL_SIDE = 256  # pixels of an image where the config says none
@@ -51,6 +53,7 @@ def check_run(config: Config, work_dir: Path, *, resume: bool, force: bool) -> N
         hint = did_you_mean(kind, OPTIMIZERS.module_dict)
         raise UsageError(f"optim_wrapper.optimizer: there is no {kind!r}{hint}")
     check_data(config)
+    check_losses(config)
     check_weights(config)
 
 
@@ -134,6 +137,27 @@ def draw_synthetic(name: str) -> None:
         print_log(f"drawing synthetic smears into {root}", "current")
         with ProgressLine("drawing cells") as line:
             prepare_synthetic(root, progress=line)
+
+
+def check_losses(config: Config) -> None:
+    """Build every loss by itself, before weights are fetched and networks are built.
+
+    Raises:
+        UsageError: if one does not build, or is none that MMSegmentation trains on.
+    """
+    for part in mappings(config.model):
+        losses = part.get("loss_decode") or []
+        for loss in losses if isinstance(losses, (list, tuple)) else [losses]:
+            with building_errors(), DefaultScope.overwrite_default_scope("mmseg"):
+                built = MODELS.build(copy.deepcopy(loss))
+            name = getattr(built, "loss_name", None)
+            if not isinstance(name, str) or "loss" not in name:
+                has = "no loss_name" if name is None else f"loss_name {name!r}"
+                raise UsageError(
+                    f"the loss {type(built).__name__} has {has}; it needs one that "
+                    "begins with 'loss_', such as 'loss_mine': MMSegmentation trains "
+                    "on no other"
+                )
 
 
 def check_weights(config: Config) -> None:

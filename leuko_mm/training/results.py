@@ -37,6 +37,7 @@ from leuko_mm.files import write_text
 from leuko_mm.models.cell_encoder_decoder import TEST_CFG_KEYS
 from leuko_mm.models.size import count_parameters, multiply_adds, named_weights
 from leuko_mm.training.config import cells_config, config_hash
+from leuko_mm.training.custom_imports import IMPORTED
 from leuko_mm.training.run_report import (
     cell_boxes,
     names_cells,
@@ -255,6 +256,7 @@ def _run_facts(config: Config, runner: Runner, run: Mapping) -> dict:
         device=str(next(runner.model.parameters()).device),
         threads=torch.get_num_threads(),
         amp=bool(config.optim_wrapper.get("enabled", False)),
+        **({"imported": dict(config[IMPORTED])} if config.get(IMPORTED) else {}),
     )
 
 

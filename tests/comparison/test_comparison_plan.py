@@ -11,7 +11,12 @@ from tiny_run import make_data, write_config
 
 from leuko_mm.cli import train
 from leuko_mm.comparison import plan
-from leuko_mm.comparison.plan import CompareRequest, plan_rows, plan_runs
+from leuko_mm.comparison.plan import (
+    CompareRequest,
+    plan_rows,
+    plan_runs,
+    replaced_losses,
+)
 from leuko_mm.errors import UsageError
 from leuko_mm.training.config import config_hash
 from leuko_mm.training.results import as_typed
@@ -62,6 +67,25 @@ def test_what_is_not_named_is_all_or_nothing(monkeypatch, methods, ablations, ro
         for setting in ([None] if "/" in name else [None, "A", "B"])
     ]
     assert plan_rows(request) == expected
+
+
+OTHER_LOSS = """
+model['decode_head']['loss_decode'] = [
+    dict(type='leuko_mm.FocalDiceLoss'), dict(type='TverskyLoss')]
+"""
+
+
+def test_a_loss_that_the_settings_replace_is_named(tiny_data, tmp_path):
+    path = write_config(tmp_path, more=OTHER_LOSS)
+    runs = planned(path, settings=["own", "A", "B"], splits=["fold1", "fold2"])
+    said = (
+        "tiny: its loss TverskyLoss is replaced under setting A and B; --settings own "
+        "keeps it"
+    )
+    assert replaced_losses(runs) == [said]
+    assert replaced_losses(planned(path)) == []
+    usual = write_config(tmp_path, name="usual")
+    assert replaced_losses(planned(usual, settings=["A", "B"])) == []
 
 
 def test_the_config_is_the_one_that_training_resolves(tiny_data, tiny_config):

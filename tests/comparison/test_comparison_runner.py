@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import shutil
@@ -28,10 +29,13 @@ from leuko_mm.comparison.runner import (
     WAITING,
     Outcome,
     compare,
+    results_difference,
     run_status,
 )
 from leuko_mm.files import locked
 from leuko_mm.processes import StoppedBySignal
+from leuko_mm.training.config import config_hash
+from leuko_mm.training.custom_imports import IMPORTED
 
 psutil = pytest.importorskip("psutil")  # comes with dask.distributed
 
@@ -141,6 +145,23 @@ def test_what_differs_is_named_and_waits_for_force(run, place, key, word):
     assert f"has another {word} (0123456789ab, now {run.identity[key][:12]})" in note
     assert str(run.work_dir) in note
     assert run_status(run, force=True) == (WAITING, "")
+
+
+def test_what_was_trained_without_a_seed_is_the_run_of_seed_0(run):
+    config = copy.deepcopy(run.config)
+    assert config.train_dataloader.dataset.pop("seed") == 0
+    finish(run, config_sha256=config_hash(config))
+    assert run_status(run) == (FINISHED, "")
+
+
+def test_code_that_was_changed_is_named(run):
+    results = results_of(run, config_sha256="0")
+    results["run"]["imported"] = {"my_loss.py": "1", "same.py": "2"}
+    run.config[IMPORTED] = {"my_loss.py": "3", "same.py": "2"}
+    difference = results_difference(results, run)
+    assert difference.endswith("; changed since: my_loss.py")
+    fitting = results_of(run)
+    assert results_difference(fitting, run) is None
 
 
 def test_published_results_that_differ_are_not_replaced_by_what_fits(run):

@@ -16,8 +16,9 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from leuko_mm.classes import class_id
-from leuko_mm.datasets import GlobalIndexSampler
+from leuko_mm.datasets import GlobalIndexSampler, image_pipeline
 from leuko_mm.datasets.layouts import tile_edges
+from leuko_mm.datasets.leukocyte import build_pipeline
 from leuko_mm.datasets.mosaic import FieldWindows, MosaicDataset, TileStore, resize_tile
 from leuko_mm.datasets.prepared import DatasetError, Place, read_index
 from leuko_mm.datasets.prepared_writing import PreparedCell, write_prepared
@@ -411,3 +412,26 @@ def test_a_share_of_the_images_are_windows(fields, binary):
     assert windows == [not dataset.compose(i)["tiles"] for i in range(30)]
     labels = shown[windows.index(True)]["gt_seg_map"]
     assert set(np.unique(labels)) == {0, 1, 255}
+
+
+@pytest.mark.parametrize("enhance", [None, dict(type="InvertForTest")])
+def test_mmsegs_inference_gets_the_tile_that_a_test_shows(mosaics, registered, enhance):
+    dataset = mosaics(dict(part="test"), test_mode=True, enhance=enhance)
+    shown = dict(size=32, n=2, enhance=enhance, tile_pipeline=LOADING)
+    steps = image_pipeline(dict(test_dataloader=dict(dataset=shown)))
+    assert [step["type"] for step in steps].count("LoadAnnotations") == 0
+    pipeline = build_pipeline(steps)
+    for cell in range(len(dataset.cells)):
+        image = pipeline(dict(img_path=dataset.cells.get_data_info(cell)["img_path"]))
+        expected = dataset.store.tile(cell, 16, 16)[0]
+        assert (image["inputs"].permute(1, 2, 0).numpy() == expected).all()
+
+
+def test_mmsegs_inference_gets_single_cells_as_a_test_resizes_them():
+    resize, enhance = dict(type="Resize", scale=(64, 64)), dict(type="e")
+    pipeline = [LOADING[0], resize, LOADING[1], dict(type="PackSegInputs")]
+    shown = dict(test_dataloader=dict(dataset=dict(pipeline=pipeline, enhance=enhance)))
+    steps = image_pipeline(shown)
+    assert steps == [LOADING[0], resize, enhance, dict(type="PackSegInputs")]
+    steps[0]["type"] = "LoadImageFromNDArray"
+    assert pipeline[0] == LOADING[0]

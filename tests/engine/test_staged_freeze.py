@@ -14,9 +14,123 @@ import torch
 from torch import nn
 from toy_training import ADAM, EveryIteration, toy_net, toy_runner
 
-from leuko_mm.engine import StagedFreezeHook
-from leuko_mm.engine.staged_freeze import is_pretrained
+from leuko_mm.engine import StagedFreezeHook, staged_freeze
+from leuko_mm.engine.staged_freeze import (
+    FeatureCache,
+    available_mib,
+    is_pretrained,
+)
 from leuko_mm.training.run_report import thaw_marks
+
+# Maps of a frozen encoder.
+
+
+class Encoder(nn.Module):
+    """Two maps; counts the images that it computes."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.second = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 2, 1)
+        self.computed = 0
+        self.eval().requires_grad_(False)
+
+    def forward(self, images):
+        self.computed += len(images)
+        one = self.first(images)
+        return one, self.second(one)
+
+
+@pytest.fixture
+def images():
+    return torch.randn(6, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+
+
+def test_known_and_new_images_keep_their_places(images):
+    encoder = Encoder()
+    wanted = encoder(images)
+    with FeatureCache(encoder, patience=100) as cache:
+        for _ in range(2):
+            encoder(images[:3])
+        order = [4, 2, 5, 0, 0, 1]
+        before = encoder.computed
+        found = encoder(images[order])
+        assert encoder.computed - before == 2
+        assert cache.hits == 4
+    for ours, theirs in zip(found, wanted, strict=True):
+        torch.testing.assert_close(ours, theirs[order])
+
+
+def test_a_changed_pixel_and_another_precision_are_other_images(images):
+    encoder = Encoder()
+    with FeatureCache(encoder, patience=100):
+        for _ in range(3):
+            encoder(images)
+        changed = images.clone()
+        changed[2, 1, 4, 4] += 1e-3
+        found = encoder(changed)[0]
+        with torch.autocast("cpu", torch.bfloat16):
+            assert encoder(images)[0].dtype == torch.bfloat16
+        assert encoder(images)[0].dtype == torch.float32
+    torch.testing.assert_close(found, encoder(changed)[0])
+
+
+def test_where_no_image_comes_again_it_is_off():
+    encoder = Encoder()
+    with FeatureCache(encoder, patience=8) as cache:
+        for _ in range(6):
+            encoder(torch.randn(4, 3, 8, 8))
+        assert (cache.seen, cache.hits, cache.left) == (12, 0, 6144 * 2**20)
+
+
+def test_maps_beyond_the_limit_are_computed_each_time(images):
+    encoder = Encoder()
+    one = sum(m[:1].numel() * 4 for m in encoder(images)) / 2**20
+    with FeatureCache(encoder, patience=6, limit_mib=2.5 * one):
+        for _ in range(3):
+            encoder(images)
+        before = encoder.computed
+        encoder(images)
+        assert encoder.computed - before == 4
+
+
+def test_the_third_time_nothing_is_computed_and_stored_maps_are_copies(images):
+    encoder = Encoder()
+    wanted = [one.clone() for one in encoder(images)]
+    with FeatureCache(encoder, patience=6):
+        for _ in range(5):
+            found = encoder(images)
+            for ours, theirs in zip(found, wanted, strict=True):
+                assert torch.equal(ours, theirs)
+                ours.zero_()
+    assert encoder.computed == 6 + 2 * 6
+
+
+@pytest.mark.parametrize(
+    ("cache_mib", "available", "calls"), [(64, 256, 2), (0, 256, 4), (64, 0, 4)]
+)
+def test_a_frozen_stage_uses_it_until_the_thaw(
+    tmp_path, monkeypatch, cache_mib, available, calls
+):
+    """The toy data come in the same order of batches every epoch, unchanged."""
+    monkeypatch.setattr(staged_freeze, "available_mib", lambda _: available)
+    hook = freezing(epochs=4, cache_mib=cache_mib, only_pretrained=False)
+    loop = dict(type="EpochBasedTrainLoop", max_epochs=6)
+    runner = toy_runner(toy_net(), tmp_path, hooks=[hook], train_cfg=loop)
+    counts, computed = [], []
+    convolution = runner.model.backbone[0]
+    convolution.register_forward_hook(lambda *_: counts.append(1))
+    runner.register_hook(EveryIteration(lambda _: computed.append(len(counts))))
+    runner.train()
+    epoch = len(computed) // 6
+    assert computed[4 * epoch - 1] == calls * epoch
+    # Thawed, every batch is computed.
+    assert computed[-1] - computed[4 * epoch - 1] == 2 * epoch
+
+
+def test_the_available_memory_is_known_on_linux():
+    assert available_mib(torch.zeros(1)) > 100
+
 
 # Submodules by name, and where their weights come from.
 

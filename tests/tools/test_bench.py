@@ -143,11 +143,18 @@ def test_our_step_is_that_of_the_protocol_and_can_be_repeated(spec, built, layou
     assert torch.isfinite(call()["loss"])
 
 
-def test_a_frozen_encoder_does_not_change(spec, built):
-    call = worker.build(dict(spec, job="train", way="leuko frozen"))
+@pytest.mark.parametrize(
+    ("way", "computed"), [("leuko frozen", 3), ("leuko frozen, maps kept", 2)]
+)
+def test_a_frozen_encoder_does_not_change(spec, built, way, computed):
+    call = worker.build(dict(spec, job="train", way=way))
     (model,) = built["models"]
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    call()
+    calls = []
+    model.backbone.features[0].register_forward_hook(lambda *_: calls.append(1))
+    for _ in range(3):
+        call()
+    assert len(calls) == computed
     changed = {
         name
         for name, value in model.state_dict().items()

@@ -14,6 +14,7 @@ from leuko_mm.training.config import cells_config, resolve_config
 from leuko_mm.training.preflight import (
     check_batch_norm,
     check_data,
+    check_losses,
     check_output,
     check_run,
     check_weights,
@@ -84,6 +85,36 @@ def test_a_start_that_is_missing_is_named(config, tmp_path):
     for start in (str(tmp_path / "there.pth"), "https://example.org/model.pth"):
         config.load_from = start
         check_weights(config)
+
+
+class Named(torch.nn.Module):
+    def __init__(self, **attributes):
+        super().__init__()
+        vars(self).update(attributes)
+
+
+@pytest.mark.parametrize(
+    ("loss", "said"),
+    [
+        (dict(type=Named), "Named has no loss_name; .*'loss_'"),
+        (dict(type=Named, loss_name="tversky"), "Named has loss_name 'tversky'; "),
+        (dict(type="NoLoss"), "NoLoss is not in the mmseg::model registry"),
+        (dict(type="leuko_mm.FocalDiceLoss", gama=2), "gama"),
+    ],
+)
+def test_a_loss_is_refused_before_weights_are_looked_for(config, loss, said):
+    check_losses(config)
+    for losses in (loss, [*config.model.decode_head.loss_decode, loss]):
+        config.model.decode_head.loss_decode = losses
+        with pytest.raises(UsageError, match=said):
+            check_losses(config)
+
+
+def test_losses_come_before_weights(tiny_data, config, tmp_path):
+    config.model.decode_head.loss_decode = [dict(type=Named)]
+    config.load_from = "absent.pth"
+    with pytest.raises(UsageError, match="loss_name"):
+        check_run(config, tmp_path / "run", resume=False, force=False)
 
 
 def test_a_pooled_map_of_one_image_is_refused(config):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import logging
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -11,6 +13,7 @@ from leuko_mm.errors import UsageError
 from leuko_mm.models.cbam import over_channels
 from leuko_mm.training.building import (
     TrainingStartHook,
+    announce_training,
     building_errors,
     first_errors,
     remove_run,
@@ -44,11 +47,29 @@ def test_nothing_that_makes_it_faster_is_left_and_what_is_learnt_stays():
     assert plain.optim_wrapper.type == "OptimWrapper"
     assert not {"enabled", "fused"} & set(plain.optim_wrapper)
     (freeze,) = plain.custom_hooks
-    assert freeze == usual.custom_hooks[1]
+    assert freeze == {**usual.custom_hooks[1], "cache_mib": 0}
     for key in ("optimizer", "constructor", "paramwise_cfg"):
         assert plain.optim_wrapper[key] == usual.optim_wrapper[key]
     for key in ("model", "train_dataloader", "train_cfg", "param_scheduler"):
         assert plain[key] == usual[key]
+
+
+def test_the_log_says_what_a_setting_replaces(tiny_data, tiny_config, caplog):
+    def logged(**asked):
+        config = prepare_config(TrainRequest(str(tiny_config), **asked))
+        logger = logging.getLogger("test")
+        logger.log_file = None
+        caplog.clear()
+        with caplog.at_level("INFO", logger="test"):
+            announce_training(
+                SimpleNamespace(logger=logger, model=torch.nn.Linear(1, 1)), config
+            )
+        return caplog.text
+
+    said = "setting   A: raw image, cross-entropy, instead of the config's leuko_mm.F"
+    assert said in logged(setting="A")
+    assert "instead" not in logged(setting="B")
+    assert "setting " not in logged()
 
 
 def trained(config, folder, **asked):

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
-
 import pytest
 from mmengine.config import Config
 from tiny_run import write_config
 
 from leuko_mm.errors import UsageError
 from leuko_mm.training.config import (
+    REPLACED,
+    SETTING,
     SETTINGS,
     cells_config,
     config_hash,
     find_config,
     fit_to_classes,
+    is_of_config,
     resolve_config,
     set_iterations,
 )
@@ -29,23 +29,6 @@ OWN_IMAGE = "dict(type='leuko_mm.AHERetinex', reading='rgb')"
 def resolve(tiny_config):
     """Return a function that resolves the tiny network's config."""
     return lambda **choices: resolve_config(str(tiny_config), **choices)
-
-
-def test_files_of_the_user_are_imported_and_named_in_the_runs_config(tmp_path):
-    name = "file_beside_a_config"
-    named = f"custom_imports = dict(imports=['{name}'])\n"
-    path = write_config(tmp_path, more=named)
-    with pytest.raises(UsageError, match=f"cannot be read: .*{name}"):
-        resolve_config(str(path))
-    (tmp_path / f"{name}.py").write_text("")
-    importlib.invalidate_caches()
-    try:
-        config = resolve_config(str(path), protocol="half")
-        assert name in sys.modules
-    finally:
-        sys.modules.pop(name, None)
-        sys.path.remove(str(tmp_path))
-    assert config.custom_imports == dict(imports=[name])
 
 
 @pytest.mark.parametrize(
@@ -225,6 +208,16 @@ def test_the_hash_tells_the_config_and_not_the_place(resolve):
     assert hashed(**{"randomness.seed": 1}) != here
 
 
+def test_a_seed_of_nought_is_that_of_a_config_without_one(resolve):
+    without, given = config_hash(resolve()), resolve(seed=0)
+    assert config_hash(given) != without
+    assert is_of_config(without, given)
+    assert is_of_config(config_hash(given), given)
+    assert not is_of_config(without, resolve(seed=1))
+    assert not is_of_config(without, resolve(seed=0, split="fold1"))
+    assert not is_of_config(None, given)
+
+
 def of_length(iterations, name="cbam_unet", protocol="half"):
     return resolve_config(name, protocol=protocol, iterations=iterations)
 
@@ -281,6 +274,7 @@ def test_setting_a_is_the_raw_image_and_cross_entropy(tmp_path):
     assert (loss.type, loss.use_sigmoid) == ("CrossEntropyLoss", False)
     assert both(config) == [None, None]
     assert config.variant == "A"
+    assert (config[SETTING], config[REPLACED]) == ("A", ["leuko_mm.FocalDiceLoss"])
 
 
 def test_setting_b_is_ahe_retinex_and_focal_dice(resolve):
