@@ -37,7 +37,7 @@ from leuko_mm.engine.runner import (
     unwrapped,
 )
 from leuko_mm.errors import UsageError
-from leuko_mm.files import locked, sha256_of_file
+from leuko_mm.files import locked, real_path, sha256_of_file
 from leuko_mm.processes import keep_memory
 from leuko_mm.training import building, preflight
 from leuko_mm.training.config import (
@@ -152,8 +152,8 @@ def prepare_config(request: TrainRequest) -> Config:
 def _usual_folder(request: TrainRequest, config: Config) -> str:
     # A finished run's copy of its config names the folder of that run.
     if given := config.get("work_dir"):
-        file = Path(config.filename or "").resolve()
-        if Path(given).resolve() not in file.parents:
+        file = real_path(Path(config.filename or ""))
+        if real_path(Path(given)) not in file.parents:
             return given
     # Data that is not the config's own is named, or its run would replace another.
     tail = data_tail(request.data, request.config, request.protocol)
@@ -330,7 +330,7 @@ def run_test(request: TestRequest) -> Path:
 
 def _test_folder(checkpoint: Path, name: str) -> str:
     """Return a folder beside a checkpoint; for one of the package, below work_dirs."""
-    if Path(leuko_mm.__file__).resolve().parent in checkpoint.resolve().parents:
+    if real_path(Path(leuko_mm.__file__)).parent in real_path(checkpoint).parents:
         return f"work_dirs/{checkpoint.stem}-{name}"
     return str(checkpoint.parent / name)
 

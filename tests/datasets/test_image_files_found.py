@@ -47,7 +47,7 @@ def test_hidden_images_and_pipes_are_named_and_never_read(tmp_path):
     os.mkfifo(tmp_path / "pipe.png")
     names, line = found(tmp_path)
     assert names == ["a.png"]
-    assert line == ("left out: 1 hidden image (.b.png), 1 file of another kind (.png)")
+    assert line == "left out: 1 hidden image (.b.png), 1 pipe or device (pipe.png)"
 
 
 @pytest.mark.parametrize(
