@@ -18,6 +18,7 @@ from leuko_mm.registry import PLUGINS, SCOPE
 # In a config: {file: sha256} of what ``custom_imports`` brought. A name with _ is no
 # key of a config; ``config_hash`` adds it.
 IMPORTED = "_imported"
+INSTALLED = "site-packages"
 
 
 def import_own(config: Config, path: Path) -> None:
@@ -68,6 +69,10 @@ def _places(name: str, folders: Sequence[Path]) -> Iterator[Path]:
 
 
 def _shown(file: Path, folders: Sequence[Path]) -> str:
+    # The same wherever the environment is, also below one of the folders.
+    if INSTALLED in file.parts:
+        parts = file.parts
+        return "/".join(parts[len(parts) - parts[::-1].index(INSTALLED) :])
     above = [folder for folder in folders if folder in file.parents]
     return file.relative_to(above[0]).as_posix() if above else file.name
 
@@ -81,7 +86,7 @@ def _with_own_imports(files: Sequence[Path], folders: Sequence[Path]) -> list[Pa
             continue
         found.append(file)
         own = any(folder in file.parents for folder in folders)
-        if own and "site-packages" not in file.parts:
+        if own and INSTALLED not in file.parts:
             waiting += _imports_of(file, folders)
     return found
 

@@ -96,7 +96,7 @@ def test_the_code_that_is_imported_is_part_of_the_hash(place, protocol):
 
 def test_of_an_installed_package_the_named_file_counts(place):
     config = resolved(place, ["mmseg.models.losses"])
-    assert set(config[IMPORTED]) == {"__init__.py"}
+    assert set(config[IMPORTED]) == {"mmseg/models/losses/__init__.py"}
 
 
 def test_without_custom_imports_nothing_is_added(tiny_config):
