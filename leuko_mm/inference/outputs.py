@@ -546,7 +546,8 @@ def _summary(records: Sequence[Mapping], failed: Mapping) -> str:
     scales = [record["scale"] for record in records]
     assumed = sum(scale["how"] == "assumed" for scale in scales)
     unsure = sum(scale["confidence"] < UNSURE_SCALE for scale in scales) - assumed
-    clauses = [f"{_number(len(cells), 'cell')} in {_number(len(records), 'image')}"]
+    found = f"{_number(len(cells), 'cell')} in {_number(len(records), 'image')}"
+    clauses = [f"The model found {found}"]
     if empty:
         clauses[0] += f", {empty} of them without a cell"
     answers = Counter(map(answer_of, cells))
