@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -222,7 +223,7 @@ def _log_traceback(error: Exception) -> None:
     logger = MMLogger.get_current_instance()
     for handler in (h for h in logger.handlers if hasattr(h, "baseFilename")):
         lines = "".join(traceback.format_exception(error))
-        handler.handle(logger.makeRecord("", 40, "", 0, lines, (), None))
+        handler.handle(logger.makeRecord("", logging.ERROR, "", 0, lines, (), None))
 
 
 def announce_training(runner: Runner, config: Config) -> None:
