@@ -233,7 +233,7 @@ def headlines(
 ) -> tuple[Headline, ...]:
     """Return the CBAM U-Net's first metrics, over as many cells as one result has.
 
-    What was chosen on the development fold stands beside them.
+    What was chosen on the development fold follows.
     """
     many = [r for r in results if r.all_classes]
     whole = [r for r in many if r.scope == FIVE_FOLDS]
