@@ -344,9 +344,15 @@ def _agree(survey: Survey, *, yes: bool, command: list[str], out: Path) -> None:
             f"nothing was written: {'; '.join([*survey.remarks, ''])}no guess for "
             f"{len(missing)} value(s), first "
             f"{missing[0]!r} on {survey.uses[missing[0]]}; say what every value is, a "
-            f"class, background or ignore:\n    --map {map_text(survey.guess)}"
+            f"class, background or ignore:\n    --map {_some_of(survey.guess)}"
         )
     _confirm(survey.guess, yes=yes, command=command, out=out)
+
+
+def _some_of(guess: Mapping[str, str | None]) -> str:
+    some = dict(list(guess.items())[:MAX_SHOWN_KEYS])
+    more = len(guess) - len(some)
+    return map_text(some) + f" and {more} more" * (more > 0)
 
 
 def _confirm(

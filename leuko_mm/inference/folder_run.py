@@ -250,8 +250,10 @@ def predict_files(
                 **({"left_out": left_out, "closed": closed} if line else {}),
             }
             with _only_writer(out):
-                _clear(out, images=request.force)
+                if request.force:
+                    _clear(out, images=True)
                 done = _records_there(images, out)
+                _clear(out, images=False)
                 measure = partial(predictor.common_scale, progress=progress)
                 if former and request.keep_scales:
                     # Records, and what people say of their cells, stay as they are.

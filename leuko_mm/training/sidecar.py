@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from leuko_mm.models.size import build_bare
 from leuko_mm.training.config import cells_config
 from leuko_mm.zoo.entries import checkpoint_of
 
+LOGGER = logging.getLogger("leuko_mm")
 # What the data preprocessor does to the values of a pixel.
 NORMALISATION = ("mean", "std", "bgr_to_rgb")
 # In a sidecar's ``training``: method, sha256, training and licence of the model that it
@@ -234,11 +236,14 @@ def start_from(config: Config, name: str) -> None:
     _check_network(config, path)
     config.model.get("backbone", {}).pop("init_cfg", None)
     config.model.init_cfg = dict(type="Pretrained", checkpoint=str(path))
-    # Kept now: at the end of the training the file may be gone.
-    kept = {
-        key: sidecar.get(key) for key in ("method", "sha256", "training", "licence")
-    }
-    config[START_KEY] = kept
+    # It would be loaded after the weights of this start.
+    config.pop("load_from", None)
+    config[START_KEY] = _kept(sidecar)
+
+
+def _kept(sidecar: Mapping) -> dict:
+    # Kept from the start: at the end of the training the file may be gone.
+    return {key: sidecar.get(key) for key in ("method", "sha256", "training", "licence")}
 
 
 def start_of(config: Config) -> Path | None:
@@ -249,11 +254,32 @@ def start_of(config: Config) -> Path | None:
 
 
 def check_start(config: Config) -> None:
-    """Refuse a start that was trained on the cells on which the run is tested."""
+    """Refuse a start that was trained on the cells on which the run is tested.
+
+    It is that of ``--load-from``, or what a config names itself.
+    """
+    key, path = "--load-from", start_of(config)
+    if given := config.get("load_from"):
+        key, path = "load_from", Path(given)
+    elif START_KEY not in config:
+        key = "init_cfg"
+    if path is None:
+        return
+    if key != "--load-from":
+        if not (sidecar := read_sidecar(path)):
+            LOGGER.warning(
+                "%s: %s has no sidecar (%s): nothing tells which cells it was trained "
+                "on, and the scores may be of those",
+                key,
+                path,
+                path.with_suffix(".json").name,
+            )
+            return
+        config[START_KEY] = _kept(sidecar)
     try:
-        check_unseen(config, config.get(START_KEY) or {})
+        check_unseen(config, config[START_KEY])
     except UsageError as error:
-        raise UsageError(f"--load-from: {start_of(config)}: {error}") from None
+        raise UsageError(f"{key}: {path}: {error}") from None
 
 
 def _check_network(config: Config, path: Path) -> None:

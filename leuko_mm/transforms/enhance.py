@@ -16,6 +16,9 @@ from leuko_mm.transforms.ahe_retinex import (
 )
 from leuko_mm.transforms.retinex import READINGS, RetinexParams
 
+# Smaller windows show no surround, and there are so many of them that none ends.
+LEAST_WINDOW = 32
+
 
 @TRANSFORMS.register_module()
 class AHERetinex(BaseTransform):
@@ -108,7 +111,7 @@ class ValueEqualisation(BaseTransform):
         window: side of a window in pixels.
 
     Raises:
-        ValueError: if the window is not a whole number of at least 2.
+        ValueError: if the window is not a whole number of at least 32.
     """
 
     def __init__(self, window: int = 256) -> None:
@@ -130,7 +133,8 @@ class ValueEqualisation(BaseTransform):
 
 
 def _check_window(name: str, window: int) -> None:
-    if not isinstance(window, int) or window < 2:
+    if not isinstance(window, int) or window < LEAST_WINDOW:
         raise ValueError(
-            f"{name} window={window!r}: expected a whole number of at least 2"
+            f"{name} window={window!r}: expected a whole number of pixels of at least "
+            f"{LEAST_WINDOW}, usually 256"
         )

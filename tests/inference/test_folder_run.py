@@ -184,8 +184,10 @@ def test_results_are_not_replaced_unasked(place):
     with pytest.raises(UsageError, match=r"accept None, now 0\.9"):
         predicted(place, resume=True, accept=0.9)
     (place / "in" / "a.png").rename(place / "in" / "z.png")
+    before = content_of(place / "out")
     with pytest.raises(UsageError, match=r"1 image.* not named now, first a.png"):
         predicted(place, resume=True)
+    assert content_of(place / "out") == before
     outcome = predicted(place, force=True, tta=True)
     assert [record["image"] for record in outcome.records] == ["z.png"]
     assert [p.name for p in (place / "out" / "images").iterdir()] == ["z.png"]

@@ -25,6 +25,7 @@ from leuko_mm.training.sidecar import (
     check_unseen,
     licence_of,
     sidecar_of,
+    start_of,
     training_cells,
     training_groups,
 )
@@ -211,6 +212,40 @@ def test_a_start_that_was_trained_on_tested_cells_is_refused(
     with pytest.raises(UsageError, match="--split fold1"):
         train(TrainRequest(str(tiny_config), **wish))
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("key", "said"), [("load_from", "load_from"), ("model.init_cfg", "init_cfg")]
+)
+def test_a_start_that_the_config_names_takes_the_same_check(
+    tiny_data, tiny_config, start, caplog, key, said
+):
+    digest = read_about(tiny_data / "synthetic")["sha256"]
+    rewrite(start, training=dict(dataset="synthetic", sha256=digest, split="fold1"))
+    given = dict(type="Pretrained", checkpoint=str(start))
+    options = {key: str(start) if key == "load_from" else given}
+
+    def named(split):
+        return prepare_config(
+            TrainRequest(str(tiny_config), split=split, options=options)
+        )
+
+    fits = named("fold1")
+    check_start(fits)
+    assert fits[START_KEY]["training"]["split"] == "fold1"
+    with pytest.raises(UsageError, match=rf"{said}: .*start\.pth: 5 of the 5"):
+        check_start(named("fold5"))
+    start.with_suffix(".json").unlink()
+    check_start(named("fold5"))
+    assert "start.json): nothing tells which cells" in caplog.text
+
+
+def test_the_start_of_the_command_replaces_that_of_the_config(
+    tiny_data, tiny_config, start
+):
+    options = dict(load_from="absent.pth")
+    config = prepared_from(start, tiny_config, options=options)
+    assert (config.get("load_from"), start_of(config)) == (None, start)
 
 
 def test_another_network_or_other_classes_are_refused(

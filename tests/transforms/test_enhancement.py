@@ -65,6 +65,7 @@ def test_reading_preset_and_window_reach_the_function(rgb):
         {"preset": "none"},
         {"channel_order": "gbr"},
         {"window": 0},
+        {"window": 2},
         {"window": 25.6},
     ],
 )
@@ -144,7 +145,7 @@ def test_window_reaches_the_function_and_the_part_pickles():
     assert "window=32" in repr(part)
 
 
-@pytest.mark.parametrize("window", [0, 25.6, "256"])
+@pytest.mark.parametrize("window", [0, 2, 31, 25.6, "256"])
 def test_raises_for_a_window_that_is_none(window):
     with pytest.raises(ValueError, match="window"):
         ValueEqualisation(window=window)
