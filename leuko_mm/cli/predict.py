@@ -24,7 +24,7 @@ from leuko_mm.inference.folder_run import (
 )
 from leuko_mm.inference.model import DEFAULT_MODEL, RUNTIMES
 from leuko_mm.inference.outputs import REPORT, UNITS, count_table
-from leuko_mm.inference.scale import AUTO, MEASURING
+from leuko_mm.inference.scale import ANOTHER_SIZE, AUTO, MEASURING
 from leuko_mm.processes import DASK_HELP, keep_memory
 from leuko_mm.progress import ProgressLine
 from leuko_mm.zoo.entries import network_of, read_entries
@@ -197,7 +197,8 @@ def _scale_lines(scales: list[dict]) -> list[str]:
         f"{SCALE_SOURCES.get(how, how)} {n}" for how, n in sources.items()
     )
     summary = f"scale {factors[0]:.3g} to {factors[-1]:.3g} ({counted})"
-    if len(notes := {scale["note"] for scale in scales}) == 1:
+    notes = {scale["note"].partition(f"; {ANOTHER_SIZE}")[0] for scale in scales}
+    if len(notes) == 1:
         summary = notes.pop() or summary
     lines = [f"{summary}; image by image in images.csv"]
     if unsure := sum(scale["confidence"] < UNSURE_SCALE for scale in scales):

@@ -76,7 +76,7 @@ PREDICTOR_OPTIONS = (
     *("device", "runtime", "scale", "um_per_px"),
     *("tta", "min_area", "accept", "classifier", "exhaustive"),
 )
-SHOWN_COPIES = 5
+SHOWN = 5
 
 # Images done, all images, and the last one.
 Progress = Callable[[int, int, str], None]
@@ -148,13 +148,14 @@ class PredictOutcome:
 
 
 def _of_another_size(records: Sequence[Mapping]) -> list[str]:
-    notes = dict.fromkeys(record["scale"]["note"] for record in records)
+    images = [r["image"] for r in records if ANOTHER_SIZE in r["scale"]["note"]]
+    if not images:
+        return []
     return [
-        printable(note[note.index(ANOTHER_SIZE) :])
-        + ": cells there may be missed or get another class; put images of one "
-        "magnification into a folder of their own"
-        for note in notes
-        if ANOTHER_SIZE in note
+        f"red cells have another size in {printable(_shown(images))} ({len(images)} of "
+        f"{len(records)} images): cells there may be missed or get another class; put "
+        "images of one magnification into a folder of their own, and check --um-per-px "
+        "or --scale if you gave it"
     ]
 
 
@@ -189,7 +190,7 @@ def _copies(records: Sequence[Mapping]) -> list[str]:
 
 
 def _shown(texts: Sequence[str]) -> str:
-    return ", ".join(texts[:SHOWN_COPIES]) + ", ..." * (len(texts) > SHOWN_COPIES)
+    return ", ".join(texts[:SHOWN]) + ", ..." * (len(texts) > SHOWN)
 
 
 def predict_files(

@@ -55,7 +55,7 @@ from leuko_mm.inference.scale import (
     find_scale,
     network_red_cell,
     scale_of_leukocytes,
-    with_others_named,
+    with_own_size,
 )
 from leuko_mm.transforms.ahe_retinex import (
     as_rgb_uint8,
@@ -229,21 +229,19 @@ class Predictor:
         """
         if self.scale not in (AUTO, None) or self.um_per_px is not None:
             return None
-        found, few, named = [], [], {}
+        found, few = [], []
         for number, smear in enumerate(_read_ahead(images)):
             if progress:
                 progress(number, len(images), MEASURING)
             # Why an image cannot be used is said where it is predicted.
             if smear:
                 found.append(find_scale(smear.pixels, self.checkpoint))
-                if not isinstance(image := images[number], np.ndarray):
-                    named[Path(image).name] = found[-1]
                 if len(few) < MEASURED and smear.pixels.size <= 3 * LARGE:
                     few.append(smear)
         agreed = agreed_scale(found)
         seen = [one for one in found if one.how == RED_CELLS]
         if agreed is not None:
-            return with_others_named(agreed, named)
+            return agreed
         if 2 * len(seen) > len(found):
             return None
         rough = self._scale_by_leukocytes(few)
@@ -280,7 +278,10 @@ class Predictor:
 
     def _predict(self, image: ImageOrPath, scale: ImageScale | None) -> Prediction:
         smear = _read(image)
+        measured = scale is None and self.scale in (AUTO, None) and not self.um_per_px
         scale = scale or self._scale_of(smear)
+        if not measured:
+            scale = with_own_size(scale, smear.pixels, self.checkpoint)
         labels, instances, cells = self._found(smear, scale, self.exhaustive)
         if self.classifier and cells:
             red_cell = network_red_cell(self.checkpoint) / scale.factor

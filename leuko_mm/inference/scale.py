@@ -12,7 +12,11 @@ import numpy as np
 
 from leuko_mm.inference.cells import ImageScale
 from leuko_mm.inference.model import Checkpoint
-from leuko_mm.transforms.red_cells import LEUKOCYTE_BY_AREA, measure_red_cells
+from leuko_mm.transforms.red_cells import (
+    LEUKOCYTE_BY_AREA,
+    measure_red_cells,
+    quickly_seen,
+)
 
 AUTO = "auto"
 RED_CELLS, LEUKOCYTES, ASSUMED = "red cells", "leukocytes", "assumed"
@@ -22,8 +26,7 @@ MEASURING = "measuring the scale"
 ALIKE = 0.15
 # An image is named where they differ by more, and its own measure is as sure.
 SURELY_OTHER, SURE = 0.3, 0.6
-ANOTHER_SIZE = "red cells have another size in "  # in the note of a scale
-SHOWN = 5  # names in it
+ANOTHER_SIZE = "red cells have another size here"  # in the note of a scale
 MOST_MEASURED = 25  # images of a folder, evenly over it
 # A red cell in a dried and stained smear, in um.
 RED_CELL_UM = 7.5
@@ -91,25 +94,26 @@ def agreed_scale(
     )
 
 
-def with_others_named(
-    agreed: ImageScale, found: Mapping[str, ImageScale]
+def with_own_size(
+    scale: ImageScale, image: np.ndarray, checkpoint: Checkpoint
 ) -> ImageScale:
-    """Return an agreed scale whose note names images that surely have another.
+    """Return a scale whose note says that red cells of the image surely have another.
+
+    Only where a quick look does not see those of the scale are they measured.
 
     Args:
-        found: what was measured, by the names of the images.
+        scale: of several images, or given by the user.
     """
-    others = [
-        name
-        for name, one in found.items()
-        if one.how == RED_CELLS
-        and one.confidence >= SURE
-        and abs(math.log(one.factor / agreed.factor)) > SURELY_OTHER
-    ]
-    if not others:
-        return agreed
-    shown = ", ".join(others[:SHOWN]) + ", ..." * (len(others) > SHOWN)
-    return replace(agreed, note=f"{agreed.note}; {ANOTHER_SIZE}{shown}")
+    if scale.how in (LEUKOCYTES, ASSUMED):
+        return scale
+    if quickly_seen(image, network_red_cell(checkpoint) / scale.factor):
+        return scale
+    own = _by_red_cells(image, checkpoint)
+    far = abs(math.log(own.factor / scale.factor)) > SURELY_OTHER
+    if own.how != RED_CELLS or own.confidence < SURE or not far:
+        return scale
+    size = f"{ANOTHER_SIZE}: {own.red_cell_px:.0f} pixels"
+    return replace(scale, note=f"{scale.note}; {size}")
 
 
 def areas_of_pieces(cells: np.ndarray) -> list[int]:

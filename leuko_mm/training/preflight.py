@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -52,9 +53,30 @@ def check_run(config: Config, work_dir: Path, *, resume: bool, force: bool) -> N
     if isinstance(kind, str) and OPTIMIZERS.get(kind) is None:
         hint = did_you_mean(kind, OPTIMIZERS.module_dict)
         raise UsageError(f"optim_wrapper.optimizer: there is no {kind!r}{hint}")
+    check_hooks(config)
     check_data(config)
     check_losses(config)
     check_weights(config)
+
+
+def check_hooks(config: Config) -> None:
+    """Refuse to draw predictions on the files of images that are of several files."""
+    packed = [
+        step.get("meta_keys", "img_path")
+        for step in mappings(config.test_dataloader.dataset.get("pipeline"))
+        if step.get("type") == "PackSegInputs"
+    ]
+    if all("img_path" in keys for keys in packed):
+        return
+    hooks = [*(config.get("default_hooks") or {}).values()]
+    for hook in [*hooks, *(config.get("custom_hooks") or [])]:
+        drawing = isinstance(hook, Mapping) and hook.get("draw")
+        if drawing and str(hook.get("type")).endswith("SegVisualizationHook"):
+            raise UsageError(
+                "SegVisualizationHook(draw=True) draws on the file of an image, but a "
+                "tested mosaic has none; leave the hook out: report.html of the run "
+                "shows predictions"
+            )
 
 
 def check_output(work_dir: Path, *, resume: bool, force: bool) -> None:

@@ -315,6 +315,7 @@ def run_test(request: TestRequest) -> Path:
     config.launcher = request.launcher
     work_dir = Path(config.work_dir)
     preflight.check_output(work_dir, resume=False, force=request.force)
+    preflight.check_hooks(config)
     preflight.check_data(config)
     if not sidecar:
         LOGGER.warning(

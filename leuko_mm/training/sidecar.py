@@ -243,7 +243,9 @@ def start_from(config: Config, name: str) -> None:
 
 def _kept(sidecar: Mapping) -> dict:
     # Kept from the start: at the end of the training the file may be gone.
-    return {key: sidecar.get(key) for key in ("method", "sha256", "training", "licence")}
+    return {
+        key: sidecar.get(key) for key in ("method", "sha256", "training", "licence")
+    }
 
 
 def start_of(config: Config) -> Path | None:

@@ -24,6 +24,7 @@ PATCH = 256  # side of the four patches that are searched where an image is larg
 CLOSE, TRIES = 1.3, 4
 SIZE_SPREAD = 0.08  # spread of the log diameter of red cells of a smear
 FEWEST = 2  # circles
+ENOUGH = 5  # circles, for a quick look
 SEEN = 0.38  # share of the best rim, at least; in noise 0.32 was met
 MOST = 300  # circles of a patch
 SHARPNESS = 5  # power of the rim's share, by which a circle counts
@@ -77,6 +78,19 @@ def measure_red_cells(image: np.ndarray) -> RedCells | None:
     return RedCells(diameter, len(sizes), spread, sure)
 
 
+def quickly_seen(image: np.ndarray, diameter: float) -> bool:
+    """Return whether most of what is round has about a diameter: a quick look.
+
+    Half of the patches are searched, and at one size. False says nothing.
+    """
+    if BEST / diameter * min(image.shape[:2]) < 2 * SMALLEST:
+        return False
+    found = _circles_at(image, BEST / diameter, every=3)
+    near = np.abs(np.log(found[:, 0] / diameter)) < 3 * SIZE_SPREAD
+    weight = found[:, 1] ** SHARPNESS
+    return bool(near.sum() >= ENOUGH and 2 * weight[near].sum() > weight.sum())
+
+
 def _at_octaves(image: np.ndarray) -> np.ndarray:
     factor, found = 2.0, []
     while factor * min(image.shape[:2]) >= 2 * SMALLEST:
@@ -97,10 +111,10 @@ def _most_area(circles: np.ndarray) -> float | None:
     return float(circles[np.argmax(near @ weight), 0])
 
 
-def _circles_at(image: np.ndarray, factor: float) -> np.ndarray:
+def _circles_at(image: np.ndarray, factor: float, *, every: int = 1) -> np.ndarray:
     """Return circles as (diameter in image pixels, rim, 1 / searched pixels)."""
     found = []
-    patches = _patches(image.shape[:2], round(PATCH / factor))
+    patches = _patches(image.shape[:2], round(PATCH / factor))[::every]
     for rows, columns in patches:
         patch = image[rows, columns]
         size = [max(1, round(side * factor)) for side in patch.shape[1::-1]]

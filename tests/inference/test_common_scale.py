@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -15,6 +16,7 @@ from predicted_fields import ColourPredictor, predicted, write_fields
 from leuko_mm.classes import CLASS_COLOURS
 from leuko_mm.inference import Predictor
 from leuko_mm.inference import predictor as predictor_module
+from leuko_mm.inference import scale as scale_module
 from leuko_mm.inference.cells import ImageScale
 from leuko_mm.inference.scale import (
     ANOTHER_SIZE,
@@ -23,9 +25,10 @@ from leuko_mm.inference.scale import (
     RED_CELLS,
     agreed_scale,
     areas_of_pieces,
+    find_scale,
     scale_of_leukocytes,
     scales_of_folders,
-    with_others_named,
+    with_own_size,
 )
 from leuko_mm.transforms.red_cells import LEUKOCYTE_BY_AREA
 
@@ -255,22 +258,25 @@ def test_more_images_in_a_folder_are_as_if_they_had_been_there_before(tmp_path):
     assert {scale.factor for scale in other.used} == {0.7}
 
 
-def test_images_that_surely_have_another_scale_are_named():
-    found = {f"{number}.png": seen(0.5, sure=0.7) for number in range(4)}
-    agreed = agreed_scale(list(found.values()))
-    assert with_others_named(agreed, found) is agreed
-    others = {"near.png": seen(0.6, sure=0.9), "unsure.png": seen(1.0, sure=0.5)}
-    assert with_others_named(agreed, {**found, **others, "x": UNSEEN}) is agreed
-    named = with_others_named(agreed, {**found, **others, "far.png": seen(1, sure=0.7)})
-    assert named.note == f"{agreed.note}; {ANOTHER_SIZE}far.png"
-    assert named.factor == agreed.factor
+@pytest.mark.parametrize("given", [{}, {"um_per_px": 0.1875}])
+def test_every_image_of_another_size_says_so(painted, given):
+    predictor = Predictor(painted, **given)
+    fitting, larger = drawn(40, seed=1), drawn(90, seed=2)
+    common = None if given else find_scale(drawn(40), predictor.checkpoint)
+    assert ANOTHER_SIZE not in predictor.predict(fitting, scale=common).scale.note
+    found = predictor.predict(larger, scale=common).scale
+    width = float(found.note.partition(f"; {ANOTHER_SIZE}: ")[2].split()[0])
+    assert width == pytest.approx(90, rel=0.05)
+    assert found.factor == predictor.predict(fitting, scale=common).scale.factor
 
 
-def test_the_common_scale_names_files_of_another_size(painted, tmp_path):
-    for seed in range(4):
-        Image.fromarray(drawn(90 if seed == 2 else 40, seed=seed)).save(
-            tmp_path / f"{seed}.png"
-        )
-    found = Predictor(painted).common_scale(sorted(tmp_path.glob("*.png")))
-    assert found.factor == pytest.approx(0.5, rel=0.05)
-    assert found.note.endswith(f"{ANOTHER_SIZE}2.png")
+def test_only_surely_another_size_is_named(painted, monkeypatch):
+    predictor, image = Predictor(painted), drawn(90)
+    scale = find_scale(drawn(40), predictor.checkpoint)
+    blank = np.full_like(image, 200)
+    assert with_own_size(scale, blank, predictor.checkpoint) is scale
+    by_leukocytes = replace(scale, how=LEUKOCYTES)
+    assert with_own_size(by_leukocytes, image, predictor.checkpoint) is by_leukocytes
+    # What the quick look sees is not measured.
+    monkeypatch.setattr(scale_module, "measure_red_cells", None)
+    assert with_own_size(scale, drawn(40, seed=3), predictor.checkpoint) is scale

@@ -24,6 +24,7 @@ from predicted_fields import (
 )
 
 from leuko_mm.classes import CLASS_COLOURS, label_lut
+from leuko_mm.cli.predict import outcome_lines
 from leuko_mm.datasets.images import ImageSearch
 from leuko_mm.errors import UsageError
 from leuko_mm.files import sha256_of_file
@@ -410,13 +411,17 @@ def test_what_is_done_is_kept_while_a_file_cannot_be_opened(place, monkeypatch):
 
 def test_images_of_another_magnification_are_named(place):
     class Measuring(ColourPredictor):
-        def common_scale(self, images, *, progress=None):
-            return ImageScale(1.0, "red cells", 1.0, note=f"1; {ANOTHER_SIZE}b.png")
-
         def predict(self, image, *, scale=None):
-            return replace(super().predict(image), scale=scale)
+            found, note = super().predict(image), f"1; {ANOTHER_SIZE}: 9 pixels"
+            note = note if self.seen > 1 else "1"
+            return replace(found, scale=ImageScale(1.0, "red cells", 1.0, note=note))
 
-    write_fields(place / "in", ["a.png", "b.png"])
-    (note,) = predicted(place, predictor=Measuring()).notes()
-    assert note.startswith("red cells have another size in b.png: cells there may be")
+    write_fields(place / "in", [f"{letter}.png" for letter in "abcdefgh"])
+    outcome = predicted(place, predictor=Measuring())
+    note = outcome.notes()[0]
+    assert note.startswith(
+        "red cells have another size in b.png, c.png, d.png, e.png, f.png, ... (7 of "
+        "8 images): cells there may be missed"
+    )
+    assert "1; image by image in images.csv" in outcome_lines(outcome, place)
     assert note in (place / "out" / "report.html").read_text()

@@ -14,6 +14,7 @@ from leuko_mm.training.config import cells_config, resolve_config
 from leuko_mm.training.preflight import (
     check_batch_norm,
     check_data,
+    check_hooks,
     check_losses,
     check_output,
     check_run,
@@ -85,6 +86,20 @@ def test_a_start_that_is_missing_is_named(config, tmp_path):
     for start in (str(tmp_path / "there.pth"), "https://example.org/model.pth"):
         config.load_from = start
         check_weights(config)
+
+
+def test_drawing_on_files_that_mosaics_do_not_have_is_refused(config):
+    hook = dict(type="SegVisualizationHook", draw=True)
+    config.default_hooks.visualization = hook
+    with pytest.raises(UsageError, match="a tested mosaic has none; leave the hook"):
+        check_hooks(config)
+    config.default_hooks.visualization = {**hook, "draw": False}
+    check_hooks(config)
+    config.custom_hooks = [dict(type="EMAHook"), hook]
+    with pytest.raises(UsageError, match="SegVisualizationHook"):
+        check_hooks(config)
+    config.test_dataloader.dataset.pipeline = [dict(type="PackSegInputs")]
+    check_hooks(config)
 
 
 class Named(torch.nn.Module):
