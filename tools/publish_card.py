@@ -246,8 +246,7 @@ def _failures(
         f"## Known failures\n\n{len(wrong)} of {len(truth)} test cells get another "
         "class or none. "
         f"`leuko zoo verify {method} --accuracy --out FOLDER` draws them into its "
-        "report."
-        + (f" {WORST} of them:" if len(wrong) > WORST else "")
+        "report." + (f" {WORST} of them:" if len(wrong) > WORST else "")
     )
     if not len(wrong):
         return head
