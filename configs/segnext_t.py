@@ -2,7 +2,7 @@
 # What people change most:
 #   --protocol paper | grouped | half | robust | labs | smoke     data and schedule
 #   --setting A | B                      raw + cross-entropy, AHE-Retinex + focal + Dice
-# Its head draws the start of a matrix factorisation anew for every image, in tests too:
+# Its head draws the start of a matrix factorisation for every image, in tests too:
 # the same seed gives the same scores, the same image alone may not.
 _base_ = ['_base_/runtime.py', '_base_/protocols/paper.py']
 method = 'segnext_t'

@@ -49,7 +49,7 @@ def real_path(path: Path) -> Path:
 def fitting_name(stem: str, suffix: str) -> str:
     """Return stem and suffix as a file's name, the stem cut if it would be too long.
 
-    What is cut is told apart by its sha256.
+    The sha256 tells names apart that are cut alike.
     """
     name, room = os.fsencode(stem), MOST_OF_A_NAME - len(os.fsencode(suffix))
     if len(name) > room:

@@ -456,12 +456,12 @@ def _test_source(name: str, predictor: Predictor) -> tuple[dict, list[dict]]:
     """Return the metrics of a source, and the answers of its labelled cells."""
     root = dataset_root(name)
     networks = _networks(predictor)
-    learnt = {
+    trained_on = {
         group
         for sidecar in networks.values()
         for group in training_groups(root, sidecar) or ()
     }
-    rows = [row for row in pictures_of(root) if row.group not in learnt]
+    rows = [row for row in pictures_of(root) if row.group not in trained_on]
     if not rows:
         raise UsageError(
             f"{root}: the model was trained on every picture; give other data, or "
@@ -484,7 +484,7 @@ def _test_source(name: str, predictor: Predictor) -> tuple[dict, list[dict]]:
     metrics = dict(
         halves,
         sha256=read_about(root)["sha256"],
-        learnt_groups=len(learnt),
+        learnt_groups=len(trained_on),
         scale=scale.note if scale else None,
         networks={
             key: dict(sha256=sidecar["sha256"], training=sidecar["training"])

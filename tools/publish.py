@@ -103,7 +103,7 @@ class PublishRequest:
 def publish(request: PublishRequest) -> Path:
     """Write a checkpoint, its sidecar and its card; return the checkpoint's path.
 
-    What is written is tested first, as it is: its figures are those of the rounded
+    What is written is tested first, as it is: its metrics are those of the rounded
     weights. Nothing appears before all of it is right.
 
     Raises:
@@ -186,11 +186,11 @@ def read_tested(folder: Path) -> Tested:
     place = Path(folder) / "results.json"
     if not place.is_file():
         raise UsageError(f"{folder} holds no results.json; test the checkpoint first")
-    told = Path(folder) / CALIBRATION_FILE
+    bins = Path(folder) / CALIBRATION_FILE
     return Tested(
         results=json.loads(place.read_text(encoding="utf-8")),
         cells=load_cells(Path(folder) / CELLS_FILE),
-        calibration=json.loads(told.read_text()) if told.is_file() else {},
+        calibration=json.loads(bins.read_text()) if bins.is_file() else {},
     )
 
 
@@ -225,13 +225,13 @@ def _check_size(draft: Path, target: Path, limit: tuple[int, int]) -> None:
 
 def _described(draft: Path, sidecar: dict) -> dict:
     """Write the sidecar of a draft and return it."""
-    told = {**sidecar, "sha256": sha256_of_file(draft)}
-    start = told["config"]["model"].get("init_cfg")
+    described = {**sidecar, "sha256": sha256_of_file(draft)}
+    start = described["config"]["model"].get("init_cfg")
     if isinstance(start, dict) and "checkpoint" in start:
         # Whose weights these were is in the training's start; a path is of one machine.
         start["checkpoint"] = Path(start["checkpoint"]).name
-    _write_json(draft.with_suffix(".json"), told)
-    return told
+    _write_json(draft.with_suffix(".json"), described)
+    return described
 
 
 def _write_json(path: Path, content: dict) -> None:

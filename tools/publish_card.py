@@ -139,12 +139,12 @@ def _about(sidecar: Mapping, size_bytes: int, command: str) -> str:
         )
     start = ""
     if first := training.get("start"):
-        learnt = first["training"]
+        before = first["training"]
         start = (
             f"\n- It started from a network of this method (sha256 "
-            f"`{first['sha256'][:12]}`) that was trained on {learnt['dataset']}, "
-            f"split {learnt['split']}, {learnt['iterations']} iterations, code "
-            f"{learnt['git']}."
+            f"`{first['sha256'][:12]}`) that was trained on {before['dataset']}, "
+            f"split {before['split']}, {before['iterations']} iterations, code "
+            f"{before['git']}."
         )
     return f"""# {sidecar["method"]}
 
@@ -218,11 +218,11 @@ def _with_ends(interval: Interval) -> list[str]:
     return [number(interval.value, 2), ends]
 
 
-def _calibration(told: Mapping) -> str:
-    if not told:
+def _calibration(calibration: Mapping) -> str:
+    if not calibration:
         return "## Calibration\n\nNot measured."
-    pixels, cells = (told[key]["error"] for key in ("pixels", "cells"))
-    bins = np.array(told["cells"]["bins"])
+    pixels, cells = (calibration[key]["error"] for key in ("pixels", "cells"))
+    bins = np.array(calibration["cells"]["bins"])
     rows = [
         [f"{sure / count:.2f}", f"{right / count:.2f}", f"{count:.0f}"]
         for count, sure, right in bins

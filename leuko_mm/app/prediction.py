@@ -29,7 +29,7 @@ class Pace:
     Args:
         done, total: images.
         item: the image that was done last, or what is done before the first.
-        seconds_left: None until it can be told.
+        seconds_left: None until it is known.
         error: why it ended; empty while it runs.
     """
 

@@ -181,6 +181,7 @@ class AppServer:
             Route("/sessions", self.new_session, methods=["POST"]),
             Route(f"{own}/", self.page),
             Route(own, self.delete, methods=["DELETE"]),
+            Route(own, self.rename, methods=["PATCH"]),
             Route(f"{own}/images", self.receive, methods=["POST"]),
             Route(f"{own}/start", self.start, methods=["POST"]),
             Route(f"{own}/status", self.status),
@@ -239,6 +240,12 @@ class AppServer:
         self.sessions.pop(session.id, None)
         session.remove()
         return Response(status_code=204)
+
+    async def rename(self, request: Request) -> Response:
+        """Give a session another name."""
+        session, said = self._session(request), await _json(request)
+        await run_in_threadpool(session.rename, str(said.get("name", "")))
+        return JSONResponse({"name": printable(session.name)})
 
     async def receive(self, request: Request) -> Response:
         """Take one image in: its bytes are the body, its name is in the address."""

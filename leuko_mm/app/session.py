@@ -114,11 +114,23 @@ class Session:
         """Make a session in the folder of all sessions."""
         folder = Path(root) / f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
         (folder / SMEARS).mkdir(parents=True)
-        shown = printable(name).strip()[:MOST_OF_A_TITLE] or folder.name
-        about = dict(name=shown, images={}, refused={})
+        about = dict(name=_title(name) or folder.name, images={}, refused={})
         created = time.strftime("%Y-%m-%d %H:%M")
         _write(folder / SESSION, {**about, "created": created})
         return cls(folder)
+
+    def rename(self, name: str) -> None:
+        """Give the session another name; its folder keeps its own.
+
+        Raises:
+            UsageError: if the name is empty.
+        """
+        shown = _title(name)
+        if not shown:
+            raise UsageError("expected a name of the session, got an empty one")
+        with self.lock:
+            self.name = shown
+            self._save_about()
 
     # Images
 
@@ -544,6 +556,10 @@ def shown_row(row: DifferentialRow) -> dict:
         **dict(name=row.name, count=row.count),
         **{key: number(value) for key, value in zip(keys, parts, strict=True)},
     }
+
+
+def _title(name: str) -> str:
+    return printable(name).strip()[:MOST_OF_A_TITLE]
 
 
 def _outline(cell: Mapping) -> str:

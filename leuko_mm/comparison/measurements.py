@@ -200,9 +200,9 @@ def repeated(results: Sequence[Result]) -> list[Trainings]:
 
 def _training(run: PublishedRun) -> tuple:
     """What trainings share that differ in their seed alone."""
-    learnt = frozenset(run.data.get("train_groups") or ())
+    trained_on = frozenset(run.data.get("train_groups") or ())
     tested = tuple(sorted(run.cells.stem.tolist()))
-    return (*run.recipe, run.split, learnt, tested)
+    return (*run.recipe, run.split, trained_on, tested)
 
 
 def float32_files(runs: Iterable[PublishedRun]) -> list[str]:

@@ -195,6 +195,7 @@ def _table_rows(
     metrics: Metrics,
 ) -> Iterable[TableRow]:
     kind = table["kind"]
+    results = _of_one_length(table["rows"], results)
     combinations = dict(COMBINATIONS) if table["table"] == "3" else {}
     for row in table["rows"]:
         combinations.pop(row["config"].removeprefix(TABLE3), None)
@@ -216,6 +217,18 @@ def _table_rows(
         yield TableRow((name, "not in the paper"), kind="printed")
         row = dict(config=f"{TABLE3}{combination}")
         yield from _our_rows(row, name, MEANS, results, metrics)
+
+
+def _of_one_length(
+    rows: Sequence[Mapping], results: Sequence[Result]
+) -> Sequence[Result]:
+    """Leave out trainings of another length than their protocol's where none is missed.
+
+    A row that only they have needs them, and the others of its table to compare with.
+    """
+    own = [result for result in results if result.first.own_length]
+    missed = [row for row in rows if matching(row, results) and not matching(row, own)]
+    return results if missed else own
 
 
 def _our_rows(
@@ -252,10 +265,7 @@ def _our_rows(
 
 
 def matching(row: Mapping, results: Iterable[Result]) -> list[Result]:
-    """Return the results of a printed row's ``config`` and ``setting``.
-
-    Other settings only where the row's own is not published.
-    """
+    """Return the results of a printed row's ``config``, its own ``setting`` first."""
     config, found = row["config"], []
     for result in results:
         name = (result.method, result.variant)
@@ -266,6 +276,4 @@ def matching(row: Mapping, results: Iterable[Result]) -> list[Result]:
         elif result.method == config and result.variant in ORDER:
             far = result.variant != row.get("setting")
             found.append((far, ORDER.index(result.variant), result))
-    nearest = min((far for far, _, _ in found), default=False)
-    found = [each for each in found if each[0] == nearest]
     return [result for _, _, result in sorted(found, key=lambda each: each[:2])]

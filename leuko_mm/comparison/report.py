@@ -26,6 +26,7 @@ from leuko_mm.comparison.report_differences import (
     cells_per_image,
     chosen_settings,
     development,
+    difference_tables,
     differences,
     leakage,
     other_seeds,
@@ -38,6 +39,7 @@ from leuko_mm.comparison.results import (
     FIVE_FOLDS,
     PublishedRuns,
     Result,
+    by_length,
     read_runs,
     results_of,
     shown_families,
@@ -168,21 +170,23 @@ def gather_report(runs: PublishedRuns, folder: Path) -> ComparisonReport:
     """Return the report of the runs below a folder as plain data."""
     metrics = Metrics()
     first = first_trainings(runs.runs)
-    results = results_of(without_other_images(first))
+    own, others = by_length(results_of(without_other_images(first)))
+    results, developed = [*own, *others], tried_on(first)
     chosen = chosen_settings(results, first)
     sections = [
-        at_a_glance(results, metrics),
-        overview(results, metrics, tried_on(first)),
-        differences(results),
+        at_a_glance(own, metrics),
+        overview(own, metrics, developed),
+        differences(own),
         other_seeds(without_other_images(runs.runs)),
         paper_tables(with_compared_folds(results), metrics),
         leakage(results, metrics),
         cells_per_image(first, metrics),
         confusions(results, chosen),
-        costs(results, metrics, folder),
+        costs(own, metrics, folder),
         learning(first, metrics),
         losses(first, folder),
         development(results, first, metrics, chosen),
+        other_lengths(others, metrics, developed),
         too_short(runs.short),
         terms(),
     ]
@@ -229,7 +233,7 @@ def headlines(
 ) -> tuple[Headline, ...]:
     """Return the CBAM U-Net's first metrics, over as many cells as one result has.
 
-    What was chosen on the development fold stands beside them.
+    What was chosen on the development fold follows.
     """
     many = [r for r in results if r.all_classes]
     whole = [r for r in many if r.scope == FIVE_FOLDS]
@@ -266,29 +270,7 @@ def overview(
 
     ``developed`` names the datasets on whose development fold settings were tried.
     """
-    tables = []
-    for number, members in enumerate(shown_families(results), 1):
-        ranked = metrics.best_first(members)
-        lacking = {
-            "right_class": not ranked[0].all_classes,
-            OUTLINE: all(result.cells.boundary is None for result in ranked),
-        }
-        heads = {name: head for name, head in HEADS.items() if not lacking.get(name)}
-        rows = [
-            result.row(result.encoder, *metrics.of(result, heads).values())
-            for result in ranked
-        ]
-        notes = precision_note(ranked), _choice_note(ranked, metrics, developed)
-        tables.append(
-            ResultTable(
-                f"results_{number}",
-                ranked[0].conditions(),
-                ("method", "setting", "encoder", *heads.values()),
-                tuple(rows),
-                note=" ".join(filter(None, notes)),
-                words=(0, 1, 2),
-            )
-        )
+    tables = _result_tables(results, metrics, developed, "results")
     lead = (
         "Percent. Brackets hold 95 % bootstrap intervals, over slides and then over "
         "cells within slides; in simulations they covered the truth in 86 to 95 % of "
@@ -306,6 +288,51 @@ def overview(
             "every cell."
         )
     return Section("results", "Results", lead, tuple(tables))
+
+
+def other_lengths(
+    results: Sequence[Result], metrics: Metrics, developed: Collection[str]
+) -> Section | None:
+    """Return the section of trainings of another length; None if there are none."""
+    if not results:
+        return None
+    tables = _result_tables(results, metrics, developed, "other_lengths")
+    tables += difference_tables(results, "other_lengths_differences")
+    lead = (
+        "Shorter or longer than their protocol, as the command said (`--iterations`). "
+        "First the results, then each row minus the CBAM U-Net on the same cells, as "
+        "above."
+    )
+    return Section("other_lengths", "Trainings of other lengths", lead, tuple(tables))
+
+
+def _result_tables(
+    results: Sequence[Result], metrics: Metrics, developed: Collection[str], key: str
+) -> list[ResultTable]:
+    tables = []
+    for number, members in enumerate(shown_families(results), 1):
+        ranked = metrics.best_first(members)
+        lacking = {
+            "right_class": not ranked[0].all_classes,
+            OUTLINE: all(result.cells.boundary is None for result in ranked),
+        }
+        heads = {name: head for name, head in HEADS.items() if not lacking.get(name)}
+        rows = [
+            result.row(result.encoder, *metrics.of(result, heads).values())
+            for result in ranked
+        ]
+        notes = precision_note(ranked), _choice_note(ranked, metrics, developed)
+        tables.append(
+            ResultTable(
+                f"{key}_{number}",
+                ranked[0].conditions(),
+                ("method", "setting", "encoder", *heads.values()),
+                tuple(rows),
+                note=" ".join(filter(None, notes)),
+                words=(0, 1, 2),
+            )
+        )
+    return tables
 
 
 def _choice_note(

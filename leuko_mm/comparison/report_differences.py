@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from leuko_mm.comparison.measurements import (
     COMPARED,
     HEADS,
+    PAPER_METHOD,
     Compared,
     Metrics,
     Trainings,
@@ -43,8 +44,11 @@ BY_FOLD = "mIoU, by fold"
 TRIED = (*COMPARED, "right_class")
 
 
-def differences(results: Sequence[Result]) -> Section:
-    """Return the paired differences to the CBAM U-Net under each setting."""
+def difference_tables(results: Sequence[Result], key: str) -> list[ResultTable]:
+    """Return the paired differences to the CBAM U-Net under each setting.
+
+    The names of the tables begin with ``key``.
+    """
     tables = []
     for members in (m for m in shown_families(results) if len(m) > 1):
         for words, reference, kind in _kinds(members):
@@ -52,7 +56,7 @@ def differences(results: Sequence[Result]) -> Section:
                 continue
             tables.append(
                 _difference_table(
-                    f"differences_{len(tables) + 1}",
+                    f"{key}_{len(tables) + 1}",
                     f"{words}, against {reference.name}: {reference.conditions()}",
                     reference,
                     kind,
@@ -60,21 +64,28 @@ def differences(results: Sequence[Result]) -> Section:
                     note=precision_note([reference, *kind]),
                 )
             )
+    return tables
+
+
+def differences(results: Sequence[Result]) -> Section:
+    """Return the section of ``difference_tables``."""
+    tables = difference_tables(results, "differences")
     lead = (
         "Each row minus the CBAM U-Net on the same cells, in points of percent, with "
         "95 % intervals over slides, then cells. p is two-sided, of a permutation test "
         "that swaps whole slides: in all 1,024 ways where there are ten, so that no p "
         "is below 0.0020, else in 2,000 random ways, of which a p of 0.005 is known to "
-        "within about 0.003. Beside it is p after Holm's correction over its "
-        "column. Interval and p are of these trained networks, not of their methods: "
-        "all slides of a fold share one network, and of every recipe one training "
-        "is shown. Over five folds the difference of each fold tells how much a "
-        "result depends on one training. Methods are compared under one setting, but "
-        "on single cells: there the paper's Table 2 compares whole recipes, its method "
-        "with enhancement and loss (B), the others without (A). Those that start from "
-        "random weights have tables of their own, since the CBAM U-Net starts from "
-        "ImageNet's; so have ablations and other post-processing. U-Net on VGG16 is a "
-        "method and an ablation, and Holm's correction is of each table by itself."
+        "within about 0.003. Beside it is p after Holm's correction over its column, "
+        "of each table by itself. Interval and p are of these trained networks, not "
+        "of their methods: all slides of a fold share one network, and of every recipe "
+        "one training is shown. Over five folds the difference of each fold tells how "
+        "much a result depends on one training. Methods are compared under one "
+        "setting, and the CBAM U-Net's settings with one another. On single cells the "
+        "paper's Table 2 compares whole recipes, its method with enhancement and loss "
+        "(B), the others without (A). Methods that start from random weights have "
+        "tables of their own, since the CBAM U-Net starts from ImageNet's; so have "
+        "ablations and other post-processing. U-Net on VGG16 is a method and an "
+        "ablation."
         if tables
         else "No two methods are published on the same cells and trained alike yet."
     )
@@ -95,6 +106,7 @@ def _kinds(members: Sequence[Result]) -> list[tuple[str, Result, list[Result]]]:
         found.append((f"Setting {name}", reference, alike))
         start = "pretrained encoders" if random else "from random weights"
         found.append((f"Setting {name}, {start}", reference, apart))
+    found += _settings_of_one(members)
     rest = [r for r in members if r.variant not in SETTINGS or r.first.reading]
     if any(result.method == "unet_vgg16" for result in rest):
         # Rows of the ablation that are methods under a setting, too.
@@ -106,6 +118,21 @@ def _kinds(members: Sequence[Result]) -> list[tuple[str, Result, list[Result]]]:
         ]
     reference = paper_method(rest) or paper_method(members)
     return [*found, ("Ablations and other post-processing", reference, rest)]
+
+
+def _settings_of_one(
+    members: Sequence[Result],
+) -> list[tuple[str, Result, list[Result]]]:
+    """Return the CBAM U-Net's settings, the first of which is the reference."""
+    plain = {
+        result.variant: result
+        for result in members
+        if result.method == PAPER_METHOD[0][0] and not result.first.reading
+    }
+    settings = [plain[name] for name in SETTINGS if name in plain]
+    if len(settings) < 2:
+        return []
+    return [("Settings of the CBAM U-Net", settings[0], settings)]
 
 
 def _difference_table(

@@ -105,6 +105,7 @@ class PublishedRun:
         folder: the protocol, with the data where it is not the protocol's own.
         variant: what the file's name says beside method, split and seed, without the
             length of the training.
+        own_length: whether the training had its protocol's length.
         reading: how cells are read from the network's answer; empty: pixel by pixel.
         tiles: cells along a side of a test image; 1 for images of one cell.
         alike: whether the cells of a test image are all of one class.
@@ -120,6 +121,7 @@ class PublishedRun:
     seed: int
     iterations: int
     variant: str | None
+    own_length: bool
     command: str
     reading: Mapping
     tiles: int
@@ -214,6 +216,8 @@ def _read_run(path: Path, file: str) -> PublishedRun:
     if (cells.confusion.sum(axis=0) != np.array(results["confusion"])).any():
         raise ValueError(f"does not agree with {results['cells']}; publish both again")
     run, mosaic = results["run"], results["data"].get("mosaic") or {}
+    words = _variant_words(path.stem, run)
+    variant = [word for word in words if not LENGTH.match(word)]
     read = PublishedRun(
         file=file,
         results=results,
@@ -223,7 +227,8 @@ def _read_run(path: Path, file: str) -> PublishedRun:
         split=str(run.get("split") or "all cells"),
         seed=int(run.get("seed") or 0),
         iterations=int(run["iterations"] or 0),
-        variant=_variant(path.stem, run),
+        variant="-".join(variant) or None,
+        own_length=variant == words,
         command=str(run.get("command") or ""),
         reading=results["model"].get("reading") or {},
         tiles=int(mosaic.get("n", 1)),
@@ -233,12 +238,12 @@ def _read_run(path: Path, file: str) -> PublishedRun:
     return read
 
 
-def _variant(stem: str, run: Mapping) -> str | None:
+def _variant_words(stem: str, run: Mapping) -> list[str]:
     method, tail = str(run["method"]), f"-{run.get('split')}-s{run.get('seed')}"
     words = str(run.get("variant") or "")
     if stem.startswith(method) and stem.endswith(tail):
         words = stem.removeprefix(method).removesuffix(tail)
-    return "-".join(w for w in words.split("-") if w and not LENGTH.match(w)) or None
+    return [word for word in words.split("-") if word]
 
 
 @dataclass(frozen=True)
@@ -371,6 +376,18 @@ def results_of(runs: Iterable[PublishedRun]) -> list[Result]:
             if not (whole and split in FOLDS)
         ]
     return found
+
+
+def by_length(results: Iterable[Result]) -> tuple[list[Result], list[Result]]:
+    """Divide results into those of their protocol's length and the others.
+
+    Where none has its protocol's length, all count as such.
+    """
+    own: list[Result] = []
+    others: list[Result] = []
+    for result in results:
+        (own if result.first.own_length else others).append(result)
+    return (own, others) if own else (others, [])
 
 
 def without_other_images(runs: Iterable[PublishedRun]) -> list[PublishedRun]:

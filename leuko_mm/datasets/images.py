@@ -565,7 +565,7 @@ class ImageSearch:
         try:
             with open(path, "rb") as file:
                 ours = ENHANCED_BY.encode() in file.read(128)
-        except OSError:  # told where it is read
+        except OSError:  # named where it is read
             return False
         if ours:
             self._leave(path, ENHANCED)

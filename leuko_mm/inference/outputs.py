@@ -555,9 +555,8 @@ def _summary(records: Sequence[Mapping], failed: Mapping) -> str:
         if count := answers[name]:
             clauses.append(f"{count} {'is' if count == 1 else 'are'} {what}")
     if cut:
-        clauses.append(
-            f"{cut} cells touch the border of their image and are counted too"
-        )
+        touch = "touches" if cut == 1 else "touch"
+        clauses.append(f"{_number(cut, 'cell')} {touch} the border of the image")
     for count, what in (
         (assumed, "was not found and is only assumed"),
         (unsure, f"is sure to less than {UNSURE_SCALE:.0%}"),

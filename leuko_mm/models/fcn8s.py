@@ -15,7 +15,7 @@ from leuko_mm.registry import MODELS
 
 
 class ScoreDoubling(nn.ConvTranspose2d):
-    """A learnt 4x4 deconvolution of class scores that starts as bilinear doubling.
+    """A trainable 4x4 deconvolution of class scores that starts as bilinear doubling.
 
     Args:
         channels: number of scores a pixel.

@@ -64,7 +64,7 @@ class SkipsHead(BaseDecodeHead):
 
 
 class Enlarge(nn.Module):
-    """Enlarge a map to a given size, by interpolation or by a learnt 2x2 deconvolution.
+    """Enlarge a map to a given size, by interpolation or a 2x2 deconvolution.
 
     Args:
         channels: of the map.

@@ -293,7 +293,7 @@ def cell_overlay(
     """Outline every cell in the colour of its class, and number it.
 
     Touching cells of a class get an outline each. All other pixels keep their exact
-    value: cells are told apart by the colour of their granules.
+    value: cells differ by the colour of their granules.
 
     Shape:
         (H, W, 3), (H, W) -> (H, W, 3) uint8 RGB.

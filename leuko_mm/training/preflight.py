@@ -44,7 +44,7 @@ def check_run(config: Config, work_dir: Path, *, resume: bool, force: bool) -> N
     check_output(work_dir, resume=resume, force=force)
     if cells_config(config, "train").get("split") is None:
         raise UsageError(
-            "training needs a split, or it would be tested on the cells it learnt; "
+            "training needs a split, or it would be tested on its own training cells; "
             "give --split fold1 ... fold5"
         )
     # mmengine only says that None is not callable.

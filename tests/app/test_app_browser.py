@@ -258,6 +258,17 @@ def test_a_session_is_deleted_after_a_question(serve, tab):
     tab.get_by_text("None yet.").wait_for()
 
 
+def test_a_session_is_renamed(serve, tab):
+    tab.goto(serve().address)
+    drop(tab, {"a.png": png(1)})
+    tab.locator(".cell").first.wait_for()
+    tab.get_by_role("link", name="All sessions").click()
+    tab.once("dialog", lambda question: question.accept("slide 12"))
+    tab.get_by_role("button", name="rename").click()
+    tab.get_by_role("link", name="slide 12").click()
+    assert tab.get_by_role("heading", level=1).inner_text() == "slide 12"
+
+
 def test_every_control_is_named_and_reached_by_the_keyboard(serve, tab, contrasts):
     server = serve()
     tab.goto(server.address)

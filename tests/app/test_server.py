@@ -20,7 +20,7 @@ from starlette.testclient import TestClient
 
 from leuko_mm.app import session as session_module
 from leuko_mm.app.server import build_server
-from leuko_mm.app.session import CORRECTIONS, EXPORTS, SMEARS
+from leuko_mm.app.session import CORRECTIONS, EXPORTS, SESSION, SMEARS
 from leuko_mm.datasets.images import MAX_PIXELS
 from leuko_mm.datasets.prepared import read_index
 from leuko_mm.inference.cells import ImageScale
@@ -572,6 +572,18 @@ def test_a_deleted_session_is_gone_even_while_it_is_predicted(open_server, place
     other.send("a.png", png(1))
     assert other.done()["done"] == 1
     assert app.client.get("/").text.count("data-delete=") == 1
+
+
+def test_a_session_gets_another_name_that_is_kept(open_server, place):
+    app = Browser(open_server())
+    app.send("a.png", png(1))
+    path = f"/s/{app.session}"
+    assert app.client.patch(path, json={"name": " slide <12> "}).status_code == 200
+    assert "slide &lt;12&gt;" in app.ask("GET", "").text
+    assert app.client.patch(path, json={"name": " "}).status_code == 400
+    assert json.loads((place / app.session / SESSION).read_text())["name"] == (
+        "slide <12>"
+    )
 
 
 def test_a_fault_of_the_network_is_shown_and_the_next_session_works(open_server):

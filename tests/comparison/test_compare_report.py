@@ -142,7 +142,9 @@ def test_methods_are_compared_under_one_setting_and_ablations_apart(tmp_path):
     }
     own = {f"Setting {name}, against cbam_unet {name}" for name in "AB"}
     rest = "Ablations and other post-processing, against cbam_unet B"
-    assert told.keys() == {*own, rest}
+    settings = "Settings of the CBAM U-Net, against cbam_unet A"
+    assert told.keys() == {*own, settings, rest}
+    assert [method for method, _ in told[settings]] == ["cbam_unet"]
     for name in own:
         assert [cells[0] for cells in told[name]] == ["unet"]
     assert sorted(told[rest]) == [
@@ -151,6 +153,30 @@ def test_methods_are_compared_under_one_setting_and_ablations_apart(tmp_path):
         ("cbam_unet", "B: AHE-Retinex, focal + Dice loss; views8, eight views"),
         ("unet_vgg16", "ablation: AHE-Retinex"),
     ]
+
+
+def test_other_lengths_are_shown_behind_those_of_the_protocol(tmp_path):
+    for method in ("cbam_unet", "unet_vgg16", "unet"):
+        write_run(tmp_path, method, "A-i300", iterations=300)
+    shown = report_of(tmp_path)
+    assert all(section.name != "other_lengths" for section in shown.sections)
+    assert len(section(shown, "results").tables[0].rows) == 3
+    write_run(tmp_path, "cbam_unet", "A")
+    write_run(tmp_path, "unet_vgg16", "A")
+    shown = report_of(tmp_path)
+    (table,) = section(shown, "results").tables
+    assert "650 iterations" in table.title
+    assert len(table.rows) == 2
+    assert not section(shown, "glance").figures
+    results, *differences = section(shown, "other_lengths").tables
+    assert "300 iterations" in results.title
+    assert len(results.rows) == 3
+    assert all("300 iterations" in table.title for table in differences)
+    table = section(shown, "paper").tables[0]
+    assert {link.path for row in table.rows for link in row.links} == {
+        "half/cbam_unet-A-fold5-s0.json",
+        "half/unet_vgg16-A-fold5-s0.json",
+    }
 
 
 def test_five_folds_tell_what_they_are_without_the_fold_of_the_choices(report, many):

@@ -10,7 +10,7 @@ from leuko_mm.evaluation.statistics import bootstrap_interval
 @pytest.fixture(scope="module")
 def measuring():
     module = load_tool("paper/interval_coverage")
-    module.FIGURES, module.TRUTH_SLIDES = ("mIoU",), 2000
+    module.METRICS, module.TRUTH_SLIDES = ("mIoU",), 2000
     return module
 
 

@@ -75,7 +75,7 @@ RUNS = "half/cbam_unet*-development-s0.json"
 VARIANTS = (None, "raw", "hsv", "hsv_all", "rgb", "clahe")
 PICTURE = "images/enhancement.jpg"
 MARK = "enhancement"
-FIGURES = "results/enhancement.json"
+RESULT = "results/enhancement.json"
 
 # Regions. Pixels beside an outline that belong to neither side of it.
 HALO = 7
@@ -387,7 +387,7 @@ class _Collected:
             self.grain.append(float(np.median(np.linalg.norm(off, axis=1))))
 
     def summary(self) -> dict:
-        """Return the figures of ``colour_evidence`` for this method."""
+        """Return the numbers of ``colour_evidence`` for this method."""
         out: dict = {"failed": self.failed}
         for name, of_slide in self.colours.items():
             if not of_slide:
@@ -450,11 +450,11 @@ def probe(root: Path, method: Method, *, encoder: Callable | None = None) -> dic
         right = np.zeros(len(cells.classes), bool)
         for fold in np.unique(cells.folds):
             test = cells.folds == fold
-            learnt = np.concatenate([part[~test] for part in (as_is, *copies)])
+            seen = np.concatenate([part[~test] for part in (as_is, *copies)])
             classes = np.tile(cells.classes[~test], 1 + COPIES)
             model = make_pipeline(
                 StandardScaler(), LogisticRegression(C=strength, max_iter=300)
-            ).fit(learnt, classes)
+            ).fit(seen, classes)
             right[test] = model.predict(as_is[test]) == cells.classes[test]
         accuracy[f"{strength:g}"] = float(100 * right.mean())
     return dict(cells=len(cells.classes), accuracy=accuracy)
@@ -527,7 +527,7 @@ def _pooled(images: np.ndarray, masks: np.ndarray, maps_of: Callable) -> np.ndar
 
 
 def measure(args: argparse.Namespace, found: dict, save: Callable) -> None:
-    """Add to the figures what is asked for and not among them, saving each at once."""
+    """Add to the numbers what is asked for and not among them, saving each at once."""
     root = dataset_root(args.data)
     sources = {"colour": root}
     if args.nuclei:
@@ -646,7 +646,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--nuclei", help="prepared dataset with nuclei")
     made.add_argument("--synthetic", default="synthetic", help="for the page's picture")
     made.add_argument("--probe", action="store_true", help="linear probe too (slow)")
-    made.add_argument("--reuse", action="store_true", help=f"add to {FIGURES}")
+    made.add_argument("--reuse", action="store_true", help=f"add to {RESULT}")
     made.add_argument("--root", type=Path, default=ROOT, help="where docs/ is written")
     made.add_argument("--out", type=Path, default=Path("work_dirs/enhancement"))
     return made
@@ -658,20 +658,20 @@ def main(argv: list[str] | None = None) -> int:
     cv2.setNumThreads(1)
     page = args.root / "docs" / "reproduce.md"
     put_into(page.read_text(encoding="utf-8"), MARK, "")
-    figures = args.root / FIGURES
-    figures.parent.mkdir(parents=True, exist_ok=True)
+    file = args.root / RESULT
+    file.parent.mkdir(parents=True, exist_ok=True)
 
     def save(found: dict) -> None:
-        write_text(figures, json.dumps(without_nan(found), indent=1) + "\n")
+        write_text(file, json.dumps(without_nan(found), indent=1) + "\n")
 
     try:
         draw_synthetic(args.synthetic)
-        # What is missing is told before minutes of measuring.
+        # What is missing is named before minutes of measuring.
         for name in filter(None, (args.data, args.nuclei, args.synthetic)):
             read_index(dataset_root(name))
         found = {"about": about()}
         if args.reuse:
-            found = json.loads(figures.read_text(encoding="utf-8"))
+            found = json.loads(file.read_text(encoding="utf-8"))
         measure(args, found, save)
         found = without_nan(found)
         sheet(args.data, args.out / "cells.jpg")

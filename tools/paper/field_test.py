@@ -92,17 +92,17 @@ def _largest_piece(mask: np.ndarray) -> np.ndarray:
 def check_unseen_slides(
     root: Path, fields: Sequence[IndexRow], sidecar: Mapping
 ) -> None:
-    """Refuse fields of slides that a checkpoint has learnt from.
+    """Refuse fields of slides that a checkpoint was trained on.
 
     Raises:
         UsageError: naming the split that it was trained on.
     """
-    learnt = set(training_groups(root, sidecar) or ())
-    known = [field.stem for field in fields if field.group in learnt]
+    trained_on = set(training_groups(root, sidecar) or ())
+    known = [field.stem for field in fields if field.group in trained_on]
     if known:
         raise UsageError(
             f"{len(known)} of the {len(fields)} fields, first {known[0]}, are of "
-            f"slides that this checkpoint has learnt from; add --split "
+            f"slides that this checkpoint was trained on; add --split "
             f"{sidecar['training']['split']}, or train with the split that is tested"
         )
 
@@ -144,17 +144,17 @@ def _fields(
     rows = read_index(root)
     for field in fields:
         truth = true_cells(root, field, rows)
-        told = predictor.predict(Path(root) / field.image)
+        found = predictor.predict(Path(root) / field.image)
         match = match_cells(
-            [cell.mask for cell in truth], told.instances, cells=len(told.cells)
+            [cell.mask for cell in truth], found.instances, cells=len(found.cells)
         )
         yield dict(
             field=field.stem,
             found=[
                 {
                     "class": truth[i].class_name,
-                    "predicted": told.classes[told.cells[j].class_id],
-                    "confidence": told.cells[j].confidence,
+                    "predicted": found.classes[found.cells[j].class_id],
+                    "confidence": found.cells[j].confidence,
                     "iou": overlap,
                 }
                 for i, j, overlap in match.found
@@ -162,15 +162,15 @@ def _fields(
             missed=[truth[i].class_name for i in match.missed],
             false=[
                 {
-                    "predicted": told.classes[told.cells[j].class_id],
-                    "confidence": told.cells[j].confidence,
-                    "area": told.cells[j].area,
-                    "box": list(told.cells[j].box),
+                    "predicted": found.classes[found.cells[j].class_id],
+                    "confidence": found.cells[j].confidence,
+                    "area": found.cells[j].area,
+                    "box": list(found.cells[j].box),
                 }
                 for j in match.false
             ],
-            scale=told.scale.factor,
-            how=told.scale.how,
+            scale=found.scale.factor,
+            how=found.scale.how,
         )
 
 
@@ -180,17 +180,17 @@ def _in_words(cell: dict) -> str:
     return words if right else f"{words}, as {cell['predicted']}"
 
 
-def as_table(told: dict) -> str:
+def as_table(result: dict) -> str:
     """Return the fields as a Markdown table, with a line that sums them up."""
     rows = []
-    for field in told["fields"]:
+    for field in result["fields"]:
         found = ", ".join(map(_in_words, field["found"]))
         missed, false = ", ".join(field["missed"]), len(field["false"])
         rows.append([field["field"], found or "-", missed or "-", str(false)])
     lines = table(["field", "found, IoU in percent", "missed", "false"], rows)
     total = (
-        f"{told['found']} of {told['cells']} cells found, {told['right_class']} with "
-        f"their class; {told['false']} false cells in {len(rows)} fields"
+        f"{result['found']} of {result['cells']} cells found, {result['right_class']} "
+        f"with their class; {result['false']} false cells in {len(rows)} fields"
     )
     return f"{lines}\n\n{total}"
 
@@ -203,25 +203,25 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--split", default="fold1", help="its test slides are used")
     parser.add_argument("--tta", action="store_true", help="eight views of each field")
     parser.add_argument("--runtime", help="as leuko predict takes it")
-    parser.add_argument("--json", type=Path, help="write all figures here")
+    parser.add_argument("--json", type=Path, help="write all numbers here")
     args = parser.parse_args(argv)
     try:
         predictor = Predictor(args.checkpoint, tta=args.tta, runtime=args.runtime)
-        told = run_field_test(dataset_root(args.data), args.split, predictor)
+        result = run_field_test(dataset_root(args.data), args.split, predictor)
     except (CheckpointError, DatasetError, UsageError, ValueError) as error:
         print(f"field_test: {error}", file=sys.stderr)
         return 2
-    print(as_table(told))
+    print(as_table(result))
     if args.json:
         words = sys.argv[1:] if argv is None else argv
-        told |= dict(
+        result |= dict(
             command=as_typed(["tools/paper/field_test.py", *words]),
             checkpoint=predictor.checkpoint.sidecar["sha256"],
             training=predictor.checkpoint.sidecar["training"],
             git=git_state(),
             env=environment(),
         )
-        write_text(args.json, json.dumps(told, indent=1) + "\n")
+        write_text(args.json, json.dumps(result, indent=1) + "\n")
     return 0
 
 

@@ -177,10 +177,10 @@ def unseen(
     digest, fit, trained_on_some = read_about(root)["sha256"], [], []
     for method in methods:
         here = method.sidecar.get("training", {}).get("sha256") == digest
-        learnt = training_cells(root, method.sidecar)
-        if learnt & stems:
+        seen = training_cells(root, method.sidecar)
+        if seen & stems:
             note = (
-                f"{method.path}: it was trained on {len(learnt & stems)} of the cells "
+                f"{method.path}: it was trained on {len(seen & stems)} of the cells "
                 f"shown; --split {training_splits(root, method.sidecar)[0]} shows "
                 "others"
             )

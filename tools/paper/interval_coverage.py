@@ -3,9 +3,9 @@
     python tools/paper/interval_coverage.py
 
 Draws slides of five classes as a random intercept each, cells on them, and what a
-network makes of each cell; takes the figures of 4000 slides a class for the truth;
+network makes of each cell; takes the metrics of 4000 slides a class for the truth;
 and prints how many intervals of a few slides cover it, how wide they are, and how
-wide a normal interval would be of who knew the true spread. These are the figures
+wide a normal interval would be of who knew the true spread. These are the numbers
 in docs/statistics.md.
 """
 
@@ -24,25 +24,25 @@ from leuko_mm.evaluation.statistics import (
 )
 from leuko_mm.report.html import number, table
 
-FIGURES = ("mIoU", "pixel_accuracy", "iou.lymphocyte", "right_class")
+METRICS = ("mIoU", "pixel_accuracy", "iou.lymphocyte", "right_class")
 # As on the slides of BCISC.
 CELLS_OF_SLIDES = (5, 6, 5, 6, 5, 4, 6, 5, 6, 5)
 # Log odds of the right class on the average slide, by class.
 ODDS = np.array([np.nan, 3.0, 1.8, 1.5, 2.2, 2.5])
 PIXELS = 128 * 128
 TRUTH_SLIDES = 4000
-# Widths are told against that of the 95 % of a normal distribution.
+# Widths are given as multiples of that of the 95 % of a normal distribution.
 SPREADS = 2 * 1.96
 
 
 @dataclass(frozen=True)
 class Coverage:
-    """What became of the intervals of one figure.
+    """What became of the intervals of one metric.
 
     Attributes:
         covered: share of intervals that hold the truth.
         width: their mean width.
-        ideal: the width of a normal interval with the spread of the figure itself.
+        ideal: the width of a normal interval with the spread of the metric itself.
     """
 
     covered: float
@@ -106,7 +106,7 @@ def coverage(
     level: float = 0.95,
     within: bool = True,
 ) -> dict[str, Coverage]:
-    """Return how often the intervals of each figure cover the truth.
+    """Return how often the intervals of each metric cover the truth.
 
     The weights depend on slides and classes alone, so that one set of them gives
     for every simulation what ``bootstrap_interval`` gives.
@@ -123,7 +123,7 @@ def coverage(
     everything = simulated_cells(*many, between=between, seed=simulations)
     slide, classes = slide_of_cells(slides)
     weights = resample_weights(slide, classes, resamples=resamples, within=within)
-    ends = {name: [] for name in FIGURES}
+    ends = {name: [] for name in METRICS}
     for seed in range(simulations):
         cells = simulated_cells(slide, classes, between=between, seed=seed)
         for name, found in ends.items():
@@ -132,7 +132,7 @@ def coverage(
             found.append((value, *percentile_ends(values, level)))
     truth = {
         name: metric_values(everything, np.ones((1, len(everything))), name)[0]
-        for name in FIGURES
+        for name in METRICS
     }
     return {
         name: _covered(truth[name], np.array(found)) for name, found in ends.items()
@@ -175,10 +175,10 @@ def main() -> None:
                 within=not asked.slides_alone,
             )
             for name, one in found.items():
-                figures = (100 * one.covered, one.width, one.ideal)
-                shown = [number(value) for value in figures]
+                shown = (100 * one.covered, one.width, one.ideal)
+                shown = [number(value) for value in shown]
                 rows.append([name, f"5 x {slides}", f"{between:g}", *shown])
-    header = ["figure", "slides", "between slides", "covered, %", "width", "ideal"]
+    header = ["metric", "slides", "between slides", "covered, %", "width", "ideal"]
     print(table(header, rows))
 
 

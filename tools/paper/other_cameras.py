@@ -4,7 +4,7 @@
         --split development
 
 Blur, sharpening, noise and JPEG change the test images, one at a time, before the
-network sees them; the truth stays. docs/models.md has the figures.
+network sees them; the truth stays. docs/models.md has the numbers.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ CAMERAS = {
     "JPEG of quality 50": dict(quality=50),
     "JPEG of quality 25": dict(quality=25),
 }
-FIGURES = ("mIoU", "pixel_accuracy", "right_class")
+METRICS = ("mIoU", "pixel_accuracy", "right_class")
 PIPELINE = "test_dataloader.dataset.pipeline"
 
 
@@ -72,17 +72,17 @@ def requests(
     return found
 
 
-def figures_of(folder: Path) -> dict[str, float]:
-    """Return the figures of a finished test."""
+def metrics_of(folder: Path) -> dict[str, float]:
+    """Return the metrics of a finished test."""
     cells = load_cells(folder / CELLS_FILE).confusion
-    figures = {name: statistic(name) for name in FIGURES}
-    return {n: float(f.value(f.parts(cells).sum(0))) for n, f in figures.items()}
+    metrics = {name: statistic(name) for name in METRICS}
+    return {n: float(f.value(f.parts(cells).sum(0))) for n, f in metrics.items()}
 
 
-def as_table(told: Mapping[str, Mapping[str, float]]) -> str:
-    """Return the figures of all cameras as a Markdown table."""
+def as_table(results: Mapping[str, Mapping[str, float]]) -> str:
+    """Return the metrics of all cameras as a Markdown table."""
     heads = ["camera", "mIoU", "pixel accuracy", "cells of the right class"]
-    rows = [[name, *(number(row[f]) for f in FIGURES)] for name, row in told.items()]
+    rows = [[name, *(number(row[f]) for f in METRICS)] for name, row in results.items()]
     return table(heads, rows)
 
 
@@ -94,24 +94,24 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--split", help="default: the config's")
     parser.add_argument("--data", help="prepared dataset; default: the config's")
     parser.add_argument("--protocol")
-    parser.add_argument("--json", type=Path, help="write all figures here")
+    parser.add_argument("--json", type=Path, help="write all numbers here")
     args = parser.parse_args(argv)
     words = sys.argv[1:] if argv is None else argv
     wish = dict(split=args.split, data=args.data, protocol=args.protocol)
     command = as_typed(["tools/paper/other_cameras.py", *words])
-    told = {}
+    results = {}
     try:
         steps = usual_steps(args.config, **wish)
         with TemporaryDirectory() as folder:
             for name, request in requests(args, steps, Path(folder)).items():
-                told[name] = figures_of(run_test(request))
+                results[name] = metrics_of(run_test(request))
     except (DatasetError, UnsafeCheckpointError, UsageError) as error:
         print(f"other_cameras: {error}", file=sys.stderr)
         return 2
-    mean = {f: statistics.fmean(row[f] for row in told.values()) for f in FIGURES}
-    print(as_table({**told, "mean": mean}))
+    mean = {f: statistics.fmean(row[f] for row in results.values()) for f in METRICS}
+    print(as_table({**results, "mean": mean}))
     if args.json:
-        about = dict(command=command, split=args.split, cameras=told, mean=mean)
+        about = dict(command=command, split=args.split, cameras=results, mean=mean)
         about |= dict(checkpoint=sha256_of_file(Path(args.checkpoint)))
         about |= dict(git=git_state(), env=environment())
         write_text(args.json, json.dumps(about, indent=1) + "\n")

@@ -1,4 +1,4 @@
-"""Train by mmengine's plain loop and as this package does; compare what was learnt.
+"""Train by mmengine's plain loop and as this package does; compare the networks.
 
     python tools/paper/plain_loop.py --json results/plain_loop.json
 
@@ -49,7 +49,7 @@ def compared(runs: Sequence[Mapping]) -> dict:
     """Return the means of both loops, and how far they are apart.
 
     Args:
-        runs: each with its ``loop`` and its figures, the seeds alike for both.
+        runs: each with its ``loop`` and its metrics, the seeds alike for both.
 
     Example:
         >>> ours = dict(loop="leuko", mIoU=90.0, pixel_accuracy=99.0, wall_s=10.0)

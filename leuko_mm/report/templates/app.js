@@ -116,6 +116,15 @@
       sure.showModal();
     });
   }
+  for (const button of document.querySelectorAll("[data-rename]")) {
+    button.addEventListener("click", shown(async () => {
+      const link = button.closest("tr").querySelector("a");
+      const name = prompt("Name of the session", link.textContent)?.trim();
+      if (!name) return;
+      await ask(`/s/${button.dataset.rename}`, "PATCH", { name });
+      location.reload();
+    }));
+  }
   find(".keep")?.addEventListener("click", () => sure.close());
   find(".really")?.addEventListener("click", shown(async () => {
     sure.close();

@@ -119,20 +119,21 @@ def _usual_pairs(
 
 def folders_there(folder: Path) -> str:
     """Return which folders hold files that may be images or annotations."""
-    suffixes, held = (*IMAGE_SUFFIXES, *LABEL_SUFFIXES), {}
+    suffixes, images_of = (*IMAGE_SUFFIXES, *LABEL_SUFFIXES), {}
     for here, names, files in os.walk(folder):
         names[:] = sorted(name for name in names if not name.startswith("."))
         count = sum(Path(file).suffix.lower() in suffixes for file in files)
         if count and Path(here) != folder:
-            held[Path(here).relative_to(folder)] = count
-    if not held:
+            images_of[Path(here).relative_to(folder)] = count
+    if not images_of:
         return ""
     of_classes = {name for c in CLASSES for name in (c.name, *c.aliases)}
-    sorted_cells = sum(path.name.lower() in of_classes for path in held) > 1
+    sorted_cells = sum(path.name.lower() in of_classes for path in images_of) > 1
     outline = ", or --outline for pictures of one cell each, without masks"
-    listed = [f"{path} ({count} files)" for path, count in held.items()][:SHOWN]
+    listed = [f"{path} ({count} files)" for path, count in images_of.items()]
+    more = ", ..." * (len(listed) > SHOWN)
     return (
-        f"; there are the folders {', '.join(listed)}{', ...' * (len(held) > SHOWN)}; "
+        f"; there are the folders {', '.join(listed[:SHOWN])}{more}; "
         "name that of the images and that of the masks: leuko prepare folders IMAGES "
         f"MASKS --name NAME{outline * sorted_cells}"
     )
