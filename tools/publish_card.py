@@ -192,10 +192,11 @@ def _figures(tested: Tested, classes: Sequence[str]) -> str:
     header = ["class", "IoU", "95 % interval", "precision", "recall", "F1"]
     return f"""## How good it is
 
-On {len(cells.stem)} cells of {len(set(cells.group.tolist()))} slides that it was \
+On {len(cells.stem)} cells of {len(set(cells.group.tolist()))} groups that it was \
 not trained on ({tested.results["data"]["dataset"]}, split {run["split"]}), each cell \
-once, in percent. Intervals are of 2000 resamples of slides, and of cells within \
-slides. They are wide, since the slides are few, and do not cover other laboratories. \
+once, in percent. A group is a slide, or a picture where slides are not known. \
+Intervals are of 2000 resamples of groups, and of cells within groups. They are wide, \
+since the groups are few, and do not cover other laboratories. \
 A metric that is the same in every resample has no interval.
 
 {table(["metric", "value", "95 % interval"], means)}
@@ -245,7 +246,7 @@ def _failures(
         f"## Known failures\n\n{len(wrong)} of {len(truth)} test cells get another "
         "class or none. "
         f"`leuko zoo verify {method} --accuracy --out FOLDER` draws them into its "
-        "report."
+        "report." + (f" {WORST} of them:" if len(wrong) > WORST else "")
     )
     if not len(wrong):
         return head

@@ -79,8 +79,8 @@ def resample_weights(
     and a class can be missing from a resample; a metric leaves it out of its mean.
 
     ``tools/paper/interval_coverage.py`` measures how often 95 % intervals from these
-    weights cover the truth of simulated slides: in 95 to 99 % at ten slides a class, in
-    86 to 95 % at two; without the second stage in 91 to 95 % and in 61 to 75 %.
+    weights cover the truth of simulated slides: in 95 to 100 % at ten slides a class,
+    in 86 to 95 % at two; without the second stage in 91 to 95 % and in 61 to 75 %.
 
     Args:
         groups: the slide of each cell.
