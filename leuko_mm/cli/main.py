@@ -66,9 +66,23 @@ class HelpfulParser(argparse.ArgumentParser):
             )
         return parsed
 
+    def parse_known_args(self, args=None, namespace=None):
+        """Keep the arguments for ``error``."""
+        self.given = list(sys.argv[1:] if args is None else args)
+        return super().parse_known_args(args, namespace)
+
     def error(self, message: str) -> NoReturn:
         """End with the message; the usage, which would hide it, is in ``--help``."""
+        # A required option that is misspelt is missed before it is unknown.
+        if "are required: -" in message:
+            given = [word.partition("=")[0] for word in self.given]
+            known = [word for word in given if word[:2] != "--" or self._knows(word)]
+            if unknown := [word for word in given if word not in known]:
+                message += f"; unknown: {' '.join(unknown)}{self.hints(unknown)}"
         self.exit(2, f"{self.prog}: error: {message}\nsee {self.prog} --help\n")
+
+    def _knows(self, word: str) -> bool:
+        return any(option.startswith(word) for option in _options(self))
 
     def hints(self, words: Sequence[str]) -> str:
         """Return what unknown options among the words may be meant to be."""

@@ -27,7 +27,7 @@ from leuko_mm.inference.outputs import REPORT, UNITS, count_table
 from leuko_mm.inference.scale import ANOTHER_SIZE, AUTO, MEASURING
 from leuko_mm.processes import DASK_HELP, keep_memory
 from leuko_mm.progress import ProgressLine
-from leuko_mm.zoo.entries import network_of, read_entries
+from leuko_mm.zoo.entries import network_of
 
 SHOWN_FAILURES = 20
 PREDICTING = "predicting"
@@ -135,7 +135,8 @@ def _request(args: argparse.Namespace) -> PredictRequest:
     given = vars(args).copy()
     named = args.checkpoint
     runs_on = dict(device=args.device, runtime=args.runtime)
-    if named and not named.exists() and str(named) in {e.name for e in read_entries()}:
+    # A word without a suffix is a model's name.
+    if named and not (named.exists() or named.suffix or named.parts[1:]):
         given["checkpoint"] = network_of(str(named), **runs_on)
     if args.classifier == "none":
         given["classifier"] = ""

@@ -108,6 +108,7 @@ class Prediction:
         colours: RGB by class id.
         source: the file, if there was one.
         excluded: share of the image that is no smear, 0 to 1.
+        doubts: why the classes of all its cells are doubtful.
         accept: confidence from which the class of a cell counts; others are unsure.
         names_other: whether the model tells cells that are none of the classes.
 
@@ -123,6 +124,7 @@ class Prediction:
     scale: ImageScale
     source: Path | None = None
     excluded: float = 0.0
+    doubts: tuple[str, ...] = ()
     accept: float = 0.0
     names_other: bool = False
 

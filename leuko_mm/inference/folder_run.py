@@ -47,6 +47,7 @@ from leuko_mm.inference.model import TORCH, choose_runtime, shipped_model
 from leuko_mm.inference.outputs import (
     CELLS,
     DIFFERENTIAL,
+    DOUBTS,
     IMAGE_TABLE,
     IMAGES,
     REPORT,
@@ -141,21 +142,31 @@ class PredictOutcome:
 
     def notes(self) -> list[str]:
         """Return sentences on what was left out, and on images that are there twice."""
-        excluded = excluded_note(self.records)
-        sizes = _of_another_size(self.records)
-        copies = _copies(self.records)
-        return [*self.left_out, *excluded, *sizes, *copies, *self.advice]
+        excluded, doubts = excluded_note(self.records), _doubts(self.records)
+        return [
+            *self.left_out,
+            *excluded,
+            *doubts,
+            *_copies(self.records),
+            *self.advice,
+        ]
 
 
-def _of_another_size(records: Sequence[Mapping]) -> list[str]:
-    images = [r["image"] for r in records if ANOTHER_SIZE in r["scale"]["note"]]
-    if not images:
-        return []
+def _doubts(records: Sequence[Mapping]) -> list[str]:
+    """Return sentences on images whose cells may be missed or get another class."""
+    found, other = defaultdict(list), "red cells have another size"
+    for record in records:
+        own = [other] * (ANOTHER_SIZE in record["scale"]["note"])
+        for doubt in [*own, *record.get(DOUBTS, ())]:
+            found[doubt].append(record["image"])
+    advice = {
+        other: "cells there may be missed or get another class; put images of one "
+        "magnification into a folder of their own, and check --um-per-px or --scale"
+    }
     return [
-        f"red cells have another size in {printable(_shown(images))} ({len(images)} of "
-        f"{len(records)} images): cells there may be missed or get another class; put "
-        "images of one magnification into a folder of their own, and check --um-per-px "
-        "or --scale if you gave it"
+        f"{doubt} in {printable(_shown(images))} ({len(images)} of {len(records)} "
+        f"images): {advice.get(doubt, 'classes of cells are doubtful there')}"
+        for doubt, images in found.items()
     ]
 
 

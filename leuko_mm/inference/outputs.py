@@ -55,6 +55,7 @@ IMAGES = "images"
 CELLS, DIFFERENTIAL, IMAGE_TABLE = "cells.csv", "differential.csv", "images.csv"
 REPORT = "report.html"
 EXCLUDED = "excluded"  # share of an image that is no smear
+DOUBTS = "doubts"  # why the classes of all cells of an image are doubtful
 PREDICTED = "predicted"  # the model's answer about a corrected cell
 DIGITS = 6  # of floats in records
 MARGIN = 0.12  # around a cut-out, of the cell's longer side
@@ -200,6 +201,7 @@ def _record(name: str, prediction: Prediction, facts: Mapping) -> dict:
         "scale": _rounded(asdict(prediction.scale)),
         # Of most images all is smear: their records and tables stay as they were.
         **({EXCLUDED: _rounded(prediction.excluded)} if prediction.excluded else {}),
+        **({DOUBTS: list(prediction.doubts)} if prediction.doubts else {}),
         "cells": cells,
     }
 
@@ -344,7 +346,8 @@ def _image_rows(
     some = any(EXCLUDED in record for record in records)
     rows = [
         [
-            *(record["image"], "done", "", record["width"], record["height"]),
+            *(record["image"], "done", "; ".join(record.get(DOUBTS, ()))),
+            *(record["width"], record["height"]),
             *(len(record["cells"]), *_counts([record], names).values()),
             *(record["scale"][key] for key in SCALE),
             *[record.get(EXCLUDED, 0.0)] * some,

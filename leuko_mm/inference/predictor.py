@@ -42,7 +42,7 @@ from leuko_mm.inference.model import (
     read_model,
     shipped_model,
 )
-from leuko_mm.inference.not_smear import NotSmear, Part, find_not_smear
+from leuko_mm.inference.not_smear import NotSmear, Part, find_doubts, find_not_smear
 from leuko_mm.inference.regions import SIDE, find_regions, grown, inside
 from leuko_mm.inference.scale import (
     AUTO,
@@ -283,8 +283,9 @@ class Predictor:
         if not measured:
             scale = with_own_size(scale, smear.pixels, self.checkpoint)
         labels, instances, cells = self._found(smear, scale, self.exhaustive)
+        red_cell = network_red_cell(self.checkpoint) / scale.factor
+        doubts = find_doubts(smear.pixels, red_cell) if cells else ()
         if self.classifier and cells:
-            red_cell = network_red_cell(self.checkpoint) / scale.factor
             cells = self.classifier(smear.pixels, cells, red_cell_px=red_cell)
             names = np.array([BACKGROUND, *(cell.class_id for cell in cells)], np.uint8)
             labels = names[instances]
@@ -301,6 +302,7 @@ class Predictor:
             scale=scale,
             source=None if isinstance(image, np.ndarray) else Path(image),
             excluded=areas.share if areas else 0.0,
+            doubts=doubts,
             names_other=self.classifier is not None,
             accept=self.accept,
         )

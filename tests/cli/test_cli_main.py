@@ -189,6 +189,19 @@ def test_what_is_refused_is_said_in_a_line(parser, argv, said, capsys):
     assert len(err.splitlines()) == 2
 
 
+def test_a_required_option_that_is_misspelt_is_named(capsys):
+    parser = HelpfulParser(prog="leuko predict")
+    parser.add_argument("--out", required=True)
+    parser.add_argument("--accept")
+    for argv, said in [
+        (["--otu=x", "--acc", "1"], "--out; unknown: --otu (did you mean '--out'?)\n"),
+        (["--acc", "1"], "required: --out\n"),
+    ]:
+        with pytest.raises(SystemExit):
+            parser.parse_args(argv)
+        assert said in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("words", [["zoo", "list"], ["--help"]])
 def test_a_closed_pipe_is_no_traceback(words):
     read, write = os.pipe()

@@ -140,6 +140,10 @@ def test_two_workers_find_what_one_process_finds(place, capsys):
         (["nowhere", "--out", "out"], "nowhere does not exist"),
         (["in", "--out", "in"], "something else than a prediction"),
         (["in", "--out", "out", "--checkpoint", "x.pth"], "x.pth does not exist"),
+        (
+            ["in", "--out", "out", "--checkpoint", "cbam_unet_compct"],
+            "Did you mean cbam_unet_compact",
+        ),
     ],
 )
 def test_wrong_use_is_one_message(place, capsys, words, reason):

@@ -9,13 +9,13 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
-from drawn_red_cells import disc
+from drawn_red_cells import disc, drawn
 from painted_network import paint
 from predicted_fields import ColourPredictor, predicted, write_fields
 
 from leuko_mm.cli.predict import outcome_lines
 from leuko_mm.datasets.images import read_image
-from leuko_mm.inference.not_smear import find_not_smear
+from leuko_mm.inference.not_smear import find_doubts, find_not_smear
 from leuko_mm.inference.predictor import Predictor
 
 SHAPE = (300, 400)
@@ -209,6 +209,40 @@ def test_the_share_is_told_only_where_there_is_one(tmp_path):
     assert [json.loads(text).get("excluded") for text in texts] == [None, 0.25]
     page = (tmp_path / "out/report.html").read_text(encoding="utf-8")
     assert "25 % is no smear and was left out" in page
+
+
+@pytest.mark.parametrize(
+    ("change", "doubt"),
+    [
+        (lambda image: image, ()),
+        (lambda image: cv2.GaussianBlur(image, (0, 0), 4), ("out of focus",)),
+        (
+            lambda image: np.repeat(image[..., 1:2], 3, axis=2),
+            ("without colour",),
+        ),
+        (lambda image: image[::6, ::6], ("too coarse",)),
+    ],
+)
+def test_what_makes_classes_doubtful_is_said(change, doubt):
+    image = np.uint8(drawn(50, seed=1) * [1, 0.8, 0.9])
+    changed = change(image)
+    assert find_doubts(changed, 50 * len(changed) / len(image)) == doubt
+
+
+def test_doubtful_images_are_named(tmp_path):
+    class Doubting(ColourPredictor):
+        def predict(self, image, **options):
+            found = super().predict(image, **options)
+            return replace(found, doubts=("out of focus",) * (self.seen == 2))
+
+    write_fields(tmp_path / "in", ["a.png", "b.png"])
+    outcome = predicted(tmp_path, predictor=Doubting())
+    (line,) = (x for x in outcome_lines(outcome, tmp_path) if "focus" in x)
+    assert line.startswith("out of focus in b.png (1 of 2 images): classes of cells")
+    with (tmp_path / "out/images.csv").open() as file:
+        reasons = [row["reason"] for row in csv.DictReader(file)]
+    assert reasons == ["", "out of focus"]
+    assert line in (tmp_path / "out/report.html").read_text(encoding="utf-8")
 
 
 def compared(kind, image, before, predictor):
