@@ -47,10 +47,10 @@ from leuko_mm.inference.model import TORCH, choose_runtime, shipped_model
 from leuko_mm.inference.outputs import (
     CELLS,
     DIFFERENTIAL,
-    DOUBTS,
     IMAGE_TABLE,
     IMAGES,
     REPORT,
+    doubt_notes,
     excluded_note,
     records_below,
     remove_image_files,
@@ -59,7 +59,7 @@ from leuko_mm.inference.outputs import (
     write_tables,
 )
 from leuko_mm.inference.predictor import LARGE, Predictor
-from leuko_mm.inference.scale import ANOTHER_SIZE, scales_of_run
+from leuko_mm.inference.scale import scales_of_run
 from leuko_mm.processes import (
     dask_client,
     finished_tasks,
@@ -142,7 +142,7 @@ class PredictOutcome:
 
     def notes(self) -> list[str]:
         """Return sentences on what was left out, and on images that are there twice."""
-        excluded, doubts = excluded_note(self.records), _doubts(self.records)
+        excluded, doubts = excluded_note(self.records), doubt_notes(self.records)
         return [
             *self.left_out,
             *excluded,
@@ -150,24 +150,6 @@ class PredictOutcome:
             *_copies(self.records),
             *self.advice,
         ]
-
-
-def _doubts(records: Sequence[Mapping]) -> list[str]:
-    """Return sentences on images whose cells may be missed or get another class."""
-    found, other = defaultdict(list), "red cells have another size"
-    for record in records:
-        own = [other] * (ANOTHER_SIZE in record["scale"]["note"])
-        for doubt in [*own, *record.get(DOUBTS, ())]:
-            found[doubt].append(record["image"])
-    advice = {
-        other: "cells there may be missed or get another class; put images of one "
-        "magnification into a folder of their own, and check --um-per-px or --scale"
-    }
-    return [
-        f"{doubt} in {printable(_shown(images))} ({len(images)} of {len(records)} "
-        f"images): {advice.get(doubt, 'classes of cells are doubtful there')}"
-        for doubt, images in found.items()
-    ]
 
 
 def _copies(records: Sequence[Mapping]) -> list[str]:

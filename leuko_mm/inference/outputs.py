@@ -11,7 +11,7 @@ import os
 import shlex
 import shutil
 import uuid
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, astuple
@@ -30,6 +30,7 @@ from leuko_mm.inference.cells import (
     Prediction,
     differential_of_counts,
 )
+from leuko_mm.inference.scale import ANOTHER_SIZE
 from leuko_mm.report.overlay import (
     DrawnCell,
     cell_overlay,
@@ -55,6 +56,7 @@ IMAGES = "images"
 CELLS, DIFFERENTIAL, IMAGE_TABLE = "cells.csv", "differential.csv", "images.csv"
 REPORT = "report.html"
 EXCLUDED = "excluded"  # share of an image that is no smear
+SHOWN = 5  # names of images in a sentence
 DOUBTS = "doubts"  # why the classes of all cells of an image are doubtful
 PREDICTED = "predicted"  # the model's answer about a corrected cell
 DIGITS = 6  # of floats in records
@@ -529,6 +531,25 @@ def excluded_note(records: Iterable[Mapping]) -> list[str]:
         f"{_number(len(shares), 'image')} {'is' if len(shares) == 1 else 'are'} not "
         f"smear all over: {low if low == high else f'{low} to {high}'} was left out "
         f"(flat areas: borders, fill, bars, text); image by image in {IMAGE_TABLE}"
+    ]
+
+
+def doubt_notes(records: Sequence[Mapping]) -> list[str]:
+    """Return sentences on images whose cells may be missed or get another class."""
+    found, other = defaultdict(list), "red cells have another size"
+    for record in records:
+        own = [other] * (ANOTHER_SIZE in record["scale"]["note"])
+        for doubt in [*own, *record.get(DOUBTS, ())]:
+            found[doubt].append(record["image"])
+    advice = {
+        other: "cells there may be missed or get another class; put images of one "
+        "magnification into a folder of their own, and check --um-per-px or --scale"
+    }
+    return [
+        f"{doubt} in {printable(', '.join(images[:SHOWN]))}"
+        f"{', ...' * (len(images) > SHOWN)} ({len(images)} of {len(records)} images): "
+        f"{advice.get(doubt, 'classes of cells are doubtful there')}"
+        for doubt, images in found.items()
     ]
 
 
