@@ -238,15 +238,16 @@ class Predictor:
                 found.append(find_scale(smear.pixels, self.checkpoint))
                 if len(few) < MEASURED and smear.pixels.size <= 3 * LARGE:
                     few.append(smear)
-        agreed = agreed_scale(found)
         seen = [one for one in found if one.how == RED_CELLS]
-        if agreed is not None:
-            return agreed
+        agreed = agreed_scale(found)
         if 2 * len(seen) > len(found):
-            return None
+            return agreed
+        # What is round in a few images may be no red cell: leukocytes must not
+        # contradict, and where there are none, all images that show any must agree.
         rough = self._scale_by_leukocytes(few)
-        # Few images with red cells tell more, where leukocytes do not contradict.
-        fitting = [one for one in seen if rough and _alike(one, rough, by=ROUGHLY)]
+        if rough is None:
+            return agreed
+        fitting = [one for one in seen if _alike(one, rough, by=ROUGHLY)]
         agreed = agreed_scale(fitting, measured=len(found))
         sure = agreed and len(fitting) > 1 and agreed.confidence >= UNSURE_SCALE
         return agreed if sure else rough

@@ -156,7 +156,7 @@ def test_pieces_of_cells_hardly_count(painted):
     )
 
 
-def test_a_few_red_cells_come_before_leukocytes_that_agree(painted):
+def test_a_few_red_cells_come_before_leukocytes_that_agree(painted, monkeypatch):
     predictor = Predictor(painted)
     # Leukocytes 88 pixels wide beside red cells of 40: nearly their usual size.
     fields = [leukocytes(88, seed=seed) for seed in range(5)]
@@ -169,6 +169,12 @@ def test_a_few_red_cells_come_before_leukocytes_that_agree(painted):
     large = [leukocytes(220, seed=seed) for seed in range(5)]
     both = predictor.common_scale([drawn(40), drawn(40, seed=1), *large])
     assert both.how == LEUKOCYTES
+    # Nor are three of eight: what is round in single cells may be in their nuclei.
+    round_ones = [drawn(40, seed=seed) for seed in range(3)]
+    assert predictor.common_scale([*round_ones, *large]).how == LEUKOCYTES
+    # Where no leukocyte is found they count.
+    monkeypatch.setattr(predictor, "_scale_by_leukocytes", lambda images: None)
+    assert predictor.common_scale([*round_ones, *large]).how == RED_CELLS
 
 
 def test_red_cells_that_are_hardly_seen_are_doubted(painted, monkeypatch):
