@@ -71,10 +71,12 @@ DECODERS = [name for name in SUFFIXES if name in Image.OPEN]
 # than the memory holds.
 MAX_PIXELS = 89_000_000
 MIN_SIDE = 8
+MOST_LEVELS = 32  # of a pyramid in a TIFF
 BAND = 256  # rows converted at a time, so that a large image is not there twice
 ORIENTATION = 0x0112  # EXIF tag
 # TIFF tags
-BITS, PHOTOMETRIC, SAMPLES, PLANAR, SAMPLE_FORMAT = 258, 262, 277, 284, 339
+KIND, BITS, PHOTOMETRIC, SAMPLES = 254, 258, 262, 277
+PLANAR, SAMPLE_FORMAT = 284, 339
 PHOTOMETRIC_NAMES = {
     0: "white is zero",
     1: "black is zero",
@@ -102,7 +104,8 @@ class ImageFacts:
     width: int  # pixels, before the EXIF tag turns the image
     height: int
     bits: int  # of one channel
-    frames: int  # above 1 in animations and files of several pages
+    frames: int  # above 1 in animations and files of several pages; smaller copies
+    # of the first page do not count
     orientation: int  # EXIF: 1 upright, 2 to 8 turned or mirrored
     alpha: bool  # whether it has an alpha channel or a transparent colour
     signed: bool = False  # whether a TIFF says that its numbers are
@@ -148,7 +151,7 @@ def image_facts(path: Path, *, max_pixels: int = MAX_PIXELS) -> ImageFacts:
                 width=image.width,
                 height=image.height,
                 bits=_bits(image, path),
-                frames=getattr(image, "n_frames", 1),
+                frames=_frames(image),
                 orientation=_orientation(image, path),
                 alpha=image.mode in ALPHA_MODES or "transparency" in image.info,
                 signed=2 in tags.get(SAMPLE_FORMAT, ()),
@@ -159,6 +162,18 @@ def image_facts(path: Path, *, max_pixels: int = MAX_PIXELS) -> ImageFacts:
         raise
     except Exception as error:  # decoders raise anything on a broken file
         raise _unreadable(path, error) from None
+
+
+def _frames(image: Image.Image) -> int:
+    count = getattr(image, "n_frames", 1)
+    if image.format != "TIFF" or not 1 < count <= MOST_LEVELS:
+        return count
+    copies = 0
+    for number in range(1, count):
+        image.seek(number)
+        copies += image.tag_v2.get(KIND, 0) & 1
+    image.seek(0)
+    return count - copies
 
 
 @contextmanager

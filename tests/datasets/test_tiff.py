@@ -108,3 +108,15 @@ def test_masks_of_many_kinds_of_whole_numbers(tmp_path, dtype, order):
             read_mask_file(path)
     else:
         assert read_mask_file(path).values[0, 0] == -1
+
+
+def test_smaller_copies_are_no_pages(tmp_path):
+    path, pixels = tmp_path / "a.tif", WIDE.astype(np.uint8)
+    with tifffile.TiffWriter(path) as file:
+        file.write(pixels, photometric="rgb")
+        file.write(pixels[::2, ::2], photometric="rgb", subfiletype=1)
+    assert np.array_equal(read_image(path), pixels)
+    with tifffile.TiffWriter(path, append=True) as file:
+        file.write(pixels, photometric="rgb")
+    with pytest.raises(ImageFileError, match="2 frames or pages"):
+        read_image(path)

@@ -97,7 +97,7 @@ def as_image(samples: np.ndarray, written: dict) -> np.ndarray | None:
     if deep and (written["turn"] > 1 or planes):
         return None
     samples = upright(samples, written)
-    if samples.dtype.str[1:] not in ("b1", "u1", "u2") or written["below"] == "pages":
+    if samples.dtype.str[1:] not in ("b1", "u1", "u2"):
         return None
     top = 1 if samples.dtype.kind == "b" else np.iinfo(samples.dtype).max
     colours = 3 if written["photometric"] == "rgb" else 1
@@ -115,7 +115,7 @@ def as_image(samples: np.ndarray, written: dict) -> np.ndarray | None:
 def as_mask(samples: np.ndarray, written: dict) -> np.ndarray | None:
     """Return the values of a grey mask, None for what is refused."""
     deep = samples.dtype.kind == "f" or written["photometric"] == "rgb"
-    if deep or samples.shape[2] > 1 or written["below"] == "pages":
+    if deep or samples.shape[2] > 1:
         return None
     values = upright(samples, written)[..., 0].astype(np.int64)
     if written["photometric"] == "miniswhite":
