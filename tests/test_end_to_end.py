@@ -81,6 +81,14 @@ def results_of(folder: Path) -> dict:
     return json.loads((folder / "results.json").read_text())
 
 
+def test_a_network_with_one_class_a_cell_is_trained(home, config, tmp_path):
+    kind = "model.type=leuko_mm.CellEncoderDecoder"
+    options = ["--cfg-options", kind, "model.test_cfg.least_area=4"]
+    assert train(config, tmp_path / "run", *options) == 0
+    reading = results_of(tmp_path / "run")["model"]["reading"]
+    assert reading == {"least_area": 4}
+
+
 def test_results_hold_exactly_the_agreed_keys(finished):
     results = results_of(finished)
     blocks = {"schema", *RESULTS, "per_class", "confusion", "cells", "checkpoint"}

@@ -202,7 +202,8 @@ def check_test(runner: Runner) -> None:
     try:
         model.eval()
         batch = loader.collate_fn([loader.dataset[0]])
-        samples = unwrapped(model).test_step(batch)
+        with torch.no_grad():  # as in the loop
+            samples = unwrapped(model).test_step(batch)
         evaluator = runner.test_loop.evaluator
         evaluator.process(data_samples=samples, data_batch=batch)
         for metric in evaluator.metrics:
