@@ -19,7 +19,10 @@ from leuko_mm.models.size import build_bare
 from leuko_mm.registry import DATASETS
 from leuko_mm.training.config import resolve_config
 
-LEAVES = sorted(path.stem for path in (ROOT / "configs").glob("*.py"))
+# The class network segments nothing and takes no protocol.
+LEAVES = sorted(
+    {path.stem for path in (ROOT / "configs").glob("*.py")} - {"cell_classes"}
+)
 ITERATIONS, WARM_UP, LOOK_EVERY = 240, 20, 20
 WANTED = 0.95
 
