@@ -13,16 +13,12 @@ import torch
 from mmengine.dataset import pseudo_collate
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import DefaultScope
-from tiny_run import ROOT
+from shipped_configs import METHODS
 
 from leuko_mm.models.size import build_bare
 from leuko_mm.registry import DATASETS
 from leuko_mm.training.config import resolve_config
 
-# The class network segments nothing and takes no protocol.
-LEAVES = sorted(
-    {path.stem for path in (ROOT / "configs").glob("*.py")} - {"cell_classes"}
-)
 ITERATIONS, WARM_UP, LOOK_EVERY = 240, 20, 20
 WANTED = 0.95
 
@@ -89,7 +85,7 @@ def learn_by_heart(name: str) -> list[float]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", LEAVES)
+@pytest.mark.parametrize("name", METHODS)
 def test_eight_mosaics_are_learnt_by_heart(name, tiny_data):
     seen = learn_by_heart(name)
     assert seen[-1] >= WANTED, f"{name}: {[round(a, 3) for a in seen]}"

@@ -222,9 +222,9 @@ def _table_rows(
 def _of_one_length(
     rows: Sequence[Mapping], results: Sequence[Result]
 ) -> Sequence[Result]:
-    """Leave out trainings of another length than their protocol's where none is missed.
+    """Leave out trainings of another length than their protocol's.
 
-    A row that only they have needs them, and the others of its table to compare with.
+    All stay where a row has no others, so that its table can be compared.
     """
     own = [result for result in results if result.first.own_length]
     missed = [row for row in rows if matching(row, results) and not matching(row, own)]

@@ -52,6 +52,7 @@ from leuko_mm.inference.outputs import (
     REPORT,
     doubt_notes,
     excluded_note,
+    first_of,
     records_below,
     remove_image_files,
     write_image_files,
@@ -77,7 +78,6 @@ PREDICTOR_OPTIONS = (
     *("device", "runtime", "scale", "um_per_px"),
     *("tta", "min_area", "accept", "classifier", "exhaustive"),
 )
-SHOWN = 5
 
 # Images done, all images, and the last one.
 Progress = Callable[[int, int, str], None]
@@ -170,20 +170,16 @@ def _copies(records: Sequence[Mapping]) -> list[str]:
         sentences.append(f"1 image has the content of another ({pairs[0]}); its cells ")
         sentences[0] += "count twice"
     elif pairs:
-        first = f"{len(pairs)} images have the content of others ({_shown(pairs)})"
+        first = f"{len(pairs)} images have the content of others ({first_of(pairs)})"
         sentences.append(f"{first}; their cells count again")
     for first, *_ in groups:
         named[first.rpartition(".")[0].lower()].append(first)
     if alike := [" and ".join(names) for names in named.values() if names[1:]]:
         sentences.append(
-            f"{len(alike)} name(s) with several suffixes ({_shown(alike)}): if they "
+            f"{len(alike)} name(s) with several suffixes ({first_of(alike)}): if they "
             "show the same, their cells count again"
         )
     return [printable(sentence) for sentence in sentences]
-
-
-def _shown(texts: Sequence[str]) -> str:
-    return ", ".join(texts[:SHOWN]) + ", ..." * (len(texts) > SHOWN)
 
 
 def predict_files(

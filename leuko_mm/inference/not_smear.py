@@ -170,15 +170,17 @@ def find_doubts(image: np.ndarray, red_cell_px: float) -> tuple[str, ...]:
         band = cv2.resize(
             band, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA
         )
-    fine, rough = (
-        np.percentile(np.abs(cv2.Laplacian(light, cv2.CV_32F))[::2, ::2], 99)
-        for sigma in (1, 3)
-        for light in [cv2.GaussianBlur(np.float32(band[..., 1]), (0, 0), sigma)]
-    )
-    doubts = ["out of focus"] * bool(fine < FOCUS * rough)
+    green = band[..., 1].astype(np.float32)
+    doubts = ["out of focus"] * bool(_detail(green, 1) < FOCUS * _detail(green, 3))
     ends = _brightest(band).mean() - 255 + _brightest(255 - band).mean()
     doubts += ["without colour"] * bool(ends < COLOUR)
     return (*doubts, *["too coarse"] * (red_cell_px < COARSEST))
+
+
+def _detail(light: np.ndarray, sigma: float) -> float:
+    """Return how steep the steepest edges are after a blur."""
+    edges = cv2.Laplacian(cv2.GaussianBlur(light, (0, 0), sigma), cv2.CV_32F)
+    return float(np.percentile(np.abs(edges)[::2, ::2], 99))
 
 
 def _brightest(image: np.ndarray) -> np.ndarray:

@@ -56,7 +56,7 @@ IMAGES = "images"
 CELLS, DIFFERENTIAL, IMAGE_TABLE = "cells.csv", "differential.csv", "images.csv"
 REPORT = "report.html"
 EXCLUDED = "excluded"  # share of an image that is no smear
-SHOWN = 5  # names of images in a sentence
+SHOWN = 5  # names in a sentence
 DOUBTS = "doubts"  # why the classes of all cells of an image are doubtful
 PREDICTED = "predicted"  # the model's answer about a corrected cell
 DIGITS = 6  # of floats in records
@@ -534,6 +534,11 @@ def excluded_note(records: Iterable[Mapping]) -> list[str]:
     ]
 
 
+def first_of(names: Sequence[str]) -> str:
+    """Return the first names of many for a sentence."""
+    return ", ".join(names[:SHOWN]) + ", ..." * (len(names) > SHOWN)
+
+
 def doubt_notes(records: Sequence[Mapping]) -> list[str]:
     """Return sentences on images whose cells may be missed or get another class."""
     found, other = defaultdict(list), "red cells have another size"
@@ -546,8 +551,8 @@ def doubt_notes(records: Sequence[Mapping]) -> list[str]:
         "magnification into a folder of their own, and check --um-per-px or --scale"
     }
     return [
-        f"{doubt} in {printable(', '.join(images[:SHOWN]))}"
-        f"{', ...' * (len(images) > SHOWN)} ({len(images)} of {len(records)} images): "
+        f"{doubt} in {printable(first_of(images))} ({len(images)} of {len(records)} "
+        "images): "
         f"{advice.get(doubt, 'classes of cells are doubtful there')}"
         for doubt, images in found.items()
     ]

@@ -242,8 +242,8 @@ class Predictor:
         agreed = agreed_scale(found)
         if 2 * len(seen) > len(found):
             return agreed
-        # What is round in a few images may be no red cell: leukocytes must not
-        # contradict, and where there are none, all images that show any must agree.
+        # What is round in a few images may be no red cell: leukocytes, where any are
+        # found, must not contradict.
         rough = self._scale_by_leukocytes(few)
         if rough is None:
             return agreed

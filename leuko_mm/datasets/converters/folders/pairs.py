@@ -119,18 +119,18 @@ def _usual_pairs(
 
 def folders_there(folder: Path) -> str:
     """Return which folders hold files that may be images or annotations."""
-    suffixes, images_of = (*IMAGE_SUFFIXES, *LABEL_SUFFIXES), {}
+    suffixes, counts = (*IMAGE_SUFFIXES, *LABEL_SUFFIXES), {}
     for here, names, files in os.walk(folder):
         names[:] = sorted(name for name in names if not name.startswith("."))
         count = sum(Path(file).suffix.lower() in suffixes for file in files)
         if count and Path(here) != folder:
-            images_of[Path(here).relative_to(folder)] = count
-    if not images_of:
+            counts[Path(here).relative_to(folder)] = count
+    if not counts:
         return ""
     of_classes = {name for c in CLASSES for name in (c.name, *c.aliases)}
-    sorted_cells = sum(path.name.lower() in of_classes for path in images_of) > 1
+    sorted_cells = sum(path.name.lower() in of_classes for path in counts) > 1
     outline = ", or --outline for pictures of one cell each, without masks"
-    listed = [f"{path} ({count} files)" for path, count in images_of.items()]
+    listed = [f"{path} ({count} files)" for path, count in counts.items()]
     more = ", ..." * (len(listed) > SHOWN)
     return (
         f"; there are the folders {', '.join(listed[:SHOWN])}{more}; "
