@@ -15,7 +15,9 @@ from leuko_mm.datasets.audit_checks import (
     cell_findings,
     changed_since,
     file_lists,
+    fitting_orientations,
     open_cell,
+    turned_masks,
 )
 from leuko_mm.datasets.duplicates import (
     NearDuplicate,
@@ -124,9 +126,12 @@ def full_audit(root: Path, *, split: str | None = None) -> Audit:
         splits = {split: read_split(root, split)}
         rows = [row for row in rows if row.stem in splits[split]]
     pictures: dict[str, Picture] = {}
+    orientations: list[dict[str, bool]] = []
     classes = dataset_classes(about)
     for row in rows:
-        findings += _row_findings(root, row, classes, pictures)
+        findings += _row_findings(root, row, classes, pictures, orientations)
+    if words := turned_masks(orientations):
+        findings.append(AuditFinding("turned-masks", str(root / "masks"), words))
     cells = [row for row in rows if row.kind == "cell"]
     if not cells:
         findings.append(AuditFinding("broken-table", str(root), "holds no cell"))
@@ -165,7 +170,11 @@ def _broken_table(path: Path, error: DatasetError) -> AuditFinding:
 
 
 def _row_findings(
-    root: Path, row: IndexRow, classes: Sequence[str], pictures: dict
+    root: Path,
+    row: IndexRow,
+    classes: Sequence[str],
+    pictures: dict[str, Picture],
+    orientations: list[dict[str, bool]],
 ) -> Iterator[AuditFinding]:
     files = open_cell(root, row, classes)
     yield from files.findings
@@ -174,8 +183,10 @@ def _row_findings(
     if files.image is None or files.labels is None:
         return
     yield from changed_since(root, row)
-    fits = files.labels.shape == files.image.shape[:2]
-    if row.kind == "cell" and fits:
+    if files.labels.shape != files.image.shape[:2]:
+        return
+    orientations.append(fitting_orientations(files.image, files.labels))
+    if row.kind == "cell":
         yield from cell_findings(root / row.mask, files.labels, stem=row.stem)
 
 

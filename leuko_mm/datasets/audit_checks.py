@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -33,6 +33,17 @@ FRINGE = 0.02
 # A piece of a mask with a smaller share of the largest piece's area is no cell: a
 # fragment of a lobed nucleus or of a torn outline.
 CELL_SHARE = 0.2
+# Masks are compared with their images at this many pixels of the longer side.
+COMPARED = 128
+# A turned mask says nothing where it overlaps more with the original, or where the two
+# cover pixels that differ by less, in standard deviations of the image.
+SAME_IOU, SAME_STAIN = 0.7, 0.2
+ORIENTATIONS = {
+    "mirrored left to right": np.fliplr,
+    "mirrored top to bottom": np.flipud,
+    "turned by half": lambda mask: mask[::-1, ::-1],
+    "with rows and columns exchanged": np.transpose,
+}
 
 
 class AuditRule(NamedTuple):
@@ -112,6 +123,11 @@ RULES = {
         "several cells in one picture",
         WARNING,
         "cut a picture for each, or mark the others with 255",
+    ),
+    "turned-masks": AuditRule(
+        "masks that fit their images better when turned",
+        WARNING,
+        "look at them (leuko browse); turn the masks as the images are",
     ),
     "full-mask": AuditRule(
         "masks that leave no background", WARNING, "is background and cell swapped?"
@@ -404,3 +420,51 @@ def cell_areas(cell: np.ndarray) -> list[int]:
     found = cv2.connectedComponentsWithStats(cell.astype(np.uint8), connectivity=8)
     areas = sorted(found[2][1:, cv2.CC_STAT_AREA].tolist(), reverse=True)
     return [area for area in areas if area >= CELL_SHARE * areas[0]]
+
+
+def fitting_orientations(image: np.ndarray, labels: np.ndarray) -> dict[str, bool]:
+    """Return whether a mask covers darker pixels when it is turned.
+
+    Stained nuclei are darker than what is around them. Orientations without a clear
+    answer are left out.
+
+    Args:
+        image: RGB uint8 (H, W, 3).
+        labels: whole numbers (H, W).
+    """
+    size = [max(1, side * COMPARED // max(labels.shape)) for side in labels.shape[::-1]]
+    green = cv2.resize(image[..., 1], size, interpolation=cv2.INTER_AREA)
+    cell = np.uint8((labels != BACKGROUND) & (labels != IGNORE_LABEL))
+    cell = cv2.resize(cell, size, interpolation=cv2.INTER_NEAREST) > 0
+    if not cell.any():
+        return {}
+    same, found = SAME_STAIN * green.std(), {}
+    for name, turn in ORIENTATIONS.items():
+        mask = turn(cell)
+        if mask.shape != cell.shape:
+            continue
+        overlap = (mask & cell).sum() / (mask | cell).sum()
+        darker = green[cell].mean() - green[mask].mean()
+        if overlap < SAME_IOU and abs(darker) > same:
+            found[name] = bool(darker > 0)
+    return found
+
+
+def turned_masks(compared: Iterable[Mapping[str, bool]]) -> str | None:
+    """Return how masks fit better than they are, None if they fit as they are.
+
+    Args:
+        compared: ``fitting_orientations`` of each image.
+    """
+    better, worse = Counter(), Counter()
+    for orientations in compared:
+        for name, fits in orientations.items():
+            (better if fits else worse)[name] += 1
+    if not better:
+        return None
+    name, count = max(better.items(), key=lambda one: one[1] - worse[one[0]])
+    seen = count + worse[name]
+    # Masks that have nothing to do with the images are better in half of them.
+    if count - worse[name] <= 2 * seen**0.5:
+        return None
+    return f"{count} of {seen} masks fit their images better {name}"

@@ -170,6 +170,21 @@ def test_a_planted_leak_is_found(unlike_cells):
     ]
 
 
+def test_mirrored_masks_are_named(copied_dataset):
+    for path in (copied_dataset / "masks").iterdir():
+        mask = np.zeros((20, 24), np.uint8)
+        mask[4:12, 2:10] = np.array(Image.open(path)).max()
+        save(path, mask)
+        image = np.full((20, 24, 3), 200, np.uint8)
+        image[np.fliplr(mask) > 0] = 60
+        save(copied_dataset / "images" / path.name, image)
+    (words,) = found(copied_dataset)["turned-masks"]
+    assert words == (
+        f"{copied_dataset}/masks: 40 of 40 masks fit their images better mirrored left "
+        "to right"
+    )
+
+
 FOLD = Path("splits/fold1.csv")
 GROUPS = {"a": "s1", "b": "s1", "c": "s2", "d": "s3"}
 LEAKING = {"a": "train", "b": "test", "c": "test"}

@@ -13,9 +13,11 @@ from leuko_mm.datasets.audit_checks import (
     cell_findings,
     changed_since,
     file_lists,
+    fitting_orientations,
     label_findings,
     open_cell,
     tally,
+    turned_masks,
 )
 from leuko_mm.datasets.prepared import read_index
 
@@ -218,3 +220,43 @@ def test_a_binary_dataset_knows_one_class():
     assert label_rules(SOUND, "eosinophil", **two) == []
     assert label_rules(SOUND * 2, "leukocyte", **two) == ["strange-label"]
     assert label_rules(SOUND * 0, "leukocyte", **two) == ["empty-mask"]
+
+
+def stained(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Return an image with a dark cell in its upper left quarter, and its mask."""
+    labels = np.zeros((80, 100), np.uint8)
+    y, x = rng.integers(2, 12, 2)
+    labels[y : y + 20, x : x + 24] = 3
+    image = rng.integers(150, 250, (80, 100, 3)).astype(np.uint8)
+    image[labels > 0] //= 3
+    return image, labels
+
+
+@pytest.mark.parametrize(
+    ("turn", "words"),
+    [
+        (np.asarray, None),
+        (np.fliplr, "mirrored left to right"),
+        (np.flipud, "mirrored top to bottom"),
+        (lambda mask: np.rot90(mask, 2), "turned by half"),
+    ],
+)
+def test_masks_that_are_turned_are_told_how(turn, words):
+    rng = np.random.default_rng(0)
+    pairs = [stained(rng) for _ in range(6)]
+    compared = [fitting_orientations(image, turn(mask)) for image, mask in pairs]
+    found = turned_masks(compared)
+    assert found == (words and f"6 of 6 masks fit their images better {words}")
+
+
+def test_masks_in_the_middle_or_of_other_images_say_nothing_of_their_orientation(
+    labels,
+):
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 256, (64, 64, 3)).astype(np.uint8)
+    assert fitting_orientations(image, labels) == {}
+    assert fitting_orientations(image, np.zeros_like(labels)) == {}
+    images = [stained(rng)[0] for _ in range(20)]
+    masks = [rng.permuted(stained(rng)[1]) for _ in range(20)]
+    assert turned_masks(map(fitting_orientations, images, masks)) is None
+    assert turned_masks([]) is None

@@ -124,6 +124,19 @@ def test_a_dataset_of_folders_is_whole_and_can_be_trained_on(smears):
         assert set(parts.values()) == {"train", "test"}
 
 
+def test_masks_that_fit_mirrored_are_noted(smears):
+    for path in (smears / "masks").iterdir():
+        labels = np.zeros((16, 16), np.uint8)
+        labels[2:10, 1:6] = np.array(Image.open(path)).max()
+        Image.fromarray(labels).save(path)
+        image = np.full((16, 16, 3), 220, np.uint8)
+        image[np.fliplr(labels) > 0] = 40
+        Image.fromarray(image).save(smears / "images" / path.name)
+    prepare(smears, smears / "out")
+    (note,) = (n for n in read_about(smears / "out")["notes"] if "mirrored" in n)
+    assert note.startswith("10 of 10 masks fit their images better mirrored left to")
+
+
 def test_the_class_of_an_image_is_the_one_with_most_pixels(smears):
     mask = smears / "masks" / "slide1_0.png"
     labels = np.zeros((16, 16), np.uint8)

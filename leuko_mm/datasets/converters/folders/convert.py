@@ -17,6 +17,7 @@ from leuko_mm.classes import (
     IGNORE_LABEL,
     OTHER,
 )
+from leuko_mm.datasets.audit_checks import fitting_orientations, turned_masks
 from leuko_mm.datasets.converters.folders import class_map
 from leuko_mm.datasets.converters.folders.annotation import (
     Annotation,
@@ -189,9 +190,12 @@ def _notes(survey: Survey, request: FoldersRequest) -> list[str]:
 def _cells(
     survey: Survey, request: FoldersRequest, splits: dict, notes: list[str]
 ) -> Iterator[PreparedCell]:
-    rows, counts = [], Counter()
+    rows, counts, orientations = [], Counter(), []
     for image in survey.images:
-        for cell in _cells_of(image, survey, request, counts):
+        pixels = read_image(image.path)
+        for cell in _cells_of(image, pixels, survey, request, counts):
+            if cell.place is None:  # the whole image
+                orientations.append(fitting_orientations(pixels, cell.mask))
             if cell.kind == "cell":
                 rows.append((cell.stem, cell.group, cell.class_name))
                 counts["mixed"] += len(_cell_labels(cell.mask)) > 1
@@ -206,12 +210,17 @@ def _cells(
         notes.append(f"{counts['mixed']} cells show more than one class{advice}")
     if counts["cut"]:
         notes.append(f"{counts['cut']} cells are larger than their crop")
+    if words := turned_masks(orientations):
+        notes.append(f"{words}: look at them (leuko browse), and turn them if so")
 
 
 def _cells_of(
-    image: SourceImage, survey: Survey, request: FoldersRequest, counts: Counter
+    image: SourceImage,
+    pixels: np.ndarray,
+    survey: Survey,
+    request: FoldersRequest,
+    counts: Counter,
 ) -> Iterator[PreparedCell]:
-    pixels = read_image(image.path)
     annotation = survey.annotations.readers[image.name](*pixels.shape[:2])
     source = survey.annotations.sources[image.name]
     used = annotation.pixels()
