@@ -145,3 +145,8 @@ def test_a_named_file_of_the_project_exists(page):
     named = re.findall(r"`((?:configs|tools|tests|leuko_mm|docs)/[\w./]+\.\w+)`", text)
     lost = [name for name in named if not (ROOT / name).exists()]
     assert not lost
+
+
+def test_no_page_keeps_both_sides_of_a_merge():
+    for page in PAGES:
+        assert not re.search(r"^(<{7}|>{7}) ", page.read_text("utf-8"), re.M), page

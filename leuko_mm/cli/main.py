@@ -88,7 +88,12 @@ class HelpfulParser(argparse.ArgumentParser):
         """Return what unknown options among the words may be meant to be."""
         known = sorted(_options(self))
         given = [word.partition("=")[0] for word in words if word.startswith("--")]
-        return "".join(did_you_mean(word, known) for word in given)
+        # argparse ends a list of paths at the first option.
+        lists = any(a.nargs for a in self._actions if not a.option_strings)
+        before = self.given[: self.given.index(words[0])] if lists and not given else ()
+        late = any(word.startswith("-") for word in before)
+        hints = [did_you_mean(word, known) for word in given]
+        return "".join(hints) + "; give all paths before the options" * late
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         try:

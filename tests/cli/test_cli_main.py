@@ -175,6 +175,8 @@ def parser():
         (["bcics"], "(did you mean 'bcisc'?)"),
         (["bcisc", "--exprt", "1"], "(did you mean '--expert'?)"),
         (["--zzz"], "arguments: --zzz\n"),
+        (["bcisc", "a", "--expert", "1"], "arguments: a\n"),
+        (["bcisc", "--expert", "1", "a"], "a; give all paths before the options\n"),
         (["--cfg-options", "seed"], "expected KEY=VALUE, such as randomness.seed=3"),
         (["--cfg-options", "a=[1,(2"], "Imbalanced brackets"),
     ],

@@ -162,9 +162,35 @@ def test_outlines_at_another_scale_are_refused(tmp_path, form, scale, shift, sai
 
 def test_what_is_cut_at_the_edge_is_said(tmp_path):
     survey = survey_folders(tmp_path / "images", outlines(tmp_path, shift=-9))
-    assert "are cut or hold no pixel: 1 of a0.jpg" in survey.remarks[-1]
+    assert "are cut, covered or hold no pixel: 1 of a0.jpg" in survey.remarks[-1]
     survey = survey_folders(tmp_path / "images", outlines(tmp_path, shift=-0.5))
     assert not survey.remarks
+
+
+def test_an_outline_that_others_cover_is_said(tmp_path):
+    place = outlines(tmp_path)
+    content = json.loads(place.read_text())
+    content["categories"].append(dict(id=2, name="basophil"))
+    content["annotations"].append(content["annotations"][0] | dict(category_id=2))
+    drawn.write_json(place, content)
+    survey = survey_folders(tmp_path / "images", place)
+    assert "covered or hold no pixel: 1 of a0.jpg" in survey.remarks[-1]
+
+
+@pytest.mark.parametrize("angle", [0, 0.5])
+def test_boxes_written_as_polygons_are_refused(tmp_path, angle):
+    place = outlines(tmp_path)
+    content = json.loads(place.read_text())
+    c, s = 8 * np.cos(angle), 8 * np.sin(angle)
+    for entry, centre in zip(content["annotations"], CENTRES * 5, strict=True):
+        box = np.array([[c, s], [-s, c], [-c, -s], [s, -c]]) * 1.2 + centre
+        entry["segmentation"] = [box.ravel().tolist()]
+    drawn.write_json(place, content)
+    with pytest.raises(DatasetError, match="all 15 outlines are rectangles, first"):
+        survey_folders(tmp_path / "images", place)
+    content["annotations"][3]["segmentation"] = [[5, 5, 25, 5, 15, 25]]
+    drawn.write_json(place, content)
+    survey_folders(tmp_path / "images", place)
 
 
 @pytest.mark.parametrize("number", [str, float])

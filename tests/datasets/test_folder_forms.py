@@ -185,6 +185,21 @@ def test_names_of_yolo_are_read_from_its_file(place, names, key):
         assert "data.yaml" in refused(place)
 
 
+def test_names_of_yolo_that_contradict_are_refused(place):
+    (place / "labels" / "a.txt").write_text(YOLO)
+    (place / "data.yaml").write_text("names: [x, y]")
+    (place / "classes.txt").write_text("x\r\ny\r\n\r\n")
+    assert list(survey_folders(place).uses) == ["x"]
+    (place / "classes.txt").write_text("y\nx\n")
+    assert "name the classes differently" in refused(place)
+
+
+def test_an_empty_line_among_the_names_of_yolo_is_refused(place):
+    (place / "labels" / "a.txt").write_text(YOLO)
+    (place / "classes.txt").write_text("x\n\ny\n")
+    assert "line 2 names no class" in refused(place)
+
+
 @pytest.mark.parametrize("forms", [("NFC", "NFD"), ("NFD", "NFC")])
 def test_names_that_look_the_same_are_the_same(tmp_path, forms):
     names = [unicodedata.normalize(form, "Größe") for form in forms]

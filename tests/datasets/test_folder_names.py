@@ -176,6 +176,13 @@ def test_groups_by_a_pattern_a_folder_or_a_table(tmp_path):
     assert list(group_images(some, str(table)).groups.values()) == ["x", "x", "y"]
 
 
+@pytest.mark.parametrize("how", ["parent", "^[a-z]+"])
+def test_groups_that_are_the_classes_are_refused(how):
+    with pytest.raises(DatasetError, match="a group of every class"):
+        group_images(images("baso/a", "baso/b", "mono/a"), how)
+    assert len(group_images(images("baso/a_1", "mono/a_1"), r"_\d").sizes()) == 1
+
+
 @pytest.mark.parametrize(
     ("how", "said"),
     [

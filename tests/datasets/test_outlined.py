@@ -369,6 +369,7 @@ def test_a_map_need_not_name_the_folders_that_name_a_class(
         (["--map", "Baso=baso"], "Blasts/IG_0.jpg: the map says nothing of its folder"),
         (["--map", "Baso=leukocyte"], "--map Baso=leukocyte: expected basophil, "),
         (["--map", "Baso=blast"], "or leukocyte, ignore, other, by-name"),
+        (["--map", "band=neu,PTL=ignore,Blasts=other,PLT=other"], "there are Baso, "),
     ],
 )
 def test_a_wrong_request_for_outlines_is_refused(
@@ -379,6 +380,14 @@ def test_a_wrong_request_for_outlines_is_refused(
     assert main([*sorted_cells, *more]) == 2
     assert words in capsys.readouterr().err
     assert not (tmp_path / "data").exists()
+
+
+def test_folders_that_name_no_class_are_asked_for(tmp_path, capsys):
+    (tmp_path / "1").mkdir()
+    picture([1, 1], (36, 37, 12)).save(tmp_path / "1" / "one.jpg")
+    command = ["prepare", "folders", str(tmp_path), "--outline", "--name", "x"]
+    assert main(command) == 2
+    assert "no folder is named after a class (1); say" in capsys.readouterr().err
 
 
 def test_a_picture_in_no_folder_is_named(tmp_path, capsys):

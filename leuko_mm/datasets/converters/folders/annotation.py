@@ -40,7 +40,8 @@ class Annotation:
             file says ``keys[k - 1]``.
         keys: values, colours or labels, as the file has them.
         instances: key and box of everything drawn; None for masks, which draw pixels.
-        cut: how many drawn things reach past the image, or hold no pixel of it.
+        cut: how many drawn things reach past the image, or hold no pixel of it, also
+            because others cover them.
     """
 
     codes: np.ndarray
@@ -152,6 +153,10 @@ def paint(patches: Iterable[Patch], height: int, width: int) -> Annotation:
         codes[y0:y1, x0:x1][inside] = keys.index(patch.key) + 1
         if patch.single:
             instances.append((patch.key, box_of(inside, x0, y0)))
+    cut += sum(
+        not (codes[y0:y1, x0:x1] == keys.index(key) + 1).any()
+        for key, (x0, y0, x1, y1) in instances
+    )
     if not empty and not codes.ravel()[1:].any():
         raise ValueError(
             "all outlines lie in the first pixel or hold none; expected areas, in "

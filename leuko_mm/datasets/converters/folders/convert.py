@@ -124,9 +124,20 @@ def sort_by_folder(
                 f"{image.path}: {lack}; with --outline, the folder of a picture is its "
                 "class, or --map FOLDER=CLASS,... says which"
             )
+    there = {f for image in images for f in image.relative.split("/")[:-1]}
+    for folder_name in given.keys() - there:
+        raise DatasetError(
+            f"--map {folder_name}={given[folder_name]}: {folder} has no pictures in a "
+            f"folder of this name; there are {', '.join(sorted(there))}"
+        )
     guessed = sorted(set(kinds.values()) - given.keys())
     targets = given | {k: _class_of(k) or OTHER for k in guessed}
     odd = [f"{k}={t}" for k, t in targets.items() if t not in SORTED_TARGETS]
+    if not given and not set(targets.values()) & set(CLASS_NAMES):
+        raise DatasetError(
+            f"no folder is named after a class ({', '.join(guessed)}); say what they "
+            f"are: --map FOLDER=CLASS,..., with {', '.join(SORTED_TARGETS)}"
+        )
     if odd or not set(targets.values()) & set(CLASS_NAMES):
         raise DatasetError(
             f"--map {odd[0] if odd else class_map.map_text(targets)}: expected "

@@ -92,6 +92,14 @@ def group_images(
         made = Grouping(groups, f"the table {group_by}")
     else:
         made = Grouping(_from_pattern(images, group_by), f"the pattern '{group_by}'")
+    sizes = made.sizes()
+    named = {class_by_name(f"{group}/") for group in sizes} - {None}
+    if 1 < len(named) == len(sizes):
+        raise DatasetError(
+            f"--group-by {group_by} makes a group of every class ({', '.join(sizes)}), "
+            "so that no fold has all classes; say of which slide an image is, or leave "
+            "--group-by out"
+        )
     divided = [
         stems for stems in copies.values() if len({made.groups[s] for s in stems}) > 1
     ]

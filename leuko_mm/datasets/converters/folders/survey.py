@@ -152,6 +152,7 @@ OTHER_FORMS = {
 SHOWN = 3
 MANY_VALUES = 30
 MANY, CORNER = 5, 0.52  # outlines, and the share of the sides that they keep to
+SIDE, FILLED = 8, 0.9  # pixels of a box, and the share of it that no cell fills
 
 
 @dataclass(frozen=True)
@@ -207,7 +208,9 @@ def survey_folders(
     if unread:
         remarks.append(f"not read: the folders {', '.join(unread)}")
     if cut:
-        remarks.append(f"outlines are cut or hold no pixel: {', '.join(cut[:SHOWN])}")
+        remarks.append(
+            f"outlines are cut, covered or hold no pixel: {', '.join(cut[:SHOWN])}"
+        )
     return Survey(annotated, annotations, uses, guess, left_out, remarks, numbered)
 
 
@@ -422,6 +425,7 @@ def _count_keys(
     uses: dict[str, KeyUse] = {}
     cut: list[str] = []
     ends: list[tuple[float, float]] = []
+    boxes = 0
     for image in images:
         height, width = _upright_size(image, annotations)
         source = annotations.sources[image.name]
@@ -431,8 +435,10 @@ def _count_keys(
         evidence.add(annotation, source)
         if annotation.cut:
             cut.append(f"{annotation.cut} of {image.relative}")
-        for _, (_, _, x1, y1) in annotation.instances or ():
+        for key, (x0, y0, x1, y1) in annotation.instances or ():
             ends.append((x1 / width, y1 / height))
+            inside = annotation.codes[y0:y1, x0:x1] == annotation.keys.index(key) + 1
+            boxes += _is_box(inside)
         for key, pixels in annotation.pixels().items():
             former = uses.get(key, KeyUse(0, 0, source))
             uses[key] = KeyUse(former.pixels + pixels, former.files + 1, former.first)
@@ -448,8 +454,21 @@ def _count_keys(
             f"first {annotations.sources[images[0].name]}; they seem drawn on smaller "
             "images: scale them to the pixels of these"
         )
+    if MANY <= len(ends) == boxes:
+        raise DatasetError(
+            f"all {boxes} outlines are rectangles, first "
+            f"{annotations.sources[images[0].name]}; boxes have no outline of a cell: "
+            "export polygons or masks"
+        )
     order = sorted(uses, key=lambda key: (not key.isdecimal(), len(key), key))
     return {key: uses[key] for key in order}, cut
+
+
+def _is_box(inside: np.ndarray) -> bool:
+    """Tell whether pixels fill a rectangle, also a rotated one; not if it is tiny."""
+    points = cv2.findNonZero(inside.astype(np.uint8))
+    sides = np.array(cv2.minAreaRect(points)[1] if inside.any() else (0, 0)) + 1
+    return bool(sides.min() >= SIDE and len(points) >= FILLED * sides.prod())
 
 
 def _upright_size(image: SourceImage, annotations: Annotations) -> tuple[int, int]:

@@ -34,9 +34,17 @@ def class_names(folder: Path) -> tuple[list[str], str]:
     Without one, there are none.
     """
     places = [folder, *real_path(folder).parents[:2]]
-    for path in (p for place in places for n in NAME_FILES for p in place.glob(n)):
-        if names := _names_in(path):
-            return names, path.name
+    for place in places:
+        found = [(_names_in(p), p) for n in NAME_FILES for p in sorted(place.glob(n))]
+        found = [(names, path) for names, path in found if names]
+        for names, path in found[1:]:
+            if names != found[0][0]:
+                raise DatasetError(
+                    f"{found[0][1]} and {path} name the classes differently; move away "
+                    "the one that is wrong"
+                )
+        if found:
+            return found[0][0], found[0][1].name
     return [], "no file"
 
 
@@ -44,7 +52,10 @@ def _names_in(path: Path) -> list[str]:
     try:
         text = path.read_text(encoding="utf-8-sig")
         if path.suffix not in (".yaml", ".yml"):
-            return [line.strip() for line in text.splitlines() if line.strip()]
+            lines = [line.strip() for line in text.rstrip().splitlines()]
+            if "" in lines:  # classes are counted by lines
+                raise ValueError(f"line {lines.index('') + 1} names no class")
+            return lines
         content = yaml.safe_load(text) if re.search("^ *names *:", text, re.M) else None
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise DatasetError(
