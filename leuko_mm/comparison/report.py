@@ -181,7 +181,7 @@ def gather_report(runs: PublishedRuns, folder: Path) -> ComparisonReport:
         paper_tables(with_compared_folds(results), metrics),
         leakage(results, metrics),
         cells_per_image(first, metrics),
-        confusions(results, chosen),
+        confusions(own, chosen),
         costs(own, metrics, folder),
         learning(first, metrics),
         losses(first, folder),
@@ -192,7 +192,7 @@ def gather_report(runs: PublishedRuns, folder: Path) -> ComparisonReport:
     ]
     return ComparisonReport(
         _summary(runs),
-        headlines(results, metrics, chosen),
+        headlines(own, metrics, chosen),
         tuple(section for section in sections if section is not None),
         _closing(runs),
     )
@@ -235,12 +235,7 @@ def headlines(
 
     What was chosen on the development fold follows.
     """
-    many = [r for r in results if r.all_classes]
-    whole = [r for r in many if r.scope == FIVE_FOLDS]
-    folds = [r for r in many if r.scope.startswith("fold")]
-    # The fold with the most cells, never the one that happened to go best.
-    folds.sort(key=lambda r: (-len(r.cells.stem), r.scope))
-    first = paper_method(whole) or paper_method(folds)
+    first = _on_most_cells(results)
     if first is None:
         return ()
     shown = [(first, name, "", AIM[name]) for name in COMPARED]
@@ -248,6 +243,16 @@ def headlines(
         aim = ", settings chosen by us", f"chosen on {DEVELOPMENT_FOLD}"
         shown += [(chosen[0], name, *aim) for name in COMPARED]
     return tuple(_headline(*each, metrics) for each in shown)
+
+
+def _on_most_cells(results: Iterable[Result]) -> Result | None:
+    """Return the CBAM U-Net on all folds, else on the one with the most cells."""
+    many = [r for r in results if r.all_classes]
+    whole = [r for r in many if r.scope == FIVE_FOLDS]
+    # Never the fold that happened to go best.
+    folds = [r for r in many if r.scope.startswith("fold")]
+    folds.sort(key=lambda r: (-len(r.cells.stem), r.scope))
+    return paper_method(whole) or paper_method(folds)
 
 
 def _headline(
@@ -363,9 +368,7 @@ def _choice_note(
 
 def confusions(results: Iterable[Result], chosen: Sequence[Result]) -> Section:
     """Return what the CBAM U-Net still confuses, over as many cells as there are."""
-    many = [r for r in results if r.all_classes]
-    whole = [r for r in many if r.scope == FIVE_FOLDS] or many
-    first = paper_method([r for r in whole if r.scope != "paper_mosaics"])
+    first = _on_most_cells(results)
     title = "The confusions that remain"
     if first is None:
         return Section("confusions", title, "No run of the CBAM U-Net is published.")
