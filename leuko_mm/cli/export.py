@@ -11,7 +11,9 @@ import argparse
 from pathlib import Path
 
 from leuko_mm.cli.main import DONE
+from leuko_mm.inference.classify import names_cells
 from leuko_mm.inference.export import export
+from leuko_mm.inference.model import read_sidecar_of
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,5 +33,6 @@ def run(args: argparse.Namespace, command: list[str]) -> int:
         f"{agreement.largest:.1g} of the checkpoint's, the same class at "
         f"{agreement.same_class:.2%} of the pixels"
     )
-    print(f"use it: leuko predict IMAGES --checkpoint {args.out} --out DIR")
+    option = "classifier" if names_cells(read_sidecar_of(args.out)) else "checkpoint"
+    print(f"use it: leuko predict IMAGES --{option} {args.out} --out DIR")
     return DONE

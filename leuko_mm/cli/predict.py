@@ -15,6 +15,7 @@ from pathlib import Path
 
 from leuko_mm.cli.main import DONE, SOME_FAILED, at_least, number_below
 from leuko_mm.datasets.images import MAX_PIXELS
+from leuko_mm.errors import UsageError
 from leuko_mm.files import printable, read_any_json
 from leuko_mm.inference.cells import UNSURE_SCALE
 from leuko_mm.inference.folder_run import (
@@ -138,6 +139,8 @@ def _request(args: argparse.Namespace) -> PredictRequest:
     # A word without a suffix is a model's name.
     if named and not (named.exists() or named.suffix or named.parts[1:]):
         given["checkpoint"] = network_of(str(named), **runs_on)
+    if args.classifier == "":
+        raise UsageError("--classifier is empty; name a class network, or none")
     if args.classifier == "none":
         given["classifier"] = ""
     elif args.classifier and not Path(args.classifier).exists():

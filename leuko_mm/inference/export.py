@@ -91,6 +91,8 @@ def export(
         raise UsageError(
             f"an export needs {' and '.join(missing)}: pip install {' '.join(missing)}"
         )
+    if Path(checkpoint).suffix == EXPORT_SUFFIX:
+        raise UsageError(f"{checkpoint} is an export; give the .pth it was made of")
     read = read_checkpoint(checkpoint)
     changes = {}
     if names := classifier_of(read.path):
@@ -116,9 +118,11 @@ def _check_place(out: Path, force: bool) -> None:
             f"{out.with_suffix('.json')} belongs to {out.with_suffix('.pth').name} and "
             f"is not replaced; choose another name or folder than {out}"
         )
-    existing = [p for p in (out, out.with_suffix(".json")) if p.exists()]
-    if existing and (not force or any(p.is_dir() for p in existing)):
-        raise UsageError(f"{existing[0]} exists; add --force to replace it")
+    for existing in (p for p in (out, out.with_suffix(".json")) if p.exists()):
+        if existing.is_dir():
+            raise UsageError(f"{existing} is a folder; choose another name")
+        if not force:
+            raise UsageError(f"{existing} exists; add --force to replace it")
 
 
 def _write_and_compare(

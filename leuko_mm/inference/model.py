@@ -234,6 +234,8 @@ def read_export(path: Path) -> Checkpoint:
 def read_sidecar_of(path: Path) -> dict:
     """Return the sidecar of a checkpoint, which exists and describes that file."""
     place = path.with_suffix(".json")
+    if path.is_dir():
+        raise CheckpointError(f"checkpoint {path} is a folder; name the .pth in it")
     if not path.is_file():
         raise CheckpointError(
             f"checkpoint {path} does not exist; `leuko train cbam_unet` makes one"

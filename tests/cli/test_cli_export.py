@@ -9,8 +9,10 @@ import pytest
 from exported_network import need_exports, write_uneven
 from PIL import Image
 
+from leuko_mm.cli import export as cli_export
 from leuko_mm.cli.main import main
 from leuko_mm.inference import model
+from leuko_mm.inference.export import Agreement
 
 
 @pytest.fixture
@@ -40,6 +42,16 @@ def test_an_export_is_written_and_used(place, capsys):
     assert state["settings"]["runtime"] == "onnxruntime"
     assert predict("--checkpoint", "net.pth", "--out", "found", "--resume") == 2
     assert "runtime 'onnxruntime', now None" in capsys.readouterr().err
+
+
+def test_the_export_of_a_class_network_is_used_as_such(place, capsys, monkeypatch):
+    (place / "names.onnx").write_bytes(b"")
+    head = dict(type="leuko_mm.CellClassHead")
+    about = dict(config=dict(model=dict(decode_head=head)))
+    monkeypatch.setattr(cli_export, "read_sidecar_of", lambda path: about)
+    monkeypatch.setattr(cli_export, "export", lambda *_, **__: Agreement(0.0, 1.0))
+    assert main(["export", "names.pth", "names.onnx"]) == 0
+    assert "IMAGES --classifier names.onnx" in capsys.readouterr().out
 
 
 def test_a_runtime_that_is_not_installed_is_refused_before_anything(

@@ -87,6 +87,8 @@ def test_a_class_network_is_named_found_and_part_of_the_settings(place, capsys):
     assert "classifier_sha256" in capsys.readouterr().err
     assert leuko_predict(*asked[:2], "other", *asked[3:], "--classifier", "none") == 0
     assert "threshold" not in capsys.readouterr().out
+    assert leuko_predict(*asked[:2], "third", *asked[3:], "--classifier", "") == 2
+    assert "--classifier is empty" in capsys.readouterr().err
 
 
 def test_a_class_network_without_a_threshold_is_named(place, capsys):

@@ -17,7 +17,7 @@ from leuko_mm.inference import Predictor
 from leuko_mm.inference import export as module
 from leuko_mm.inference.classify import CellClassifier
 from leuko_mm.inference.export import OPSET, Agreement, export, write_onnx
-from leuko_mm.inference.model import read_checkpoint, read_model
+from leuko_mm.inference.model import CheckpointError, read_checkpoint, read_model
 
 
 def test_the_file_takes_any_size_and_says_what_goes_in_and_out(path, tmp_path):
@@ -97,6 +97,18 @@ def test_nothing_is_replaced_without_force(path, tmp_path, written, monkeypatch,
     export(path, out, force=True)
     assert out.read_bytes() == b"network"
     read_model(out)
+
+
+def test_what_is_no_place_or_no_checkpoint_is_said(path, tmp_path, written):
+    (tmp_path / "dir.onnx").mkdir()
+    for given, out, said in [
+        (path, "dir.onnx", "is a folder; choose another name"),
+        (tmp_path, "out.onnx", "is a folder; name the .pth in it"),
+        (tmp_path / "net.onnx", "out.onnx", "is an export; give the .pth"),
+    ]:
+        with pytest.raises((UsageError, CheckpointError), match=said):
+            export(given, tmp_path / out, force=True)
+    assert not written
 
 
 def test_the_sidecar_of_a_checkpoint_is_never_replaced(path, written):
