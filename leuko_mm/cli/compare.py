@@ -143,11 +143,12 @@ def _print_counts(statuses: Iterable[str]) -> None:
 def _names(words: str | None) -> list[str] | None:
     if words is None:
         return None
-    return [word.strip() for word in words.split(",") if word.strip()]
+    found = (word.strip() for word in words.split(","))
+    return list(dict.fromkeys(word for word in found if word))
 
 
 def _numbers(words: str) -> list[int]:
     try:
-        return [int(word) for word in words.split(",")]
+        return list(dict.fromkeys(int(word) for word in words.split(",")))
     except ValueError:
         raise UsageError(f"--seeds is {words!r}; expected numbers: 0,1,2") from None

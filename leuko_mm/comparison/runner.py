@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 import traceback
+import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, redirect_stdout, suppress
 from dataclasses import asdict, astuple, replace
@@ -50,6 +51,7 @@ from leuko_mm.processes import dask_client, finished_tasks, stopped_by_signals
 from leuko_mm.progress import duration
 from leuko_mm.training.config import is_of_config
 from leuko_mm.training.custom_imports import IMPORTED
+from leuko_mm.training.preflight import check_writable
 from leuko_mm.training.run import train
 
 # How far a run is, and what became of it.
@@ -79,7 +81,7 @@ def run_status(run: PlannedRun, *, force: bool = False) -> tuple[str, str]:
         )
         if difference and not force:
             return DIFFERS, f"{run.target} {difference}"
-        if not difference and cells_beside(run.target).is_file():
+        if not difference and zipfile.is_zipfile(cells_beside(run.target)):
             return DONE, ""
     finished = read_results(run.work_dir / RESULTS_FILE)
     if finished is not None:
@@ -182,6 +184,7 @@ def compare(
             if status == DIFFERS:
                 say(f"{title}: left as it is: {note}")
             elif status != DONE:
+                check_writable(run.target.parent, "--out")
                 orders[run.name] = _order(request, run, title, verbose)
         if client is None:
             done = ((name, run_in_process(x, say)) for name, x in orders.items())

@@ -79,15 +79,20 @@ def check_hooks(config: Config) -> None:
             )
 
 
-def check_output(work_dir: Path, *, resume: bool, force: bool) -> None:
-    """Refuse to write over a run, or to resume one that is not there."""
-    place = work_dir.absolute()
+def check_writable(folder: Path, option: str) -> None:
+    """Refuse a folder, named by an option, in which nothing can be written."""
+    place = folder.absolute()
     while not place.exists():
         place = place.parent
     if not place.is_dir():
-        raise UsageError(f"{place} is a file; choose another --work-dir")
+        raise UsageError(f"{place} is a file; choose another {option}")
     if not os.access(place, os.W_OK | os.X_OK):
-        raise UsageError(f"{place} cannot be written to; choose another --work-dir")
+        raise UsageError(f"{place} cannot be written to; choose another {option}")
+
+
+def check_output(work_dir: Path, *, resume: bool, force: bool) -> None:
+    """Refuse to write over a run, or to resume one that is not there."""
+    check_writable(work_dir, "--work-dir")
     mark = work_dir / "last_checkpoint"
     if resume and mark.is_file():
         state = Path(mark.read_text(errors="replace").strip())

@@ -31,6 +31,12 @@ def test_a_dry_run_shows_and_does_nothing(command, tmp_path, capsys):
     assert not (tmp_path / "work_dirs" / "tiny-smoke-fold1-s0").exists()
 
 
+def test_what_is_named_twice_is_one_run(command, capsys):
+    words = ["--dry-run", "--seeds", "0,0", "--splits", "fold1,fold1"]
+    assert main([*command, *words]) == 0
+    assert "1 runs: 1 waiting" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("status", "code"),
     [("done", 0), ("failed", 1), ("differs", 1)],
@@ -53,6 +59,8 @@ def test_the_exit_code_tells_whether_all_is_well(
         (["--seeds", "a"], "--seeds is 'a'"),
         (["--dask", "local:0"], "local:<number of workers>"),
         (["--settings", "C"], "no setting 'C'"),
+        # Before hours of training, whose results could not be published.
+        (["--out", __file__], "test_compare.py is a file; choose another --out"),
     ],
 )
 def test_mistakes_are_named(command, capsys, words, message):

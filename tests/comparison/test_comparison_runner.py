@@ -13,13 +13,14 @@ import threading
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from tiny_run import process_environment, write_config
 
 from leuko_mm.comparison import runner as module
 from leuko_mm.comparison.plan import CompareRequest, plan_runs
-from leuko_mm.comparison.results import losses_beside, publish
+from leuko_mm.comparison.results import cells_beside, losses_beside, publish
 from leuko_mm.comparison.runner import (
     DIFFERS,
     DONE,
@@ -99,7 +100,7 @@ def finish(run, **changes) -> None:
     run.work_dir.mkdir(parents=True, exist_ok=True)
     results = results_of(run, **changes)
     (run.work_dir / "results.json").write_text(json.dumps(results))
-    (run.work_dir / "cells.npz").write_text("cells")
+    np.savez(run.work_dir / "cells.npz", stem=["cell"])
 
 
 def stop(run, **changes) -> None:
@@ -179,6 +180,14 @@ def test_a_damaged_results_file_waits_for_force(run):
     run.target.write_text('{"run": ')
     assert run_status(run) == (DIFFERS, f"{run.target} is damaged")
     assert run_status(run, force=True) == (WAITING, "")
+
+
+def test_cells_that_were_cut_short_are_published_again(run):
+    finish(run)
+    publish(run.work_dir, run.target)
+    cells = cells_beside(run.target)
+    cells.write_bytes(cells.read_bytes()[:-10])
+    assert run_status(run) == (FINISHED, "")
 
 
 def test_a_damaged_state_is_no_state(run):
