@@ -38,6 +38,7 @@ from PIL import Image
 
 from leuko_mm.classes import (
     BACKGROUND,
+    BINARY_NAMES,
     CLASS_NAMES,
     IGNORE_LABEL,
     OTHER,
@@ -97,7 +98,7 @@ def how_to_fix(root: Path) -> str:
 
 
 def _not_prepared(root: Path) -> str:
-    state = "is not a prepared dataset" if root.is_dir() else "does not exist"
+    state = "is not a prepared dataset" if root.exists() else "does not exist"
     where = "" if root.is_absolute() else f" (looked in {Path.cwd()})"
     there = {path.parent.name for path in root.parent.glob("*/dataset.json")}
     known = sorted(there | set(SOURCES)) if root.name not in SOURCES else ()
@@ -246,6 +247,12 @@ def read_about(root: Path) -> dict:
         raise DatasetError(
             f"{path}: schema {schema!r}, but this version reads "
             f"{' and '.join(map(str, SCHEMAS))}; {how_to_fix(root)}"
+        )
+    classes = about.get("classes") or [*CLASS_NAMES]
+    if classes not in ([*CLASS_NAMES], [*BINARY_NAMES]):
+        raise DatasetError(
+            f"{path}: classes {str(classes)[:60]}; expected {', '.join(CLASS_NAMES)}, "
+            f"or {', '.join(BINARY_NAMES)}; {how_to_fix(root)}"
         )
     return about
 

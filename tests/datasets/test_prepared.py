@@ -75,6 +75,7 @@ def test_what_is_not_there_is_named_with_the_command(read, monkeypatch, tmp_path
     [
         ("{", "is broken"),
         ('{"schema": 3}', "schema 3, but this version reads 1 and 2"),
+        ('{"schema": 1, "classes": ["a"]}', "classes ['a']; expected background, "),
     ],
 )
 def test_a_foreign_or_broken_description_is_refused(copied_dataset, text, words):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import importlib.util
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -219,3 +220,14 @@ def test_an_export_finds_the_same_cells_without_torch(painted, tmp_path, enhance
 def test_an_export_runs_on_the_cpu_only(pair):
     with pytest.raises(RuntimeChoiceError, match="'cuda:0'"):
         open_runtime(pair[1], "onnxruntime", device="cuda:0")
+
+
+def test_onnx_runtime_reports_nothing(tmp_path):
+    need_exports()
+    environment = {k: v for k, v in os.environ.items() if k[:4] not in ("ORT_", "XDG_")}
+    subprocess.run(
+        [sys.executable, "-c", "import leuko_mm, onnxruntime"],
+        env=environment | dict(HOME=str(tmp_path)),
+        check=True,
+    )
+    assert not list(tmp_path.iterdir()), "an identifier for telemetry"
