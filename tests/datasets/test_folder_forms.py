@@ -194,6 +194,21 @@ def test_names_of_yolo_that_contradict_are_refused(place):
     assert "name the classes differently" in refused(place)
 
 
+@pytest.mark.parametrize("second", ["x, y", "y, x"])
+def test_exports_of_yolo_side_by_side_have_one_order_of_classes(tmp_path, second):
+    for export, names in (("a", "x, y"), ("b", second)):
+        for part in ("train", "valid"):
+            noise(tmp_path / export / part / "images", f"{export}_{part}")
+            labels = tmp_path / export / part / "labels" / f"{export}_{part}.txt"
+            labels.parent.mkdir()
+            labels.write_text(YOLO)
+        (tmp_path / export / "data.yaml").write_text(f"names: [{names}]")
+    if second == "x, y":
+        assert list(survey_folders(tmp_path).uses) == ["x"]
+    else:
+        assert "names of the labels in" in refused(tmp_path)
+
+
 def test_an_empty_line_among_the_names_of_yolo_is_refused(place):
     (place / "labels" / "a.txt").write_text(YOLO)
     (place / "classes.txt").write_text("x\n\ny\n")

@@ -292,8 +292,20 @@ def _from_texts(
 ) -> Annotations:
     path = texts[0][1]
     if path.suffix.lower() == ".txt":
-        names, file = yolo.class_names(place if place.is_dir() else path.parent)
-        read = partial(yolo.yolo_reader, names)
+        folders = sorted({path.parent for _, path in texts})
+        named: dict[tuple[str, ...], tuple[Path, str]] = {}
+        for folder in [place, *folders] if place.is_dir() else folders:
+            names, file = yolo.class_names(folder)
+            named.setdefault(tuple(names), (folder, file))
+        unnamed = named.pop((), (place, "no file"))
+        if len(named) > 1:
+            places = " and ".join(str(folder) for folder, _ in named.values())
+            raise DatasetError(
+                f"the class names of the labels in {places} differ; move away those "
+                "that are wrong, or prepare each folder as a dataset of its own"
+            )
+        names, (_, file) = next(iter(named.items()), ([], unnamed))
+        read = partial(yolo.yolo_reader, list(names))
         return _from_files(f"YOLO outlines, classes of {file}", texts, found, read)
     if path.suffix.lower() == ".xml":
         raise DatasetError(
