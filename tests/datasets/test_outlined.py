@@ -25,6 +25,7 @@ from leuko_mm.datasets.converters.outlined import (
     outline_fault,
     prepare_pbc,
 )
+from leuko_mm.datasets.images import ImageFileError
 from leuko_mm.datasets.prepared import (
     DatasetError,
     cell_rows,
@@ -273,6 +274,19 @@ def test_an_interruption_leaves_nothing_and_progress_is_told(tree, tmp_path):
         prepare_pbc(tree, tmp_path / "home" / "pbc", outliner)
     assert seen == [(done, 8 * EACH + 5) for done in range(3)]
     assert list((tmp_path / "home").iterdir()) == []
+
+
+def test_a_broken_picture_is_named_before_anything_is_outlined(tree, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(tree, copy)
+    last = sorted((copy / list(PBC)[-1]).iterdir())[-1]
+    last.write_bytes(last.read_bytes()[:300])
+
+    def find(image: np.ndarray) -> np.ndarray:
+        raise AssertionError("outlined although a picture is broken")
+
+    with pytest.raises(ImageFileError, match=f"{last.name}.*cannot be read"):
+        prepare_pbc(copy, tmp_path / "pbc", Outliner(find, {}))
 
 
 def test_nothing_that_passes_is_an_error(tree, tmp_path):

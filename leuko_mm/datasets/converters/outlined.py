@@ -229,6 +229,9 @@ def draw_outlines(
         By stem: labels (H, W), 1 for the cell and 255 for others, as a PNG in memory;
         and by stem, which of ``FAULTS`` a cell has.
     """
+    # A broken picture is named before the outlines of all others are drawn.
+    for cell in cells:
+        read_image(cell.path)
     outlines, faults = {}, {}
     areas: dict[str, dict[str, int]] = defaultdict(dict)
     for number, cell in enumerate(cells):
