@@ -17,7 +17,11 @@ from leuko_mm.classes import (
     IGNORE_LABEL,
     OTHER,
 )
-from leuko_mm.datasets.audit_checks import fitting_orientations, turned_masks
+from leuko_mm.datasets.audit_checks import (
+    RULES,
+    fitting_orientations,
+    turned_masks,
+)
 from leuko_mm.datasets.converters.folders import class_map
 from leuko_mm.datasets.converters.folders.annotation import (
     Annotation,
@@ -222,7 +226,7 @@ def _cells(
     if counts["cut"]:
         notes.append(f"{counts['cut']} cells are larger than their crop")
     if words := turned_masks(orientations):
-        notes.append(f"{words}: look at them (leuko browse), and turn them if so")
+        notes.append(f"{words}: {RULES['turned-masks'].cure}")
 
 
 def _cells_of(
