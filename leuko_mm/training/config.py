@@ -214,6 +214,8 @@ def resolve_config(
                 cells.pop(key, None)
             cells.update(named_data(data))
     if seed is not None:
+        if not 0 <= seed < 2**32:
+            raise UsageError(f"the seed is {seed}; expected 0 to {2**32 - 1}")
         config.train_dataloader["dataset"]["seed"] = seed
         config.randomness = dict(seed=seed)
     if iterations is not None:
@@ -233,6 +235,8 @@ def resolve_config(
 def named_data(data: str) -> dict:
     """Return ``--data`` as arguments of a ``LeukocyteDataset``."""
     names = [name.strip() for name in data.split(",") if name.strip()]
+    if not names:
+        raise UsageError(f"--data is {data!r}; expected the name of a dataset")
     if len(names) < 2 or dataset_root(data).exists():
         return dict(name=data)
     return dict(names=names)

@@ -57,6 +57,8 @@ def test_the_exit_code_tells_whether_all_is_well(
     ("words", "message"),
     [
         (["--seeds", "a"], "--seeds is 'a'"),
+        (["--seeds=-1"], "the seed is -1; expected 0 to 4294967295"),
+        (["--data", " "], "--data is ' '; expected the name of a dataset"),
         (["--dask", "local:0"], "local:<number of workers>"),
         (["--settings", "C"], "no setting 'C'"),
         # Before hours of training, whose results could not be published.
