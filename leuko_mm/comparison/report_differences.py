@@ -240,14 +240,18 @@ def _deviations_table(
     for one in members:
         if one.first.scope != FIVE_FOLDS:
             recipes[one.first.first.recipe].append(one)
+    shown = [(t[0].first.method, t[0].first.setting, t) for t in recipes.values()]
+    if len(shown) > 1:
+        every = [one for tests in recipes.values() for one in tests]
+        shown.append(("all of these", "", every))
     rows = []
-    for tests in recipes.values():
+    for method, setting, tests in shown:
         found = [seed_deviation(one.values(name) for one in tests) for name in heads]
-        first, points = tests[0].first, (deviation.value for deviation in found)
-        cells = first.method, first.setting, found[0].freedom
+        points = (deviation.value for deviation in found)
         mean = found[0].value / math.sqrt(len(FOLDS))
         links = tuple(link for one in tests for link in one.links)
-        rows.append(TableRow((*cells, *points, mean), links))
+        cells = method, setting, found[0].freedom, *points, mean
+        rows.append(TableRow(cells, links))
     return ResultTable(
         name,
         f"How much one training differs from the next: {words}",
@@ -257,10 +261,11 @@ def _deviations_table(
         ),
         tuple(rows),
         lead="Standard deviation in points of percent between trainings of one recipe "
-        "that are tested on the same cells, pooled over the tests. With f degrees of "
-        "freedom it is known to about one part in the square root of 2 f. The last "
-        "column is the first divided by the square root of five: what five folds, "
-        "each trained once, would differ by if all were trained again.",
+        "that are tested on the same cells, pooled over the tests, and in the last of "
+        "several rows over the recipes, too. With f degrees of freedom it is known to "
+        "about one part in the square root of 2 f. The last column is the first "
+        "divided by the square root of five: what five folds, each trained once, "
+        "would differ by if all were trained again.",
         words=(0, 1),
     )
 

@@ -346,11 +346,11 @@ class Result:
 
 
 def named_links(results: Iterable[Result]) -> tuple[FileLink, ...]:
-    """Return the files of results, named by the method too."""
+    """Return the files of results, the first of each named by the method too."""
     return tuple(
-        FileLink(link.path, f"{result.name} {link.words}")
+        FileLink(link.path, f"{result.name} {link.words}" if not n else link.words)
         for result in results
-        for link in result.links
+        for n, link in enumerate(result.links)
     )
 
 

@@ -465,6 +465,10 @@ def test_the_deviation_is_over_folds_each_trained_twice(twice):
     assert row.cells[2] == 5
     assert row.cells[3] == pytest.approx(wanted)
     assert row.cells[-1] == pytest.approx(wanted / np.sqrt(5))
+    # Ten pairs of trainings tell more than five.
+    one, two, both = (row.cells[3] for row in rows)
+    assert rows[-1].cells[:3] == ("all of these", "", 10)
+    assert both == pytest.approx(np.sqrt((one**2 + two**2) / 2))
 
 
 def test_a_second_seed_on_one_fold_is_shown_for_that_fold(tmp_path):
