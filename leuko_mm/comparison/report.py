@@ -184,7 +184,7 @@ def gather_report(runs: PublishedRuns, folder: Path) -> ComparisonReport:
         confusions(own, chosen),
         costs(own, metrics, folder),
         learning(first, metrics),
-        losses(first, folder),
+        losses(first),
         development(results, first, metrics, chosen),
         other_lengths(others, metrics, developed),
         too_short(runs.short),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -31,8 +30,6 @@ TITLES = {"mIoU": "Mean IoU", "pixel_accuracy": "Pixel accuracy"}
 METRIC_LABELS = {"mIoU": "mean IoU, %", "pixel_accuracy": "pixel accuracy, %"}
 # Rows of the ablation that are the CBAM U-Net under a setting.
 CBAM_ROWS = {row: name[1] for name, row in SAME_AS.items() if name[0] == "cbam_unet"}
-
-Curve = tuple[PublishedRun, list[tuple[int, float]]]
 
 
 def at_a_glance(results: Sequence[Result], metrics: Metrics) -> Section:
@@ -141,15 +138,19 @@ def costs(results: Sequence[Result], metrics: Metrics, folder: Path) -> Section:
         lacks.append("No two methods are published on the same cells yet.")
     if not per_image:
         lacks.append(
-            f"Milliseconds are not drawn: there is no {TIMING_FILE} "
+            f"Milliseconds are not drawn: there is no sound {TIMING_FILE} "
             "(tools/paper/timings.py methods measures it)."
         )
     return Section("cost", "Accuracy and cost", " ".join(lacks), figures=tuple(shown))
 
 
 def read_timing(path: Path) -> dict:
-    """Return the measured times, {} where there are none."""
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    """Return the measured times, {} where there are none that can be read."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _cost_plot(
@@ -234,62 +235,52 @@ def _learning_figure(
     )
 
 
-def losses(runs: Sequence[PublishedRun], folder: Path) -> Section:
-    """Return the training losses of the runs that have published them."""
-    curves: dict[str, list[Curve]] = defaultdict(list)
+def losses(runs: Sequence[PublishedRun]) -> Section:
+    """Return the training losses of the runs that have published them.
+
+    Of every folder one split is drawn, the one with the most trainings. Settings and
+    lengths have plots of their own, since their losses cannot be read together.
+    """
+    folders: dict[str, list[PublishedRun]] = defaultdict(list)
     for run in runs:
-        if curve := _read_losses(losses_beside(folder / run.file)):
-            curves[run.folder].append((run, curve))
+        if run.losses:
+            folders[run.folder].append(run)
     shown = []
-    for name, members in curves.items():
-        groups = _by_kind(members)
-        title, key = f"Training loss under {name}", f"losses_{name.replace('-', '_')}"
-        for number, (kind, of_kind) in enumerate(groups.items(), 1):
-            if len(groups) == 1:
-                shown.append(_loss_figure(key, title, of_kind))
-            else:
-                place = f"{key}_{number}", f"{title}: {kind}"
-                shown.append(_loss_figure(*place, of_kind))
+    for name, members in folders.items():
+        groups: dict[tuple, list[PublishedRun]] = defaultdict(list)
+        splits = Counter(run.split for run in members)
+        split = max(sorted(splits), key=splits.get)
+        for run in members:
+            if run.split == split:
+                own = run.variant not in SETTINGS
+                words = "other settings" if own else f"setting {run.variant}"
+                groups[-run.iterations, own, words].append(run)
+        for number, key in enumerate(sorted(groups), 1):
+            words = f"{split}, {key[-1]}, {-key[0]} iterations"
+            shown.append(
+                ResultFigure(
+                    f"losses_{name.replace('-', '_')}_{number}",
+                    f"Training loss under {name}: {words}",
+                    *_loss_plot(groups[key]),
+                )
+            )
     lead = (
         "Thin: the logged values; thick: their running mean. Losses of two settings "
-        "are not of one scale."
+        "are not of one scale. One split is drawn; those of the others are beside the "
+        "results files (`.losses.csv`)."
         if shown
         else "No run has published its losses."
     )
     return Section("training", "Training curves", lead, figures=tuple(shown))
 
 
-def _read_losses(path: Path) -> list[tuple[int, float]]:
-    if not path.is_file():
-        return []
-    with open(path, newline="", encoding="utf-8") as file:
-        return [(int(r["iteration"]), float(r["loss"])) for r in csv.DictReader(file)]
-
-
-def _by_kind(members: Sequence[Curve]) -> dict[str, list[Curve]]:
-    """Divide curves into those that can be read together, by split and setting.
-
-    Methods are compared on one split; what else was trained is drawn apart.
-    """
-    splits = Counter(run.split for run, _ in members)
-    most = max(sorted(splits), key=splits.get)
-    groups: dict[tuple, list[Curve]] = defaultdict(list)
-    for run, curve in members:
-        if run.split != most:
-            key = (2, "other splits")
-        elif run.variant in SETTINGS:
-            key = (0, f"{most}, setting {run.variant}")
-        else:
-            key = (1, f"{most}, other settings")
-        groups[key].append((run, curve))
-    return {key[1]: groups[key] for key in sorted(groups)}
-
-
-def _loss_figure(key: str, title: str, members: Sequence[Curve]) -> ResultFigure:
+def _loss_plot(
+    members: Sequence[PublishedRun],
+) -> tuple[Plot, str, tuple[FileLink, ...]]:
     series, links = [], []
-    for run, curve in members:
-        words = f"{Result((run,), run.split).name}, {run.split}"
-        series.append(PlotSeries(words, tuple(PlotPoint(x, y) for x, y in curve)))
+    for run in members:
+        words = Result((run,), run.split).name
+        series.append(PlotSeries(words, tuple(PlotPoint(x, y) for x, y in run.losses)))
         links.append(FileLink(losses_beside(Path(run.file)).as_posix(), words))
     plot = Plot(tuple(series), "iteration", "training loss", kind="lines")
-    return ResultFigure(key, title, plot, "", tuple(links))
+    return plot, "", tuple(links)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 import shlex
@@ -109,6 +110,7 @@ class PublishedRun:
         reading: how cells are read from the network's answer; empty: pixel by pixel.
         tiles: cells along a side of a test image; 1 for images of one cell.
         alike: whether the cells of a test image are all of one class.
+        losses: (iteration, loss) as the training logged them; empty if not published.
         trained_by: the command that trained its network, where that is published.
     """
 
@@ -126,6 +128,7 @@ class PublishedRun:
     reading: Mapping
     tiles: int
     alike: bool
+    losses: tuple[tuple[int, float], ...] = ()
     trained_by: str | None = None
 
     @property
@@ -233,9 +236,24 @@ def _read_run(path: Path, file: str) -> PublishedRun:
         reading=results["model"].get("reading") or {},
         tiles=int(mosaic.get("n", 1)),
         alike=mosaic.get("mode") == EVERY_ALIKE,
+        losses=_read_losses(losses_beside(path)),
     )
     _ = read.likeness  # a missing key is a fault of the file
     return read
+
+
+def _read_losses(path: Path) -> tuple[tuple[int, float], ...]:
+    if not path.is_file():
+        return ()
+    with open(path, newline="", encoding="utf-8") as file:
+        try:
+            rows = csv.DictReader(file)
+            return tuple((int(r["iteration"]), float(r["loss"])) for r in rows)
+        except (KeyError, TypeError, ValueError) as fault:
+            raise ValueError(
+                f"{path.name} beside it is damaged ({fault}); remove that file, or "
+                "publish the run again"
+            ) from None
 
 
 def _variant_words(stem: str, run: Mapping) -> list[str]:

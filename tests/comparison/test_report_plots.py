@@ -8,7 +8,7 @@ from generated_results import write_run
 
 from leuko_mm.comparison.measurements import Metrics
 from leuko_mm.comparison.report_plots import at_a_glance, costs, losses
-from leuko_mm.comparison.results import FOLDS, read_runs, results_of
+from leuko_mm.comparison.results import FOLDS, losses_beside, read_runs, results_of
 
 
 def glance(folder):
@@ -79,25 +79,38 @@ def test_cost_is_drawn_of_methods_and_against_time_where_it_is_known(tmp_path):
 
 
 def test_losses_that_can_be_read_together_share_a_plot(tmp_path):
-    for method, variant, split in (
-        ("unet", "A", "fold5"),
-        ("unet", "B", "fold5"),
-        ("segnet", "B", "fold5"),
-        ("unet_vgg16", "retinex", "fold5"),
-        ("unet", "B", "fold1"),
-        ("unet", "smear", "development"),
+    for method, variant, split, iterations in (
+        ("unet", "A", "fold5", 650),
+        ("unet", "A-i300", "fold5", 300),
+        ("unet", "B", "fold5", 650),
+        ("segnet", "B", "fold5", 650),
+        ("unet_vgg16", "retinex", "fold5", 650),
+        ("unet", "B", "fold1", 650),
+        ("unet", "smear", "development", 650),
     ):
-        write_run(tmp_path, method, variant, split=split, losses=True)
-    section = losses(read_runs(tmp_path).runs, tmp_path)
+        how = dict(split=split, losses=True, iterations=iterations)
+        write_run(tmp_path, method, variant, **how)
+    section = losses(read_runs(tmp_path).runs)
     assert {
         figure.title.split(": ")[1]: [series.name for series in figure.plot.series]
         for figure in section.figures
     } == {
-        "fold5, setting A": ["unet A, fold5"],
-        "fold5, setting B": ["segnet B, fold5", "unet B, fold5"],
-        "fold5, other settings": ["unet_vgg16 retinex, fold5"],
-        "other splits": ["unet B, fold1", "unet smear, development"],
+        "fold5, setting A, 650 iterations": ["unet A"],
+        "fold5, setting A, 300 iterations": ["unet A"],
+        "fold5, setting B, 650 iterations": ["segnet B", "unet B"],
+        "fold5, other settings, 650 iterations": ["unet_vgg16 retinex"],
     }
     assert [figure.name for figure in section.figures] == [
         f"losses_half_{number}" for number in range(1, 5)
     ]
+
+
+def test_damaged_losses_leave_their_run_out_and_are_named(tmp_path):
+    whole = write_run(tmp_path, "unet", "A", losses=True)
+    damaged = write_run(tmp_path, "segnet", "A", losses=True)
+    file = losses_beside(damaged)
+    file.write_text(file.read_text()[:-1] + "\n7")
+    found = read_runs(tmp_path)
+    assert [run.file for run in found.runs] == [whole.relative_to(tmp_path).as_posix()]
+    (fault,) = found.faults
+    assert f"{file.name} beside it is damaged" in fault
