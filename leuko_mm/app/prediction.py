@@ -12,7 +12,12 @@ from typing import Any
 from leuko_mm.app.session import Session
 from leuko_mm.errors import LeukoError
 from leuko_mm.files import printable
-from leuko_mm.inference.folder_run import PredictRequest, make_predictor, predict_files
+from leuko_mm.inference.folder_run import (
+    OtherSettingsError,
+    PredictRequest,
+    make_predictor,
+    predict_files,
+)
 from leuko_mm.progress import TimeLeft
 
 STOPPED_WITHIN = 120.0  # s: no image takes as long
@@ -81,9 +86,12 @@ class Worker:
         """End the prediction of a session; return whether it has ended."""
         with self._idle:
             self._stopped.add(session)
-            return self._idle.wait_for(
+            ended = self._idle.wait_for(
                 lambda: self._running != session, timeout=STOPPED_WITHIN
             )
+            if not ended:
+                self._stopped.discard(session)
+            return ended
 
     def close(self) -> None:
         """End after the image that is looked at."""
@@ -103,6 +111,10 @@ class Worker:
                 self._predict(session)
             except _StoppedError:
                 pass
+            except OtherSettingsError as problem:
+                pixel = problem.keys == ("um_per_px",)
+                what = "another --um-per-px" if pixel else "another model"
+                error = f"made with {what}; new images need a new session"
             except LeukoError as problem:
                 error = str(problem)
             except Exception as problem:

@@ -139,7 +139,8 @@ class Session:
         """The names under which images came, by the names of their files."""
         # Somebody may remove the folder meanwhile; the other sessions go on.
         there = self.smears.iterdir() if self.smears.is_dir() else ()
-        files = sorted(path.name for path in there)
+        # Systems put hidden files of their own into folders.
+        files = sorted(path.name for path in there if path.name[0] != ".")
         return {file: self._shown.get(file, file) for file in files}
 
     def part_file(self) -> Path:
@@ -249,6 +250,8 @@ class Session:
                 )
             outline = _outline(cells[cell])
             said = None if answer == predicted(cells[cell]) else answer
+            if said == self.corrections().get(image, {}).get(cell):
+                return  # an undo would change nothing
             entry = dict(image=image, cell=cell, outline=outline, answer=said)
             self._say([*self._said, entry])
 

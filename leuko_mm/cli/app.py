@@ -15,8 +15,13 @@ from leuko_mm.cli.main import DONE, at_least, number_below
 from leuko_mm.datasets.images import IMAGE_SUFFIXES
 from leuko_mm.errors import UsageError
 from leuko_mm.files import locked, real_path
-from leuko_mm.inference.folder_run import PredictRequest
+from leuko_mm.inference.folder_run import (
+    PredictRequest,
+    checkpoint_of_request,
+    make_predictor,
+)
 from leuko_mm.processes import keep_memory, stopped_by_signals
+from leuko_mm.zoo.entries import network_at
 
 PORT = 8765
 LOCK = ".lock"
@@ -44,7 +49,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--checkpoint",
         type=Path,
         metavar="FILE",
-        help="as of leuko predict; default: the model of the package",
+        help="or a model's name, as of leuko predict; default: the model of the "
+        "package",
     )
     add(
         "--um-per-px",
@@ -82,6 +88,12 @@ def run(args: argparse.Namespace, command: list[str]) -> int:
             f"{folder} has images, and sessions are kept in a folder of their own; "
             "give another, or none, and drop the images on the page"
         )
+    named = args.checkpoint and network_at(args.checkpoint)
+    request = PredictRequest(
+        paths=(), out=folder, checkpoint=named, um_per_px=args.um_per_px
+    )
+    # What does not fit is refused before images are dropped.
+    predictor = make_predictor(request, checkpoint_of_request(request))
     try:
         family = socket.AF_INET6 if ":" in args.host else socket.AF_INET
         listening = socket.create_server((args.host, args.port), family=family)
@@ -94,14 +106,12 @@ def run(args: argparse.Namespace, command: list[str]) -> int:
         if not alone:
             raise UsageError(f"another leuko app serves {folder}; give another folder")
         keep_memory()
-        request = PredictRequest(
-            paths=(), out=folder, checkpoint=args.checkpoint, um_per_px=args.um_per_px
-        )
         app = build_server(
             folder,
             token=token,
             host=args.host,
             request=request,
+            predictor_of=lambda *_: predictor,
             most_a_file=args.max_megabytes * MEGABYTE,
         )
         port = listening.getsockname()[1]

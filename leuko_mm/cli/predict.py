@@ -28,7 +28,7 @@ from leuko_mm.inference.outputs import REPORT, UNITS, count_table
 from leuko_mm.inference.scale import ANOTHER_SIZE, AUTO, MEASURING
 from leuko_mm.processes import DASK_HELP, keep_memory
 from leuko_mm.progress import ProgressLine
-from leuko_mm.zoo.entries import network_of
+from leuko_mm.zoo.entries import network_at
 
 SHOWN_FAILURES = 20
 PREDICTING = "predicting"
@@ -134,17 +134,15 @@ def run(args: argparse.Namespace, command: list[str]) -> int:
 
 def _request(args: argparse.Namespace) -> PredictRequest:
     given = vars(args).copy()
-    named = args.checkpoint
     runs_on = dict(device=args.device, runtime=args.runtime)
-    # A word without a suffix is a model's name.
-    if named and not (named.exists() or named.suffix or named.parts[1:]):
-        given["checkpoint"] = network_of(str(named), **runs_on)
+    if args.checkpoint:
+        given["checkpoint"] = network_at(args.checkpoint, **runs_on)
     if args.classifier == "":
         raise UsageError("--classifier is empty; name a class network, or none")
     if args.classifier == "none":
         given["classifier"] = ""
-    elif args.classifier and not Path(args.classifier).exists():
-        given["classifier"] = str(network_of(args.classifier, **runs_on))
+    elif args.classifier:
+        given["classifier"] = str(network_at(Path(args.classifier), **runs_on))
     if args.scale == AUTO:
         given["scale"] = None
     return PredictRequest(**given)

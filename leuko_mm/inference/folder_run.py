@@ -10,7 +10,6 @@ import shutil
 import socket
 import threading
 import time
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
@@ -35,7 +34,6 @@ from leuko_mm.datasets.images import (
 from leuko_mm.errors import UsageError, did_you_mean
 from leuko_mm.files import (
     locked,
-    printable,
     read_json,
     sha256_of_file,
     write_text,
@@ -50,9 +48,10 @@ from leuko_mm.inference.outputs import (
     IMAGE_TABLE,
     IMAGES,
     REPORT,
+    copy_notes,
     doubt_notes,
     excluded_note,
-    first_of,
+    missing_files,
     records_below,
     remove_image_files,
     write_image_files,
@@ -120,6 +119,16 @@ class PredictRequest:
     keep_scales: bool = False
 
 
+class OtherSettingsError(UsageError):
+    """A prediction was to be continued with other settings.
+
+    Attributes:
+        keys: of the settings that differ.
+    """
+
+    keys: tuple[str, ...] = ()
+
+
 @dataclass
 class PredictOutcome:
     """The result of ``predict_files``.
@@ -147,39 +156,9 @@ class PredictOutcome:
             *self.left_out,
             *excluded,
             *doubts,
-            *_copies(self.records),
+            *copy_notes(self.records),
             *self.advice,
         ]
-
-
-def _copies(records: Sequence[Mapping]) -> list[str]:
-    """Return sentences on images that are there twice, or may be.
-
-    The pixels of copies are equal, whatever the files. Two images that differ in their
-    suffix alone are probably one, encoded twice.
-    """
-    same, named = defaultdict(list), defaultdict(list)
-    for record in records:
-        # Older records have no hash of the pixels.
-        same[record.get("pixels_sha256", record["sha256"])].append(record["image"])
-    # The shortest name is the original's: `f1.png` before `f1 - Copy.png`.
-    groups = [sorted(n, key=lambda name: (len(name), name)) for n in same.values()]
-    pairs = [f"{copy} = {first}" for first, *copies in groups for copy in copies]
-    sentences = []
-    if len(pairs) == 1:
-        sentences.append(f"1 image has the content of another ({pairs[0]}); its cells ")
-        sentences[0] += "count twice"
-    elif pairs:
-        first = f"{len(pairs)} images have the content of others ({first_of(pairs)})"
-        sentences.append(f"{first}; their cells count again")
-    for first, *_ in groups:
-        named[first.rpartition(".")[0].lower()].append(first)
-    if alike := [" and ".join(names) for names in named.values() if names[1:]]:
-        sentences.append(
-            f"{len(alike)} name(s) with several suffixes ({first_of(alike)}): if they "
-            "show the same, their cells count again"
-        )
-    return [printable(sentence) for sentence in sentences]
 
 
 def predict_files(
@@ -210,14 +189,7 @@ def predict_files(
     root, images = plan_inputs(request.paths, search=search)
     line = search.line(root)
     left_out, closed = [line] if line else [], [str(p) for p in search.left_out(CLOSED)]
-    checkpoint = request.checkpoint or shipped_model(
-        device=request.device, runtime=request.runtime
-    )
-    if not checkpoint.is_file():
-        no_file = "is no file"
-        if not checkpoint.exists():
-            no_file = f"does not exist{_neighbour(checkpoint)}"
-        raise UsageError(f"--checkpoint {checkpoint} {no_file}")
+    checkpoint = checkpoint_of_request(request)
     settings = _settings_of(request, checkpoint)
     former = {} if request.force else _read_state(out)
     if former:
@@ -245,17 +217,21 @@ def predict_files(
                 done = _records_there(images, out)
                 _clear(out, images=False)
                 measure = partial(predictor.common_scale, progress=progress)
-                if former and request.keep_scales:
-                    # Records, and what people say of their cells, stay as they are.
+                if request.keep_scales and former.get("scales"):
                     scales, other = former["scales"], set()
                 else:
                     scales, other = scales_of_run(former, images, measure)
+                if request.keep_scales:
+                    # Records, and what people say of their cells, stay as they are.
+                    other = set()
                 # Removed first: a resumed run takes what is there for done.
                 for name in [n for n in done if n.rpartition("/")[0] in other]:
                     remove_image_files(out, name)
                     del done[name]
                 state["scales"] = scales
-                _write_state(out, state)
+                failed = former.get("failed", {})
+                failed = {name: failed[name] for name in images if name in failed}
+                _write_state(out, {**state, "failed": failed} if failed else state)
                 planned = {key: ImageScale(**value) for key, value in scales.items()}
                 missing = {
                     name: (name, _absolute(path), planned.get(name.rpartition("/")[0]))
@@ -282,6 +258,20 @@ def predict_files(
         ) from error
 
 
+def checkpoint_of_request(request: PredictRequest) -> Path:
+    """Return the file of the network that segments; refuse one that is not there."""
+    checkpoint = request.checkpoint or shipped_model(
+        device=request.device, runtime=request.runtime
+    )
+    if not checkpoint.is_file():
+        raise UsageError(f"--checkpoint {checkpoint} {_no_file(checkpoint)}")
+    return checkpoint
+
+
+def _no_file(path: Path) -> str:
+    return "is no file" if path.exists() else f"does not exist{_neighbour(path)}"
+
+
 def make_predictor(request: PredictRequest, checkpoint: Path) -> Predictor:
     """Load the checkpoint, or say by a ``UsageError`` why it cannot be used."""
     options = {key: getattr(request, key) for key in PREDICTOR_OPTIONS}
@@ -297,7 +287,8 @@ def _settings_of(request: PredictRequest, checkpoint: Path) -> dict:
     names, accept = classifier_of(checkpoint, request.classifier), request.accept
     if names and not names.is_file():
         raise UsageError(
-            f"the class network {names} does not exist; give another with --classifier"
+            f"the class network {names} {_no_file(names)}; give another with "
+            "--classifier"
         )
     return {
         "checkpoint_sha256": sha256_of_file(checkpoint),
@@ -334,7 +325,9 @@ def _records_there(images: Mapping[str, Path], out: Path) -> dict[str, dict]:
     return {
         name: records[name]
         for name, path in images.items()
-        if name in records and _is_of(records[name], path)
+        if name in records
+        and not missing_files(out, records[name])
+        and _is_of(records[name], path)
     }
 
 
@@ -673,13 +666,12 @@ def _is_half(name: str) -> bool:
 
 
 def _check_settings(former: Mapping, now: Mapping, out: Path) -> None:
-    differing = [
-        f"{key} {former.get(key)!r}, now {value!r}"
-        for key, value in now.items()
-        if former.get(key) != value
-    ]
-    if differing:
-        raise UsageError(
+    keys = [key for key, value in now.items() if former.get(key) != value]
+    if keys:
+        differing = [f"{key} {former.get(key)!r}, now {now[key]!r}" for key in keys]
+        error = OtherSettingsError(
             f"{out} was made with {'; '.join(differing)}; give the same, --force, or "
             "another --out"
         )
+        error.keys = tuple(keys)
+        raise error

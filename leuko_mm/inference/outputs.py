@@ -260,6 +260,13 @@ def remove_image_files(out: Path, name: str) -> None:
         shutil.rmtree(folder_of(out, name))
 
 
+def missing_files(out: Path, record: Mapping) -> list[str]:
+    """Return which files of an image that has a record are not there."""
+    folder = folder_of(out, record["image"])
+    names = [LABELS, OVERLAY, *(cutout_path(cell) for cell in record["cells"])]
+    return [name for name in names if not (folder / name).is_file()]
+
+
 def records_below(out: Path) -> Iterator[dict]:
     """Yield the records of a folder of results, by the names of their images."""
     found = []
@@ -433,6 +440,7 @@ def predict_report(
         )
     rows = count_table(records if counted is None else counted, state["classes"])
     known = {label.name: label for label in (*labels, *EXTRA_LABELS)}
+    more = [known[name] for name in UNITS if name not in {row.name for row in rows}]
     accept = records[0].get("accept", 0.0) if records else 0.0
     return PredictReport(
         name=printable(_name(state)),
@@ -446,6 +454,9 @@ def predict_report(
         failed=tuple((printable(n), printable(r)) for n, r in failed.items()),
         facts=_facts(state, accept),
         accept=accept,
+        more_answers=tuple(
+            CountedClass(label, 0, 0.0, 0.0, 100.0, UNITS[label.name]) for label in more
+        ),
         left_out=(
             *(f"{note}." for note in state.get("notes", ())),
             *_left_out(len(cells), len(shown), len(records), len(pictured)),
@@ -556,6 +567,36 @@ def doubt_notes(records: Sequence[Mapping]) -> list[str]:
         f"{advice.get(doubt, 'classes of cells are doubtful there')}"
         for doubt, images in found.items()
     ]
+
+
+def copy_notes(records: Sequence[Mapping]) -> list[str]:
+    """Return sentences on images that are there twice, or may be.
+
+    The pixels of copies are equal, whatever the files. Two images that differ in their
+    suffix alone are probably one, encoded twice.
+    """
+    same, named = defaultdict(list), defaultdict(list)
+    for record in records:
+        # Older records have no hash of the pixels.
+        same[record.get("pixels_sha256", record["sha256"])].append(record["image"])
+    # The shortest name is the original's: `f1.png` before `f1 - Copy.png`.
+    groups = [sorted(n, key=lambda name: (len(name), name)) for n in same.values()]
+    pairs = [f"{copy} = {first}" for first, *copies in groups for copy in copies]
+    sentences = []
+    if len(pairs) == 1:
+        sentences.append(f"1 image has the content of another ({pairs[0]}); its cells ")
+        sentences[0] += "count twice"
+    elif pairs:
+        first = f"{len(pairs)} images have the content of others ({first_of(pairs)})"
+        sentences.append(f"{first}; their cells count again")
+    for first, *_ in groups:
+        named[first.rpartition(".")[0].lower()].append(first)
+    if alike := [" and ".join(names) for names in named.values() if names[1:]]:
+        sentences.append(
+            f"{len(alike)} name(s) with several suffixes ({first_of(alike)}): if they "
+            "show the same, their cells count again"
+        )
+    return [printable(sentence) for sentence in sentences]
 
 
 def _pixels(path: Path) -> np.ndarray:

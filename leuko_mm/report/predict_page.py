@@ -104,6 +104,7 @@ class PredictReport:
         left_out: sentences on what the page does not show; empty if nothing.
         command: makes a dataset of the saved corrections.
         accept: confidence from which a class counts, 0-1.
+        more_answers: rows of what the model does not answer and a person may.
     """
 
     name: str
@@ -118,6 +119,7 @@ class PredictReport:
     version: str
     closing: str
     accept: float = 0.0
+    more_answers: tuple[CountedClass, ...] = ()
 
 
 def render_predict_report(report: PredictReport) -> str:
@@ -216,7 +218,6 @@ def _content(report: PredictReport) -> dict:
                 "file_name": field.file_name,
                 "width": field.width,
                 "height": field.height,
-                "overlay": field.overlay,
                 "cells": [_cell_content(cell) for cell in field.cells],
             }
             for field in report.fields

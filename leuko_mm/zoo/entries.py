@@ -155,6 +155,15 @@ def network_of(
     return checkpoint_of(name)
 
 
+def network_at(
+    path: Path, *, device: str | None = None, runtime: str | None = None
+) -> Path:
+    """Return a path as it is, or the file of the model that a bare word names."""
+    if path.exists() or path.suffix or path.parts[1:]:
+        return path
+    return network_of(str(path), device=device, runtime=runtime)
+
+
 def local_file(entry: ZooEntry) -> Path | None:
     """Return a model's checkpoint on this machine, None if it is not there."""
     paths = [

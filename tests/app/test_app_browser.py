@@ -77,8 +77,9 @@ def tab(browser):
     page.on("request", lambda request: asked.add(request.url.split("/")[2]))
     yield page
     page.close()
-    # A server that was killed does not answer; that is said on the page.
-    assert [c for c in complaints if "ERR_CONNECTION_REFUSED" not in c] == []
+    # A server that was killed or refuses is named on the page.
+    meant = ("ERR_CONNECTION_REFUSED", "status of 507")
+    assert [c for c in complaints if not any(m in c for m in meant)] == []
     assert {name.split(":")[0] for name in asked} <= {"127.0.0.1", ""}
 
 
@@ -215,6 +216,84 @@ def test_three_fields_are_dropped_corrected_and_saved_over_a_kill(serve, tab):
     assert [line[0] for line in printed] == list(counts)
     assert "Research use only" in summary.locator("header").inner_text()
     summary.close()
+
+
+def status_of(tab):
+    return tab.locator(".save-bar [role=status]").inner_text()
+
+
+def hold_corrections(tab):
+    """Return a list of the corrections that wait to be sent on."""
+    held = []
+
+    def hold(route):
+        held.append(route)
+
+    tab.route("**/corrections", hold)
+    return held
+
+
+def test_a_correction_is_kept_when_the_server_says_so_and_else_taken_back(serve, tab):
+    tab.goto(serve().address)
+    drop(tab, {"a.png": png(1, 2, 3)})
+    tab.locator(".cell").first.wait_for()
+    until(tab, "document.querySelector('.running').hidden")
+    held = hold_corrections(tab)
+    first, second = (card(tab, "a.png", number) for number in (1, 2))
+    with tab.expect_request("**/corrections"):
+        for one in (first, second):
+            one.get_by_role("combobox").select_option("other")
+    assert status_of(tab) == "2 corrections, keeping ..."
+    with tab.expect_request("**/corrections"):
+        held[0].fulfill(status=507, body="disk full")
+    assert status_of(tab) == "1 correction, keeping ..."
+    until(tab, "!document.querySelector('.fault').hidden")
+    held[1].continue_()
+    until(tab, "document.querySelector('.save-bar p').textContent.includes('kept')")
+    assert status_of(tab) == "1 correction, kept"
+    said = tab.locator(".fault").inner_text()
+    assert said == "The correction of cell 1 of a.png was not kept: disk full"
+    assert first.get_by_role("combobox").input_value() == "basophil"
+    assert second.get_by_role("combobox").input_value() == "other"
+    assert tab.locator(".by-hand:visible").count() == 1
+
+    # Two answers about one cell, of which the last one is refused; and nobody leaves.
+    second.locator(".open").focus()
+    with tab.expect_request("**/corrections"):
+        tab.keyboard.press("3")
+        tab.keyboard.press("4")
+    asked = []
+    tab.once("dialog", lambda asks: (asked.append(asks.type), asks.dismiss()))
+    tab.evaluate("() => { location.reload(); }")
+    with tab.expect_request("**/corrections"):
+        held[2].continue_()
+    assert asked == ["beforeunload"]
+    assert second.get_by_role("combobox").input_value() == "monocyte"
+    held[3].fulfill(status=507, body="disk full")
+    until(tab, "document.querySelector('.save-bar p').textContent.includes('kept')")
+    assert second.get_by_role("combobox").input_value() == "lymphocyte"
+
+
+def test_new_cells_are_offered_beside_an_open_one_and_lose_no_correction(serve, tab):
+    tab.goto(serve(seconds=0.5).address)
+    drop(tab, {"a.png": png(1, 2)})
+    tab.locator(".cell").first.wait_for()
+    until(tab, "document.querySelector('.running').hidden")
+    drop(tab, {"b.png": png(3)})
+    tab.locator(".cell .open").first.click()
+    fresh = tab.get_by_role("button", name="show the new cells")
+    fresh.wait_for()
+    until(tab, "document.querySelector('.running').hidden")
+    held = hold_corrections(tab)
+    with tab.expect_request("**/corrections"):
+        tab.keyboard.press("4")
+    tab.get_by_role("button", name="close").click()
+    fresh.click()
+    assert tab.locator(".cell").count() == 2
+    with tab.expect_navigation():
+        held[0].continue_()
+    assert tab.locator(".cell").count() == 3
+    assert status_of(tab) == "1 correction, kept"
 
 
 def test_the_field_is_enlarged_moved_and_shown_whole(serve, tab):

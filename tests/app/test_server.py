@@ -18,6 +18,7 @@ from predicted_fields import HOSTILE_NAMES, ColourPredictor, draw_field
 from served_fields import HERE, TOKEN, png, request_in
 from starlette.testclient import TestClient
 
+from leuko_mm.app import prediction
 from leuko_mm.app import session as session_module
 from leuko_mm.app.server import build_server
 from leuko_mm.app.session import CORRECTIONS, EXPORTS, SESSION, SMEARS
@@ -428,19 +429,49 @@ def test_new_images_leave_what_was_corrected_alone(done):
     assert done.ask("POST", "undo").json()["undone"]["answer"] == "basophil"
 
 
-def test_images_that_are_added_keep_the_scale_of_the_others(open_server):
+def test_a_session_gets_one_scale_and_what_is_done_stays(open_server, place):
     class Measuring(ColourPredictor):
         def common_scale(self, images, *, progress=None):
             return ImageScale(1 + len(images) / 10, "red cells", 1.0)
 
     network = Measuring()
     app = Browser(open_server(predictor=network))
-    for name in ("a.png", "b.png"):
-        app.send(name, png(1))
-    app.done()
-    app.send("c.png", png(2))
-    assert app.done()["done"] == 3
-    assert network.seen == 3
+    state = place / app.session / "found" / "predict.json"
+    for number, scales in enumerate(([], [1.3], [1.3])):
+        for _ in range(1 + (number == 1)):
+            app.send("a.png", png(1))
+        assert app.done()["error"] == ""
+        found = json.loads(state.read_text())["scales"].values()
+        assert [scale["factor"] for scale in found] == scales
+    assert network.seen == 4
+    # A state of an older version has none.
+    content = json.loads(state.read_text())
+    del content["scales"]
+    state.write_text(json.dumps(content))
+    app.send("last.png", png(2))
+    assert app.done()["done"] == 5
+
+
+def test_what_changes_nothing_is_no_step_to_undo(done):
+    assert done.correct("0001-a.png", 1, "basophil").json()["undoable"] == 0
+    for _ in range(2):
+        answer = done.correct("0001-a.png", 1, "monocyte")
+    assert answer.json()["undoable"] == 1
+
+
+def test_new_images_for_another_model_need_a_new_session(done, place):
+    (place.parent / "net.pth").write_bytes(b"others")
+    done.send("c.png", png(1))
+    assert done.done()["error"] == (
+        "made with another model; new images need a new session"
+    )
+
+
+def test_a_file_of_the_system_is_no_image(done, place):
+    (place / done.session / SMEARS / ".DS_Store").write_bytes(b"x")
+    status = done.done()
+    assert [row["name"] for row in status["images"]] == ["a.png", "b.png"]
+    assert status["done"] == 2
 
 
 def test_a_cell_that_another_prediction_outlined_is_not_corrected(done, place):
@@ -572,6 +603,18 @@ def test_a_deleted_session_is_gone_even_while_it_is_predicted(open_server, place
     other.send("a.png", png(1))
     assert other.done()["done"] == 1
     assert app.client.get("/").text.count("data-delete=") == 1
+
+
+def test_a_session_that_could_not_be_deleted_is_predicted_on(open_server, monkeypatch):
+    monkeypatch.setattr(prediction, "STOPPED_WITHIN", 0.05)
+    app = Browser(open_server(predictor=ColourPredictor(0.5)))
+    app.send("a.png", png(1))
+    app.ask("POST", "start")
+    while app.status()["item"] != "looking at the first image":
+        time.sleep(0.01)
+    assert app.client.delete(f"/s/{app.session}").status_code == 409
+    app.send("b.png", png(1))
+    assert app.done()["done"] == 2
 
 
 def test_a_session_gets_another_name_that_is_kept(open_server, place):

@@ -32,6 +32,23 @@ def test_an_address_that_is_none_is_named(tmp_path, capsys, words):
     assert not (tmp_path / "s").exists()
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--checkpoint", "missing.onnx"], "missing.onnx does not exist"),
+        (["--checkpoint", "cbam_unet_compac"], "Did you mean cbam_unet_compact"),
+        (["--um-per-px", "50"], "red cell would be 0.15 pixels wide"),
+        # A model's name is one: the port alone is wrong.
+        (["--checkpoint", "cbam_unet_compact", "--port", "99999"], "cannot listen on"),
+    ],
+)
+def test_options_that_do_not_fit_are_named_before_it_listens(
+    tmp_path, capsys, words, said
+):
+    assert main(["app", str(tmp_path / "s"), *words]) == WRONG_USE
+    assert said in capsys.readouterr().err
+
+
 def test_a_folder_that_another_serves_is_refused(tmp_path, capsys):
     with locked(tmp_path / ".lock"):
         assert main(["app", str(tmp_path), "--port", "0"]) == WRONG_USE

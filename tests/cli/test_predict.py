@@ -91,6 +91,20 @@ def test_a_class_network_is_named_found_and_part_of_the_settings(place, capsys):
     assert "--classifier is empty" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("missing.onnx", "missing.onnx does not exist"),
+        ("in/", "class network in is no file"),
+        ("missing", "no model 'missing' in the zoo"),
+    ],
+)
+def test_only_a_bare_word_is_the_name_of_a_class_network(place, capsys, name, said):
+    words = ["in", "--out", "out", *NET, "--classifier", name]
+    assert leuko_predict(*words) == 2
+    assert said in capsys.readouterr().err
+
+
 def test_a_class_network_without_a_threshold_is_named(place, capsys):
     (place / "names.pth").write_bytes(b"names")
     (place / "names.json").write_text("{}")

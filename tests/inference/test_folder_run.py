@@ -409,6 +409,32 @@ def test_what_is_done_is_kept_while_a_file_cannot_be_opened(place, monkeypatch):
     assert again.seen == 0
 
 
+@pytest.mark.parametrize(
+    "name", ["overlay.png", "labels.png", "cells/001_basophil.png"]
+)
+def test_a_file_that_is_missing_is_made_again(place, name):
+    write_fields(place / "in", ["a.png", "b.png"])
+    predicted(place)
+    before = content_of(place / "out")
+    (place / "out" / "images" / "a.png" / name).unlink()
+    assert predicted(place, resume=True).new == 1
+    assert content_of(place / "out") == before
+
+
+def test_what_could_not_be_used_is_said_while_a_run_continues(place):
+    write_fields(place / "in", ["a.png"])
+    (name,) = write_broken(place / "in", 1)
+    predicted(place)
+    write_fields(place / "in", ["c.png"])
+    state, seen = place / "out" / "predict.json", []
+
+    def progress(*_):
+        seen.append(list(json.loads(state.read_text())["failed"]))
+
+    predicted(place, resume=True, progress=progress)
+    assert seen[0] == [name]
+
+
 def test_images_of_another_magnification_are_named(place):
     class Measuring(ColourPredictor):
         def predict(self, image, *, scale=None):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import shlex
 
 import numpy as np
@@ -200,6 +201,51 @@ def test_cells_without_a_class_come_first_and_get_one(visit, tmp_path, monkeypat
     classes = sorted(row.class_name for row in rows if row.kind == "cell")
     # The unsure cell of b.png is ignored, as a person's "unsure" is.
     assert classes == ["basophil", "eosinophil", "other", "other", "other"]
+
+
+def test_a_page_of_classes_alone_counts_what_a_person_calls_otherwise(tab, tmp_path):
+    caption = tab.locator(".differential caption")
+    assert "of all cells found" in caption.inner_text()
+    assert tab.locator("tr[data-answer]:visible").count() == 5
+    cards = tab.locator(".cell .open")
+    cards.first.focus()
+    for key in ("u", "u", "Control+Shift+Z"):
+        tab.keyboard.press(key)
+    assert row_of(tab, "unsure")[:2] == (1, 2.8)
+    assert "whose class counts" in caption.inner_text()
+    tab.keyboard.press("Control+z")
+    assert tab.get_by_role("status").inner_text() == "0 corrections"
+    assert tab.locator("tr[data-answer]:visible").count() == 5
+    assert "of all cells found" in caption.inner_text()
+    for number in range(cards.count()):
+        cards.nth(number).focus()
+        tab.keyboard.press("o")
+    row = tab.locator("tr[data-answer=other] td.number")
+    assert row.all_inner_texts() == ["36", "-", "-\u2013-"]
+    with tab.expect_download() as waiting:
+        tab.get_by_role("button", name="save the count").click()
+    waiting.value.save_as(tmp_path / "differential.csv")
+    assert "other,36,,,\n" in (tmp_path / "differential.csv").read_text()
+
+
+def test_loading_what_is_chosen_already_leaves_nothing_to_undo(tab, tmp_path):
+    file = saved_by(tab, tmp_path)
+    tab.locator(".load input").set_input_files(file)
+    tab.wait_for_function(
+        "document.querySelector('[role=status]').textContent === '0 corrections'"
+    )
+    assert tab.get_by_role("button", name="undo").is_disabled()
+
+
+def test_a_cell_of_an_image_whose_name_is_no_text_is_opened(visit, tmp_path):
+    write_fields(tmp_path / "in", [os.fsdecode(b"Gr\xf6sse.png")])
+    predicted(tmp_path)
+    tab = visit(tmp_path / "out" / "report.html")
+    tab.locator(".cell .open").first.click()
+    link = tab.get_by_role("dialog").get_by_role("link", name="the whole overlay")
+    link.wait_for()
+    overlay = "./images/Gr%F6sse.png/overlay.png"
+    assert link.get_attribute("href") == overlay
 
 
 def test_arrow_keys_stay_within_the_class(tab):

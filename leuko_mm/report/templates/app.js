@@ -175,8 +175,10 @@
         const status = await ask(here("status"), "GET");
         showStatus(status);
         if (!status.running) {
-          const open = find("dialog[open]");
-          if (status.done !== doneAtFirst && !open) location.reload();
+          if (status.done === doneAtFirst) return;
+          await allAnswered();
+          // What was refused is still to be read.
+          if (!refused && !find("dialog[open]")) location.reload();
           return;
         }
         await new Promise((done) => setTimeout(done, 1000));
@@ -187,7 +189,37 @@
       watching = false;
     }
   }
-  find(".fresh").addEventListener("click", () => location.reload());
+
+  // Corrections that were sent wait in a queue, one after the other, so that the last
+  // one is the last one on the disk, too.
+  let queue = Promise.resolve();
+  let queued = 0;
+  let refused = false;
+
+  async function allAnswered() {
+    while (queued) await queue;
+  }
+
+  function announce(change) {
+    queued += change;
+    document.dispatchEvent(new CustomEvent("keeping", { detail: queued }));
+  }
+
+  function inTurn(job) {
+    announce(1);
+    queue = queue
+      .then(job)
+      .catch((error) => {
+        refused = true;
+        say(".fault", error.message);
+      })
+      .then(() => announce(-1));
+  }
+
+  window.addEventListener("beforeunload", (event) => {
+    if (queued) event.preventDefault();
+  });
+  find(".fresh").addEventListener("click", () => allAnswered().then(() => location.reload()));
   showStatus(app.status);
   const waits = ({ cells, reason }) => cells === null && !reason;
   if (app.status.running) watch();
@@ -221,31 +253,54 @@
     showCounter();
   }
 
-  // One after the other, so that the last one is the last one on the disk, too.
-  let queue = Promise.resolve();
-  const inTurn = (job) => (...args) => {
-    queue = queue.then(() => shown(job)(...args));
-  };
-  const keep = inTurn(async (said) => {
+  // Of each cell with corrections in the queue: what is kept, and how many they are.
+  const cells = new Map();
+  const keyOf = ({ image, cell }) => `${cell}:${image}`;
+
+  function showKept(key) {
+    const { kept } = cells.get(key);
+    cells.delete(key);
+    document.dispatchEvent(new CustomEvent("said", { detail: kept }));
+  }
+
+  async function keep(said, name) {
+    const key = keyOf(said);
+    const state = cells.get(key);
     try {
-      showCounts(await ask(here("corrections"), "POST", said));
+      const answer = await ask(here("corrections"), "POST", said);
+      state.kept = said;
+      showCounts(answer);
     } catch (error) {
-      const reason = `This correction was not kept: ${error.message}`;
-      throw new Error(reason, { cause: error });
+      const reason = `The correction of cell ${said.cell} of ${name} was not kept: `;
+      throw new Error(reason + error.message, { cause: error });
+    } finally {
+      state.queued -= 1;
+      if (!state.queued) showKept(key);
     }
-  });
-  const undo = inTurn(async () => {
+  }
+
+  async function takeBack() {
     const answer = await ask(here("undo"));
-    if (answer.undone?.answer) {
-      document.dispatchEvent(new CustomEvent("said", { detail: answer.undone }));
+    const { undone } = answer;
+    if (undone?.answer) {
+      const state = cells.get(keyOf(undone));
+      if (state) state.kept = undone; // it is shown after what is still in the queue
+      else document.dispatchEvent(new CustomEvent("said", { detail: undone }));
     }
     showCounts(answer);
+  }
+
+  const undo = () => inTurn(takeBack);
+  document.addEventListener("choose", ({ detail: { said, former, name } }) => {
+    const key = keyOf(said);
+    if (!cells.has(key)) cells.set(key, { kept: { ...said, answer: former }, queued: 0 });
+    cells.get(key).queued += 1;
+    inTurn(() => keep(said, name));
   });
-  document.addEventListener("choose", (event) => keep(event.detail));
   find(".undo")?.addEventListener("click", undo);
   document.addEventListener("keydown", (event) => {
-    if (!(event.ctrlKey || event.metaKey) || event.key.toLowerCase() !== "z") return;
-    if (event.target.tagName === "INPUT") return;
+    if (!(event.ctrlKey || event.metaKey) || event.shiftKey) return;
+    if (event.key.toLowerCase() !== "z" || event.target.tagName === "INPUT") return;
     event.preventDefault();
     undo();
   });

@@ -22,6 +22,7 @@
   const undone = []; // what cells were before each correction
   let open = null;
   let unsaved = false;
+  let keeping = 0; // corrections that the server has not answered yet
 
   const found = new Map();
   content.images.forEach((image, number) => {
@@ -55,9 +56,12 @@
 
   function choose(key, value) {
     const { image, cell } = found.get(key);
-    undone.push([key, current(key)]);
+    const former = current(key);
+    if (value === former) return;
+    undone.push([key, former]);
     set(key, value);
-    tell("choose", { image: image.file_name, cell: cell.id, answer: value });
+    const said = { image: image.file_name, cell: cell.id, answer: value };
+    tell("choose", { said, former, name: image.name });
   }
 
   function undo() {
@@ -80,8 +84,9 @@
   function showCounts() {
     const number = chosen.size;
     const words = `${number} correction${number === 1 ? "" : "s"}`;
+    const state = keeping ? "keeping ..." : served ? "kept" : "saved";
     section.querySelector("[role=status]").textContent =
-      number && !unsaved ? `${words}, ${served ? "kept" : "saved"}` : words;
+      keeping || (number && !unsaved) ? `${words}, ${state}` : words;
     if (served) return; // the server counts, and keeps what is taken back
     section.querySelector(".undo").disabled = !undone.length;
     tell("counted", counted());
@@ -107,7 +112,7 @@
   }
 
   function row(name, count, share, [low, high]) {
-    const shown = (part) => (Number.isNaN(part) ? "-" : (100 * part).toFixed(1));
+    const shown = (part) => (Number.isFinite(part) ? (100 * part).toFixed(1) : "-");
     return { name, count, percent: shown(share), low: shown(low), high: shown(high) };
   }
 
@@ -122,8 +127,14 @@
   }
 
   function showRows(rows) {
+    const lines = [...document.querySelectorAll("tr[data-answer]")];
+    for (const line of lines) {
+      line.hidden = !rows.some(({ name }) => name === line.dataset.answer);
+    }
+    document.querySelector(".counted-of").textContent =
+      rows.length > names.length ? "whose class counts" : "found";
     for (const { name, count, percent, low, high } of rows) {
-      const line = document.querySelector(`tr[data-answer="${name}"]`);
+      const line = lines.find((one) => one.dataset.answer === name);
       if (!line) continue;
       const values = [count, percent, `${low}–${high}`];
       line.querySelectorAll("td.number").forEach((part, i) => {
@@ -164,8 +175,9 @@
       ...names.map((name, i) => probability(name, share(i))),
       ...(content.answers.includes(OTHER) ? [probability(OTHER, cell.other)] : []),
     );
-    const overlay = image.overlay.split("/").map(encodeURIComponent).join("/");
-    view(".whole").href = `./${overlay}`;
+    // Not from the name, which need not be UTF-8.
+    const whole = document.querySelector(`#field-${card.dataset.field} p a`);
+    view(".whole").href = whole.getAttribute("href");
     if (!dialog.open) dialog.showModal();
     tell("shown", { box: cell.box, width: image.width, height: image.height });
   }
@@ -256,8 +268,9 @@
   }
 
   function saveCount() {
+    const cell = (text) => (text === "-" ? "" : text);
     const lines = counted().map((row) =>
-      [row.name, row.count, row.percent, row.low, row.high].join(),
+      [row.name, row.count, ...[row.percent, row.low, row.high].map(cell)].join(),
     );
     const text = ["class,count,percent,low95,high95", ...lines, ""].join("\n");
     download("differential.csv", text, "text/csv");
@@ -331,7 +344,8 @@
   if (!served) {
     section.querySelector(".undo").addEventListener("click", undo);
     document.addEventListener("keydown", (event) => {
-      if (!(event.ctrlKey || event.metaKey) || event.key.toLowerCase() !== "z") return;
+      if (!(event.ctrlKey || event.metaKey) || event.shiftKey) return;
+      if (event.key.toLowerCase() !== "z") return;
       event.preventDefault();
       undo();
     });
@@ -342,6 +356,10 @@
   const numbers = new Map(content.images.map((image, i) => [image.file_name, i]));
   const said = ({ image, cell, answer }) => set(`${numbers.get(image)}:${cell}`, answer);
   document.addEventListener("said", (event) => said(event.detail));
+  document.addEventListener("keeping", (event) => {
+    keeping = event.detail;
+    showCounts();
+  });
   window.addEventListener("beforeunload", (event) => {
     if (unsaved && chosen.size) event.preventDefault();
   });
