@@ -30,9 +30,9 @@ SEED = 0.3
 WIDEST = 8.0
 # Rows that are searched for pieces at a time.
 STRIP = 2048
-# What ends so near the border of an image is cut by it: at the edge a network is blind
-# for a pixel or two of its own, and cameras leave dark lines. Share of a cell's side.
-NEAR = 0.015
+# What ends so near the border of an image is cut by it: cameras leave dark lines (share
+# of a cell's side), and at the edge a network is blind for so many pixels of its own.
+NEAR, BLIND = 0.015, 2
 # Steps of the watershed.
 LEVELS = 24
 
@@ -419,12 +419,25 @@ def split_touching(piece: CellMask, *, seed_px: float) -> list[CellMask]:
         return [piece]
     parts = _flooded(distance, seeds)[1:-1, 1:-1]
     found = []
-    for number in range(1, len(seeds) + 1):
-        left, top, width, tall = cv2.boundingRect((parts == number).astype(np.uint8))
-        mask = parts[top : top + tall, left : left + width] == number
-        box = (x0 + left, y0 + top, x0 + left + width, y0 + top + tall)
+    for number, (left, top, right, bottom) in enumerate(_boxes(parts, len(seeds)), 1):
+        mask = parts[top:bottom, left:right] == number
+        box = (x0 + left, y0 + top, x0 + right, y0 + bottom)
         found.append(CellMask(box, mask))
     return found
+
+
+def _boxes(parts: np.ndarray, count: int) -> list[Box]:
+    """Return the box of every number from 1 to ``count``, all of which are there."""
+    rows, columns = np.nonzero(parts)
+    numbers = parts[rows, columns]
+    order = np.argsort(numbers, kind="stable")
+    starts = np.searchsorted(numbers[order], np.arange(1, count + 1))
+    ends = []
+    for places in (columns[order], rows[order]):
+        ends.append((np.minimum, places))
+        ends.append((np.maximum, places))
+    left, right, top, bottom = (by.reduceat(p, starts) for by, p in ends)
+    return np.stack([left, top, right + 1, bottom + 1], axis=1).tolist()
 
 
 def _flooded(distance: np.ndarray, seeds: list[tuple[int, int]]) -> np.ndarray:
@@ -453,12 +466,23 @@ def _seeds(
     inner = np.where(region, distance, 0)
     peak = float(inner.max())
     for level in np.linspace(0.1, WAIST, 27) * peak:
-        count, parts = cv2.connectedComponents((inner > level).astype(np.uint8))
-        tallest = [float(inner[parts == n].max()) for n in range(1, count)]
-        enough = max(least, level / WAIST)
-        own = [n for n, height in enumerate(tallest, start=1) if height >= enough]
+        above = (inner > level).astype(np.uint8)
+        _, parts, stats, _ = cv2.connectedComponentsWithStats(above)
+        enough, own = max(least, level / WAIST), []
+        # Each in its box: a large area of cells that touch has hundreds of them.
+        for number, (x, y, width, tall, _) in enumerate(stats[1:].tolist(), start=1):
+            # From even pixels on: OpenCV numbers pieces by squares of 2x2.
+            x0, y0 = x - x % 2, y - y % 2
+            window = slice(y0, y + tall), slice(x0, x + width)
+            mask = parts[window] == number
+            if inner[window].max(initial=0, where=mask) >= enough:
+                own.append((y0, x0, window, mask))
         if len(own) > 1:
-            return [s for n in own for s in _seeds(distance, parts == n, least)]
+            return [
+                (y0 + row, x0 + column)
+                for y0, x0, window, mask in own
+                for row, column in _seeds(distance[window], mask, least)
+            ]
     return [np.unravel_index(int(inner.argmax()), inner.shape)]
 
 
@@ -483,6 +507,7 @@ def assemble(
     labels = np.zeros(shape, np.uint8)
     instances = np.zeros(shape, np.int32)
     cells: list[Cell] = []
+    blind = BLIND * shape[0] / evidence.shape[0]
     for small in masks:
         large = _enlarged(small, evidence.shape, shape)
         window = _window(large.box)
@@ -492,7 +517,11 @@ def assemble(
             continue
         sums = evidence.sums(*small)
         own, pixels = CellMask(large.box, mask), small.mask.sum()
-        cell = _measured(len(cells) + 1, own, sums, pixels, shape)
+        cell = _measured(len(cells) + 1, own, sums, pixels)
+        x0, y0, x1, y1 = cell.box
+        near = max(NEAR * max(x1 - x0, y1 - y0), blind)
+        if touches_border(cell.box, shape, near=near):
+            cell = replace(cell, touches_border=True)
         if areas and _reaches(own, areas, shape):
             cell = replace(cell, touches_border=True)
         labels[window][mask] = cell.class_id
@@ -533,9 +562,7 @@ def _enlarged(
     return CellMask((left, top, end_x, end_y), mask)
 
 
-def _measured(
-    number: int, cell: CellMask, sums: np.ndarray, pixels: int, shape: tuple[int, int]
-) -> Cell:
+def _measured(number: int, cell: CellMask, sums: np.ndarray, pixels: int) -> Cell:
     shares = sums.copy()
     shares[BACKGROUND] = 0
     if shares.sum() == 0:  # no class is likelier than another
@@ -557,7 +584,7 @@ def _measured(
         area=int(mask.sum()),
         centroid=(x0 + x, y0 + y),
         box=box,
-        touches_border=touches_border(box, shape, near=NEAR * max(width, height)),
+        touches_border=False,
         eccentricity=eccentricity,
         solidity=solidity,
         circularity=circularity,

@@ -94,8 +94,8 @@ class Predictor:
         scale: network pixels per pixel of an image; ``auto`` measures the red cells.
         um_per_px: size of a pixel of the images in um, instead of ``scale``.
         tta: average over eight mirrored and turned views, at eight times the time.
-        min_area: pixels of the image below which nothing counts as a cell; None is
-            half the area of a red cell.
+        min_area: pixels of the image below which nothing counts as a cell, and half of
+            that where its border cuts a cell; None is half the area of a red cell.
         tile: side in network pixels of what the network sees at once.
         exhaustive: segment every pixel of a large image. By default only parts with
             the stain of nuclei are.

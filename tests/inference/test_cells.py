@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 
 import cv2
@@ -14,7 +15,9 @@ from scipy.stats import binomtest
 from leuko_mm.classes import CLASS_NAMES
 from leuko_mm.inference import cells as module
 from leuko_mm.inference.cells import (
+    CellMask,
     Evidence,
+    assemble,
     differential,
     find_cell_masks,
     wilson_interval,
@@ -56,6 +59,35 @@ def test_two_touching_cells_are_two(distance, second):
         own = out == out[middle]
         truth = one if middle == (60, 60) else other
         assert (own & truth).sum() / (own | truth).sum() > 0.8
+
+
+def test_the_time_of_an_area_of_touching_cells_grows_with_its_pixels():
+    def seconds(side):
+        """Return what a square of cells costs, so many of them a side."""
+        random, mask = np.random.default_rng(0), np.zeros((50 * side,) * 2, np.uint8)
+        for place in np.ndindex(side, side):
+            x, y = (50 * np.array(place) + 25 + random.integers(-3, 4, 2)).tolist()
+            cv2.circle(mask, (x, y), 28, 1, -1)
+        begin = time.process_time()
+        assert len(found(mask)) == side**2
+        return time.process_time() - begin
+
+    assert seconds(16) < 10 * seconds(8), "four times the pixels"
+
+
+@pytest.mark.parametrize(
+    ("start", "cut"), [(0, True), (1, True), (2, True), (3, False)]
+)
+def test_a_cell_within_the_blind_pixels_of_a_network_is_cut(start, cut):
+    shares = np.full((3, 60, 60), 1 / 3)
+    evidence = Evidence((60, 60), 3)
+    evidence.add(0, shares)
+    mask = np.ones((10, 10), bool)
+    cells = [CellMask((start, 20, start + 10, 30), mask)]
+    cells += [CellMask((20, 50 - start, 30, 60 - start), mask)]
+    # One pixel of the network is four of the image.
+    for cell in assemble(cells, evidence, (240, 240))[2]:
+        assert cell.touches_border is cut
 
 
 def test_what_is_wider_than_eight_red_cells_is_no_cell():
