@@ -271,7 +271,7 @@ def _measure(
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench")))
         for contender in contenders(
-            job, args.methods, device=device, bfloat16=bfloat16_helps()
+            job, args.methods, device=device, bfloat16=bfloat16_helps(device)
         ):
             say(f"{job} on {device}: building {contender.network}, {contender.way}")
             one = dict(asdict(contender), **facts, ms=[], cores=[])

@@ -46,9 +46,14 @@ def fuse_step(optimizer: Optimizer) -> bool:
     return fits
 
 
-def bfloat16_helps() -> bool:
-    """Whether bfloat16 is faster than float32 here: it is where it is not emulated."""
-    if torch.cuda.is_available():
+def bfloat16_helps(device: str | torch.device | None = None) -> bool:
+    """Whether bfloat16 is faster than float32: it is where it is not emulated.
+
+    Args:
+        device: that computes; None is a GPU where there is one.
+    """
+    on_gpu = torch.cuda.is_available()
+    if on_gpu and (device is None or torch.device(device).type != "cpu"):
         return torch.cuda.is_bf16_supported(including_emulation=False)
     # Older versions of torch do not tell; float32 is right everywhere.
     capabilities = getattr(torch.cpu, "get_capabilities", dict)()
@@ -73,7 +78,10 @@ class AutocastOptimWrapper(OptimWrapper):
         self, *, enabled: bool | None = None, fused: bool = True, **kwargs: Any
     ):
         super().__init__(**kwargs)
-        self.enabled = bfloat16_helps() if enabled is None else enabled
+        if enabled is None:
+            weight = self.optimizer.param_groups[0]["params"][0]
+            enabled = bfloat16_helps(weight.device)
+        self.enabled = enabled
         if fused:
             fuse_step(self.optimizer)
 

@@ -210,6 +210,8 @@ def bootstrap_intervals(
     for name, metric in metrics.items():
         whole = metric_values(cells, ones, metric)[0]
         values = metric_values(cells, weights, metric)
+        # A sum in another order is no other value.
+        values[np.abs(values - whole) <= SAME] = whole
         found[name] = Interval(float(whole), *percentile_ends(values, level))
     return found
 
@@ -366,7 +368,8 @@ def independent_difference(
     """Compare results on different cells, such as those of two kinds of split.
 
     Each side is resampled by itself. The p value is twice the smaller share of
-    resampled differences on one side of 0. It is rough where slides are few.
+    resampled differences on one side of 0, NaN where the metric is undefined. It is
+    rough where slides are few.
 
     Args:
         first: confusions and groups of a run's cells.
@@ -385,8 +388,8 @@ def independent_difference(
     apart = drawn[0] - drawn[1]
     below, above = (apart <= 0).sum(), (apart >= 0).sum()
     p = min(1.0, 2 * (1 + min(below, above)) / (1 + (~np.isnan(apart)).sum()))
-    ends = percentile_ends(apart, level)
-    return Difference(float(values[0] - values[1]), *ends, float(p))
+    ends, value = percentile_ends(apart, level), float(values[0] - values[1])
+    return Difference(value, *ends, math.nan if math.isnan(value) else float(p))
 
 
 def holm(p_values: Sequence[float]) -> np.ndarray:

@@ -102,6 +102,8 @@ def geojson_names(records: Sequence[Mapping]) -> list[str]:
     bare = [PurePosixPath(record["image"]).with_suffix("") for record in records]
     often = Counter(str(path).lower() for path in bare)
     whole = [PurePosixPath(record["image"]) for record in records]
+    # `a.png.jpg` without its suffix is another image's name with it.
+    often.update(str(path).lower() for path in whole)
     chosen = [
         path if often[str(path).lower()] == 1 else own
         for path, own in zip(bare, whole, strict=True)

@@ -515,7 +515,7 @@ class TorchRuntime(Runtime):
         fold_batch_norms(model)
         self.model = model.to(self.device, memory_format=torch.channels_last)
         capable = self.device.type in ("cpu", "cuda")
-        self.low_precision = capable and not float32 and bfloat16_helps()
+        self.low_precision = capable and not float32 and bfloat16_helps(self.device)
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """Return the probability of each class."""

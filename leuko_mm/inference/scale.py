@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, astuple, replace
+from numbers import Real
 from pathlib import Path
 
 import cv2
@@ -217,7 +218,7 @@ def check_scale(scale: float | str | None, um_per_px: float | None) -> None:
     if len(given) > 1:
         raise ValueError(f"{given}: give scale or um_per_px, not both")
     for name, value in given.items():
-        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        number = isinstance(value, Real) and not isinstance(value, bool)
         if not number or not math.isfinite(value) or value <= 0:
             raise ValueError(
                 f"{name}={value!r}: expected a number above 0"

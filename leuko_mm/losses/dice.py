@@ -11,6 +11,19 @@ from leuko_mm.losses.ignored import split_ignored
 ABSENT_POLICIES = ("ignore", "smooth")
 
 
+def check_dice(owner: str, smooth: float, absent: str) -> None:
+    """Refuse options of the Dice loss; ``owner`` was given them."""
+    if absent not in ABSENT_POLICIES:
+        raise ValueError(
+            f"{owner} got absent={absent!r}; choose one of {ABSENT_POLICIES}"
+        )
+    if not smooth > 0:
+        raise ValueError(
+            f"{owner} got smooth={smooth}; give more than 0, or a class without a "
+            "pixel would be 0 / 0"
+        )
+
+
 def sum_over_processes(local: Tensor) -> Tensor:
     """Add a tensor over all processes, with the gradient that DDP expects.
 
@@ -53,7 +66,7 @@ def soft_dice_loss(
         logits: (B, C, *).
         target: (B, *) integer labels.
         ignore_index: label of pixels that count nowhere; None: none.
-        smooth: added to numerator and denominator, in pixels.
+        smooth: added to numerator and denominator, in pixels; above 0.
         absent: ``ignore`` or ``smooth``.
         include_background: count class 0 in the mean.
         weight: (B, *) factor a pixel on I, P and T.
@@ -62,7 +75,7 @@ def soft_dice_loss(
         (B, C, *), (B, *) -> scalar float32; 0 when no pixel is valid.
 
     Raises:
-        ValueError: as ``split_ignored``; if ``absent`` is unknown.
+        ValueError: as ``split_ignored``; if ``absent`` is unknown or ``smooth`` is 0.
 
     Reference:
         Milletari et al., V-Net, 3DV 2016; Zhu et al., eq. 4-5. Differs: sums of
@@ -70,13 +83,12 @@ def soft_dice_loss(
         softmax stands for them. ``absent='smooth'`` is the form of the public
         VGG16 U-Net trainers.
     """
-    if absent not in ABSENT_POLICIES:
-        raise ValueError(
-            f"soft_dice_loss got absent={absent!r}; choose one of {ABSENT_POLICIES}"
-        )
+    check_dice("soft_dice_loss", smooth, absent)
     with torch.autocast(device_type=logits.device.type, enabled=False):
         logits, target, valid = split_ignored(logits, target, ignore_index)
-        counts = valid.float() if weight is None else valid * weight.float()
+        counts = valid.float()
+        if weight is not None:
+            counts = weight.float().masked_fill(~valid, 0.0)
         probs = F.softmax(logits, dim=1) * counts.unsqueeze(1)
         classes = torch.arange(logits.shape[1], device=logits.device)
         truth = target.unsqueeze(1) == classes.view(1, -1, *[1] * (target.dim() - 1))

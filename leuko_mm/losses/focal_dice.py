@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from leuko_mm.losses.dice import ABSENT_POLICIES, soft_dice_loss
+from leuko_mm.losses.dice import check_dice, soft_dice_loss
 from leuko_mm.losses.ignored import split_ignored
 from leuko_mm.registry import MODELS
 
@@ -68,7 +68,7 @@ def softmax_focal_loss(
                 )
             loss = loss * factors[target]
         if weight is not None:
-            loss = loss * weight.float()
+            loss = loss * weight.float().masked_fill(~valid, 0.0)
         count = valid.sum().clamp_min(1) if avg_factor is None else avg_factor
         return (loss * valid).sum() / count
 
@@ -123,10 +123,7 @@ class FocalDiceLoss(nn.Module):
                 f"FocalDiceLoss got loss_name={loss_name!r}; it must begin with "
                 "'loss_', or mmseg leaves it out of the sum that is optimised"
             )
-        if absent not in ABSENT_POLICIES:
-            raise ValueError(
-                f"FocalDiceLoss got absent={absent!r}; choose one of {ABSENT_POLICIES}"
-            )
+        check_dice("FocalDiceLoss", smooth, absent)
         if not (dice_weight or focal_weight):
             raise ValueError(
                 "FocalDiceLoss got dice_weight=0 and focal_weight=0; nothing is left "

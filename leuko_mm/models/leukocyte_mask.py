@@ -17,10 +17,9 @@ from mmseg.structures import SegDataSample
 from mmseg.utils import add_prefix
 from torch import Tensor
 
-from leuko_mm.classes import BACKGROUND
+from leuko_mm.classes import BACKGROUND, IGNORE_LABEL
 from leuko_mm.registry import MODELS
 
-IGNORED = 255
 MIN_SIDE = 32  # pixels of the first stage's image: the encoder halves four times
 WINDOWS_AT_ONCE = 4  # a noisy first stage may find many, as large as the image
 
@@ -102,8 +101,10 @@ class LeukocyteMask(EncoderDecoder):
     connected components that it finds are cut from the full image, with context and
     without resampling (a cell's size tells its class), and segmented by the second
     stage. Logits are the first stage's outside the windows, and the mean of the second
-    stage's where windows overlap. Both stages share the encoder; the first one's
-    ``locate_head`` is built from the config of ``decode_head``, with the same losses.
+    stage's where windows overlap. All windows of a batch have one size, which fits its
+    largest cell, so the logits of an image depend on its neighbours in the batch. Both
+    stages share the encoder; the first one's ``locate_head`` is built from the config
+    of ``decode_head``, with the same losses.
 
     Args:
         backbone: encoder of both stages.
@@ -165,7 +166,7 @@ class LeukocyteMask(EncoderDecoder):
         )
         if self.train_on == "truth":
             labels = torch.cat([s.gt_sem_seg.data for s in data_samples])
-            foreground = (labels != BACKGROUND) & (labels != IGNORED)
+            foreground = (labels != BACKGROUND) & (labels != IGNORE_LABEL)
         else:
             with torch.no_grad():
                 foreground = self.locate_head(maps).argmax(1) != BACKGROUND

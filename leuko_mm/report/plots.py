@@ -441,10 +441,13 @@ def _style(order: int) -> dict:
 def _bars(
     values: Sequence[tuple[float, float | None, float | None]],
 ) -> list[list[float]]:
-    """Return the lengths of error bars of (value, low, high); 0 for an end of None."""
+    """Return the lengths of error bars of (value, low, high); 0 for an end of None.
+
+    A value that rounding put outside its interval has no bar on that side.
+    """
     return [
-        [value - low if low is not None else 0 for value, low, _ in values],
-        [high - value if high is not None else 0 for value, _, high in values],
+        [max(0, value - low) if low is not None else 0 for value, low, _ in values],
+        [max(0, high - value) if high is not None else 0 for value, _, high in values],
     ]
 
 

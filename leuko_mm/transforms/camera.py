@@ -53,7 +53,7 @@ def change_camera(
         changed = changed + change.noise * _coarse(np.float32(noise), change.grain)
     changed = np.clip(np.rint(changed), 0, 255).astype(np.uint8)
     if change.quality < 100:
-        quality = [cv2.IMWRITE_JPEG_QUALITY, change.quality]
+        quality = [cv2.IMWRITE_JPEG_QUALITY, int(change.quality)]
         stored = cv2.imencode(".jpg", changed, quality)[1]
         changed = cv2.imdecode(stored, cv2.IMREAD_COLOR)
     return changed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -105,10 +106,7 @@ def fetch(name: str, *, out: Path | None = None, force: bool = False) -> Path:
         return _of_repository(entry)
     path = Path(out or fetched_folder()) / f"{name}.pth"
     sidecar = path.with_suffix(".json")
-    if force:
-        for file in (path, sidecar):
-            file.unlink(missing_ok=True)
-    if path.is_file() and sha256_of_file(path) != entry.sha256:
+    if not force and path.is_file() and sha256_of_file(path) != entry.sha256:
         raise UsageError(
             f"{path} is not the published file; add --force to fetch that in its place"
         )
@@ -116,8 +114,16 @@ def fetch(name: str, *, out: Path | None = None, force: bool = False) -> Path:
     from leuko_mm.engine.download import download
 
     try:
-        download(entry.weights.removesuffix(".pth") + ".json", sidecar)
-        download(entry.weights, path, sha256=entry.sha256)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # A fetch that fails leaves the old files.
+        with tempfile.TemporaryDirectory(prefix=".", dir=path.parent) as folder:
+            into = Path(folder) if force else path.parent
+            address = entry.weights.removesuffix(".pth") + ".json"
+            new = download(address, into / sidecar.name)
+            download(entry.weights, into / path.name, sha256=entry.sha256)
+            if force:
+                os.replace(new, sidecar)
+                os.replace(into / path.name, path)
     except OSError as error:
         raise FetchError(f"{name} was not fetched: {error}") from error
     return path

@@ -108,6 +108,17 @@ def test_the_processor_decides_without_a_gpu(processor, capabilities, expected):
     assert bfloat16_helps() is expected
 
 
+def test_the_processor_decides_beside_a_gpu_that_does_not_compute(
+    processor, monkeypatch
+):
+    processor(AVX2)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: True)
+    assert bfloat16_helps("cuda:0")
+    assert not bfloat16_helps("cpu")
+    assert not wrapped(small_net()).enabled
+
+
 # Memory layout.
 
 

@@ -57,6 +57,17 @@ def test_several_figures_are_those_of_each_alone():
     }
 
 
+def test_where_no_resample_differs_the_ends_are_the_value():
+    random = np.random.default_rng(0)
+    for _ in range(20):
+        counts = np.repeat(random.integers(1, 1500, (1, 6, 6)), 7, axis=0)
+        counts[:, :, 3] += 10_000 * (np.arange(6) == 3)
+        names = ["mIoU", "mF1", "mIoU_fg", "mPrecision", "mean_dice", "pixel_accuracy"]
+        found = bootstrap_intervals(counts, ["slide"] * 7, names, resamples=50)
+        for one in found.values():
+            assert one.low == one.value == one.high
+
+
 def test_cells_of_one_slide_count_less_than_cells_of_many():
     counts, groups = drawn_cells(cells=1)
     many = np.repeat(counts, 7, axis=0)

@@ -142,6 +142,13 @@ def test_results_on_different_cells():
     assert apart.high - apart.low == pytest.approx(np.hypot(*widths), rel=0.1)
 
 
+def test_an_undefined_metric_has_no_p():
+    cells = np.zeros((4, 6, 6), int)
+    cells[:, 0, 0], cells[:, 1, 1] = 10, 5
+    side = cells, ["x", "y", "z", "w"]
+    assert np.isnan(independent_difference(side, side, "iou.monocyte").p)
+
+
 def test_holm_by_hand():
     # Four values: 0.005 * 4, 0.01 * 3, then 0.03 * 2, and 0.04 * 1 not below it.
     corrected = holm([0.01, 0.04, 0.03, 0.005])

@@ -11,7 +11,7 @@ from leuko_mm.datasets.converters.folders.annotation import fill_rings
 from leuko_mm.datasets.converters.folders.class_map import OTHER_LABEL, label_values
 from leuko_mm.datasets.converters.folders.coco import coco_inside
 from leuko_mm.datasets.converters.folders.survey import survey_folders
-from leuko_mm.inference.exchange import inside_box, pixel_rings
+from leuko_mm.inference.exchange import geojson_names, inside_box, pixel_rings
 from leuko_mm.inference.outputs import run_length_text
 
 
@@ -52,6 +52,15 @@ def test_rings_are_those_pixels(inside):
     wanted = np.zeros((20, 20), int)
     wanted[4 : 4 + inside.shape[0], 5 : 5 + inside.shape[1]] = inside
     assert (painted == wanted).all()
+
+
+def test_no_two_images_share_a_file_for_qupath():
+    names = ["a.png", "a.jpg", "a.png.jpg", "b.tif", "c/b.tif"]
+    found = geojson_names([dict(image=name) for name in names])
+    assert found == [
+        *("a.png.geojson", "a.jpg.geojson", "a.png.jpg.geojson"),
+        *("b.geojson", "c/b.geojson"),
+    ]
 
 
 def test_a_hole_follows_its_outer_ring():

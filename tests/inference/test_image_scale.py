@@ -44,6 +44,11 @@ def test_what_the_user_gives_is_used():
     assert "7.5 um" in found.note
 
 
+def test_a_number_of_numpy_is_a_scale():
+    check_scale(np.float32(0.5), None)
+    check_scale(None, np.float64(0.1))
+
+
 @pytest.mark.parametrize("value", [0, -1, float("nan"), float("inf"), True, "big"])
 @pytest.mark.parametrize("name", ["scale", "um_per_px"])
 def test_what_is_no_scale_is_refused(name, value):

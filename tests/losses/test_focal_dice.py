@@ -136,6 +136,14 @@ def test_ignored_pixels_change_neither_value_nor_gradient(absent, junk):
     assert results[0][1][ignored].abs().max() == 0
 
 
+def test_the_weight_of_an_ignored_pixel_may_be_anything():
+    logits, target = make_batch()
+    weight = torch.rand(target.shape)
+    odd = weight.masked_fill(target == IGNORE, float("nan"))
+    loss = FocalDiceLoss()
+    assert torch.equal(loss(logits, target, odd), loss(logits, target, weight))
+
+
 def test_ignore_index_is_that_of_the_call():
     logits, target = make_batch()
     loss = FocalDiceLoss()
@@ -191,6 +199,7 @@ def test_grad_against_double_precision_by_hand(gamma):
     [
         ({"loss_name": "focal_dice"}, "begin with 'loss_'"),
         ({"absent": "skip"}, "absent='skip'"),
+        ({"smooth": 0.0}, "smooth=0.0; give more than 0"),
         ({"dice_weight": 0, "focal_weight": 0}, "nothing is left"),
     ],
 )

@@ -157,6 +157,12 @@ def test_results_of_one_name_stand_together_in_the_order_of_the_rows():
     assert sorted(bars) == [(96.0, 98.0), (99.0, 99.0)]
 
 
+def test_a_value_that_rounding_put_outside_its_interval_is_drawn():
+    row = IntervalRow("a", "s", (Measured(80.0, 60.0, 79.9),))
+    (axes,) = IntervalPlot((row,), ("mIoU",)).figure().axes
+    assert marks(axes)[1] == [(60.0, 80.0)]
+
+
 def named(points):
     """Return the figure and the texts beside its points."""
     figure = Figure(figsize=(8, 4), dpi=100, layout="constrained")

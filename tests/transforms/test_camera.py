@@ -74,6 +74,8 @@ def test_another_camera_is_the_same_for_every_image():
     assert taken[0].std() == pytest.approx(9, abs=0.3)
     soft = OtherCamera(blur=3.0)(dict(img=stripes()))["img"]
     assert (soft == change_camera(stripes(), CameraChange(blur=3.0))).all()
+    stored = [OtherCamera(quality=q)(dict(img=stripes()))["img"] for q in (60.0, 60)]
+    assert (stored[0] == stored[1]).all()
     with pytest.raises(TypeError, match="blurr"):
         OtherCamera(blurr=3.0)
 

@@ -90,6 +90,16 @@ def test_a_file_that_has_changed_here_is_named_and_replaced_by_force(published):
     assert hashlib.sha256(path.read_bytes()).hexdigest() == published[0].sha256
 
 
+def test_a_fetch_by_force_that_fails_leaves_the_old_file(published):
+    path = fetch("tiny")
+    before = path.read_bytes()
+    (published[1] / "tiny.pth").write_bytes(b"something else")
+    with pytest.raises(zoo.FetchError):
+        fetch("tiny", force=True)
+    assert path.read_bytes() == before
+    assert {p.name for p in path.parent.iterdir()} == {"tiny.pth", "tiny.json"}
+
+
 def test_a_file_of_the_repository_is_found_beside_the_package(
     published, tmp_path, monkeypatch
 ):
