@@ -47,6 +47,7 @@ def test_the_command_tells_a_test_from_a_training(tmp_path, command, is_test):
     [
         ("leuko train cbam_unet --protocol half", []),
         (f"{TRAIN} variant=fast", []),
+        ("leuko train unet --cfg-options=a.b=1 --seed 1 --cfg c=2", ["b=1", "c=2"]),
         (
             f"{TRAIN} a.b.lr_mult=0.3 data.layout=smear --seed 1",
             ["lr_mult=0.3", "layout=smear"],
