@@ -170,8 +170,8 @@ class PublishedRun:
     @property
     def images(self) -> tuple:
         """What tells images of one test from those of another."""
-        size, dataset = self.data.get("size"), self.data["dataset"]
-        return self.folder, size, self.tiles, self.alike, dataset
+        size, data = self.data.get("size"), (self.data["dataset"], self.data["sha256"])
+        return self.folder, size, self.tiles, self.alike, *data
 
     @property
     def likeness(self) -> tuple:

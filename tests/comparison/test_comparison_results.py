@@ -118,6 +118,9 @@ def test_folds_that_were_trained_otherwise_are_not_pooled(tmp_path):
     assert [result.scope for result in results_in(tmp_path)] == [FIVE_FOLDS]
     change(path, run=dict(command=f"{TRAIN} a.lr_mult=1.0"))
     assert {result.scope for result in results_in(tmp_path)} == set(FOLDS)
+    # Of another version of the data.
+    change(path, run=dict(command=f"{TRAIN} a.lr_mult=0.3"), data=dict(sha256="2"))
+    assert {result.scope for result in results_in(tmp_path)} == set(FOLDS)
 
 
 def test_results_that_contradict_their_cells_are_left_out(tmp_path):
