@@ -64,6 +64,7 @@ def write_run(
         ),
         data=dict(
             dataset=given["dataset"],
+            sha256="1",
             train_groups=[f"slide_{i}" for i in range(given["train_groups"])],
             mosaic={k: given[k] for k in ("n", "mode")} if given["n"] > 1 else None,
             size=given["size"],

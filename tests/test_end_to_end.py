@@ -32,7 +32,7 @@ from leuko_mm.training.run import TrainRequest, prepare_config
 RESULTS = {
     "run": "name command method variant protocol split seed git config_sha256 "
     "iterations selected_on started wall_s device threads amp",
-    "data": "dataset sha256 train_groups test_groups mosaic size enhance",
+    "data": "dataset sha256 split_sha256 train_groups test_groups mosaic size enhance",
     "env": "leuko_mm python torch mmengine mmcv mmseg opencv numpy cpu gpu",
     "model": "params_m gmacs pretrained input_size reading",
     "metrics": "mIoU mIoU_fg mF1 mPrecision mRecall pixel_accuracy ovr_accuracy",
@@ -141,7 +141,7 @@ def test_the_sidecar_says_what_the_checkpoint_is(finished):
     assert all(isinstance(value, torch.Tensor) for value in tensors.values())
     assert set(sidecar) == set(SIDECAR.split())
     assert set(sidecar["config"]) == {"classes", "model", "data_preprocessor"}
-    keys = "dataset sha256 split seed iterations git"
+    keys = "dataset sha256 split_sha256 split seed iterations git"
     assert set(sidecar["training"]) == set(keys.split())
     assert sidecar["sha256"] == results["checkpoint"]["sha256"] == digest
     assert results["checkpoint"]["file"] == path.name

@@ -8,7 +8,8 @@ import pytest
 from tiny_run import write_config
 
 from leuko_mm.datasets.converters.synthetic.dataset import prepare_synthetic
-from leuko_mm.datasets.prepared import cell_rows, read_about
+from leuko_mm.datasets.joined import digest_of_parts
+from leuko_mm.datasets.prepared import cell_rows, read_about, read_split
 from leuko_mm.errors import UsageError
 from leuko_mm.evaluation.metric import load_cells
 from leuko_mm.training.config import resolve_config
@@ -65,8 +66,14 @@ def read(path) -> dict:
 
 def test_results_and_sidecar_name_every_dataset(run, home, config):
     digests = [read_about(home / name)["sha256"] for name in ("one", "two")]
+    # What is trained on and tested is that of ``without_two``.
+    splits = [
+        digest_of_parts({row.stem: part for row in cell_rows(home / name, other=True)})
+        for name, part in (("one", "train"), ("two", "test"))
+    ]
     each = [
-        dict(name=n, sha256=s) for n, s in zip(("one", "two"), digests, strict=True)
+        dict(name=name, sha256=data, split_sha256=split)
+        for name, data, split in zip(("one", "two"), digests, splits, strict=True)
     ]
     data, sidecar = read(run / "results.json")["data"], read(run / "run.json")
     assert data["datasets"] == sidecar["training"]["datasets"] == each
@@ -114,6 +121,8 @@ def test_the_dataset_that_was_left_out_is_tested(run, config):
 def test_a_fold_of_joined_datasets_leaves_the_fold_of_each_out(run, home, config):
     sidecar = read(run / "run.json")
     sidecar["training"]["split"] = "fold1"
+    for one in sidecar["training"]["datasets"]:
+        one["split_sha256"] = digest_of_parts(read_split(home / one["name"], "fold1"))
     for data in ("one", "two", "two,one"):
         check_unseen(resolve_config(config, data=data, split="fold1"), sidecar)
         with pytest.raises(UsageError, match="add --split fold1"):

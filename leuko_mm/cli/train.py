@@ -51,7 +51,8 @@ def add_iterations_argument(parser: argparse.ArgumentParser) -> None:
         "--iterations",
         type=at_least(1),
         metavar="N",
-        help="instead of the protocol's own number, all stages in proportion",
+        help="instead of the protocol's own number; the frozen stage and the decay of "
+        "the learning rate in proportion, the warm-up as it is",
     )
 
 

@@ -75,7 +75,7 @@ class CompareRequest:
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """One run of a comparison; ``identity`` is the sha256 of config and dataset."""
+    """One run of a comparison; ``identity`` is of ``identity_of``."""
 
     request: TrainRequest
     config: Config

@@ -6,8 +6,10 @@ globals of mmengine and torch. This module imports neither: it is what a worker 
 
 from __future__ import annotations
 
+import base64
 import json
 import os
+import pickle
 import signal
 import socket
 import subprocess
@@ -73,7 +75,7 @@ def run_in_process(
 
         threading.Thread(target=stop_unwanted, daemon=True).start()
         try:
-            print(repr(order), file=child.stdin, flush=True)
+            print(as_line(order), file=child.stdin, flush=True)
             for line in child.stdout:
                 if line.startswith(OUTCOME):
                     outcome = Outcome(*json.loads(line.removeprefix(OUTCOME)))
@@ -91,6 +93,19 @@ def run_in_process(
         status = STOPPED if -code == signal.SIGTERM else FAILED
         outcome = Outcome(name, status, f"its process ended {how}")
     return outcome
+
+
+def as_line(order: Mapping) -> str:
+    """Return an order as a line of text.
+
+    Its options may have tuples and infinities, which JSON would change.
+    """
+    return base64.b64encode(pickle.dumps(order)).decode()
+
+
+def from_line(line: str) -> Mapping:
+    """Return the order that ``as_line`` wrote."""
+    return pickle.loads(base64.b64decode(line))
 
 
 def run_at_worker(order: Mapping, topic: str) -> Outcome:

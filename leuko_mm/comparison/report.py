@@ -78,8 +78,8 @@ AIM = {
     "prints an accuracy of 99.53, which can be read in two ways",
 }
 CLOSING = (
-    "Every number is computed from the results files beside it; the last state of "
-    "each training is scored. For research, not for diagnosis."
+    "Every number is computed from the results files beside it; what each training "
+    "ended with is scored. For research, not for diagnosis."
 )
 # What the words of the tables mean.
 TERMS = {

@@ -11,7 +11,6 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import takewhile
 from pathlib import Path
 
 import numpy as np
@@ -77,6 +76,8 @@ def publish(work_dir: Path, target: Path) -> None:
     if losses:
         lines = ["iteration,loss", *(f"{i},{loss!r}" for i, loss in losses.items())]
         write_text(losses_beside(target), "\n".join(lines) + "\n")
+    else:  # not those of the run that this one replaces
+        losses_beside(target).unlink(missing_ok=True)
     results["cells"] = cells.name
     write_text(target, json.dumps(results, indent=1) + "\n")
 
@@ -84,14 +85,16 @@ def publish(work_dir: Path, target: Path) -> None:
 def training_options(command: str) -> list[str]:
     """Return what ``--cfg-options`` change in a training: ``lr_mult=0.3``."""
     try:
-        words = shlex.split(command.partition(" --cfg-options ")[2])
+        words = shlex.split(command)
     except ValueError:  # unbalanced quotes
         return []
-    options = [
-        word.partition("=")
-        for word in takewhile(lambda word: not word.startswith("--"), words)
-        if not word.startswith(NOT_OF_TRAINING)
-    ]
+    options, follow = [], False
+    for word in words:
+        if word.startswith("--"):
+            option, _, word = word.partition("=")
+            follow = len(option) > len("--c") and "--cfg-options".startswith(option)
+        if follow and word and not word.startswith(NOT_OF_TRAINING):
+            options.append(word.partition("="))
     return [
         f"{key.rpartition('.')[2]}{equals}{value}" for key, equals, value in options
     ]
@@ -167,8 +170,8 @@ class PublishedRun:
     @property
     def images(self) -> tuple:
         """What tells images of one test from those of another."""
-        size, dataset = self.data.get("size"), self.data["dataset"]
-        return self.folder, size, self.tiles, self.alike, dataset
+        size, data = self.data.get("size"), (self.data["dataset"], self.data["sha256"])
+        return self.folder, size, self.tiles, self.alike, *data
 
     @property
     def likeness(self) -> tuple:

@@ -5,7 +5,6 @@ Each run is a process of its own, which is this module run as a program.
 
 from __future__ import annotations
 
-import ast
 import json
 import os
 import signal
@@ -35,6 +34,7 @@ from leuko_mm.comparison.process import (
     OUTCOME,
     STOPPED,
     Outcome,
+    from_line,
     run_at_worker,
     run_in_process,
 )
@@ -104,6 +104,7 @@ def results_difference(results: Mapping, run: PlannedRun) -> str | None:
     identity = dict(
         config_sha256=of_run.get("config_sha256"),
         dataset_sha256=results.get("data", {}).get("sha256"),
+        split_sha256=results.get("data", {}).get("split_sha256"),
     )
     difference = identity_difference(identity, run)
     amp = bool(run.config.optim_wrapper.get("enabled", False))
@@ -120,13 +121,15 @@ def results_difference(results: Mapping, run: PlannedRun) -> str | None:
 def identity_difference(identity: Mapping, run: PlannedRun) -> str | None:
     """Return in what an identity differs from that of a planned run.
 
-    ``identity`` holds the sha256 of a config and of a dataset; what is missing differs.
+    ``identity`` holds the sha256 of config, dataset and split; what is missing differs,
+    but for the split, which former versions did not note.
     """
     found = [
         f"{key.removesuffix('_sha256')} ({str(identity.get(key))[:12]}, now "
         f"{value[:12]})"
         for key, value in run.identity.items()
         if identity.get(key) != value
+        and not (key == "split_sha256" and identity.get(key) is None)
         and not (key == "config_sha256" and is_of_config(identity.get(key), run.config))
     ]
     return f"has another {' and another '.join(found)}" if found else None
@@ -235,7 +238,7 @@ def _order(request: CompareRequest, run: PlannedRun, title: str, verbose: bool) 
 
 def main() -> int:
     """Complete the run whose order is on standard input, and print its outcome."""
-    order = ast.literal_eval(sys.stdin.readline())
+    order = from_line(sys.stdin.readline())
     threading.Thread(target=_stop_without_parent, daemon=True).start()
     say = partial(_say, sys.stdout)
     say(OUTCOME + json.dumps(astuple(_completed(order, say))))
@@ -282,8 +285,8 @@ def _completed(order: Mapping, say: Callable[[str], None]) -> Outcome:
             # Three times the size of the checkpoint, and of no more use.
             for state in training_states(run.work_dir):
                 state.unlink()
-        except Interrupted as error:
-            return Outcome(run.name, STOPPED, str(error))
+        except Interrupted:
+            return Outcome(run.name, STOPPED, f"its state is saved in {run.work_dir}")
         # Whatever is wrong with one run, the others go on.
         except Exception as error:
             run.work_dir.mkdir(parents=True, exist_ok=True)

@@ -96,9 +96,6 @@ class CellCropDataset(Dataset):
         """Classes and palette, as MMSegmentation asks for them."""
         return self.cells.metainfo
 
-    def full_init(self) -> None:
-        """Do nothing: everything was read when the dataset was built."""
-
     def get_data_info(self, index: int) -> dict:
         """Return the entry of a cell, as ``LeukocyteDataset`` has it."""
         return self.infos[index]

@@ -56,6 +56,11 @@ class Source:
         parts = self.parts
         return [r for r in self.rows if parts is None or parts.get(r.stem) == part]
 
+    @property
+    def split_sha256(self) -> str | None:
+        """The sha256 of which cell is in which part, whatever the order of the file."""
+        return None if self.parts is None else digest_of_parts(self.parts)
+
     def recorded(self, word: str) -> str:
         """Return a stem or group as results and samples name it."""
         return f"{self.name}/{word}" if self.joined else word
@@ -117,19 +122,27 @@ def read_parts(root: Path, split: str, *, joined_as: str | None) -> dict[str, st
     return {row.stem: part for row in cell_rows(root, other=True)}
 
 
+def digest_of_parts(parts: Mapping[str, str]) -> str:
+    """Return the sha256 of {stem: part}."""
+    return sha256_of("\n".join(f"{stem} {parts[stem]}" for stem in sorted(parts)))
+
+
 def data_record(sources: Sequence[Source]) -> dict:
     """Return what results and sidecar say of the data.
 
-    ``dataset`` and ``sha256`` of joined datasets are made of those in ``datasets``.
+    ``dataset``, ``sha256`` and ``split_sha256`` of joined datasets are made of those
+    in ``datasets``.
     """
     each = [dict(name=s.name, sha256=s.about["sha256"]) for s in sources]
+    for one, source in zip(each, sources, strict=True):
+        if source.parts is not None:
+            one["split_sha256"] = source.split_sha256
     if len(each) == 1:
-        return dict(dataset=each[0]["name"], sha256=each[0]["sha256"])
-    return dict(
-        dataset="+".join(one["name"] for one in each),
-        sha256=sha256_of(" ".join(one["sha256"] for one in each)),
-        datasets=each,
-    )
+        return dict(dataset=each[0].pop("name"), **each[0])
+    record = dict(dataset="+".join(one["name"] for one in each))
+    for key in list(each[0])[1:]:
+        record[key] = sha256_of(" ".join(one[key] for one in each))
+    return dict(**record, datasets=each)
 
 
 def unknown_groups(

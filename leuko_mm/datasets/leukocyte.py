@@ -49,7 +49,8 @@ def image_pipeline(config: Mapping) -> list[Step]:
     """Return how a config's test brings one cell image to its network.
 
     For mmseg's ``inference_model``, as ``test_pipeline`` of the model's config: with
-    the enhancement, at the size of a tile, without labels.
+    the enhancement, at the size of a tile, without labels. Images that are smaller than
+    a tile are enlarged pixel by pixel, where a test interpolates between them.
 
     Args:
         config: complete, such as the copy that a run keeps of its own.

@@ -422,9 +422,6 @@ class MosaicDataset(Dataset):
         """Classes and palette, as MMSegmentation asks for them."""
         return self.cells.metainfo
 
-    def full_init(self) -> None:
-        """Do nothing: everything was read when the dataset was built."""
-
     def __len__(self) -> int:
         return len(self._mosaics)
 

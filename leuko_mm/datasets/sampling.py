@@ -90,6 +90,3 @@ class GlobalIndexSampler(torch.utils.data.Sampler):
     def skip(self, num_samples: int) -> None:
         """Begin after these samples of this process; mmengine's loop calls it."""
         self.start = num_samples * self.world_size
-
-    def set_epoch(self, epoch: int) -> None:
-        """Do nothing: the global index gives the epoch."""

@@ -34,8 +34,8 @@ from leuko_mm.errors import LeukoError
 from leuko_mm.files import read_any_json, replacing, sha256_of_file, write_text
 
 SCHEMA = 1
-# mmengine's names of the states that a training can resume from.
-STATES = ("iter_*.pth", "epoch_*.pth")
+# mmengine's name of the states that a training can resume from.
+STATE_FILES = "iter_*.pth"
 LOGGER = logging.getLogger("leuko_mm")
 
 ZIP_MAGIC = b"PK\x03\x04"
@@ -371,7 +371,7 @@ def write_checkpoint(path: Path, model: nn.Module, sidecar: Mapping) -> dict:
 def training_states(work_dir: Path) -> list[Path]:
     """Return the training states of a run, the newest first."""
     numbered = {}
-    for path in (p for pattern in STATES for p in Path(work_dir).glob(pattern)):
+    for path in Path(work_dir).glob(STATE_FILES):
         number = path.stem.rsplit("_", 1)[1]
         if number.isdigit():
             numbered[path] = int(number)

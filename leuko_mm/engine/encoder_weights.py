@@ -20,7 +20,7 @@ from torch import nn
 from leuko_mm.engine.checkpoints import check_kinds, load_tensors
 from leuko_mm.engine.download import download as fetch
 from leuko_mm.errors import LeukoError
-from leuko_mm.files import replacing
+from leuko_mm.files import locked, replacing
 from leuko_mm.registry import WEIGHT_INITIALIZERS
 
 # Letters of the blocks of each stage of ResNet50.
@@ -295,11 +295,16 @@ def _fetch_and_convert(known: KnownWeights, *, download: bool) -> Path:
         raise ValueError("they were not fetched")
     if known.convert is None:
         return fetch(known.url, target, sha256=known.sha256)
-    source = served or fetch(known.url, folders[0] / known.served, sha256=known.sha256)
     target.parent.mkdir(parents=True, exist_ok=True)
-    known.convert(source, target)
-    if served is None:
-        source.unlink(missing_ok=True)
+    # The processes of one training all come here. ``fetch`` locks the folder itself.
+    with locked(target.parent.parent, wait=True):
+        if not target.is_file():
+            source = served or fetch(
+                known.url, folders[0] / known.served, sha256=known.sha256
+            )
+            known.convert(source, target)
+            if served is None:
+                source.unlink(missing_ok=True)
     return target
 
 

@@ -34,7 +34,7 @@ STATE_KEY = "leuko_mm"  # in a checkpoint
 
 
 class NotFiniteError(LeukoError, ArithmeticError):
-    """The loss is NaN or infinite; the weights are those before that batch."""
+    """Loss or weights are NaN or infinite; no state with such weights is saved."""
 
     exit_code = 1
 
@@ -43,9 +43,10 @@ class NotFiniteError(LeukoError, ArithmeticError):
 class FiniteLossHook(Hook):
     """Refuse a NaN or infinite loss: save its batch, and do not step on it.
 
-    Every training has one. ``not_finite_iter_<i>_rank<r>.pth`` in the work dir holds
-    the batch: ``inputs``, ``labels``, ``names`` and ``losses``. Where several processes
-    train together, all of them skip the step, or stop.
+    Every training has one. It refuses to save weights that are no numbers, too.
+    ``not_finite_iter_<i>_rank<r>.pth`` in the work dir holds the batch: ``inputs``,
+    ``labels``, ``names`` and ``losses``. Where several processes train together, all of
+    them skip the step, or stop.
 
     Args:
         skip: batches of a training that may be left out before one stops it. Such a
@@ -106,7 +107,12 @@ class FiniteLossHook(Hook):
         if self.skip:
             self._buffers = [b.clone() for b in unwrapped(runner.model).buffers()]
 
+    def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
+        """Keep the state before, whose weights are numbers."""
+        _check_weights(runner)
+
     def _leave_out(self, runner, model, log_vars: Mapping[str, Tensor]) -> None:
+        _check_weights(runner)
         losses = {name: float(value.detach()) for name, value in log_vars.items()}
         broken = {n: v for n, v in losses.items() if not np.isfinite(v)}
         parts = [name for name in broken if name != "loss"] or list(broken)
@@ -137,6 +143,17 @@ class FiniteLossHook(Hook):
                 buffer.copy_(former)
         count = f"{self.skipped} of at most {self.skip}"
         print_log(f"{message}. Left out ({count})", "current", level=logging.WARNING)
+
+
+def _check_weights(runner) -> None:
+    for name, tensor in unwrapped(runner.model).named_parameters():
+        if not torch.isfinite(tensor).all():
+            raise NotFiniteError(
+                f"iteration {runner.iter + 1}: the weights are no longer numbers, "
+                f"first those of {name}, since a gradient before it was none. They are "
+                "not saved. Go on from the last state at a lower learning rate, or "
+                "with --cfg-options optim_wrapper.clip_grad.max_norm=1"
+            )
 
 
 def _finite_everywhere(loss: Tensor) -> bool:
@@ -324,9 +341,8 @@ class TrainingStateHook(Hook):
         # Weights to start from bring no history along.
         if kept is None or not runner._resume:
             return
-        names = dict(config_sha256="config", dataset_sha256="dataset")
         changed = [
-            names.get(key, key)
+            key.removesuffix("_sha256")
             for key, value in kept["identity"].items()
             if self.identity.get(key) != value
         ]

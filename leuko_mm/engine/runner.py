@@ -118,7 +118,18 @@ def _log_files() -> list[logging.FileHandler]:
 
 
 class LegibleRunner(Runner):
-    """mmengine's runner with ``ConsoleFilter`` before its console."""
+    """mmengine's runner with ``ConsoleFilter`` before its console.
+
+    It writes the copy of its config when it is asked to, not when it is built: a run
+    that does not start leaves the copy of the one before.
+    """
+
+    def dump_config(self) -> None:
+        """Write nothing yet."""
+
+    def write_config(self) -> None:
+        """Write the copy of the config into the run's folder."""
+        super().dump_config()
 
     def build_logger(self, *args, **kwargs) -> MMLogger:
         """Build the run's logger, file and console, and filter the console."""

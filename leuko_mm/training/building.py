@@ -18,7 +18,7 @@ from torch import nn
 from leuko_mm.classes import OTHER
 from leuko_mm.datasets.audit import leaks_by_design
 from leuko_mm.datasets.joined import dataset_names, read_sources
-from leuko_mm.engine.checkpoints import STATES, save_states_atomically
+from leuko_mm.engine.checkpoints import STATE_FILES, save_states_atomically
 from leuko_mm.engine.optim import bfloat16_helps
 from leuko_mm.engine.runner import LegibleRunner, prepare_launcher
 from leuko_mm.errors import LeukoError, UsageError
@@ -123,7 +123,7 @@ def build_runner(config: Config) -> Runner:
 
 
 class TrainingStartHook(Hook):
-    """Record that training has begun, and remove the run it replaces.
+    """Record that training has begun: write its config, remove the run it replaces.
 
     What fails before is a mistake in the config, and must not cost an earlier run.
 
@@ -137,8 +137,10 @@ class TrainingStartHook(Hook):
 
     def before_train_epoch(self, runner) -> None:
         """Note that the first iteration comes next."""
-        if self.replaced is not None and not self.started:
-            remove_run(self.replaced)
+        if not self.started:
+            if self.replaced is not None:
+                remove_run(self.replaced)
+            runner.write_config()
         self.started = True
 
     def after_train_iter(
@@ -150,7 +152,8 @@ class TrainingStartHook(Hook):
 
 def remove_run(work_dir: Path) -> None:
     """Remove the files of a run, so that the next one takes up nothing of it."""
-    left = [path for name in (*LEFT_FILES, *STATES) for path in work_dir.glob(name)]
+    names = (*LEFT_FILES, STATE_FILES)
+    left = [path for name in names for path in work_dir.glob(name)]
     own = [work_dir / f"{work_dir.name}{suffix}" for suffix in (".pth", ".json")]
     for path in (*left, *own):
         path.unlink(missing_ok=True)
@@ -168,11 +171,14 @@ def building_errors() -> Iterator[None]:
 
 
 @contextmanager
-def first_errors(start: TrainingStartHook) -> Iterator[None]:
+def first_errors(
+    start: TrainingStartHook, *, before: str = "the config does not build"
+) -> Iterator[None]:
     """Turn whatever fails before an iteration has ended into one ``UsageError``.
 
     There a loss, a head and a batch meet for the first time. The traceback is in the
-    log. After that, errors pass as they are.
+    log. After that, errors pass as they are. ``before`` is said of what fails before
+    the first iteration.
     """
     try:
         yield
@@ -181,10 +187,8 @@ def first_errors(start: TrainingStartHook) -> Iterator[None]:
     except Exception as error:
         if start.stepped:
             raise
-        what = "the first iteration failed"
-        if not start.started:
-            what = "the config does not build"
         _log_traceback(error)
+        what = "the first iteration failed" if start.started else before
         raise UsageError(_explained(what, error)) from error
 
 
@@ -228,9 +232,8 @@ def _log_traceback(error: Exception) -> None:
 
 def announce_training(runner: Runner, config: Config) -> None:
     """Log what is trained on what, before it starts."""
-    loop, loader = config.train_cfg, config.train_dataloader
-    epochs, size = loop.get("max_epochs"), loader.dataset.get("size")
-    length = f"{epochs} epochs" if epochs else f"{loop.get('max_iters')} iterations"
+    loader = config.train_dataloader
+    size = loader.dataset.get("size")
     image = f"images of {size} x {size} pixels" if size else "images"
     amp = ", bfloat16" if config.optim_wrapper.get("enabled") else ""
     first = start_of(config)
@@ -238,8 +241,8 @@ def announce_training(runner: Runner, config: Config) -> None:
         f"training {_method(config)}",
         f"data      {_data(config)}: {_count(config, 'train')} to learn from, "
         f"{_count(config, 'test')} to test on",
-        f"schedule  {length} of {loader.get('batch_size', 1)} {image} on "
-        f"{_device(runner)}{amp}",
+        f"schedule  {config.train_cfg.max_iters} iterations of "
+        f"{loader.get('batch_size', 1)} {image} on {_device(runner)}{amp}",
     ]
     if name := config.get(SETTING):
         lines.append(f"setting   {name}: {SETTINGS[name].words}{_instead(config)}")

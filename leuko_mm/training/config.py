@@ -54,8 +54,8 @@ DICTS += tuple(f"{loader}.dataset.dataset" for loader in LOADERS)
 LOCAL_KEYS = ("work_dir", "experiment_name", "launcher", "resume", "load_from")
 # In a config: the setting that it was put under, and the losses that it had before.
 SETTING, REPLACED = "_setting", "_replaced"
-# Samplers that go on from one pass over the cells to the next.
-ENDLESS = ("leuko_mm.GlobalIndexSampler", "InfiniteSampler")
+# mmengine's samplers, which give the indices of one pass again and again.
+REPEATING = ("DefaultSampler", "InfiniteSampler")
 # Where mmengine looks for `_base_ = "mmseg::..."`; it has the name of the upstream
 # distribution.
 MODULE2PACKAGE["mmseg"] = "mmseg"
@@ -217,7 +217,7 @@ def resolve_config(
         if not 0 <= seed < 2**32:
             raise UsageError(f"the seed is {seed}; expected 0 to {2**32 - 1}")
         config.train_dataloader["dataset"]["seed"] = seed
-        config.randomness = dict(seed=seed)
+        config.setdefault("randomness", {})["seed"] = seed
     if iterations is not None:
         set_iterations(config, iterations)
     if options:
@@ -376,19 +376,21 @@ def check_form(config: Config) -> None:
     if scope != "mmseg":
         raise UsageError(f"default_scope is {scope!r}; expected 'mmseg'")
     sampler = (config.get("train_dataloader") or {}).get("sampler") or {}
-    if (
-        "max_epochs" in (config.get("train_cfg") or {})
-        and sampler.get("type") in ENDLESS
-    ):
+    if sampler.get("type") in REPEATING:
         raise UsageError(
-            f"train_cfg counts epochs, and one of {sampler['type']!r} never ends; add "
-            "train_dataloader = dict(sampler=dict(_delete_=True, "
-            "type='DefaultSampler', shuffle=True))"
+            f"train_dataloader.sampler is {sampler['type']!r}, with which every pass "
+            "over the cells would show the same images; leave the sampler out, or take "
+            "'leuko_mm.GlobalIndexSampler'"
         )
-    for key in ("max_iters", "max_epochs"):
-        length = (config.get("train_cfg") or {}).get(key, 1)
-        if type(length) is not int or length < 1:
-            raise UsageError(f"train_cfg.{key} is {length!r}; expected 1 or more")
+    loop = config.get("train_cfg") or {}
+    if "max_epochs" in loop:
+        raise UsageError(
+            "train_cfg counts epochs, and a training resumes at any iteration; add "
+            "train_cfg = dict(_delete_=True, type='IterBasedTrainLoop', max_iters=650)"
+        )
+    length = loop.get("max_iters", 1)
+    if type(length) is not int or length < 1:
+        raise UsageError(f"train_cfg.max_iters is {length!r}; expected 1 or more")
 
 
 def _check_complete(
@@ -545,6 +547,9 @@ def _rescale(scheduler: dict, before: int, iterations: int) -> None:
     for key in ("end", "T_max"):
         if scheduler.get(key) == before:
             scheduler[key] = iterations
+    if "milestones" in scheduler:
+        steps = scheduler["milestones"]
+        scheduler["milestones"] = [round(n * iterations / before) for n in steps]
     begin, end = (scheduler.get(key) or 0 for key in ("begin", "end"))
     ends_late = scheduler.get("end") != iterations and end >= iterations
     if begin >= iterations or ends_late:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,7 +23,7 @@ from leuko_mm.datasets.audit import quick_check
 from leuko_mm.datasets.converters.synthetic.dataset import prepare_synthetic
 from leuko_mm.datasets.joined import dataset_names, is_virtual, read_sources
 from leuko_mm.datasets.leukocyte import check_binary
-from leuko_mm.datasets.prepared import dataset_root
+from leuko_mm.datasets.prepared import BY_MODEL, dataset_root
 from leuko_mm.engine.checkpoints import training_states
 from leuko_mm.engine.encoder_weights import find_weights
 from leuko_mm.engine.hooks import random_states, restore_random_states
@@ -32,6 +33,7 @@ from leuko_mm.progress import ProgressLine
 from leuko_mm.training.building import building_errors
 from leuko_mm.training.config import cells_config, mappings
 
+LOGGER = logging.getLogger("leuko_mm")
 SYNTHETIC = "synthetic"
 USUAL_SIDE = 256  # pixels of an image where the config says none
 
@@ -55,6 +57,7 @@ def check_run(config: Config, work_dir: Path, *, resume: bool, force: bool) -> N
         raise UsageError(f"optim_wrapper.optimizer: there is no {kind!r}{hint}")
     check_hooks(config)
     check_data(config)
+    check_apart(config)
     check_losses(config)
     check_weights(config)
 
@@ -93,23 +96,16 @@ def check_writable(folder: Path, option: str) -> None:
 def check_output(work_dir: Path, *, resume: bool, force: bool) -> None:
     """Refuse to write over a run, or to resume one that is not there."""
     check_writable(work_dir, "--work-dir")
-    mark = work_dir / "last_checkpoint"
-    if resume and mark.is_file():
-        state = Path(mark.read_text(errors="replace").strip())
-        if not state.exists() and not training_states(work_dir):
-            raise UsageError(
-                f"{mark} names {state}, which does not exist; write the path of the "
-                "newest iter_*.pth into it, or start again with --force instead of "
-                "--resume"
-            )
-    if resume or force:
+    finished, mark = work_dir / "results.json", work_dir / "last_checkpoint"
+    if force and not resume:
         return
-    if (work_dir / "results.json").exists():
+    if finished.exists() and not (resume and training_states(work_dir)):
+        instead = " instead of --resume" if resume else ""
         raise UsageError(
-            f"{work_dir} holds a finished run; add --force to replace it, or choose "
-            "another --work-dir"
+            f"{work_dir} holds a finished run; add --force{instead} to replace it, or "
+            "choose another --work-dir"
         )
-    if mark.exists():
+    if mark.exists() and not resume:
         raise UsageError(
             f"{work_dir} holds an unfinished run; add --resume to go on with it, "
             "--force to start again, or choose another --work-dir"
@@ -155,6 +151,33 @@ def check_data(config: Config) -> None:
                         f"{key} is {count!r}, but the data has {len(names)} "
                         f"({', '.join(names)}); add --cfg-options {key}={len(names)}"
                     )
+
+
+def check_apart(config: Config) -> None:
+    """Refuse to test on cells that the same run trains on."""
+    trains, tests = (cells_config(config, part) for part in ("train", "test"))
+    if tests.get("part") == "train":  # asked for
+        return
+    trained, tested = (
+        {(s.root, row.stem) for s in read_sources(cells) for row in s.of(part)}
+        for cells, part in ((trains, "train"), (tests, "test"))
+    )
+    if both := len(trained & tested):
+        raise UsageError(
+            f"{both} of the {len(tested)} cells to test are trained on: "
+            f"train_dataloader has the split {trains.get('split')!r} and "
+            f"test_dataloader {tests.get('split')!r}; --split gives both the same"
+        )
+    for source in read_sources(trains):
+        drawn = sum(row.outline == BY_MODEL for row in source.of("train"))
+        if drawn and is_virtual(trains.get("split"), joined=source.joined):
+            LOGGER.warning(
+                "%d training cells of %s were outlined by a network, which may know "
+                "the tested cells; --cfg-options "
+                "train_dataloader.dataset.dataset.drawn_only=True leaves them out",
+                drawn,
+                source.name,
+            )
 
 
 def draw_synthetic(name: str) -> None:

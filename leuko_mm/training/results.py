@@ -55,11 +55,11 @@ ENTRY_OPTIONS = ("--force", "--resume")
 def place_run(config: Config, work_dir: str) -> None:
     """Name the output folder wherever the config needs it."""
     evaluator = config.test_evaluator
-    kind = evaluator.get("type") if isinstance(evaluator, Mapping) else evaluator
+    kind = evaluator.get("type") if isinstance(evaluator, Mapping) else None
     if kind != "leuko_mm.LeukocyteMetric":
         raise UsageError(
-            "test_evaluator must be 'leuko_mm.LeukocyteMetric', which writes what "
-            f"results.json is made of; the config has {kind!r}"
+            "test_evaluator must be dict(type='leuko_mm.LeukocyteMetric'), which "
+            f"writes what results.json is made of; the config has {kind or evaluator!r}"
         )
     config.work_dir = evaluator.out_dir = work_dir
     # mmengine keeps visualizers and message hubs by name for the whole process.
@@ -147,28 +147,40 @@ def cpu_name() -> str:
     return f"{names[0] if names else platform.processor()}, {os.cpu_count() or 1} cores"
 
 
-def model_facts(model: nn.Module, config: Config) -> dict:
-    """Return the ``model`` block: parameters in 10^6, multiply-adds in 10^9."""
+def model_facts(
+    model: nn.Module, config: Config, trained: Mapping | None = None
+) -> dict:
+    """Return the ``model`` block: parameters in 10^6, multiply-adds in 10^9.
+
+    ``trained`` is the config of the model that a tested checkpoint was trained as.
+    """
     size = config.test_dataloader.dataset.get("size", 256)
     # How predictions are post-processed; empty: pixel by pixel, in one view.
     reading = {key: getattr(model, key, None) for key in TEST_CFG_KEYS}
     plain = dict(least_area=(None,), views=(None, 1))
+    start = config if trained is None else Config(dict(model=trained))
     return dict(
         params_m=count_parameters(model),
         gmacs=round(multiply_adds(model, size), 3),
         input_size=size,
         # Not the model's own: one that is only tested is built without.
-        pretrained=named_weights(config),
+        pretrained=named_weights(start),
         reading={k: value for k, value in reading.items() if value not in plain[k]},
     )
 
 
 def data_facts(config: Config, part: str) -> dict:
-    """Return the ``data`` block of the loader of a part, ``train`` or ``test``."""
+    """Return the ``data`` block of the loader of a part, ``train`` or ``test``.
+
+    The tested groups are those of the test's loader.
+    """
     sources = read_sources(cells_config(config, part))
     train, test = (
-        sorted({s.recorded(row.group) for s in sources for row in s.of(name)})
-        for name in ("train", "test")
+        sorted({s.recorded(row.group) for s in of_part for row in s.of(name)})
+        for name, of_part in (
+            ("train", sources),
+            ("test", read_sources(cells_config(config, "test"))),
+        )
     )
     if sources[0].parts is None:  # without a split every cell is tested
         train = []
@@ -191,6 +203,7 @@ def write_results(
     run: Mapping,
     checkpoint: Mapping | None = None,
     train_groups: list[str] | None = None,
+    trained: Mapping | None = None,
 ) -> None:
     """Write everything a finished run publishes into its output folder.
 
@@ -202,6 +215,7 @@ def write_results(
         checkpoint: ``file`` and ``sha256`` of the file that was tested; None writes
             the model as a new one.
         train_groups: that a tested checkpoint was trained on; None: not known.
+        trained: the model's config in the sidecar of a tested checkpoint.
     """
     work_dir = Path(config.work_dir)
     scored = json.loads((work_dir / METRICS_FILE).read_text(encoding="utf-8"))
@@ -212,7 +226,7 @@ def write_results(
         "run": _run_facts(config, runner, run),
         "data": data_facts(config, "test" if tested else "train"),
         "env": environment(),
-        "model": model_facts(model, config),
+        "model": model_facts(model, config, trained),
         "metrics": scored["metrics"],
         "per_class": scored["per_class"],
         "confusion": scored["confusion"],
@@ -272,9 +286,11 @@ def _table(results: dict, right: str | None, remark: str | None) -> str:
     part = f"split {run['split']}" if run["split"] else "every cell"
     # A test of a checkpoint trains nothing, and takes no time for it.
     took = f" in {run['wall_s'] / 60:.1f} minutes" if run["wall_s"] else ""
+    # Those of a checkpoint without a sidecar are not known.
+    length = f"{run['iterations']} iterations{took} " if run["iterations"] else ""
     head = (
         f"{run['method']}, protocol {run['protocol']}, {data['dataset']} {part}, seed "
-        f"{run['seed']}: {run['iterations']} iterations{took} on {run['device']}\n\n"
+        f"{run['seed']}: {length}on {run['device']}\n\n"
     )
     table = per_class_table(results["per_class"], results["metrics"])
     remark = f"\n{remark}\n" if remark else ""

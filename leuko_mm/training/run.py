@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -66,6 +67,8 @@ from leuko_mm.training.sidecar import (
 LOGGER = logging.getLogger("leuko_mm")
 # A data worker, which shares the lock of its training, ends 5 s after a killed one.
 PATIENCE_S = 10
+# What tells a process its number before torch has joined it with the others.
+RANKS = dict(pytorch="RANK", slurm="SLURM_PROCID", mpi="OMPI_COMM_WORLD_RANK")
 
 
 @dataclass
@@ -185,11 +188,9 @@ def train(request: TrainRequest) -> Path:
         raise
     except Exception as error:
         if start.started and training_states(work_dir):
+            # As error.add_note, which Python 3.10 has not.
             note = f"the last state is in {work_dir}; {advice}"
-            if hasattr(error, "add_note"):
-                error.add_note(note)
-            else:  # Python 3.10
-                LOGGER.error(note)
+            error.__notes__ = [*getattr(error, "__notes__", ()), note]
         raise
     finally:
         stop.restore_signals()
@@ -205,21 +206,24 @@ def _train(
 ) -> None:
     if not request.plain:
         keep_memory()
-    state = TrainingStateHook(identity_of(config))
-    runner = building.build_runner(config)
-    check_same_start(config)
-    preflight.check_batch_norm(unwrapped(runner.model), config)
-    # A config may bring one with other options.
-    if not any(isinstance(hook, FiniteLossHook) for hook in runner.hooks):
-        runner.register_hook(FiniteLossHook())
-    if request.plain:
-        building.make_model_plain(runner.model)
-    for hook in (stop, start, state, *request.hooks):
-        runner.register_hook(hook)
-    with _only_training(Path(config.work_dir)):
-        with stop.catching_signals(runner), building.first_errors(start):
-            preflight.check_test(runner)
-            runner.train()
+    # Before the runner is built, which removes what a killed run left half written.
+    with _only_training(Path(config.work_dir), request.launcher):
+        state = TrainingStateHook(identity_of(config))
+        runner = building.build_runner(config)
+        check_same_start(config)
+        preflight.check_batch_norm(unwrapped(runner.model), config)
+        # A config may bring one with other options.
+        if not any(isinstance(hook, FiniteLossHook) for hook in runner.hooks):
+            runner.register_hook(FiniteLossHook())
+        if request.plain:
+            building.make_model_plain(runner.model)
+        for hook in (stop, start, state, *request.hooks):
+            runner.register_hook(hook)
+        with stop.catching_signals(runner):
+            with building.first_errors(start, before="the first test image failed"):
+                preflight.check_test(runner)
+            with building.first_errors(start):
+                runner.train()
         wall_s = state.trained_s
         score(runner, config)
         if is_main_process():
@@ -233,12 +237,14 @@ def _train(
 
 
 @contextmanager
-def _only_training(work_dir: Path) -> Iterator[None]:
+def _only_training(work_dir: Path, launcher: str) -> Iterator[None]:
     """Refuse to write states and results beside another training."""
     # The other processes of this one write nothing there.
+    writes = int(os.environ.get(RANKS.get(launcher, ""), 0)) == 0
+    work_dir.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         end = time.monotonic() + PATIENCE_S
-        while is_main_process() and not stack.enter_context(locked(work_dir)):
+        while writes and not stack.enter_context(locked(work_dir)):
             stack.close()
             if time.monotonic() > end:
                 raise UsageError(
@@ -250,8 +256,22 @@ def _only_training(work_dir: Path) -> Iterator[None]:
 
 
 def resume_from_newest(config: Config, work_dir: Path) -> None:
-    """Name the newest readable state; without one the training starts from nothing."""
+    """Name the newest readable state; without one the training starts from nothing.
+
+    Raises:
+        UsageError: if the training has had states and none can be read.
+    """
     state = newest_state(work_dir)
+    mark = work_dir / "last_checkpoint"
+    if state is None and mark.is_file():
+        named = Path(mark.read_text(errors="replace").strip())
+        # A config may send the states elsewhere.
+        state = newest_state(named.parent) if named.is_file() else None
+        if state is None:
+            raise UsageError(
+                f"{mark} names {named}, but no state of the training can be read; "
+                "start again with --force instead of --resume"
+            )
     config.resume = state is not None
     if state is None:
         LOGGER.warning(
@@ -282,9 +302,12 @@ def check_same_start(config: Config) -> None:
 
 
 def identity_of(config: Config) -> dict[str, str]:
-    """Return what tells a run from others: the sha256 of its config and its data."""
+    """Return what tells a run from others: the sha256 of config, data and split."""
     data = data_record(read_sources(cells_config(config, "train")))
-    return dict(config_sha256=config_hash(config), dataset_sha256=data["sha256"])
+    identity = dict(config_sha256=config_hash(config), dataset_sha256=data["sha256"])
+    if "split_sha256" in data:
+        identity["split_sha256"] = data["split_sha256"]
+    return identity
 
 
 def score(runner: Runner, config: Config) -> None:
@@ -358,6 +381,7 @@ def _test(request: TestRequest, config: Config, sidecar: dict, digest: str) -> N
             ),
             checkpoint=dict(file=str(path), sha256=digest),
             train_groups=recorded_groups(sources, sidecar),
+            trained=sidecar.get("config", {}).get("model"),
         )
 
 
@@ -372,6 +396,7 @@ def _test_runner(config: Config) -> Runner:
     with building.building_errors():
         prepare_launcher(slim)
         runner = LegibleRunner.from_cfg(slim)
+        runner.write_config()
         _ = runner.test_loop
     return runner
 

@@ -50,8 +50,8 @@ REPORT_FILE = "report.html"
 SHOWN_IMAGES = 4  # drawn whole, beside their truth
 WORST, BEST = 10, 6  # cells that are shown
 SCORED = (
-    "The last state of the training is what is scored: no checkpoint is picked on "
-    "test cells."
+    "What the training ended with is what is scored: no checkpoint is picked on test "
+    "cells."
 )
 CLOSING = "For research, not for diagnosis."
 # Files that a run leaves, in the order of their use, and what they hold.

@@ -14,6 +14,7 @@ from leuko_mm.datasets.joined import (
     WITHOUT,
     Source,
     common_red_cell,
+    digest_of_parts,
     measured_red_cell,
     read_parts,
     read_sources,
@@ -45,7 +46,7 @@ def sidecar_of(config: Config, results: Mapping, metainfo: Mapping) -> dict:
     size, n = results["data"]["size"], (results["data"]["mosaic"] or {}).get("n", 1)
     # The side that one prepared cell image has when the network sees it.
     cell_px = size // n if size else None
-    named = ("dataset", "sha256", "datasets")
+    named = ("dataset", "sha256", "split_sha256", "datasets")
     training = dict(
         **{key: results["data"][key] for key in named if key in results["data"]},
         split=results["run"]["split"],
@@ -141,34 +142,57 @@ def check_sidecar(path: Path, sidecar: dict, config: Config, metainfo: Mapping) 
             )
 
 
-def _trainings(root: Path, sidecar: Mapping) -> Iterator[tuple[str, str | None]]:
-    """Yield the splits of all trainings on a dataset, and its name if it was joined.
+def _trainings(sidecar: Mapping) -> Iterator[tuple[str | None, str | None, Mapping]]:
+    """Yield split and dataset of all trainings, with the name of a joined dataset.
 
     The newest first, down to those of the models that the checkpoint started from.
     """
-    digest = read_about(root)["sha256"]
     while sidecar:
         training = sidecar.get("training") or {}
-        single = [dict(name=None, sha256=training.get("sha256"))]
-        for one in training.get("datasets") or single:
-            if training.get("split") and one.get("sha256") == digest:
-                yield training["split"], one.get("name")
+        for one in training.get("datasets") or [training]:
+            yield training.get("split"), one.get("name"), one
         sidecar = training.get(START) or {}
+
+
+def _trainings_on(root: Path, sidecar: Mapping) -> list[tuple]:
+    digest = read_about(root)["sha256"]
+    every = _trainings(sidecar)
+    return [found for found in every if found[0] and found[2].get("sha256") == digest]
 
 
 def training_splits(root: Path, sidecar: Mapping) -> list[str]:
     """Return the splits of a dataset that a checkpoint was trained on, newest first."""
-    return [split for split, _ in _trainings(root, sidecar)]
+    return [split for split, *_ in _trainings_on(root, sidecar)]
 
 
 def training_cells(root: Path, sidecar: Mapping) -> set[str]:
-    """Return the stems of a dataset's cells that a checkpoint was trained on."""
-    return {
-        stem
-        for split, name in _trainings(root, sidecar)
-        for stem, part in read_parts(root, split, joined_as=name).items()
-        if part == "train"
-    }
+    """Return the stems of a dataset's cells that a checkpoint was trained on.
+
+    Raises:
+        UsageError: if a split that it was trained on is gone, or divides the cells in
+            another way now.
+    """
+    trained: set[str] = set()
+    for split, name, dataset in _trainings_on(root, sidecar):
+        what = f"the checkpoint was trained on the split {split!r} of {root}, which"
+        unknown = "so nothing tells which cells it was trained on; restore the split"
+        try:
+            parts = read_parts(root, split, joined_as=name)
+        except DatasetError as error:
+            raise UsageError(f"{what} cannot be read, {unknown} ({error})") from None
+        if dataset.get("split_sha256") not in (None, digest_of_parts(parts)):
+            raise UsageError(f"{what} was dealt again since then, {unknown}")
+        trained |= {stem for stem, part in parts.items() if part == "train"}
+    return trained
+
+
+def _was_prepared_again(source: Source, sidecar: Mapping) -> bool:
+    """Tell whether a checkpoint saw another version of a dataset, by its name."""
+    return any(
+        source.name == (name or dataset.get("dataset"))
+        and source.about["sha256"] != dataset.get("sha256")
+        for _, name, dataset in _trainings(sidecar)
+    )
 
 
 def training_groups(root: Path, sidecar: Mapping) -> list[str] | None:
@@ -192,6 +216,8 @@ def recorded_groups(sources: Sequence[Source], sidecar: Mapping) -> list[str] | 
 def check_unseen(config: Config, sidecar: Mapping) -> None:
     """Refuse to test on cells that the checkpoint was trained on.
 
+    Where a dataset was prepared again, it can only be said that nothing tells them.
+
     Raises:
         UsageError: naming the split that the checkpoint left cells out of.
     """
@@ -200,6 +226,14 @@ def check_unseen(config: Config, sidecar: Mapping) -> None:
         return
     seen, count, advice = 0, 0, ""
     for source in read_sources(cells):
+        if _was_prepared_again(source, sidecar):
+            LOGGER.warning(
+                "the checkpoint was trained on another version of %s than %s holds: "
+                "nothing tells which of its cells it was trained on, and the scores "
+                "may be of those",
+                source.name,
+                source.root,
+            )
         trained = training_cells(source.root, sidecar)
         tested = {row.stem for row in source.of(cells.get("part", "test"))}
         count += len(tested)

@@ -221,12 +221,14 @@ def test_a_run_that_is_there(refused, tiny_data, tmp_path, mark, said):
     "option", ["test_evaluator.ignore=255", "custom_hooks.1.module=bakbone"]
 )
 def test_a_faulty_config_does_not_cost_the_former_run(
-    refused, tiny_data, tmp_path, option
+    refused, tiny_data, tiny_config, tmp_path, option
 ):
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "results.json").write_text("{}")
+    kept = [tmp_path / "run" / name for name in ("results.json", tiny_config.name)]
+    kept[0].parent.mkdir()
+    for path in kept:
+        path.write_text("{}")
     refused("--force", "--cfg-options", option, built=True)
-    assert (tmp_path / "run" / "results.json").read_text() == "{}"
+    assert [path.read_text() for path in kept] == ["{}", "{}"]
 
 
 @pytest.fixture

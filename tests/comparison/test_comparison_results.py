@@ -47,6 +47,7 @@ def test_the_command_tells_a_test_from_a_training(tmp_path, command, is_test):
     [
         ("leuko train cbam_unet --protocol half", []),
         (f"{TRAIN} variant=fast", []),
+        ("leuko train unet --cfg-options=a.b=1 --seed 1 --cfg c=2", ["b=1", "c=2"]),
         (
             f"{TRAIN} a.b.lr_mult=0.3 data.layout=smear --seed 1",
             ["lr_mult=0.3", "layout=smear"],
@@ -116,6 +117,9 @@ def test_folds_that_were_trained_otherwise_are_not_pooled(tmp_path):
         change(path, run=dict(command=f"{TRAIN} a.lr_mult=0.3"))
     assert [result.scope for result in results_in(tmp_path)] == [FIVE_FOLDS]
     change(path, run=dict(command=f"{TRAIN} a.lr_mult=1.0"))
+    assert {result.scope for result in results_in(tmp_path)} == set(FOLDS)
+    # Of another version of the data.
+    change(path, run=dict(command=f"{TRAIN} a.lr_mult=0.3"), data=dict(sha256="2"))
     assert {result.scope for result in results_in(tmp_path)} == set(FOLDS)
 
 

@@ -20,6 +20,7 @@ from tiny_run import process_environment, write_config
 
 from leuko_mm.comparison import runner as module
 from leuko_mm.comparison.plan import CompareRequest, plan_runs
+from leuko_mm.comparison.process import as_line, from_line
 from leuko_mm.comparison.results import cells_beside, losses_beside, publish
 from leuko_mm.comparison.runner import (
     DIFFERS,
@@ -90,7 +91,9 @@ def results_of(run, wall_s=1.0, **changes) -> dict:
     identity = {**run.identity, **changes}
     return dict(
         run=dict(config_sha256=identity["config_sha256"], amp=False, wall_s=wall_s),
-        data=dict(sha256=identity["dataset_sha256"]),
+        data=dict(
+            sha256=identity["dataset_sha256"], split_sha256=identity["split_sha256"]
+        ),
         metrics=dict(mIoU=50.0),
         cells="cells.npz",
     )
@@ -137,7 +140,12 @@ def test_a_run_that_is_killed_while_publishing_is_published_again(run, monkeypat
 
 @pytest.mark.parametrize("place", [finish, stop])
 @pytest.mark.parametrize(
-    ("key", "word"), [("config_sha256", "config"), ("dataset_sha256", "dataset")]
+    ("key", "word"),
+    [
+        ("config_sha256", "config"),
+        ("dataset_sha256", "dataset"),
+        ("split_sha256", "split"),
+    ],
 )
 def test_what_differs_is_named_and_waits_for_force(run, place, key, word):
     place(run, **{key: "0123456789abcdef"})
@@ -146,6 +154,17 @@ def test_what_differs_is_named_and_waits_for_force(run, place, key, word):
     assert f"has another {word} (0123456789ab, now {run.identity[key][:12]})" in note
     assert str(run.work_dir) in note
     assert run_status(run, force=True) == (WAITING, "")
+
+
+def test_results_from_before_splits_were_noted_count_as_done(run):
+    finish(run, split_sha256=None)
+    assert run_status(run) == (FINISHED, "")
+
+
+def test_an_order_arrives_as_it_was_given():
+    order = dict(options={"norm_type": float("inf"), "betas": (0.9, 0.99)}, title="t")
+    assert from_line(as_line(order)) == order
+    assert "\n" not in as_line(order)
 
 
 def test_what_was_trained_without_a_seed_is_the_run_of_seed_0(run):
@@ -205,6 +224,10 @@ def test_the_logged_losses_are_published_too(run):
     publish(run.work_dir, run.target)
     lines = losses_beside(run.target).read_text().splitlines()
     assert lines == ["iteration,loss", "10,0.1", "20,0.05"]
+    # A run without a log replaces it.
+    shutil.rmtree(log.parent)
+    publish(run.work_dir, run.target)
+    assert not losses_beside(run.target).exists()
 
 
 @pytest.fixture(scope="module")
@@ -331,7 +354,7 @@ def test_a_run_ends_with_the_process_that_started_it(configs, tiny_data, tmp_pat
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, text=True, env=environment
     ) as child:
-        print(repr(order), file=child.stdin, flush=True)
+        print(as_line(order), file=child.stdin, flush=True)
         stopping = child.stdin.close
         when_a_state_is_there(tmp_path, stopping)
         child.wait(120)

@@ -7,6 +7,9 @@ import io
 import json
 import shutil
 import tarfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -26,6 +29,7 @@ from leuko_mm.engine.encoder_weights import (
     read_arrays,
     weight_folders,
 )
+from leuko_mm.files import replacing
 from leuko_mm.models import VGG
 
 FIRST, SECOND = KNOWN["vgg16"].names
@@ -111,6 +115,20 @@ def test_weights_are_fetched_once_and_converted(web, places, remote):
     for name, tensor in weights_of(small_vgg()).items():
         if not name.startswith("classifier"):
             assert torch.equal(model.state_dict()[name], tensor)
+
+
+@pytest.mark.parametrize("remote", [PACKAGE], indirect=True)
+def test_processes_that_start_together_share_one_conversion(web, places, remote):
+    def slowly(source, target):
+        with replacing(target) as part:
+            shutil.copy(source, part)
+            time.sleep(0.2)
+
+    KNOWN["small"] = replace(KNOWN["small"], convert=slowly)
+    with ThreadPoolExecutor(3) as pool:
+        found = list(pool.map(find_weights, ["small"] * 3))
+    assert found == [places[0] / "small.pth"] * 3
+    assert web.asked == [f"/{remote}"]
 
 
 @pytest.mark.parametrize("fault", ["missing", "ended early", "another file"])

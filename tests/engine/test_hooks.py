@@ -103,6 +103,23 @@ def test_it_changes_nothing_of_a_sound_training(tmp_path):
     assert "parse_losses" not in vars(guarded)
 
 
+class RootOfNothing(ToyNet):
+    """Its loss is a number, and its gradient is none."""
+
+    def forward(self, image, target, mode="loss"):
+        zero = 0 * self.head.weight.sum()
+        return dict(loss=super().forward(image, target)["loss"] + zero.sqrt())
+
+
+def test_weights_that_are_no_numbers_are_not_saved(tmp_path):
+    every = dict(type="CheckpointHook", by_epoch=False, interval=1)
+    settings = dict(hooks=[FiniteLossHook()], default_hooks=dict(checkpoint=every))
+    runner = toy_runner(RootOfNothing(), tmp_path, optim_wrapper=ADAM, **settings)
+    with pytest.raises(NotFiniteError, match=r"iteration 1: the weights .* head"):
+        runner.train()
+    assert list(tmp_path.glob("*.pth")) == []
+
+
 class FakeRunner(SimpleNamespace):
     """What the hook uses of a runner."""
 

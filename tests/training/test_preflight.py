@@ -12,6 +12,7 @@ from leuko_mm.errors import UsageError
 from leuko_mm.models.size import build_bare
 from leuko_mm.training.config import cells_config, resolve_config
 from leuko_mm.training.preflight import (
+    check_apart,
     check_batch_norm,
     check_data,
     check_hooks,
@@ -35,15 +36,14 @@ def test_a_run_that_is_there_is_not_written_over(tmp_path, mark, flag):
     with pytest.raises(UsageError, match=flag):
         check_output(tmp_path, resume=False, force=False)
     check_output(tmp_path, resume=False, force=True)
-    check_output(tmp_path, resume=True, force=False)
-
-
-def test_a_mark_that_is_no_text_names_no_state(tmp_path):
-    (tmp_path / "last_checkpoint").write_bytes(b"\xff\xfe\0")
-    with pytest.raises(UsageError, match=r"does not exist; write the path"):
-        check_output(tmp_path, resume=True, force=False)
     (tmp_path / "iter_7.pth").write_bytes(b"")
     check_output(tmp_path, resume=True, force=False)
+
+
+def test_a_finished_run_whose_states_are_gone_is_not_trained_again(tmp_path):
+    (tmp_path / "results.json").write_text("{}")
+    with pytest.raises(UsageError, match="finished run; add --force instead of"):
+        check_output(tmp_path, resume=True, force=False)
 
 
 def test_a_folder_without_permission_is_refused(tmp_path, monkeypatch):
@@ -51,6 +51,15 @@ def test_a_folder_without_permission_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr("leuko_mm.training.preflight.os.access", lambda *_: False)
     with pytest.raises(UsageError, match=r"cannot be written to.*--work-dir"):
         check_output(tmp_path / "run", resume=False, force=False)
+
+
+def test_a_training_does_not_test_on_its_own_cells(tiny_data, config):
+    check_apart(config)
+    cells_config(config, "test").split = "fold2"
+    with pytest.raises(UsageError, match=r"5 of the 5 cells .*'fold2'; --split gives"):
+        check_apart(config)
+    cells_config(config, "test").part = "train"  # where they are asked for
+    check_apart(config)
 
 
 def test_training_needs_a_split(tiny_data, config, tmp_path):

@@ -10,6 +10,7 @@ from tiny_checkpoint import rewrite, write_tiny
 from tiny_run import write_config
 
 from leuko_mm.classes import CLASS_NAMES
+from leuko_mm.datasets.joined import digest_of_parts
 from leuko_mm.datasets.prepared import read_about, read_index, read_split
 from leuko_mm.engine.checkpoints import load_tensors
 from leuko_mm.engine.staged_freeze import is_pretrained
@@ -71,6 +72,25 @@ def test_cells_of_the_training_are_not_tested(trained_on, of_split):
     config = of_split("fold5")
     config.test_dataloader.dataset.dataset.part = "train"
     check_unseen(config, sidecar)
+
+
+def test_a_split_that_was_dealt_again_tells_nothing(
+    tiny_data, trained_on, of_split, caplog
+):
+    root = tiny_data / "synthetic"
+    sidecar = trained_on("fold5")
+    sidecar["training"]["split_sha256"] = digest_of_parts(read_split(root, "fold5"))
+    check_unseen(of_split("fold5"), sidecar)
+    sidecar["training"]["split_sha256"] = digest_of_parts(read_split(root, "fold4"))
+    with pytest.raises(UsageError, match=r"'fold5' of .* was dealt again since then"):
+        check_unseen(of_split("fold5"), sidecar)
+    sidecar["training"]["split"] = "gone"
+    with pytest.raises(UsageError, match=r"trained on the split 'gone' of .*restore"):
+        check_unseen(of_split("fold5"), sidecar)
+    # Another version of the data, by its name: nobody knows.
+    again = dict(training=dict(dataset="synthetic", split="fold5", sha256="0" * 64))
+    check_unseen(of_split("fold5"), again)
+    assert "trained on another version of synthetic" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -362,6 +362,21 @@ def test_post_processing_is_no_part_of_a_method():
     assert compared.model.type == own.model.type
 
 
+def test_a_seed_leaves_the_other_choices_of_randomness(tmp_path):
+    more = "randomness = dict(seed=0, deterministic=True)"
+    config = resolve_config(str(write_config(tmp_path, more=more)), seed=3)
+    assert config.randomness == dict(seed=3, deterministic=True)
+
+
+def test_milestones_keep_their_place_in_a_shorter_training(tmp_path):
+    more = """
+param_scheduler = [dict(type='MultiStepLR', by_epoch=False, milestones=[60, 90])]
+train_cfg = dict(max_iters=100)
+"""
+    config = resolve_config(str(write_config(tmp_path, more=more)), iterations=50)
+    assert config.param_scheduler[0].milestones == [30, 45]
+
+
 def test_a_network_that_names_cells_takes_no_protocol():
     with pytest.raises(UsageError, match="leave --protocol out"):
         resolve_config("cell_classes", protocol="half")
@@ -382,7 +397,11 @@ def test_a_network_that_names_cells_takes_no_protocol():
         ("train_cfg = dict(max_iters='two')", "max_iters is 'two'"),
         (
             "train_cfg = dict(_delete_=True, type='EpochBasedTrainLoop', max_epochs=1)",
-            "one of 'leuko_mm.GlobalIndexSampler' never ends",
+            "train_cfg counts epochs",
+        ),
+        (
+            "train_dataloader['sampler'] = dict(type='InfiniteSampler')",
+            "train_dataloader.sampler is 'InfiniteSampler'",
         ),
         ("method = '../x'", "method is '../x'"),
         ("model['neck']['act'] = dict(type='torch.nn.Bilinear')", "in no registry"),
@@ -392,7 +411,8 @@ def test_a_network_that_names_cells_takes_no_protocol():
 @pytest.mark.parametrize("protocol", [None, "smoke"])
 def test_a_value_of_a_wrong_kind_is_named(tmp_path, more, said, protocol):
     path = write_config(tmp_path, more=more)
-    replaced = ("custom_hooks", "default_scope", "max_iters", "one")
+    replaced = ("custom_hooks", "default_scope", "max_iters", "train_cfg")
+    replaced += ("train_dataloader.sampler",)
     if protocol and said.split()[0] in replaced:
         protocol = None  # which replaces them
     with pytest.raises(UsageError, match=said):

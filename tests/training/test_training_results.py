@@ -52,6 +52,8 @@ def test_a_model_is_counted_on_the_image_it_is_tested_on():
     assert facts["gmacs"] == round(12 * 64e-9, 3)
     assert facts["input_size"] == 8
     assert facts["pretrained"] == "vgg16"
+    # Of a tested checkpoint, whatever the config says that it is tested with.
+    assert model_facts(model, CONFIG, dict(backbone={}))["pretrained"] is None
     assert model.training
 
 

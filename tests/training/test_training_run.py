@@ -79,6 +79,19 @@ def test_a_training_resumes_from_its_newest_state(tmp_path, caplog):
     assert config.load_from == str(tmp_path / "iter_3.pth")
 
 
+def test_states_elsewhere_are_found_or_said_to_be_gone(tmp_path):
+    mark, state = tmp_path / "last_checkpoint", tmp_path / "states" / "iter_3.pth"
+    state.parent.mkdir()
+    torch.save(dict(state_dict={}), state)
+    for words in (b"\xff\xfe\0", str(tmp_path / "gone" / "iter_3.pth").encode()):
+        mark.write_bytes(words)
+        with pytest.raises(UsageError, match="no state of the training can be read"):
+            resume_from_newest(config_of(tmp_path), tmp_path)
+    mark.write_text(str(state))
+    resume_from_newest(config := config_of(tmp_path), tmp_path)
+    assert config.load_from == str(state)
+
+
 def test_processes_that_do_not_agree_are_told_what_to_copy(tmp_path, monkeypatch):
     config = config_of(tmp_path, resume=True)
     config.load_from = str(tmp_path / "iter_5.pth")

@@ -43,7 +43,7 @@ from leuko_mm.datasets.leukocyte import (
 from leuko_mm.datasets.mosaic import TileStore
 from leuko_mm.datasets.prepared import dataset_root, is_binary, read_about
 from leuko_mm.datasets.sampling import sample_randomness
-from leuko_mm.engine.checkpoints import STATES, load_tensors
+from leuko_mm.engine.checkpoints import STATE_FILES, load_tensors
 from leuko_mm.errors import UsageError, did_you_mean
 from leuko_mm.files import refuse_others
 from leuko_mm.models.size import build_bare
@@ -116,7 +116,7 @@ def find_methods(
     """Return the checkpoints that the user named, then those below ``work_dirs``."""
     named = [_named(Path(path), classes) for path in given]
     known = {found.path.resolve() for found in named}
-    states = {path for mark in STATES for path in work_dirs.glob(f"*/{mark}")}
+    states = set(work_dirs.glob(f"*/{STATE_FILES}"))
     found = []
     for path in sorted(set(work_dirs.glob("*/*.pth")) - states):
         sidecar = _loose_sidecar(path)
