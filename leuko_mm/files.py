@@ -142,7 +142,8 @@ def replacing_folder(place: Path) -> Iterator[Path]:
 def restore_folder(place: Path) -> None:
     """Put back the old folder where ``replace_folder`` was killed between two moves."""
     if not place.exists():
-        pattern = f".{glob.escape(place.name)}-*-old"
+        # The eight characters of `tempfile.mkdtemp` are letters, digits and `_`.
+        pattern = f".{glob.escape(place.name)}-{'[!-]' * 8}-old"
         for aside in sorted(place.parent.glob(pattern))[-1:]:
             os.replace(aside, place)
 

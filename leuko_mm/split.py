@@ -40,6 +40,7 @@ from leuko_mm.errors import UsageError
 OFFICIAL = re.compile(r"fold\d+|development|paper|paper_mosaics")
 WRITTEN, REPLACED, UNCHANGED = "written", "replaced", "there already, unchanged"
 REFUSED, THERE = "NOT written", "there"
+REMOVED = "removed, as the other folds were dealt otherwise"
 
 Splits = dict[str, dict[str, str]]
 
@@ -112,7 +113,11 @@ def run_split(request: SplitRequest) -> list[SplitReport]:
                 f"the split {name} was not written ({error}); fix the cause and run "
                 "the command again"
             ) from error
-    return [replace(report, state=states[report.name]) for report in reports]
+    reports = [replace(report, state=states[report.name]) for report in reports]
+    old = _former_folds(request, root, splits) if request.force else ()
+    for name in old:
+        (root / "splits" / f"{name}.csv").unlink()
+    return reports + [_report(name, REMOVED, {}, rows, pairs) for name in old]
 
 
 def show_splits(name: str) -> list[SplitReport]:
@@ -178,8 +183,21 @@ def _folds(request: SplitRequest, groups, classes) -> Splits:
         if count > 2:
             parts = development_split(dealt, test=count - 1, reserved=count)
             dealt["development"] = parts
-    words = [word for word in (request.prefix, f"s{seed}" * (seed > 0)) if word]
-    return {"_".join([*words, end]): parts for end, parts in dealt.items()}
+    return {_name(request, end): parts for end, parts in dealt.items()}
+
+
+def _name(request: SplitRequest, end: str) -> str:
+    seed = request.seed
+    return "_".join(w for w in (request.prefix, f"s{seed}" * (seed > 0), end) if w)
+
+
+def _former_folds(request: SplitRequest, root: Path, splits: Splits) -> list[str]:
+    """Return the folds of another dealing, of these names, that are not dealt now."""
+    if request.of or request.holdout is not None:
+        return []
+    start = re.escape(_name(request, "fold").removesuffix("fold"))
+    names = {path.stem for path in (root / "splits").glob("*.csv")} - splits.keys()
+    return sorted(n for n in names if re.fullmatch(rf"{start}(fold\d+|development)", n))
 
 
 def _report(

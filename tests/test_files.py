@@ -29,10 +29,10 @@ from leuko_mm.files import (
 @pytest.fixture
 def folders(tmp_path):
     """An old folder and a new one beside it."""
-    for name in ("data", ".data-x1"):
+    for name in ("data", ".data-x1234_78"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "who").write_text(name)
-    return tmp_path / "data", tmp_path / ".data-x1"
+    return tmp_path / "data", tmp_path / ".data-x1234_78"
 
 
 def names(folder) -> list[str]:
@@ -42,7 +42,7 @@ def names(folder) -> list[str]:
 def test_the_new_folder_stands_in_place_of_the_old_one(folders):
     old, new = folders
     replace_folder(old, new)
-    assert (old / "who").read_text() == ".data-x1"
+    assert (old / "who").read_text() == ".data-x1234_78"
     assert names(old.parent) == ["data"]
     assert old.stat().st_mode & 0o777 == 0o755
 
@@ -80,12 +80,12 @@ def test_a_filled_folder_takes_the_place_of_the_old_one_or_leaves_it(tmp_path):
 
 def test_what_a_kill_between_two_moves_set_aside_is_put_back(folders):
     old, _ = folders
-    os.replace(old, old.with_name(".data-x1-old"))
-    (old.parent / ".database-x1-old").mkdir()
+    os.replace(old, old.with_name(".data-x1234_78-old"))
+    (old.parent / ".data-z-x1234_78-old").mkdir()
     restore_folder(old)
     assert (old / "who").read_text() == "data"
-    assert names(old.parent) == [".data-x1", ".database-x1-old", "data"]
-    os.replace(old.parent / ".data-x1", old.with_name(".data-x1-old"))
+    assert names(old.parent) == [".data-x1234_78", ".data-z-x1234_78-old", "data"]
+    os.replace(old.parent / ".data-x1234_78", old.with_name(".data-x1234_78-old"))
     restore_folder(old)
     assert (old / "who").read_text() == "data"
 

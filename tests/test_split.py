@@ -16,6 +16,7 @@ from leuko_mm.datasets.prepared import DatasetError, read_index, read_split
 from leuko_mm.errors import UsageError
 from leuko_mm.split import (
     REFUSED,
+    REMOVED,
     REPLACED,
     UNCHANGED,
     WRITTEN,
@@ -117,6 +118,20 @@ def test_other_splits_of_that_name_need_force(smears):
     assert states["grouped_fold4"] == WRITTEN
 
 
+def test_no_fold_of_the_former_deal_is_left(smears, capsys):
+    deal(smears, folds=4)
+    deal(smears, folds=4, seed=1)
+    assert main(["split", "smears", "--folds", "2", "--force"]) == 0
+    printed = capsys.readouterr().out
+    for name in ("development", "fold3", "fold4"):
+        assert f"grouped_{name}: {REMOVED}\n" in printed
+    left = {name for name in files(smears) if name.startswith("grouped")}
+    dealt = {"grouped_fold1.csv", "grouped_fold2.csv"}
+    assert {name for name in left if "_s1_" not in name} == dealt
+    assert len(left) == 2 + 5
+    assert "fold5.csv" in files(smears)
+
+
 def test_an_official_split_is_named_as_such(smears, capsys):
     before = files(smears)
     command = ["split", "smears", "--folds", "4", "--prefix", ""]
@@ -145,6 +160,12 @@ def test_a_cell_on_two_slides_is_found_and_nothing_is_written(
     printed = capsys.readouterr().out
     assert f"LEAK: 1 cell(s) in both parts: {first} = {second} (alike" in printed
     assert "leuko split smears --join" in printed
+    of = next(report.name for report in show_splits(str(smears)) if report.leaks)
+    for joined in ([], ["--join"]):
+        assert main(["split", "smears", "--fewer", "4", "--of", of, *joined]) == 1
+        printed = capsys.readouterr().out
+        assert f"{of} shares them itself" in printed
+        assert printed.endswith("    leuko split smears --join\n")
     assert files(smears) == before
 
 

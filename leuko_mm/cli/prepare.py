@@ -167,6 +167,7 @@ def run(args: argparse.Namespace, command: list[str]) -> int:
     if name == "segmentation_wbc" and args.chosen != "both":
         name = f"{name}_{args.chosen}"
     out = Path(args.out or data_home() / name)
+    former = _splits(out)
     if args.source == "bcisc":
         written = prepare_bcisc(path, out, force=args.force)
     elif args.source == "segmentation_wbc":
@@ -190,7 +191,7 @@ def run(args: argparse.Namespace, command: list[str]) -> int:
                 force=args.force,
                 progress=line,
             )
-    _print_outcome(out, written)
+    _print_outcome(out, written, former)
     return 0
 
 
@@ -211,8 +212,16 @@ def _outlining(
         yield outliner
 
 
+def _splits(out: Path) -> list[str]:
+    return sorted(path.stem for path in (out / "splits").glob("*.csv"))
+
+
 def _print_outcome(
-    out: Path, written: bool, *, stated: Mapping[str, str] | None = None
+    out: Path,
+    written: bool,
+    former: Sequence[str],
+    *,
+    stated: Mapping[str, str] | None = None,
 ) -> None:
     about = read_about(out)
     counts = ", ".join(
@@ -220,6 +229,8 @@ def _print_outcome(
     )
     state = "prepared" if written else "was prepared already, nothing changed"
     print(f"{out} {state}: {counts}; {about['groups']} groups that no fold divides")
+    if dropped := sorted(set(former) - set(_splits(out))):
+        print(f"  dropped with the former content: the splits {', '.join(dropped)}")
     for key, value in (stated or {}).items():
         if value != NOT_STATED and about[key] != value:
             print(f"  {key} stays {about[key]!r}; --force makes it {value!r}")
@@ -235,17 +246,16 @@ def _run_folders(args: argparse.Namespace, command: list[str]) -> None:
             f"{shlex.quote(args.path)} --name smears"
         )
     out = Path(args.out or data_home() / name)
-    stated = dict(licence=args.licence, citation=args.citation)
+    stated, former = dict(licence=args.licence, citation=args.citation), _splits(out)
     if args.outline:
         written = _outlined(args, name, out, command, stated)
     else:
         written = _annotated(args, name, out, command, stated)
-    _print_outcome(out, written, stated=stated)
+    _print_outcome(out, written, former, stated=stated)
     fields = read_about(out)["fields"]
     if fields and not args.crop:
         print(f"{fields} images without a leukocyte are kept, in no split")
-    splits = sorted(path.stem for path in (out / "splits").glob("*.csv"))
-    if splits:
+    if splits := _splits(out):
         print(f"splits: {', '.join(splits)}")
     else:
         print("no splits: one group, or one cell a class, cannot be divided")

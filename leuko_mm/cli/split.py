@@ -11,7 +11,14 @@ from leuko_mm.cli.main import DONE, SOME_FAILED, aligned, at_least, number_below
 from leuko_mm.datasets.audit import PURPOSE
 from leuko_mm.datasets.prepared import PARTS, is_plain_name
 from leuko_mm.errors import UsageError
-from leuko_mm.split import REPLACED, SplitReport, SplitRequest, run_split, show_splits
+from leuko_mm.split import (
+    REMOVED,
+    REPLACED,
+    SplitReport,
+    SplitRequest,
+    run_split,
+    show_splits,
+)
 
 LISTED = 10
 
@@ -84,10 +91,15 @@ def run(args: argparse.Namespace, command: list[str]) -> int:
         print("\n".join(report_lines(report)))
     leaking = [report for report in reports if report.leaks]
     if leaking and not args.show:
+        words = command[1:]
+        cure = "Remove one cell of each pair, or keep their groups together:"
+        if args.of:
+            words = [args.name]
+            cure = f"{args.of} shares them itself; deal a split for --of with --join:"
         print(
             "\nNothing was written: a network would be tested on cells that it was "
-            "trained on. Remove one cell of each pair, or keep their groups together:"
-            "\n    " + shlex.join([*command[0].split(), *command[1:], "--join"])
+            f"trained on. {cure}"
+            "\n    " + shlex.join([*command[0].split(), *words, "--join"])
         )
     return SOME_FAILED if leaking else DONE
 
@@ -96,6 +108,8 @@ def report_lines(report: SplitReport) -> Iterator[str]:
     """Yield the counts of one split as a table, and what is wrong with it."""
     kind = ", an official split" if report.official else ""
     yield f"{report.name}{kind}: {report.state}"
+    if report.state == REMOVED:
+        return
     names = (*CLASS_NAMES[1:], BINARY_NAMES[1], OTHER)
     names = [name for name in names if any(name in report.cells[p] for p in PARTS)]
     table = [("part", "cells", "groups", *names)]

@@ -12,6 +12,8 @@ has over 89 million pixels  refused from its header, nothing is decoded; a calle
                             may allow more (``max_pixels``)
 is under 8 pixels high or   refused: it holds no cell
 wide
+is a PNM                    read with its values scaled, so that its maxval becomes
+                            255 or 65535, masks too
 has several frames or pages refused; of a phone's JPEG with previews (MPO) the
                             first frame is read
 is turned by its EXIF tag   turned upright, image and mask alike; refused with
@@ -471,6 +473,10 @@ SPECIAL = ("pipe or device", "pipes or devices")  # which could be read for ever
 Kind = tuple[str, str]
 
 
+def _has(folder: Path, names: Iterable[str]) -> bool:
+    return all(os.path.isfile(folder / name) for name in names)
+
+
 class ImageSearch:
     """Searches folders for images, and keeps what it leaves out.
 
@@ -478,6 +484,7 @@ class ImageSearch:
         suffixes: of the files that are read, in small letters.
         avoid: a folder that is not searched and not named, as that of the results.
         own_results: they are read too, as where they are annotations.
+        prepared: prepared datasets below the folder are searched.
     """
 
     def __init__(
@@ -486,9 +493,10 @@ class ImageSearch:
         *,
         avoid: Path | None = None,
         own_results: bool = False,
+        prepared: bool = True,
     ):
         self.suffixes = frozenset(suffixes)
-        self.own_results = own_results
+        self.own_results, self.prepared = own_results, prepared
         self.avoided = real_path(avoid) if avoid else None
         self._left_out: dict[Path, Kind] = {}
         self._ours: dict[Path, bool] = {}
@@ -537,13 +545,10 @@ class ImageSearch:
         self._leave(error.filename, CLOSED)
 
     def _is_ours(self, folder: Path) -> bool:
-        def has(place: Path, names: Iterable[str]) -> bool:
-            return all(os.path.isfile(place / name) for name in names)
-
         if self.own_results:
             return False
-        masks = folder.name == "masks" and has(folder.parent, PREPARED)
-        return masks or any(has(folder, names) for names in OWN_RESULTS)
+        masks = folder.name == "masks" and _has(folder.parent, PREPARED)
+        return masks or any(_has(folder, names) for names in OWN_RESULTS)
 
     def _enters(self, folder: Path) -> bool:
         hidden = folder.name.startswith(".")
@@ -551,6 +556,8 @@ class ImageSearch:
             return False
         if folder.is_symlink():
             self._leave(folder, LINKED)
+            return False
+        if not self.prepared and _has(folder, PREPARED):
             return False
         return not self.in_own_results(folder)
 

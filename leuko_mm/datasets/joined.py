@@ -85,7 +85,7 @@ def read_sources(cells: Mapping) -> list[Source]:
             or if ``without_<name>`` names none of them.
     """
     roots, split = list(map(dataset_root, dataset_names(cells))), cells.get("split")
-    abouts = {read_about(root)["name"]: read_about(root) for root in roots}
+    abouts = {about["name"]: about for about in map(read_about, roots)}
     if len(abouts) < len(roots):
         raise DatasetError(
             f"{', '.join(map(str, roots))}: two of the joined datasets have one name; "

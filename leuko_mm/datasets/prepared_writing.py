@@ -123,8 +123,8 @@ def write_prepared(
             return force and _replace_description(place, building)
         if not force and place.exists() and any(place.iterdir()):
             raise DatasetError(
-                f"{out} exists and holds different content; "
-                "add --force to replace it, or choose another --out"
+                f"{out} exists and holds different content; add --force to replace it"
+                f"{_lost_splits(place, building)}, or choose another --out"
             )
         replace_folder(place, building)
         return True
@@ -150,6 +150,12 @@ def _refuse_foreign(out: Path, place: Path) -> None:
             f"{out} exists and is not a prepared dataset, so it is not replaced; "
             "choose another --out"
         )
+
+
+def _lost_splits(place: Path, new: Path) -> str:
+    old, made = ({p.stem for p in (r / "splits").glob("*.csv")} for r in (place, new))
+    lost = sorted(old - made)
+    return f", which drops the splits {', '.join(lost)}" if lost else ""
 
 
 def _holds_all(place: Path, new: Path) -> bool:
@@ -206,7 +212,11 @@ def _write_all(
     rows: dict[str, IndexRow] = {}
     for cell in cells:
         if cell.stem in rows:
-            raise ValueError(f"stems must be unique, but {cell.stem!r} comes twice")
+            former = rows[cell.stem].source
+            raise DatasetError(
+                f"{cell.stem!r} comes twice, from {former} and {cell.source}; give one "
+                "of them another name"
+            )
         rows[cell.stem] = _write_cell(root, cell)
     _check_parents(rows)
     by_model = any(row.outline == BY_MODEL for row in rows.values())

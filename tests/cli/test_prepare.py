@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+import shutil
 import sys
 
 import annotated_folders as drawn
@@ -48,7 +49,12 @@ def test_other_content_needs_force(tmp_path, capsys):
     assert main(other) == 2
     assert re.search(r"(?m)^leuko prepare: .*\n?.*--force", capsys.readouterr().err)
     assert read_about(out)["sha256"] == before
+    shutil.copy(out / "splits" / "fold1.csv", out / "splits" / "own.csv")
+    capsys.readouterr()
     assert main([*other, "--force"]) == 0
+    assert (
+        "dropped with the former content: the splits own\n" in capsys.readouterr().out
+    )
     assert read_about(out)["sha256"] != before
 
 

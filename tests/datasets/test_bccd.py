@@ -163,6 +163,7 @@ def test_what_was_left_out_and_why_is_noted(prepared):
         ("images/BloodImage_00003.jpg", b"no picture", "cannot be read"),
         ("labels.csv", None, "No such file"),
         ("labels.csv", b"a,b\n1,2\n", "no column 'Category'"),
+        ("labels.csv", b",Image,Category\n,1\n", "line 2 is too short"),
         ("labels.csv", b",Image,Category\n,1,BLAST\n", "unknown class 'BLAST'"),
         ("labels.csv", b",Image,Category\n,1,\n,1,\n", "image 1 is there twice"),
         (

@@ -12,7 +12,7 @@ import pytest
 from matplotlib.path import Path as Outline
 from PIL import Image
 
-from leuko_mm.datasets.converters.folders.annotation import fill_rings
+from leuko_mm.datasets.converters.folders.annotation import fill_circle, fill_rings
 from leuko_mm.datasets.converters.folders.coco import coco_inside, run_lengths
 from leuko_mm.datasets.converters.folders.labelme_qupath import (
     geojson_reader,
@@ -173,6 +173,21 @@ def test_circles_rectangles_and_masks_are_shapes(labelme):
     )
     assert annotation.pixels() == {"r": 6, "c": 5, "m": 3}
     assert annotation.codes[7, 2] == 3
+
+
+@pytest.mark.parametrize("radius", [0, 0.4, 3.3, 8, 40])
+@pytest.mark.parametrize("centre", [(7.5, 4), (1.2, 9.9), (-3, 2), (30, 30)])
+def test_a_circle_is_looked_for_in_its_box_alone(centre, radius):
+    patch = fill_circle(
+        "c", centre, (centre[0] + radius, centre[1]), height=10, width=14
+    )
+    rows, columns = np.mgrid[:10, :14] + 0.5
+    inside = np.hypot(columns - centre[0], rows - centre[1]) <= radius
+    found = np.zeros_like(inside)
+    tall, wide = patch.inside.shape
+    found[patch.y : patch.y + tall, patch.x : patch.x + wide] = patch.inside
+    np.testing.assert_array_equal(found, inside)
+    assert max(tall, wide) <= 2 * radius + 2
 
 
 @pytest.mark.parametrize(

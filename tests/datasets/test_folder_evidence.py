@@ -37,8 +37,8 @@ def nested(outer: int, inner: int, shift: int = 0) -> np.ndarray:
     return field
 
 
-def surveyed(folder, fields, paint=lambda field: field):
-    labels = {f"f{n}": field for n, field in enumerate(fields)}
+def surveyed(folder, fields, paint=lambda field: field, *, name="f"):
+    labels = {f"{name}{n}": field for n, field in enumerate(fields)}
     drawn.write_images(folder / "images", labels, np.random.default_rng(0))
     for key, field in labels.items():
         drawn.save(folder / "masks" / f"{key}.png", Image.fromarray(paint(field)))
@@ -62,11 +62,12 @@ def test_numbers_of_cells_are_no_classes(tmp_path, form):
     assert set(survey.guess.values()) == {"background", "leukocyte"}
 
 
-def test_numbered_cells_that_touch_are_cut_out_one_by_one(tmp_path, monkeypatch):
+@pytest.mark.parametrize("name", ["f", "monocyte_"])
+def test_numbered_cells_that_touch_are_cut_out_one_by_one(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
     field = np.zeros((HEIGHT, WIDTH), np.uint8)
     field[10:30, 10:30], field[10:30, 30:50] = 1, 2
-    surveyed(tmp_path, [field, field])
+    surveyed(tmp_path, [field, field], name=name)
     command = ["prepare", "folders", ".", "--out", "data/cells", "--yes"]
     assert main([*command, "--crop", "32"]) == 0
     rows = read_index(tmp_path / "data/cells")

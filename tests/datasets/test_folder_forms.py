@@ -185,6 +185,13 @@ def test_names_of_yolo_are_read_from_its_file(place, names, key):
         assert "data.yaml" in refused(place)
 
 
+def test_labels_of_an_image_called_test_are_read(place):
+    noise(place / "images", "test")
+    for name in ("a", "test", "readme"):
+        (place / "labels" / f"{name}.txt").write_text(YOLO)
+    assert len(survey_folders(place).images) == 2
+
+
 def test_names_of_yolo_that_contradict_are_refused(place):
     (place / "labels" / "a.txt").write_text(YOLO)
     (place / "data.yaml").write_text("names: [x, y]")

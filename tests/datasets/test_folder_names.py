@@ -95,6 +95,8 @@ NAMES = ["cell_1.png", "cell_2.png"]
         ("0 1 2 5", "background basophil eosinophil neutrophil"),
         ("0 3 255", "background lymphocyte ignore"),
         ("0 1", "background leukocyte"),
+        ("0 1 255", "background leukocyte ignore"),
+        ("0 128 255", "background ? ?"),
         ("0 7 9", "background ? ?"),
         ("0 100", "background leukocyte"),
         ("#000000 #ffffff", "background leukocyte"),
@@ -164,6 +166,14 @@ def test_groups_are_guessed_from_numbers_at_the_end_of_names():
     assert many.groups["P3_1"] == "P3"
     same = group_images(images(*(f"cell_{n}" for n in range(9))), None)
     assert (same.known, len(same.sizes())) == (False, 9)
+
+
+@pytest.mark.parametrize("name", ["{}_{}", "{}/IMG_{}"])
+def test_groups_that_are_the_classes_are_not_guessed(name):
+    classes = ("baso", "eosinophil", "LYMPHOCYTE", "mono", "neut")
+    some = images(*(name.format(c, n) for c in classes for n in range(3)))
+    made = group_images(some, None)
+    assert (made.known, len(made.sizes())) == (False, 15)
 
 
 def test_groups_by_a_pattern_a_folder_or_a_table(tmp_path):

@@ -124,6 +124,38 @@ def test_a_dataset_of_folders_is_whole_and_can_be_trained_on(smears):
         assert set(parts.values()) == {"train", "test"}
 
 
+@pytest.mark.parametrize("group_by", [None, "^[A-Z]+"])
+def test_groups_that_are_the_classes_divide_nothing(tmp_path, group_by):
+    labels = {
+        f"{name}_{n}": np.pad(np.full((6, 6), 1 + label, np.uint8), 5)
+        for label, name in enumerate(("BA", "EO", "LY", "MO", "NE"))
+        for n in range(5)
+    }
+    drawn.write_images(tmp_path / "images", labels, np.random.default_rng(0))
+    drawn.as_values(tmp_path / "masks", labels, IDS)
+    out = tmp_path / "out"
+    rows = prepare(tmp_path, out, group_by=group_by)
+    notes = " ".join(read_about(out)["notes"])
+    if group_by:
+        assert "no folds: every group is a class" in notes
+        assert not list((out / "splits").iterdir())
+        return
+    assert "not used, as it makes a group of every class: a guess: the name" in notes
+    assert "groups are not known" in notes
+    assert len({row.group for row in rows}) == len(rows)
+    parts = read_split(out, "fold1")
+    trained = {row.class_name for row in rows if parts[row.stem] == "train"}
+    assert len(trained) == 5
+
+
+def test_a_second_run_does_not_read_what_the_first_one_wrote(smears):
+    before = list_files(smears, [".png", ".json"])
+    for out in (smears / "data" / "mine", smears / "images" / "prepared"):
+        prepare(smears, out)
+        assert list_files(smears, [".png", ".json"]) == before
+        assert list_files(out, [".json"]) == [out / "dataset.json"]
+
+
 def test_masks_that_fit_mirrored_are_noted(smears):
     for path in (smears / "masks").iterdir():
         labels = np.zeros((16, 16), np.uint8)
@@ -295,6 +327,32 @@ def test_shapes_drawn_one_by_one_are_cells_even_where_they_touch(tmp_path):
     assert [(r.x, r.y) for r in rows if r.kind == "cell"] == [("0", "0"), ("16", "0")]
 
 
+def test_a_cell_in_the_box_of_another_is_cut_out_and_a_nucleus_is_noted(tmp_path):
+    rng = np.random.default_rng(0)
+    drawn.write_images(tmp_path, {"f": np.zeros((40, 40), np.uint8)}, rng)
+    slanted = [[2, 2], [6, 2], [34, 30], [34, 34], [30, 34], [2, 6]]
+    inner = [[16, 16], [20, 16], [20, 20], [16, 20]]
+    corner = [[26, 4], [32, 4], [32, 10], [26, 10]]
+    shapes = [
+        dict(label="neutrophil", points=points) for points in (slanted, inner, corner)
+    ]
+    drawn.write_json(tmp_path / "f.json", dict(shapes=shapes))
+    rows = prepare(tmp_path, tmp_path / "out", crop=20)
+    assert [(r.x, r.y) for r in rows if r.kind == "cell"] == [("8", "8"), ("19", "0")]
+    notes = read_about(tmp_path / "out")["notes"]
+    assert "1 areas in a cell of their class are part of it" in notes
+
+
+def test_crops_of_images_whose_names_meet_are_refused(tmp_path):
+    labels = {
+        name: np.pad(np.full((6, 6), 2, np.uint8), 5) for name in ("a", "a_cell1")
+    }
+    drawn.write_images(tmp_path / "images", labels, np.random.default_rng(0))
+    drawn.as_values(tmp_path / "masks", labels, IDS)
+    with pytest.raises(DatasetError, match=r"'a_cell1' .* a\.png and a_cell1\.png"):
+        prepare(tmp_path, tmp_path / "out", crop=12)
+
+
 def test_masks_beside_the_images_are_found(tmp_path):
     rng = np.random.default_rng(0)
     labels = {f"c{n}": np.pad(np.full((5, 5), 2, np.uint8), 4) for n in range(2)}
@@ -331,6 +389,15 @@ def test_a_folder_of_no_known_form_is_refused(tmp_path, files, said):
             drawn.write_images(tmp_path, {key: np.zeros((side, side))}, RNG)
     with pytest.raises(DatasetError, match=said):
         survey_folders(tmp_path)
+
+
+def test_a_mask_as_lossy_webp_is_refused(smears):
+    for path in (smears / "masks").iterdir():
+        mask = Image.fromarray(np.array(Image.open(path)) * 80)
+        mask.save(path.with_suffix(".webp"), quality=60)
+        path.unlink()
+    with pytest.raises(DatasetError, match="a lossy WebP changes values"):
+        survey_folders(smears)
 
 
 @pytest.mark.parametrize("kind", ["image", "mask"])

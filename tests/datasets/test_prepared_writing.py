@@ -223,7 +223,7 @@ def test_a_kill_half_way_leaves_what_was_there(out, snapshot):
 
 
 def test_the_next_run_takes_up_what_a_killed_one_set_aside(out):
-    os.replace(out, out.with_name(".mine-x1-old"))
+    os.replace(out, out.with_name(".mine-x1234_78-old"))
     assert write(out, PAIR, splits=SPLIT) is False
     assert [path.name for path in out.parent.iterdir()] == ["mine"]
     assert len(read_index(out)) == 2
@@ -239,6 +239,12 @@ def test_a_folder_of_other_things_is_never_replaced(tmp_path, snapshot):
     assert snapshot(tmp_path) == before
     (tmp_path / "empty").mkdir()
     assert write(tmp_path / "empty", PAIR) is True
+
+
+def test_splits_that_force_would_drop_are_named(out):
+    write_split(out, "mine_fold1", {"a": "test"}, known={"a"})
+    with pytest.raises(DatasetError, match=r"which drops the splits mine_fold1, or"):
+        write(out, PAIR[:1], splits={"fold1": {"a": "test"}})
 
 
 def test_force_rewrites_the_description_alone(out, snapshot):

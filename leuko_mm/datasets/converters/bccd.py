@@ -115,7 +115,9 @@ def _class_names(path: Path) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
-            for line in csv.DictReader(file):
+            for line in (reader := csv.DictReader(file)):
+                if None in line.values():
+                    raise ValueError(f"line {reader.line_num} is too short")
                 words = [word for word in line["Category"].split(",") if word]
                 if line["Image"] in found:
                     raise ValueError(f"image {line['Image']} is there twice")

@@ -220,10 +220,8 @@ def fill_rings(
                 "three or more"
             )
     everything = np.concatenate(outlines)
-    # Clipped before they become whole numbers: a point may lie anywhere.
-    low = np.clip(np.floor(everything.min(0)), 0, (width, height)).astype(int)
-    high = np.clip(np.ceil(everything.max(0)), 0, (width, height)).astype(int)
-    (x0, y0), (x1, y1) = low.tolist(), high.tolist()
+    low, high = everything.min(0), everything.max(0)
+    x0, y0, x1, y1 = _pixels_within(low, high, height, width)
     # A row changes between outside and inside wherever an edge crosses its centre.
     crossings = np.zeros((max(0, y1 - y0), max(0, x1 - x0) + 1), np.int32)
     for outline in outlines:
@@ -237,8 +235,14 @@ def fill_rings(
             columns = np.clip(np.ceil(x - 0.5), x0, x1).astype(int)
             np.add.at(crossings, (rows - y0, columns - x0), 1)
     inside = np.cumsum(crossings, axis=1)[:, :-1] % 2 == 1
-    kept = share_inside(everything.min(0), everything.max(0), (width, height))
-    return Patch(key, x0, y0, inside, kept=kept)
+    return Patch(key, x0, y0, inside, kept=share_inside(low, high, (width, height)))
+
+
+def _pixels_within(low: np.ndarray, high: np.ndarray, height: int, width: int) -> Box:
+    # Clipped before they become whole numbers: a point may lie anywhere.
+    low = np.clip(np.floor(low), 0, (width, height)).astype(int)
+    high = np.clip(np.ceil(high), 0, (width, height)).astype(int)
+    return *low.tolist(), *high.tolist()
 
 
 def fill_circle(
@@ -246,12 +250,12 @@ def fill_circle(
 ) -> Patch:
     """Fill a circle, given its centre and a point on it, (x, y) in pixels."""
     (x, y), (ex, ey) = as_points([centre, edge])
-    rows, columns = np.mgrid[:height, :width] + 0.5
-    inside = (columns - x) ** 2 + (rows - y) ** 2 <= (ex - x) ** 2 + (ey - y) ** 2
     radius = np.hypot(ex - x, ey - y)
-    corner = np.array([x, y])
-    kept = share_inside(corner - radius, corner + radius, (width, height))
-    return Patch(key, 0, 0, inside, kept=kept)
+    low, high = np.array([x, y]) - radius, np.array([x, y]) + radius
+    x0, y0, x1, y1 = _pixels_within(low, high, height, width)
+    rows, columns = np.mgrid[y0:y1, x0:x1] + 0.5
+    inside = (columns - x) ** 2 + (rows - y) ** 2 <= (ex - x) ** 2 + (ey - y) ** 2
+    return Patch(key, x0, y0, inside, kept=share_inside(low, high, (width, height)))
 
 
 def as_points(ring: Sequence) -> np.ndarray:

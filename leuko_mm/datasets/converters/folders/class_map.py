@@ -126,6 +126,9 @@ def _guess_by_value(keys: list[str], single: str | None) -> dict[str, str | None
     if "0" in guess:
         guess["0"] = BACKGROUND
     ids = {str(c.id): c.name for c in CLASSES}
+    if "255" in cells[1:] and set(cells) <= {*ids, "255"}:
+        cells.remove("255")
+        guess["255"] = IGNORE
     if len(cells) == 1:
         # 1 alone is rather a mask of any cell than of basophils.
         alone = LEUKOCYTE if cells[0] == "1" else ids.get(cells[0], LEUKOCYTE)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -27,9 +27,8 @@ from leuko_mm.datasets.converters.folders.annotation import (
     Annotation,
     Box,
     SourceImage,
-    box_of,
 )
-from leuko_mm.datasets.converters.folders.groups import Grouping
+from leuko_mm.datasets.converters.folders.groups import Grouping, group_images
 from leuko_mm.datasets.converters.folders.pairs import list_files, source_images
 from leuko_mm.datasets.converters.folders.survey import Survey
 from leuko_mm.datasets.converters.outlined import (
@@ -75,6 +74,7 @@ def prepare_folders(
             no cell.
     """
     class_map.check_map(request.targets, survey.uses)
+    request = replace(request, grouping=_grouping(survey, request))
     splits: dict[str, dict[str, str]] = {}
     notes = _notes(survey, request)
     return write_prepared(
@@ -202,6 +202,30 @@ def _notes(survey: Survey, request: FoldersRequest) -> list[str]:
     return notes
 
 
+def _grouping(survey: Survey, request: FoldersRequest) -> Grouping:
+    """Return the groups; guessed ones that are the classes are not known."""
+    guess, found = request.grouping, {}
+    if not guess.guessed or len(guess.sizes()) > len(CLASS_NAMES):
+        return guess
+    for image in survey.images:
+        pixels = read_image(image.path)
+        for cell in _cells_of(image, pixels, survey, request, Counter()):
+            name = cell.class_name
+            if cell.kind == "cell" and found.setdefault(cell.group, name) != name:
+                return guess
+    if not _are_classes(found.items()):
+        return guess
+    own = group_images(survey.images, None, guess=False)
+    remark = f"not used, as it makes a group of every class: {guess.rule}"
+    return replace(own, remarks=(remark, *own.remarks))
+
+
+def _are_classes(pairs: Iterable[tuple[str, str]]) -> bool:
+    """Tell whether every (group, class) is the only one of its group and class."""
+    pairs = set(pairs)
+    return 1 < len(pairs) == len({g for g, _ in pairs}) == len({c for _, c in pairs})
+
+
 def _cells(
     survey: Survey, request: FoldersRequest, splits: dict, notes: list[str]
 ) -> Iterator[PreparedCell]:
@@ -220,11 +244,17 @@ def _cells(
             f"no cell in {len(survey.images)} images: no pixel of theirs is a leukocyte"
         )
     splits.update(_folds(rows))
+    if request.grouping.known and _are_classes(row[1:] for row in rows):
+        notes.append(
+            "no folds: every group is a class, which none of them would train on"
+        )
     if counts["mixed"]:
         advice = "" if request.crop else "; --crop PX cuts every cell out"
         notes.append(f"{counts['mixed']} cells show more than one class{advice}")
     if counts["cut"]:
         notes.append(f"{counts['cut']} cells are larger than their crop")
+    if counts["parts"]:
+        notes.append(f"{counts['parts']} areas in a cell of their class are part of it")
     if words := turned_masks(orientations):
         notes.append(f"{words}: {RULES['turned-masks'].cure}")
 
@@ -260,15 +290,18 @@ def _cells_of(
     yield whole
     if request.crop is None:
         return
-    if survey.numbered and binary:
-        annotation = _numbered(annotation)
-    crops = find_crops(annotation, labels, values, request.crop)
+    kinds = {request.targets[key] for key in survey.uses}
+    numbered = (
+        survey.numbered and len(kinds - {class_map.BACKGROUND, class_map.IGNORE}) == 1
+    )
+    crops = find_crops(annotation, labels, values, request.crop, numbered=numbered)
     for number, crop in enumerate(crops, 1):
         x0, y0, x1, y1 = crop.box
         own = mask[y0:y1, x0:x1]
         if crop.label == class_map.OTHER_LABEL:  # its neighbours teach nothing
             own = np.where(own, IGNORE_LABEL, own)
         counts["cut"] += crop.cut
+        counts["parts"] += crop.parts
         yield replace(
             whole,
             stem=f"{image.stem}_cell{number}",
@@ -298,7 +331,7 @@ def _folds(rows: list[tuple[str, str, str]]) -> dict[str, dict[str, str]]:
     classes = {stem: name for stem, _, name in rows}
     most = max(Counter(classes.values()).values())
     folds = min(FOLDS, len(set(groups.values())), most)
-    if folds < 2:
+    if folds < 2 or _are_classes(row[1:] for row in rows):
         return {}
     made = grouped_folds(groups, classes, folds=folds)
     return {**made, "development": development_split(made)} if folds == FOLDS else made
@@ -311,18 +344,44 @@ class Crop:
     label: int  # class id
     box: Box  # the window around it, in field pixels
     cut: bool  # whether the cell is larger than the window
+    parts: int = 0  # other things that are a part of it
+
+
+@dataclass
+class _Thing:
+    """Something that may be a cell."""
+
+    label: int
+    box: Box
+    inside: np.ndarray  # bool, in its box: where another thing is a part of it
+    parts: int = 0
+
+    def holds(self, other: _Thing) -> bool:
+        """Tell whether another one of its class is a part of it."""
+        (x0, y0, x1, y1), (a0, b0, a1, b1) = self.box, other.box
+        inside = x0 <= a0 and y0 <= b0 and x1 >= a1 and y1 >= b1
+        if self.label != other.label or not inside:
+            return False
+        window = np.s_[b0 - y0 : b1 - y0, a0 - x0 : a1 - x0]
+        return bool((_filled(self.inside)[window] | ~other.inside).all())
 
 
 def find_crops(
-    annotation: Annotation, labels: np.ndarray, values: Mapping[str, int], size: int
+    annotation: Annotation,
+    labels: np.ndarray,
+    values: Mapping[str, int],
+    size: int,
+    *,
+    numbered: bool = False,
 ) -> list[Crop]:
     """Return a window around every annotated cell, from the top to the bottom.
 
     Cells are the things that were drawn one by one, where the form of the annotation
-    knows them; else the connected pieces of each class (8 neighbours) of at least
-    ``MIN_CELL_PIXELS``. A thing whose box lies in that of another one of its class,
-    such as a nucleus, is a part of that. The square window of ``size`` pixels is moved
-    to lie inside the field.
+    knows them, or the keys of a mask that are ``numbered``, which may touch; else the
+    connected pieces of each class (8 neighbours). Those of a mask have at least
+    ``MIN_CELL_PIXELS``. A thing that lies in another one of its class, such as a
+    nucleus, is a part of that; of pieces, one whose box does. The square window of
+    ``size`` pixels is moved to lie inside the field.
 
     Raises:
         DatasetError: if the field is smaller than the window.
@@ -333,55 +392,81 @@ def find_crops(
             f"crops of {size} pixels do not fit into {width}x{height}; use a smaller "
             "--crop, or none where every image shows one cell"
         )
-    if annotation.instances is None:
-        cells = _connected_cells(labels)
+    if numbered or annotation.instances is None:
+        things = _things_of_mask(annotation, labels, values, numbered=numbered)
     else:
-        cells = [(values[key], box) for key, box in annotation.instances]
-        cells = [cell for cell in cells if cell[0] not in (BACKGROUND, IGNORE_LABEL)]
+        things = [
+            _Thing(
+                values[key],
+                box,
+                labels[box[1] : box[3], box[0] : box[2]] == values[key],
+            )
+            for key, box in annotation.instances
+        ]
     crops = []
-    for label, box in sorted(_outermost(cells), key=lambda cell: cell[1][1::-1]):
+    for cell in sorted(_outermost(things), key=lambda cell: cell.box[1::-1]):
+        box = cell.box
         x0 = min(max(0, (box[0] + box[2] - size) // 2), width - size)
         y0 = min(max(0, (box[1] + box[3] - size) // 2), height - size)
         x1, y1 = x0 + size, y0 + size
         # A cell may be wholly painted over by others.
-        if (labels[y0:y1, x0:x1] == label).any():
+        if (labels[y0:y1, x0:x1] == cell.label).any():
             cut = max(box[2] - box[0], box[3] - box[1]) > size
-            crops.append(Crop(label, (x0, y0, x1, y1), cut))
+            crops.append(Crop(cell.label, (x0, y0, x1, y1), cut, cell.parts))
     return crops
 
 
-def _numbered(annotation: Annotation) -> Annotation:
-    """Return a mask that numbers cells with a thing for each: cells may touch."""
-    cells = []
-    for code, key in enumerate(annotation.keys, 1):
-        inside = annotation.codes == code
-        if inside.sum() >= MIN_CELL_PIXELS:
-            cells.append((key, box_of(inside)))
-    return replace(annotation, instances=tuple(cells))
+def _things_of_mask(
+    annotation: Annotation,
+    labels: np.ndarray,
+    values: Mapping[str, int],
+    *,
+    numbered: bool,
+) -> list[_Thing]:
+    pixels, known = labels, {label: label for label in _cell_labels(labels)}
+    if numbered:
+        pixels = annotation.codes
+        known = {code: values[key] for code, key in enumerate(annotation.keys, 1)}
+    things = []
+    for value, label in known.items():
+        inside = (pixels == value).astype(np.uint8)
+        if numbered:
+            found = [(*cv2.boundingRect(inside), cv2.countNonZero(inside))]
+        else:
+            found = cv2.connectedComponentsWithStats(inside)[2][1:].tolist()
+        for x, y, wide, tall, area in found:
+            if area >= MIN_CELL_PIXELS:
+                # The specks around a piece are parts of it.
+                own = inside[y : y + tall, x : x + wide] > 0
+                own = own if numbered else np.ones_like(own)
+                things.append(_Thing(label, (x, y, x + wide, y + tall), own))
+    return things
 
 
-def _connected_cells(labels: np.ndarray) -> list[tuple[int, Box]]:
-    found = []
-    for label in _cell_labels(labels):
-        number, pieces = cv2.connectedComponents((labels == label).astype(np.uint8))
-        for piece in range(1, number):
-            inside = pieces == piece
-            if inside.sum() >= MIN_CELL_PIXELS:
-                found.append((label, box_of(inside)))
-    return found
-
-
-def _outermost(cells: list[tuple[int, Box]]) -> list[tuple[int, Box]]:
-    kept: list[tuple[int, Box]] = []
-    for label, (x0, y0, x1, y1) in sorted(cells, key=_area, reverse=True):
-        if not any(
-            label == other and a0 <= x0 and b0 <= y0 and a1 >= x1 and b1 >= y1
-            for other, (a0, b0, a1, b1) in kept
-        ):
-            kept.append((label, (x0, y0, x1, y1)))
+def _outermost(things: list[_Thing]) -> list[_Thing]:
+    kept: list[_Thing] = []
+    things = [t for t in things if t.label not in (BACKGROUND, IGNORE_LABEL)]
+    for thing in sorted(things, key=_area, reverse=True):
+        whole = next((other for other in kept if other.holds(thing)), None)
+        if whole:
+            whole.parts += 1
+        else:
+            kept.append(thing)
     return kept
 
 
-def _area(cell: tuple[int, Box]) -> int:
-    x0, y0, x1, y1 = cell[1]
+def _area(thing: _Thing) -> int:
+    x0, y0, x1, y1 = thing.box
     return (x1 - x0) * (y1 - y0)
+
+
+def _filled(inside: np.ndarray) -> np.ndarray:
+    """Return the connected piece that spans the most, with its holes."""
+    filled = np.zeros(inside.shape, np.uint8)
+    pieces, _ = cv2.findContours(
+        inside.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE
+    )
+    if pieces:
+        largest = max(pieces, key=lambda piece: np.prod(cv2.boundingRect(piece)[2:]))
+        cv2.drawContours(filled, [largest], 0, 1, cv2.FILLED)
+    return filled > 0

@@ -45,6 +45,7 @@ BEFORE = re.compile(
 )
 SHOWN = 2
 APART = "--group-by '.+' keeps every image apart"
+GUESS = "a guess: "
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,11 @@ class Grouping:
     def sizes(self) -> Counter:
         """Return how many images each group has."""
         return Counter(self.groups.values())
+
+    @property
+    def guessed(self) -> bool:
+        """Whether names alone say so."""
+        return self.rule.startswith(GUESS)
 
 
 def group_images(
@@ -92,11 +98,11 @@ def group_images(
         made = Grouping(groups, f"the table {group_by}")
     else:
         made = Grouping(_from_pattern(images, group_by), f"the pattern '{group_by}'")
-    sizes = made.sizes()
-    named = {class_by_name(f"{group}/") for group in sizes} - {None}
-    if 1 < len(named) == len(sizes):
+    groups = made.sizes()
+    if _named_as_classes(groups):
         raise DatasetError(
-            f"--group-by {group_by} makes a group of every class ({', '.join(sizes)}), "
+            f"--group-by {group_by} makes a group of every class "
+            f"({', '.join(groups)}), "
             "so that no fold has all classes; say of which slide an image is, or leave "
             "--group-by out"
         )
@@ -111,6 +117,13 @@ def group_images(
         )
         return replace(made, remarks=(remark,))
     return made
+
+
+def _named_as_classes(groups: Iterable[str]) -> bool:
+    """Tell whether every group has the name of a class, and no two of the same."""
+    groups = set(groups)
+    named = {class_by_name(f"{group}/") for group in groups} - {None}
+    return 1 < len(named) == len(groups)
 
 
 def _origins(images: Sequence[SourceImage]) -> dict[str, str]:
@@ -183,7 +196,7 @@ def _guessed(images: Sequence[SourceImage], origins: Mapping[str, str]) -> Group
     # And those of a split, where one slide may be in several.
     of_parts = all(re.fullmatch(PARTS, f.rpartition("/")[2].lower()) for f in folders)
     if 1 < len(folders) < len(images) and of_slides and not of_parts:
-        return Grouping(_parents(images), "a guess: the folder of an image")
+        return Grouping(_parents(images), f"{GUESS}the folder of an image")
     names = dict(origins)
     for image in images if of_parts else ():
         if names[image.stem] == image.stem:
@@ -191,8 +204,10 @@ def _guessed(images: Sequence[SourceImage], origins: Mapping[str, str]) -> Group
     matches = {stem: NUMBERED.match(name) for stem, name in names.items()}
     if all(matches.values()):
         groups = {stem: match[1] for stem, match in matches.items()}
-        if MIN_GUESSED_GROUPS <= len(set(groups.values())) < len(set(origins.values())):
-            return Grouping(groups, "a guess: the name without the number at its end")
+        made = set(groups.values())
+        several = MIN_GUESSED_GROUPS <= len(made) < len(set(origins.values()))
+        if several and not _named_as_classes(made):
+            return Grouping(groups, f"{GUESS}the name without the number at its end")
     return _own(origins)
 
 

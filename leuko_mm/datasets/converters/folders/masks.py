@@ -23,10 +23,14 @@ SHOWN = 6
 
 def _read_mask(path: Path) -> MaskFile:
     mask = read_mask_file(path)
-    jpeg = image_facts(path).format in ("JPEG", "MPO")
-    if jpeg and len(np.unique(mask.values)) > 2:
+    form, lossy = image_facts(path).format, ""
+    if form in ("JPEG", "MPO"):
+        lossy = "JPEG"
+    elif form == "WEBP" and b"VP8 " in path.read_bytes()[:64]:
+        lossy = "lossy WebP"
+    if lossy and len(np.unique(mask.values)) > 2:
         raise DatasetError(
-            f"{path}: a JPEG changes values, so what this mask says is not known; "
+            f"{path}: a {lossy} changes values, so what this mask says is not known; "
             "export masks as PNG"
         )
     return mask

@@ -144,14 +144,15 @@ def list_files(
 ) -> list[Path]:
     """Return the files below a folder by suffix, without hidden ones, in order.
 
-    ``own_results`` of leuko are annotations, but no images.
+    ``own_results`` of leuko are annotations, but no images. A prepared dataset below
+    the folder, such as that of the last run, is neither.
 
     Raises:
         DatasetError: if a folder cannot be opened, or one is a link outside: what a
             folder of strangers points to would be copied into the dataset.
     """
     inside = real_path(folder)
-    search = ImageSearch(suffixes, own_results=own_results)
+    search = ImageSearch(suffixes, own_results=own_results, prepared=False)
     found = sorted(path for path in search.below(folder) if path.is_file())
     if closed := search.left_out(CLOSED):
         raise DatasetError(

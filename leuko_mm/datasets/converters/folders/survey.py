@@ -265,7 +265,7 @@ def _look(
             elif not found:
                 paths, masks = pairs.divide_beside(paths)
             if others and not (found or masks):
-                found = listed((".xml",)) or yolo.labels(listed((".txt",)))
+                found = listed((".xml",)) or yolo.labels(listed((".txt",)), paths)
                 # Beside the images any text may lie.
                 names = {path.with_suffix("") for path in paths}
                 if beside and found and found[0].suffix.lower() == ".txt":

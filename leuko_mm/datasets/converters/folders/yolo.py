@@ -23,9 +23,11 @@ NAME_FILES = ("*.yaml", "*.yml", "classes.txt", "obj.names", "*.names")
 OTHER_TEXTS = ("classes", "train", "val", "valid", "test", "readme", "labels")
 
 
-def labels(paths: list[Path]) -> list[Path]:
-    """Return the text files that may be labels, by their names."""
-    return [p for p in paths if p.name.lower().split(".")[0] not in OTHER_TEXTS]
+def labels(paths: list[Path], images: list[Path]) -> list[Path]:
+    """Return the text files that may be labels of images, by their names."""
+    names = {image.stem for image in images}
+    others = [p for p in paths if p.name.lower().split(".")[0] in OTHER_TEXTS]
+    return [p for p in paths if p not in others or p.stem in names]
 
 
 def class_names(folder: Path) -> tuple[list[str], str]:
