@@ -202,13 +202,18 @@ def _split_findings(
 ) -> Iterator[AuditFinding]:
     groups = {row.stem: row.group for row in rows}
     cells = {row.stem for row in rows if row.kind == "cell"}
-    pairs = find_copies(pictures, groups)
+    classes = {row.stem: row.class_name for row in rows}
+    # Copies in one group do no harm if they have one class.
+    kinds = {stem: f"{groups[stem]}/{classes[stem]}" for stem in groups}
+    copies = find_copies(pictures, kinds)
+    pairs = [pair for pair in copies if groups[pair.first] != groups[pair.second]]
     for split, parts in splits.items():
         file = _split_file(root, split)
         yield from unfit_split(file, parts, cells)
         yield from divided_groups(file, parts, groups)
         yield from divided_copies(file, parts, pairs)
     yield from same_pictures(pairs, groups)
+    yield from contradicting_copies(copies, classes)
 
 
 def leaks_by_design(split: str) -> bool:
@@ -281,6 +286,23 @@ def same_pictures(
             (a, b),
         )
         for a, b, likeness in pairs
+    ]
+
+
+def contradicting_copies(
+    pairs: Sequence[NearDuplicate], classes: Mapping[str, str]
+) -> list[AuditFinding]:
+    """Find copies that have two classes."""
+    return [
+        AuditFinding(
+            "class-conflict",
+            a,
+            f"is {classes[a]}, and {b}, which shows the same, is {classes[b]}; alike "
+            f"to {likeness:.0%}",
+            (a, b),
+        )
+        for a, b, likeness in pairs
+        if classes[a] != classes[b]
     ]
 
 

@@ -101,6 +101,11 @@ RULES = {
         WARNING,
         "remove one of the two; leuko split NAME --join keeps such groups together",
     ),
+    "class-conflict": AuditRule(
+        "copies of one picture with two classes",
+        WARNING,
+        "decide which class is right, or remove both",
+    ),
     "changed-file": AuditRule(
         "files changed since the dataset was prepared",
         WARNING,

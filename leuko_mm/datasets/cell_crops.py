@@ -19,6 +19,8 @@ from leuko_mm.transforms.cell_crop import cut_square
 
 # Cells of a class of a dataset above which it is not drawn more often.
 ENOUGH = 60
+# Of the shorter side: how far from the middle of an image its cell may begin.
+MIDDLE = 0.1
 # Of a red cell's diameter: how far a place without a leukocyte is from the nearest one,
 # and from the border of the picture.
 AWAY, INSIDE = 0.45, 0.4
@@ -138,7 +140,8 @@ class CellCropDataset(Dataset):
 
     def _drawn(self, rng: np.random.Generator) -> int | None:
         """Draw a cell; None stands for a place without a leukocyte."""
-        names = [name for name in self._pools if self._pools[name] or self._pictures]
+        places = self._pictures and self.places
+        names = [name for name in self._pools if self._pools[name] or places]
         name = names[int(rng.integers(len(names)))]
         pools = self._pools[name]
         places = self.places if pools else 1
@@ -219,14 +222,22 @@ def middle_of_cell(labels: np.ndarray, label: int) -> tuple[float, float]:
     """Return the middle (x, y) of the box of a cell's largest piece.
 
     Args:
-        label: of its class; 0 means none of the classes, whose pixels are 255.
+        label: of its class; 0 means none of the classes, whose pixels are 255. So are
+            its neighbours', and the piece in the middle of the image is the cell.
 
     Shape:
         (H, W) -> two numbers in pixels; without a piece the middle of the image.
     """
     own = (labels == (label or IGNORE_LABEL)).astype(np.uint8)
-    _, _, stats, _ = cv2.connectedComponentsWithStats(own)
+    _, pieces, stats, _ = cv2.connectedComponentsWithStats(own)
     if len(stats) < 2:
         return labels.shape[1] / 2, labels.shape[0] / 2
-    left, top, width, height, _ = stats[1 + stats[1:, cv2.CC_STAT_AREA].argmax()]
+    number = 1 + stats[1:, cv2.CC_STAT_AREA].argmax()
+    if not label:
+        height, width = labels.shape
+        y, x = np.ogrid[:height, :width]
+        away = np.hypot(y + 0.5 - height / 2, x + 0.5 - width / 2)
+        near = pieces[(away <= MIDDLE * min(height, width)) & (pieces > 0)]
+        number = np.bincount(near).argmax() if near.size else number
+    left, top, width, height, _ = stats[number]
     return left + width / 2, top + height / 2

@@ -113,7 +113,10 @@ def scale_tile(
     """
     size = [max(1, round(side * factor)) for side in labels.shape]
     image, labels = resize_tile(image, labels, *size)
-    x0, y0, x1, y1 = cell_box(labels) if labels.any() else (0, 0, *size[::-1])
+    own = (labels > 0) & (labels < IGNORE_LABEL)
+    # 255 may be a neighbour or a frame: it is the cell where nothing else is.
+    own = own if own.any() else labels
+    x0, y0, x1, y1 = cell_box(own) if own.any() else (0, 0, *size[::-1])
     middles = (y0 + y1) // 2, (x0 + x1) // 2
     starts = [
         min(max(0, middle - side // 2), max(0, whole - side))
@@ -404,8 +407,12 @@ class MosaicDataset(Dataset):
 
     def _windows(self) -> list[FieldWindows]:
         groups, found = {about["group"] for about in self._about}, []
+        other = "test" if self.cells.part == "train" else "train"
         for source in self.cells.sources:
             own = {r.group for r in source.rows if source.recorded(r.group) in groups}
+            # Where a split divides a slide, its field shows cells of both parts.
+            if source.parts is not None:
+                own -= {r.group for r in source.of(other)}
             factor = self._factors.get(source.name)
             scale = dict(cell_px=self.size // self.n, factor=factor)
             found.append(FieldWindows(source.root, own, size=self.size, **scale))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -168,6 +169,22 @@ def test_a_planted_leak_is_found(unlike_cells):
         "mono_1-1_0: shows what mono_3-1_0 shows (monocyte_1 and monocyte_3); "
         "alike to 100%"
     ]
+
+
+def test_copies_with_two_classes_are_named_in_one_group_too(unlike_cells):
+    for folder in ("images", "masks"):
+        shutil.copy(
+            unlike_cells / folder / "mono_1-1_0.png",
+            unlike_cells / folder / "lymp_1-1_0.png",
+        )
+    index = unlike_cells / "index.csv"
+    index.write_text(index.read_text().replace(",lymphocyte_1,", ",monocyte_1,"))
+    rules = found(unlike_cells)
+    assert rules["class-conflict"] == [
+        "lymp_1-1_0 is lymphocyte, and mono_1-1_0, which shows the same, is monocyte; "
+        "alike to 100%"
+    ]
+    assert "near-duplicate" not in rules
 
 
 def test_mirrored_masks_are_named(copied_dataset):

@@ -168,7 +168,10 @@ def test_the_middle_is_that_of_the_largest_piece():
     labels[0, 29] = 3
     labels[15:20, 0:30] = IGNORE_LABEL
     assert middle_of_cell(labels, 3) == (7, 7)
+    # Of a cell of none of the classes, the piece in the middle is the cell.
     assert middle_of_cell(labels, 0) == (15, 17.5)
+    labels[9:11, 15:17] = IGNORE_LABEL
+    assert middle_of_cell(labels, 0) == (16, 10)
     assert middle_of_cell(labels, 1) == (15, 10)
 
 

@@ -19,7 +19,13 @@ from leuko_mm.classes import class_id
 from leuko_mm.datasets import GlobalIndexSampler, image_pipeline
 from leuko_mm.datasets.layouts import tile_edges
 from leuko_mm.datasets.leukocyte import build_pipeline
-from leuko_mm.datasets.mosaic import FieldWindows, MosaicDataset, TileStore, resize_tile
+from leuko_mm.datasets.mosaic import (
+    FieldWindows,
+    MosaicDataset,
+    TileStore,
+    resize_tile,
+    scale_tile,
+)
 from leuko_mm.datasets.prepared import DatasetError, Place, read_index
 from leuko_mm.datasets.prepared_writing import PreparedCell, write_prepared
 from leuko_mm.registry import DATASETS, TRANSFORMS
@@ -332,6 +338,19 @@ def test_labels_stay_where_the_image_is():
             assert abs(shift) < 0.3
 
 
+def test_a_frame_of_255_does_not_move_a_cell_out_of_its_tile():
+    labels = np.full((60, 80), 255, np.uint8)
+    labels[5:55, 5:75] = 0
+    labels[8:18, 50:62] = 2
+    image = np.repeat(labels[..., None], 3, axis=-1)
+    _, tile = scale_tile(image, labels, (30, 30), factor=1.0)
+    assert (tile == 2).sum() == 10 * 12
+    # 255 is the cell where nothing else is labelled.
+    alone = np.where(labels == 2, 255, 0).astype(np.uint8)
+    _, tile = scale_tile(image, alone, (30, 30), factor=1.0)
+    assert (tile == 255).sum() == 10 * 12
+
+
 FIELD = (80, 60)
 
 
@@ -350,6 +369,7 @@ def fields(tmp_path_factory):
         [
             replace(cell, place=Place("f1", 8, 12, 0.5)),
             replace(cell, stem="c2", group="s2"),
+            replace(cell, stem="c3"),
             field,
             replace(field, stem="f2", group="s2"),
         ],
@@ -357,7 +377,10 @@ def fields(tmp_path_factory):
         source="numbers",
         licence="CC0-1.0",
         citation="none",
-        splits={"fold1": {"c1": "train", "c2": "test"}},
+        splits={
+            "fold1": {"c1": "train", "c2": "test"},
+            "divided": {"c1": "train", "c2": "train", "c3": "test"},
+        },
     )
     return root
 
@@ -369,6 +392,10 @@ def test_only_fields_of_the_training_slides_with_a_placed_cell_are_shown(fields)
     options = dict(n=1, size=16, mode="resample", mosaics=1, fields=0.5)
     with pytest.raises(DatasetError, match=r"no field of the 1 slides.*fields=0"):
         MosaicDataset(tested, **options)
+    # A field of a slide that the split divides shows tested cells, too.
+    divided = dict(tested, split="divided", part="train")
+    with pytest.raises(DatasetError, match="no field of the 2 slides"):
+        MosaicDataset(divided, **options)
 
 
 def test_a_field_has_the_scale_of_the_cells(fields):
