@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -202,18 +202,14 @@ def _split_findings(
 ) -> Iterator[AuditFinding]:
     groups = {row.stem: row.group for row in rows}
     cells = {row.stem for row in rows if row.kind == "cell"}
-    classes = {row.stem: row.class_name for row in rows}
-    # Copies in one group do no harm if they have one class.
-    kinds = {stem: f"{groups[stem]}/{classes[stem]}" for stem in groups}
-    copies = find_copies(pictures, kinds)
-    pairs = [pair for pair in copies if groups[pair.first] != groups[pair.second]]
+    pairs = find_copies(pictures, groups)
     for split, parts in splits.items():
         file = _split_file(root, split)
         yield from unfit_split(file, parts, cells)
         yield from divided_groups(file, parts, groups)
         yield from divided_copies(file, parts, pairs)
     yield from same_pictures(pairs, groups)
-    yield from contradicting_copies(copies, classes)
+    yield from contradicting_copies([*_same_files(root, rows), *pairs], rows)
 
 
 def leaks_by_design(split: str) -> bool:
@@ -289,10 +285,22 @@ def same_pictures(
     ]
 
 
+def _same_files(root: Path, rows: Sequence[IndexRow]) -> Iterator[NearDuplicate]:
+    # In one group, pictures that are only alike may show neighbours in one field.
+    first: dict[tuple[str, str], str] = {}
+    for row in rows:
+        path = root / row.image
+        if row.kind == "cell" and path.is_file():
+            other = first.setdefault((row.group, sha256_of_file(path)), row.stem)
+            if other != row.stem:
+                yield NearDuplicate(other, row.stem, 1.0)
+
+
 def contradicting_copies(
-    pairs: Sequence[NearDuplicate], classes: Mapping[str, str]
+    pairs: Iterable[NearDuplicate], rows: Sequence[IndexRow]
 ) -> list[AuditFinding]:
     """Find copies that have two classes."""
+    classes = {row.stem: row.class_name for row in rows}
     return [
         AuditFinding(
             "class-conflict",
