@@ -182,8 +182,10 @@ def train(request: TrainRequest) -> Path:
     start = building.TrainingStartHook(work_dir if replaces else None)
     advice = how_to_resume(request.command, launcher=request.launcher)
     stop = GracefulStopHook(work_dir, advice=advice)
+    done = False
     try:
         _train(request, config, start=start, stop=stop)
+        done = True
     except (Interrupted, NotFiniteError):  # their messages say what to do
         raise
     except Exception as error:
@@ -193,7 +195,10 @@ def train(request: TrainRequest) -> Path:
             error.__notes__ = [*getattr(error, "__notes__", ()), note]
         raise
     finally:
-        stop.restore_signals()
+        # A launcher ends all processes as soon as one has failed. The message of this
+        # one comes first.
+        if done or request.launcher == "none":
+            stop.restore_signals()
     return work_dir
 
 
