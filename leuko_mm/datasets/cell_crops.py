@@ -11,6 +11,7 @@ from torch.utils.data import Dataset
 from leuko_mm.classes import BACKGROUND, CLASS_NAMES, IGNORE_LABEL, OTHER
 from leuko_mm.datasets.images import read_image, read_mask_file
 from leuko_mm.datasets.joined import prepared_red_cell
+from leuko_mm.datasets.layouts import number_in_middle
 from leuko_mm.datasets.leukocyte import Step, build_pipeline
 from leuko_mm.datasets.prepared import DatasetError
 from leuko_mm.datasets.sampling import sample_randomness
@@ -19,8 +20,6 @@ from leuko_mm.transforms.cell_crop import cut_square
 
 # Cells of a class of a dataset above which it is not drawn more often.
 ENOUGH = 60
-# Of the shorter side: how far from the middle of an image its cell may begin.
-MIDDLE = 0.1
 # Of a red cell's diameter: how far a place without a leukocyte is from the nearest one,
 # and from the border of the picture.
 AWAY, INSIDE = 0.45, 0.4
@@ -140,8 +139,8 @@ class CellCropDataset(Dataset):
 
     def _drawn(self, rng: np.random.Generator) -> int | None:
         """Draw a cell; None stands for a place without a leukocyte."""
-        places = self._pictures and self.places
-        names = [name for name in self._pools if self._pools[name] or places]
+        alone = self._pictures and self.places  # enough for a class without a cell
+        names = [name for name in self._pools if self._pools[name] or alone]
         name = names[int(rng.integers(len(names)))]
         pools = self._pools[name]
         places = self.places if pools else 1
@@ -232,12 +231,7 @@ def middle_of_cell(labels: np.ndarray, label: int) -> tuple[float, float]:
     _, pieces, stats, _ = cv2.connectedComponentsWithStats(own)
     if len(stats) < 2:
         return labels.shape[1] / 2, labels.shape[0] / 2
-    number = 1 + stats[1:, cv2.CC_STAT_AREA].argmax()
-    if not label:
-        height, width = labels.shape
-        y, x = np.ogrid[:height, :width]
-        away = np.hypot(y + 0.5 - height / 2, x + 0.5 - width / 2)
-        near = pieces[(away <= MIDDLE * min(height, width)) & (pieces > 0)]
-        number = np.bincount(near).argmax() if near.size else number
+    number = 0 if label else number_in_middle(pieces)
+    number = number or 1 + stats[1:, cv2.CC_STAT_AREA].argmax()
     left, top, width, height, _ = stats[number]
     return left + width / 2, top + height / 2

@@ -24,6 +24,8 @@ FADE = 1 / 6
 ROOM = 1 / 32
 # Weight of the mean colour, which shows only where every tile has a leukocyte.
 FLOOR = 1e-20
+# Of the shorter side: how far from the middle of an image its cell may begin.
+MIDDLE = 0.1
 
 Tile = tuple[np.ndarray, np.ndarray]
 Box = tuple[int, int, int, int]
@@ -80,6 +82,19 @@ def cell_box(labels: np.ndarray) -> Box:
     """Return the box of all labelled pixels; at least one is needed."""
     rows, columns = (np.flatnonzero(labels.any(axis=axis)) for axis in (1, 0))
     return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+
+
+def number_in_middle(numbers: np.ndarray) -> int:
+    """Return the number that most pixels around the middle of an image have, 0: none.
+
+    Shape:
+        (H, W), numbers of cells or pieces, 0 for none.
+    """
+    height, width = numbers.shape
+    y, x = np.ogrid[:height, :width]
+    away = np.hypot(y + 0.5 - height / 2, x + 0.5 - width / 2)
+    near = numbers[(away <= MIDDLE * min(height, width)) & (numbers > 0)]
+    return int(np.bincount(near).argmax()) if near.size else 0
 
 
 def paint_tiles(

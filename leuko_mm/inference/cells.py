@@ -520,9 +520,8 @@ def assemble(
         cell = _measured(len(cells) + 1, own, sums, pixels)
         x0, y0, x1, y1 = cell.box
         near = max(NEAR * max(x1 - x0, y1 - y0), blind)
-        if touches_border(cell.box, shape, near=near):
-            cell = replace(cell, touches_border=True)
-        if areas and _reaches(own, areas, shape):
+        cut = touches_border(cell.box, shape, near=near)
+        if cut or (areas and _reaches(own, areas, shape)):
             cell = replace(cell, touches_border=True)
         labels[window][mask] = cell.class_id
         instances[window][mask] = cell.id

@@ -154,13 +154,17 @@ def check_data(config: Config) -> None:
 
 
 def check_apart(config: Config) -> None:
-    """Refuse to test on cells that the same run trains on."""
+    """Refuse to test on cells that the same run trains on.
+
+    Warn of training cells that a network outlined which may know the tested ones.
+    """
     trains, tests = (cells_config(config, part) for part in ("train", "test"))
     if tests.get("part") == "train":  # asked for
         return
+    sources = read_sources(trains)
     trained, tested = (
-        {(s.root, row.stem) for s in read_sources(cells) for row in s.of(part)}
-        for cells, part in ((trains, "train"), (tests, "test"))
+        {(source.root, row.stem) for source in of_part for row in source.of(part)}
+        for of_part, part in ((sources, "train"), (read_sources(tests), "test"))
     )
     if both := len(trained & tested):
         raise UsageError(
@@ -168,7 +172,7 @@ def check_apart(config: Config) -> None:
             f"train_dataloader has the split {trains.get('split')!r} and "
             f"test_dataloader {tests.get('split')!r}; --split gives both the same"
         )
-    for source in read_sources(trains):
+    for source in sources:
         drawn = sum(row.outline == BY_MODEL for row in source.of("train"))
         if drawn and is_virtual(trains.get("split"), joined=source.joined):
             LOGGER.warning(

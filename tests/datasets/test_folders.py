@@ -313,32 +313,30 @@ def test_cells_of_none_of_the_classes_come_back_as_other(tmp_path):
     assert (mask == np.where(labels, 255, 0)[:24, :24]).all()
 
 
-def test_shapes_drawn_one_by_one_are_cells_even_where_they_touch(tmp_path):
+def prepared_shapes(folder, *outlines):
+    """Return where cells are cut out of an image with these outlines."""
     rng = np.random.default_rng(0)
-    drawn.write_images(tmp_path, {"f": np.zeros((40, 40), np.uint8)}, rng)
+    drawn.write_images(folder, {"f": np.zeros((40, 40), np.uint8)}, rng)
+    shapes = [dict(label="neutrophil", points=points) for points in outlines]
+    drawn.write_json(folder / "f.json", dict(shapes=shapes))
+    rows = prepare(folder, folder / "out", crop=20)
+    return [(r.x, r.y) for r in rows if r.kind == "cell"]
+
+
+def test_shapes_drawn_one_by_one_are_cells_even_where_they_touch(tmp_path):
     square = [[2, 2], [18, 2], [18, 18], [2, 18]]
     inner = [[5, 5], [9, 5], [9, 9], [5, 9]]
     beside = [[18, 2], [34, 2], [34, 18], [18, 18]]
-    shapes = [
-        dict(label="neutrophil", points=points) for points in (square, inner, beside)
-    ]
-    drawn.write_json(tmp_path / "f.json", dict(shapes=shapes))
-    rows = prepare(tmp_path, tmp_path / "out", crop=20)
-    assert [(r.x, r.y) for r in rows if r.kind == "cell"] == [("0", "0"), ("16", "0")]
+    cells = prepared_shapes(tmp_path, square, inner, beside)
+    assert cells == [("0", "0"), ("16", "0")]
 
 
 def test_a_cell_in_the_box_of_another_is_cut_out_and_a_nucleus_is_noted(tmp_path):
-    rng = np.random.default_rng(0)
-    drawn.write_images(tmp_path, {"f": np.zeros((40, 40), np.uint8)}, rng)
     slanted = [[2, 2], [6, 2], [34, 30], [34, 34], [30, 34], [2, 6]]
     inner = [[16, 16], [20, 16], [20, 20], [16, 20]]
     corner = [[26, 4], [32, 4], [32, 10], [26, 10]]
-    shapes = [
-        dict(label="neutrophil", points=points) for points in (slanted, inner, corner)
-    ]
-    drawn.write_json(tmp_path / "f.json", dict(shapes=shapes))
-    rows = prepare(tmp_path, tmp_path / "out", crop=20)
-    assert [(r.x, r.y) for r in rows if r.kind == "cell"] == [("8", "8"), ("19", "0")]
+    cells = prepared_shapes(tmp_path, slanted, inner, corner)
+    assert cells == [("8", "8"), ("19", "0")]
     notes = read_about(tmp_path / "out")["notes"]
     assert "1 areas in a cell of their class are part of it" in notes
 

@@ -29,6 +29,7 @@ import numpy as np
 from leuko_mm.classes import BACKGROUND, CLASS_NAMES, IGNORE_LABEL, OTHER, class_id
 from leuko_mm.datasets.converters.grey_masks import picture_groups, picture_splits
 from leuko_mm.datasets.images import image_facts, read_image
+from leuko_mm.datasets.layouts import MIDDLE, number_in_middle
 from leuko_mm.datasets.prepared import BY_MODEL, DatasetError
 from leuko_mm.datasets.prepared_writing import PreparedCell, write_prepared
 
@@ -52,7 +53,6 @@ PBC_CITATION = (
     "systems, Data in Brief 30, 105474 (2020)"
 )
 
-MIDDLE = 0.1  # of the shorter side: how far from the picture's middle a cell may begin
 SIZES = (0.4, 2.5)  # area over the median of the same folder
 # Pixels at the picture's border, or beside another cell, per diameter of the cell.
 MOST_BORDER, MOST_CONTACT = 0.25, 0.5
@@ -256,13 +256,9 @@ def middle_cell(instances: np.ndarray) -> np.ndarray:
     Shape:
         (H, W), numbers of cells -> (H, W) uint8.
     """
-    height, width = instances.shape
-    y, x = np.ogrid[:height, :width]
-    away = np.hypot(y + 0.5 - height / 2, x + 0.5 - width / 2)
-    near = instances[(away <= MIDDLE * min(height, width)) & (instances > 0)]
     labels = np.where(instances > 0, IGNORE_LABEL, BACKGROUND).astype(np.uint8)
-    if near.size:
-        labels[instances == np.bincount(near).argmax()] = 1
+    if number := number_in_middle(instances):
+        labels[instances == number] = 1
     return labels
 
 

@@ -102,9 +102,8 @@ def group_images(
     if _named_as_classes(groups):
         raise DatasetError(
             f"--group-by {group_by} makes a group of every class "
-            f"({', '.join(groups)}), "
-            "so that no fold has all classes; say of which slide an image is, or leave "
-            "--group-by out"
+            f"({', '.join(groups)}), so that no fold has all classes; say of which "
+            "slide an image is, or leave --group-by out"
         )
     divided = [
         stems for stems in copies.values() if len({made.groups[s] for s in stems}) > 1
