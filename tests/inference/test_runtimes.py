@@ -25,6 +25,7 @@ from leuko_mm.inference.export import export
 from leuko_mm.inference.model import (
     Runtime,
     RuntimeChoiceError,
+    TorchRuntime,
     choose_runtime,
     fold_batch_norms,
     open_runtime,
@@ -40,6 +41,21 @@ LIMIT, SAME_CLASS = 1e-3, 0.9999
 
 def norms(model):
     return sum(isinstance(m, nn.BatchNorm2d) for m in model.modules())
+
+
+class DrawsNumbers(nn.Module):
+    """What SegNeXt's head does: its answer depends on random numbers."""
+
+    def encode_decode(self, images, about):
+        return torch.rand(len(images), 2, *images.shape[2:])
+
+
+def test_a_network_that_draws_numbers_repeats_its_answer():
+    runtime = TorchRuntime(DrawsNumbers(), device="cpu")
+    images = np.zeros((1, 3, 8, 8), np.float32)
+    before = torch.get_rng_state()
+    assert np.array_equal(runtime(images), runtime(images))
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_a_folded_network_answers_as_before(tmp_path):
