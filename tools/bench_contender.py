@@ -160,7 +160,7 @@ def write_export(network: str, file: Path) -> None:
 
 def _prediction(spec: Mapping) -> Callable[[], object]:
     from leuko_mm.classes import CLASS_NAMES
-    from leuko_mm.inference import model as runtimes
+    from leuko_mm.inference import runtimes
     from leuko_mm.inference.model import Checkpoint
 
     shape = (spec["batch"], 3, spec["size"], spec["size"])

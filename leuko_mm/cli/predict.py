@@ -23,8 +23,9 @@ from leuko_mm.inference.folder_run import (
     PredictRequest,
     predict_files,
 )
-from leuko_mm.inference.model import DEFAULT_MODEL, RUNTIMES
+from leuko_mm.inference.model import DEFAULT_MODEL
 from leuko_mm.inference.outputs import REPORT, UNITS, count_table
+from leuko_mm.inference.runtimes import RUNTIMES
 from leuko_mm.inference.scale import ANOTHER_SIZE, AUTO, MEASURING
 from leuko_mm.processes import DASK_HELP, keep_memory
 from leuko_mm.progress import ProgressLine

@@ -17,10 +17,10 @@ from leuko_mm.inference.model import (
     TORCH,
     Checkpoint,
     CheckpointError,
-    open_runtime,
     read_model,
     shipped_folder,
 )
+from leuko_mm.inference.runtimes import open_runtime
 from leuko_mm.transforms.cell_crop import cut_square
 
 # The head whose logits are those of a cell, not of pixels.

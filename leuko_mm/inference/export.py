@@ -20,17 +20,19 @@ from leuko_mm.files import sha256_of_file, write_text
 from leuko_mm.inference.classify import classifier_of
 from leuko_mm.inference.model import (
     EXPORT_SUFFIX,
-    INPUT,
     ONNXRUNTIME,
-    OUTPUT,
     Checkpoint,
-    OnnxRuntime,
-    TorchRuntime,
     read_checkpoint,
     read_export,
-    whole_logits,
 )
 from leuko_mm.inference.predictor import DIVISOR
+from leuko_mm.inference.runtimes import (
+    INPUT,
+    OUTPUT,
+    OnnxRuntime,
+    TorchRuntime,
+    whole_logits,
+)
 
 if TYPE_CHECKING:
     import onnx

@@ -41,7 +41,7 @@ from leuko_mm.files import (
 from leuko_mm.inference.cells import ImageScale, Prediction
 from leuko_mm.inference.classify import accepted_by, classifier_of, threshold_note
 from leuko_mm.inference.mask_images import refuse_mask
-from leuko_mm.inference.model import TORCH, choose_runtime, shipped_model
+from leuko_mm.inference.model import TORCH, shipped_model
 from leuko_mm.inference.outputs import (
     CELLS,
     DIFFERENTIAL,
@@ -59,6 +59,7 @@ from leuko_mm.inference.outputs import (
     write_tables,
 )
 from leuko_mm.inference.predictor import LARGE, Predictor
+from leuko_mm.inference.runtimes import choose_runtime
 from leuko_mm.inference.scale import scales_of_run
 from leuko_mm.processes import (
     dask_client,

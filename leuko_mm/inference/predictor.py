@@ -36,14 +36,12 @@ from leuko_mm.inference.model import (
     DEFAULT_MODEL,
     Checkpoint,
     CheckpointError,
-    Runtime,
-    choose_runtime,
-    open_runtime,
     read_model,
     shipped_model,
 )
 from leuko_mm.inference.not_smear import NotSmear, Part, find_doubts, find_not_smear
 from leuko_mm.inference.regions import SIDE, find_regions, grown, inside
+from leuko_mm.inference.runtimes import Runtime, choose_runtime, open_runtime
 from leuko_mm.inference.scale import (
     AUTO,
     MEASURING,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import warnings
 from pathlib import Path
@@ -34,21 +35,22 @@ def build_bare(config: Config, *, device: str = "cpu") -> nn.Module:
             return MODELS.build(copy.deepcopy(config.model))
 
 
-def multiply_adds(model: nn.Module, size: int) -> float:
-    """Return the multiply-adds of one image, in 10^9.
+def multiply_adds(config: Config, size: int) -> float | None:
+    """Return the multiply-adds of one image, in 10^9, or None if they do not count.
 
     Convolutions and matrix products count; norms, activations and enlargements, about
     one in a hundred, do not.
 
     Args:
-        model: a segmentor; it is left as it was.
+        config: with a ``model``, which is built for this.
         size: side of the square image, in pixels.
     """
-    try:
-        return _count(copy.deepcopy(model).to("meta").eval(), size)
-    except RuntimeError:
-        # It needs values, not shapes alone.
-        return _count(copy.deepcopy(model).eval(), size)
+    # A model may need values, not shapes alone.
+    for device in ("meta", "cpu"):
+        # Parts of the user's may raise anything.
+        with contextlib.suppress(Exception):
+            return round(_count(build_bare(config, device=device).eval(), size), 3)
+    return None
 
 
 def _count(model: nn.Module, size: int) -> float:
@@ -70,10 +72,9 @@ def model_size(config: Config, size: int) -> dict:
         config: with a ``model``.
         size: side of the square image, in pixels.
     """
-    model = build_bare(config, device="meta")
     return dict(
-        params_m=count_parameters(model),
-        gmacs=round(multiply_adds(model, size), 3),
+        params_m=count_parameters(build_bare(config, device="meta")),
+        gmacs=multiply_adds(config, size),
         pretrained=named_weights(config),
     )
 

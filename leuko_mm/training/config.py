@@ -366,6 +366,16 @@ def check_form(config: Config) -> None:
         raise UsageError(
             f"work_dir is {config.work_dir!r}; expected the name of a folder"
         )
+    cells = (config.get("train_dataloader") or {}).get("dataset") or {}
+    for read, part in (
+        ("model", config.get("model")),
+        ("enhance", cells.get("enhance")),
+    ):
+        for place, value in _not_plain(part, read):
+            raise UsageError(
+                f"{place} is {value!r}, which the sidecar of a checkpoint cannot hold; "
+                "expected numbers, strings, lists and dicts with strings as keys"
+            )
     for name in unregistered_types(config.get("model")):
         raise UsageError(
             f"model has the type {name!r}, which is in no registry: `leuko predict` "
@@ -391,6 +401,21 @@ def check_form(config: Config) -> None:
     length = loop.get("max_iters", 1)
     if type(length) is not int or length < 1:
         raise UsageError(f"train_cfg.max_iters is {length!r}; expected 1 or more")
+
+
+def _not_plain(value: Any, place: str) -> Iterator[tuple[str, Any]]:
+    """Yield where a value is, and what is there, that JSON does not give back."""
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            if isinstance(key, str):
+                yield from _not_plain(inner, f"{place}.{key}")
+            else:
+                yield f"{place}, a key,", key
+    elif isinstance(value, (list, tuple)):
+        for number, inner in enumerate(value):
+            yield from _not_plain(inner, f"{place}.{number}")
+    elif not isinstance(value, (str, int, float, bool, type(None))):
+        yield place, value
 
 
 def _check_complete(

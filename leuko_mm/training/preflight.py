@@ -6,7 +6,7 @@ import contextlib
 import copy
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -15,6 +15,7 @@ from mmengine.logging import print_log
 from mmengine.registry import OPTIMIZERS, DefaultScope
 from mmengine.runner import Runner
 from mmseg.registry import MODELS
+from mmseg.structures import SegDataSample
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -29,6 +30,7 @@ from leuko_mm.engine.encoder_weights import find_weights
 from leuko_mm.engine.hooks import random_states, restore_random_states
 from leuko_mm.engine.runner import unwrapped
 from leuko_mm.errors import UsageError, did_you_mean
+from leuko_mm.models.size import build_bare
 from leuko_mm.progress import ProgressLine
 from leuko_mm.training.building import building_errors
 from leuko_mm.training.config import cells_config, mappings
@@ -236,6 +238,9 @@ def check_test(runner: Runner) -> None:
         batch = loader.collate_fn([loader.dataset[0]])
         with torch.no_grad():  # as in the loop
             samples = unwrapped(model).test_step(batch)
+        names = loader.dataset.metainfo["classes"]
+        for sample in samples:
+            _check_channels(sample, names)
         evaluator = runner.test_loop.evaluator
         evaluator.process(data_samples=samples, data_batch=batch)
         for metric in evaluator.metrics:
@@ -245,10 +250,23 @@ def check_test(runner: Runner) -> None:
         restore_random_states(states)
 
 
-def check_batch_norm(model: nn.Module, config: Config) -> None:
+def _check_channels(sample: SegDataSample, names: Sequence[str]) -> None:
+    """Refuse logits of another number of classes than the data has."""
+    logits = getattr(sample, "seg_logits", None)
+    # One map may say how probable the second of two classes is.
+    given = len(names) if logits is None else logits.data.shape[0]
+    if given != len(names) and (given, len(names)) != (1, 2):
+        raise UsageError(
+            f"the model returns logits of {given} classes, but the data has "
+            f"{len(names)} ({', '.join(names)}); let the last layer of its head have "
+            "as many channels, num_classes"
+        )
+
+
+def check_batch_norm(config: Config) -> None:
     """Refuse batches of one image where batch norm would meet one value a channel.
 
-    A copy of the model without memory finds out; nothing is computed.
+    A model without memory finds out; nothing is computed.
     """
     loader = config.train_dataloader
     if loader.get("batch_size") != 1:
@@ -263,7 +281,7 @@ def check_batch_norm(model: nn.Module, config: Config) -> None:
 
         return before_forward
 
-    shadow = copy.deepcopy(model).to("meta").train()
+    shadow = build_bare(config, device="meta").to("meta").train()
     for name, layer in shadow.named_modules():
         if isinstance(layer, _BatchNorm):
             layer.register_forward_pre_hook(note(name))

@@ -161,7 +161,7 @@ def model_facts(
     start = config if trained is None else Config(dict(model=trained))
     return dict(
         params_m=count_parameters(model),
-        gmacs=round(multiply_adds(model, size), 3),
+        gmacs=multiply_adds(config, size),
         input_size=size,
         # Not the model's own: one that is only tested is built without.
         pretrained=named_weights(start),

@@ -216,7 +216,7 @@ def _train(
         state = TrainingStateHook(identity_of(config))
         runner = building.build_runner(config)
         check_same_start(config)
-        preflight.check_batch_norm(unwrapped(runner.model), config)
+        preflight.check_batch_norm(config)
         # A config may bring one with other options.
         if not any(isinstance(hook, FiniteLossHook) for hook in runner.hooks):
             runner.register_hook(FiniteLossHook())

@@ -25,6 +25,7 @@ from leuko_mm.errors import UsageError
 from leuko_mm.inference.model import read_sidecar_of
 from leuko_mm.models.size import build_bare
 from leuko_mm.training.config import cells_config
+from leuko_mm.training.custom_imports import IMPORTED
 from leuko_mm.zoo.entries import checkpoint_of
 
 LOGGER = logging.getLogger("leuko_mm")
@@ -54,6 +55,8 @@ def sidecar_of(config: Config, results: Mapping, metainfo: Mapping) -> dict:
         iterations=results["run"]["iterations"],
         git=results["run"]["git"],
     )
+    if config.get(IMPORTED):
+        training["imported"] = dict(config[IMPORTED])
     if START_KEY in config:
         training[START] = dict(config[START_KEY])
     rbc_px = None
@@ -123,6 +126,8 @@ def read_sidecar(path: Path) -> dict:
 def check_sidecar(path: Path, sidecar: dict, config: Config, metainfo: Mapping) -> None:
     """Refuse a checkpoint that was made for other classes or other images.
 
+    Warn of code that ``custom_imports`` brings and that has changed since.
+
     Raises:
         UsageError: naming what the checkpoint has and what the config has.
     """
@@ -140,6 +145,18 @@ def check_sidecar(path: Path, sidecar: dict, config: Config, metainfo: Mapping) 
                 f"{path} was trained with {key} {sidecar.get(key)}, the config has "
                 f"{value}; test it with the config it was trained with"
             )
+    trained = (sidecar.get("training") or {}).get("imported") or {}
+    changed = {
+        name
+        for name, digest in (config.get(IMPORTED) or {}).items()
+        if trained.get(name, digest) != digest
+    }
+    if changed:
+        LOGGER.warning(
+            "%s was trained with another version of %s than the one that is tested",
+            path,
+            ", ".join(sorted(changed)),
+        )
 
 
 def _trainings(sidecar: Mapping) -> Iterator[tuple[str | None, str | None, Mapping]]:

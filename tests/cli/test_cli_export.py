@@ -11,7 +11,7 @@ from PIL import Image
 
 from leuko_mm.cli import export as cli_export
 from leuko_mm.cli.main import main
-from leuko_mm.inference import model
+from leuko_mm.inference import runtimes
 from leuko_mm.inference.export import Agreement
 
 
@@ -57,7 +57,7 @@ def test_the_export_of_a_class_network_is_used_as_such(place, capsys, monkeypatc
 def test_a_runtime_that_is_not_installed_is_refused_before_anything(
     place, capsys, monkeypatch
 ):
-    monkeypatch.setattr(model, "find_spec", lambda name: None)
+    monkeypatch.setattr(runtimes, "find_spec", lambda name: None)
     (place / "net.onnx").write_bytes(b"")
     assert predict("--checkpoint", "net.onnx", "--out", "found") == 2
     message = capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from exported_network import need_exports
-from painted_network import painted_model, write_checkpoint
+from painted_network import PaintedColourNetwork, painted_model, write_checkpoint
 from tiny_checkpoint import rewrite, write_tiny
 
 from leuko_mm.classes import BINARY_NAMES, CLASS_COLOURS, CLASS_NAMES
@@ -18,13 +19,13 @@ from leuko_mm.inference.export import export
 from leuko_mm.inference.model import (
     Checkpoint,
     CheckpointError,
-    check_outputs,
-    open_runtime,
     read_checkpoint,
     read_export,
     read_model,
 )
 from leuko_mm.inference.predictor import Predictor
+from leuko_mm.inference.runtimes import check_outputs, open_runtime
+from leuko_mm.registry import MODELS
 
 
 def flip_byte(path, place):
@@ -41,6 +42,32 @@ def test_a_checkpoint_brings_its_model_and_its_sidecar(painted):
     assert read.prepared_px == 256
     assert not read.model.training
     assert not any(p.requires_grad for p in read.model.parameters())
+
+
+@MODELS.register_module()
+class AnswersTwice(PaintedColourNetwork):
+    """Has an ``inference`` that says something else than ``encode_decode``."""
+
+    def inference(self, inputs, batch_img_metas):
+        return -self.encode_decode(inputs, batch_img_metas)
+
+
+def of_type(path, name):
+    config = json.loads(path.with_suffix(".json").read_text())["config"]
+    return {**config, "model": {**config["model"], "type": name}}
+
+
+def test_an_inference_that_would_not_be_used_is_refused(painted):
+    rewrite(painted, config=of_type(painted, "leuko_mm.AnswersTwice"))
+    with pytest.raises(CheckpointError, match="AnswersTwice has an `inference` of its"):
+        read_checkpoint(painted)
+
+
+def test_a_part_of_custom_imports_that_is_not_installed_is_named(painted):
+    config = of_type(painted, "leuko_mm.MyNet")
+    rewrite(painted, config=config, training=dict(imported={"my_net.py": "0" * 64}))
+    with pytest.raises(CheckpointError, match=r"trained with my_net\.py.*plug-in"):
+        read_checkpoint(painted)
 
 
 def test_a_missing_file_is_named(tmp_path, painted):

@@ -20,19 +20,18 @@ from painted_network import paint
 from tiny_checkpoint import rewrite
 from torch import nn
 
-from leuko_mm.inference import model as module
+from leuko_mm.inference import runtimes as module
 from leuko_mm.inference.export import export
-from leuko_mm.inference.model import (
+from leuko_mm.inference.model import read_checkpoint, read_model
+from leuko_mm.inference.predictor import Predictor
+from leuko_mm.inference.runtimes import (
     Runtime,
     RuntimeChoiceError,
     TorchRuntime,
     choose_runtime,
     fold_batch_norms,
     open_runtime,
-    read_checkpoint,
-    read_model,
 )
-from leuko_mm.inference.predictor import Predictor
 from leuko_mm.models.encoders import VGG
 
 PTH, ONNX = Path("net.pth"), Path("net.onnx")

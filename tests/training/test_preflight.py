@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.structures import PixelData
+from mmseg.structures import SegDataSample
 from tiny_run import make_data
+from torch import nn
 
 from leuko_mm.datasets.prepared import DatasetError
 from leuko_mm.errors import UsageError
@@ -19,6 +24,7 @@ from leuko_mm.training.preflight import (
     check_losses,
     check_output,
     check_run,
+    check_test,
     check_weights,
 )
 
@@ -141,6 +147,28 @@ def test_losses_come_before_weights(tiny_data, config, tmp_path):
         check_run(config, tmp_path / "run", resume=False, force=False)
 
 
+@pytest.mark.parametrize(("channels", "classes"), [(9, 6), (1, 6), (6, 2)])
+def test_logits_of_other_classes_than_the_data_has_are_refused(channels, classes):
+    names = [str(number) for number in range(classes)]
+
+    class Images(list):
+        metainfo = dict(classes=names)
+
+    def runner(channels):
+        sample = SegDataSample(seg_logits=PixelData(data=torch.zeros(channels, 4, 4)))
+        model = nn.Module()
+        model.test_step = lambda batch: [sample]
+        loader = SimpleNamespace(dataset=Images([0]), collate_fn=list)
+        evaluator = SimpleNamespace(process=lambda **_: None, metrics=[])
+        loop = SimpleNamespace(dataloader=loader, evaluator=evaluator)
+        return SimpleNamespace(model=model, test_loop=loop)
+
+    check_test(runner(classes))
+    check_test(runner(1 if classes == 2 else classes))
+    with pytest.raises(UsageError, match=f"logits of {channels} classes, but the data"):
+        check_test(runner(channels))
+
+
 def test_a_pooled_map_of_one_image_is_refused(config):
     config.train_dataloader.batch_size = 1
     config.model.decode_head = dict(
@@ -153,8 +181,8 @@ def test_a_pooled_map_of_one_image_is_refused(config):
     )
     model = build_bare(Config(dict(model=config.model)))
     with pytest.raises(UsageError, match=r"psp_modules.*batch_size=2"):
-        check_batch_norm(model, config)
+        check_batch_norm(config)
     with pytest.raises(ValueError, match="more than 1 value per channel"):
         model.train()(torch.zeros(1, 3, 64, 64), None, mode="tensor")
     config.train_dataloader.batch_size = 2
-    check_batch_norm(model, config)
+    check_batch_norm(config)

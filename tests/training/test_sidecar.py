@@ -18,6 +18,7 @@ from leuko_mm.errors import UsageError
 from leuko_mm.models.size import build_bare, named_weights
 from leuko_mm.training.building import build_runner
 from leuko_mm.training.config import resolve_config
+from leuko_mm.training.custom_imports import IMPORTED
 from leuko_mm.training.run import TrainRequest, prepare_config, train
 from leuko_mm.training.sidecar import (
     START_KEY,
@@ -154,6 +155,16 @@ def test_what_is_written_fits_what_it_was_written_for(config):
     check_sidecar("a.pth", sidecar, config, METAINFO)
     assert sidecar["scale"]["cell_px"] == 32  # the side of a tile
     check_sidecar("a.pth", {}, config, METAINFO)
+
+
+def test_code_that_has_changed_since_the_training_is_warned_of(config, caplog):
+    config[IMPORTED] = {"my_head.py": "a", "my_loss.py": "b"}
+    sidecar = written(config)
+    check_sidecar("a.pth", sidecar, config, METAINFO)
+    assert not caplog.text
+    config[IMPORTED] = {"my_head.py": "c", "my_loss.py": "b"}
+    check_sidecar("a.pth", sidecar, config, METAINFO)
+    assert "another version of my_head.py than" in caplog.text
 
 
 def test_another_enhancement_or_normalisation_is_refused(config):

@@ -405,6 +405,11 @@ def test_a_network_that_names_cells_takes_no_protocol():
         ),
         ("method = '../x'", "method is '../x'"),
         ("model['neck']['act'] = dict(type='torch.nn.Bilinear')", "in no registry"),
+        (
+            "model['neck']['act'] = {1, 2}",
+            "model.neck.act is {1, 2}, which the",
+        ),
+        ("model['neck']['act'] = {1: 'x'}", "model.neck.act, a key, is 1"),
         ("import sys; sys.exit(3)", "cannot be read: SystemExit"),
     ],
 )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import os
 import shlex
 import subprocess
 
@@ -16,6 +18,7 @@ from torch import nn
 
 import leuko_mm
 from leuko_mm.errors import UsageError
+from leuko_mm.registry import MODELS
 from leuko_mm.training import results
 from leuko_mm.training.config import resolve_config
 from leuko_mm.training.results import (
@@ -28,9 +31,26 @@ from leuko_mm.training.results import (
     place_run,
 )
 
+
+@MODELS.register_module()
+class OneConvolution(nn.Conv2d):
+    """Has 12 weights, and what cannot be copied."""
+
+    def __init__(self, backbone=None, broken=False):
+        super().__init__(3, 4, 1, bias=False)
+        self.log, self.broken = open(os.devnull), broken  # noqa: SIM115
+
+    def forward(self, images):
+        assert not self.broken
+        return super().forward(images)
+
+
 CONFIG = Config(
     dict(
-        model=dict(backbone=dict(init_cfg=dict(type="X", checkpoint="vgg16"))),
+        model=dict(
+            type="leuko_mm.OneConvolution",
+            backbone=dict(init_cfg=dict(type="X", checkpoint="vgg16")),
+        ),
         test_dataloader=dict(dataset=dict(size=8)),
     )
 )
@@ -45,7 +65,7 @@ def test_results_need_our_evaluator(tiny_config, evaluator):
 
 
 def test_a_model_is_counted_on_the_image_it_is_tested_on():
-    model = nn.Conv2d(3, 4, 1, bias=False).train()
+    model = OneConvolution()
     facts = model_facts(model, CONFIG)
     # 12 weights; 12 multiply-adds at each of 64 pixels.
     assert facts["params_m"] == round(12e-6, 3)
@@ -54,7 +74,12 @@ def test_a_model_is_counted_on_the_image_it_is_tested_on():
     assert facts["pretrained"] == "vgg16"
     # Of a tested checkpoint, whatever the config says that it is tested with.
     assert model_facts(model, CONFIG, dict(backbone={}))["pretrained"] is None
-    assert model.training
+
+
+def test_a_model_that_cannot_be_counted_costs_no_results():
+    config = copy.deepcopy(CONFIG)
+    config.model.broken = True
+    assert model_facts(OneConvolution(), config)["gmacs"] is None
 
 
 def test_post_processing_is_part_of_the_facts():
