@@ -268,8 +268,9 @@ def _reading(path: Path) -> Iterator[None]:
         yield
     # A config is a program of the user's: it may raise anything.
     except (Exception, SystemExit) as error:
+        kind = "" if isinstance(error, UsageError) else f"{type(error).__name__}: "
         raise UsageError(
-            f"the config {path} cannot be read: {type(error).__name__}: {_text(error)}"
+            f"the config {path} cannot be read: {kind}{_text(error)}"
         ) from error
 
 

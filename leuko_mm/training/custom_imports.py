@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import ast
 import sys
+import traceback
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
 from mmengine.config import Config
@@ -19,6 +20,7 @@ from leuko_mm.registry import PLUGINS, SCOPE
 # key of a config; ``config_hash`` adds it.
 IMPORTED = "_imported"
 INSTALLED = "site-packages"
+ALLOW_FAILED = "allow_failed_imports"
 
 
 def import_own(config: Config, path: Path) -> None:
@@ -27,28 +29,26 @@ def import_own(config: Config, path: Path) -> None:
     The modules are looked for beside the config and in the current folder, too.
 
     Raises:
-        ImportError: if one of them cannot be imported.
+        UsageError: if one of them cannot be imported, or is not the user's own file.
     """
     imports = config.get("custom_imports")
     if not imports:
         return
+    names = _module_names(imports)
     # Ours first, so that no part of the user's takes the name of one.
     for node in PLUGINS.nodes:
         node.import_own_parts()
     folders = list(dict.fromkeys([real_path(path).parent, Path.cwd()]))
     # Last, so that no file of the user's hides a library.
     sys.path += [str(folder) for folder in folders if str(folder) not in sys.path]
-    try:
-        import_modules_from_strings(**imports)
-    except ImportError as error:
-        places = ", ".join(map(str, folders))
-        raise ImportError(
-            f"{error}: {error.__context__} (looked in {places} and among the "
-            "installed packages)"
-        ) from error
-    names = imports["imports"]
     files = []
-    for name in [names] if isinstance(names, str) else names:
+    for name in names:
+        try:
+            import_modules_from_strings([name], imports.get(ALLOW_FAILED, False))
+        # It is a program of the user's: it may raise anything.
+        except (Exception, SystemExit) as error:
+            raise UsageError(_why(error, name, folders)) from error
+        _check_place(name, folders)
         own = [file for file in _places(name, folders) if file.is_file()]
         # An installed one, whose own imports are no files of the user's.
         other = getattr(sys.modules.get(name), "__file__", None)
@@ -57,6 +57,74 @@ def import_own(config: Config, path: Path) -> None:
         _shown(file, folders): sha256_of_file(file)
         for file in _with_own_imports(files, folders)
     }
+
+
+def _module_names(imports: Any) -> list[str]:
+    """Return the modules that a config's ``custom_imports`` names."""
+    keyed = isinstance(imports, Mapping)
+    names = imports.get("imports") if keyed else imports
+    names = [names] if isinstance(names, str) else names
+    listed = isinstance(names, (list, tuple)) and all(isinstance(n, str) for n in names)
+    if not keyed or not listed or set(imports) - {"imports", ALLOW_FAILED}:
+        given = dict(imports) if keyed else imports
+        shown = list(names) if listed else ["my_loss"]
+        raise UsageError(
+            f"custom_imports is {given!r}; expected dict(imports={shown!r})"
+        )
+    for name in names:
+        if name.startswith(".") or name.endswith(".py") or set(name) & set("/\\"):
+            path = PureWindowsPath(name.removesuffix(".py"))
+            inside = not path.anchor and not name.startswith("..")
+            meant = ".".join(path.parts) if inside else path.name
+            raise UsageError(
+                f"custom_imports names {name!r}; write it as Python imports it from "
+                f"the config's folder, or from the current one: {meant.strip('.')!r}"
+            )
+    return list(names)
+
+
+def _why(error: BaseException, name: str, folders: Sequence[Path]) -> str:
+    """Say why a module cannot be imported, and in which line of the user's."""
+    if isinstance(error, ImportError):
+        error = error.__context__ or error  # mmengine's own says less
+    where = None
+    for frame, line in traceback.walk_tb(error.__traceback__):
+        file, top = Path(frame.f_code.co_filename), frame.f_globals.get("__name__", "")
+        own = INSTALLED not in file.parts and not set(folders).isdisjoint(file.parents)
+        top = top.split(".")[0]
+        if top != SCOPE and (own or top == name.split(".")[0]):
+            where = f"{file}, line {line}"
+    text = error.args[0] if isinstance(error, KeyError) and error.args else error
+    if isinstance(error, SyntaxError):
+        text, where = error.msg, f"{error.filename}, line {error.lineno}"
+    elif where is None and isinstance(error, ImportError):
+        places = ", ".join(map(str, folders))
+        where = f"looked in {places} and among the installed packages"
+    text = f"custom_imports {name!r}: {type(error).__name__}: {text}"
+    text += f" ({where})" if where else ""
+    if "is already registered" in text:
+        text += (
+            "; give your class another name. Two files of your own that have the same "
+            "name for a class can be compared one at a time"
+        )
+    return text
+
+
+def _check_place(name: str, folders: Sequence[Path]) -> None:
+    """Refuse a module of that name from elsewhere where the user has such a file."""
+    module = sys.modules.get(name)
+    for folder in folders if module else ():
+        place = folder.joinpath(*name.split("."))
+        files = (place.with_name(f"{place.name}.py"), place / "__init__.py")
+        own = [real_path(file) for file in files if file.is_file()]
+        used = getattr(module, "__file__", None)
+        if own and (used is None or real_path(Path(used)) not in own):
+            raise UsageError(
+                f"custom_imports {name!r} is {used or 'a module of Python itself'}, "
+                f"and not {own[0]}: rename your file"
+            )
+        if own:
+            return
 
 
 def _places(name: str, folders: Sequence[Path]) -> Iterator[Path]:
@@ -92,7 +160,7 @@ def _with_own_imports(files: Sequence[Path], folders: Sequence[Path]) -> list[Pa
 
 
 def _imports_of(file: Path, folders: Sequence[Path]) -> Iterator[Path]:
-    for node in ast.walk(ast.parse(file.read_bytes())):
+    for node in ast.walk(ast.parse(file.read_bytes(), str(file))):
         places, names = folders, []
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]

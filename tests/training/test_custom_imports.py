@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import statistics
 import sys
 
 import pytest
@@ -58,10 +59,55 @@ def test_a_file_beside_the_config_is_imported(place):
     assert config.custom_imports == dict(imports=["beside_it"])
 
 
-def test_why_a_file_cannot_be_imported_is_said(place):
-    (place / "half_a_file.py").write_text("import of_no_package")
-    with pytest.raises(UsageError, match="No module named 'of_no_package'"):
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("import of_no_package", "No module named 'of_no_package' (FILE, line 1)"),
+        ("x = 1\ny = x / 0", "ZeroDivisionError: division by zero (FILE, line 2)"),
+        ("x = 1\nx =", "SyntaxError: invalid syntax (FILE, line 2)"),
+    ],
+)
+def test_why_a_file_cannot_be_imported_is_said(place, text, said):
+    file = place / "half_a_file.py"
+    file.write_text(text)
+    with pytest.raises(UsageError) as caught:
         resolved(place, ["half_a_file"])
+    assert said.replace("FILE", str(file)) in str(caught.value)
+
+
+def test_how_to_name_a_file_is_said(place):
+    for name, meant in (
+        ("my_loss.py", "my_loss"),
+        ("parts/my_loss.py", "parts.my_loss"),
+        ("./my_loss.py", "my_loss"),
+        ("..my_loss", "my_loss"),
+        ("../my_loss.py", "my_loss"),
+        ("/home/me/my_loss.py", "my_loss"),
+    ):
+        with pytest.raises(UsageError, match=f": '{meant}'$"):
+            resolved(place, [name])
+    for given in (["my_loss"], "my_loss", dict(import_=["my_loss"])):
+        config = write_config(place, more=f"custom_imports = {given!r}")
+        with pytest.raises(UsageError, match=r"expected dict\(imports=\['my_loss'\]\)"):
+            resolve_config(str(config))
+
+
+def test_a_file_whose_name_another_module_has_is_refused(place, monkeypatch):
+    other = place / "packages"
+    other.mkdir()
+    for folder in (place, other):
+        (folder / "of_two_places.py").write_text("")
+    monkeypatch.syspath_prepend(str(other))
+    for name, used in (
+        ("of_two_places", other / "of_two_places.py"),
+        ("statistics", statistics.__file__),
+        ("sys", "a module of Python itself"),
+    ):
+        own = place / f"{name}.py"
+        own.write_text("")
+        with pytest.raises(UsageError) as caught:
+            resolved(place, [name])
+        assert f"is {used}, and not {own}: rename your file" in str(caught.value)
 
 
 FILES = {
@@ -138,5 +184,6 @@ def test_a_loader_names_its_dataset_with_the_prefix_and_the_steps_inside_as_it_l
 
 def test_a_name_of_ours_is_not_taken(place):
     (place / "takes_one.py").write_text(LOSS.format(name="FocalDiceLoss"))
-    with pytest.raises(UsageError, match="FocalDiceLoss is already registered"):
+    said = r"takes_one.*FocalDiceLoss is already registered.*takes_one.py, line 5\);"
+    with pytest.raises(UsageError, match=f"{said} give your class another name"):
         resolved(place, ["takes_one"])
