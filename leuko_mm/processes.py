@@ -1,4 +1,4 @@
-"""Work in several processes: dask's workers, and stopping on a signal."""
+"""Work in several processes: modules run as programs, dask's workers, signals."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from leuko_mm.errors import LeukoError, UsageError
@@ -29,6 +30,20 @@ PATIENCE_S = 5
 # After so many losses of its worker a task of local workers is not tried again; other
 # schedulers have a setting of their own, which allows one more.
 LOSSES = 3
+# -P does it from Python 3.11 on. The path is for a clone that is not installed.
+RUN_MODULE = (
+    "import sys; sys.path[:] = [*filter(None, sys.path), sys.argv.pop(1)]; "
+    "import runpy; runpy.run_module(sys.argv.pop(1), None, '__main__', True)"
+)
+
+
+def python_module(name: str, *words: str) -> list[str]:
+    """Return the command of ``python -m name words``, where no library is hidden.
+
+    ``-m`` itself looks into the current folder first, whose files are the user's.
+    """
+    home = Path(__file__).resolve().parents[1]
+    return [sys.executable, "-c", RUN_MODULE, str(home), name, *words]
 
 
 class StoppedBySignal(LeukoError):  # noqa: N818 - not an error, an order

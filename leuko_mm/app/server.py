@@ -49,6 +49,7 @@ from leuko_mm.errors import LeukoError
 from leuko_mm.files import printable
 from leuko_mm.inference.folder_run import PredictRequest
 from leuko_mm.inference.outputs import CLOSING
+from leuko_mm.processes import python_module
 from leuko_mm.progress import duration
 from leuko_mm.report.predict_page import render_start_page
 
@@ -379,7 +380,7 @@ class AppServer:
         session = self._session(request)
         words = await run_in_threadpool(session.write_training_file)
         # In a process of its own: what it needs may not be installed here.
-        command = [sys.executable, "-m", "leuko_mm.cli.main", *words[1:]]
+        command = python_module("leuko_mm.cli.main", *words[1:])
         done = await run_in_threadpool(
             subprocess.run, command, capture_output=True, text=True
         )

@@ -12,7 +12,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from functools import partial
 from pathlib import Path
 
 from leuko_mm.errors import UsageError
+from leuko_mm.processes import python_module
 
 FAILED, STOPPED = "failed", "stopped"
 # Begins the line in which a run's process says what became of it.
@@ -55,7 +55,7 @@ def run_in_process(
     environment = {k: v for k, v in os.environ.items() if k != "LEUKO_MM_DATA"}
     environment |= order["environment"]
     with subprocess.Popen(
-        [sys.executable, "-m", "leuko_mm.comparison.runner"],
+        python_module("leuko_mm.comparison.runner"),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

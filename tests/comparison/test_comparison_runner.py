@@ -235,7 +235,10 @@ def test_the_logged_losses_are_published_too(run):
 def compared(tiny_home, configs, tmp_path_factory):
     """Return the place of a comparison of two runs, its outcomes, and what was said."""
     place, said = tmp_path_factory.mktemp("compared"), []
+    # A file of the user's hides no library from the processes of the runs.
+    (place / "statistics.py").write_text("raise ImportError")
     with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(place)
         patch.setenv("LEUKO_MM_DATA", str(tiny_home))
         patch.setenv("OMP_NUM_THREADS", "1")
         outcomes = compare(request_in(place, configs), say=said.append)
