@@ -233,7 +233,9 @@ def _sheets(
         bare[f"{request.part}_dataloader"].dataset.update(
             tile_augmentation=[], pipeline=[]
         )
-        figures = maker.of_mosaics(build_dataset(bare, request.part), counts["mosaics"])
+        mosaics = build_dataset(bare, request.part)
+        with building_errors():
+            figures = maker.of_mosaics(mosaics, counts["mosaics"])
         yield Sheet("mosaics", "Mosaics", LEADS["mosaics"], False, figures)
     if "batches" in kinds:
         with building_errors():

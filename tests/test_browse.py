@@ -99,6 +99,22 @@ def test_wrong_use_is_named(look, tiny_data, tmp_path, request_, message):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("steps", "said"),
+    [
+        ("enhance=dict(type='RGB2Gray')", "enhance: RGB2Gray returns img float64"),
+        (
+            "tile_pipeline=[dict(type='LoadImageFromFile')]",
+            r"tile_pipeline \(LoadImageFromFile\) gives img uint8 .*NoneType",
+        ),
+    ],
+)
+def test_a_step_that_spoils_cells_is_named(look, tiny_data, tmp_path, steps, said):
+    config = write_config(tmp_path, more=f"train_dataloader['dataset'].update({steps})")
+    with pytest.raises(UsageError, match=said):
+        look(config)
+
+
 def test_sheets_are_replaced_by_force_alone(look, tiny_dataset, tmp_path):
     first = look(tiny_dataset, count=3)["cells.png"].read_bytes()
     with pytest.raises(UsageError, match="--force"):

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from mmcv.transforms import Compose
 from mmseg.datasets import BaseSegDataset
 
@@ -23,6 +24,7 @@ from leuko_mm.datasets.prepared import (
     is_binary,
 )
 from leuko_mm.datasets.sampling import sample_randomness
+from leuko_mm.errors import LeukoError, UsageError
 from leuko_mm.registry import DATASETS, SCOPE, TRANSFORMS
 
 Step = Mapping | Callable[[dict], dict]
@@ -77,6 +79,55 @@ def build_pipeline(steps: Sequence[Step]) -> Compose:
             for step in steps
         ]
     )
+
+
+class Enhancement:
+    """Call the transform of ``enhance`` without labels, and check what it returns.
+
+    `leuko predict` has no labels, and an image of the same size is what they fit.
+
+    Args:
+        step: the transform, or its config.
+
+    Raises:
+        UsageError: when called, if the transform fails, or returns anything but ``img``
+            as uint8 (H, W, 3) of the size that it was given.
+    """
+
+    def __init__(self, step: Step):
+        (self.step,) = build_pipeline([step]).transforms
+        given = step.get("type") if isinstance(step, Mapping) else None
+        self.name = given or getattr(step, "__name__", type(step).__name__)
+
+    def __call__(self, sample: dict) -> dict:
+        """Return a sample with its image enhanced."""
+        shape = sample["img"].shape
+        seen = {key: value for key, value in sample.items() if key != "gt_seg_map"}
+        try:
+            made = self.step(seen)
+        except LeukoError:
+            raise
+        except Exception as error:
+            raise self._refused(f"fails: {type(error).__name__}: {error}") from error
+        image = made.get("img") if isinstance(made, Mapping) else None
+        if not isinstance(made, Mapping):
+            raise self._refused(f"returns {type(made).__name__} instead of a dict")
+        if described(image) != (wanted := f"uint8 {shape}"):
+            raise self._refused(f"returns img {described(image)} instead of {wanted}")
+        return {**sample, "img": image}
+
+    def _refused(self, what: str) -> UsageError:
+        return UsageError(
+            f"enhance: {self.name} {what}. It is given no labels, and img alone in "
+            "`leuko predict`; it must return img as uint8 (H, W, 3), of the same size"
+        )
+
+
+def described(array: object) -> str:
+    """Return the dtype and the shape of an array, or the type of what is none."""
+    if isinstance(array, np.ndarray):
+        return f"{array.dtype} {array.shape}"
+    return type(array).__name__
 
 
 def check_binary(root: Path, binary: bool) -> None:
@@ -146,7 +197,9 @@ class LeukocyteDataset(BaseSegDataset):
         # None for several: whoever reads files asks the sources.
         self.root = self.sources[0].root if len(self.sources) == 1 else None
         self.split, self.part, self.binary, self.seed = split, part, binary, seed
-        steps = with_enhancement(kwargs.get("pipeline", ()), enhance)
+        steps = with_enhancement(
+            kwargs.get("pipeline", ()), enhance and Enhancement(enhance)
+        )
         kwargs["pipeline"] = build_pipeline(steps).transforms
         # Serialising pays for millions of samples; here it would only cost a second.
         kwargs.setdefault("serialize_data", False)

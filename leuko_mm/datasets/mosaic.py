@@ -30,7 +30,13 @@ from leuko_mm.datasets.layouts import (
     lay_grid,
     lay_smear,
 )
-from leuko_mm.datasets.leukocyte import Step, build_pipeline, with_enhancement
+from leuko_mm.datasets.leukocyte import (
+    Enhancement,
+    Step,
+    build_pipeline,
+    described,
+    with_enhancement,
+)
 from leuko_mm.datasets.prepared import DatasetError, read_index
 from leuko_mm.datasets.sampling import sample_randomness
 from leuko_mm.registry import DATASETS, SCOPE
@@ -78,13 +84,29 @@ class TileStore:
     def _load(self, cell: int) -> Tile:
         with sample_randomness(self.seed, cell):
             sample = self.pipeline(self.cells.get_data_info(cell))
-        missing = [key for key in ("img", "gt_seg_map") if key not in sample]
-        if missing:
-            raise ValueError(
-                f"tile_pipeline gives no {' and no '.join(missing)}; expected at least "
-                "LoadImageFromFile and LoadAnnotations in it"
-            )
-        return sample["img"], sample["gt_seg_map"]
+        return _checked_tile(sample, self.pipeline, "tile_pipeline")
+
+
+def _checked_tile(
+    sample: object,
+    pipeline: Callable[[dict], dict],
+    name: str,
+    size: tuple[int, int] | None = None,
+) -> Tile:
+    """Return image and labels that a pipeline made, or refuse what fits no mosaic."""
+    made = sample if isinstance(sample, Mapping) else {}
+    image, labels = made.get("img"), made.get("gt_seg_map")
+    found = size or np.shape(labels)
+    if described(image) != f"uint8 {(*found, 3)}" or np.shape(labels) != found:
+        steps = (type(step).__name__ for step in getattr(pipeline, "transforms", ()))
+        height, width = size or "HW"
+        raise ValueError(
+            f"{name} ({', '.join(steps)}) gives img {described(image)} and gt_seg_map "
+            f"{described(labels)}; expected img uint8 ({height}, {width}, 3) and "
+            f"gt_seg_map ({height}, {width}), as LoadImageFromFile and "
+            "LoadAnnotations give them"
+        )
+    return image, labels
 
 
 def resize_tile(image: np.ndarray, labels: np.ndarray, height: int, width: int) -> Tile:
@@ -144,12 +166,7 @@ def _augmented(
             img_shape=labels.shape,
         )
     )
-    if sample["img"].shape[:2] != labels.shape:
-        raise ValueError(
-            f"tile_augmentation changed a tile from {labels.shape} to "
-            f"{sample['img'].shape[:2]}; it must keep the size"
-        )
-    return sample["img"], sample["gt_seg_map"]
+    return _checked_tile(sample, augmentation, "tile_augmentation", labels.shape)
 
 
 class FieldWindows:
@@ -318,7 +335,9 @@ class MosaicDataset(Dataset):
         kinds = zip(self._datasets, self._classes, strict=True)
         self._kinds = ["/".join(kind) for kind in kinds]
         self._mosaics = self._composed(mosaics)
-        self.tile_pipeline = build_pipeline(with_enhancement(tile_pipeline, enhance))
+        self.tile_pipeline = build_pipeline(
+            with_enhancement(tile_pipeline, enhance and Enhancement(enhance))
+        )
         self.tile_augmentation = build_pipeline(tile_augmentation)
         self.pipeline = build_pipeline(pipeline)
         self._factors = {} if red_cell_px is None else self._to_first(red_cell_px)

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from leuko_mm.classes import BACKGROUND
+from leuko_mm.errors import LeukoError
 from leuko_mm.files import read_any_json
 from leuko_mm.inference.cells import Cell
 from leuko_mm.inference.model import (
@@ -97,6 +98,8 @@ def try_network(
         fault = f"of the shape {answer.shape} where {shape} was expected"
         if answer.shape == shape:
             fault = "" if np.isfinite(answer).all() else "of values that are not finite"
+    except LeukoError as error:
+        raise CheckpointError(f"{checkpoint.path}: {error}") from error
     except Exception as error:
         fault = f"that fails: {(str(error).splitlines() or [''])[0][:200]}"
     if fault:

@@ -155,10 +155,9 @@ class Predictor:
         self.accept = self._accepted(accept)
         network = open_runtime(self.checkpoint, self.runtime, device=device)
         self._network = TileNetwork(self.checkpoint, network, tta=tta)
-        black, enhance = np.zeros((64, 64, 3), np.uint8), self.checkpoint.enhance
         try_network(
             self.checkpoint,
-            lambda: self._network(_enhanced(black, enhance) if enhance else black),
+            lambda: self._network(try_enhancement(self.checkpoint.enhance)),
             (len(self.classes), 64, 64),
         )
 
@@ -520,6 +519,12 @@ def _resized(image: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     return cv2.resize(image, shape[::-1], interpolation=method)
 
 
+def try_enhancement(enhance: Mapping | None) -> np.ndarray:
+    """Return an image of noise, enhanced if there is something to enhance it."""
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    return _enhanced(noise, enhance) if enhance else noise
+
+
 def _enhanced(image: np.ndarray, enhance: Mapping) -> np.ndarray:
     options = {key: value for key, value in enhance.items() if key != "type"}
     known = set(options) <= {"reading", "preset", "window"}
@@ -533,11 +538,13 @@ def _enhanced(image: np.ndarray, enhance: Mapping) -> np.ndarray:
             reading=options.get("reading", "hsv"),
             params=RetinexParams.preset(options.get("preset", "default")),
         )
-    from leuko_mm.registry import SCOPE, TRANSFORMS
+    from leuko_mm.datasets.leukocyte import Enhancement
+    from leuko_mm.datasets.sampling import sample_randomness
 
-    step = TRANSFORMS.build({"_scope_": SCOPE, **enhance})
     # Transforms take what mmcv loads, which is BGR.
-    out = step({"img": np.ascontiguousarray(image[..., ::-1])})["img"]
+    bgr = np.ascontiguousarray(image[..., ::-1])
+    with sample_randomness(0, 0):  # an image is enhanced alike every time
+        out = Enhancement(enhance)({"img": bgr})["img"]
     return np.ascontiguousarray(out[..., ::-1])
 
 

@@ -30,10 +30,11 @@ from leuko_mm.engine.encoder_weights import find_weights
 from leuko_mm.engine.hooks import random_states, restore_random_states
 from leuko_mm.engine.runner import unwrapped
 from leuko_mm.errors import UsageError, did_you_mean
+from leuko_mm.inference.predictor import try_enhancement
 from leuko_mm.models.size import build_bare
 from leuko_mm.progress import ProgressLine
 from leuko_mm.training.building import building_errors
-from leuko_mm.training.config import cells_config, mappings
+from leuko_mm.training.config import LOADERS, cells_config, mappings
 
 LOGGER = logging.getLogger("leuko_mm")
 SYNTHETIC = "synthetic"
@@ -60,6 +61,7 @@ def check_run(config: Config, work_dir: Path, *, resume: bool, force: bool) -> N
     check_hooks(config)
     check_data(config)
     check_apart(config)
+    check_enhancement(config)
     check_losses(config)
     check_weights(config)
 
@@ -184,6 +186,21 @@ def check_apart(config: Config) -> None:
                 drawn,
                 source.name,
             )
+
+
+def check_enhancement(config: Config) -> None:
+    """Refuse to test, or to predict, on images other than those trained on."""
+    trained, tested = (config[loader].dataset.get("enhance") for loader in LOADERS)
+    if trained != tested:
+        raise UsageError(
+            f"train_dataloader.dataset.enhance is {trained}, and that of "
+            f"test_dataloader is {tested}; a network is tested on what it was trained "
+            "on: give both the same"
+        )
+    if not isinstance(trained, (Mapping, type(None))):
+        raise UsageError(f"enhance is {trained!r}; expected the dict(...) of one part")
+    with building_errors():
+        try_enhancement(trained)
 
 
 def draw_synthetic(name: str) -> None:

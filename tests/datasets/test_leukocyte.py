@@ -9,7 +9,9 @@ from PIL import Image
 from leuko_mm.classes import BINARY_NAMES
 from leuko_mm.datasets import LeukocyteDataset
 from leuko_mm.datasets.leukocyte import build_pipeline, with_enhancement
+from leuko_mm.datasets.mosaic import MosaicDataset
 from leuko_mm.datasets.prepared import DatasetError, read_index, read_split
+from leuko_mm.errors import UsageError
 
 LOADING = [dict(type="LoadImageFromFile"), dict(type="LoadAnnotations")]
 RANDOM = [
@@ -103,6 +105,38 @@ def test_enhancement_stands_behind_the_loading(tiny_dataset):
     plain = LeukocyteDataset(str(tiny_dataset), pipeline=LOADING)
     enhanced = LeukocyteDataset(str(tiny_dataset), pipeline=LOADING, enhance=invert)
     assert (enhanced[4]["img"] == 255 - plain[4]["img"]).all()
+    assert (enhanced[4]["gt_seg_map"] == plain[4]["gt_seg_map"]).all()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda s: dict(img=s["img"] / np.float32(255)), r"img float32 \("),
+        (lambda s: dict(img=s["img"][4:]), r"img uint8 \(16, 24, 3\) instead of"),
+        (lambda s: dict(img=s["img"][..., 0]), r"img uint8 \(20, 24\) instead of"),
+        (lambda s: s["img"], "ndarray instead of a dict"),
+        (lambda s: None, "NoneType instead of a dict"),
+        (lambda s: dict(img=s["gt_seg_map"]), "KeyError: 'gt_seg_map'"),
+    ],
+)
+def test_an_enhancement_that_spoils_images_is_refused_by_name(
+    tiny_dataset, spoil, said
+):
+    name = r"enhance: <lambda> .*"
+    cells = dict(name=str(tiny_dataset))
+    single = LeukocyteDataset(**cells, pipeline=LOADING, enhance=spoil)
+    mosaics = MosaicDataset(cells, mode="every", tile_pipeline=LOADING, enhance=spoil)
+    for dataset in (single, mosaics):
+        with pytest.raises(UsageError, match=name + said):
+            dataset[0]
+
+
+def test_an_enhancement_cannot_change_labels(tiny_dataset):
+    def relabel(sample):
+        return {**sample, "gt_seg_map": None}
+
+    plain = LeukocyteDataset(str(tiny_dataset), pipeline=LOADING)
+    enhanced = LeukocyteDataset(str(tiny_dataset), pipeline=LOADING, enhance=relabel)
     assert (enhanced[4]["gt_seg_map"] == plain[4]["gt_seg_map"]).all()
 
 

@@ -190,6 +190,22 @@ def test_enhancement_sees_each_cell_before_it_is_composed(mosaics, registered):
     assert registered.shapes == [(20, 24, 3)] * 20  # once a cell, at its own size
 
 
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda s: {**s, "img": s["img"] / 255}, r"img float64 \("),
+        (lambda s: {**s, "img": s["img"][4:]}, r"img uint8 \(.*gt_seg_map uint8 \("),
+        (lambda s: None, "img NoneType"),
+    ],
+)
+@pytest.mark.parametrize("where", ["tile_pipeline", "tile_augmentation"])
+def test_steps_that_spoil_a_tile_are_refused_by_name(mosaics, where, spoil, said):
+    dataset = mosaics(tile_pipeline=LOADING)
+    getattr(dataset, where).transforms.append(spoil)
+    with pytest.raises(ValueError, match=rf"{where} \(.*function\) gives {said}"):
+        dataset[0]
+
+
 # What the defaults make, as bytes: (options, sha256 of the first three mosaics).
 PINNED = [
     (dict(mode="fixed", mosaics=3, n=2), "8b4fd7715288554e"),

@@ -154,17 +154,18 @@ def test_a_network_that_is_larger_than_its_file_takes_no_memory(tmp_path, tiny_c
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("enhance", "said"),
     [
-        (dict(enhance=dict(type="leuko_mm.AHERetinex", reading="x")), "reading 'x'"),
-        (dict(enhance=dict(type="LoadImageFromFile")), "img_path"),
+        (dict(type="leuko_mm.AHERetinex", reading="x"), " gives .*reading 'x'"),
+        (dict(type="LoadImageFromFile"), ": enhance: LoadImageFromFile fails.*_path"),
+        (dict(type="RGB2Gray"), ": enhance: RGB2Gray returns img float64"),
     ],
 )
 def test_a_checkpoint_that_cannot_answer_is_refused_before_any_image(
-    painted, changes, said
+    painted, enhance, said
 ):
-    rewrite(painted, **changes)
-    with pytest.raises(CheckpointError, match=rf"net\.pth gives .*{said}"):
+    rewrite(painted, enhance=enhance)
+    with pytest.raises(CheckpointError, match=rf"net\.pth{said}"):
         Predictor(painted)
 
 

@@ -62,6 +62,20 @@ def test_the_enhancement_is_that_of_the_training_at_its_scale(image, enhance):
     np.testing.assert_array_equal(seen.window(slice(0, 30), slice(0, 45)), wanted)
 
 
+class DrawsNoise:
+    """An enhancement that draws random numbers."""
+
+    def __call__(self, results):
+        return dict(img=np.random.randint(0, 256, results["img"].shape, np.uint8))
+
+
+def test_an_enhancement_that_draws_numbers_repeats_its_answer(image, monkeypatch):
+    monkeypatch.setitem(TRANSFORMS.module_dict, "DrawsNoise", DrawsNoise)
+    enhance = dict(type="leuko_mm.DrawsNoise")
+    one, other = (NetworkImage(image, 1.0, enhance=enhance) for _ in range(2))
+    np.testing.assert_array_equal(one.pixels, other.pixels)
+
+
 @pytest.mark.parametrize("factor", [0.4, 1.0, 2.3])
 @pytest.mark.parametrize("heights", [13, 1000])
 def test_bands_come_back_in_the_size_of_the_grid(image, factor, heights):

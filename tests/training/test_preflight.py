@@ -15,11 +15,13 @@ from torch import nn
 from leuko_mm.datasets.prepared import DatasetError
 from leuko_mm.errors import UsageError
 from leuko_mm.models.size import build_bare
+from leuko_mm.registry import TRANSFORMS
 from leuko_mm.training.config import cells_config, resolve_config
 from leuko_mm.training.preflight import (
     check_apart,
     check_batch_norm,
     check_data,
+    check_enhancement,
     check_hooks,
     check_losses,
     check_output,
@@ -66,6 +68,50 @@ def test_a_training_does_not_test_on_its_own_cells(tiny_data, config):
         check_apart(config)
     cells_config(config, "test").part = "train"  # where they are asked for
     check_apart(config)
+
+
+class Leak:
+    """An enhancement that reads the labels."""
+
+    def __call__(self, results):
+        return {**results, "img": results["img"] * (results["gt_seg_map"] > 0)}
+
+
+def enhanced(config, trained, tested):
+    config.train_dataloader.dataset.enhance = trained
+    config.test_dataloader.dataset.enhance = tested
+    return config
+
+
+RETINEX = dict(type="leuko_mm.AHERetinex")
+
+
+@pytest.mark.parametrize(
+    "enhance", [None, RETINEX, dict(type="leuko_mm.ValueEqualisation")]
+)
+def test_an_enhancement_of_ours_is_taken(config, enhance):
+    check_enhancement(enhanced(config, enhance, enhance))
+
+
+@pytest.mark.parametrize(
+    ("trained", "tested", "said"),
+    [
+        (RETINEX, None, "is {'type': 'leuko_mm.AHERetinex'}, and .* is None"),
+        (None, dict(RETINEX, reading="rgb"), "train_dataloader.dataset.enhance is"),
+        ([RETINEX], [RETINEX], "of one part"),
+        (dict(RETINEX, reading="x"), dict(RETINEX, reading="x"), "reading"),
+        (dict(type="leuko_mm.Leak"),) * 2
+        + ("enhance: leuko_mm.Leak fails: KeyError: 'gt_seg",),
+    ],
+)
+def test_an_enhancement_that_no_prediction_has_is_refused(
+    tiny_data, config, tmp_path, monkeypatch, trained, tested, said
+):
+    monkeypatch.setitem(TRANSFORMS.module_dict, "Leak", Leak)
+    with pytest.raises(UsageError, match=said):
+        check_run(
+            enhanced(config, trained, tested), tmp_path, resume=False, force=False
+        )
 
 
 def test_training_needs_a_split(tiny_data, config, tmp_path):
