@@ -204,6 +204,7 @@ def resolve_config(
     fit_to_method(config)
     fit_to_classes(config)
     if setting is not None:
+        check_scopes(config)
         apply_setting(config, setting)
     for part in ("train", "test"):
         cells = cells_config(config, part)
@@ -228,7 +229,8 @@ def resolve_config(
                 import_own(config, path)
     check_keys(config)
     check_form(config)
-    check_scopes(config)
+    losses = SETTINGS[config[SETTING]].losses if SETTING in config else ()
+    check_scopes(config, known=[loss["type"] for loss in losses])
     return config
 
 
@@ -516,11 +518,19 @@ def apply_setting(config: Config, name: str) -> None:
             f"or the loss itself, or has a setting already, which setting {name} would "
             f"undo; leave --setting out, or give it to {config.get('method')}"
         )
+    if config.model.get("auxiliary_head") and not config.get("setting_losses"):
+        raise UsageError(
+            f"setting {name} would leave the losses of model.auxiliary_head as they "
+            "are; leave --setting out, or write which losses it replaces: "
+            "setting_losses = ['decode_head.loss_decode', 'auxiliary_head.loss_decode']"
+        )
     setting, replaced = SETTINGS[name], []
     for key in config.get("setting_losses") or LOSS_KEYS:
         *parents, last = key.split(".")
         place = config.model
         for parent in parents:
+            if isinstance(place, list):
+                place = {str(n): one for n, one in enumerate(place)}
             place = place.get(parent) if isinstance(place, Mapping) else None
         if not isinstance(place, Mapping) or last not in place:
             raise UsageError(

@@ -173,15 +173,16 @@ def _imports_of(file: Path, folders: Sequence[Path]) -> Iterator[Path]:
                 yield from _places(name, places)
 
 
-def check_scopes(config: Config) -> None:
+def check_scopes(config: Config, *, known: Sequence[str] = ()) -> None:
     """Refuse a part of ours, or of the user's, that is named without ``leuko_mm.``.
 
-    MMSegmentation looks such a name up among its own parts alone.
+    MMSegmentation looks such a name up among its own parts alone. The names in
+    ``known`` are meant so, such as that of a setting's loss.
 
     Raises:
         UsageError: naming what to write.
     """
-    names = set(_bare_types([*_outside_of_datasets(config)]))
+    names = set(_bare_types([*_outside_of_datasets(config)])) - set(known)
     for node in PLUGINS.nodes:
         node.import_from_location()
         for name in sorted(names & set(node.module_dict)):

@@ -161,6 +161,17 @@ def test_a_name_of_two_parts_needs_its_prefix(place, prefix):
     resolve_config(str(write_config(place, name="other", more=more)))
 
 
+def test_a_setting_names_the_loss_of_mmseg_beside_one_of_the_same_name(place):
+    (place / "same_name.py").write_text(LOSS.format(name="CrossEntropyLoss"))
+    own = ["same_name"], "leuko_mm.CrossEntropyLoss"
+    config = resolved(place, *own, setting="A")
+    assert config.model.decode_head.loss_decode[0].type == "CrossEntropyLoss"
+    config.dump(str(place / "copy.py"))
+    assert resolve_config(str(place / "copy.py")).variant == "A"
+    with pytest.raises(UsageError, match=r"'leuko_mm\.CrossEntropyLoss' for that"):
+        resolved(place, ["same_name"], "CrossEntropyLoss", setting="A")
+
+
 @pytest.mark.parametrize("name", ["LossOfMine", "FocalDiceLoss"])
 def test_a_part_without_its_prefix_is_refused_with_the_name_to_write(place, name):
     (place / "one_loss.py").write_text(LOSS.format(name="LossOfMine"))

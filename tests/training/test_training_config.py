@@ -299,6 +299,22 @@ model['decode_head']['locator'] = dict(loss=[dict(type='DiceLoss')])
             assert [loss.type for loss in losses] == ["CrossEntropyLoss"]
 
 
+@pytest.mark.parametrize("listed", [False, True])
+def test_the_loss_of_an_auxiliary_head_is_not_left_without_a_word(tmp_path, listed):
+    head = dict(type="FCNHead", loss_decode=dict(type="DiceLoss"))
+    auxiliary = f"model['auxiliary_head'] = {[head] if listed else head}\n"
+    key = f"auxiliary_head{'.0' if listed else ''}.loss_decode"
+    named = f"setting_losses = {['decode_head.loss_decode', key]}"
+    path = write_config(tmp_path, more=auxiliary)
+    with pytest.raises(UsageError, match=r"auxiliary_head as they are.*setting_losses"):
+        resolve_config(str(path), setting="A")
+    resolve_config(str(path))
+    path = write_config(tmp_path, more=auxiliary + named)
+    config = resolve_config(str(path), setting="A")
+    assert config[REPLACED] == ["leuko_mm.FocalDiceLoss", "DiceLoss"]
+    assert "DiceLoss')" not in str(config.model)
+
+
 def test_a_method_says_which_losses_and_whether_it_takes_a_setting(tmp_path):
     path = write_config(tmp_path, more="setting_losses = ['head.loss']")
     with pytest.raises(UsageError, match=r"model\.head\.loss, which.*setting_losses"):
