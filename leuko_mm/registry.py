@@ -77,7 +77,8 @@ class PartRegistry(Registry):
         hint = f"did you mean {' or '.join(near)}? " if near else ""
         text = (
             f"{self.scope} has no {self.name} {name!r}: {hint}"
-            "`leuko list` shows every part"
+            "`leuko list` shows every part but those of custom_imports, in which a "
+            "config names your own files"
         )
         for plugin in self.plugins.broken():
             text += (

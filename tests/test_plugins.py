@@ -128,6 +128,7 @@ def test_a_part_of_a_broken_plugin_is_refused_with_its_name(folder, models):
         models.build(dict(type="trial.LostLoss"))
     text = str(caught.value)
     assert "trial has no model 'LostLoss'" in text
+    assert "custom_imports" in text
     assert "leuko-bad 1.2" in text
     assert "ZeroDivisionError" in text
 

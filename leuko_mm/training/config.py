@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
-from mmengine.config.utils import MODULE2PACKAGE
+from mmengine.config.utils import MODULE2PACKAGE, ConfigParsingError
 from mmengine.registry import Registry
 from mmengine.runner import Runner
 from mmengine.utils import get_object_from_string
@@ -305,6 +305,8 @@ def _registered_name(dotted: str) -> str:
 
 
 def _text(error: BaseException) -> object:
+    if isinstance(error, ConfigParsingError) and "`_base_ = " in str(error):
+        return "an import is above _base_; begin the file with _base_ = ..."
     # str() of a KeyError has quotes around the message.
     return error.args[0] if isinstance(error, KeyError) and error.args else error
 

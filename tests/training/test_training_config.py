@@ -450,6 +450,16 @@ def test_an_option_of_a_wrong_kind_is_named(resolve):
             resolve(options=options)
 
 
+def test_an_import_above_the_base_is_named(tmp_path):
+    path = write_config(tmp_path)
+    text = path.read_text()
+    path.write_text(f"import numpy as np\n{text}")
+    with pytest.raises(UsageError, match="import is above _base_; begin the file"):
+        resolve_config(str(path))
+    path.write_text(f"{text}import numpy as np\nvariant = str(int(np.ones(1)[0]))")
+    assert resolve_config(str(path)).variant == "1"
+
+
 def test_names_of_what_a_config_has_are_free(tmp_path):
     named = "norm_cfg = dict(type='BN')\ndata_preprocessor = model['data_preprocessor']"
     resolve_config(str(write_config(tmp_path, more=named)))
