@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 from tiny_run import leuko, make_data, python
 
+from leuko_mm.training.config import resolve_config
+
 ROOT = Path(__file__).resolve().parents[1]
 # A block may be headed by the name of the file that it is: `name`:
 BLOCK = re.compile(
@@ -70,6 +72,18 @@ def test_a_loss_in_ten_lines_trains_and_its_checkpoint_counts_without_it(tmp_pat
     steps = ["LoadImageFromFile", "leuko_mm.AHERetinex", "Resize", "PackSegInputs"]
     assert str(steps) in done.stdout
     assert "torch.Size([1, 64, 64])" in done.stdout
+
+
+def test_an_enhancement_replaces_the_bases_and_a_hook_is_added(tmp_path):
+    (tmp_path / "configs").symlink_to(ROOT / "configs")
+    path = tmp_path / "my_images.py"
+    path.write_text({file: text for file, _, text in blocks()}[path.name])
+    config, base = resolve_config(str(path)), resolve_config("quickstart")
+    for loader in (config.train_dataloader, config.test_dataloader):
+        assert loader.dataset.enhance == dict(type="AdjustGamma", gamma=1.5)
+    hooks = [*base.custom_hooks, dict(type="EmptyCacheHook")]
+    assert config.custom_hooks == hooks
+    assert resolve_config(str(path), protocol="half").custom_hooks != hooks
 
 
 @pytest.fixture(scope="module")

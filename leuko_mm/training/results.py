@@ -32,10 +32,16 @@ from leuko_mm.engine.runner import unwrapped
 from leuko_mm.errors import UsageError
 from leuko_mm.evaluation.calibration import BINS, cell_class, pixel_bins, summary
 from leuko_mm.evaluation.confusion import merge_leukocytes, per_class_table, scores
-from leuko_mm.evaluation.metric import CELLS_FILE, METRICS_FILE, load_cells
+from leuko_mm.evaluation.metric import (
+    CELLS_FILE,
+    METRICS_FILE,
+    LeukocyteMetric,
+    load_cells,
+)
 from leuko_mm.files import write_text
 from leuko_mm.models.cell_encoder_decoder import TEST_CFG_KEYS
 from leuko_mm.models.size import count_parameters, multiply_adds, named_weights
+from leuko_mm.registry import METRICS
 from leuko_mm.training.config import cells_config, config_hash
 from leuko_mm.training.custom_imports import IMPORTED
 from leuko_mm.training.run_report import (
@@ -56,10 +62,12 @@ def place_run(config: Config, work_dir: str) -> None:
     """Name the output folder wherever the config needs it."""
     evaluator = config.test_evaluator
     kind = evaluator.get("type") if isinstance(evaluator, Mapping) else None
-    if kind != "leuko_mm.LeukocyteMetric":
+    part = METRICS.get(kind) if isinstance(kind, str) else None
+    if not isinstance(part, type) or not issubclass(part, LeukocyteMetric):
         raise UsageError(
-            "test_evaluator must be dict(type='leuko_mm.LeukocyteMetric'), which "
-            f"writes what results.json is made of; the config has {kind or evaluator!r}"
+            "test_evaluator must be dict(type='leuko_mm.LeukocyteMetric'), or a "
+            "subclass of it, which writes what results.json is made of; the config has "
+            f"{kind or evaluator!r}"
         )
     config.work_dir = evaluator.out_dir = work_dir
     # mmengine keeps visualizers and message hubs by name for the whole process.

@@ -18,7 +18,8 @@ from torch import nn
 
 import leuko_mm
 from leuko_mm.errors import UsageError
-from leuko_mm.registry import MODELS
+from leuko_mm.evaluation import LeukocyteMetric
+from leuko_mm.registry import METRICS, MODELS
 from leuko_mm.training import results
 from leuko_mm.training.config import resolve_config
 from leuko_mm.training.results import (
@@ -62,6 +63,17 @@ def test_results_need_our_evaluator(tiny_config, evaluator):
     config.test_evaluator = evaluator
     with pytest.raises(UsageError, match="test_evaluator must be"):
         place_run(config, "here")
+
+
+def test_an_evaluator_of_the_users_is_a_subclass_of_ours(tiny_config, monkeypatch):
+    class Mine(LeukocyteMetric):
+        """Adds a score."""
+
+    monkeypatch.setitem(METRICS.module_dict, "Mine", Mine)
+    config = resolve_config(str(tiny_config))
+    config.test_evaluator = dict(type="leuko_mm.Mine")
+    place_run(config, "here")
+    assert config.test_evaluator.out_dir == "here"
 
 
 def test_a_model_is_counted_on_the_image_it_is_tested_on():
