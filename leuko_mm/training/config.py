@@ -28,7 +28,7 @@ from leuko_mm.files import config_home, sha256_of
 from leuko_mm.models.cell_encoder_decoder import TEST_CFG_KEYS
 from leuko_mm.plugins import unregistered_types
 from leuko_mm.registry import SCOPE, UnknownPartError
-from leuko_mm.training.custom_imports import IMPORTED, check_scopes, import_own
+from leuko_mm.training.custom_imports import IMPORTED, KEPT, check_scopes, import_own
 
 FREEZE_HOOK = "leuko_mm.StagedFreezeHook"
 LOADERS = ("train_dataloader", "test_dataloader")
@@ -37,7 +37,7 @@ EVERY_CELL = "all"
 # What a method file may define; the protocol defines everything else.
 METHOD_KEYS = ("method", "variant", "model", "custom_imports")
 METHOD_KEYS += ("frozen_first", "takes_setting", "takes_protocol", "setting_losses")
-METHOD_KEYS += (IMPORTED,)
+METHOD_KEYS += KEPT
 KNOWN_KEYS = {*inspect.signature(Runner).parameters, "protocol", *METHOD_KEYS}
 # data_preprocessor belongs into the model, where the sidecar finds it.
 KNOWN_KEYS -= {"cfg", "data_preprocessor"}

@@ -19,8 +19,12 @@ from leuko_mm.registry import PLUGINS, SCOPE
 # In a config: {file: sha256} of what ``custom_imports`` brought. A name with _ is no
 # key of a config; ``config_hash`` adds it.
 IMPORTED = "_imported"
+# Which file of another config's this process has in place of one of its own.
+REPLACED = "_replaced"
+KEPT = (IMPORTED, REPLACED)
 INSTALLED = "site-packages"
 ALLOW_FAILED = "allow_failed_imports"
+_READ: set[str] = set()  # files of the configs of this process
 
 
 def import_own(config: Config, path: Path) -> None:
@@ -30,6 +34,7 @@ def import_own(config: Config, path: Path) -> None:
 
     Raises:
         UsageError: if one of them cannot be imported, or is not the user's own file.
+            What another config has brought is refused by ``check_imported``.
     """
     imports = config.get("custom_imports")
     if not imports:
@@ -48,10 +53,15 @@ def import_own(config: Config, path: Path) -> None:
         # It is a program of the user's: it may raise anything.
         except (Exception, SystemExit) as error:
             raise UsageError(_why(error, name, folders)) from error
-        _check_place(name, folders)
         own = [file for file in _places(name, folders) if file.is_file()]
         # An installed one, whose own imports are no files of the user's.
         other = getattr(sys.modules.get(name), "__file__", None)
+        if replaced := _replaced(name, folders):
+            # leuko compare reads all configs, and each run has a process of its own.
+            if other not in _READ:
+                raise UsageError(replaced)
+            config[REPLACED] = replaced
+        _READ.update([other] if other else [])
         files += own or [Path(file) for file in (other,) if file]
     config[IMPORTED] = {
         _shown(file, folders): sha256_of_file(file)
@@ -110,8 +120,14 @@ def _why(error: BaseException, name: str, folders: Sequence[Path]) -> str:
     return text
 
 
-def _check_place(name: str, folders: Sequence[Path]) -> None:
-    """Refuse a module of that name from elsewhere where the user has such a file."""
+def check_imported(config: Config) -> None:
+    """Refuse to run with a file of another config that this process read before."""
+    if config.get(REPLACED):
+        raise UsageError(config[REPLACED])
+
+
+def _replaced(name: str, folders: Sequence[Path]) -> str | None:
+    """Say which module of that name is there in place of a file of the user's."""
     module = sys.modules.get(name)
     for folder in folders if module else ():
         place = folder.joinpath(*name.split("."))
@@ -119,12 +135,13 @@ def _check_place(name: str, folders: Sequence[Path]) -> None:
         own = [real_path(file) for file in files if file.is_file()]
         used = getattr(module, "__file__", None)
         if own and (used is None or real_path(Path(used)) not in own):
-            raise UsageError(
+            return (
                 f"custom_imports {name!r} is {used or 'a module of Python itself'}, "
                 f"and not {own[0]}: rename your file"
             )
         if own:
-            return
+            break
+    return None
 
 
 def _places(name: str, folders: Sequence[Path]) -> Iterator[Path]:

@@ -47,6 +47,7 @@ from leuko_mm.training.config import (
     data_tail,
     resolve_config,
 )
+from leuko_mm.training.custom_imports import check_imported
 from leuko_mm.training.results import (
     CalibrationHook,
     git_state,
@@ -173,6 +174,7 @@ def train(request: TrainRequest) -> Path:
     """
     git_state()  # what is committed later is not the code that runs
     config = prepare_config(request)
+    check_imported(config)
     work_dir = Path(config.work_dir)
     preflight.check_run(config, work_dir, resume=request.resume, force=request.force)
     check_start(config)
@@ -337,6 +339,7 @@ def run_test(request: TestRequest) -> Path:
     digest = sha256_of_file(path)
     sidecar = read_sidecar(path)
     config = request.resolve(seed=sidecar.get("training", {}).get("seed"))
+    check_imported(config)
     split = cells_config(config, "test").get("split")
     name = "-".join(str(p) for p in ("test", config.get("protocol"), split) if p)
     place_run(config, request.work_dir or _test_folder(path, name))

@@ -12,7 +12,7 @@ from tiny_run import write_config
 from leuko_mm.errors import UsageError
 from leuko_mm.registry import MODELS
 from leuko_mm.training.config import config_hash, resolve_config
-from leuko_mm.training.custom_imports import IMPORTED
+from leuko_mm.training.custom_imports import IMPORTED, check_imported
 
 LOSS = """
 from torch import nn
@@ -108,6 +108,18 @@ def test_a_file_whose_name_another_module_has_is_refused(place, monkeypatch):
         with pytest.raises(UsageError) as caught:
             resolved(place, [name])
         assert f"is {used}, and not {own}: rename your file" in str(caught.value)
+
+
+def test_two_configs_with_files_of_one_name_are_read_but_not_run(place):
+    for folder in ("a", "b"):
+        (place / folder).mkdir()
+        (place / folder / "of_two_configs.py").write_text(f"# {folder}")
+    first, second = (resolved(place / f, ["of_two_configs"]) for f in ("a", "b"))
+    assert first[IMPORTED] != second[IMPORTED]
+    check_imported(first)
+    with pytest.raises(UsageError, match="rename your file"):
+        check_imported(second)
+    assert config_hash(resolved(place / "b", ["of_two_configs"])) == config_hash(second)
 
 
 FILES = {
