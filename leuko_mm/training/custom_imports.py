@@ -20,8 +20,8 @@ from leuko_mm.registry import PLUGINS, SCOPE
 # key of a config; ``config_hash`` adds it.
 IMPORTED = "_imported"
 # Which file of another config's this process has in place of one of its own.
-REPLACED = "_replaced"
-KEPT = (IMPORTED, REPLACED)
+OTHER_FILE = "_other_file"
+KEPT = (IMPORTED, OTHER_FILE)
 INSTALLED = "site-packages"
 ALLOW_FAILED = "allow_failed_imports"
 _READ: set[str] = set()  # files of the configs of this process
@@ -56,11 +56,11 @@ def import_own(config: Config, path: Path) -> None:
         own = [file for file in _places(name, folders) if file.is_file()]
         # An installed one, whose own imports are no files of the user's.
         other = getattr(sys.modules.get(name), "__file__", None)
-        if replaced := _replaced(name, folders):
+        if wrong := _other_module(name, folders):
             # leuko compare reads all configs, and each run has a process of its own.
             if other not in _READ:
-                raise UsageError(replaced)
-            config[REPLACED] = replaced
+                raise UsageError(wrong)
+            config[OTHER_FILE] = wrong
         _READ.update([other] if other else [])
         files += own or [Path(file) for file in (other,) if file]
     config[IMPORTED] = {
@@ -122,11 +122,11 @@ def _why(error: BaseException, name: str, folders: Sequence[Path]) -> str:
 
 def check_imported(config: Config) -> None:
     """Refuse to run with a file of another config that this process read before."""
-    if config.get(REPLACED):
-        raise UsageError(config[REPLACED])
+    if config.get(OTHER_FILE):
+        raise UsageError(config[OTHER_FILE])
 
 
-def _replaced(name: str, folders: Sequence[Path]) -> str | None:
+def _other_module(name: str, folders: Sequence[Path]) -> str | None:
     """Say which module of that name is there in place of a file of the user's."""
     module = sys.modules.get(name)
     for folder in folders if module else ():
