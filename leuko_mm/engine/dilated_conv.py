@@ -1,8 +1,8 @@
 """Weight gradients of dilated convolutions in groups, such as those of DeepLabv3+.
 
 On a CPU with bfloat16, oneDNN's weight gradients of these convolutions are wrong in
-bfloat16 channels-last where maps are wide: they change from call to call, and some are
-10^18 and more (torch 2.13.0, AVX-512). In float32 they are right, but slow.
+bfloat16 channels-last, in maps of 31 columns and more: they change from call to call,
+and some are 10^18 and more (torch 2.13.0, AVX-512). In float32 they are right and slow.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ def build_bare(config: Config, *, device: str = "cpu") -> nn.Module:
 
 
 def multiply_adds(config: Config, size: int) -> float | None:
-    """Return the multiply-adds of one image, in 10^9, or None if they do not count.
+    """Return the multiply-adds of one image, in 10^9; None if counting them fails.
 
     Convolutions and matrix products count; norms, activations and enlargements, about
     one in a hundred, do not.

@@ -130,9 +130,8 @@ def _other_module(name: str, folders: Sequence[Path]) -> str | None:
     """Say which module of that name is there in place of a file of the user's."""
     module = sys.modules.get(name)
     for folder in folders if module else ():
-        place = folder.joinpath(*name.split("."))
-        files = (place.with_name(f"{place.name}.py"), place / "__init__.py")
-        own = [real_path(file) for file in files if file.is_file()]
+        *_, file, package = _places(name, [folder])
+        own = [real_path(each) for each in (file, package) if each.is_file()]
         used = getattr(module, "__file__", None)
         if own and (used is None or real_path(Path(used)) not in own):
             return (

@@ -13,11 +13,7 @@ from leuko_mm.classes import BINARY_NAMES, CLASS_NAMES
 from leuko_mm.errors import LeukoError, UsageError
 from leuko_mm.files import sha256_of_file
 from leuko_mm.inference.classify import names_cells
-from leuko_mm.inference.model import (
-    read_checkpoint,
-    shipped_checkpoint,
-    shipped_names,
-)
+from leuko_mm.inference.model import read_checkpoint, shipped_checkpoint, shipped_names
 from leuko_mm.report.html import number
 from leuko_mm.stack import require_stack
 from leuko_mm.zoo.entries import (

@@ -17,11 +17,7 @@ from leuko_mm.inference import Predictor
 from leuko_mm.inference import export as module
 from leuko_mm.inference.classify import CellClassifier
 from leuko_mm.inference.export import OPSET, Agreement, export, write_onnx
-from leuko_mm.inference.model import (
-    CheckpointError,
-    read_checkpoint,
-    read_model,
-)
+from leuko_mm.inference.model import CheckpointError, read_checkpoint, read_model
 
 
 def test_the_file_takes_any_size_and_says_what_goes_in_and_out(path, tmp_path):
